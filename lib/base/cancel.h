@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A flag that asks long work to stop. Set from any thread or a signal handler; whoever works looks at
+ * it between steps and returns -ECANCELED.
+ */
+#ifndef ZP_BASE_CANCEL_H
+#define ZP_BASE_CANCEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct zp_cancel {
+        atomic_bool requested;
+};
+
+/* `cancel` may be NULL: never cancelled. */
+static inline bool zp_cancelled(const struct zp_cancel *cancel) {
+        return cancel && atomic_load_explicit(&cancel->requested, memory_order_relaxed);
+}
+static inline int zp_check_cancel(const struct zp_cancel *cancel, struct zp_error *err) {
+        return zp_cancelled(cancel) ? zp_error_set(err, ECANCELED, "interrupted") : 0;
+}
+
+#endif

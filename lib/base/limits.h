@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every limit on what arrives from outside, with its reason. Sizes in bytes.
+ */
+#ifndef ZP_BASE_LIMITS_H
+#define ZP_BASE_LIMITS_H
+
+#include <stdint.h>
+
+/* Manifests, indexes and configs: registries accept 4 MiB; more is not an image but an attack. */
+#define ZP_LIMIT_JSON_SIZE (UINT64_C(8) << 20)
+/* Nesting of JSON documents we read: the deepest known (image config) is 5. */
+#define ZP_LIMIT_JSON_DEPTH 64
+/* Nested image indexes. The specification allows nesting; real ones have one level. */
+#define ZP_LIMIT_INDEX_DEPTH 4
+/* Layers of an image: overlayfs on containerd's nodes stops at 128 (mount options in one page), and
+ * docker refuses more than 127. */
+#define ZP_LIMIT_LAYERS 128
+/* Entries (inodes + names) of one layer: bounds the builder's memory; the largest images we know of
+ * have under a million. */
+#define ZP_LIMIT_LAYER_ENTRIES UINT32_C(4000000)
+/* Bytes of names, link targets and xattrs of one layer, held in memory while it is converted. */
+#define ZP_LIMIT_LAYER_METADATA (UINT64_C(1) << 30)
+/* A file in a layer: EROFS with 32-bit block addresses of 4 KiB reaches 16 TiB. */
+#define ZP_LIMIT_FILE_SIZE (UINT64_C(8) << 40)
+/* The uncompressed tar of one layer (a compression bomb stops here at the latest). */
+#define ZP_LIMIT_LAYER_SIZE (UINT64_C(8) << 40)
+/* Linux's own limits, which containerd's unpack meets as well. */
+#define ZP_LIMIT_NAME 255
+#define ZP_LIMIT_PATH 4096
+#define ZP_LIMIT_SYMLINK 4095
+#define ZP_LIMIT_SYMLINKS_FOLLOWED 255
+#define ZP_LIMIT_XATTR_NAME 255
+#define ZP_LIMIT_XATTR_VALUE 65535 /* Linux: 65536; EROFS has 16 bits for it */
+#define ZP_LIMIT_XATTRS_PER_FILE 255
+/* A PAX extended header: Go's archive/tar, which containerd uses, stops at 1 MiB. */
+#define ZP_LIMIT_PAX_HEADER (UINT64_C(1) << 20)
+/* Frames in a pack: 4 TiB of device in 1 MiB frames, an index of 160 MiB. */
+#define ZP_LIMIT_PACK_FRAMES UINT32_C(4194304)
+/* A frame's uncompressed size; also bounds a reader's memory. */
+#define ZP_LIMIT_FRAME_SIZE (UINT32_C(4) << 20)
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The merge: layer trees in, the tree that overlayfs would show out.
+ */
+#ifndef ZP_LAYER_MERGE_H
+#define ZP_LAYER_MERGE_H
+
+#include "layer/tree.h"
+
+/* Merges `count` layer trees, lowest first, by path, as overlayfs does. Extents of layer i get device
+ * number i. The result has no whiteouts, no opaque marks and no implied directories; it copies what it
+ * needs, the layers stay as they are (but for `scratch` and the attributes of implied directories, which
+ * are resolved in place). */
+int zp_tree_merge(struct zp_tree *const *layers, size_t count, struct zp_tree **out, struct zp_error *err);
+
+#endif

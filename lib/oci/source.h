@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where images come from, named as skopeo names them: `docker://host/repository:tag` (a registry; a bare
+ * reference means the same), `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:REF]`.
+ * One table row and one file, source-KIND.c, each.
+ */
+#ifndef ZP_OCI_SOURCE_H
+#define ZP_OCI_SOURCE_H
+
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "oci/manifest.h"
+
+struct zp_source_options {
+        const char *auth_file;  /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
+        const char *credentials; /* "user:password", overrides the file; NULL: none */
+        bool plain_http;        /* talk HTTP to this registry; loopback hosts fall back to it by themselves */
+        bool skip_tls_verify;
+        const char *ca_file;    /* NULL: the system's */
+        const char *user_agent; /* NULL: "zeropull/VERSION" */
+        const struct zp_cancel *cancel;
+};
+
+struct zp_source;
+
+/* Parses the name and opens files; talks to no network yet. Strings in `options` are copied. */
+int zp_source_open(const char *name, const struct zp_source_options *options, struct zp_source **out,
+                   struct zp_error *err);
+void zp_source_close(struct zp_source *source);
+ZP_DEFINE_AUTO(struct zp_source, zp_source_close);
+
+/* Finds the image for `platform` and reads its manifest and config, every document checked against the
+ * digest that named it. A docker-archive has no manifest: one is made (schema 2, layers as plain tar),
+ * as skopeo would. -ENOENT: no such image; -EACCES: not allowed; -ENOTSUP: not an image. */
+int zp_source_resolve(struct zp_source *source, const struct zp_platform *platform, struct zp_image *out,
+                      struct zp_error *err);
+
+/* Takes the next bytes of a blob; non-zero stops the transfer with that (negative) error. */
+typedef int (*zp_blob_sink)(void *context, const void *data, size_t size, struct zp_error *err);
+
+/* Streams one blob to `sink`. Size and SHA-256 are checked against the descriptor: the call fails with
+ * -EBADMSG after the last byte when they differ, so nothing may be kept before it returns 0. A registry's
+ * broken transfer is resumed (Range) a bounded number of times with backoff. Thread-safe: several blobs
+ * of one source may be read at once. */
+int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+                        struct zp_error *err);
+
+#endif

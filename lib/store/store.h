@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The local store: a directory with layers, snapshots, and a SQLite database that is the truth about
+ * what is complete. docs/store.md shows the layout:
+ *
+ *   zeropull.db                     layers, images, names, mounts
+ *   lock                            byte ranges of this one file are the locks
+ *   layers/<diffID hex>/            layer.erofs  device.zst  device.idx
+ *   images/<manifest digest hex>/   snapshot.erofs  manifest.json  config.json
+ *   devices/<diffID hex>.raw        layer devices unpacked for a mount; a cache
+ *   tmp/<random>/                   work in progress, locked by the process that owns it
+ *
+ * A layer or image appears by one rename inside one database transaction. A process that dies leaves a
+ * directory in tmp/ that the next one to open the store for writing removes.
+ * Thread-safe.
+ */
+#ifndef ZP_STORE_STORE_H
+#define ZP_STORE_STORE_H
+
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "base/digest.h"
+
+struct zp_store;
+
+enum zp_store_mode { ZP_STORE_READ, ZP_STORE_WRITE };
+
+/* The directory is created when opened for writing. Opening for reading never changes anything.
+ * -ENOENT: no store there; -EACCES; -EBADMSG: the database is damaged or of a newer version. */
+int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **out, struct zp_error *err);
+void zp_store_close(struct zp_store *store);
+ZP_DEFINE_AUTO(struct zp_store, zp_store_close);
+/* $XDG_DATA_HOME/zeropull or ~/.local/share/zeropull; /var/lib/zeropull for root. malloc'ed, the caller's. */
+char *zp_store_default_path(void);
+const char *zp_store_path(const struct zp_store *store);
+
+struct zp_layer_record {
+        struct zp_digest diff_id;
+        uint64_t tar_size; /* uncompressed */
+        uint64_t entries;
+        struct zp_digest metadata_digest; /* of layer.erofs */
+        uint64_t metadata_size;
+        struct zp_digest index_digest; /* of device.idx, which covers device.zst */
+        uint64_t index_size;
+        uint64_t pack_size;   /* of device.zst */
+        uint64_t device_size; /* uncompressed; 0: the layer has no file data, its pack has no frames */
+};
+
+struct zp_image_record {
+        struct zp_digest manifest_digest;
+        char *manifest_media_type;
+        char *platform; /* "linux/amd64" */
+        struct zp_digest metadata_digest; /* of snapshot.erofs */
+        uint64_t metadata_size;
+        struct zp_digest config_digest;
+        uint64_t image_size; /* compressed, as the registry has it: sum of the layer blobs */
+        int64_t created_s;   /* when it was built here */
+        uint16_t layer_count;
+        struct zp_digest *diff_ids; /* lowest first */
+        char **names;               /* source names under which it was built, NULL-terminated */
+};
+void zp_image_record_clear(struct zp_image_record *record);
+
+/* 1: found, 0: not there, negative: error. */
+int zp_store_find_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
+                        struct zp_error *err);
+int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
+                        struct zp_error *err);
+/* Finds by what a person types: a source name as built ("docker://" and default parts may be left out), a
+ * digest, or the first ≥ 6 hex digits of one. -ENOENT (with the hint to `zeropull list`); -EEXIST: ambiguous. */
+int zp_store_lookup_image(struct zp_store *store, const char *text, struct zp_image_record *out, struct zp_error *err);
+/* All images, newest first. *out malloc'ed, each record to be cleared. */
+int zp_store_list_images(struct zp_store *store, struct zp_image_record **out, size_t *count, struct zp_error *err);
+int zp_store_list_layers(struct zp_store *store, struct zp_layer_record **out, size_t *count, struct zp_error *err);
+
+/* Opens a file of a layer ("layer.erofs", "device.zst", "device.idx") or image ("snapshot.erofs",
+ * "manifest.json", "config.json") read-only. Returns the descriptor, the caller's, or a negative errno. */
+int zp_store_open_layer_file(struct zp_store *store, const struct zp_digest *diff_id, const char *file,
+                             struct zp_error *err);
+int zp_store_open_image_file(struct zp_store *store, const struct zp_digest *manifest_digest, const char *file,
+                             struct zp_error *err);
+
+/* A lock on one digest, against other processes and other threads. Waits (until cancelled); `waiting`, when
+ * given, is called once if it has to. The holder keeps it until released or dead. */
+struct zp_store_lock;
+int zp_store_lock(struct zp_store *store, const struct zp_digest *key, const struct zp_cancel *cancel,
+                  void (*waiting)(void *context), void *context, struct zp_store_lock **out, struct zp_error *err);
+void zp_store_unlock(struct zp_store_lock *lock);
+ZP_DEFINE_AUTO(struct zp_store_lock, zp_store_unlock);
+
+/* A place to write a new layer or image: a directory in tmp/, removed with the handle unless committed. */
+struct zp_staging;
+int zp_staging_new(struct zp_store *store, struct zp_staging **out, struct zp_error *err);
+/* Creates a file in it for reading and writing; returns the descriptor, the caller's. */
+int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_error *err);
+/* Syncs all files, moves the directory to its place and records it, all or nothing. Hold the lock on the
+ * diffID or manifest digest. A record already there is replaced (the new one is known good). */
+int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
+int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
+void zp_staging_free(struct zp_staging *staging);
+ZP_DEFINE_AUTO(struct zp_staging, zp_staging_free);
+
+/* Adds a name to an image that is there (moving it from another image: a tag moves). */
+int zp_store_add_name(struct zp_store *store, const char *name, const struct zp_digest *manifest_digest,
+                      struct zp_error *err);
+
+/* Removes an image; its layers stay until prune. -EBUSY while it is mounted. */
+int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
+struct zp_prune_result {
+        uint64_t layers, devices, bytes;
+};
+/* Removes layers no image names (or, being built, is locked), unpacked devices not mounted, leftovers. */
+int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
+
+/* The layer's device unpacked as a raw file for the kernel to read, made when it is not there yet (verified,
+ * in parallel, under the layer's lock). Returns a read-only descriptor, the caller's. */
+struct zp_pool;
+int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_pool *pool,
+                           const struct zp_cancel *cancel, struct zp_error *err);
+
+/* Mounts are recorded so that nothing mounted is removed; those the kernel no longer has are forgotten. */
+int zp_store_record_mount(struct zp_store *store, const struct zp_digest *manifest_digest, const char *directory,
+                          struct zp_error *err);
+int zp_store_forget_mount(struct zp_store *store, const char *directory, struct zp_error *err);
+
+#endif
