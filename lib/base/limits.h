@@ -28,6 +28,7 @@
 /* Linux's own limits, which containerd's unpack meets as well. */
 #define ZP_LIMIT_NAME 255
 #define ZP_LIMIT_PATH 4096
+#define ZP_LIMIT_DEPTH 2048 /* directories in each other: what fits into a path of 4096 bytes */
 #define ZP_LIMIT_SYMLINK 4095
 #define ZP_LIMIT_SYMLINKS_FOLLOWED 255
 #define ZP_LIMIT_XATTR_NAME 255

@@ -25,6 +25,7 @@ struct zp_xattr {
         const uint8_t *value;
         uint32_t value_size;
         struct zp_xattr *next; /* sorted by name (strcmp) */
+        uint32_t scratch;      /* for whoever works on the tree at the time */
 };
 
 /* A run of blocks of a file, in file order and without gaps between runs. */
@@ -58,6 +59,7 @@ struct zp_inode {
         uint32_t child_count;
         bool is_opaque;  /* hides what lower layers have in this directory */
         bool is_implied; /* no entry of its own in the layer: attributes come from below */
+        uint16_t depth;  /* 0: the root; at most ZP_LIMIT_DEPTH, so that walking down may recurse */
 
         uint32_t number; /* 0-based, in order of creation within the tree */
         uint64_t scratch; /* for whoever works on the tree at the time (the EROFS writer's nid) */
@@ -91,7 +93,8 @@ struct zp_dentry *zp_tree_lookup(const struct zp_tree *tree, const struct zp_ino
                                  size_t name_size);
 
 /* Gives `inode` a name in `dir`, which must not have that name yet; adjusts nlink (of `dir` too when a
- * directory is added; a directory has one name at most). The name is copied. */
+ * directory is added; a directory has one name at most and is linked before it gets children). The name is
+ * copied. -ENAMETOOLONG: the name, or a directory deeper than ZP_LIMIT_DEPTH. */
 int zp_tree_link(struct zp_tree *tree, struct zp_inode *dir, const char *name, size_t name_size,
                  struct zp_inode *inode, struct zp_error *err);
 
@@ -112,6 +115,9 @@ void *zp_tree_alloc(struct zp_tree *tree, size_t size);
 /* The children of `dir` sorted by name (memcmp, shorter first), child_count pointers; malloc'ed, the
  * caller's. */
 int zp_tree_sorted_children(const struct zp_inode *dir, struct zp_dentry ***out, struct zp_error *err);
+
+/* Brings the children of every directory into that order for good: afterwards first_child and next give it. */
+int zp_tree_sort(struct zp_tree *tree, struct zp_error *err);
 
 /* True for the overlayfs whiteout, a character device 0:0. */
 bool zp_inode_is_whiteout(const struct zp_inode *inode);
