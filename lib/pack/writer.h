@@ -12,6 +12,9 @@
 #include "base/cleanup.h"
 #include "base/pool.h"
 
+#define ZP_PACK_DEFAULT_FRAME_SIZE (UINT32_C(512) << 10)
+#define ZP_PACK_DEFAULT_LEVEL 3
+
 struct zp_pack_options {
         uint32_t frame_size; /* uncompressed bytes per frame; a multiple of 4096; 0: the default */
         int level;           /* zstd level; 0: the default */
@@ -28,7 +31,8 @@ struct zp_pack_info {
 struct zp_pack_writer;
 
 /* `pool` outlives the writer and may serve several. The writer keeps a bounded number of frames under
- * way (2 + twice the pool's size). `pack_fd` is empty, seekable and stays the caller's. */
+ * way (2 + twice the pool's size). `pack_fd` is empty, seekable and stays the caller's. `options` may be
+ * NULL. One thread at a time may use a writer, and not one of the pool's: it waits for them. */
 int zp_pack_writer_new(int pack_fd, const char *name, const struct zp_pack_options *options, struct zp_pool *pool,
                        struct zp_pack_writer **out, struct zp_error *err);
 /* Bytes appended so far. */
@@ -36,9 +40,10 @@ uint64_t zp_pack_writer_offset(const struct zp_pack_writer *w);
 /* Appends; waits while too many frames are under way. An error of a worker shows at a later call. */
 int zp_pack_writer_append(struct zp_pack_writer *w, const void *data, size_t size, struct zp_error *err);
 int zp_pack_writer_append_zeros(struct zp_pack_writer *w, uint64_t size, struct zp_error *err);
-/* Remembers this position (one at a time; a new mark replaces the last). */
+/* Remembers this position (one at a time; a new mark replaces the last). Costs next to nothing, so a
+ * mark per file is fine. */
 int zp_pack_writer_mark(struct zp_pack_writer *w, struct zp_error *err);
-/* Takes back all that was appended since the mark. */
+/* Takes back all that was appended since the mark, which stays. */
 int zp_pack_writer_rollback(struct zp_pack_writer *w, struct zp_error *err);
 /* Completes the pack and writes the index to `index_fd`. The device is padded with zeros to a whole
  * number of 4 KiB blocks. Does not sync. */
