@@ -61,7 +61,7 @@ struct zp_inode {
         bool is_implied; /* no entry of its own in the layer: attributes come from below */
         uint16_t depth;  /* 0: the root; at most ZP_LIMIT_DEPTH, so that walking down may recurse */
 
-        uint32_t number; /* 0-based, in order of creation within the tree */
+        uint32_t number;  /* 0-based, in order of creation within the tree */
         uint64_t scratch; /* for whoever works on the tree at the time (the EROFS writer's nid) */
 };
 
@@ -95,8 +95,8 @@ struct zp_dentry *zp_tree_lookup(const struct zp_tree *tree, const struct zp_ino
 /* Gives `inode` a name in `dir`, which must not have that name yet; adjusts nlink (of `dir` too when a
  * directory is added; a directory has one name at most and is linked before it gets children). The name is
  * copied. -ENAMETOOLONG: the name, or a directory deeper than ZP_LIMIT_DEPTH. */
-int zp_tree_link(struct zp_tree *tree, struct zp_inode *dir, const char *name, size_t name_size,
-                 struct zp_inode *inode, struct zp_error *err);
+int zp_tree_link(struct zp_tree *tree, struct zp_inode *dir, const char *name, size_t name_size, struct zp_inode *inode,
+                 struct zp_error *err);
 
 /* Removes a name, and for a directory all below it; adjusts nlink. Memory is given back only with the
  * tree. */

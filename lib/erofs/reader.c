@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The EROFS reader. Everything is reached through at(), which refuses what lies outside the image; a nid
+ * met twice must be a hard link, a directory met twice is damage.
+ */
+#include "erofs/reader.h"
+
+#include <inttypes.h>
+#include <isa-l/crc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "erofs/format.h"
+
+#define BLOCK ((uint64_t) ZP_BLOCK_SIZE)
+
+struct seen {
+        uint64_t nid;
+        struct zp_inode *inode;
+};
+
+struct reader {
+        const uint8_t *image;
+        uint64_t size;
+        struct zp_tree *tree;
+        uint64_t meta_offset, xattr_offset, inodes;
+        uint32_t root_nid;
+        const struct zp_erofs_device *devices;
+        uint16_t device_count;
+        struct seen *seen;  /* open addressing, by nid */
+        uint64_t seen_size; /* a power of two */
+        uint64_t seen_count;
+};
+
+static int damaged(struct zp_error *err, const char *what) {
+        return zp_error_set(err, EBADMSG, "damaged EROFS: %s", what);
+}
+
+static const uint8_t *at(const struct reader *r, uint64_t offset, uint64_t size) {
+        return offset <= r->size && size <= r->size - offset ? r->image + offset : NULL;
+}
+
+/* ---- superblock and devices ---- */
+
+static bool checksum_is_right(const uint8_t *sb) {
+        uint8_t block[ZP_BLOCK_SIZE - EROFS_SUPER_OFFSET];
+        memcpy(block, sb, sizeof block);
+        zp_put_le32(block + SB_CHECKSUM, 0);
+        return crc32_iscsi(block, (int) sizeof block, UINT32_MAX) == zp_get_le32(sb + SB_CHECKSUM);
+}
+
+static int read_devices(const struct reader *r, const uint8_t *sb, struct zp_erofs_device **out, uint16_t *count,
+                        struct zp_error *err) {
+        *out = NULL;
+        *count = 0;
+        if (!(zp_get_le32(sb + SB_FEATURE_INCOMPAT) & EROFS_INCOMPAT_DEVICES))
+                return 0;
+        uint16_t n = zp_get_le16(sb + SB_EXTRA_DEVICES);
+        const uint8_t *table = at(r, (uint64_t) zp_get_le16(sb + SB_DEVICE_SLOT) * EROFS_DEVICE_SIZE,
+                                  (uint64_t) n * EROFS_DEVICE_SIZE);
+        if (!table || n > ZP_LIMIT_LAYERS)
+                return damaged(err, "device table outside the file");
+        zp_autofree struct zp_erofs_device *devices = calloc((size_t) n + 1, sizeof *devices);
+        if (!devices)
+                return zp_error_errno(err, ENOMEM, "device table");
+        for (uint16_t i = 0; i < n; i++, table += EROFS_DEVICE_SIZE) {
+                char hex[ZP_SHA256_HEX_SIZE] = { 0 };
+                memcpy(hex, table + DEVICE_TAG, EROFS_DEVICE_TAG_SIZE);
+                devices[i].blocks = zp_get_le32(table + DEVICE_BLOCKS);
+                if (!zp_digest_parse_hex(hex, &devices[i].diff_id) || devices[i].blocks == 0)
+                        return damaged(err, "device slot without a diffID or blocks");
+        }
+        *out = zp_steal(&devices);
+        *count = n;
+        return 0;
+}
+
+static int read_superblock(struct reader *r, const uint8_t **out, struct zp_error *err) {
+        const uint8_t *sb = at(r, EROFS_SUPER_OFFSET, ZP_BLOCK_SIZE - EROFS_SUPER_OFFSET);
+        if (!sb || zp_get_le32(sb + SB_MAGIC) != EROFS_MAGIC)
+                return zp_error_set(err, EBADMSG, "not an EROFS file system");
+        if (zp_get_le32(sb + SB_FEATURE_INCOMPAT) & ~(EROFS_INCOMPAT_CHUNKED | EROFS_INCOMPAT_DEVICES) ||
+            sb[SB_BLOCK_BITS] != ZP_BLOCK_BITS || sb[SB_DIR_BLOCK_BITS] != 0 || sb[SB_EXTENSION_SLOTS] != 0)
+                return zp_error_set(err, ENOTSUP, "EROFS with features that snapshots do not use");
+        if (!(zp_get_le32(sb + SB_FEATURE_COMPAT) & EROFS_COMPAT_CHECKSUM) || !checksum_is_right(sb))
+                return damaged(err, "superblock checksum differs");
+        r->meta_offset = zp_get_le32(sb + SB_META_BLOCK) * BLOCK;
+        r->xattr_offset = zp_get_le32(sb + SB_XATTR_BLOCK) * BLOCK;
+        r->root_nid = zp_get_le16(sb + SB_ROOT_NID);
+        r->inodes = zp_get_le64(sb + SB_INODES);
+        /* every inode takes its size in the file, so a false count is found here */
+        if (r->inodes > r->size / EROFS_INODE_SIZE || r->inodes > ZP_LIMIT_LAYER_ENTRIES)
+                return damaged(err, "more inodes than the file has room for");
+        *out = sb;
+        return 0;
+}
+
+/* ---- nids seen ---- */
+
+static struct seen *find_seen(const struct reader *r, uint64_t nid) {
+        uint64_t i = (nid * UINT64_C(0x9e3779b97f4a7c15)) >> 20;
+        for (;; i++) {
+                struct seen *slot = &r->seen[i & (r->seen_size - 1)];
+                if (!slot->inode || slot->nid == nid)
+                        return slot;
+        }
+}
+
+/* ---- inodes ---- */
+
+static int read_xattr_entry(struct reader *r, struct zp_inode *inode, uint64_t offset, uint64_t *next,
+                            struct zp_error *err) {
+        static const struct zp_erofs_xattr_prefix prefixes[] = ZP_EROFS_XATTR_PREFIXES;
+        const uint8_t *entry = at(r, offset, EROFS_XATTR_ENTRY_SIZE);
+        if (!entry)
+                return damaged(err, "xattr outside the file");
+        uint8_t name_size = entry[XATTR_NAME_SIZE];
+        uint16_t value_size = zp_get_le16(entry + XATTR_VALUE_SIZE);
+        const uint8_t *name = at(r, offset + EROFS_XATTR_ENTRY_SIZE, (uint64_t) name_size + value_size);
+        const char *prefix = NULL;
+        for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+                if (prefixes[i].index == entry[XATTR_INDEX])
+                        prefix = prefixes[i].prefix;
+        if (!name || !prefix || memchr(name, 0, name_size))
+                return damaged(err, "malformed xattr");
+        char full[300];
+        snprintf(full, sizeof full, "%s%.*s", prefix, (int) name_size, (const char *) name);
+        *next = offset + zp_round_up(EROFS_XATTR_ENTRY_SIZE + (uint64_t) name_size + value_size, 4);
+        if (strcmp(full, ZP_XATTR_OPAQUE) == 0) {
+                inode->is_opaque = true;
+                return 0;
+        }
+        if (strcmp(full, ZP_XATTR_IMPLIED) == 0) {
+                inode->is_implied = true;
+                return 0;
+        }
+        return zp_tree_set_xattr(r->tree, inode, full, name + name_size, value_size, err);
+}
+
+static int read_xattrs(struct reader *r, struct zp_inode *inode, uint64_t offset, uint64_t size, struct zp_error *err) {
+        const uint8_t *header = at(r, offset, size);
+        if (!header || size < EROFS_XATTR_HEADER_SIZE ||
+            header[EROFS_XATTR_SHARED_COUNT] * 4u > size - EROFS_XATTR_HEADER_SIZE)
+                return damaged(err, "xattrs outside the file");
+        uint64_t cursor = offset + EROFS_XATTR_HEADER_SIZE, next;
+        for (unsigned i = 0; i < header[EROFS_XATTR_SHARED_COUNT]; i++, cursor += 4) {
+                uint64_t shared = r->xattr_offset + zp_get_le32(r->image + cursor) * UINT64_C(4);
+                int e = read_xattr_entry(r, inode, shared, &next, err);
+                if (e < 0)
+                        return e;
+        }
+        for (; cursor < offset + size; cursor = next) {
+                int e = read_xattr_entry(r, inode, cursor, &next, err);
+                if (e < 0)
+                        return e;
+                if (next > offset + size)
+                        return damaged(err, "xattr passes the end of its inode");
+        }
+        return 0;
+}
+
+static int add_extent(const struct reader *r, struct zp_inode *inode, struct zp_extent piece, struct zp_error *err) {
+        if (piece.block != ZP_HOLE &&
+            (piece.device >= r->device_count || piece.block + piece.blocks > r->devices[piece.device].blocks))
+                return damaged(err, "file data outside its device");
+        struct zp_extent *last = inode->extent_count ? &inode->extents[inode->extent_count - 1] : NULL;
+        bool continues = last && ((piece.block == ZP_HOLE && last->block == ZP_HOLE) ||
+                                  (piece.block != ZP_HOLE && last->block != ZP_HOLE && last->device == piece.device &&
+                                   last->block + last->blocks == piece.block));
+        if (continues)
+                last->blocks += piece.blocks;
+        else
+                inode->extents[inode->extent_count++] = piece;
+        return 0;
+}
+
+static int read_chunks(struct reader *r, struct zp_inode *inode, uint64_t offset, uint32_t format,
+                       struct zp_error *err) {
+        uint32_t bits = format & EROFS_CHUNK_BITS_MASK;
+        uint64_t blocks = zp_round_up(inode->size, BLOCK) / BLOCK;
+        uint64_t chunk = UINT64_C(1) << bits, count = (blocks + chunk - 1) >> bits;
+        offset = zp_round_up(offset, EROFS_CHUNK_INDEX_SIZE);
+        if ((format & UINT16_MAX) != (EROFS_CHUNK_INDEXES | bits))
+                return zp_error_set(err, ENOTSUP, "EROFS chunk format that snapshots do not use");
+        const uint8_t *index = count <= r->size ? at(r, offset, count * EROFS_CHUNK_INDEX_SIZE) : NULL;
+        if (!index || count == 0)
+                return damaged(err, "chunk indexes outside the file");
+        /* room for the worst case, every chunk an extent; real files have one or a few */
+        inode->extents = zp_tree_alloc(r->tree, (size_t) count * sizeof *inode->extents);
+        if (!inode->extents)
+                return zp_error_errno(err, ENOMEM, "a file of %" PRIu64 " chunks", count);
+        for (uint64_t i = 0; i < count; i++, index += EROFS_CHUNK_INDEX_SIZE) {
+                uint32_t block = zp_get_le32(index + CHUNK_BLOCK);
+                uint16_t device = zp_get_le16(index + CHUNK_DEVICE);
+                bool is_hole = block == EROFS_NULL_BLOCK;
+                struct zp_extent piece = { .block = is_hole ? ZP_HOLE : block,
+                                           .blocks = zp_min_u64(chunk, blocks - (i << bits)),
+                                           .device = is_hole ? 0 : (uint16_t) (device - 1) };
+                int e = add_extent(r, inode, piece, err);
+                if (e < 0)
+                        return e;
+        }
+        return 0;
+}
+
+/* Finds the data of an inode that keeps it in the metadata: *tail is where the inline part begins. */
+static int read_content(struct reader *r, struct zp_inode *inode, const uint8_t *raw, uint64_t body,
+                        struct zp_error *err) {
+        unsigned layout = zp_get_le16(raw + INODE_FORMAT) >> 1;
+        uint32_t value = zp_get_le32(raw + INODE_UNION);
+        if (S_ISREG(inode->mode) && layout == EROFS_LAYOUT_CHUNK)
+                return read_chunks(r, inode, body, value, err);
+        if (layout != EROFS_LAYOUT_PLAIN && layout != EROFS_LAYOUT_INLINE)
+                return zp_error_set(err, ENOTSUP, "EROFS data layout %u, which snapshots do not use", layout);
+        if (S_ISCHR(inode->mode) || S_ISBLK(inode->mode)) {
+                inode->rdev_major = (value & 0xfff00) >> 8;
+                inode->rdev_minor = (value & 0xff) | (value >> 12 & 0xfff00);
+        }
+        if ((S_ISREG(inode->mode) || S_ISLNK(inode->mode)) && inode->size > 0) {
+                uint64_t offset = layout == EROFS_LAYOUT_INLINE ? body : value * BLOCK;
+                if (inode->size > BLOCK || !(inode->data = at(r, offset, inode->size)))
+                        return damaged(err, "inline data outside the file");
+        }
+        if (S_ISLNK(inode->mode) &&
+            (inode->size == 0 || inode->size > ZP_LIMIT_SYMLINK || memchr(inode->data, 0, (size_t) inode->size)))
+                return damaged(err, "malformed link target");
+        return 0;
+}
+
+static bool is_known_type(uint32_t mode) {
+        return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) ||
+               S_ISSOCK(mode);
+}
+
+static int read_inode(struct reader *r, struct zp_inode *inode, uint64_t offset, const uint8_t *raw,
+                      struct zp_error *err) {
+        inode->uid = zp_get_le32(raw + INODE_UID);
+        inode->gid = zp_get_le32(raw + INODE_GID);
+        inode->mtime_s = (int64_t) zp_get_le64(raw + INODE_MTIME);
+        inode->mtime_ns = zp_get_le32(raw + INODE_MTIME_NS);
+        uint64_t size = zp_get_le64(raw + INODE_SIZE);
+        if (S_ISREG(inode->mode) || S_ISLNK(inode->mode))
+                inode->size = size;
+        if (inode->mtime_ns >= 1000000000 || inode->size > ZP_LIMIT_FILE_SIZE)
+                return damaged(err, "impossible time or size");
+        uint16_t xattr_count = zp_get_le16(raw + INODE_XATTR_COUNT);
+        uint64_t xattr_size = xattr_count ? EROFS_XATTR_HEADER_SIZE + (xattr_count - 1u) * 4u : 0;
+        int e = xattr_size ? read_xattrs(r, inode, offset + EROFS_INODE_SIZE, xattr_size, err) : 0;
+        return e < 0 ? e : read_content(r, inode, raw, offset + EROFS_INODE_SIZE + xattr_size, err);
+}
+
+/* ---- directories ---- */
+
+static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, struct zp_error *err);
+
+static int read_entry(struct reader *r, struct zp_inode *dir, const char *name, size_t name_size, uint64_t nid,
+                      struct zp_error *err) {
+        uint64_t offset = r->meta_offset + nid * EROFS_SLOT_SIZE;
+        const uint8_t *raw = nid <= r->size ? at(r, offset, EROFS_INODE_SIZE) : NULL;
+        if (!raw || !(zp_get_le16(raw + INODE_FORMAT) & EROFS_FORMAT_EXTENDED))
+                return damaged(err, "no inode where a name points");
+        uint32_t mode = zp_get_le16(raw + INODE_MODE);
+        struct seen *slot = find_seen(r, nid);
+        struct zp_inode *inode = slot->inode;
+        if (!is_known_type(mode) || (inode && S_ISDIR(mode)))
+                return damaged(err, "an unknown file type, or a directory with two names");
+        bool is_new = !inode;
+        int e = 0;
+        if (is_new) {
+                if (++r->seen_count > r->inodes)
+                        return damaged(err, "more inodes than the superblock says");
+                e = zp_tree_new_inode(r->tree, mode, &inode, err);
+        }
+        if (e < 0 || (e = zp_tree_link(r->tree, dir, name, name_size, inode, err)) < 0)
+                return e;
+        if (is_new) {
+                *slot = (struct seen){ nid, inode };
+                e = read_inode(r, inode, offset, raw, err);
+                if (e == 0 && S_ISDIR(mode))
+                        e = read_directory(r, inode, nid, err);
+        }
+        if (!S_ISDIR(mode))
+                inode->nlink = zp_get_le32(raw + INODE_NLINK);
+        return e;
+}
+
+static int read_dir_block(struct reader *r, struct zp_inode *dir, const uint8_t *block, uint32_t size,
+                          struct zp_error *err) {
+        uint32_t first_name = size >= EROFS_DIRENT_SIZE ? zp_get_le16(block + DIRENT_NAME_OFFSET) : 0;
+        uint32_t count = first_name / EROFS_DIRENT_SIZE;
+        if (count == 0 || first_name % EROFS_DIRENT_SIZE || first_name > size)
+                return damaged(err, "malformed directory block");
+        for (uint32_t i = 0; i < count; i++) {
+                const uint8_t *dirent = block + i * EROFS_DIRENT_SIZE;
+                uint32_t start = zp_get_le16(dirent + DIRENT_NAME_OFFSET);
+                uint32_t end = i + 1 < count ? zp_get_le16(dirent + EROFS_DIRENT_SIZE + DIRENT_NAME_OFFSET) : size;
+                if (start < first_name || start >= end || end > size)
+                        return damaged(err, "malformed directory entry");
+                const char *name = (const char *) block + start;
+                size_t name_size = strnlen(name, end - start);
+                if (name_size == 0 || name_size > ZP_LIMIT_NAME || memchr(name, '/', name_size))
+                        return damaged(err, "malformed file name");
+                if ((name_size == 1 && name[0] == '.') || (name_size == 2 && name[0] == '.' && name[1] == '.'))
+                        continue;
+                int e = read_entry(r, dir, name, name_size, zp_get_le64(dirent + DIRENT_NID), err);
+                if (e < 0)
+                        return e;
+        }
+        return 0;
+}
+
+static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, struct zp_error *err) {
+        uint64_t offset = r->meta_offset + nid * EROFS_SLOT_SIZE;
+        const uint8_t *raw = r->image + offset; /* checked by whoever found the inode */
+        uint16_t xattr_count = zp_get_le16(raw + INODE_XATTR_COUNT);
+        uint64_t body =
+                offset + EROFS_INODE_SIZE + (xattr_count ? EROFS_XATTR_HEADER_SIZE + (xattr_count - 1u) * 4u : 0);
+        uint64_t size = zp_get_le64(raw + INODE_SIZE), start = zp_get_le32(raw + INODE_UNION) * BLOCK;
+        bool is_inline = zp_get_le16(raw + INODE_FORMAT) >> 1 == EROFS_LAYOUT_INLINE;
+        if (size > r->size)
+                return damaged(err, "a directory larger than the file");
+        for (uint64_t done = 0; done < size; done += BLOCK) {
+                uint32_t part = (uint32_t) zp_min_u64(BLOCK, size - done);
+                bool is_tail = is_inline && size - done < BLOCK;
+                const uint8_t *block = at(r, is_tail ? body : start + done, part);
+                if (!block)
+                        return damaged(err, "a directory block outside the file");
+                int e = read_dir_block(r, dir, block, part, err);
+                if (e < 0)
+                        return e;
+        }
+        return 0;
+}
+
+static int read_root(struct reader *r, struct zp_error *err) {
+        struct zp_inode *root = zp_tree_root(r->tree);
+        uint64_t offset = r->meta_offset + (uint64_t) r->root_nid * EROFS_SLOT_SIZE;
+        const uint8_t *raw = at(r, offset, EROFS_INODE_SIZE);
+        if (!raw || !S_ISDIR(zp_get_le16(raw + INODE_MODE)) ||
+            !(zp_get_le16(raw + INODE_FORMAT) & EROFS_FORMAT_EXTENDED))
+                return damaged(err, "no root directory");
+        *find_seen(r, r->root_nid) = (struct seen){ r->root_nid, root };
+        r->seen_count++;
+        root->mode = zp_get_le16(raw + INODE_MODE);
+        root->is_implied = false;
+        int e = read_inode(r, root, offset, raw, err);
+        return e < 0 ? e : read_directory(r, root, r->root_nid, err);
+}
+
+int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct zp_erofs_device **devices,
+                  uint16_t *device_count, struct zp_error *err) {
+        struct reader r = { .image = image, .size = size };
+        zp_autofree struct zp_erofs_device *table = NULL;
+        const uint8_t *sb = NULL;
+        int e = read_superblock(&r, &sb, err);
+        if (e < 0 || (e = read_devices(&r, sb, &table, &r.device_count, err)) < 0)
+                return e;
+        r.devices = table;
+        for (r.seen_size = 64; r.seen_size < 2 * (r.inodes + 1);)
+                r.seen_size *= 2;
+        zp_autofree struct seen *seen = calloc(r.seen_size, sizeof *seen);
+        zp_auto(zp_tree_free) struct zp_tree *tree = zp_tree_new();
+        if (!seen || !tree)
+                return zp_error_errno(err, ENOMEM, "file tree");
+        r.seen = seen;
+        r.tree = tree;
+        if ((e = read_root(&r, err)) < 0)
+                return e;
+        *out = zp_steal(&tree);
+        if (devices) {
+                *devices = zp_steal(&table);
+                *device_count = r.device_count;
+        }
+        return 0;
+}
