@@ -33,9 +33,10 @@ uint32_t zp_pack_frame_count(const struct zp_pack *pack);
  * Thread-safe: one zp_pack may be read from many threads at once. */
 int zp_pack_read(struct zp_pack *pack, uint64_t offset, void *buf, size_t size, struct zp_error *err);
 
-/* Writes the whole device to `out_fd` from `out_offset` on, in parallel on `pool`; runs of zeros of a
- * block or more are left as holes. `progress` (may be NULL) is called now and then with the number of
- * bytes done since its last call, from one thread. */
+/* Writes the whole device to `out_fd` from `out_offset` on, in parallel on `pool` (from a thread that is
+ * not one of the pool's); blocks of zeros are left as holes, so that range must be empty before. A file
+ * is made long enough, never shorter. `progress` (may be NULL) is called now and then with the number of
+ * bytes done since its last call, from the calling thread. */
 int zp_pack_extract(struct zp_pack *pack, int out_fd, const char *out_name, uint64_t out_offset, struct zp_pool *pool,
                     const struct zp_cancel *cancel, void (*progress)(void *context, uint64_t bytes), void *context,
                     struct zp_error *err);
