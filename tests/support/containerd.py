@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private containerd: its own root, state and socket, the overlayfs snapshotter, no CRI. What it unpacks is
+the reference that snapshots are compared with."""
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import debian
+
+_CONFIG = """version = 2
+root = "{root}/root"
+state = "{root}/state"
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.internal.v1.tracing",
+]
+[grpc]
+  address = "{root}/containerd.sock"
+[ttrpc]
+  address = "{root}/containerd.sock.ttrpc"
+"""
+
+START_SECONDS = 30
+
+
+class ContainerdError(Exception):
+    """ctr failed; the text is what it printed."""
+
+
+def unmount_below(directory):
+    """Unmounts everything mounted at or below a directory, deepest first."""
+    with open("/proc/self/mounts", "rb") as file:
+        points = [line.split()[1].decode("unicode_escape") for line in file.read().splitlines()]
+    below = [p for p in points if p == str(directory) or p.startswith(str(directory) + "/")]
+    for point in sorted(below, key=len, reverse=True):
+        subprocess.run(["umount", "-l", point], check=False)
+
+
+class Containerd:
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.socket = self.directory / "containerd.sock"
+        self.log_path = self.directory / "containerd.log"
+        self.process = None
+
+    def start(self):
+        (self.directory / "config.toml").write_text(_CONFIG.format(root=self.directory))
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                ["containerd", "--config", self.directory / "config.toml"], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise ContainerdError("containerd did not start:\n" + self.log_path.read_text()[-4000:])
+            if self.socket.exists() and self._ctr(["version"], timeout=10).returncode == 0:
+                return
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        unmount_below(self.directory)
+
+    def _ctr(self, arguments, **options):
+        command = ["ctr", "--address", self.socket, "--namespace", "test", *arguments]
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
+        )
+
+    def ctr(self, *arguments, timeout=300):
+        """Runs ctr; returns what it printed or raises ContainerdError."""
+        result = self._ctr(arguments, timeout=timeout)
+        output = result.stdout.decode(errors="replace")
+        if result.returncode != 0:
+            raise ContainerdError(output)
+        return output
+
+    def import_layout(self, layout, tag, name=None):
+        """Imports and unpacks one image of an OCI layout; returns the name containerd gave it."""
+        base = name or f"test.invalid/{tag}"
+        with tempfile.NamedTemporaryFile(dir=self.directory, suffix=".tar") as archive:
+            subprocess.run(["tar", "-C", layout, "-cf", archive.name, "."], check=True)
+            self.ctr("images", "import", "--base-name", base, archive.name)
+        return f"{base}:{tag}"
+
+    def pull(self, reference):
+        """Pulls and unpacks an image from a registry on plain HTTP."""
+        self.ctr("images", "pull", "--plain-http", reference)
+        return reference
+
+    def remove(self, name):
+        self.ctr("images", "remove", "--sync", name)
+
+    @contextmanager
+    def mounted(self, name):
+        """The unpacked root file system of an image, mounted read-only; yields the directory."""
+        target = tempfile.mkdtemp(dir=self.directory, prefix="view-")
+        self.ctr("images", "mount", name, target)
+        try:
+            yield Path(target)
+        finally:
+            self.ctr("images", "unmount", "--rm", target)
+            os.rmdir(target)
+
+
+@contextmanager
+def containerd():
+    """A running Containerd in a temporary directory, which goes away with everything in it."""
+    (debian.CACHE / "tmp").mkdir(parents=True, exist_ok=True)
+    directory = tempfile.mkdtemp(dir=debian.CACHE / "tmp", prefix="ctrd-")
+    daemon = Containerd(directory)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.stop()
+        shutil.rmtree(directory, ignore_errors=True)
