@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Layer devices unpacked for the kernel. A file in devices/ is complete: it was synced before it got its
+ * name.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "pack/reader.h"
+#include "store/store-internal.h"
+
+/* The index of a pack with as many frames as there may be, with room to spare. */
+#define INDEX_SIZE_MAX ((size_t) ZP_LIMIT_PACK_FRAMES * 64)
+
+/* The descriptor, -ENOENT without a message when it is not there (or not as it should be). */
+static int open_unpacked(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err) {
+        char name[ZP_DEVICE_NAME_SIZE];
+        zp_device_name(&layer->diff_id, name);
+        zp_autoclose int fd =
+                openat(store->devices_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        struct stat st;
+        if (fd < 0)
+                return errno == ENOENT ? -ENOENT
+                                       : zp_error_errno(err, errno, "store '%s': open '%s'", store->path, name);
+        if (fstat(fd, &st) < 0)
+                return zp_error_errno(err, errno, "store '%s': '%s'", store->path, name);
+        return S_ISREG(st.st_mode) && (uint64_t) st.st_size == layer->device_size ? zp_steal_fd(&fd) : -ENOENT;
+}
+
+static int unpack(struct zp_store *store, const struct zp_layer_record *layer, int out_fd, struct zp_pool *pool,
+                  const struct zp_cancel *cancel, struct zp_error *err) {
+        zp_autoclose int index_fd = zp_store_open_layer_file(store, &layer->diff_id, "device.idx", err);
+        if (index_fd < 0)
+                return index_fd;
+        if (layer->index_size > INDEX_SIZE_MAX)
+                return zp_error_set(err, EFBIG, "store '%s': 'device.idx' has %llu bytes", store->path,
+                                    (unsigned long long) layer->index_size);
+        zp_autofree uint8_t *index = malloc((size_t) layer->index_size + 1);
+        if (!index)
+                return zp_error_errno(err, ENOMEM, "store '%s': 'device.idx'", store->path);
+        int r = zp_pread_all(index_fd, index, (size_t) layer->index_size, 0, "device.idx", err);
+        if (r < 0)
+                return r;
+        zp_autoclose int pack_fd = zp_store_open_layer_file(store, &layer->diff_id, "device.zst", err);
+        if (pack_fd < 0)
+                return pack_fd;
+        zp_auto(zp_pack_close) struct zp_pack *pack = NULL;
+        r = zp_pack_open(pack_fd, "device.zst", index, (size_t) layer->index_size, &layer->index_digest, &pack, err);
+        if (r < 0)
+                return r;
+        if (zp_pack_device_size(pack) != layer->device_size)
+                return zp_error_set(err, EBADMSG, "'device.idx': its device size is not the recorded one");
+        if (ftruncate(out_fd, (off_t) layer->device_size) < 0)
+                return zp_error_errno(err, errno, "store '%s': size the unpacked device", store->path);
+        return zp_pack_extract(pack, out_fd, "device.raw", 0, pool, cancel, NULL, NULL, err);
+}
+
+static int make(struct zp_store *store, const struct zp_layer_record *layer, struct zp_pool *pool,
+                const struct zp_cancel *cancel, struct zp_error *err) {
+        char name[ZP_DEVICE_NAME_SIZE];
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        int r = zp_staging_new(store, &staging, err);
+        if (r < 0)
+                return r;
+        zp_autoclose int fd = zp_staging_create(staging, "device.raw", err);
+        r = fd < 0 ? fd : unpack(store, layer, fd, pool, cancel, err);
+        if (r == 0)
+                r = zp_sync(fd, "device.raw", err);
+        if (r < 0)
+                return r;
+        if (renameat(zp_staging_dir_fd(staging), "device.raw", store->devices_fd,
+                     zp_device_name(&layer->diff_id, name)) < 0)
+                return zp_error_errno(err, errno, "store '%s': rename to '%s'", store->path, name);
+        return 0;
+}
+
+static int unpack_locked(struct zp_store *store, const struct zp_layer_record *layer, struct zp_pool *pool,
+                         const struct zp_cancel *cancel, struct zp_error *err) {
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
+        int r = zp_store_lock(store, &layer->diff_id, cancel, NULL, NULL, &lock, err);
+        if (r < 0)
+                return r;
+        /* While we waited another may have unpacked it, or built the layer anew. */
+        struct zp_layer_record now;
+        r = zp_store_find_layer(store, &layer->diff_id, &now, err);
+        if (r <= 0)
+                return r < 0 ? r : zp_error_set(err, ENOENT, "the layer is no longer in the store");
+        r = open_unpacked(store, &now, err);
+        if (r != -ENOENT)
+                return r;
+        r = make(store, &now, pool, cancel, err);
+        if (r < 0)
+                return r;
+        r = open_unpacked(store, &now, err);
+        return r == -ENOENT ? zp_error_errno(err, ENOENT, "the unpacked device") : r;
+}
+
+char *zp_device_name(const struct zp_digest *diff_id, char name[ZP_DEVICE_NAME_SIZE]) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        snprintf(name, ZP_DEVICE_NAME_SIZE, "%s.raw", zp_digest_hex(diff_id, hex));
+        return name;
+}
+
+int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_pool *pool,
+                           const struct zp_cancel *cancel, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        struct zp_layer_record layer;
+        int r = zp_store_find_layer(store, diff_id, &layer, err);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return zp_error_set(err, ENOENT, "layer %s is not in the store", zp_digest_text(diff_id, text));
+        r = open_unpacked(store, &layer, err);
+        if (r == -ENOENT)
+                r = unpack_locked(store, &layer, pool, cancel, err);
+        return r < 0 ? zp_error_wrap(err, "unpack layer %s", zp_digest_text(diff_id, text)) : r;
+}

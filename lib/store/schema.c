@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store/store-internal.h"
+
+#define SCHEMA_VERSION 1
+#define APPLICATION_ID 0x7a70756c /* "zpul" */
+/* Transactions take milliseconds; who has to wait this long waits for a stopped process or a dead disk. */
+#define BUSY_TIMEOUT_MS 15000
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+/* `replacing` is 1 while a directory is about to be exchanged for one with another content: a process
+ * that dies then may leave the new content under the old record, and the next one looks (sweep.c). */
+static const char schema[] =
+        "CREATE TABLE layers ("
+        " diff_id BLOB PRIMARY KEY CHECK (length(diff_id) = 32),"
+        " tar_size INTEGER NOT NULL, entries INTEGER NOT NULL,"
+        " metadata_digest BLOB NOT NULL, metadata_size INTEGER NOT NULL,"
+        " index_digest BLOB NOT NULL, index_size INTEGER NOT NULL,"
+        " pack_size INTEGER NOT NULL, device_size INTEGER NOT NULL,"
+        " replacing INTEGER NOT NULL DEFAULT 0"
+        ") STRICT, WITHOUT ROWID;"
+        "CREATE TABLE images ("
+        " manifest_digest BLOB PRIMARY KEY CHECK (length(manifest_digest) = 32),"
+        " manifest_media_type TEXT NOT NULL, platform TEXT NOT NULL,"
+        " metadata_digest BLOB NOT NULL, metadata_size INTEGER NOT NULL,"
+        " config_digest BLOB NOT NULL, image_size INTEGER NOT NULL, created_s INTEGER NOT NULL,"
+        " replacing INTEGER NOT NULL DEFAULT 0"
+        ") STRICT, WITHOUT ROWID;"
+        "CREATE TABLE image_layers ("
+        " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE,"
+        " position INTEGER NOT NULL,"
+        " diff_id BLOB NOT NULL REFERENCES layers,"
+        " PRIMARY KEY (manifest_digest, position)"
+        ") STRICT, WITHOUT ROWID;"
+        "CREATE INDEX image_layers_by_layer ON image_layers (diff_id);"
+        "CREATE TABLE names ("
+        " name TEXT PRIMARY KEY,"
+        " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE"
+        ") STRICT, WITHOUT ROWID;"
+        "CREATE INDEX names_by_image ON names (manifest_digest);"
+        "CREATE TABLE mounts ("
+        " directory TEXT PRIMARY KEY,"
+        " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE"
+        ") STRICT, WITHOUT ROWID;"
+        "CREATE INDEX mounts_by_image ON mounts (manifest_digest);"
+        "PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
+                                                        "PRAGMA user_version = " TEXT(SCHEMA_VERSION) ";";
+
+static int get_number(struct zp_store *store, const char *sql, int64_t *out, struct zp_error *err) {
+        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        int r = zp_sql_prepare(store, sql, &statement, err);
+        if (r == 0)
+                r = zp_sql_step(store, statement, err);
+        if (r < 0)
+                return r;
+        *out = r == 1 ? sqlite3_column_int64(statement, 0) : 0;
+        return 0;
+}
+
+/* 1: the schema is ours, 0: the database is empty. */
+static int check_schema(struct zp_store *store, struct zp_error *err) {
+        int64_t version, application, objects;
+        int r = get_number(store, "PRAGMA user_version", &version, err);
+        if (r == 0)
+                r = get_number(store, "PRAGMA application_id", &application, err);
+        if (r == 0)
+                r = get_number(store, "SELECT count(*) FROM sqlite_schema", &objects, err);
+        if (r < 0)
+                return r;
+        if (version == 0 && application == 0 && objects == 0)
+                return 0;
+        if (application != APPLICATION_ID || version < 1)
+                return zp_error_set(err, EBADMSG, "store '%s': %s is not a zeropull database", store->path,
+                                    ZP_STORE_DATABASE);
+        if (version > SCHEMA_VERSION) {
+                zp_error_set(err, EBADMSG,
+                             "store '%s': written by a newer zeropull (database version %lld, this one knows %d)",
+                             store->path, (long long) version, SCHEMA_VERSION);
+                zp_error_hint(err, "use that version, or another store");
+                return -EBADMSG;
+        }
+        return 1;
+}
+
+static int create_schema(struct zp_store *store, struct zp_error *err) {
+        int r = zp_sql_run(store, "BEGIN IMMEDIATE", err);
+        if (r < 0)
+                return r;
+        r = check_schema(store, err); /* another process may have been faster */
+        if (r == 0)
+                r = zp_sql_run(store, schema, err);
+        if (r >= 0)
+                r = zp_sql_run(store, "COMMIT", err);
+        if (!sqlite3_get_autocommit(store->db))
+                sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+        return r;
+}
+
+static int connect(struct zp_store *store, int flags, struct zp_error *err) {
+        zp_autofree char *path = NULL;
+        if (asprintf(&path, "%s/%s", store->path, ZP_STORE_DATABASE) < 0) {
+                path = NULL;
+                return zp_error_errno(err, ENOMEM, "store '%s'", store->path);
+        }
+        flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+        int result = sqlite3_open_v2(path, &store->db, flags, NULL);
+        if (result != SQLITE_OK)
+                return zp_sql_failed(store, result, err);
+        sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+        return zp_sql_run(store, "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA foreign_keys = ON",
+                          err);
+}
+
+/* A process died in the middle of a commit and left its journal. SQLite rolls that back with the first
+ * connection that may write. */
+static int roll_back_journal(struct zp_store *store, struct zp_error *err) {
+        sqlite3_close(store->db);
+        store->db = NULL;
+        struct zp_error ignored = { 0 };
+        int64_t version;
+        if (connect(store, SQLITE_OPEN_READWRITE, &ignored) < 0 ||
+            get_number(store, "PRAGMA user_version", &version, &ignored) < 0) {
+                zp_error_set(err, EROFS,
+                             "store '%s': a process died while it wrote to the database, "
+                             "which has to be written once to be read again",
+                             store->path);
+                zp_error_hint(err, "run any zeropull command as a user who may write to the store");
+                return -EROFS;
+        }
+        sqlite3_close(store->db);
+        store->db = NULL;
+        return connect(store, SQLITE_OPEN_READONLY, err);
+}
+
+static int open_for_reading(struct zp_store *store, struct zp_error *err) {
+        int r = connect(store, SQLITE_OPEN_READONLY, err);
+        if (r == 0)
+                r = check_schema(store, err);
+        if (r < 0 && store->db && sqlite3_extended_errcode(store->db) == SQLITE_READONLY_ROLLBACK) {
+                r = roll_back_journal(store, err);
+                if (r == 0)
+                        r = check_schema(store, err);
+        }
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return zp_error_set(err, ENOENT, "no store at '%s': its database is empty", store->path);
+        return 0;
+}
+
+int zp_store_open_database(struct zp_store *store, struct zp_error *err) {
+        if (store->mode == ZP_STORE_READ)
+                return open_for_reading(store, err);
+        int r = connect(store, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+        /* A rollback journal, not a write-ahead log: who may only read can read. It is kept, so that a
+         * full disk still has room to remove things. */
+        if (r == 0)
+                r = zp_sql_run(store,
+                               "PRAGMA journal_mode = PERSIST; PRAGMA journal_size_limit = 1048576;"
+                               "PRAGMA synchronous = FULL",
+                               err);
+        if (r == 0)
+                r = check_schema(store, err);
+        if (r == 0)
+                r = create_schema(store, err);
+        return r < 0 ? r : 0;
+}

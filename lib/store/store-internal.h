@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of this room share: the store itself, transactions, SQL in a few words, and moves of
+ * directories that a failed transaction takes back.
+ */
+#ifndef ZP_STORE_STORE_INTERNAL_H
+#define ZP_STORE_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "store/store.h"
+
+#define ZP_STORE_DATABASE "zeropull.db"
+
+struct zp_store {
+        char *path; /* absolute, without symbolic links */
+        enum zp_store_mode mode;
+        int dir_fd, layers_fd, images_fd, devices_fd, tmp_fd;
+        pthread_mutex_t mutex; /* held from zp_store_begin_… to zp_store_end */
+        sqlite3 *db;           /* guarded by mutex */
+};
+
+/* schema.c: opens the database and brings a new one to the current schema. */
+int zp_store_open_database(struct zp_store *store, struct zp_error *err);
+
+/* sql.c */
+ZP_DEFINE_AUTO(sqlite3_stmt, sqlite3_finalize);
+/* Fills `err` with what SQLite has to say about `result`, and returns the negative errno that fits. */
+int zp_sql_failed(struct zp_store *store, int result, struct zp_error *err);
+int zp_sql_prepare(struct zp_store *store, const char *sql, sqlite3_stmt **out, struct zp_error *err);
+/* 1: a row, 0: no more rows, negative: error. */
+int zp_sql_step(struct zp_store *store, sqlite3_stmt *statement, struct zp_error *err);
+/* Runs statements that give no rows. */
+int zp_sql_run(struct zp_store *store, const char *sql, struct zp_error *err);
+/* Runs a statement whose only parameter is a digest. 1: it gave a row, 0: none. */
+int zp_sql_run_digest(struct zp_store *store, const char *sql, const struct zp_digest *digest, struct zp_error *err);
+/* The digest must outlive the statement's use. */
+void zp_sql_bind_digest(sqlite3_stmt *statement, int parameter, const struct zp_digest *digest);
+/* The values of a row are checked like everything from outside; false: not such a value. */
+bool zp_sql_column_digest(sqlite3_stmt *statement, int column, struct zp_digest *out);
+bool zp_sql_column_u64(sqlite3_stmt *statement, int column, uint64_t *out);
+/* malloc'ed. false also when out of memory. */
+bool zp_sql_column_text(sqlite3_stmt *statement, int column, char **out);
+/* A row that no zeropull wrote: -EBADMSG. */
+int zp_sql_bad_row(struct zp_store *store, const char *table, struct zp_error *err);
+
+/* moves.c: directories moved while a transaction is open. Zeroed is empty. */
+struct zp_moves {
+        struct zp_move *items;
+        size_t count;
+};
+/* Moves dir_fd/name out of the way, into tmp/. Nothing there: success. */
+int zp_moves_out(struct zp_store *store, struct zp_moves *moves, int dir_fd, const char *name, struct zp_error *err);
+/* Moves tmp/tmp_name to dir_fd/name; what is there takes its place in tmp/. */
+int zp_moves_in(struct zp_store *store, struct zp_moves *moves, const char *tmp_name, int dir_fd, const char *name,
+                struct zp_error *err);
+/* Takes all back, last first. */
+void zp_moves_undo(struct zp_store *store, struct zp_moves *moves);
+/* Removes what was moved into tmp/ (nothing, after an undo) and frees. */
+void zp_moves_finish(struct zp_store *store, struct zp_moves *moves);
+
+/* transaction.c. A transaction has the store for itself among the threads of the process; a writing one
+ * is also the only one among processes. Short: nothing that waits for anything else may be inside. */
+int zp_store_begin_read(struct zp_store *store, struct zp_error *err);
+int zp_store_begin_write(struct zp_store *store, struct zp_error *err);
+/* Commits when `result` is ≥ 0, else, or when that fails, takes back the moves (may be NULL) and rolls
+ * back. Returns `result` or the failure. */
+int zp_store_end(struct zp_store *store, int result, struct zp_moves *moves, struct zp_error *err);
+
+/* records.c: inside a transaction. */
+int zp_records_get_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
+                         struct zp_error *err);
+int zp_records_get_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
+                         struct zp_error *err);
+/* Deletes records, with the images that name a layer, and moves the directories out of the way. */
+int zp_records_drop_images_of(struct zp_store *store, const struct zp_digest *diff_id, struct zp_moves *moves,
+                              struct zp_error *err);
+int zp_records_drop_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_moves *moves,
+                          struct zp_error *err);
+int zp_records_drop_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_moves *moves,
+                          struct zp_error *err);
+int zp_records_put_name(struct zp_store *store, const char *name, const struct zp_digest *manifest_digest,
+                        struct zp_error *err);
+
+/* lock.c */
+/* Without waiting. 1: locked, 0: another has it. */
+int zp_store_try_lock(struct zp_store *store, const struct zp_digest *key, struct zp_store_lock **out,
+                      struct zp_error *err);
+/* The lock that nobody can have while anybody holds one on a digest, and the other way round. */
+int zp_store_try_lock_all(struct zp_store *store, struct zp_store_lock **out, struct zp_error *err);
+
+/* staging.c */
+#define ZP_TMP_NAME_SIZE 33
+/* A name for tmp/ that nobody else will think of. */
+void zp_tmp_name(char name[ZP_TMP_NAME_SIZE]);
+int zp_staging_dir_fd(const struct zp_staging *staging);
+const char *zp_staging_name(const struct zp_staging *staging);
+struct zp_store *zp_staging_store(const struct zp_staging *staging);
+/* It has become a layer or image: no longer the handle's to remove. */
+void zp_staging_let_go(struct zp_staging *staging);
+
+/* sweep.c: what processes that died have left. */
+int zp_store_sweep(struct zp_store *store, struct zp_error *err);
+void zp_store_sweep_tmp(struct zp_store *store);
+
+/* mounts.c */
+struct zp_mount_table; /* where the kernel has something mounted */
+int zp_mount_table_read(struct zp_mount_table **out, struct zp_error *err);
+void zp_mount_table_free(struct zp_mount_table *table);
+ZP_DEFINE_AUTO(struct zp_mount_table, zp_mount_table_free);
+bool zp_mount_table_has(const struct zp_mount_table *table, const char *directory);
+/* Inside a transaction. 1: mounted, and *directory (malloc'ed) says where; 0: not. */
+int zp_mounts_of_image(struct zp_store *store, const struct zp_mount_table *table,
+                       const struct zp_digest *manifest_digest, char **directory, struct zp_error *err);
+int zp_mounts_of_layer(struct zp_store *store, const struct zp_mount_table *table, const struct zp_digest *diff_id,
+                       char **directory, struct zp_error *err);
+/* Deletes the records of mounts that are no more. */
+int zp_mounts_forget_gone(struct zp_store *store, const struct zp_mount_table *table, struct zp_error *err);
+
+/* "<hex>.raw" */
+#define ZP_DEVICE_NAME_SIZE (ZP_SHA256_HEX_SIZE + 4)
+char *zp_device_name(const struct zp_digest *diff_id, char name[ZP_DEVICE_NAME_SIZE]);
+
+/* Opens a regular file for reading, following no symbolic link. `name` has no '/'. */
+int zp_store_open_file(struct zp_store *store, int dir_fd, const char *directory, const char *file,
+                       struct zp_error *err);
+
+#endif
