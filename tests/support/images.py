@@ -204,6 +204,7 @@ class _Stack:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.tree = {}  # path → "dir" or "other"; what the layers so far show
+        self.once_other = set()  # paths that were not directories in some layer
         self.serial = 0
 
     def children(self, directory):
@@ -213,10 +214,19 @@ class _Stack:
         self.serial += 1
         return f"{kind}{self.serial:04d}"
 
-    def forget(self, path):
+    def forget_children(self, path):
         for child in self.children(path):
-            del self.tree[child]
-        self.tree.pop(path, None)
+            self.forget(child)
+
+    def forget(self, path):
+        self.forget_children(path)
+        if self.tree.pop(path, None) == "other":
+            self.once_other.add(path)
+
+    def may_imply_below(self, path):
+        """containerd 1.6 fails with ENOTDIR to make a new parent directory where any lower layer, even a hidden
+        one, has something else in its way."""
+        return not any(path == other or path.startswith(other + "/") for other in self.once_other)
 
     def directories(self, touched):
         return [p for p, kind in self.tree.items() if kind == "dir" and not self.is_touched(p, touched)]
@@ -285,8 +295,7 @@ class _Stack:
         else:
             tar.directory(path, **self.attributes())
             if action == "opaque":
-                for child in self.children(path):
-                    del self.tree[child]
+                self.forget_children(path)
                 tar.opaque(path)
                 for _ in range(self.random.randrange(3)):
                     self.add_leaf(tar, f"{path}/{self.name('f')}")
@@ -309,7 +318,7 @@ class _Stack:
                 other = prefix + self.name("h")
                 tar.hardlink(other, first, **attributes)
                 self.tree[other] = "other"
-        elif kind == "implied":
+        elif kind == "implied" and self.may_imply_below(parent):
             directory = prefix + self.name("i")
             self.tree[directory] = "dir"
             self.add_leaf(tar, f"{directory}/{self.name('f')}")
@@ -317,7 +326,7 @@ class _Stack:
             self.add_leaf(tar, prefix + self.name("f"))
 
 
-@image("stack40", version=1)
+@image("stack40", version=2)
 def _stack40(maker):
     stack = _Stack(40)
     for number in range(40):
