@@ -13,11 +13,15 @@
 
 struct zp_cancel {
         atomic_bool requested;
+        const struct zp_cancel *parent; /* when that is cancelled, so is this; NULL: none */
 };
 
 /* `cancel` may be NULL: never cancelled. */
 static inline bool zp_cancelled(const struct zp_cancel *cancel) {
-        return cancel && atomic_load_explicit(&cancel->requested, memory_order_relaxed);
+        for (; cancel; cancel = cancel->parent)
+                if (atomic_load_explicit(&cancel->requested, memory_order_relaxed))
+                        return true;
+        return false;
 }
 static inline int zp_check_cancel(const struct zp_cancel *cancel, struct zp_error *err) {
         return zp_cancelled(cancel) ? zp_error_set(err, ECANCELED, "interrupted") : 0;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 
 #define ZP_SHA256_SIZE 32
@@ -40,5 +41,6 @@ void zp_sha256_update(struct zp_sha256 *hash, const void *data, size_t size);
 /* Gives the digest of all since the last reset, and resets. */
 void zp_sha256_finish(struct zp_sha256 *hash, struct zp_digest *out);
 void zp_sha256_free(struct zp_sha256 *hash);
+ZP_DEFINE_AUTO(struct zp_sha256, zp_sha256_free);
 
 #endif

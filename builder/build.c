@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder/build.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/pool.h"
+#include "builder/convert.h"
+#include "builder/fingerprint.h"
+#include "builder/snapshot.h"
+
+/* More layers side by side than this only take memory: the pool compresses for all of them. */
+#define LAYERS_AT_ONCE 4u
+/* Workers of the pool: bounds the frames under way, and with them memory. */
+#define THREADS_MAX 32u
+
+struct build {
+        struct zp_source *source;
+        struct zp_store *store;
+        const struct zp_build_options *options;
+        struct zp_build_result *result;
+        struct zp_image image;
+        struct zp_pool *pool;
+        struct zp_cancel stop; /* set when the caller cancels or one layer fails: the others need not go on */
+
+        pthread_mutex_t lock;
+        uint16_t order[ZP_LIMIT_LAYERS]; /* distinct layers, largest blob first */
+        uint16_t order_count;
+        uint16_t next;               /* into order; guarded by lock */
+        struct zp_error first_error; /* guarded by lock */
+};
+
+/* ---- events ---- */
+
+static void tell_resolved(struct build *b) {
+        if (b->options->events.resolved)
+                b->options->events.resolved(b->options->events.context, &b->image);
+}
+
+static void tell_waiting(void *context) {
+        struct build *b = context;
+        if (!b->options->events.waiting)
+                return;
+        pthread_mutex_lock(&b->lock);
+        b->options->events.waiting(b->options->events.context);
+        pthread_mutex_unlock(&b->lock);
+}
+
+/* Tells of a layer, and of those further up that are the same one. */
+static void tell_layer(struct build *b, uint16_t layer, enum zp_layer_state state) {
+        if (!b->options->events.layer_state)
+                return;
+        pthread_mutex_lock(&b->lock);
+        for (uint16_t i = layer; i < b->image.layer_count; i++)
+                if (zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[layer]))
+                        b->options->events.layer_state(b->options->events.context, i, state);
+        pthread_mutex_unlock(&b->lock);
+}
+
+struct progress {
+        struct build *build;
+        uint16_t layer;
+};
+
+static void tell_progress(void *context, uint64_t blob_bytes_read) {
+        struct progress *progress = context;
+        struct build *b = progress->build;
+        if (!b->options->events.layer_progress)
+                return;
+        pthread_mutex_lock(&b->lock);
+        b->options->events.layer_progress(b->options->events.context, progress->layer, blob_bytes_read);
+        pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- layers ---- */
+
+static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *err) {
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        int r = zp_staging_new(b->store, &staging, err);
+        if (r < 0)
+                return r;
+        struct progress progress = { b, layer };
+        struct zp_convert_input input = {
+                .source = b->source,
+                .blob = &b->image.layers[layer],
+                .diff_id = &b->image.diff_ids[layer],
+                .pool = b->pool,
+                .pack = { .frame_size = b->options->frame_size, .level = b->options->compression_level },
+                .cancel = &b->stop,
+                .progress = tell_progress,
+                .context = &progress,
+        };
+        struct zp_layer_record record;
+        r = zp_convert_layer(&input, staging, &record, err);
+        return r < 0 ? r : zp_staging_commit_layer(staging, &record, err);
+}
+
+static int build_layer(struct build *b, uint16_t layer, struct zp_error *err) {
+        const struct zp_digest *diff_id = &b->image.diff_ids[layer];
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
+        struct zp_layer_record known;
+        int found = b->options->rebuild ? 0 : zp_store_find_layer(b->store, diff_id, &known, err);
+        if (found == 0) {
+                int r = zp_store_lock(b->store, diff_id, &b->stop, tell_waiting, b, &lock, err);
+                if (r < 0)
+                        return r;
+                /* whoever held it may have made it */
+                found = b->options->rebuild ? 0 : zp_store_find_layer(b->store, diff_id, &known, err);
+        }
+        if (found < 0)
+                return found;
+        if (found) {
+                tell_layer(b, layer, ZP_LAYER_REUSED);
+                pthread_mutex_lock(&b->lock);
+                b->result->layers_reused++;
+                pthread_mutex_unlock(&b->lock);
+                return 0;
+        }
+        tell_layer(b, layer, ZP_LAYER_CONVERTING);
+        int r = convert_into_store(b, layer, err);
+        if (r < 0)
+                return r;
+        tell_layer(b, layer, ZP_LAYER_DONE);
+        pthread_mutex_lock(&b->lock);
+        b->result->layers_converted++;
+        pthread_mutex_unlock(&b->lock);
+        return 0;
+}
+
+static void note_failure(struct build *b, uint16_t layer, struct zp_error *err) {
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        zp_error_wrap(err, "layer %u (%s)", layer + 1u, zp_digest_text(&b->image.layers[layer].digest, digest));
+        pthread_mutex_lock(&b->lock);
+        /* the others stop because of the first: that one is told */
+        if (b->first_error.code == 0)
+                b->first_error = *err;
+        pthread_mutex_unlock(&b->lock);
+        atomic_store(&b->stop.requested, true);
+}
+
+static void *build_layers(void *context) {
+        struct build *b = context;
+        for (;;) {
+                pthread_mutex_lock(&b->lock);
+                uint16_t position = b->next < b->order_count ? b->next++ : UINT16_MAX;
+                pthread_mutex_unlock(&b->lock);
+                if (position == UINT16_MAX || zp_cancelled(&b->stop))
+                        return NULL;
+                struct zp_error err = { 0 };
+                if (build_layer(b, b->order[position], &err) < 0)
+                        note_failure(b, b->order[position], &err);
+        }
+}
+
+/* Large layers first: the last one to finish then is a small one. */
+static void order_layers(struct build *b) {
+        for (uint16_t i = 0; i < b->image.layer_count; i++) {
+                bool is_repeated = false;
+                for (uint16_t j = 0; j < i; j++)
+                        is_repeated |= zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[j]);
+                if (is_repeated)
+                        continue;
+                uint16_t at = b->order_count++;
+                for (; at > 0 && b->image.layers[b->order[at - 1]].size < b->image.layers[i].size; at--)
+                        b->order[at] = b->order[at - 1];
+                b->order[at] = i;
+        }
+}
+
+static int build_all_layers(struct build *b, unsigned threads, struct zp_error *err) {
+        order_layers(b);
+        unsigned at_once = threads < LAYERS_AT_ONCE ? threads : LAYERS_AT_ONCE;
+        if (at_once > b->order_count)
+                at_once = b->order_count;
+        pthread_t others[LAYERS_AT_ONCE];
+        unsigned started = 0;
+        /* fewer threads than wanted are no failure: this one does the rest */
+        while (started + 1 < at_once && pthread_create(&others[started], NULL, build_layers, b) == 0)
+                started++;
+        build_layers(b);
+        for (unsigned i = 0; i < started; i++)
+                pthread_join(others[i], NULL);
+        if (zp_cancelled(b->options->cancel))
+                return zp_check_cancel(b->options->cancel, err);
+        if (b->first_error.code) {
+                *err = b->first_error;
+                return -err->code;
+        }
+        return 0;
+}
+
+/* ---- the image ---- */
+
+static int stage_bytes(struct zp_staging *staging, const char *file, const char *data, size_t size,
+                       struct zp_error *err) {
+        zp_autoclose int fd = zp_staging_create(staging, file, err);
+        return fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
+}
+
+static uint64_t image_size(const struct zp_image *image) {
+        uint64_t size = 0;
+        for (uint16_t i = 0; i < image->layer_count; i++)
+                size += image->layers[i].size;
+        return size;
+}
+
+static int commit_image(struct build *b, struct zp_staging *staging, struct zp_image_record *record,
+                        struct zp_error *err) {
+        char platform[100];
+        char *names[] = { b->image.name, NULL };
+        record->manifest_digest = b->image.manifest_digest;
+        record->config_digest = b->image.config_digest;
+        record->manifest_media_type = b->image.manifest_media_type;
+        record->platform = zp_platform_text(&b->image.platform, platform);
+        record->image_size = image_size(&b->image);
+        record->created_s = time(NULL);
+        record->layer_count = b->image.layer_count;
+        record->diff_ids = b->image.diff_ids;
+        record->names = names;
+        return zp_staging_commit_image(staging, record, err);
+}
+
+static int write_snapshot(struct build *b, struct zp_error *err) {
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        if (b->options->events.merging)
+                b->options->events.merging(b->options->events.context);
+        int r = zp_staging_new(b->store, &staging, err);
+        if (r < 0 || (r = stage_bytes(staging, "manifest.json", b->image.manifest, b->image.manifest_size, err)) < 0 ||
+            (r = stage_bytes(staging, "config.json", b->image.config, b->image.config_size, err)) < 0)
+                return r;
+        zp_autoclose int fd = zp_staging_create(staging, "snapshot.erofs", err);
+        if (fd < 0)
+                return fd;
+        struct zp_snapshot_layers layers = { b->store, b->image.diff_ids, b->image.layer_count };
+        struct zp_erofs_result written;
+        struct zp_image_record record = { 0 };
+        r = zp_snapshot_write(&layers, ZP_EROFS_DEVICE_TABLE, fd, "snapshot.erofs", NULL, NULL, &written, err);
+        if (r == 0)
+                r = zp_fingerprint(fd, "snapshot.erofs", &record.metadata_size, &record.metadata_digest, err);
+        return r < 0 ? r : commit_image(b, staging, &record, err);
+}
+
+static int build_image(struct build *b, unsigned threads, struct zp_error *err) {
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
+        int r = zp_store_lock(b->store, &b->image.manifest_digest, b->options->cancel, tell_waiting, b, &lock, err);
+        if (r < 0)
+                return r;
+        int found = b->options->rebuild
+                            ? 0
+                            : zp_store_find_image(b->store, &b->image.manifest_digest, &b->result->image, err);
+        if (found < 0)
+                return found;
+        if (found) {
+                b->result->was_present = true;
+                b->result->layers_reused = b->image.layer_count;
+                return zp_store_add_name(b->store, b->image.name, &b->image.manifest_digest, err);
+        }
+        if ((r = build_all_layers(b, threads, err)) < 0 || (r = write_snapshot(b, err)) < 0)
+                return r;
+        found = zp_store_find_image(b->store, &b->image.manifest_digest, &b->result->image, err);
+        return found == 0  ? zp_error_set(err, ENOENT, "the image was removed while it was built")
+               : found < 0 ? found
+                           : 0;
+}
+
+/* As many threads as the process may use: its CPU affinity counts, not the machine's size. */
+static unsigned usable_cpus(void) {
+        cpu_set_t set;
+        int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int) sysconf(_SC_NPROCESSORS_ONLN);
+        return count > 0 ? (unsigned) count : 1;
+}
+
+int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_build_options *options,
+             struct zp_build_result *result, struct zp_error *err) {
+        struct build b = { .source = source, .store = store, .options = options, .result = result };
+        b.stop.parent = options->cancel;
+        unsigned threads = options->threads ? options->threads : usable_cpus();
+        if (threads > THREADS_MAX)
+                threads = THREADS_MAX;
+        *result = (struct zp_build_result){ 0 };
+        int r = zp_source_resolve(source, &options->platform, &b.image, err);
+        if (r < 0)
+                return r;
+        pthread_mutex_init(&b.lock, NULL);
+        tell_resolved(&b);
+        r = zp_pool_new(threads, &b.pool, err);
+        if (r == 0)
+                r = build_image(&b, threads, err);
+        if (r < 0)
+                zp_error_wrap(err, "build %s", b.image.name);
+        zp_pool_free(b.pool);
+        pthread_mutex_destroy(&b.lock);
+        zp_image_clear(&b.image);
+        return r;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder/convert.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "builder/content.h"
+#include "builder/fingerprint.h"
+#include "builder/ring.h"
+#include "erofs/writer.h"
+#include "layer/apply.h"
+#include "layer/decompress.h"
+
+/* ---- the reading thread: blob → inflate → ring ---- */
+
+struct reading {
+        const struct zp_convert_input *input;
+        struct zp_ring *ring;
+        struct zp_decompress *decompress;
+        uint64_t blob_bytes;
+};
+
+static int give_buffer(void *context, size_t used, int is_last, uint8_t **data, size_t *size, struct zp_error *err) {
+        struct reading *reading = context;
+        zp_ring_publish(reading->ring, used);
+        if (is_last)
+                return 0;
+        *data = zp_ring_acquire(reading->ring);
+        *size = ZP_RING_BUFFER_SIZE;
+        return *data ? 0 : zp_error_set(err, ECANCELED, "stopped");
+}
+
+static int take_blob(void *context, const void *data, size_t size, struct zp_error *err) {
+        struct reading *reading = context;
+        reading->blob_bytes += size;
+        if (reading->input->progress)
+                reading->input->progress(reading->input->context, reading->blob_bytes);
+        int r = zp_check_cancel(reading->input->cancel, err);
+        return r < 0 ? r : zp_decompress_push(reading->decompress, data, size, err);
+}
+
+/* The ring ends only after the blob's digest has been checked, so whoever reads it to the end without an error
+ * has read what the manifest names. */
+static void *read_blob(void *context) {
+        struct reading *reading = context;
+        struct zp_error err = { 0 };
+        int r = zp_source_read_blob(reading->input->source, reading->input->blob, take_blob, reading, &err);
+        if (r == 0)
+                r = zp_decompress_finish(reading->decompress, &err);
+        if (r < 0 && err.code == 0)
+                err.code = -r;
+        zp_ring_end(reading->ring, r < 0 ? &err : NULL);
+        return NULL;
+}
+
+/* ---- the converting thread: ring → digest → tar → tree and device ---- */
+
+struct converting {
+        const struct zp_convert_input *input;
+        struct zp_ring *ring;
+        struct zp_sha256 *hash; /* of the tar: the diffID */
+        uint64_t tar_size;
+};
+
+static int64_t next_piece(void *context, const uint8_t **data, struct zp_error *err) {
+        struct converting *c = context;
+        int r = zp_check_cancel(c->input->cancel, err);
+        if (r < 0)
+                return r;
+        int64_t size = zp_ring_next(c->ring, data, err);
+        if (size <= 0)
+                return size;
+        c->tar_size += (uint64_t) size;
+        if (c->tar_size > ZP_LIMIT_LAYER_SIZE)
+                return zp_error_set(err, EFBIG, "uncompressed it is larger than %llu TiB",
+                                    (unsigned long long) (ZP_LIMIT_LAYER_SIZE >> 40));
+        zp_sha256_update(c->hash, *data, (size_t) size);
+        return size;
+}
+
+static int check_diff_id(struct converting *c, struct zp_error *err) {
+        struct zp_digest actual;
+        char want[ZP_DIGEST_TEXT_SIZE], have[ZP_DIGEST_TEXT_SIZE];
+        zp_sha256_finish(c->hash, &actual);
+        if (zp_digest_equal(&actual, c->input->diff_id))
+                return 0;
+        return zp_error_set(err, EBADMSG, "diffID differs: the config says %s, its content is %s",
+                            zp_digest_text(c->input->diff_id, want), zp_digest_text(&actual, have));
+}
+
+static int write_metadata(const struct zp_convert_input *input, struct zp_staging *staging, struct zp_tree *tree,
+                          struct zp_layer_record *record, struct zp_error *err) {
+        zp_autoclose int fd = zp_staging_create(staging, "layer.erofs", err);
+        if (fd < 0)
+                return fd;
+        struct zp_erofs_device device = { *input->diff_id, record->device_size / ZP_BLOCK_SIZE };
+        struct zp_erofs_options options = { .layout = ZP_EROFS_DEVICE_TABLE,
+                                            .devices = &device,
+                                            .device_count = record->device_size > 0,
+                                            .is_layer = true };
+        struct zp_erofs_result result;
+        int r = zp_erofs_write(tree, &options, fd, "layer.erofs", &result, err);
+        return r < 0 ? r : zp_fingerprint(fd, "layer.erofs", &record->metadata_size, &record->metadata_digest, err);
+}
+
+static int convert(struct converting *c, struct zp_staging *staging, struct zp_layer_record *record,
+                   struct zp_error *err) {
+        zp_autoclose int pack_fd = zp_staging_create(staging, "device.zst", err);
+        zp_autoclose int index_fd = pack_fd < 0 ? -1 : zp_staging_create(staging, "device.idx", err);
+        if (index_fd < 0)
+                return -err->code;
+        zp_auto(zp_pack_writer_free) struct zp_pack_writer *pack = NULL;
+        zp_auto(zp_content_free) struct zp_content *content = NULL;
+        zp_auto(zp_tar_free) struct zp_tar *tar = NULL;
+        zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
+        struct zp_apply_stats stats = { 0 };
+        struct zp_pack_info info;
+        int r = zp_pack_writer_new(pack_fd, "device.zst", &c->input->pack, c->input->pool, &pack, err);
+        if (r < 0 || (r = zp_content_new(pack, &content, err)) < 0 || (r = zp_tar_new(next_piece, c, &tar, err)) < 0 ||
+            (r = zp_layer_apply(tar, zp_content_store, content, &tree, &stats, err)) < 0 ||
+            (r = check_diff_id(c, err)) < 0 ||
+            (r = zp_pack_writer_finish(pack, index_fd, "device.idx", &info, err)) < 0)
+                return r;
+        *record = (struct zp_layer_record){ .diff_id = *c->input->diff_id,
+                                            .tar_size = c->tar_size,
+                                            .entries = stats.entries,
+                                            .index_digest = info.index_digest,
+                                            .index_size = info.index_size,
+                                            .pack_size = info.pack_size,
+                                            .device_size = info.device_size };
+        return write_metadata(c->input, staging, tree, record, err);
+}
+
+int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *staging, struct zp_layer_record *record,
+                     struct zp_error *err) {
+        zp_auto(zp_ring_free) struct zp_ring *ring = zp_ring_new();
+        zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
+        zp_auto(zp_decompress_free) struct zp_decompress *decompress = NULL;
+        struct reading reading = { .input = input, .ring = ring };
+        struct converting converting = { .input = input, .ring = ring, .hash = hash };
+        if (!ring || !hash)
+                return zp_error_errno(err, ENOMEM, "layer");
+        int r = zp_decompress_new(give_buffer, &reading, &decompress, err);
+        if (r < 0)
+                return r;
+        reading.decompress = decompress;
+        pthread_t thread;
+        int code = pthread_create(&thread, NULL, read_blob, &reading);
+        if (code)
+                return zp_error_errno(err, code, "start thread");
+        r = convert(&converting, staging, record, err);
+        zp_ring_stop(ring);
+        pthread_join(thread, NULL);
+        return r;
+}

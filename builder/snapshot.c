@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "erofs/reader.h"
+#include "layer/merge.h"
+
+#define METADATA_MAX (UINT64_C(4) << 30)
+
+struct loaded {
+        const struct zp_snapshot_layers *layers;
+        char *files[ZP_LIMIT_LAYERS]; /* the trees point into them */
+        struct zp_tree *trees[ZP_LIMIT_LAYERS];
+        struct zp_erofs_device devices[ZP_LIMIT_LAYERS]; /* of each layer; blocks 0: it has none */
+        uint16_t slots[ZP_LIMIT_LAYERS];                 /* device number of each layer in the snapshot */
+        bool is_used[ZP_LIMIT_LAYERS];
+};
+
+static int load_layer(struct loaded *l, uint16_t i, struct zp_error *err) {
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        zp_autoclose int fd = zp_store_open_layer_file(l->layers->store, &l->layers->diff_ids[i], "layer.erofs", err);
+        if (fd < 0)
+                return fd;
+        struct stat st;
+        if (fstat(fd, &st) < 0 || (uint64_t) st.st_size > METADATA_MAX)
+                return zp_error_set(err, EBADMSG, "layer.erofs: impossible size");
+        l->files[i] = malloc((size_t) st.st_size + 1);
+        if (!l->files[i])
+                return zp_error_errno(err, ENOMEM, "layer metadata");
+        zp_autofree struct zp_erofs_device *devices = NULL;
+        uint16_t count = 0;
+        int r = zp_pread_all(fd, l->files[i], (size_t) st.st_size, 0, "layer.erofs", err);
+        if (r == 0)
+                r = zp_erofs_load(l->files[i], (size_t) st.st_size, &l->trees[i], &devices, &count, err);
+        if (r == 0 && (count > 1 || (count == 1 && !zp_digest_equal(&devices[0].diff_id, &l->layers->diff_ids[i]))))
+                r = zp_error_set(err, EBADMSG, "layer.erofs: it is another layer's");
+        if (r < 0)
+                return zp_error_wrap(err, "layer %u (%s)", i + 1u, zp_digest_text(&l->layers->diff_ids[i], digest));
+        if (count == 1)
+                l->devices[i] = devices[0];
+        return 0;
+}
+
+static void note_devices(struct loaded *l, const struct zp_inode *dir) {
+        for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {
+                const struct zp_inode *inode = child->inode;
+                for (uint32_t i = 0; i < inode->extent_count; i++)
+                        if (inode->extents[i].block != ZP_HOLE)
+                                l->is_used[inode->extents[i].device] = true;
+                if (S_ISDIR(inode->mode))
+                        note_devices(l, inode);
+        }
+}
+
+static void renumber_devices(const struct loaded *l, struct zp_inode *dir, uint32_t mark) {
+        for (struct zp_dentry *child = dir->first_child; child; child = child->next) {
+                struct zp_inode *inode = child->inode;
+                /* a file with several names is met several times */
+                for (uint32_t i = 0; i < inode->extent_count && inode->scratch != mark; i++)
+                        if (inode->extents[i].block != ZP_HOLE)
+                                inode->extents[i].device = l->slots[inode->extents[i].device];
+                inode->scratch = mark;
+                if (S_ISDIR(inode->mode))
+                        renumber_devices(l, inode, mark);
+        }
+}
+
+/* Gives each layer whose data is used a device number; a layer that occurs twice has one device. */
+static uint16_t number_devices(struct loaded *l, struct zp_erofs_device *devices) {
+        uint16_t count = 0;
+        for (uint16_t i = 0; i < l->layers->count; i++) {
+                uint16_t slot = 0;
+                if (!l->is_used[i])
+                        continue;
+                while (slot < count && !zp_digest_equal(&devices[slot].diff_id, &l->devices[i].diff_id))
+                        slot++;
+                if (slot == count)
+                        devices[count++] = l->devices[i];
+                l->slots[i] = slot;
+        }
+        return count;
+}
+
+static int write_snapshot(struct loaded *l, enum zp_erofs_layout layout, int fd, const char *name,
+                          struct zp_erofs_device *devices, uint16_t *device_count, struct zp_erofs_result *result,
+                          struct zp_error *err) {
+        for (uint16_t i = 0; i < l->layers->count; i++) {
+                int r = load_layer(l, i, err);
+                if (r < 0)
+                        return r;
+        }
+        zp_auto(zp_tree_free) struct zp_tree *merged = NULL;
+        int r = zp_tree_merge(l->trees, l->layers->count, &merged, err);
+        if (r < 0)
+                return r;
+        note_devices(l, zp_tree_root(merged));
+        *device_count = number_devices(l, devices);
+        renumber_devices(l, zp_tree_root(merged), 1);
+        struct zp_erofs_options options = { .layout = layout, .devices = devices, .device_count = *device_count };
+        return zp_erofs_write(merged, &options, fd, name, result, err);
+}
+
+int zp_snapshot_write(const struct zp_snapshot_layers *layers, enum zp_erofs_layout layout, int fd, const char *name,
+                      struct zp_erofs_device **devices, uint16_t *device_count, struct zp_erofs_result *result,
+                      struct zp_error *err) {
+        if (layers->count > ZP_LIMIT_LAYERS)
+                return zp_error_set(err, E2BIG, "%u layers; the limit is %d", layers->count, ZP_LIMIT_LAYERS);
+        zp_autofree struct loaded *l = calloc(1, sizeof *l);
+        zp_autofree struct zp_erofs_device *table = calloc(ZP_LIMIT_LAYERS, sizeof *table);
+        uint16_t count = 0;
+        if (!l || !table)
+                return zp_error_errno(err, ENOMEM, "merge");
+        l->layers = layers;
+        int r = write_snapshot(l, layout, fd, name, table, &count, result, err);
+        for (uint16_t i = 0; i < layers->count; i++) {
+                zp_tree_free(l->trees[i]);
+                free(l->files[i]);
+        }
+        if (r == 0 && devices) {
+                *devices = zp_steal(&table);
+                *device_count = count;
+        }
+        return r;
+}
