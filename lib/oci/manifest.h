@@ -60,7 +60,7 @@ int zp_index_select(const char *body, size_t size, const struct zp_platform *pla
  * treated as any other; unknown layer media types are -ENOTSUP (an artifact is not an image). */
 int zp_manifest_parse(const char *body, size_t size, struct zp_descriptor *config, struct zp_descriptor **layers,
                       uint16_t *layer_count, struct zp_error *err);
-/* Parses a config: platform and diffIDs (malloc'ed, the caller's). */
+/* Parses a config: platform (parts that are not given are "") and diffIDs (malloc'ed, the caller's). */
 int zp_config_parse(const char *body, size_t size, struct zp_platform *platform, struct zp_digest **diff_ids,
                     uint16_t *count, struct zp_error *err);
 

@@ -18,6 +18,7 @@ struct zp_source_options {
         bool skip_tls_verify;
         const char *ca_file;    /* NULL: the system's */
         const char *user_agent; /* NULL: "zeropull/VERSION" */
+        unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;
 };
 

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/manifest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/limits.h"
+#include "oci/json.h"
+#include "oci/manifest-internal.h"
+
+#define MEDIA_TYPE_MAX 255 /* RFC 6838: 127 + '/' + 127 */
+
+enum media_class { MEDIA_OTHER, MEDIA_INDEX, MEDIA_MANIFEST, MEDIA_CONFIG, MEDIA_LAYER, MEDIA_SCHEMA1 };
+
+static const struct {
+        const char *media_type;
+        enum media_class class;
+} media_types[] = {
+        { "application/vnd.oci.image.index.v1+json", MEDIA_INDEX },
+        { "application/vnd.docker.distribution.manifest.list.v2+json", MEDIA_INDEX },
+        { "application/vnd.oci.image.manifest.v1+json", MEDIA_MANIFEST },
+        { "application/vnd.docker.distribution.manifest.v2+json", MEDIA_MANIFEST },
+        { "application/vnd.docker.distribution.manifest.v1+json", MEDIA_SCHEMA1 },
+        { "application/vnd.docker.distribution.manifest.v1+prettyjws", MEDIA_SCHEMA1 },
+        { "application/vnd.oci.image.config.v1+json", MEDIA_CONFIG },
+        { "application/vnd.docker.container.image.v1+json", MEDIA_CONFIG },
+        { "application/vnd.oci.image.layer.v1.tar", MEDIA_LAYER },
+        { "application/vnd.oci.image.layer.v1.tar+gzip", MEDIA_LAYER },
+        { "application/vnd.oci.image.layer.v1.tar+zstd", MEDIA_LAYER },
+        { "application/vnd.oci.image.layer.nondistributable.v1.tar", MEDIA_LAYER },
+        { "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", MEDIA_LAYER },
+        { "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", MEDIA_LAYER },
+        { "application/vnd.docker.image.rootfs.diff.tar", MEDIA_LAYER },
+        { "application/vnd.docker.image.rootfs.diff.tar.gzip", MEDIA_LAYER },
+        { "application/vnd.docker.image.rootfs.diff.tar.zstd", MEDIA_LAYER },
+        { "application/vnd.docker.image.rootfs.foreign.diff.tar", MEDIA_LAYER },
+        { "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", MEDIA_LAYER },
+};
+
+static enum media_class classify(const char *media_type) {
+        for (size_t i = 0; i < sizeof media_types / sizeof *media_types; i++)
+                if (strcmp(media_type, media_types[i].media_type) == 0)
+                        return media_types[i].class;
+        return MEDIA_OTHER;
+}
+
+bool zp_is_manifest_type(const char *media_type) {
+        enum media_class class = classify(media_type);
+        return class == MEDIA_INDEX || class == MEDIA_MANIFEST;
+}
+
+static int refuse_schema1(struct zp_error *err) {
+        zp_error_set(err, ENOTSUP, "manifest: Docker schema 1, which is obsolete, is not supported");
+        zp_error_hint(err, "push the image again with a current tool, e.g. `skopeo copy --format v2s2`");
+        return -ENOTSUP;
+}
+
+/* What the members of the body say. */
+static int kind_of_body(json_t *json, enum zp_document_kind *out, struct zp_error *err) {
+        json_t *manifests, *layers, *config, *fs_layers;
+        int r = zp_json_get(json, "manifests", JSON_ARRAY, ZP_JSON_OPTIONAL, "manifest", &manifests, err);
+        if (r == 0)
+                r = zp_json_get(json, "layers", JSON_ARRAY, ZP_JSON_OPTIONAL, "manifest", &layers, err);
+        if (r == 0)
+                r = zp_json_get(json, "config", JSON_OBJECT, ZP_JSON_OPTIONAL, "manifest", &config, err);
+        if (r == 0)
+                r = zp_json_get(json, "fsLayers", JSON_ARRAY, ZP_JSON_OPTIONAL, "manifest", &fs_layers, err);
+        if (r < 0)
+                return r;
+        if (manifests && (layers || config || fs_layers))
+                return zp_error_set(err, EBADMSG, "manifest: both an index and a manifest (CVE-2021-41190)");
+        if (fs_layers && !layers && !config)
+                return refuse_schema1(err);
+        if (fs_layers)
+                return zp_error_set(err, EBADMSG, "manifest: both schema 1 and schema 2");
+        if (!manifests && !layers && !config)
+                return zp_error_set(err, EBADMSG, "manifest: neither 'manifests' nor 'layers' is there");
+        *out = manifests ? ZP_DOCUMENT_INDEX : ZP_DOCUMENT_MANIFEST;
+        return 0;
+}
+
+/* "Type/Sub; charset=utf-8" → its class. */
+static enum media_class classify_header(const char *value) {
+        char media_type[MEDIA_TYPE_MAX + 1];
+        size_t size = strcspn(value, "; \t");
+        if (size >= sizeof media_type)
+                return MEDIA_OTHER;
+        memcpy(media_type, value, size);
+        media_type[size] = '\0';
+        return classify(media_type);
+}
+
+static int document_kind(json_t *json, const char *media_type, enum zp_document_kind *out, struct zp_error *err) {
+        const char *inner;
+        int r = zp_json_text(json, "mediaType", ZP_JSON_OPTIONAL, "manifest", &inner, err);
+        if (r < 0)
+                return r;
+        enum media_class outer_class = media_type ? classify_header(media_type) : MEDIA_OTHER;
+        enum media_class inner_class = inner ? classify(inner) : MEDIA_OTHER;
+        if (outer_class == MEDIA_SCHEMA1 || inner_class == MEDIA_SCHEMA1)
+                return refuse_schema1(err);
+        if (inner && inner_class != MEDIA_INDEX && inner_class != MEDIA_MANIFEST)
+                return zp_error_set(err, ENOTSUP, "manifest: media type '%.255s' is not an image's", inner);
+        /* Registries and layouts that say application/json or octet-stream say nothing; but what is said
+         * must be true. */
+        if (inner && outer_class != MEDIA_OTHER && outer_class != inner_class)
+                return zp_error_set(err, EBADMSG, "manifest: media type '%.255s' outside but '%.255s' inside",
+                                    media_type, inner);
+        r = kind_of_body(json, out, err);
+        if (r < 0)
+                return r;
+        enum media_class said = inner ? inner_class : outer_class;
+        enum media_class is = *out == ZP_DOCUMENT_INDEX ? MEDIA_INDEX : MEDIA_MANIFEST;
+        if (said != MEDIA_OTHER && said != is)
+                return zp_error_set(err, EBADMSG, "manifest: the media type does not agree with what is inside");
+        return 0;
+}
+
+int zp_document_kind(const char *body, size_t size, const char *media_type, enum zp_document_kind *out,
+                     struct zp_error *err) {
+        zp_auto(json_decref) json_t *json = NULL;
+        int r = zp_json_load(body, size, "manifest", &json, err);
+        return r < 0 ? r : document_kind(json, media_type, out, err);
+}
+
+int zp_descriptor_parse(json_t *json, const char *what, struct zp_descriptor *out, struct zp_error *err) {
+        const char *media_type;
+        struct zp_descriptor descriptor = { 0 };
+        int r = zp_json_text(json, "mediaType", ZP_JSON_REQUIRED, what, &media_type, err);
+        if (r == 0)
+                r = zp_json_digest(json, "digest", what, &descriptor.digest, err);
+        if (r == 0)
+                r = zp_json_size(json, "size", what, &descriptor.size, err);
+        if (r < 0)
+                return r;
+        if (strlen(media_type) > MEDIA_TYPE_MAX)
+                return zp_error_set(err, EBADMSG, "%s: the media type is longer than %d bytes", what, MEDIA_TYPE_MAX);
+        descriptor.media_type = strdup(media_type);
+        if (!descriptor.media_type)
+                return zp_error_errno(err, ENOMEM, "%s", what);
+        *out = descriptor;
+        return 0;
+}
+
+static int copy_part(json_t *json, const char *key, enum zp_json_need need, const char *what, char out[32],
+                     struct zp_error *err) {
+        const char *text;
+        int r = zp_json_text(json, key, need, what, &text, err);
+        if (r < 0)
+                return r;
+        if (text && strlen(text) >= 32)
+                return zp_error_set(err, EBADMSG, "%s: '%s' is too long", what, key);
+        strcpy(out, text ? text : "");
+        return 0;
+}
+
+static int parse_platform(json_t *json, enum zp_json_need need, const char *what, struct zp_platform *out,
+                          struct zp_error *err) {
+        struct zp_platform platform = { 0 };
+        int r = copy_part(json, "os", need, what, platform.os, err);
+        if (r == 0)
+                r = copy_part(json, "architecture", need, what, platform.architecture, err);
+        if (r == 0)
+                r = copy_part(json, "variant", ZP_JSON_OPTIONAL, what, platform.variant, err);
+        if (r < 0)
+                return r;
+        zp_platform_normalise(&platform);
+        *out = platform;
+        return 0;
+}
+
+/* What selecting from an index has found so far. */
+struct selection {
+        json_t *best; /* borrowed from the index */
+        int rank;
+        json_t *unnamed; /* the entry without a platform */
+        unsigned unnamed_count;
+        struct zp_buffer offers; /* "linux/amd64, linux/arm64" */
+        bool out_of_memory;
+};
+
+static void add_offer(struct selection *s, const struct zp_platform *platform) {
+        char text[100];
+        if (s->offers.size > 300)
+                return;
+        if (!zp_buffer_text(&s->offers, s->offers.size ? ", " : "") ||
+            !zp_buffer_text(&s->offers, zp_platform_text(platform, text)))
+                s->out_of_memory = true;
+}
+
+static int consider_entry(json_t *entry, const struct zp_platform *wanted, struct selection *s, struct zp_error *err) {
+        json_t *json;
+        const char *media_type;
+        int r = zp_json_text(entry, "mediaType", ZP_JSON_REQUIRED, "index entry", &media_type, err);
+        if (r == 0)
+                r = zp_json_get(entry, "platform", JSON_OBJECT, ZP_JSON_OPTIONAL, "index entry", &json, err);
+        if (r < 0)
+                return r;
+        if (!zp_is_manifest_type(media_type))
+                return 0;
+        if (!json) {
+                if (s->unnamed_count++ == 0)
+                        s->unnamed = entry;
+                return 0;
+        }
+        struct zp_platform platform;
+        r = parse_platform(json, ZP_JSON_REQUIRED, "index entry", &platform, err);
+        if (r < 0)
+                return r;
+        if (strcmp(platform.os, "unknown") == 0 && strcmp(platform.architecture, "unknown") == 0)
+                return 0;
+        add_offer(s, &platform);
+        int rank = zp_platform_rank(wanted, &platform);
+        if (rank > s->rank) {
+                s->best = entry;
+                s->rank = rank;
+        }
+        return 0;
+}
+
+static int nothing_selected(const struct zp_platform *wanted, const struct selection *s, struct zp_error *err) {
+        char text[100];
+        zp_platform_text(wanted, text);
+        if (s->unnamed_count > 1)
+                return zp_error_set(err, ENOENT, "no image for %s: %u of the index's entries name no platform", text,
+                                    s->unnamed_count);
+        if (!s->offers.data)
+                return zp_error_set(err, ENOENT, "no image for %s: the index has no images", text);
+        zp_error_set(err, ENOENT, "no image for %s; there are: %s", text, s->offers.data);
+        zp_error_hint(err, "choose one with --platform");
+        return -ENOENT;
+}
+
+int zp_index_select(const char *body, size_t size, const struct zp_platform *platform, struct zp_descriptor *out,
+                    struct zp_error *err) {
+        zp_auto(json_decref) json_t *json = NULL;
+        enum zp_document_kind kind;
+        json_t *entries, *entry;
+        int r = zp_json_load(body, size, "index", &json, err);
+        if (r == 0)
+                r = document_kind(json, NULL, &kind, err);
+        if (r < 0)
+                return r;
+        if (kind != ZP_DOCUMENT_INDEX)
+                return zp_error_set(err, EBADMSG, "index: is a manifest");
+        r = zp_json_get(json, "manifests", JSON_ARRAY, ZP_JSON_REQUIRED, "index", &entries, err);
+        struct selection s = { 0 };
+        size_t i;
+        json_array_foreach(entries, i, entry) {
+                if (r == 0)
+                        r = consider_entry(entry, platform, &s, err);
+        }
+        if (r == 0 && s.out_of_memory)
+                r = zp_error_errno(err, ENOMEM, "index");
+        if (r == 0 && !s.best && s.unnamed_count == 1)
+                s.best = s.unnamed;
+        if (r == 0)
+                r = s.best ? zp_descriptor_parse(s.best, "index entry", out, err) : nothing_selected(platform, &s, err);
+        zp_buffer_clear(&s.offers);
+        return r;
+}
+
+static int check_layer_type(const struct zp_descriptor *layer, const char *what, struct zp_error *err) {
+        if (classify(layer->media_type) == MEDIA_LAYER)
+                return 0;
+        if (strstr(layer->media_type, "+encrypted")) {
+                zp_error_set(err, ENOTSUP, "%s: is encrypted", what);
+                zp_error_hint(err, "decrypt the image first, e.g. with `skopeo copy --decryption-key`");
+                return -ENOTSUP;
+        }
+        return zp_error_set(err, ENOTSUP, "%s: media type '%s' is not a layer's", what, layer->media_type);
+}
+
+static void free_descriptors(struct zp_descriptor *descriptors, size_t count) {
+        for (size_t i = 0; descriptors && i < count; i++)
+                free(descriptors[i].media_type);
+        free(descriptors);
+}
+
+static int parse_layers(json_t *array, struct zp_descriptor **out, uint16_t *count, struct zp_error *err) {
+        size_t n = json_array_size(array);
+        if (n > ZP_LIMIT_LAYERS)
+                return zp_error_set(err, ENOTSUP, "manifest: %zu layers, more than %d", n, ZP_LIMIT_LAYERS);
+        struct zp_descriptor *layers = calloc(n + 1, sizeof *layers);
+        if (!layers)
+                return zp_error_errno(err, ENOMEM, "manifest");
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < n; i++) {
+                char what[32];
+                snprintf(what, sizeof what, "manifest: layer %zu", i);
+                r = zp_descriptor_parse(json_array_get(array, i), what, &layers[i], err);
+                if (r == 0)
+                        r = check_layer_type(&layers[i], what, err);
+        }
+        if (r < 0) {
+                free_descriptors(layers, n);
+                return r;
+        }
+        *out = layers;
+        *count = (uint16_t) n;
+        return 0;
+}
+
+int zp_manifest_parse(const char *body, size_t size, struct zp_descriptor *config, struct zp_descriptor **layers,
+                      uint16_t *layer_count, struct zp_error *err) {
+        zp_auto(json_decref) json_t *json = NULL;
+        enum zp_document_kind kind;
+        json_t *config_json, *layers_json;
+        int r = zp_json_load(body, size, "manifest", &json, err);
+        if (r == 0)
+                r = document_kind(json, NULL, &kind, err);
+        if (r < 0)
+                return r;
+        if (kind != ZP_DOCUMENT_MANIFEST)
+                return zp_error_set(err, EBADMSG, "manifest: is an index");
+        r = zp_json_get(json, "config", JSON_OBJECT, ZP_JSON_REQUIRED, "manifest", &config_json, err);
+        if (r == 0)
+                r = zp_json_get(json, "layers", JSON_ARRAY, ZP_JSON_REQUIRED, "manifest", &layers_json, err);
+        struct zp_descriptor descriptor = { 0 };
+        if (r == 0)
+                r = zp_descriptor_parse(config_json, "manifest: config", &descriptor, err);
+        if (r < 0)
+                return r;
+        if (classify(descriptor.media_type) != MEDIA_CONFIG)
+                r = zp_error_set(err, ENOTSUP, "manifest: an artifact, not an image: its config is '%s'",
+                                 descriptor.media_type);
+        if (r == 0)
+                r = parse_layers(layers_json, layers, layer_count, err);
+        if (r < 0)
+                free(descriptor.media_type);
+        else
+                *config = descriptor;
+        return r;
+}
+
+char *zp_manifest_media_type(const char *body, size_t size, const char *outer, const char *config_type) {
+        zp_auto(json_decref) json_t *json = NULL;
+        const char *inner = NULL;
+        if (zp_json_load(body, size, "manifest", &json, NULL) == 0)
+                zp_json_text(json, "mediaType", ZP_JSON_OPTIONAL, "manifest", &inner, NULL);
+        if (inner)
+                return strdup(inner);
+        if (outer && classify_header(outer) == MEDIA_MANIFEST)
+                return strndup(outer, strcspn(outer, "; \t"));
+        bool is_docker = strncmp(config_type, "application/vnd.docker.", 23) == 0;
+        return strdup(is_docker ? "application/vnd.docker.distribution.manifest.v2+json"
+                                : "application/vnd.oci.image.manifest.v1+json");
+}
+
+static int parse_diff_ids(json_t *array, struct zp_digest **out, uint16_t *count, struct zp_error *err) {
+        size_t n = json_array_size(array);
+        if (n > ZP_LIMIT_LAYERS)
+                return zp_error_set(err, ENOTSUP, "config: %zu diff_ids, more than %d", n, ZP_LIMIT_LAYERS);
+        zp_autofree struct zp_digest *diff_ids = calloc(n + 1, sizeof *diff_ids);
+        if (!diff_ids)
+                return zp_error_errno(err, ENOMEM, "config");
+        for (size_t i = 0; i < n; i++) {
+                json_t *item = json_array_get(array, i);
+                if (!json_is_string(item))
+                        return zp_error_set(err, EBADMSG, "config: diff_ids[%zu] is not a string", i);
+                int r = zp_digest_parse(json_string_value(item), &diff_ids[i], err);
+                if (r == -EINVAL)
+                        r = zp_error_set(err, EBADMSG, "'%.200s' is not a digest", json_string_value(item));
+                if (r < 0) {
+                        zp_error_wrap(err, "config: diff_ids[%zu]", i);
+                        return r;
+                }
+        }
+        *out = zp_steal(&diff_ids);
+        *count = (uint16_t) n;
+        return 0;
+}
+
+int zp_config_parse(const char *body, size_t size, struct zp_platform *platform, struct zp_digest **diff_ids,
+                    uint16_t *count, struct zp_error *err) {
+        zp_auto(json_decref) json_t *json = NULL;
+        json_t *rootfs, *array;
+        const char *type;
+        int r = zp_json_load(body, size, "config", &json, err);
+        if (r == 0)
+                r = parse_platform(json, ZP_JSON_OPTIONAL, "config", platform, err);
+        if (r == 0)
+                r = zp_json_get(json, "rootfs", JSON_OBJECT, ZP_JSON_REQUIRED, "config", &rootfs, err);
+        if (r == 0)
+                r = zp_json_text(rootfs, "type", ZP_JSON_OPTIONAL, "config: rootfs", &type, err);
+        if (r < 0)
+                return r;
+        if (type && strcmp(type, "layers") != 0)
+                return zp_error_set(err, ENOTSUP, "config: rootfs of type '%.64s', not 'layers'", type);
+        r = zp_json_get(rootfs, "diff_ids", JSON_ARRAY, ZP_JSON_REQUIRED, "config: rootfs", &array, err);
+        return r < 0 ? r : parse_diff_ids(array, diff_ids, count, err);
+}
+
+void zp_image_clear(struct zp_image *image) {
+        free(image->name);
+        free(image->manifest);
+        free(image->manifest_media_type);
+        free(image->config);
+        free(image->diff_ids);
+        free_descriptors(image->layers, image->layer_count);
+        *image = (struct zp_image){ 0 };
+}
