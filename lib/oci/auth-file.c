@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/auth-file.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "oci/credential-helper.h"
+#include "oci/json.h"
+
+#define FILE_MAX (UINT64_C(4) << 20)
+#define HUB_KEY "https://index.docker.io/v1/"
+
+void zp_credentials_clear(struct zp_credentials *credentials) {
+        char *secrets[] = { credentials->password, credentials->identity_token };
+        for (size_t i = 0; i < 2; i++)
+                if (secrets[i])
+                        explicit_bzero(secrets[i], strlen(secrets[i]));
+        free(credentials->username);
+        free(credentials->password);
+        free(credentials->identity_token);
+        *credentials = (struct zp_credentials){ 0 };
+}
+
+int zp_credentials_parse(const char *text, struct zp_credentials *out, struct zp_error *err) {
+        const char *colon = strchr(text, ':');
+        if (!colon || colon == text)
+                return zp_error_set(err, EINVAL, "credentials: not of the form user:password");
+        out->identity_token = NULL;
+        out->username = strndup(text, (size_t) (colon - text));
+        out->password = strdup(colon + 1);
+        if (out->username && out->password)
+                return 0;
+        zp_credentials_clear(out);
+        return zp_error_errno(err, ENOMEM, "credentials");
+}
+
+/* base64("user:password"); docker pads the password with NULs. */
+static int decode_auth(const char *auth, const char *name, struct zp_credentials *out, struct zp_error *err) {
+        size_t size = strlen(auth);
+        if (size > 65536)
+                return zp_error_set(err, EBADMSG, "%s: 'auth' is too long", name);
+        zp_autofree char *text = malloc(size + 4);
+        if (!text)
+                return zp_error_errno(err, ENOMEM, "%s", name);
+        /* Leaves room for the NUL: the decoder never gives more than 3/4 of its input. */
+        int n = size % 4 ? -1 : EVP_DecodeBlock((unsigned char *) text, (const unsigned char *) auth, (int) size);
+        if (n < 0 || size == 0)
+                return zp_error_set(err, EBADMSG, "%s: 'auth' is not base64", name);
+        text[n] = '\0';
+        int r = zp_credentials_parse(text, out, err);
+        explicit_bzero(text, size);
+        return r < 0 ? zp_error_set(err, -r, "%s: 'auth' is not of the form user:password", name) : 0;
+}
+
+/* "https://host/v1/" → its "host" part, in place of what docker and others write. */
+static void normalise_key(const char *key, const char **start, size_t *size) {
+        if (strncmp(key, "https://", 8) == 0)
+                key += 8;
+        else if (strncmp(key, "http://", 7) == 0)
+                key += 7;
+        size_t n = strlen(key);
+        while (n > 0 && key[n - 1] == '/')
+                n--;
+        if (n > 3 && (memcmp(key + n - 3, "/v1", 3) == 0 || memcmp(key + n - 3, "/v2", 3) == 0))
+                n -= 3;
+        *start = key;
+        *size = n;
+}
+
+static bool is_hub(const char *registry) {
+        return strcmp(registry, "docker.io") == 0;
+}
+
+static bool key_names(const char *key, const char *place) {
+        const char *start;
+        size_t size;
+        normalise_key(key, &start, &size);
+        if (is_hub(place) && ((size == 15 && memcmp(start, "index.docker.io", 15) == 0) ||
+                              (size == 20 && memcmp(start, "registry-1.docker.io", 20) == 0)))
+                return true;
+        return strlen(place) == size && memcmp(start, place, size) == 0;
+}
+
+/* The value for "registry/a/b", else "registry/a", else "registry"; *key is the file's own. */
+static json_t *look_up(json_t *table, const char *registry, const char *repository, const char **key) {
+        zp_autofree char *place = zp_format("%s/%s", registry, repository);
+        while (place && table) {
+                const char *other;
+                json_t *value;
+                json_object_foreach(table, other, value) {
+                        if (key_names(other, place)) {
+                                *key = other;
+                                return value;
+                        }
+                }
+                char *slash = strrchr(place, '/');
+                if (!slash)
+                        break;
+                *slash = '\0';
+        }
+        return NULL;
+}
+
+static int from_entry(json_t *entry, const char *name, struct zp_credentials *out, struct zp_error *err) {
+        const char *auth, *token, *username, *password;
+        int r = zp_json_text(entry, "identitytoken", ZP_JSON_OPTIONAL, name, &token, err);
+        if (r == 0)
+                r = zp_json_text(entry, "auth", ZP_JSON_OPTIONAL, name, &auth, err);
+        if (r == 0)
+                r = zp_json_text(entry, "username", ZP_JSON_OPTIONAL, name, &username, err);
+        if (r == 0)
+                r = zp_json_text(entry, "password", ZP_JSON_OPTIONAL, name, &password, err);
+        if (r < 0)
+                return r;
+        if (token && token[0]) {
+                out->identity_token = strdup(token);
+                return out->identity_token ? 0 : zp_error_errno(err, ENOMEM, "%s", name);
+        }
+        if (auth && auth[0])
+                return decode_auth(auth, name, out, err);
+        if (!username || !username[0] || !password)
+                return 0;
+        out->username = strdup(username);
+        out->password = strdup(password);
+        if (out->username && out->password)
+                return 0;
+        zp_credentials_clear(out);
+        return zp_error_errno(err, ENOMEM, "%s", name);
+}
+
+static bool is_empty(const struct zp_credentials *credentials) {
+        return !credentials->username && !credentials->identity_token;
+}
+
+int zp_auth_file_parse(const char *body, size_t size, const char *name, const char *registry, const char *repository,
+                       const struct zp_cancel *cancel, struct zp_credentials *out, struct zp_error *err) {
+        *out = (struct zp_credentials){ 0 };
+        zp_auto(json_decref) json_t *json = NULL;
+        json_t *auths, *helpers;
+        const char *store, *key;
+        const char *server = is_hub(registry) ? HUB_KEY : registry;
+        int r = zp_json_load(body, size, name, &json, err);
+        if (r == 0)
+                r = zp_json_get(json, "auths", JSON_OBJECT, ZP_JSON_OPTIONAL, name, &auths, err);
+        if (r == 0)
+                r = zp_json_get(json, "credHelpers", JSON_OBJECT, ZP_JSON_OPTIONAL, name, &helpers, err);
+        if (r == 0)
+                r = zp_json_text(json, "credsStore", ZP_JSON_OPTIONAL, name, &store, err);
+        if (r < 0)
+                return r;
+        json_t *helper = look_up(helpers, registry, repository, &key);
+        if (helper && !json_is_string(helper))
+                return zp_error_set(err, EBADMSG, "%s: credHelpers: '%.200s' is not a string", name, key);
+        if (helper)
+                r = zp_credential_helper_get(json_string_value(helper), is_hub(registry) ? HUB_KEY : key, cancel, out,
+                                             err);
+        else if (store && store[0])
+                r = zp_credential_helper_get(store, server, cancel, out, err);
+        if (r < 0) {
+                zp_error_wrap(err, "%s", name);
+                return r;
+        }
+        json_t *entry = is_empty(out) ? look_up(auths, registry, repository, &key) : NULL;
+        return entry ? from_entry(entry, name, out, err) : 0;
+}
+
+static int find_in(const char *path, bool must_exist, const char *registry, const char *repository,
+                   const struct zp_cancel *cancel, struct zp_credentials *out, struct zp_error *err) {
+        zp_autofree char *body = NULL;
+        size_t size;
+        struct zp_error reason = { 0 };
+        int r = zp_read_file(AT_FDCWD, path, FILE_MAX, &body, &size, &reason);
+        if ((r == -ENOENT || r == -ENOTDIR) && !must_exist)
+                return 0;
+        if (r < 0) {
+                if (err)
+                        *err = reason;
+                return r;
+        }
+        r = zp_auth_file_parse(body, size, path, registry, repository, cancel, out, err);
+        explicit_bzero(body, size);
+        return r;
+}
+
+/* The usual places, in order. The environment's strings are not ours to keep. */
+static char *usual_place(unsigned number) {
+        const char *docker = getenv("DOCKER_CONFIG"), *home = getenv("HOME");
+        const char *runtime = getenv("XDG_RUNTIME_DIR"), *config = getenv("XDG_CONFIG_HOME");
+        const char *containers = getenv("REGISTRY_AUTH_FILE");
+        switch (number) {
+        case 0:
+                return containers ? strdup(containers) : NULL;
+        case 1:
+                if (docker)
+                        return zp_format("%s/config.json", docker);
+                return home ? zp_format("%s/.docker/config.json", home) : NULL;
+        case 2:
+                return runtime ? zp_format("%s/containers/auth.json", runtime) : NULL;
+        case 3:
+                if (config)
+                        return zp_format("%s/containers/auth.json", config);
+                return home ? zp_format("%s/.config/containers/auth.json", home) : NULL;
+        default:
+                return NULL;
+        }
+}
+
+int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,
+                      struct zp_credentials *out, struct zp_error *err) {
+        *out = (struct zp_credentials){ 0 };
+        if (path)
+                return find_in(path, true, registry, repository, cancel, out, err);
+        for (unsigned i = 0; i < 4; i++) {
+                zp_autofree char *place = usual_place(i);
+                int r = place ? find_in(place, false, registry, repository, cancel, out, err) : 0;
+                if (r < 0 || !is_empty(out))
+                        return r;
+        }
+        return 0;
+}

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/auth.h"
+
+#include <curl/curl.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "oci/auth-file.h"
+#include "oci/challenge.h"
+#include "oci/fetch.h"
+#include "oci/json.h"
+#include "oci/response-error.h"
+#include "oci/url.h"
+
+#define TOKEN_RESPONSE_MAX (1u << 20)
+#define TOKEN_MAX 65536 /* more does not fit in any server's header limit */
+#define GRANTS_MAX 16
+#define DEFAULT_LIFETIME_S 60 /* distribution's token specification */
+#define LIFETIME_MAX_S 86400
+
+struct grant {
+        struct zp_challenge challenge;
+        char *value; /* of the Authorization header */
+        int64_t expires_s;
+};
+
+struct zp_auth {
+        struct zp_http *http;
+        char *registry, *repository, *auth_file, *credentials;
+        pthread_mutex_t lock;
+        /* guarded by lock */
+        struct grant grants[GRANTS_MAX];
+        unsigned grant_count;
+        unsigned current; /* index of the grant to use */
+        unsigned generation;
+};
+
+static int64_t now_s(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec;
+}
+
+static void forget(char *secret) {
+        if (secret)
+                explicit_bzero(secret, strlen(secret));
+        free(secret);
+}
+
+static int out_of_memory(struct zp_error *err) {
+        return zp_error_errno(err, ENOMEM, "authentication");
+}
+
+int zp_auth_new(struct zp_http *http, const struct zp_auth_options *options, struct zp_auth **out,
+                struct zp_error *err) {
+        struct zp_auth *auth = calloc(1, sizeof *auth);
+        if (!auth)
+                return out_of_memory(err);
+        auth->http = http;
+        pthread_mutex_init(&auth->lock, NULL);
+        auth->registry = strdup(options->registry);
+        auth->repository = strdup(options->repository);
+        auth->auth_file = options->auth_file ? strdup(options->auth_file) : NULL;
+        auth->credentials = options->credentials ? strdup(options->credentials) : NULL;
+        if (!auth->registry || !auth->repository || (options->auth_file && !auth->auth_file) ||
+            (options->credentials && !auth->credentials)) {
+                zp_auth_free(auth);
+                return out_of_memory(err);
+        }
+        *out = auth;
+        return 0;
+}
+
+static void clear_grant(struct grant *grant) {
+        zp_challenge_clear(&grant->challenge);
+        forget(grant->value);
+        grant->value = NULL;
+}
+
+void zp_auth_free(struct zp_auth *auth) {
+        for (unsigned i = 0; i < auth->grant_count; i++)
+                clear_grant(&auth->grants[i]);
+        pthread_mutex_destroy(&auth->lock);
+        free(auth->registry);
+        free(auth->repository);
+        free(auth->auth_file);
+        forget(auth->credentials);
+        free(auth);
+}
+
+static int find_credentials(struct zp_auth *auth, struct zp_credentials *out, struct zp_error *err) {
+        if (auth->credentials)
+                return zp_credentials_parse(auth->credentials, out, err);
+        return zp_auth_file_find(auth->auth_file, auth->registry, auth->repository, zp_http_cancel(auth->http), out,
+                                 err);
+}
+
+static int refuse(struct zp_auth *auth, struct zp_error *err) {
+        zp_error_set(err, EACCES, "the registry asks for a user and password");
+        zp_error_hint(err, "log in with `docker login %s` (or `skopeo login`), or give them with --creds",
+                      auth->registry);
+        return -EACCES;
+}
+
+static int basic_value(const struct zp_credentials *credentials, char **out, struct zp_error *err) {
+        char *pair = zp_format("%s:%s", credentials->username, credentials->password);
+        size_t size = pair ? strlen(pair) : 0;
+        char *text = malloc(4 * (size / 3 + 1) + 1);
+        *out = NULL;
+        if (pair && text) {
+                EVP_EncodeBlock((unsigned char *) text, (const unsigned char *) pair, (int) size);
+                *out = zp_format("Basic %s", text);
+        }
+        forget(pair);
+        free(text);
+        return *out ? 0 : out_of_memory(err);
+}
+
+static bool append_field(struct zp_buffer *buffer, const char *name, const char *value, size_t size) {
+        char *escaped = curl_easy_escape(NULL, value, (int) size);
+        bool ok = escaped && zp_buffer_text(buffer, buffer->size ? "&" : "") && zp_buffer_text(buffer, name) &&
+                  zp_buffer_text(buffer, "=") && zp_buffer_text(buffer, escaped);
+        curl_free(escaped);
+        return ok;
+}
+
+/* service=…&scope=…&scope=… */
+static bool append_query(struct zp_auth *auth, const struct zp_challenge *challenge, bool repeat_scope,
+                         struct zp_buffer *out) {
+        if (challenge->service[0] && !append_field(out, "service", challenge->service, strlen(challenge->service)))
+                return false;
+        if (!challenge->scope[0]) {
+                zp_autofree char *own = zp_format("repository:%s:pull", auth->repository);
+                return own && append_field(out, "scope", own, strlen(own));
+        }
+        if (!repeat_scope)
+                return append_field(out, "scope", challenge->scope, strlen(challenge->scope));
+        for (const char *p = challenge->scope; *p;) {
+                size_t size = strcspn(p, " ");
+                if (size && !append_field(out, "scope", p, size))
+                        return false;
+                p += size + strspn(p + size, " ");
+        }
+        return true;
+}
+
+/* How far a realm may be trusted. */
+static int check_realm(const char *registry_url, const char *realm, bool has_credentials, struct zp_error *err) {
+        if (zp_url_is_https(realm))
+                return 0;
+        if (strncasecmp(realm, "http://", 7) != 0)
+                return zp_error_set(err, EPROTO, "the registry's realm '%.200s' is not a URL", realm);
+        bool is_near = zp_url_is_loopback(realm) && zp_url_is_loopback(registry_url);
+        if (is_near || zp_url_same_origin(registry_url, realm))
+                return 0;
+        if (!has_credentials && !zp_url_is_https(registry_url))
+                return 0;
+        return zp_error_set(err, EACCES,
+                            "the registry wants its tokens fetched by plain HTTP from '%.200s', which is "
+                            "not safe",
+                            realm);
+}
+
+static int parse_token(const struct zp_http_response *response, char **value, int64_t *lifetime_s,
+                       struct zp_error *err) {
+        zp_auto(json_decref) json_t *json = NULL;
+        const char *token, *access_token;
+        const char *body = response->body.data ? response->body.data : "";
+        int r = zp_json_load(body, response->body.size, "token", &json, err);
+        if (r == 0)
+                r = zp_json_text(json, "token", ZP_JSON_OPTIONAL, "token", &token, err);
+        if (r == 0)
+                r = zp_json_text(json, "access_token", ZP_JSON_OPTIONAL, "token", &access_token, err);
+        if (r < 0)
+                return r;
+        if (!token || !token[0])
+                token = access_token;
+        if (!token || !token[0])
+                return zp_error_set(err, EBADMSG, "token: the answer has none");
+        size_t size = strlen(token);
+        for (const char *p = token; *p; p++)
+                if (*p <= 0x20 || *p > 0x7e)
+                        size = TOKEN_MAX + 1;
+        if (size > TOKEN_MAX)
+                return zp_error_set(err, EBADMSG, "token: not fit for a header");
+        json_t *expires_in = json_object_get(json, "expires_in");
+        *lifetime_s = json_is_number(expires_in) ? (int64_t) json_number_value(expires_in) : DEFAULT_LIFETIME_S;
+        *value = zp_format("Bearer %s", token);
+        return *value ? 0 : out_of_memory(err);
+}
+
+/* GET realm?service=…&scope=…, with Basic when there are credentials. */
+static int get_token(struct zp_auth *auth, const struct zp_challenge *challenge, const struct zp_credentials *known,
+                     struct zp_http_response *response, struct zp_error *err) {
+        zp_autobuffer struct zp_buffer query = { 0 };
+        char *basic = NULL;
+        if (!append_query(auth, challenge, true, &query))
+                return out_of_memory(err);
+        int r = known->username ? basic_value(known, &basic, err) : 0;
+        zp_autofree char *url =
+                zp_format("%s%c%s", challenge->realm, strchr(challenge->realm, '?') ? '&' : '?', query.data);
+        if (r == 0 && !url)
+                r = out_of_memory(err);
+        if (r == 0)
+                r = zp_fetch(auth->http,
+                             &(struct zp_http_request){
+                                     .url = url, .authorization = basic, .body_limit = TOKEN_RESPONSE_MAX },
+                             response, err);
+        forget(basic);
+        return r;
+}
+
+/* OAuth2: POST grant_type=refresh_token. */
+static int refresh_token(struct zp_auth *auth, const struct zp_challenge *challenge, const char *identity_token,
+                         struct zp_http_response *response, struct zp_error *err) {
+        zp_autobuffer struct zp_buffer form = { 0 };
+        bool ok = append_field(&form, "grant_type", "refresh_token", 13) &&
+                  append_field(&form, "client_id", "zeropull", 8) &&
+                  append_field(&form, "refresh_token", identity_token, strlen(identity_token)) &&
+                  append_query(auth, challenge, false, &form);
+        int r = ok ? zp_fetch(auth->http,
+                              &(struct zp_http_request){
+                                      .url = challenge->realm, .form = form.data, .body_limit = TOKEN_RESPONSE_MAX },
+                              response, err)
+                   : out_of_memory(err);
+        if (form.data)
+                explicit_bzero(form.data, form.size);
+        return r;
+}
+
+static int bearer_value(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge,
+                        const struct zp_credentials *known, char **value, int64_t *lifetime_s, struct zp_error *err) {
+        bool has_credentials = known->username || known->identity_token;
+        int r = check_realm(registry_url, challenge->realm, has_credentials, err);
+        if (r < 0)
+                return r;
+        struct zp_http_response response = { 0 };
+        r = known->identity_token ? refresh_token(auth, challenge, known->identity_token, &response, err)
+                                  : get_token(auth, challenge, known, &response, err);
+        if (r == 0)
+                r = response.status == 200 ? parse_token(&response, value, lifetime_s, err)
+                                           : zp_response_error(&response, auth->registry, err);
+        if (response.body.data)
+                explicit_bzero(response.body.data, response.body.size);
+        zp_http_response_clear(&response);
+        if (r < 0)
+                zp_error_wrap(err, "token from %.200s", challenge->realm);
+        return r;
+}
+
+/* Talks to the network; no lock is held. */
+static int obtain(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge, char **value,
+                  int64_t *lifetime_s, struct zp_error *err) {
+        struct zp_credentials known = { 0 };
+        int r = find_credentials(auth, &known, err);
+        *lifetime_s = LIFETIME_MAX_S;
+        if (r == 0 && challenge->scheme == ZP_CHALLENGE_BEARER)
+                r = bearer_value(auth, registry_url, challenge, &known, value, lifetime_s, err);
+        else if (r == 0)
+                r = known.username ? basic_value(&known, value, err) : refuse(auth, err);
+        zp_credentials_clear(&known);
+        return r;
+}
+
+static bool same_challenge(const struct zp_challenge *a, const struct zp_challenge *b) {
+        return a->scheme == b->scheme && strcmp(a->realm, b->realm) == 0 && strcmp(a->service, b->service) == 0 &&
+               strcmp(a->scope, b->scope) == 0;
+}
+
+/* Takes over challenge and value. */
+static void store(struct zp_auth *auth, struct zp_challenge *challenge, char *value, int64_t lifetime_s) {
+        if (lifetime_s < 1 || lifetime_s > LIFETIME_MAX_S)
+                lifetime_s = lifetime_s < 1 ? DEFAULT_LIFETIME_S : LIFETIME_MAX_S;
+        /* A token is renewed when nine tenths of its life are over, for clocks and queues. */
+        struct grant grant = {
+                .challenge = *challenge,
+                .value = value,
+                .expires_s = now_s() + lifetime_s - (lifetime_s + 9) / 10,
+        };
+        *challenge = (struct zp_challenge){ 0 };
+        pthread_mutex_lock(&auth->lock);
+        unsigned i = 0;
+        while (i < auth->grant_count && !same_challenge(&auth->grants[i].challenge, &grant.challenge))
+                i++;
+        if (i == GRANTS_MAX)
+                i = 0;
+        if (i < auth->grant_count)
+                clear_grant(&auth->grants[i]);
+        else
+                auth->grant_count++;
+        auth->grants[i] = grant;
+        auth->current = i;
+        auth->generation++;
+        pthread_mutex_unlock(&auth->lock);
+}
+
+static int renew(struct zp_auth *auth, const char *registry_url, struct zp_challenge *challenge, struct zp_error *err) {
+        char *value = NULL;
+        int64_t lifetime_s;
+        int r = obtain(auth, registry_url, challenge, &value, &lifetime_s, err);
+        if (r == 0)
+                store(auth, challenge, value, lifetime_s);
+        return r;
+}
+
+static int copy_challenge(const struct zp_challenge *from, struct zp_challenge *to) {
+        *to = (struct zp_challenge){
+                .scheme = from->scheme,
+                .realm = strdup(from->realm),
+                .service = strdup(from->service),
+                .scope = strdup(from->scope),
+        };
+        return to->realm && to->service && to->scope ? 0 : -ENOMEM;
+}
+
+int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value, unsigned *generation,
+                   struct zp_error *err) {
+        for (bool has_renewed = false;; has_renewed = true) {
+                struct zp_challenge expired = { 0 };
+                int r = 0;
+                *value = NULL;
+                pthread_mutex_lock(&auth->lock);
+                const struct grant *grant = auth->grant_count ? &auth->grants[auth->current] : NULL;
+                bool is_valid = grant && (now_s() < grant->expires_s || has_renewed);
+                *generation = auth->generation;
+                if (is_valid)
+                        *value = strdup(grant->value);
+                else if (grant)
+                        r = copy_challenge(&grant->challenge, &expired);
+                pthread_mutex_unlock(&auth->lock);
+                if (r < 0 || (is_valid && !*value)) {
+                        zp_challenge_clear(&expired);
+                        return out_of_memory(err);
+                }
+                if (!grant || is_valid)
+                        return 0;
+                r = renew(auth, registry_url, &expired, err);
+                zp_challenge_clear(&expired);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int zp_auth_answer(struct zp_auth *auth, const char *registry_url, const char *challenges, unsigned generation,
+                   struct zp_error *err) {
+        pthread_mutex_lock(&auth->lock);
+        bool is_answered = auth->generation != generation; /* by another thread, meanwhile */
+        pthread_mutex_unlock(&auth->lock);
+        if (is_answered)
+                return 0;
+        struct zp_challenge challenge;
+        int r = zp_challenge_parse(challenges, &challenge, err);
+        if (r < 0)
+                return r;
+        r = renew(auth, registry_url, &challenge, err);
+        zp_challenge_clear(&challenge);
+        return r;
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/http.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "oci/url.h"
+
+#define CONNECT_TIMEOUT_MS 10000L
+#define HEADERS_MAX (128u << 10)
+#define ERROR_BODY_MAX (64u << 10)
+#define IDLE_MAX 16
+#define STALL_BYTES_PER_SECOND 1024u
+
+/* An easy handle holds its connections open for the next exchange. */
+struct idle {
+        CURL *handle;
+        struct idle *next;
+};
+
+struct zp_http {
+        struct zp_http_options options;
+        pthread_mutex_t lock;
+        struct idle *idle; /* guarded by lock */
+        unsigned idle_count;
+};
+
+/* One exchange under way. */
+struct transfer {
+        const struct zp_http *http;
+        const struct zp_http_request *request;
+        struct zp_http_response *response;
+        struct zp_error *err;
+        size_t header_bytes;
+        uint64_t body_offset; /* given to the sink */
+        int failure;          /* a callback's verdict, negative */
+        bool is_body_cut;     /* the rest of an error page is not wanted */
+        bool is_stalled;
+        uint64_t window_start_ms, window_bytes, sink_ms;
+};
+
+static uint64_t now_ms(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+int zp_http_new(const struct zp_http_options *options, struct zp_http **out, struct zp_error *err) {
+        if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+                return zp_error_set(err, EIO, "libcurl could not be initialised");
+        struct zp_http *http = calloc(1, sizeof *http);
+        if (!http) {
+                curl_global_cleanup();
+                return zp_error_errno(err, ENOMEM, "HTTP client");
+        }
+        http->options = *options;
+        pthread_mutex_init(&http->lock, NULL);
+        *out = http;
+        return 0;
+}
+
+void zp_http_free(struct zp_http *http) {
+        while (http->idle) {
+                struct idle *idle = http->idle;
+                http->idle = idle->next;
+                curl_easy_cleanup(idle->handle);
+                free(idle);
+        }
+        pthread_mutex_destroy(&http->lock);
+        free(http);
+        curl_global_cleanup();
+}
+
+const struct zp_cancel *zp_http_cancel(const struct zp_http *http) {
+        return http->options.cancel;
+}
+
+static CURL *take_handle(struct zp_http *http) {
+        pthread_mutex_lock(&http->lock);
+        struct idle *idle = http->idle;
+        if (idle) {
+                http->idle = idle->next;
+                http->idle_count--;
+        }
+        pthread_mutex_unlock(&http->lock);
+        if (!idle)
+                return curl_easy_init();
+        CURL *handle = idle->handle;
+        free(idle);
+        return handle;
+}
+
+static void give_handle(struct zp_http *http, CURL *handle) {
+        curl_easy_reset(handle);
+        struct idle *idle = malloc(sizeof *idle);
+        pthread_mutex_lock(&http->lock);
+        bool keep = idle && http->idle_count < IDLE_MAX;
+        if (keep) {
+                *idle = (struct idle){ .handle = handle, .next = http->idle };
+                http->idle = idle;
+                http->idle_count++;
+        }
+        pthread_mutex_unlock(&http->lock);
+        if (!keep) {
+                free(idle);
+                curl_easy_cleanup(handle);
+        }
+}
+
+void zp_http_response_clear(struct zp_http_response *response) {
+        free(response->location);
+        free(response->content_type);
+        free(response->content_range);
+        free(response->content_digest);
+        free(response->retry_after);
+        zp_buffer_clear(&response->challenges);
+        zp_buffer_clear(&response->body);
+        *response = (struct zp_http_response){ 0 };
+}
+
+static int out_of_memory(struct transfer *t) {
+        return t->failure = zp_error_errno(t->err, ENOMEM, "HTTP response");
+}
+
+/* A status line starts the response anew: one may come from a proxy or be a "100 Continue". */
+static void on_status_line(struct transfer *t, const char *line, size_t size) {
+        struct zp_http_response *response = t->response;
+        zp_http_response_clear(response);
+        const char *space = memchr(line, ' ', size);
+        for (const char *p = space ? space + 1 : line + size; p < line + size && *p >= '0' && *p <= '9'; p++)
+                if (response->status < 1000)
+                        response->status = response->status * 10 + (*p - '0');
+}
+
+static char **header_member(struct zp_http_response *response, const char *name, size_t size) {
+        const struct {
+                const char *name;
+                char **member;
+        } known[] = {
+                { "location", &response->location },           { "content-type", &response->content_type },
+                { "content-range", &response->content_range }, { "docker-content-digest", &response->content_digest },
+                { "retry-after", &response->retry_after },
+        };
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+                if (strlen(known[i].name) == size && strncasecmp(name, known[i].name, size) == 0)
+                        return known[i].member;
+        return NULL;
+}
+
+static int on_field(struct transfer *t, const char *line, size_t size) {
+        const char *colon = memchr(line, ':', size);
+        if (!colon)
+                return 0;
+        const char *value = colon + 1, *end = line + size;
+        while (value < end && (*value == ' ' || *value == '\t'))
+                value++;
+        while (end > value && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' ' || end[-1] == '\t'))
+                end--;
+        size_t name_size = (size_t) (colon - line), value_size = (size_t) (end - value);
+        if (name_size == 16 && strncasecmp(line, "www-authenticate", 16) == 0) {
+                struct zp_buffer *all = &t->response->challenges;
+                bool ok = zp_buffer_text(all, all->size ? ", " : "") && zp_buffer_append(all, value, value_size);
+                return ok ? 0 : out_of_memory(t);
+        }
+        char **member = header_member(t->response, line, name_size);
+        if (!member)
+                return 0;
+        free(*member);
+        *member = strndup(value, value_size);
+        return *member ? 0 : out_of_memory(t);
+}
+
+static size_t on_header(char *line, size_t one, size_t size, void *context) {
+        struct transfer *t = context;
+        (void) one;
+        t->header_bytes += size;
+        t->window_bytes += size;
+        if (t->header_bytes > HEADERS_MAX) {
+                t->failure =
+                        zp_error_set(t->err, EPROTO, "the response has more than %u KiB of headers", HEADERS_MAX >> 10);
+                return 0;
+        }
+        if (size > 5 && strncasecmp(line, "HTTP/", 5) == 0)
+                on_status_line(t, line, size);
+        else if (on_field(t, line, size) < 0)
+                return 0;
+        return size;
+}
+
+static bool is_success(const struct zp_http_response *response) {
+        return response->status >= 200 && response->status < 300;
+}
+
+static size_t collect(struct transfer *t, const char *data, size_t size) {
+        bool success = is_success(t->response);
+        size_t limit = success ? t->request->body_limit : ERROR_BODY_MAX;
+        if (size > limit - t->response->body.size) {
+                t->is_body_cut = !success;
+                if (success)
+                        t->failure = zp_error_set(t->err, EFBIG, "the response is larger than %zu bytes", limit);
+                return 0;
+        }
+        if (!zp_buffer_append(&t->response->body, data, size)) {
+                out_of_memory(t);
+                return 0;
+        }
+        return size;
+}
+
+static size_t on_body(char *data, size_t one, size_t size, void *context) {
+        struct transfer *t = context;
+        (void) one;
+        t->window_bytes += size;
+        if (!t->request->sink || !is_success(t->response))
+                return collect(t, data, size);
+        uint64_t start = now_ms();
+        t->failure = t->request->sink(t->request->context, t->response, t->body_offset, data, size, t->err);
+        t->body_offset += size;
+        t->sink_ms += now_ms() - start;
+        return t->failure ? 0 : size;
+}
+
+/* Called at least once a second. The time that the sink took is not the server's fault. */
+static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
+        struct transfer *t = context;
+        (void) a, (void) b, (void) c, (void) d;
+        t->failure = zp_check_cancel(t->http->options.cancel, t->err);
+        if (t->failure)
+                return 1;
+        uint64_t now = now_ms(), timeout = t->http->options.stall_timeout_ms;
+        if (now - t->window_start_ms < timeout + t->sink_ms)
+                return 0;
+        t->is_stalled = t->window_bytes < timeout * STALL_BYTES_PER_SECOND / 1000;
+        t->window_start_ms = now;
+        t->window_bytes = t->sink_ms = 0;
+        return t->is_stalled;
+}
+
+static bool add_header(struct curl_slist **list, const char *name, const char *value) {
+        zp_autofree char *line = zp_format("%s: %s", name, value);
+        struct curl_slist *longer = line ? curl_slist_append(*list, line) : NULL;
+        if (longer)
+                *list = longer;
+        return longer;
+}
+
+static bool make_headers(const struct zp_http_request *request, struct curl_slist **list) {
+        char range[40];
+        snprintf(range, sizeof range, "bytes=%ju-", (uintmax_t) request->range_start);
+        return (!request->accept || add_header(list, "Accept", request->accept)) &&
+               (!request->authorization || add_header(list, "Authorization", request->authorization)) &&
+               (!request->range_start || add_header(list, "Range", range));
+}
+
+static void set_options(CURL *handle, struct transfer *t, struct curl_slist *headers, char *message) {
+        const struct zp_http_options *options = &t->http->options;
+        const struct zp_http_request *request = t->request;
+        curl_easy_setopt(handle, CURLOPT_URL, request->url);
+        curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
+        /* One transfer at a time per handle: HTTP/2 would only add its flow control. */
+        curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+        curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+        curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+        curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, 256L << 10);
+        curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
+        curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
+        curl_easy_setopt(handle, CURLOPT_USERAGENT, options->user_agent);
+        curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, message);
+        curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(handle, CURLOPT_HEADERDATA, t);
+        curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
+        curl_easy_setopt(handle, CURLOPT_WRITEDATA, t);
+        curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
+        if (request->form)
+                curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request->form);
+        if (options->ca_file)
+                curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
+        if (options->skip_tls_verify) {
+                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
+                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
+        }
+        if (zp_url_is_loopback(request->url))
+                curl_easy_setopt(handle, CURLOPT_PROXY, "");
+}
+
+/* A write to a closed TLS connection raises SIGPIPE; a library has no business with the process's handler. */
+static CURLcode perform_without_sigpipe(CURL *handle) {
+        sigset_t pipe_set, old, pending;
+        sigemptyset(&pipe_set);
+        sigaddset(&pipe_set, SIGPIPE);
+        sigpending(&pending);
+        bool was_pending = sigismember(&pending, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &pipe_set, &old);
+        CURLcode code = curl_easy_perform(handle);
+        sigpending(&pending);
+        if (!was_pending && sigismember(&pending, SIGPIPE))
+                sigtimedwait(&pipe_set, NULL, &(struct timespec){ 0 });
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        return code;
+}
+
+static int explain(CURLcode code, const char *message, struct zp_http_response *response, struct zp_error *err) {
+        int number = EIO;
+        const char *text = message[0] ? message : curl_easy_strerror(code);
+        response->is_transient = true;
+        switch (code) {
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+                number = EHOSTUNREACH;
+                break;
+        case CURLE_COULDNT_CONNECT:
+                number = ECONNREFUSED;
+                break;
+        case CURLE_OPERATION_TIMEDOUT:
+                number = ETIMEDOUT;
+                break;
+        case CURLE_PARTIAL_FILE:
+        case CURLE_GOT_NOTHING:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+                break;
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_ISSUER_ERROR:
+                response->is_transient = false;
+                response->is_tls_failure = true;
+                zp_error_set(err, EPROTO, "the server's certificate is not trusted: %s", text);
+                zp_error_hint(err, "name the file with the certificate of its authority, or, for a test, switch the "
+                                   "verification off");
+                return -EPROTO;
+        case CURLE_SSL_CONNECT_ERROR:
+                response->is_transient = false;
+                response->is_tls_failure = true;
+                zp_error_set(err, EPROTO, "TLS: %s", text);
+                zp_error_hint(err, "if this registry speaks plain HTTP, ask for it");
+                return -EPROTO;
+        default:
+                response->is_transient = false;
+                number = EPROTO;
+        }
+        return zp_error_set(err, number, "%s", text);
+}
+
+static int conclude(struct transfer *t, CURLcode code, const char *message) {
+        if (t->failure)
+                return t->failure;
+        if (code == CURLE_OK || t->is_body_cut)
+                return 0;
+        if (t->is_stalled) {
+                t->response->is_transient = true;
+                return zp_error_set(t->err, ETIMEDOUT, "the server sends (almost) nothing any more");
+        }
+        return explain(code, message, t->response, t->err);
+}
+
+int zp_http_exchange(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
+                     struct zp_error *err) {
+        int r = zp_check_cancel(http->options.cancel, err);
+        if (r < 0)
+                return r;
+        struct transfer t = {
+                .http = http,
+                .request = request,
+                .response = response,
+                .err = err,
+                .window_start_ms = now_ms(),
+        };
+        char message[CURL_ERROR_SIZE] = "";
+        struct curl_slist *headers = NULL;
+        CURL *handle = take_handle(http);
+        if (handle && make_headers(request, &headers)) {
+                set_options(handle, &t, headers, message);
+                r = conclude(&t, perform_without_sigpipe(handle), message);
+        } else {
+                r = zp_error_errno(err, ENOMEM, "HTTP request");
+        }
+        if (handle)
+                give_handle(http, handle);
+        curl_slist_free_all(headers);
+        return r;
+}

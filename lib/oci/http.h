@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * HTTP exchanges by libcurl: bounded headers and bodies, stall detection, cancellation; redirects and
+ * authentication are the caller's, so that no credential travels where it was not sent on purpose.
+ */
+#ifndef ZP_OCI_HTTP_H
+#define ZP_OCI_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/cancel.h"
+#include "base/cleanup.h"
+
+struct zp_http_options {
+        const char *ca_file, *user_agent; /* must outlive the client; NULL ca_file: the system's */
+        bool skip_tls_verify;
+        unsigned stall_timeout_ms; /* give up when less than 1 KiB/s arrives for this long */
+        const struct zp_cancel *cancel;
+};
+
+/* A pool of connections. Thread-safe. */
+struct zp_http;
+int zp_http_new(const struct zp_http_options *options, struct zp_http **out, struct zp_error *err);
+void zp_http_free(struct zp_http *http);
+ZP_DEFINE_AUTO(struct zp_http, zp_http_free);
+const struct zp_cancel *zp_http_cancel(const struct zp_http *http);
+
+struct zp_http_response {
+        int status;          /* 0: no answer came */
+        bool is_transient;   /* an attempt may succeed later */
+        bool is_tls_failure; /* the other side does not speak TLS, or cannot be trusted */
+        char *location;      /* headers: NULL when absent */
+        char *content_type;
+        char *content_range;
+        char *content_digest;
+        char *retry_after;
+        struct zp_buffer challenges; /* all WWW-Authenticate, joined by ", " */
+        struct zp_buffer body;       /* what did not go to a sink */
+};
+
+void zp_http_response_clear(struct zp_http_response *response);
+
+/* Called with each piece of a 2xx body, which stands at `offset` of it; the response's headers are complete. */
+typedef int (*zp_http_sink)(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
+                            size_t size, struct zp_error *err);
+
+struct zp_http_request {
+        const char *url;
+        const char *accept;        /* NULL: anything */
+        const char *authorization; /* the header's value, or NULL */
+        const char *form;          /* sent by POST; NULL: GET */
+        uint64_t range_start;      /* > 0: ask for the rest from there */
+        size_t body_limit;         /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
+        zp_http_sink sink;         /* NULL: collect */
+        void *context;
+};
+
+/* One request, one response. 0: the response is complete, whatever its status. Negative: it is not, and
+ * response->is_transient tells whether trying again makes sense. `response` must be zeroed before and
+ * cleared after, also on failure. */
+int zp_http_exchange(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
+                     struct zp_error *err);
+
+#endif

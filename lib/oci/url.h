@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which server a URL leads to, and whom to trust with what.
+ */
+#ifndef ZP_OCI_URL_H
+#define ZP_OCI_URL_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/* "localhost", 127.0.0.0/8 or ::1; `host` with or without ":port" and brackets. */
+bool zp_is_loopback(const char *host);
+/* Same scheme, host and port. */
+bool zp_url_same_origin(const char *a, const char *b);
+bool zp_url_is_https(const char *url);
+/* True for http to a loopback host. */
+bool zp_url_is_loopback(const char *url);
+/* Resolves a Location header against the URL that was asked. Only http and https without a user, and
+ * never from https down to http (unless on this machine). malloc'ed. */
+int zp_url_resolve(const char *base, const char *location, char **out, struct zp_error *err);
+/* The URL without its query, which may hold signatures, for messages. malloc'ed; NULL: out of memory. */
+char *zp_url_public(const char *url);
+
+#endif
