@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Resolves an image and reads all of its layers, for tests of the image sources. Prints what it found as JSON:
+ * source-dump [-h] [-p PLATFORM] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS] NAME
+ */
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "oci/source.h"
+
+static struct zp_cancel cancel;
+
+static void *cancel_later(void *argument) {
+        long ms = strtol(argument, NULL, 10);
+        nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
+        atomic_store(&cancel.requested, true);
+        return NULL;
+}
+
+static int add_to_hash(void *context, const void *data, size_t size, struct zp_error *err) {
+        (void) err;
+        zp_sha256_update(context, data, size);
+        return 0;
+}
+
+static json_t *digest_json(const struct zp_digest *digest) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        return json_string(zp_digest_text(digest, text));
+}
+
+/* What the sink got, beside what the manifest says. */
+static int dump_layer(struct zp_source *source, const struct zp_image *image, unsigned i, json_t *layers,
+                      struct zp_error *err) {
+        struct zp_sha256 *hash = zp_sha256_new();
+        struct zp_digest digest;
+        int r = zp_source_read_blob(source, &image->layers[i], add_to_hash, hash, err);
+        zp_sha256_finish(hash, &digest);
+        zp_sha256_free(hash);
+        json_array_append_new(layers,
+                              json_pack("{s:o, s:o, s:I, s:o, s:s}", "digest", digest_json(&image->layers[i].digest),
+                                        "received", digest_json(&digest), "size", (json_int_t) image->layers[i].size,
+                                        "diff_id", digest_json(&image->diff_ids[i]), "media_type",
+                                        image->layers[i].media_type));
+        return r;
+}
+
+static int dump(const char *name, const struct zp_platform *platform, const struct zp_source_options *options,
+                struct zp_error *err) {
+        struct zp_source *source;
+        struct zp_image image = { 0 };
+        char text[100];
+        int r = zp_source_open(name, options, &source, err);
+        if (r < 0)
+                return r;
+        r = zp_source_resolve(source, platform, &image, err);
+        json_t *layers = json_array();
+        for (unsigned i = 0; r == 0 && i < image.layer_count; i++)
+                r = dump_layer(source, &image, i, layers, err);
+        if (r == 0) {
+                json_t *json = json_pack("{s:s, s:o, s:o, s:s, s:s, s:O}", "name", image.name, "manifest_digest",
+                                         digest_json(&image.manifest_digest), "config_digest",
+                                         digest_json(&image.config_digest), "platform",
+                                         zp_platform_text(&image.platform, text), "media_type",
+                                         image.manifest_media_type, "layers", layers);
+                json_dumpf(json, stdout, JSON_INDENT(2));
+                json_decref(json);
+        }
+        json_decref(layers);
+        zp_image_clear(&image);
+        zp_source_close(source);
+        return r;
+}
+
+int main(int argc, char **argv) {
+        struct zp_source_options options = { .cancel = &cancel };
+        struct zp_platform platform = zp_platform_host();
+        struct zp_error err = { 0 };
+        pthread_t thread;
+        int r = 0;
+        for (int option; (option = getopt(argc, argv, "hp:u:a:c:ks:t:")) != -1;) {
+                if (option == 'h')
+                        options.plain_http = true;
+                else if (option == 'p')
+                        r = zp_platform_parse(optarg, &platform, &err);
+                else if (option == 'u')
+                        options.credentials = optarg;
+                else if (option == 'a')
+                        options.auth_file = optarg;
+                else if (option == 'c')
+                        options.ca_file = optarg;
+                else if (option == 'k')
+                        options.skip_tls_verify = true;
+                else if (option == 's')
+                        options.stall_timeout_ms = (unsigned) strtoul(optarg, NULL, 10);
+                else if (option == 't')
+                        r = -pthread_create(&thread, NULL, cancel_later, optarg);
+                else
+                        return 2;
+        }
+        if (optind + 1 != argc)
+                return 2;
+        if (r == 0)
+                r = dump(argv[optind], &platform, &options, &err);
+        if (r == 0)
+                return 0;
+        json_t *json = json_pack("{s:i, s:s, s:s}", "code", -r, "message", err.message, "hint", err.hint);
+        json_dumpf(json, stdout, JSON_INDENT(2));
+        json_decref(json);
+        return 1;
+}
