@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/limits.h"
+#include "base/siphash.h"
 
 #define FIRST_BUCKETS 1024u
 
@@ -21,12 +22,14 @@ struct zp_tree {
         struct zp_dentry **buckets;
         uint32_t bucket_count; /* a power of two */
         uint32_t hashed;
+        struct zp_siphash_key key;
 };
 
 struct zp_tree *zp_tree_new(void) {
         struct zp_tree *tree = calloc(1, sizeof *tree);
         if (!tree)
                 return NULL;
+        tree->key = zp_siphash_process_key();
         tree->bucket_count = FIRST_BUCKETS;
         tree->buckets = calloc(tree->bucket_count, sizeof(struct zp_dentry *));
         if (!tree->buckets || zp_tree_new_inode(tree, S_IFDIR | 0755, &tree->root, NULL) < 0) {
@@ -54,7 +57,7 @@ uint32_t zp_tree_inode_count(const struct zp_tree *tree) {
 }
 
 void *zp_tree_alloc(struct zp_tree *tree, size_t size) {
-        if (tree->arena.used_bytes + size > ZP_LIMIT_LAYER_METADATA)
+        if (size > ZP_LIMIT_LAYER_METADATA || tree->arena.used_bytes + size > ZP_LIMIT_LAYER_METADATA)
                 return NULL;
         return zp_arena_alloc(&tree->arena, size);
 }
@@ -79,14 +82,11 @@ int zp_tree_new_inode(struct zp_tree *tree, uint32_t mode, struct zp_inode **out
         return 0;
 }
 
-/* FNV-1a over the directory's number and the name, with a final mix. Crafted collisions are bounded by
- * the limit on entries and cost time only. */
-static uint32_t hash_name(const struct zp_inode *dir, const char *name, size_t name_size) {
-        uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ ((uint64_t) dir->number * UINT64_C(0x9e3779b97f4a7c15));
-        for (size_t i = 0; i < name_size; i++)
-                hash = (hash ^ (uint8_t) name[i]) * UINT64_C(0x100000001b3);
-        hash ^= hash >> 32;
-        return (uint32_t) hash;
+/* Keyed: an image must not be able to choose names that all fall into one bucket. */
+static uint32_t hash_name(const struct zp_tree *tree, const struct zp_inode *dir, const char *name, size_t name_size) {
+        struct zp_siphash_key key = tree->key;
+        key.words[0] ^= dir->number;
+        return (uint32_t) zp_siphash(key, name, name_size);
 }
 
 static bool has_name(const struct zp_dentry *dentry, const struct zp_inode *dir, const char *name, size_t name_size) {
@@ -95,7 +95,7 @@ static bool has_name(const struct zp_dentry *dentry, const struct zp_inode *dir,
 
 static struct zp_dentry **find_slot(const struct zp_tree *tree, const struct zp_inode *dir, const char *name,
                                     size_t name_size) {
-        struct zp_dentry **slot = &tree->buckets[hash_name(dir, name, name_size) & (tree->bucket_count - 1)];
+        struct zp_dentry **slot = &tree->buckets[hash_name(tree, dir, name, name_size) & (tree->bucket_count - 1)];
         while (*slot && !has_name(*slot, dir, name, name_size))
                 slot = &(*slot)->hash_next;
         return slot;
@@ -117,7 +117,7 @@ static int grow_buckets(struct zp_tree *tree, struct zp_error *err) {
         for (uint32_t i = 0; i < old_count; i++) {
                 for (struct zp_dentry *dentry = old[i], *next; dentry; dentry = next) {
                         next = dentry->hash_next;
-                        uint32_t bucket = hash_name(dentry->parent, dentry->name, dentry->name_size);
+                        uint32_t bucket = hash_name(tree, dentry->parent, dentry->name, dentry->name_size);
                         dentry->hash_next = fresh[bucket & (tree->bucket_count - 1)];
                         fresh[bucket & (tree->bucket_count - 1)] = dentry;
                 }
@@ -139,6 +139,9 @@ int zp_tree_link(struct zp_tree *tree, struct zp_inode *dir, const char *name, s
                 if (r < 0)
                         return r;
         }
+        struct zp_dentry **slot = find_slot(tree, dir, name, name_size);
+        if (*slot)
+                return zp_error_errno(err, EEXIST, "name '%.*s'", (int) name_size, name);
         struct zp_dentry *dentry = zp_tree_alloc(tree, sizeof *dentry);
         char *copy = zp_tree_alloc(tree, name_size + 1);
         if (!dentry || !copy)
@@ -149,9 +152,6 @@ int zp_tree_link(struct zp_tree *tree, struct zp_inode *dir, const char *name, s
         dentry->inode = inode;
         dentry->parent = dir;
 
-        struct zp_dentry **slot = find_slot(tree, dir, name, name_size);
-        if (*slot)
-                return zp_error_errno(err, EEXIST, "name '%s'", copy);
         *slot = dentry;
         tree->hashed++;
         tree->dentry_count++;
@@ -188,12 +188,16 @@ void zp_tree_unlink(struct zp_tree *tree, struct zp_dentry *dentry) {
 
 int zp_tree_set_xattr(struct zp_tree *tree, struct zp_inode *inode, const char *name, const void *value,
                       uint32_t value_size, struct zp_error *err) {
-        uint8_t *copy = zp_tree_alloc(tree, value_size + 1);
+        uint8_t *copy = zp_tree_alloc(tree, (size_t) value_size + 1);
         if (!copy)
                 return out_of_room(tree, err);
         if (value_size > 0)
                 memcpy(copy, value, value_size);
+        return zp_tree_borrow_xattr(tree, inode, name, copy, value_size, err);
+}
 
+int zp_tree_borrow_xattr(struct zp_tree *tree, struct zp_inode *inode, const char *name, const void *value,
+                         uint32_t value_size, struct zp_error *err) {
         struct zp_xattr **slot = &inode->xattrs;
         while (*slot && strcmp((*slot)->name, name) < 0)
                 slot = &(*slot)->next;
@@ -206,7 +210,7 @@ int zp_tree_set_xattr(struct zp_tree *tree, struct zp_inode *inode, const char *
                 fresh->next = *slot;
                 *slot = fresh;
         }
-        (*slot)->value = copy;
+        (*slot)->value = value;
         (*slot)->value_size = value_size;
         return 0;
 }

@@ -105,6 +105,9 @@ void zp_tree_unlink(struct zp_tree *tree, struct zp_dentry *dentry);
 /* Sets or replaces an xattr; keeps the list sorted. Copies name and value. */
 int zp_tree_set_xattr(struct zp_tree *tree, struct zp_inode *inode, const char *name, const void *value,
                       uint32_t value_size, struct zp_error *err);
+/* The same, but points to `value`, which must outlive the tree, instead of copying it. */
+int zp_tree_borrow_xattr(struct zp_tree *tree, struct zp_inode *inode, const char *name, const void *value,
+                         uint32_t value_size, struct zp_error *err);
 /* The xattr of that name, or NULL. */
 const struct zp_xattr *zp_inode_find_xattr(const struct zp_inode *inode, const char *name);
 
