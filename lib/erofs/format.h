@@ -80,6 +80,7 @@ enum { CHUNK_DEVICE = 2 /* u16, 0: the primary */, CHUNK_BLOCK = 4 /* u32 */ };
 /* xattrs: a header of 12 bytes (the fifth the number of shared ids), ids of 4, then entries aligned to 4 */
 #define EROFS_XATTR_HEADER_SIZE 12u
 #define EROFS_XATTR_SHARED_COUNT 4u
+#define EROFS_XATTR_ID_SIZE 4u
 #define EROFS_XATTR_ENTRY_SIZE 4u
 enum { XATTR_NAME_SIZE = 0 /* u8 */, XATTR_INDEX = 1 /* u8 */, XATTR_VALUE_SIZE = 2 /* u16 */ };
 

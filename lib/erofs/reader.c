@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The EROFS reader. Everything is reached through at(), which refuses what lies outside the image; a nid
- * met twice must be a hard link, a directory met twice is damage.
+ * met twice must be a hard link, a directory met twice is damage. What belongs to one inode is taken through
+ * claim(): no byte belongs to two, so crafted overlaps cannot make the work larger than the image.
  */
 #include "erofs/reader.h"
 
@@ -17,21 +18,17 @@
 
 #define BLOCK ((uint64_t) ZP_BLOCK_SIZE)
 
-struct seen {
-        uint64_t nid;
-        struct zp_inode *inode;
-};
-
 struct reader {
         const uint8_t *image;
         uint64_t size;
+        uint64_t unclaimed; /* bytes that can still belong to an inode */
         struct zp_tree *tree;
         uint64_t meta_offset, xattr_offset, inodes;
         uint32_t root_nid;
         const struct zp_erofs_device *devices;
         uint16_t device_count;
-        struct seen *seen;  /* open addressing, by nid */
-        uint64_t seen_size; /* a power of two */
+        struct zp_inode **seen; /* by nid */
+        uint64_t seen_size;
         uint64_t seen_count;
 };
 
@@ -41,6 +38,13 @@ static int damaged(struct zp_error *err, const char *what) {
 
 static const uint8_t *at(const struct reader *r, uint64_t offset, uint64_t size) {
         return offset <= r->size && size <= r->size - offset ? r->image + offset : NULL;
+}
+
+static const uint8_t *claim(struct reader *r, uint64_t offset, uint64_t size) {
+        if (size > r->unclaimed)
+                return NULL;
+        r->unclaimed -= size;
+        return at(r, offset, size);
 }
 
 /* ---- superblock and devices ---- */
@@ -94,19 +98,10 @@ static int read_superblock(struct reader *r, const uint8_t **out, struct zp_erro
         /* every inode takes its size in the file, so a false count is found here */
         if (r->inodes > r->size / EROFS_INODE_SIZE || r->inodes > ZP_LIMIT_LAYER_ENTRIES)
                 return damaged(err, "more inodes than the file has room for");
+        if (r->meta_offset >= r->size)
+                return damaged(err, "inodes outside the file");
         *out = sb;
         return 0;
-}
-
-/* ---- nids seen ---- */
-
-static struct seen *find_seen(const struct reader *r, uint64_t nid) {
-        uint64_t i = (nid * UINT64_C(0x9e3779b97f4a7c15)) >> 20;
-        for (;; i++) {
-                struct seen *slot = &r->seen[i & (r->seen_size - 1)];
-                if (!slot->inode || slot->nid == nid)
-                        return slot;
-        }
 }
 
 /* ---- inodes ---- */
@@ -130,18 +125,18 @@ static int read_xattr_entry(struct reader *r, struct zp_inode *inode, uint64_t o
         snprintf(full, sizeof full, "%s%.*s", prefix, (int) name_size, (const char *) name);
         *next = offset + zp_round_up(EROFS_XATTR_ENTRY_SIZE + (uint64_t) name_size + value_size, 4);
         if (strcmp(full, ZP_XATTR_OPAQUE) == 0) {
-                inode->is_opaque = true;
+                inode->is_opaque = S_ISDIR(inode->mode);
                 return 0;
         }
         if (strcmp(full, ZP_XATTR_IMPLIED) == 0) {
-                inode->is_implied = true;
+                inode->is_implied = S_ISDIR(inode->mode);
                 return 0;
         }
-        return zp_tree_set_xattr(r->tree, inode, full, name + name_size, value_size, err);
+        return zp_tree_borrow_xattr(r->tree, inode, full, name + name_size, value_size, err);
 }
 
 static int read_xattrs(struct reader *r, struct zp_inode *inode, uint64_t offset, uint64_t size, struct zp_error *err) {
-        const uint8_t *header = at(r, offset, size);
+        const uint8_t *header = claim(r, offset, size);
         if (!header || size < EROFS_XATTR_HEADER_SIZE ||
             header[EROFS_XATTR_SHARED_COUNT] * 4u > size - EROFS_XATTR_HEADER_SIZE)
                 return damaged(err, "xattrs outside the file");
@@ -162,18 +157,48 @@ static int read_xattrs(struct reader *r, struct zp_inode *inode, uint64_t offset
         return 0;
 }
 
-static int add_extent(const struct reader *r, struct zp_inode *inode, struct zp_extent piece, struct zp_error *err) {
-        if (piece.block != ZP_HOLE &&
-            (piece.device >= r->device_count || piece.block + piece.blocks > r->devices[piece.device].blocks))
+/* The run of blocks that one chunk index describes. */
+static int read_chunk(const struct reader *r, const uint8_t *index, uint64_t blocks, struct zp_extent *out,
+                      struct zp_error *err) {
+        uint32_t block = zp_get_le32(index + CHUNK_BLOCK);
+        uint16_t device = zp_get_le16(index + CHUNK_DEVICE);
+        if (block == EROFS_NULL_BLOCK) {
+                *out = (struct zp_extent){ .block = ZP_HOLE, .blocks = blocks };
+                return 0;
+        }
+        if (device == 0)
+                return zp_error_set(err, ENOTSUP,
+                                    "EROFS with absolute addresses: a flat disk does not tell its layers");
+        if (device > r->device_count || block + blocks > r->devices[device - 1].blocks)
                 return damaged(err, "file data outside its device");
-        struct zp_extent *last = inode->extent_count ? &inode->extents[inode->extent_count - 1] : NULL;
-        bool continues = last && ((piece.block == ZP_HOLE && last->block == ZP_HOLE) ||
-                                  (piece.block != ZP_HOLE && last->block != ZP_HOLE && last->device == piece.device &&
-                                   last->block + last->blocks == piece.block));
-        if (continues)
-                last->blocks += piece.blocks;
-        else
-                inode->extents[inode->extent_count++] = piece;
+        *out = (struct zp_extent){ .block = block, .blocks = blocks, .device = (uint16_t) (device - 1) };
+        return 0;
+}
+
+static bool extent_continues(const struct zp_extent *before, const struct zp_extent *after) {
+        if (before->block == ZP_HOLE || after->block == ZP_HOLE)
+                return before->block == after->block;
+        return before->device == after->device && before->block + before->blocks == after->block;
+}
+
+/* Joins the chunks into extents; counts them only when `extents` is NULL. */
+static int join_chunks(const struct reader *r, const uint8_t *index, uint32_t bits, uint64_t blocks,
+                       struct zp_extent *extents, uint32_t *count, struct zp_error *err) {
+        struct zp_extent last = { 0 }, next = { 0 };
+        *count = 0;
+        for (uint64_t done = 0; done < blocks; done += UINT64_C(1) << bits, index += EROFS_CHUNK_INDEX_SIZE) {
+                int e = read_chunk(r, index, zp_min_u64(UINT64_C(1) << bits, blocks - done), &next, err);
+                if (e < 0)
+                        return e;
+                if (*count > 0 && extent_continues(&last, &next)) {
+                        last.blocks += next.blocks;
+                } else {
+                        last = next;
+                        ++*count;
+                }
+                if (extents)
+                        extents[*count - 1] = last;
+        }
         return 0;
 }
 
@@ -181,32 +206,22 @@ static int read_chunks(struct reader *r, struct zp_inode *inode, uint64_t offset
                        struct zp_error *err) {
         uint32_t bits = format & EROFS_CHUNK_BITS_MASK;
         uint64_t blocks = zp_round_up(inode->size, BLOCK) / BLOCK;
-        uint64_t chunk = UINT64_C(1) << bits, count = (blocks + chunk - 1) >> bits;
-        offset = zp_round_up(offset, EROFS_CHUNK_INDEX_SIZE);
+        uint64_t count = (blocks + (UINT64_C(1) << bits) - 1) >> bits;
         if ((format & UINT16_MAX) != (EROFS_CHUNK_INDEXES | bits))
                 return zp_error_set(err, ENOTSUP, "EROFS chunk format that snapshots do not use");
-        const uint8_t *index = count <= r->size ? at(r, offset, count * EROFS_CHUNK_INDEX_SIZE) : NULL;
+        const uint8_t *index = claim(r, zp_round_up(offset, EROFS_CHUNK_INDEX_SIZE), count * EROFS_CHUNK_INDEX_SIZE);
         if (!index || count == 0)
                 return damaged(err, "chunk indexes outside the file");
-        /* room for the worst case, every chunk an extent; real files have one or a few */
-        inode->extents = zp_tree_alloc(r->tree, (size_t) count * sizeof *inode->extents);
+        int e = join_chunks(r, index, bits, blocks, NULL, &inode->extent_count, err);
+        if (e < 0)
+                return e;
+        inode->extents = zp_tree_alloc(r->tree, (size_t) inode->extent_count * sizeof *inode->extents);
         if (!inode->extents)
-                return zp_error_errno(err, ENOMEM, "a file of %" PRIu64 " chunks", count);
-        for (uint64_t i = 0; i < count; i++, index += EROFS_CHUNK_INDEX_SIZE) {
-                uint32_t block = zp_get_le32(index + CHUNK_BLOCK);
-                uint16_t device = zp_get_le16(index + CHUNK_DEVICE);
-                bool is_hole = block == EROFS_NULL_BLOCK;
-                struct zp_extent piece = { .block = is_hole ? ZP_HOLE : block,
-                                           .blocks = zp_min_u64(chunk, blocks - (i << bits)),
-                                           .device = is_hole ? 0 : (uint16_t) (device - 1) };
-                int e = add_extent(r, inode, piece, err);
-                if (e < 0)
-                        return e;
-        }
-        return 0;
+                return zp_error_errno(err, ENOMEM, "a file of %u extents", inode->extent_count);
+        return join_chunks(r, index, bits, blocks, inode->extents, &inode->extent_count, err);
 }
 
-/* Finds the data of an inode that keeps it in the metadata: *tail is where the inline part begins. */
+/* `body` is what follows the inode and its xattrs. */
 static int read_content(struct reader *r, struct zp_inode *inode, const uint8_t *raw, uint64_t body,
                         struct zp_error *err) {
         unsigned layout = zp_get_le16(raw + INODE_FORMAT) >> 1;
@@ -221,7 +236,7 @@ static int read_content(struct reader *r, struct zp_inode *inode, const uint8_t 
         }
         if ((S_ISREG(inode->mode) || S_ISLNK(inode->mode)) && inode->size > 0) {
                 uint64_t offset = layout == EROFS_LAYOUT_INLINE ? body : value * BLOCK;
-                if (inode->size > BLOCK || !(inode->data = at(r, offset, inode->size)))
+                if (inode->size > BLOCK || !(inode->data = claim(r, offset, inode->size)))
                         return damaged(err, "inline data outside the file");
         }
         if (S_ISLNK(inode->mode) &&
@@ -259,25 +274,24 @@ static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, 
 static int read_entry(struct reader *r, struct zp_inode *dir, const char *name, size_t name_size, uint64_t nid,
                       struct zp_error *err) {
         uint64_t offset = r->meta_offset + nid * EROFS_SLOT_SIZE;
-        const uint8_t *raw = nid <= r->size ? at(r, offset, EROFS_INODE_SIZE) : NULL;
+        const uint8_t *raw = nid < r->seen_size ? at(r, offset, EROFS_INODE_SIZE) : NULL;
         if (!raw || !(zp_get_le16(raw + INODE_FORMAT) & EROFS_FORMAT_EXTENDED))
                 return damaged(err, "no inode where a name points");
         uint32_t mode = zp_get_le16(raw + INODE_MODE);
-        struct seen *slot = find_seen(r, nid);
-        struct zp_inode *inode = slot->inode;
+        struct zp_inode *inode = r->seen[nid];
         if (!is_known_type(mode) || (inode && S_ISDIR(mode)))
                 return damaged(err, "an unknown file type, or a directory with two names");
         bool is_new = !inode;
         int e = 0;
         if (is_new) {
-                if (++r->seen_count > r->inodes)
+                if (++r->seen_count > r->inodes || !claim(r, offset, EROFS_INODE_SIZE))
                         return damaged(err, "more inodes than the superblock says");
                 e = zp_tree_new_inode(r->tree, mode, &inode, err);
         }
         if (e < 0 || (e = zp_tree_link(r->tree, dir, name, name_size, inode, err)) < 0)
                 return e;
         if (is_new) {
-                *slot = (struct seen){ nid, inode };
+                r->seen[nid] = inode;
                 e = read_inode(r, inode, offset, raw, err);
                 if (e == 0 && S_ISDIR(mode))
                         e = read_directory(r, inode, nid, err);
@@ -325,7 +339,7 @@ static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, 
         for (uint64_t done = 0; done < size; done += BLOCK) {
                 uint32_t part = (uint32_t) zp_min_u64(BLOCK, size - done);
                 bool is_tail = is_inline && size - done < BLOCK;
-                const uint8_t *block = at(r, is_tail ? body : start + done, part);
+                const uint8_t *block = claim(r, is_tail ? body : start + done, part);
                 if (!block)
                         return damaged(err, "a directory block outside the file");
                 int e = read_dir_block(r, dir, block, part, err);
@@ -338,11 +352,11 @@ static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, 
 static int read_root(struct reader *r, struct zp_error *err) {
         struct zp_inode *root = zp_tree_root(r->tree);
         uint64_t offset = r->meta_offset + (uint64_t) r->root_nid * EROFS_SLOT_SIZE;
-        const uint8_t *raw = at(r, offset, EROFS_INODE_SIZE);
+        const uint8_t *raw = r->root_nid < r->seen_size ? claim(r, offset, EROFS_INODE_SIZE) : NULL;
         if (!raw || !S_ISDIR(zp_get_le16(raw + INODE_MODE)) ||
             !(zp_get_le16(raw + INODE_FORMAT) & EROFS_FORMAT_EXTENDED))
                 return damaged(err, "no root directory");
-        *find_seen(r, r->root_nid) = (struct seen){ r->root_nid, root };
+        r->seen[r->root_nid] = root;
         r->seen_count++;
         root->mode = zp_get_le16(raw + INODE_MODE);
         root->is_implied = false;
@@ -352,16 +366,15 @@ static int read_root(struct reader *r, struct zp_error *err) {
 
 int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct zp_erofs_device **devices,
                   uint16_t *device_count, struct zp_error *err) {
-        struct reader r = { .image = image, .size = size };
+        struct reader r = { .image = image, .size = size, .unclaimed = size };
         zp_autofree struct zp_erofs_device *table = NULL;
         const uint8_t *sb = NULL;
         int e = read_superblock(&r, &sb, err);
         if (e < 0 || (e = read_devices(&r, sb, &table, &r.device_count, err)) < 0)
                 return e;
         r.devices = table;
-        for (r.seen_size = 64; r.seen_size < 2 * (r.inodes + 1);)
-                r.seen_size *= 2;
-        zp_autofree struct seen *seen = calloc(r.seen_size, sizeof *seen);
+        r.seen_size = (size - r.meta_offset) / EROFS_SLOT_SIZE;
+        zp_autofree struct zp_inode **seen = calloc(r.seen_size + 1, sizeof *seen);
         zp_auto(zp_tree_free) struct zp_tree *tree = zp_tree_new();
         if (!seen || !tree)
                 return zp_error_errno(err, ENOMEM, "file tree");

@@ -11,7 +11,7 @@
 /* Loads the whole tree from `size` bytes at `image` (say, a mapped file), which must stay valid as long as
  * the tree. *devices (malloc'ed, the caller's, NULL when there are none) and *device_count describe its
  * device table; pass NULL for both to ignore it. -EBADMSG: malformed; -ENOTSUP: EROFS, but with features
- * that the writer does not use. */
+ * that the writer does not use, or a flat disk, whose files do not tell their devices any more. */
 int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct zp_erofs_device **devices,
                   uint16_t *device_count, struct zp_error *err);
 

@@ -24,9 +24,15 @@
 
 #define BLOCK ((uint64_t) ZP_BLOCK_SIZE)
 #define OUTPUT_BUFFER (256u * 1024u)
-/* An inline tail must lie inside one block; slots may move it up to this far into its block. */
-#define INLINE_MAX (ZP_BLOCK_SIZE - EROFS_SLOT_SIZE)
+/* An inode whose own xattrs would take more than this keeps all of them in the shared area. Kernels before 6.2
+ * count the bytes in 16 bits, and an inline link target must lie in the block of its inode. */
+#define XATTR_INLINE_MAX 1024u
 #define NOT_SHARED UINT32_MAX
+/* Chunks of up to 2 GiB: kernels compute a chunk's size in an unsigned long. */
+#define CHUNK_BITS_MAX 19u
+/* What the kernel's 32-bit encoding of a device number holds. */
+#define DEVICE_MAJOR_MAX 0xfffu
+#define DEVICE_MINOR_MAX 0xfffffu
 
 /* What the layout pass decides for one inode; placed[inode->scratch] is its own. */
 struct placed {
@@ -105,21 +111,64 @@ static int check_xattrs(const struct zp_inode *inode, struct zp_error *err) {
                 int r = split_xattr_name(xattr->name, &index, &rest, err);
                 if (r < 0)
                         return r;
-                if (++count > ZP_LIMIT_XATTRS_PER_FILE || strlen(rest) > 255 ||
-                    xattr->value_size > ZP_LIMIT_XATTR_VALUE)
-                        return zp_error_set(err, ENOTSUP, "xattr '%s': too many, or too large for EROFS", xattr->name);
+                if (strlen(rest) > UINT8_MAX || xattr->value_size > ZP_LIMIT_XATTR_VALUE)
+                        return zp_error_set(err, ENOTSUP, "xattr '%s': too large for EROFS", xattr->name);
+                if (++count > ZP_LIMIT_XATTRS_PER_FILE)
+                        return zp_error_set(err, ENOTSUP, "more than %d xattrs", ZP_LIMIT_XATTRS_PER_FILE);
         }
         return 0;
 }
 
-/* Finds the xattrs that several inodes have and gives each an id: its offset in the shared area / 4. */
+static uint32_t measure_xattrs(const struct zp_inode *inode) {
+        if (!inode->xattrs)
+                return 0;
+        uint32_t size = EROFS_XATTR_HEADER_SIZE;
+        for (const struct zp_xattr *x = inode->xattrs; x; x = x->next)
+                size += x->scratch != NOT_SHARED ? EROFS_XATTR_ID_SIZE : xattr_entry_size(x);
+        return size;
+}
+
+/* Marks (scratch 0) what goes into the shared area: what several inodes have, and what is too large to stay
+ * with its inode. `all` is sorted. */
+static void choose_shared(struct writer *w, struct zp_xattr **all, size_t count) {
+        for (size_t first = 0, next; first < count; first = next) {
+                for (next = first + 1; next < count && compare_xattrs(&all[first], &all[next]) == 0; next++)
+                        ;
+                for (size_t i = first; i < next; i++)
+                        all[i]->scratch = next - first > 1 ? 0 : NOT_SHARED;
+        }
+        for (uint32_t i = 0; i < w->count; i++)
+                if (measure_xattrs(w->placed[i].inode) > XATTR_INLINE_MAX)
+                        for (struct zp_xattr *x = w->placed[i].inode->xattrs; x; x = x->next)
+                                x->scratch = 0;
+}
+
+/* Gives each shared xattr an id: its offset in the shared area / 4. */
+static int number_shared(struct writer *w, struct zp_xattr **all, size_t count, struct zp_error *err) {
+        uint64_t offset = 0;
+        for (size_t first = 0, next; first < count; first = next) {
+                bool is_shared = all[first]->scratch != NOT_SHARED;
+                for (next = first; next < count && compare_xattrs(&all[first], &all[next]) == 0; next++)
+                        if (is_shared)
+                                all[next]->scratch = (uint32_t) (offset / EROFS_XATTR_ID_SIZE);
+                if (!is_shared)
+                        continue;
+                w->shared[w->shared_count++] = all[first];
+                offset += xattr_entry_size(all[first]);
+                if (offset / EROFS_XATTR_ID_SIZE >= NOT_SHARED)
+                        return zp_error_set(err, EFBIG, "xattrs of more than 16 GiB");
+        }
+        w->meta_block = w->xattr_block + zp_round_up(offset, BLOCK) / BLOCK;
+        return 0;
+}
+
 static int share_xattrs(struct writer *w, struct zp_error *err) {
         size_t total = 0;
         for (uint32_t i = 0; i < w->count; i++)
                 for (const struct zp_xattr *x = w->placed[i].inode->xattrs; x; x = x->next)
                         total++;
         zp_autofree struct zp_xattr **all = malloc((total + 1) * sizeof *all);
-        w->shared = malloc((total / 2 + 1) * sizeof *w->shared);
+        w->shared = malloc((total + 1) * sizeof *w->shared);
         if (!all || !w->shared)
                 return zp_error_errno(err, ENOMEM, "xattrs");
         size_t n = 0;
@@ -127,33 +176,8 @@ static int share_xattrs(struct writer *w, struct zp_error *err) {
                 for (struct zp_xattr *x = w->placed[i].inode->xattrs; x; x = x->next)
                         all[n++] = x;
         qsort(all, n, sizeof *all, compare_xattrs);
-
-        uint64_t offset = 0;
-        for (size_t first = 0, next; first < n; first = next) {
-                for (next = first + 1; next < n && compare_xattrs(&all[first], &all[next]) == 0; next++)
-                        ;
-                bool is_shared = next - first > 1 && offset / 4 < NOT_SHARED;
-                for (size_t i = first; i < next; i++)
-                        all[i]->scratch = is_shared ? (uint32_t) (offset / 4) : NOT_SHARED;
-                if (!is_shared)
-                        continue;
-                w->shared[w->shared_count++] = all[first];
-                offset += xattr_entry_size(all[first]);
-        }
-        w->meta_block = w->xattr_block + zp_round_up(offset, BLOCK) / BLOCK;
-        return 0;
-}
-
-static int measure_xattrs(struct placed *p, struct zp_error *err) {
-        if (!p->inode->xattrs)
-                return 0;
-        uint64_t size = EROFS_XATTR_HEADER_SIZE;
-        for (const struct zp_xattr *x = p->inode->xattrs; x; x = x->next)
-                size += x->scratch != NOT_SHARED ? 4 : xattr_entry_size(x);
-        if ((size - EROFS_XATTR_HEADER_SIZE) / 4 + 1 > UINT16_MAX)
-                return zp_error_set(err, ENOTSUP, "its xattrs take %" PRIu64 " bytes, more than EROFS can hold", size);
-        p->xattr_size = (uint32_t) size;
-        return 0;
+        choose_shared(w, all, n);
+        return number_shared(w, all, n, err);
 }
 
 /* ---- directories ---- */
@@ -235,7 +259,7 @@ static uint64_t file_blocks(const struct zp_inode *inode) {
 static uint8_t choose_chunk_bits(const struct zp_inode *inode) {
         uint64_t blocks = file_blocks(inode), boundary = 0;
         uint8_t bits = 0;
-        while (bits < 31 && (UINT64_C(1) << bits) < blocks)
+        while (bits < CHUNK_BITS_MAX && (UINT64_C(1) << bits) < blocks)
                 bits++;
         for (uint32_t i = 0; i + 1 < inode->extent_count; i++) {
                 boundary += inode->extents[i].blocks;
@@ -250,9 +274,11 @@ static int check_extents(const struct writer *w, const struct zp_inode *inode, s
         uint64_t blocks = 0;
         for (uint32_t i = 0; i < inode->extent_count; i++) {
                 const struct zp_extent *e = &inode->extents[i];
-                if (e->blocks == 0 ||
-                    (e->block != ZP_HOLE && (e->device >= w->options->device_count ||
-                                             e->block + e->blocks > w->options->devices[e->device].blocks)))
+                uint64_t end;
+                if (e->blocks == 0 || e->blocks > file_blocks(inode) ||
+                    (e->block != ZP_HOLE &&
+                     (e->device >= w->options->device_count || zp_add_overflows(e->block, e->blocks, &end) ||
+                      end > w->options->devices[e->device].blocks)))
                         return zp_error_set(err, EINVAL, "an extent lies outside its device");
                 blocks += e->blocks;
         }
@@ -262,8 +288,31 @@ static int check_extents(const struct writer *w, const struct zp_inode *inode, s
         return 0;
 }
 
+static int check_inode(const struct writer *w, const struct zp_inode *inode, struct zp_error *err) {
+        int r = check_xattrs(inode, err);
+        if (r < 0)
+                return r;
+        if (S_ISLNK(inode->mode) && (!inode->data || inode->size == 0 || inode->size > ZP_LIMIT_SYMLINK))
+                return zp_error_set(err, EINVAL, "a link target of %" PRIu64 " bytes", inode->size);
+        if (inode->rdev_major > DEVICE_MAJOR_MAX || inode->rdev_minor > DEVICE_MINOR_MAX)
+                return zp_error_set(err, ENOTSUP, "device %u:%u: Linux has no such numbers", inode->rdev_major,
+                                    inode->rdev_minor);
+        if (!S_ISREG(inode->mode))
+                return 0;
+        if (inode->size > ZP_LIMIT_FILE_SIZE)
+                return zp_error_set(err, EFBIG, "a file of %" PRIu64 " bytes", inode->size);
+        if (!inode->data || inode->extent_count > 0)
+                return check_extents(w, inode, err);
+        return inode->size > BLOCK
+                       ? zp_error_set(err, EINVAL, "%" PRIu64 " bytes are too many to be inline", inode->size)
+                       : 0;
+}
+
+/* A tail is inline when it fits into one block together with its inode: kernels want that of link targets, and
+ * reading the inode then brings the tail along. */
 static void choose_layout(struct placed *p) {
         const struct zp_inode *inode = p->inode;
+        p->xattr_size = measure_xattrs(inode);
         if (S_ISDIR(inode->mode))
                 p->size = measure_directory(p);
         else if (S_ISREG(inode->mode) || S_ISLNK(inode->mode))
@@ -274,7 +323,7 @@ static void choose_layout(struct placed *p) {
                 return;
         }
         uint64_t tail = S_ISDIR(inode->mode) ? p->size % BLOCK : p->size;
-        if (tail > 0 && tail <= INLINE_MAX) {
+        if (tail > 0 && EROFS_INODE_SIZE + p->xattr_size + tail <= BLOCK) {
                 p->layout = EROFS_LAYOUT_INLINE;
                 p->tail_size = (uint16_t) tail;
         }
@@ -287,12 +336,11 @@ static uint64_t chunk_index_bytes(const struct placed *p) {
 
 /* Puts one inode at the first place from `cursor` on that the format allows. */
 static uint64_t place(struct placed *p, uint64_t cursor) {
-        uint64_t offset = zp_round_up(cursor, EROFS_SLOT_SIZE);
-        if (offset % BLOCK + EROFS_INODE_SIZE > BLOCK)
-                offset = zp_round_up(offset, BLOCK);
         uint64_t body = EROFS_INODE_SIZE + p->xattr_size;
-        if (p->tail_size > 0 && (offset + body) % BLOCK + p->tail_size > BLOCK)
-                offset += zp_round_up(BLOCK - (offset + body) % BLOCK, EROFS_SLOT_SIZE);
+        uint64_t undivided = p->tail_size > 0 ? body + p->tail_size : EROFS_INODE_SIZE;
+        uint64_t offset = zp_round_up(cursor, EROFS_SLOT_SIZE);
+        if (offset % BLOCK + undivided > BLOCK)
+                offset = zp_round_up(offset, BLOCK);
         p->offset = offset;
         if (p->layout == EROFS_LAYOUT_CHUNK)
                 return zp_round_up(offset + body, EROFS_CHUNK_INDEX_SIZE) + chunk_index_bytes(p);
@@ -328,20 +376,12 @@ static void forget_numbers(struct zp_inode *inode) {
 }
 
 static int lay_out(struct writer *w, struct zp_error *err) {
+        uint64_t cursor =
+                w->meta_block * BLOCK + EROFS_SLOT_SIZE; /* an inode number of 0 means "none" to many programs */
         for (uint32_t i = 0; i < w->count; i++) {
-                struct placed *p = &w->placed[i];
-                int r = measure_xattrs(p, err);
-                if (r == 0 && S_ISREG(p->inode->mode) && !p->inode->data)
-                        r = check_extents(w, p->inode, err);
-                if (r == 0 && S_ISREG(p->inode->mode) && p->inode->data && p->inode->size > INLINE_MAX)
-                        r = zp_error_set(err, EINVAL, "%" PRIu64 " bytes are too many to be inline", p->inode->size);
-                if (r < 0)
-                        return r;
-                choose_layout(p);
-        }
-        uint64_t cursor = w->meta_block * BLOCK;
-        for (uint32_t i = 0; i < w->count; i++)
+                choose_layout(&w->placed[i]);
                 cursor = place(&w->placed[i], cursor);
+        }
         w->data_block = w->total_blocks = zp_round_up(cursor, BLOCK) / BLOCK;
         for (uint32_t i = 0; i < w->count; i++) {
                 w->placed[i].data_block = w->total_blocks;
@@ -602,7 +642,7 @@ static int write_all(struct writer *w, struct zp_error *err) {
         return r < 0 ? r : put_front(w, err);
 }
 
-/* A layer's own facts become attributes (see format.h). */
+/* A layer's own facts become attributes while it is written (see format.h). */
 static int mark_layer(struct zp_tree *tree, struct zp_inode *dir, struct zp_error *err) {
         int r = dir->is_opaque ? zp_tree_set_xattr(tree, dir, ZP_XATTR_OPAQUE, "y", 1, err) : 0;
         if (r == 0 && dir->is_implied)
@@ -613,6 +653,55 @@ static int mark_layer(struct zp_tree *tree, struct zp_inode *dir, struct zp_erro
         return r;
 }
 
+static void unmark_layer(struct zp_inode *dir) {
+        for (struct zp_xattr **x = &dir->xattrs; *x;) {
+                if (strcmp((*x)->name, ZP_XATTR_OPAQUE) == 0 || strcmp((*x)->name, ZP_XATTR_IMPLIED) == 0)
+                        *x = (*x)->next;
+                else
+                        x = &(*x)->next;
+        }
+        for (struct zp_dentry *child = dir->first_child; child; child = child->next)
+                if (S_ISDIR(child->inode->mode))
+                        unmark_layer(child->inode);
+}
+
+/* Builds in `path` the first name under which `inode` is found below `dir`. */
+static bool find_path(const struct zp_inode *dir, const struct zp_inode *inode, char *path, size_t used, size_t size) {
+        if (dir == inode)
+                return true;
+        for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {
+                bool is_dir = S_ISDIR(child->inode->mode);
+                if (!is_dir && child->inode != inode)
+                        continue;
+                size_t next = used;
+                if (size - used > 2) { /* what is longer than the message is cut off */
+                        size_t length = zp_min_u64(child->name_size, size - used - 2);
+                        path[used] = '/';
+                        memcpy(path + used + 1, child->name, length);
+                        next = used + 1 + length;
+                        path[next] = '\0';
+                }
+                if (!is_dir || find_path(child->inode, inode, path, next, size))
+                        return true;
+        }
+        return false;
+}
+
+static int check_tree(struct writer *w, struct zp_error *err) {
+        for (uint16_t i = 0; i < w->options->device_count; i++)
+                if (w->options->devices[i].blocks == 0 || w->options->devices[i].blocks > UINT32_MAX)
+                        return zp_error_set(err, EINVAL, "device %u has %" PRIu64 " blocks", i + 1u,
+                                            w->options->devices[i].blocks);
+        for (uint32_t i = 0; i < w->count; i++) {
+                if (check_inode(w, w->placed[i].inode, err) < 0) {
+                        char path[ZP_ERROR_MESSAGE_MAX / 2] = "/";
+                        find_path(zp_tree_root(w->tree), w->placed[i].inode, path, 0, sizeof path);
+                        return zp_error_wrap(err, "'%s'", path);
+                }
+        }
+        return 0;
+}
+
 static int prepare(struct writer *w, struct zp_error *err) {
         w->placed = malloc(zp_tree_inode_count(w->tree) * sizeof *w->placed);
         w->buffer = malloc(OUTPUT_BUFFER);
@@ -620,17 +709,14 @@ static int prepare(struct writer *w, struct zp_error *err) {
         if (!w->placed || !w->buffer || !w->hash)
                 return zp_error_errno(err, ENOMEM, "file system of %u inodes", zp_tree_inode_count(w->tree));
         struct zp_inode *root = zp_tree_root(w->tree);
-        int r = w->options->is_layer ? mark_layer(w->tree, root, err) : 0;
-        if (r == 0)
-                r = zp_tree_sort(w->tree, err);
+        int r = zp_tree_sort(w->tree, err);
         if (r < 0)
                 return r;
         forget_numbers(root);
         number_inode(w, root, root);
         number_children(w, root);
-        for (uint32_t i = 0; i < w->count; i++)
-                if ((r = check_xattrs(w->placed[i].inode, err)) < 0)
-                        return r;
+        if ((r = check_tree(w, err)) < 0)
+                return r;
         uint64_t table = w->options->layout == ZP_EROFS_DEVICE_TABLE
                                  ? (uint64_t) w->options->device_count * EROFS_DEVICE_SIZE
                                  : 0;
@@ -641,13 +727,17 @@ static int prepare(struct writer *w, struct zp_error *err) {
 int zp_erofs_write(struct zp_tree *tree, const struct zp_erofs_options *options, int fd, const char *name,
                    struct zp_erofs_result *result, struct zp_error *err) {
         struct writer w = { .tree = tree, .options = options, .fd = fd, .name = name };
-        int r = prepare(&w, err);
+        int r = options->is_layer ? mark_layer(tree, zp_tree_root(tree), err) : 0;
+        if (r == 0)
+                r = prepare(&w, err);
         if (r == 0)
                 r = lay_out(&w, err);
         if (r == 0)
                 r = write_all(&w, err);
         if (r == 0)
                 *result = (struct zp_erofs_result){ .blocks = w.total_blocks, .inodes = w.count };
+        if (options->is_layer)
+                unmark_layer(zp_tree_root(tree));
         free(w.placed);
         free(w.buffer);
         free(w.shared);

@@ -34,9 +34,9 @@ struct zp_erofs_result {
         uint64_t inodes;
 };
 
-/* Writes at the start of `fd` (empty, seekable). Deterministic: the same tree gives the same bytes. Uses
- * the inodes' `scratch`. -ENOTSUP when the tree cannot be described (an xattr namespace EROFS has no
- * number for), the message naming the path. */
+/* Writes at the start of `fd` (empty, seekable). Deterministic: the same tree gives the same bytes. Sorts the
+ * tree's directories and uses the inodes' and xattrs' `scratch`. -ENOTSUP when the tree cannot be described (an xattr
+ * namespace EROFS has no number for), the message naming the path. */
 int zp_erofs_write(struct zp_tree *tree, const struct zp_erofs_options *options, int fd, const char *name,
                    struct zp_erofs_result *result, struct zp_error *err);
 

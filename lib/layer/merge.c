@@ -15,19 +15,16 @@
 
 /* ---- implied directories ---- */
 
+/* While trees are merged, a directory's scratch is the inode it takes its attributes from, another file's is
+ * its copy in the result. */
+static const struct zp_inode *attributes_of(const struct zp_inode *inode) {
+        return S_ISDIR(inode->mode) && inode->scratch ? (const struct zp_inode *) (uintptr_t) inode->scratch : inode;
+}
+
 struct path_buffer {
         char text[2 * ZP_LIMIT_PATH + 2];
         size_t size;
 };
-
-static void copy_attributes(struct zp_inode *to, const struct zp_inode *from) {
-        to->mode = from->mode;
-        to->uid = from->uid;
-        to->gid = from->gid;
-        to->mtime_s = from->mtime_s;
-        to->mtime_ns = from->mtime_ns;
-        to->xattrs = from->xattrs;
-}
 
 /* The first layer below that has something at that path decides, whether or not a layer between has hidden it:
  * containerd looks into the layers' directories, not into the merged view. */
@@ -45,10 +42,10 @@ static int resolve_directory(struct zp_tree *const *layers, size_t index, struct
                                             "layer %zu has something that is not a directory on the way; "
                                             "containerd refuses this too",
                                             below + 1);
-                if (!found)
+                if (!found || found == dir) /* itself: an image may have the same layer twice */
                         continue;
                 if (S_ISDIR(found->mode))
-                        copy_attributes(dir, found);
+                        dir->scratch = (uintptr_t) attributes_of(found);
                 break;
         }
         return 0;
@@ -113,20 +110,27 @@ static int copy_extents(struct merge *m, struct zp_inode *to, const struct zp_in
 /* The result's inode for a layer's: made at the first of its names, found again at the others. */
 static int copy_inode(struct merge *m, struct zp_inode *from, uint16_t layer, struct zp_inode **out,
                       struct zp_error *err) {
-        if (from->scratch) {
+        if (!S_ISDIR(from->mode) && from->scratch) {
                 *out = (struct zp_inode *) (uintptr_t) from->scratch;
                 return 0;
         }
-        int r = zp_tree_new_inode(m->out, from->mode, out, err);
+        const struct zp_inode *attributes = attributes_of(from);
+        int r = zp_tree_new_inode(m->out, attributes->mode, out, err);
         if (r < 0)
                 return r;
-        copy_attributes(*out, from);
-        (*out)->size = from->size;
-        (*out)->data = from->data;
-        (*out)->rdev_major = from->rdev_major;
-        (*out)->rdev_minor = from->rdev_minor;
-        from->scratch = (uintptr_t) *out;
-        return copy_extents(m, *out, from, layer, err);
+        struct zp_inode *to = *out;
+        to->uid = attributes->uid;
+        to->gid = attributes->gid;
+        to->mtime_s = attributes->mtime_s;
+        to->mtime_ns = attributes->mtime_ns;
+        to->xattrs = attributes->xattrs;
+        to->size = from->size;
+        to->data = from->data;
+        to->rdev_major = from->rdev_major;
+        to->rdev_minor = from->rdev_minor;
+        if (!S_ISDIR(from->mode))
+                from->scratch = (uintptr_t) to;
+        return copy_extents(m, to, from, layer, err);
 }
 
 static void stack_below(const struct merge *m, const struct stack *above, size_t first, const struct zp_dentry *name,
@@ -189,10 +193,10 @@ static int merge_directory(struct merge *m, const struct stack *stack, struct zp
         return 0;
 }
 
-static void forget_copies(struct zp_inode *dir) {
+static void clear_scratch(struct zp_inode *dir) {
         dir->scratch = 0;
         for (struct zp_dentry *child = dir->first_child; child; child = child->next)
-                forget_copies(child->inode);
+                clear_scratch(child->inode);
 }
 
 int zp_tree_merge(struct zp_tree *const *layers, size_t count, struct zp_tree **out, struct zp_error *err) {
@@ -206,10 +210,10 @@ int zp_tree_merge(struct zp_tree *const *layers, size_t count, struct zp_tree **
                 return zp_error_errno(err, ENOMEM, "merge");
         int r = zp_tree_new_inode(merged, S_IFCHR, &m.hidden, err);
         for (size_t i = 0; r == 0 && i < count; i++) {
+                clear_scratch(zp_tree_root(layers[i]));
                 r = resolve_implied(layers, i, zp_tree_root(layers[i]), path, err);
                 if (r < 0)
                         zp_error_wrap(err, "layer %zu", i + 1);
-                forget_copies(zp_tree_root(layers[i]));
         }
         /* The root is merged of all layers, opaque or not: overlayfs does not look. */
         for (size_t i = count; i-- > 0;) {
