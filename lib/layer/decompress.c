@@ -46,6 +46,8 @@ struct zp_decompress {
         struct gzip *gzip;
         ZSTD_DCtx *zstd;
         bool is_inside_frame; /* of zstd */
+        uint8_t magic[4];     /* of the frame that begins */
+        size_t magic_size;
 };
 
 static bool starts_with(const uint8_t *head, size_t size, const void *magic, size_t magic_size) {
@@ -206,23 +208,46 @@ static int zstd_failed(size_t code, struct zp_error *err) {
         }
 }
 
-static int push_zstd(struct zp_decompress *d, const uint8_t *data, size_t size, struct zp_error *err) {
-        ZSTD_inBuffer in = { data, size, 0 };
-        for (;;) {
+/* Decodes until the input is used up or the frame is complete. */
+static int decode_frame(struct zp_decompress *d, ZSTD_inBuffer *in, struct zp_error *err) {
+        size_t left;
+        do {
                 int ret = ensure_room(d, err);
                 if (ret < 0)
                         return ret;
                 ZSTD_outBuffer out = { d->buffer, d->size, d->used };
-                size_t left = ZSTD_decompressStream(d->zstd, &out, &in);
+                left = ZSTD_decompressStream(d->zstd, &out, in);
                 d->used = out.pos;
                 if (ZSTD_isError(left))
                         return zstd_failed(left, err);
-                d->is_inside_frame = left != 0;
-                /* Once a frame is complete nothing of it is left inside; another call without input
-                 * would begin the next. */
-                if (in.pos == in.size && (left == 0 || out.pos < out.size))
-                        return 0;
-        }
+        } while (left > 0 && (in->pos < in->size || d->used == d->size));
+        d->is_inside_frame = left > 0;
+        return 0;
+}
+
+/* Collects the four bytes a frame begins with, and has a look before libzstd does: that may also know the
+ * formats before 0.8, which no image has and whose decoders nobody looks after. */
+static int begin_frame(struct zp_decompress *d, ZSTD_inBuffer *in, struct zp_error *err) {
+        size_t part = zp_min_u64(in->size - in->pos, sizeof d->magic - d->magic_size);
+        memcpy(d->magic + d->magic_size, (const uint8_t *) in->src + in->pos, part);
+        d->magic_size += part;
+        in->pos += part;
+        if (d->magic_size < sizeof d->magic)
+                return 0;
+        uint32_t magic = zp_get_le32(d->magic);
+        if (magic != ZSTD_MAGICNUMBER && (magic & ZSTD_MAGIC_SKIPPABLE_MASK) != ZSTD_MAGIC_SKIPPABLE_START)
+                return zp_error_set(err, EBADMSG, "zstd: bytes after the end that are no zstd");
+        d->magic_size = 0;
+        ZSTD_inBuffer magic_in = { d->magic, sizeof d->magic, 0 };
+        return decode_frame(d, &magic_in, err);
+}
+
+static int push_zstd(struct zp_decompress *d, const uint8_t *data, size_t size, struct zp_error *err) {
+        ZSTD_inBuffer in = { data, size, 0 };
+        int ret = 0;
+        while (ret == 0 && in.pos < in.size)
+                ret = d->is_inside_frame ? decode_frame(d, &in, err) : begin_frame(d, &in, err);
+        return ret;
 }
 
 static int push_known(struct zp_decompress *d, const uint8_t *data, size_t size, struct zp_error *err) {
@@ -276,7 +301,7 @@ static int finish(struct zp_decompress *d, struct zp_error *err) {
         }
         if (d->gzip && d->gzip->state != GZIP_BETWEEN)
                 return zp_error_set(err, EBADMSG, "gzip: ends too early");
-        if (d->zstd && d->is_inside_frame)
+        if (d->zstd && (d->is_inside_frame || d->magic_size > 0))
                 return zp_error_set(err, EBADMSG, "zstd: ends too early");
         uint8_t *data = NULL;
         size_t size = 0;

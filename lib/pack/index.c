@@ -140,7 +140,9 @@ int zp_pack_decode(struct zp_pack_decoder *decoder, const struct zp_pack_frame *
         zp_digest_of(packed, frame->packed_size, &actual);
         if (!zp_digest_equal(&actual, &frame->digest))
                 return zp_error_set(err, EBADMSG, "'%s': frame at byte %llu: SHA-256 differs from the index", name, at);
-        if (ZSTD_getFrameContentSize(packed, frame->packed_size) != frame->size ||
+        /* The magic: libzstd may also know the formats before 0.8, whose decoders nobody looks after. */
+        if (frame->packed_size < 4 || zp_get_le32(packed) != ZSTD_MAGICNUMBER ||
+            ZSTD_getFrameContentSize(packed, frame->packed_size) != frame->size ||
             ZSTD_findFrameCompressedSize(packed, frame->packed_size) != frame->packed_size)
                 return zp_error_set(err, EBADMSG, "'%s': frame at byte %llu: not one zstd frame of %u bytes", name, at,
                                     frame->size);

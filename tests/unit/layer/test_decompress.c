@@ -229,10 +229,12 @@ static void damaged_gzip_is_refused(void **state) {
 
 static void bytes_after_the_last_member_are_refused(void **state) {
         (void) state;
-        static const char *const tails[] = { "\0", "\0\0\0\0\0\0\0\0\0\0\0\0", "garbage at the end", "\x1f\x8b" };
-        static const size_t sizes[] = { 1, 12, 18, 2 };
+        static const char *const tails[] = { "\0", "\0\0\0\0\0\0\0\0\0\0\0\0", "garbage at the end", "\x1f\x8b",
+                                             /* zstd 0.5, a format of 2016 */
+                                             "\x25\xb5\x2f\xfd\x08\xd1\xd2\xd3" };
+        static const size_t sizes[] = { 1, 12, 18, 2, 8 };
         struct stream plain = sample(600);
-        for (size_t i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 5; i++) {
                 struct zp_error err;
                 struct stream gzip = { 0 }, zstd = { 0 };
                 append_gzip(&gzip, plain.data, plain.size, 6, NULL);
