@@ -46,13 +46,10 @@ static int done(struct zp_store *store, struct zp_moves *moves, struct zp_move *
                 moves->count++;
                 return 0;
         }
-        int code = errno;
+        int code = zp_store_failed(store, move->name, err);
         if (move->lock_fd >= 0)
                 close(move->lock_fd);
-        zp_error_errno(err, code, "store '%s': move '%s'", store->path, move->name);
-        if (code == ENOSPC || code == EDQUOT)
-                zp_error_hint(err, "free some space on that file system and run the command again");
-        return -code;
+        return code;
 }
 
 int zp_moves_out(struct zp_store *store, struct zp_moves *moves, int dir_fd, const char *name, struct zp_error *err) {

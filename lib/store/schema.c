@@ -157,10 +157,20 @@ static int open_for_reading(struct zp_store *store, struct zp_error *err) {
         return 0;
 }
 
+/* Here and not by SQLite, which does not tell why it could not; and without opening it, since closing it
+ * would drop the locks of this process's other connections. */
+static int create_database(struct zp_store *store, struct zp_error *err) {
+        if (mknodat(store->dir_fd, ZP_STORE_DATABASE, S_IFREG | 0644, 0) == 0 || errno == EEXIST)
+                return 0;
+        return zp_store_failed(store, "create " ZP_STORE_DATABASE, err);
+}
+
 int zp_store_open_database(struct zp_store *store, struct zp_error *err) {
         if (store->mode == ZP_STORE_READ)
                 return open_for_reading(store, err);
-        int r = connect(store, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+        int r = create_database(store, err);
+        if (r == 0)
+                r = connect(store, SQLITE_OPEN_READWRITE, err);
         /* A rollback journal, not a write-ahead log: who may only read can read. It is kept, so that a
          * full disk still has room to remove things. */
         if (r == 0)

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "store/store-internal.h"
 
-static int errno_of(sqlite3 *db, int result) {
+/* SQLite tries a second time, for reading, when it cannot create its journal, and keeps that error: a file
+ * that is not there. */
+static bool inodes_are_used_up(const struct zp_store *store) {
+        struct statvfs fs;
+        return store->mode == ZP_STORE_WRITE && fstatvfs(store->dir_fd, &fs) == 0 && fs.f_files > 0 && fs.f_favail == 0;
+}
+
+static int errno_of(const struct zp_store *store, int result) {
         switch (result & 0xff) {
         case SQLITE_FULL:
                 return ENOSPC;
@@ -24,14 +32,16 @@ static int errno_of(sqlite3 *db, int result) {
         case SQLITE_MISMATCH:
                 return EBADMSG;
         default: {
-                int code = db ? sqlite3_system_errno(db) : 0;
+                int code = store->db ? sqlite3_system_errno(store->db) : 0;
+                if (code == ENOENT && inodes_are_used_up(store))
+                        code = ENOSPC;
                 return code > 0 ? code : EIO;
         }
         }
 }
 
 int zp_sql_failed(struct zp_store *store, int result, struct zp_error *err) {
-        int code = errno_of(store->db, result);
+        int code = errno_of(store, result);
         const char *said = store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(result);
         switch (code) {
         case ENOSPC:

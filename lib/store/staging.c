@@ -47,26 +47,17 @@ void zp_staging_let_go(struct zp_staging *staging) {
         staging->name[0] = '\0';
 }
 
-static int failed(struct zp_store *store, const char *what, struct zp_error *err) {
-        int code = errno;
-        zp_error_errno(err, code, "store '%s': %s", store->path, what);
-        if (code == ENOSPC || code == EDQUOT)
-                zp_error_hint(err, "free some space on that file system and run the command again; "
-                                   "nothing half-written is left behind");
-        return -code;
-}
-
 /* 1: ours, 0: a sweeper was faster. */
 static int claim(struct zp_staging *staging, struct zp_error *err) {
         struct zp_store *store = staging->store;
         zp_autoclose int fd = openat(store->tmp_fd, staging->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
-                return errno == ENOENT ? 0 : failed(store, "open a directory in 'tmp'", err);
+                return errno == ENOENT ? 0 : zp_store_failed(store, "open a directory in 'tmp'", err);
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-                return errno == EWOULDBLOCK ? 0 : failed(store, "lock a directory in 'tmp'", err);
+                return errno == EWOULDBLOCK ? 0 : zp_store_failed(store, "lock a directory in 'tmp'", err);
         struct stat opened, named;
         if (fstat(fd, &opened) < 0)
-                return failed(store, "read a directory in 'tmp'", err);
+                return zp_store_failed(store, "read a directory in 'tmp'", err);
         if (fstatat(store->tmp_fd, staging->name, &named, AT_SYMLINK_NOFOLLOW) < 0 || opened.st_ino != named.st_ino)
                 return 0;
         staging->dir_fd = zp_steal_fd(&fd);
@@ -84,7 +75,7 @@ int zp_staging_new(struct zp_store *store, struct zp_staging **out, struct zp_er
         for (int i = 0; i < ATTEMPTS; i++) {
                 zp_tmp_name(staging->name);
                 if (mkdirat(store->tmp_fd, staging->name, 0755) < 0)
-                        return failed(store, "create a directory in 'tmp'", err);
+                        return zp_store_failed(store, "create a directory in 'tmp'", err);
                 int r = claim(staging, err);
                 if (r < 0) {
                         unlinkat(store->tmp_fd, staging->name, AT_REMOVEDIR);
@@ -115,10 +106,5 @@ int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_er
         int fd = openat(staging->dir_fd, file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
         if (fd >= 0)
                 return fd;
-        int code = errno;
-        zp_error_errno(err, code, "store '%s': create '%s'", staging->store->path, file);
-        if (code == ENOSPC || code == EDQUOT)
-                zp_error_hint(err, "free some space on that file system and run the command again; "
-                                   "nothing half-written is left behind");
-        return -code;
+        return zp_store_failed(staging->store, file, err);
 }

@@ -26,6 +26,15 @@ const char *zp_store_path(const struct zp_store *store) {
         return store->path;
 }
 
+int zp_store_failed(struct zp_store *store, const char *what, struct zp_error *err) {
+        int code = errno;
+        zp_error_errno(err, code, "store '%s': %s", store->path, what);
+        if (code == ENOSPC || code == EDQUOT)
+                zp_error_hint(err, "free some space on that file system and run the command again; "
+                                   "nothing half-written is left behind");
+        return -code;
+}
+
 static int open_failed(int code, const char *path, struct zp_error *err) {
         zp_error_errno(err, code, "store '%s'", path);
         if (code == EACCES || code == EPERM)
@@ -84,26 +93,17 @@ static int open_directory(struct zp_store *store, const char *path, struct zp_er
 }
 
 static int open_subdirectory(struct zp_store *store, const char *name, int *out, struct zp_error *err) {
-        if (store->mode == ZP_STORE_WRITE && mkdirat(store->dir_fd, name, 0755) < 0 && errno != EEXIST) {
-                int code = errno;
-                zp_error_errno(err, code, "store '%s': create directory '%s'", store->path, name);
-                if (code == ENOSPC || code == EDQUOT)
-                        zp_error_hint(err, "free some space on that file system and run the command again");
-                return -code;
-        }
+        if (store->mode == ZP_STORE_WRITE && mkdirat(store->dir_fd, name, 0755) < 0 && errno != EEXIST)
+                return zp_store_failed(store, name, err);
         *out = openat(store->dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (*out >= 0)
-                return 0;
-        return zp_error_errno(err, errno, "store '%s': open directory '%s'", store->path, name);
+        return *out < 0 ? zp_store_failed(store, name, err) : 0;
 }
 
 static int create_lock_file(struct zp_store *store, struct zp_error *err) {
         if (store->mode == ZP_STORE_READ)
                 return 0;
         zp_autoclose int fd = openat(store->dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
-        if (fd < 0)
-                return zp_error_errno(err, errno, "store '%s': open 'lock'", store->path);
-        return 0;
+        return fd < 0 ? zp_store_failed(store, "lock", err) : 0;
 }
 
 static int open_all(struct zp_store *store, const char *path, struct zp_error *err) {
