@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the integration and e2e tests, and how a skipped test is made impossible to overlook."""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from support import containerd as containerd_support  # noqa: E402
+from support import debian, programs  # noqa: E402
+from support.zeropull import Zeropull  # noqa: E402
+
+
+def pytest_report_header():
+    fsck = shutil.which("fsck.erofs")
+    version = subprocess.run([fsck, "-V"], capture_output=True, text=True).stdout.split("\n")[0] if fsck else "missing"
+    return [
+        f"zeropull: {programs.ZEROPULL}",
+        f"fsck.erofs: {fsck or 'not found'} ({version})",
+        f"kernel: {os.uname().release}, cpus: {os.cpu_count()}, test images: {debian.CACHE}",
+    ]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line a skip, so that a run which tested less than it should says so at its end."""
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.write_line(f"SKIPPED, NOT TESTED: {report.nodeid}: {reason}", yellow=True)
+
+
+@pytest.fixture
+def work():
+    """A temporary directory on a real file system (overlayfs and user.* xattrs work), unmounted and removed after."""
+    (debian.CACHE / "tmp").mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(dir=debian.CACHE / "tmp", prefix="test-"))
+    yield directory
+    containerd_support.unmount_below(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def zeropull(work):
+    """The zeropull command with a store of its own."""
+    return Zeropull(work / "store")
+
+
+@pytest.fixture(scope="session")
+def containerd():
+    """One private containerd for the whole run."""
+    if os.geteuid() != 0:
+        pytest.skip("containerd needs root")
+    with containerd_support.containerd() as daemon:
+        yield daemon

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The snapshot of an image is what containerd's overlayfs shows, entry by entry; and everything at rest can be
+read with stock tools."""
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from support import images
+from support.programs import treecmp
+from support.zeropull import Zeropull
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
+
+FLAT_DISKS = ("busybox", "odd", "stack40", "python")
+
+
+@pytest.fixture(scope="module", params=images.MAKERS)
+def built(request, tmp_path_factory):
+    """(name, zeropull with the snapshot built, where the time was before)."""
+    from support import debian
+
+    name = request.param
+    source = images.source(name)
+    directory = debian.CACHE / "tmp" / f"identical-{os.getpid()}-{name}"
+    directory.mkdir(parents=True)
+    zeropull = Zeropull(directory / "store")
+    zeropull.build(source)
+    yield name, source, zeropull
+    shutil.rmtree(directory)
+
+
+@contextmanager
+def containerd_view(containerd, name):
+    """containerd's unpacked root file system of a test image, and the time before it was unpacked."""
+    epoch = int(time.time())
+    image = containerd.import_layout(images.layout(name), name)
+    try:
+        with containerd.mounted(image) as directory:
+            yield directory, epoch
+    finally:
+        containerd.remove(image)
+
+
+@contextmanager
+def loop_mounted(disk, directory):
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "erofs", "-o", "ro,loop", disk, directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def test_snapshot_is_what_containerd_shows(built, containerd, work):
+    name, source, zeropull = built
+    with containerd_view(containerd, name) as (left, epoch):
+        with zeropull.mounted(source, work / "mnt") as right:
+            assert treecmp(left, right, "--ignore-dir-mtime-after", epoch) == []
+        if name in FLAT_DISKS:
+            for options in ([], ["--compat"]):
+                disk = work / f"disk{len(options)}"
+                zeropull.ok("export", source, str(disk), *options)
+                with loop_mounted(disk, work / "loop") as right:
+                    assert treecmp(left, right, "--ignore-dir-mtime-after", epoch) == []
+
+
+def devices_of(zeropull, source, work):
+    """The raw layer devices of an image, unpacked by zstd, in the order of its layers."""
+    details = zeropull.json("inspect", source)
+    devices = []
+    for layer in details["layers"]:
+        pack = zeropull.store / "layers" / layer["diff_id"].removeprefix("sha256:") / "device.zst"
+        raw = work / (pack.parent.name + ".raw")
+        if pack.stat().st_size and not raw.exists():
+            with open(raw, "wb") as out:
+                subprocess.run(["zstd", "-dcq", pack], stdout=out, check=True)
+        if raw.exists() and raw.stat().st_size:
+            devices.append(raw)
+    return devices
+
+
+def fsck(path, *options):
+    result = subprocess.run(["fsck.erofs", *options, path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 0, result.stdout
+    assert "corrupt" not in result.stdout.lower() and "<E>" not in result.stdout, result.stdout
+
+
+@pytest.mark.skipif(not shutil.which("fsck.erofs"), reason="no fsck.erofs (package erofs-utils)")
+def test_fsck_accepts_metadata_and_disk(built, work):
+    name, source, zeropull = built
+    if name == "sparse":
+        pytest.skip("its disk has 4 GiB; the other images cover it")
+    devices = devices_of(zeropull, source, work)
+    options = [f"--device={device}" for device in dict.fromkeys(devices)]
+    (image,) = zeropull.image_directories()
+    fsck(image / "snapshot.erofs", *options)
+    for layer in zeropull.layer_directories():
+        raw = work / (layer.name + ".raw")
+        fsck(layer / "layer.erofs", *([f"--device={raw}"] if raw.exists() and raw.stat().st_size else []))
+    for compat in ([], ["--compat"]):
+        disk = work / f"disk{len(compat)}"
+        zeropull.ok("export", source, str(disk), *compat)
+        fsck(disk)
+        disk.unlink()
+
+
+def test_pack_unpacked_by_zstd_is_the_device_the_kernel_mounts(built, work):
+    name, source, zeropull = built
+    with zeropull.mounted(source, work / "mnt"):
+        for raw in sorted((zeropull.store / "devices").glob("*.raw")):
+            pack = zeropull.store / "layers" / raw.stem / "device.zst"
+            with subprocess.Popen(["zstd", "-dcq", pack], stdout=subprocess.PIPE) as process:
+                ours = hashlib.file_digest(process.stdout, "sha256").hexdigest()
+            with open(raw, "rb") as file:
+                assert hashlib.file_digest(file, "sha256").hexdigest() == ours
+            assert process.returncode == 0
+
+
+def test_ls_and_cat_agree_with_the_mount(built, work):
+    name, source, zeropull = built
+    if name in ("hundredk", "sparse"):
+        pytest.skip("large; the other images cover it")
+    with zeropull.mounted(source, work / "mnt") as mounted:
+        checked = 0
+        for directory, _, files in os.walk(mounted):
+            for file in files:
+                path = os.path.join(directory, file)
+                if os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > 1 << 20:
+                    continue
+                inside = os.fsencode(os.path.relpath(path, mounted))
+                with open(path, "rb") as content:
+                    assert zeropull.expect(0, "cat", source, inside).stdout == content.read()
+                checked += 1
+                if checked == 30:
+                    return
+
+
+def test_the_built_snapshot_verifies(built):
+    _, source, zeropull = built
+    zeropull.ok("verify", source)
