@@ -39,20 +39,37 @@ static int check_shape(const char *body, size_t size, const char *what, struct z
         return 0;
 }
 
-int zp_json_load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
+static int load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
         if (size > ZP_LIMIT_JSON_SIZE)
                 return zp_error_set(err, EFBIG, "%s: larger than %d MiB", what, (int) (ZP_LIMIT_JSON_SIZE >> 20));
         int r = check_shape(body, size, what, err);
         if (r < 0)
                 return r;
         json_error_t reason;
-        zp_auto(json_decref) json_t *json = json_loadb(body, size, JSON_REJECT_DUPLICATES, &reason);
-        if (!json)
+        *out = json_loadb(body, size, JSON_REJECT_DUPLICATES, &reason);
+        if (!*out)
                 return zp_error_set(err, EBADMSG, "%s: not valid JSON: line %d: %s", what, reason.line, reason.text);
-        if (!json_is_object(json))
-                return zp_error_set(err, EBADMSG, "%s: not a JSON object", what);
-        *out = zp_steal(&json);
         return 0;
+}
+
+int zp_json_load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
+        zp_auto(json_decref) json_t *json = NULL;
+        int r = load(body, size, what, &json, err);
+        if (r == 0 && !json_is_object(json))
+                r = zp_error_set(err, EBADMSG, "%s: not a JSON object", what);
+        if (r == 0)
+                *out = zp_steal(&json);
+        return r;
+}
+
+int zp_json_load_array(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
+        zp_auto(json_decref) json_t *json = NULL;
+        int r = load(body, size, what, &json, err);
+        if (r == 0 && !json_is_array(json))
+                r = zp_error_set(err, EBADMSG, "%s: not a JSON array", what);
+        if (r == 0)
+                *out = zp_steal(&json);
+        return r;
 }
 
 static const char *type_name(json_type type) {

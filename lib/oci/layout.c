@@ -140,10 +140,8 @@ static int read_root(const struct zp_layout *layout, const char *tag, struct zp_
 
 int zp_layout_root(const struct zp_layout *layout, const char *tag, struct zp_document *out, struct zp_error *err) {
         int r = read_root(layout, tag, out, err);
-        if (r < 0) {
+        if (r < 0)
                 zp_document_clear(out);
-                zp_error_wrap(err, "'%s'", layout->name);
-        }
         return r;
 }
 
@@ -153,13 +151,11 @@ int zp_layout_blob(const struct zp_layout *layout, const struct zp_descriptor *b
         zp_digest_hex(&blob->digest, path + strlen(path));
         struct zp_extent extent;
         int r = layout->find(layout->files, path, &extent, err);
-        if (r < 0) {
-                zp_error_wrap(err, "'%s'", layout->name);
+        if (r < 0)
                 return r;
-        }
         if (extent.size != blob->size)
-                r = zp_error_set(err, EBADMSG, "'%s': '%s' has %ju bytes, not %ju", layout->name, path,
-                                 (uintmax_t) extent.size, (uintmax_t) blob->size);
+                r = zp_error_set(err, EBADMSG, "it has %ju bytes, not %ju", (uintmax_t) extent.size,
+                                 (uintmax_t) blob->size);
         else
                 r = zp_extent_stream(&extent, path, sink, context, err);
         release(layout, &extent);

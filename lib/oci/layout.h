@@ -8,7 +8,6 @@
 #include "oci/source-internal.h"
 
 struct zp_layout {
-        const char *name; /* for messages */
         void *files;
         /* Finds "blobs/sha256/…"; -ENOENT. The fd is the caller's to close when `is_own_fd`. */
         int (*find)(void *files, const char *path, struct zp_extent *out, struct zp_error *err);

@@ -61,7 +61,6 @@ static int oci_open(const char *rest, const struct zp_source_options *options, v
         if (source->dir_fd < 0)
                 return zp_error_errno(err, errno, "open '%s'", source->path);
         source->layout = (struct zp_layout){
-                .name = source->path,
                 .files = source,
                 .find = find_file,
                 .is_own_fd = true,

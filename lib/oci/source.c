@@ -19,6 +19,8 @@ struct zp_source {
 static const struct zp_source_kind *const kinds[] = {
         &zp_source_registry,
         &zp_source_oci,
+        &zp_source_oci_archive,
+        &zp_source_docker_archive,
 };
 
 void zp_document_clear(struct zp_document *document) {
