@@ -74,12 +74,23 @@ static uint16_t acl_tag(const uint8_t *entry) {
         return zp_get_le16(entry);
 }
 
-static bool is_acl_id_valid(const uint8_t *entry) {
-        return zp_get_le32(entry + 4) != ACL_NO_ID;
+/* What is asked of an ACL on anything, even where none can be set. */
+static bool is_acl_readable(const uint8_t *acl, uint32_t size) {
+        if (size < ACL_HEADER_SIZE || (size - ACL_HEADER_SIZE) % ACL_ENTRY_SIZE != 0)
+                return false;
+        for (const uint8_t *e = acl + ACL_HEADER_SIZE; e < acl + size; e += ACL_ENTRY_SIZE) {
+                uint16_t tag = acl_tag(e);
+                bool is_named = tag == ACL_TAG_USER || tag == ACL_TAG_GROUP;
+                bool is_plain = tag == ACL_TAG_USER_OBJ || tag == ACL_TAG_GROUP_OBJ || tag == ACL_TAG_MASK ||
+                                tag == ACL_TAG_OTHER;
+                if (!is_plain && !(is_named && zp_get_le32(e + 4) != ACL_NO_ID))
+                        return false;
+        }
+        return true;
 }
 
-/* The order the kernel wants: owner, users, group, groups, mask, others; a mask where users or groups are
- * named. */
+/* The order the kernel wants of a readable ACL: owner, users, group, groups, mask, others; a mask where users or groups
+ * are named. */
 static bool is_acl_valid(const uint8_t *acl, uint32_t size) {
         uint16_t expected = ACL_TAG_USER_OBJ;
         bool needs_mask = false;
@@ -92,7 +103,7 @@ static bool is_acl_valid(const uint8_t *acl, uint32_t size) {
                         expected = ACL_TAG_USER;
                 } else if (tag == ACL_TAG_GROUP_OBJ && expected == ACL_TAG_USER) {
                         expected = ACL_TAG_GROUP;
-                } else if ((tag == ACL_TAG_USER || tag == ACL_TAG_GROUP) && tag == expected && is_acl_id_valid(e)) {
+                } else if ((tag == ACL_TAG_USER || tag == ACL_TAG_GROUP) && tag == expected) {
                         needs_mask = true;
                 } else if (tag == ACL_TAG_MASK && expected == ACL_TAG_GROUP) {
                         expected = ACL_TAG_OTHER;
@@ -128,26 +139,25 @@ static int store_acl(struct zp_tree *tree, struct zp_inode *inode, const char *n
 static int set_acl(struct zp_tree *tree, struct zp_inode *inode, const struct zp_tar_xattr *xattr,
                    struct zp_error *err) {
         bool is_default = strcmp(xattr->name, ACL_DEFAULT) == 0;
+        const uint8_t *acl = xattr->value;
         uint32_t size = xattr->value_size;
+        bool is_empty = size == 0 || size == ACL_HEADER_SIZE;
 
-        if (size > 0 && size < ACL_HEADER_SIZE)
-                return zp_error_set(err, EBADMSG, "%s is malformed", xattr->name);
-        if (S_ISLNK(inode->mode) || (size > 0 && zp_get_le32(xattr->value) != ACL_VERSION))
+        if (size >= ACL_HEADER_SIZE && zp_get_le32(acl) != ACL_VERSION)
                 return 0; /* EOPNOTSUPP */
-        if (size > 0 && (size - ACL_HEADER_SIZE) % ACL_ENTRY_SIZE != 0)
+        if (!is_empty && !is_acl_readable(acl, size))
                 return zp_error_set(err, EBADMSG, "%s is malformed", xattr->name);
-
-        bool is_empty = size <= ACL_HEADER_SIZE;
-        if (is_default && !S_ISDIR(inode->mode))
-                return is_empty ? 0
-                                : zp_error_set(err, EBADMSG, "%s on something that is not a directory", xattr->name);
-        if (!is_empty && !is_acl_valid(xattr->value, size))
+        if (S_ISLNK(inode->mode))
+                return 0; /* EOPNOTSUPP again */
+        if (is_default && !S_ISDIR(inode->mode) && !is_empty)
+                return zp_error_set(err, EBADMSG, "%s on something that is not a directory", xattr->name);
+        if (!is_empty && !is_acl_valid(acl, size))
                 return zp_error_set(err, EBADMSG, "%s is malformed", xattr->name);
         if (is_empty || (!is_default && is_acl_minimal(size))) {
                 drop_xattr(inode, xattr->name);
                 return 0;
         }
-        return store_acl(tree, inode, xattr->name, xattr->value, size, err);
+        return store_acl(tree, inode, xattr->name, acl, size, err);
 }
 
 bool zp_apply_has_default_acl(const struct zp_inode *dir) {

@@ -253,9 +253,10 @@ static struct zp_inode *find_plain_target(struct apply *apply, const struct zp_t
         while (p < end) {
                 const char *slash = memchr(p, '/', (size_t) (end - p));
                 size_t part = (size_t) ((slash ? slash : end) - p);
+                if (!S_ISDIR(inode->mode))
+                        return NULL;
                 if (part > 0 && !(part == 1 && p[0] == '.')) {
-                        struct zp_dentry *dentry =
-                                S_ISDIR(inode->mode) ? zp_tree_lookup(apply->tree, inode, p, part) : NULL;
+                        struct zp_dentry *dentry = zp_tree_lookup(apply->tree, inode, p, part);
                         if (!dentry)
                                 return NULL;
                         inode = dentry->inode;
@@ -366,6 +367,16 @@ static int remember_directory(struct apply *apply, const struct zp_inode *inode,
         return 0;
 }
 
+/* Directories with an entry whose time was not set again: they have the time of the unpacking. */
+static bool has_lost_time(const struct zp_inode *dir) {
+        for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {
+                const struct zp_inode *inode = child->inode;
+                if (S_ISDIR(inode->mode) && ((!inode->is_implied && inode->scratch == 0) || has_lost_time(inode)))
+                        return true;
+        }
+        return false;
+}
+
 /* The paths are resolved anew, so that a name which has become a link, or a file, gets the time of the
  * directory it was. With nothing removed on the way they lead where they led. */
 static int set_directory_times(struct apply *apply, struct zp_error *err) {
@@ -378,12 +389,19 @@ static int set_directory_times(struct apply *apply, struct zp_error *err) {
                 int r = zp_apply_root_path(apply->tree, entry->path, entry->path_size, &path, err);
                 if (r >= 0)
                         r = zp_apply_find(apply->tree, path.text, path.size, &inode, err);
+                if (r >= 0 && inode->is_implied)
+                        r = zp_error_set(err, EBADMSG, "removed and back without an entry: ambiguous");
                 if (r < 0)
-                        return zp_error_wrap(err, "entry '%.*s': the directory is gone at the end",
-                                             (int) entry->path_size, entry->path);
+                        return zp_error_wrap(err, "entry '%.*s': its directory at the end", (int) entry->path_size,
+                                             entry->path);
                 inode->mtime_s = entry->mtime_s;
                 inode->mtime_ns = entry->mtime_ns;
+                inode->scratch = 1;
         }
+        if (has_lost_time(zp_tree_root(apply->tree)))
+                return zp_error_set(err, EBADMSG,
+                                    "the paths of directories lead elsewhere at the end, so that one has no time "
+                                    "of its own: ambiguous");
         return 0;
 }
 

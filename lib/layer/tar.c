@@ -408,12 +408,18 @@ static int start_global(struct zp_tar *tar, struct zp_tar_entry *entry, struct z
         int r = read_pax(tar, err);
         if (r < 0)
                 return r;
-        entry->type = 'g';
         set_path(entry, tar->header.name, tar->header.name_size);
-        if (zp_pax_has(&tar->pax, ZP_PAX_PATH))
-                set_path(entry, tar->pax.values[ZP_PAX_PATH].text, tar->pax.values[ZP_PAX_PATH].size);
-        entry->link_target = "";
-        entry->data_offset = tar->offset;
+        r = apply_pax(tar, entry, err);
+        if (r < 0 && zp_pax_has(&tar->pax, ZP_PAX_PATH))
+                return r; /* Go ignores bad numbers here, but then the name is left to chance */
+        if (err)
+                zp_error_clear(err);
+        *entry = (struct zp_tar_entry){ .type = 'g',
+                                        .path = entry->path,
+                                        .path_size = entry->path_size,
+                                        .link_target = "",
+                                        .header_offset = entry->header_offset,
+                                        .data_offset = tar->offset };
         return 1;
 }
 
