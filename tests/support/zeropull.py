@@ -46,7 +46,7 @@ class Zeropull:
             **options,
         )
         result.stderr = result.stderr.decode(errors="backslashreplace")
-        crash = result.returncode < 0 or result.returncode > 4
+        crash = result.returncode < 0 or result.returncode > 128 + 32 or 4 < result.returncode <= 128
         assert not crash and not any(mark in result.stderr for mark in _CRASH_MARKS), (
             f"zeropull {arguments} crashed ({result.returncode}):\n{result.stderr}"
         )

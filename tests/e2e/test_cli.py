@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a person or a script meets it: exit codes, help, JSON, interruption, a full disk."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from support import images, oci
+from support.programs import ZEROPULL
+from support.zeropull import FAILED, NOT_FOUND, OK, REFUSED, USAGE, Zeropull, error_lines
+
+COMMANDS = ("build", "list", "inspect", "ls", "cat", "verify", "mount", "umount", "export", "remove", "prune")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(zeropull, source): a store that holds the busybox image. Not to be changed."""
+    zeropull = Zeropull(tmp_path_factory.mktemp("small") / "store")
+    source = images.source("busybox")
+    zeropull.build(source)
+    return zeropull, source
+
+
+# --- help and usage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_fits_a_screen_and_shows_an_example(command, zeropull):
+    text = zeropull.ok(command, "--help")
+    lines = text.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 100, text
+    assert f"zeropull {command}" in text and "xample" in text
+    assert not zeropull.store.exists(), "asking for help must not make a store"
+
+
+def test_help_lists_every_command(zeropull):
+    text = subprocess.run([ZEROPULL, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["--unknown"],
+        ["build"],
+        ["build", "--unknown", "x"],
+        ["build", "oci:x:y", "extra"],
+        ["build", "oci:x:y", "--threads", "many"],
+        ["build", "oci:x:y", "--threads", "0"],
+        ["build", "UPPER/Case:tag"],
+        ["build", "ftp://host/image"],
+        ["list", "extra"],
+        ["ls"],
+        ["cat", "image"],
+        ["mount", "image"],
+        ["umount"],
+        ["export", "image"],
+        ["remove"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2_and_one_line_says_why(arguments, zeropull):
+    result = zeropull.run(*arguments)
+    assert result.returncode == USAGE, result.stderr
+    assert result.stdout == b"" and result.stderr
+    assert not zeropull.store.exists()
+
+
+@pytest.mark.parametrize("command", ["inspect", "ls", "verify", "remove"])
+def test_unknown_image_is_3(command, small):
+    zeropull, _ = small
+    result = zeropull.expect(NOT_FOUND, command, "no/such:image")
+    assert len(error_lines(result.stderr)) == 1 and "no/such" in result.stderr
+
+
+def test_missing_source_is_3(zeropull, work):
+    for source in (f"oci:{work}/missing:tag", f"oci-archive:{work}/missing.tar", f"docker-archive:{work}/missing.tar"):
+        result = zeropull.expect(NOT_FOUND, "build", source)
+        assert len(error_lines(result.stderr)) == 1 and "missing" in result.stderr
+
+
+def test_missing_tag_is_3(zeropull):
+    zeropull.expect(NOT_FOUND, "build", f"oci:{images.layout('busybox')}:no-such-tag")
+
+
+def test_missing_path_in_an_image_is_3(small):
+    zeropull, source = small
+    for command in ("ls", "cat"):
+        zeropull.expect(NOT_FOUND, command, source, "/no/such/file")
+
+
+def test_malformed_image_is_4_and_names_layer_and_entry(zeropull, work):
+    layout = oci.Layout(work / "layout")
+    tar = oci.tar_bytes(lambda t: t.hardlink("the-entry", "missing"))
+    layer = layout.add_raw_layer(oci.compress(tar, "gzip"), tar=tar)
+    layout.add_image("bad", [layer])
+    result = zeropull.expect(REFUSED, "build", f"oci:{work}/layout:bad")
+    (line,) = error_lines(result.stderr)
+    assert "the-entry" in line and "layer" in line and layer.digest.removeprefix("sha256:")[:12] in line
+
+
+def test_no_registry_there_is_1(zeropull):
+    result = zeropull.expect(FAILED, "build", "docker://127.0.0.1:1/image:tag")
+    assert len(error_lines(result.stderr)) == 1 and "127.0.0.1:1" in result.stderr
+
+
+def test_reading_commands_do_not_make_a_store(zeropull):
+    for arguments in (["list"], ["inspect", "x/y:z"], ["verify"]):
+        zeropull.run(*arguments)
+        assert not zeropull.store.exists()
+
+
+# --- output ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["inspect", "IMAGE"], ["ls", "IMAGE"], ["ls", "IMAGE", "/bin"], ["verify"]], ids=" ".join)
+def test_json_is_json_and_alone_on_stdout(arguments, small):
+    zeropull, source = small
+    arguments = [source if a == "IMAGE" else a for a in arguments]
+    assert json.loads(zeropull.ok(*arguments, "--json"))
+
+
+def test_build_says_nothing_when_quiet(zeropull):
+    result = zeropull.expect(OK, "build", images.source("busybox"), "--quiet")
+    assert result.stderr == ""
+
+
+def test_progress_without_a_terminal_is_plain_lines(zeropull):
+    result = zeropull.expect(OK, "build", images.source("stack40"))
+    assert "\x1b" not in result.stderr and "\r" not in result.stderr
+
+
+def test_names_with_odd_bytes_do_not_reach_a_terminal_raw(zeropull):
+    zeropull.build(images.source("odd"))
+    text = zeropull.expect(OK, "ls", images.source("odd"), "/names", "--json").stdout
+    json.loads(text.decode("utf-8"))
+
+
+def test_second_build_finds_everything_done(zeropull):
+    source = images.source("python")
+    zeropull.build(source)
+    before = {path: path.stat().st_mtime_ns for path in zeropull.store.rglob("*") if path.is_file() and ".db" not in path.name}
+    zeropull.build(source)
+    after = {path: path.stat().st_mtime_ns for path in zeropull.store.rglob("*") if path.is_file() and ".db" not in path.name}
+    assert before == after
+
+
+# --- store -------------------------------------------------------------------------------------------
+
+
+def test_remove_and_prune_empty_the_store(zeropull):
+    for name in ("nginx", "busybox"):
+        zeropull.build(images.source(name))
+    zeropull.ok("remove", images.source("nginx"))
+    zeropull.expect(NOT_FOUND, "inspect", images.source("nginx"))
+    zeropull.ok("prune")
+    assert len(zeropull.layer_directories()) == 1 and len(zeropull.image_directories()) == 1
+    zeropull.ok("verify")
+    zeropull.ok("remove", images.source("busybox"))
+    zeropull.ok("prune")
+    assert zeropull.layer_directories() == [] and zeropull.image_directories() == []
+
+
+@needs_root
+def test_mounted_image_is_not_removed(zeropull, work):
+    source = images.source("busybox")
+    zeropull.build(source)
+    with zeropull.mounted(source, work / "mnt") as mounted:
+        zeropull.expect(FAILED, "remove", source)
+        zeropull.ok("prune")
+        assert (mounted / "bin" / "busybox").stat().st_size > 1 << 20
+    zeropull.ok("remove", source)
+
+
+@needs_root
+def test_mount_does_not_let_itself_be_written(zeropull, work):
+    source = images.source("busybox")
+    zeropull.build(source)
+    with zeropull.mounted(source, work / "mnt") as mounted:
+        with pytest.raises(OSError):
+            (mounted / "new").touch()
+
+
+def corrupt(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("which", ["layer.erofs", "device.zst", "device.idx", "snapshot.erofs", "manifest.json", "config.json"])
+def test_verify_finds_a_flipped_bit(which, zeropull):
+    source = images.source("busybox")
+    zeropull.build(source)
+    (path,) = zeropull.store.rglob(which)
+    os.chmod(path, 0o644)
+    corrupt(path)
+    result = zeropull.run("verify")
+    assert result.returncode in (FAILED, REFUSED), f"the change in {which} went unnoticed"
+    assert which in result.stderr + result.stdout.decode()
+
+
+# --- interruption and disasters ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_build_cleans_up(number, zeropull):
+    process = zeropull.start("build", images.source("sparse"))
+    while process.poll() is None and not zeropull.leftovers():
+        pass
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + number or process.returncode == -number
+    assert zeropull.leftovers() == [] and zeropull.image_directories() == []
+    zeropull.build(images.source("busybox"))
+
+
+@needs_root
+def test_full_disk_is_one_clear_error_and_the_store_stays_whole(work):
+    (work / "small").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", work / "small"], check=True)
+    zeropull = Zeropull(work / "small" / "store")
+    zeropull.build(images.source("busybox"))
+    result = zeropull.expect(FAILED, "build", images.source("python"))
+    (line,) = error_lines(result.stderr)
+    assert "No space left on device" in line
+    assert zeropull.leftovers() == []
+    zeropull.ok("verify")
+    zeropull.ok("inspect", images.source("busybox"))
+    zeropull.ok("prune")
+    zeropull.build(images.source("odd-gnu"))
+
+
+@needs_root
+def test_peak_memory_of_a_build_is_bounded_whatever_the_file_size(zeropull):
+    """4 GiB in one file: the issue's bound is 200 MiB."""
+    process = zeropull.start("build", images.source("sparse"))
+    process.stdout.close()
+    process.stderr.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == OK
+    assert usage.ru_maxrss < 200 * 1024, f"{usage.ru_maxrss // 1024} MiB"
+
+
+def test_store_in_a_place_that_cannot_be_is_one_error(work):
+    (work / "file").touch()
+    result = Zeropull(work / "file" / "store").run("build", images.source("busybox"))
+    assert result.returncode == FAILED and len(error_lines(result.stderr)) == 1
