@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "oci/url.h"
+
+static void only_this_machine_is_loopback(void **state) {
+        (void) state;
+        assert_true(zp_is_loopback("localhost"));
+        assert_true(zp_is_loopback("LOCALHOST:5000"));
+        assert_true(zp_is_loopback("127.0.0.1:5000"));
+        assert_true(zp_is_loopback("127.255.3.4"));
+        assert_true(zp_is_loopback("[::1]:5000"));
+        assert_true(zp_is_loopback("::1"));
+        assert_false(zp_is_loopback("localhost.example"));
+        assert_false(zp_is_loopback("127.0.0.1.example:80"));
+        assert_false(zp_is_loopback("128.0.0.1"));
+        assert_false(zp_is_loopback("[::2]:5000"));
+        assert_false(zp_is_loopback(""));
+}
+
+static void origins_are_compared_with_scheme_and_port(void **state) {
+        (void) state;
+        assert_true(zp_url_same_origin("https://a/x", "https://A:443/y?z"));
+        assert_true(zp_url_same_origin("http://a:80/", "http://a/"));
+        assert_false(zp_url_same_origin("https://a/", "http://a/"));
+        assert_false(zp_url_same_origin("https://a/", "https://a:444/"));
+        assert_false(zp_url_same_origin("https://a/", "https://b/"));
+        assert_false(zp_url_same_origin("https://a/", "https://a.b/"));
+        assert_false(zp_url_same_origin("https://a/", "https://a@b/"));
+        assert_false(zp_url_same_origin("https://a/", "nonsense :"));
+}
+
+static void expect_target(const char *base, const char *location, const char *expected) {
+        char *out = NULL;
+        int r = zp_url_resolve(base, location, &out, NULL);
+        assert_int_equal(r, expected ? 0 : -EPROTO);
+        if (expected)
+                assert_string_equal(out, expected);
+        free(out);
+}
+
+static void redirects_are_resolved_and_never_lead_to_plain_http(void **state) {
+        (void) state;
+        expect_target("https://a/v2/x", "/y?z=1", "https://a/y?z=1");
+        expect_target("https://a/v2/x", "y", "https://a/v2/y");
+        expect_target("https://a/v2/x", "//b/y", "https://b/y");
+        expect_target("http://a/v2/x", "https://b/y", "https://b/y");
+        expect_target("http://a/v2/x", "http://b/y", "http://b/y");
+        expect_target("https://a/v2/x", "http://a/y", NULL);
+        expect_target("https://a/v2/x", "http://127.0.0.1/y", "http://127.0.0.1/y");
+        expect_target("https://a/v2/x", "file:///etc/passwd", NULL);
+        expect_target("https://a/v2/x", "ftp://a/y", NULL);
+        expect_target("https://a/v2/x", "https://user:password@a/y", NULL);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(only_this_machine_is_loopback),
+                cmocka_unit_test(origins_are_compared_with_scheme_and_port),
+                cmocka_unit_test(redirects_are_resolved_and_never_lead_to_plain_http),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
