@@ -105,9 +105,11 @@ static void set_attributes(struct maker *m, struct zp_inode *target, uint32_t mo
 }
 
 static void do_device(struct maker *m) {
+        if (m->device_count == ZP_LIMIT_LAYERS)
+                fail(m, "too many devices");
         struct zp_erofs_device *device = &m->devices[m->device_count++];
         const char *hex = word(m);
-        if (m->device_count >= ZP_LIMIT_LAYERS || !hex || !zp_digest_parse_hex(hex, &device->diff_id))
+        if (!hex || !zp_digest_parse_hex(hex, &device->diff_id))
                 fail(m, "bad device");
         device->blocks = number(m, 10);
 }
