@@ -56,8 +56,13 @@ class Containerd:
     def start(self):
         (self.directory / "config.toml").write_text(_CONFIG.format(root=self.directory))
         with open(self.log_path, "wb") as log:
+            # A session of its own: Ctrl-C is for the test, which then stops containerd in order.
             self.process = subprocess.Popen(
-                ["containerd", "--config", self.directory / "config.toml"], stdout=log, stderr=log
+                ["containerd", "--config", self.directory / "config.toml"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -68,6 +73,8 @@ class Containerd:
 
     def stop(self):
         if self.process:
+            for task in self._ctr(["tasks", "list", "--quiet"], timeout=20).stdout.decode().split():
+                self._ctr(["tasks", "delete", "--force", task], timeout=20)
             self.process.terminate()
             try:
                 self.process.wait(20)
@@ -76,10 +83,13 @@ class Containerd:
                 self.process.wait()
         unmount_below(self.directory)
 
+    def command(self, *arguments):
+        """The command line of a ctr call, for those who want to run it themselves."""
+        return ["ctr", "--address", str(self.socket), "--namespace", "test", *arguments]
+
     def _ctr(self, arguments, **options):
-        command = ["ctr", "--address", self.socket, "--namespace", "test", *arguments]
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
+            self.command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
         )
 
     def ctr(self, *arguments, timeout=300):

@@ -11,20 +11,20 @@ from pathlib import Path
 _CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_KILL"]
 
 
-def spec(config, upper_root="rootfs"):
+def spec(config):
     """An OCI runtime configuration for an image's config."""
     return {
         "ociVersion": "1.0.2",
         "process": {
             "terminal": False,
             "user": {"uid": 0, "gid": 0},
-            "args": config.get("Entrypoint", []) + config.get("Cmd", []),
-            "env": config.get("Env", []),
+            "args": (config.get("Entrypoint") or []) + (config.get("Cmd") or []),
+            "env": config.get("Env") or [],
             "cwd": config.get("WorkingDir") or "/",
             "capabilities": {kind: _CAPABILITIES for kind in ("bounding", "effective", "permitted")},
             "noNewPrivileges": True,
         },
-        "root": {"path": upper_root, "readonly": False},
+        "root": {"path": "rootfs", "readonly": False},
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
@@ -48,11 +48,17 @@ def overlay(lower, work):
         subprocess.run(["umount", work / "rootfs"], check=True)
 
 
-def run(lower, config, work, timeout=60):
-    """Runs the image's command; returns its CompletedProcess (text, stderr in stdout)."""
+@contextmanager
+def prepared(lower, config, work):
+    """A bundle ready to run; yields the command that runs it."""
     with overlay(lower, work):
         (Path(work) / "config.json").write_text(json.dumps(spec(config)))
-        command = ["runc", "--root", Path(work) / "runc", "run", "--bundle", work, f"zp-{uuid.uuid4().hex[:12]}"]
+        yield ["runc", "--root", str(Path(work) / "runc"), "run", "--bundle", str(work), f"zp-{uuid.uuid4().hex[:12]}"]
+
+
+def run(lower, config, work, timeout=60):
+    """Runs the image's command; returns its CompletedProcess (text, stderr in stdout)."""
+    with prepared(lower, config, work) as command:
         return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
