@@ -47,7 +47,7 @@ struct zp_pack_writer {
         int fd;
         char *name;
         uint32_t frame_size;
-        int level;
+        int level; /* 0: the default */
         struct zp_pool *pool;
         ZSTD_CCtx **contexts; /* one per worker, made by that worker */
         unsigned frame_total; /* of the ring */
@@ -70,14 +70,42 @@ static struct frame *frame_of(struct zp_pack_writer *w, uint32_t number) {
         return &w->frames[number % w->frame_total];
 }
 
+struct parameter {
+        ZSTD_cParameter name;
+        int value;
+};
+
+/* The default: level 3 with hash tables that stay in the nearest caches. Measured on a JDK, a JRE and a
+ * Debian base in 512 KiB frames: a quarter less time than level 3, 0.6 to 1 % larger; level 2 takes 15 %
+ * less time than this and is 1.5 to 3 % larger. (Of this strategy, hashLog is the table of long matches,
+ * chainLog that of short ones.) */
+static const struct parameter default_parameters[] = {
+        { ZSTD_c_compressionLevel, ZP_PACK_DEFAULT_LEVEL },
+        { ZSTD_c_strategy, ZSTD_dfast },
+        { ZSTD_c_hashLog, 16 },
+        { ZSTD_c_chainLog, 14 },
+        { ZSTD_c_minMatch, 5 },
+};
+
+static const struct parameter common_parameters[] = {
+        { ZSTD_c_contentSizeFlag, 1 },
+        { ZSTD_c_checksumFlag, 0 },
+};
+
+static size_t set_all(ZSTD_CCtx *context, const struct parameter *parameters, size_t count) {
+        size_t code = 0;
+        for (size_t i = 0; i < count && !ZSTD_isError(code); i++)
+                code = ZSTD_CCtx_setParameter(context, parameters[i].name, parameters[i].value);
+        return code;
+}
+
+#define SET_ALL(context, parameters) set_all(context, parameters, sizeof(parameters) / sizeof(parameters)[0])
+
 /* The one place that decides how frames are compressed. */
 static size_t set_parameters(ZSTD_CCtx *context, int level) {
-        size_t code = ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level);
-        if (!ZSTD_isError(code))
-                code = ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 1);
-        if (!ZSTD_isError(code))
-                code = ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 0);
-        return code;
+        size_t code = level ? ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)
+                            : SET_ALL(context, default_parameters);
+        return ZSTD_isError(code) ? code : SET_ALL(context, common_parameters);
 }
 
 static int pack_frame(struct frame *frame, unsigned worker, struct zp_error *err) {
@@ -281,7 +309,7 @@ static int allocate(struct zp_pack_writer *w, const char *name) {
 int zp_pack_writer_new(int pack_fd, const char *name, const struct zp_pack_options *options, struct zp_pool *pool,
                        struct zp_pack_writer **out, struct zp_error *err) {
         uint32_t frame_size = options && options->frame_size ? options->frame_size : ZP_PACK_DEFAULT_FRAME_SIZE;
-        int level = options && options->level ? options->level : ZP_PACK_DEFAULT_LEVEL;
+        int level = options ? options->level : 0;
         if (!zp_pack_frame_size_ok(frame_size))
                 return zp_error_set(err, EINVAL, "frame size %u: not a multiple of %u up to %u", frame_size,
                                     ZP_PACK_BLOCK_SIZE, ZP_LIMIT_FRAME_SIZE);

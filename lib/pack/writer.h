@@ -13,11 +13,12 @@
 #include "base/pool.h"
 
 #define ZP_PACK_DEFAULT_FRAME_SIZE (UINT32_C(512) << 10)
+/* The default is based on this zstd level but has parameters of its own: faster, a little larger. */
 #define ZP_PACK_DEFAULT_LEVEL 3
 
 struct zp_pack_options {
         uint32_t frame_size; /* uncompressed bytes per frame; a multiple of 4096; 0: the default */
-        int level;           /* zstd level; 0: the default */
+        int level;           /* just this zstd level; 0: the default */
 };
 
 struct zp_pack_info {
