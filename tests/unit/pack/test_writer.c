@@ -6,6 +6,7 @@
 #include "pack-fixture.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <zstd.h>
 
@@ -279,52 +280,64 @@ static void a_writer_can_be_dropped_half_way(void **state) {
         free(data);
 }
 
-/* Runs zstd with its input and output on files; -1 when there is no such program. */
-static int run_zstd(const char *option, int in, int out) {
+/* Runs zstd on `path` with its output on a file; false when there is no such program. */
+static bool run_zstd(const char *option, const char *path, int out) {
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (pid == 0) {
-                lseek(in, 0, SEEK_SET);
-                dup2(in, 0);
                 dup2(out, 1);
-                execlp("zstd", "zstd", option, "-q", "-c", "-", (char *) NULL);
+                execlp("zstd", "zstd", option, path, (char *) NULL);
                 _exit(127);
         }
         int status;
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFEXITED(status));
-        return WEXITSTATUS(status) == 127 ? -1 : WEXITSTATUS(status);
+        if (WEXITSTATUS(status) == 127)
+                return false;
+        assert_int_equal(WEXITSTATUS(status), 0);
+        return true;
 }
 
-static void the_zstd_program_restores_the_device(void **state) {
+static void check_with_zstd_program(const uint8_t *data, size_t size) {
+        struct packed packed = pack_bytes(data, size, FRAME, 2);
+        int restored_fd = temporary_file(), list_fd = temporary_file();
+        uint8_t *bytes = file_bytes(packed.fd);
+        char path[] = "/tmp/pack-test-XXXXXX", expected[64];
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, bytes, packed.info.pack_size), packed.info.pack_size);
+        bool has_run = run_zstd("-dqc", path, restored_fd) && run_zstd("-lv", path, list_fd);
+        unlink(path);
+        if (!has_run)
+                skip();
+        assert_int_equal(file_size(restored_fd), size);
+        uint8_t *restored = file_bytes(restored_fd), *list = file_bytes(list_fd);
+        assert_memory_equal(restored, data, size);
+        snprintf(expected, sizeof expected, "# Zstandard Frames: %u\n# Skippable Frames: 1\n", packed.info.frames);
+        list[file_size(list_fd)] = '\0';
+        assert_non_null(strstr((const char *) list, expected));
+        free(bytes);
+        free(restored);
+        free(list);
+        close(fd);
+        close(restored_fd);
+        close(list_fd);
+        packed_clear(&packed);
+}
+
+static void the_zstd_program_restores_the_device_and_lists_its_frames(void **state) {
         (void) state;
-        static const size_t sizes[] = { 0, 4096, 40 * FRAME + 4096 };
         uint8_t *data = sample_device(40 * FRAME + 4096);
-        for (size_t i = 0; i < 3; i++) {
-                struct packed packed = pack_bytes(data, sizes[i], FRAME, 2);
-                int out = temporary_file();
-                int status = run_zstd("-d", packed.fd, out);
-                if (status >= 0) {
-                        assert_int_equal(status, 0);
-                        assert_int_equal(file_size(out), sizes[i]);
-                        uint8_t *restored = file_bytes(out);
-                        assert_memory_equal(restored, data, sizes[i]);
-                        free(restored);
-                }
-                close(out);
-                packed_clear(&packed);
-                if (status < 0) {
-                        free(data);
-                        skip();
-                }
-        }
+        check_with_zstd_program(data, 0);
+        check_with_zstd_program(data, 4096);
+        check_with_zstd_program(data, 40 * FRAME + 4096);
         free(data);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(any_zstd_decoder_restores_the_device),
-                cmocka_unit_test(the_zstd_program_restores_the_device),
+                cmocka_unit_test(the_zstd_program_restores_the_device_and_lists_its_frames),
                 cmocka_unit_test(the_seek_table_follows_the_seekable_format),
                 cmocka_unit_test(the_index_lists_each_frame_with_its_digest),
                 cmocka_unit_test(bytes_do_not_depend_on_threads_or_pieces),
