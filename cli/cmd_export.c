@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `zeropull export`: the flat disk, snapshot metadata and its devices end to end.
+ */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/pool.h"
+#include "builder/snapshot.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/view.h"
+
+#define COPY_SIZE (1u << 20)
+
+ZP_DEFINE_AUTO(struct zp_pool, zp_pool_free);
+
+enum { OPTION_COMPAT };
+
+static const struct cli_option options[] = {
+        [OPTION_COMPAT] = { "compat", 0, NULL, "for kernels from 5.15 on; without it, from 6.4 on" },
+        { 0 },
+};
+
+/* The parts of the disk. */
+struct disk {
+        int metadata_fd;
+        uint64_t metadata_size, size;
+        struct zp_erofs_device *devices;
+        uint16_t device_count;
+};
+
+static void clear_disk(struct disk *disk) {
+        if (disk->metadata_fd >= 0)
+                close(disk->metadata_fd);
+        free(disk->devices);
+}
+
+/* The metadata as the store has it: its device table knows its place on the disk. */
+static int take_stored(struct zp_store *store, const struct zp_image_record *image, struct disk *disk,
+                       struct zp_error *err) {
+        struct cli_tree tree = { 0 };
+        int r = cli_load_snapshot(store, image, &tree, err);
+        if (r == 0) {
+                disk->devices = zp_steal(&tree.devices);
+                disk->device_count = tree.device_count;
+                disk->metadata_size = tree.size;
+                disk->metadata_fd = zp_store_open_image_file(store, &image->manifest_digest, "snapshot.erofs", err);
+                r = disk->metadata_fd < 0 ? disk->metadata_fd : 0;
+        }
+        cli_tree_clear(&tree);
+        return r;
+}
+
+/* The metadata written anew, with absolute addresses. */
+static int write_flat(struct zp_store *store, const struct zp_image_record *image, struct disk *disk,
+                      struct zp_error *err) {
+        disk->metadata_fd = memfd_create("snapshot.erofs", MFD_CLOEXEC);
+        if (disk->metadata_fd < 0)
+                return zp_error_errno(err, errno, "make snapshot.erofs");
+        struct zp_snapshot_layers layers = { store, image->diff_ids, image->layer_count };
+        struct zp_erofs_result written;
+        int r = zp_snapshot_write(&layers, ZP_EROFS_FLAT, disk->metadata_fd, "snapshot.erofs", &disk->devices,
+                                  &disk->device_count, &written, err);
+        if (r == 0)
+                disk->metadata_size = written.blocks * ZP_BLOCK_SIZE;
+        return r;
+}
+
+static int measure(struct disk *disk, struct zp_error *err) {
+        disk->size = disk->metadata_size;
+        for (uint16_t i = 0; i < disk->device_count; i++) {
+                uint64_t bytes;
+                if (zp_mul_overflows(disk->devices[i].blocks, (uint64_t) ZP_BLOCK_SIZE, &bytes) ||
+                    zp_add_overflows(disk->size, bytes, &disk->size) || disk->size > INT64_MAX)
+                        return zp_error_set(err, EBADMSG, "snapshot.erofs: impossible device sizes");
+        }
+        return 0;
+}
+
+static void on_progress(void *context, uint64_t bytes) {
+        progress_advance(context, 0, bytes);
+}
+
+static int copy_metadata(const struct disk *disk, int out_fd, const char *name, struct progress *progress,
+                         const struct zp_cancel *cancel, struct zp_error *err) {
+        zp_autofree char *buffer = malloc(COPY_SIZE);
+        if (!buffer)
+                return zp_error_errno(err, ENOMEM, "'%s'", name);
+        for (uint64_t at = 0; at < disk->metadata_size;) {
+                size_t size = (size_t) zp_min_u64(COPY_SIZE, disk->metadata_size - at);
+                int r = zp_check_cancel(cancel, err);
+                if (r == 0)
+                        r = zp_pread_all(disk->metadata_fd, buffer, size, at, "snapshot.erofs", err);
+                if (r == 0)
+                        r = zp_pwrite_all(out_fd, buffer, size, at, name, err);
+                if (r < 0)
+                        return r;
+                on_progress(progress, size);
+                at += size;
+        }
+        return 0;
+}
+
+static int extract_device(struct zp_store *store, const struct zp_erofs_device *device, int out_fd, const char *name,
+                          uint64_t offset, struct zp_pool *pool, struct progress *progress,
+                          const struct zp_cancel *cancel, struct zp_error *err) {
+        struct cli_pack pack;
+        int r = cli_open_pack(store, &device->diff_id, &pack, err);
+        if (r == 0 && zp_pack_device_size(pack.pack) != device->blocks * ZP_BLOCK_SIZE)
+                r = zp_error_set(err, EBADMSG, "snapshot.erofs: a device's size is not its layer's");
+        if (r == 0)
+                r = zp_pack_extract(pack.pack, out_fd, name, offset, pool, cancel, on_progress, progress, err);
+        cli_close_pack(&pack);
+        return r;
+}
+
+/* Fills `out_fd`, whose first disk->size bytes are zeros. */
+static int write_disk(const struct cli_call *call, struct zp_store *store, const struct disk *disk, int out_fd,
+                      const char *name, struct zp_error *err) {
+        zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
+        int r = zp_pool_new(cli_cpus(), &pool, err);
+        if (r < 0)
+                return r;
+        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
+        progress_begin(progress, 0, "disk", "writing", disk->size);
+        r = copy_metadata(disk, out_fd, name, progress, call->cancel, err);
+        uint64_t offset = disk->metadata_size;
+        for (uint16_t i = 0; i < disk->device_count && r == 0; i++) {
+                r = extract_device(store, &disk->devices[i], out_fd, name, offset, pool, progress, call->cancel, err);
+                offset += disk->devices[i].blocks * ZP_BLOCK_SIZE;
+        }
+        if (r == 0)
+                r = zp_sync(out_fd, name, err);
+        if (r == 0)
+                progress_end(progress, 0, "written");
+        return r;
+}
+
+static int write_to_device(const struct cli_call *call, struct zp_store *store, const struct disk *disk,
+                           const char *path, struct zp_error *err) {
+        /* O_EXCL: not while it is mounted */
+        zp_autoclose int fd = open(path, O_WRONLY | O_EXCL | O_CLOEXEC);
+        uint64_t room = 0;
+        if (fd < 0 || ioctl(fd, BLKGETSIZE64, &room) < 0)
+                return zp_error_errno(err, errno, "'%s'", path);
+        if (room < disk->size)
+                return zp_error_set(err, ENOSPC, "'%s' has %llu bytes; the disk takes %llu", path,
+                                    (unsigned long long) room, (unsigned long long) disk->size);
+        uint64_t range[2] = { 0, disk->size };
+        if (ioctl(fd, BLKZEROOUT, range) < 0)
+                return zp_error_errno(err, errno, "write zeros to '%s'", path);
+        return write_disk(call, store, disk, fd, path, err);
+}
+
+/* What was written appears whole under its name, or not at all. */
+static int write_to_file(const struct cli_call *call, struct zp_store *store, const struct disk *disk, const char *path,
+                         struct zp_error *err) {
+        zp_autofree char *temporary = NULL;
+        const char *slash = strrchr(path, '/');
+        int directory_size = slash ? (int) (slash - path + 1) : 0;
+        if (asprintf(&temporary, "%.*s.zeropull-export-XXXXXX", directory_size, path) < 0) {
+                temporary = NULL;
+                return zp_error_errno(err, ENOMEM, "'%s'", path);
+        }
+        zp_autoclose int fd = mkostemp(temporary, O_CLOEXEC);
+        if (fd < 0)
+                return zp_error_errno(err, errno, "create '%s'", path);
+        mode_t mask = umask(0);
+        umask(mask);
+        int r = 0;
+        if (fchmod(fd, 0666 & ~mask) < 0 || ftruncate(fd, (off_t) disk->size) < 0)
+                r = zp_error_errno(err, errno, "create '%s'", path);
+        if (r == 0)
+                r = write_disk(call, store, disk, fd, path, err);
+        if (r == 0 && rename(temporary, path) < 0)
+                r = zp_error_errno(err, errno, "rename to '%s'", path);
+        if (r < 0) {
+                unlink(temporary);
+                return r;
+        }
+        zp_autofree char *directory = directory_size ? strndup(path, (size_t) directory_size) : strdup(".");
+        zp_autoclose int directory_fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        return directory_fd < 0 ? zp_error_errno(err, errno, "sync the directory of '%s'", path)
+                                : zp_sync(directory_fd, path, err);
+}
+
+static int print_result(const struct cli_call *call, const struct zp_image_record *image, const struct disk *disk,
+                        struct zp_error *err) {
+        const char *path = call->arguments[1];
+        if (!call->json)
+                return 0;
+        return cli_print_json(json_pack("{s:o, s:o, s:I, s:I}", "digest", cli_json_digest(&image->manifest_digest),
+                                        "file", cli_json_text(path, strlen(path)), "size", (json_int_t) disk->size,
+                                        "metadataSize", (json_int_t) disk->metadata_size),
+                              err);
+}
+
+static int export(const struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
+                  struct disk *disk, struct zp_error *err) {
+        const char *path = call->arguments[1];
+        struct stat st;
+        int r = cli_flag(call, OPTION_COMPAT) ? write_flat(store, image, disk, err)
+                                              : take_stored(store, image, disk, err);
+        if (r == 0)
+                r = measure(disk, err);
+        if (r < 0)
+                return r;
+        bool exists = stat(path, &st) == 0;
+        if (exists && S_ISBLK(st.st_mode))
+                r = write_to_device(call, store, disk, path, err);
+        else if (exists && !S_ISREG(st.st_mode))
+                r = zp_error_set(err, EEXIST, "'%s' is neither a regular file nor a block device", path);
+        else
+                r = write_to_file(call, store, disk, path, err);
+        return r < 0 ? r : print_result(call, image, disk, err);
+}
+
+static int run(struct cli_call *call, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        struct zp_image_record image = { 0 };
+        struct disk disk = { .metadata_fd = -1 };
+        if (strcmp(call->arguments[1], "-") == 0)
+                return cli_usage_error(call, err, "export: a disk with holes cannot go to a pipe; name a file");
+        int r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
+        if (r == 0)
+                r = export(call, store, &image, &disk, err);
+        clear_disk(&disk);
+        zp_image_record_clear(&image);
+        return r;
+}
+
+const struct cli_command cli_export = {
+        .name = "export",
+        .arguments = "IMAGE FILE",
+        .summary = "Write an image as a disk that EROFS mounts and a VM boots from",
+        .example = "zeropull export registry.example/web:3 web.img && mount -o loop web.img /mnt",
+        .options = options,
+        .arguments_min = 2,
+        .arguments_max = 2,
+        .run = run,
+};

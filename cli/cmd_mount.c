@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `zeropull mount` and `zeropull umount`.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "base/limits.h"
+#include "base/pool.h"
+#include "cli/output.h"
+#include "cli/view.h"
+#include "mount/erofs_mount.h"
+#include "mount/loop.h"
+
+ZP_DEFINE_AUTO(struct zp_pool, zp_pool_free);
+
+enum { OPTION_SUID, OPTION_DEV };
+
+static const struct cli_option mount_options[] = {
+        [OPTION_SUID] = { "suid", 0, NULL, "let set-user-ID programs of the image take effect" },
+        [OPTION_DEV] = { "dev", 0, NULL, "let device nodes of the image take effect" },
+        { 0 },
+};
+
+struct devices {
+        int fds[ZP_LIMIT_LAYERS];
+        uint16_t count;
+};
+
+static void close_devices(struct devices *devices) {
+        for (uint16_t i = 0; i < devices->count; i++)
+                close(devices->fds[i]);
+}
+
+static int unpack_devices(const struct cli_call *call, struct zp_store *store, const struct cli_tree *tree,
+                          struct devices *out, struct zp_error *err) {
+        zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
+        if (tree->device_count > ZP_LIMIT_LAYERS)
+                return zp_error_set(err, EBADMSG, "snapshot.erofs: %u devices", tree->device_count);
+        int r = zp_pool_new(cli_cpus(), &pool, err);
+        for (uint16_t i = 0; i < tree->device_count && r == 0; i++) {
+                int fd = zp_store_unpack_device(store, &tree->devices[i].diff_id, pool, call->cancel, err);
+                if (fd < 0)
+                        return fd;
+                out->fds[out->count++] = fd;
+        }
+        return r;
+}
+
+/* The path of an open file, for people and for the kernel; empty when it is too long to say. */
+static void path_of(int fd, char *path, size_t size) {
+        char link[64];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, path, size);
+        path[length > 0 && (size_t) length < size ? length : 0] = '\0';
+}
+
+static int mount_devices(const struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
+                         const struct devices *devices, struct zp_error *err) {
+        char source[ZP_MOUNT_SOURCE_MAX + 1];
+        const char *directory = call->arguments[1];
+        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "snapshot.erofs", err);
+        if (fd < 0)
+                return fd;
+        path_of(fd, source, sizeof source);
+        unsigned attributes = (cli_flag(call, OPTION_SUID) ? 0 : MOUNT_ATTR_NOSUID) |
+                              (cli_flag(call, OPTION_DEV) ? 0 : MOUNT_ATTR_NODEV);
+        int r = zp_erofs_mount(fd, devices->fds, devices->count, source[0] ? source : NULL, directory, attributes, err);
+        if (r < 0)
+                return r;
+        r = zp_store_record_mount(store, &image->manifest_digest, directory, err);
+        if (r < 0)
+                zp_unmount(directory, true, NULL);
+        return r;
+}
+
+static int mount_image(struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
+                       struct zp_error *err) {
+        struct cli_tree tree = { 0 };
+        struct devices devices = { .count = 0 };
+        int r = cli_load_snapshot(store, image, &tree, err);
+        if (r == 0)
+                r = unpack_devices(call, store, &tree, &devices, err);
+        cli_tree_clear(&tree);
+        if (r == 0)
+                r = mount_devices(call, store, image, &devices, err);
+        close_devices(&devices);
+        return r;
+}
+
+/* Before anything is unpacked: a wrong directory and a user who may not mount. */
+static int check_directory(const char *directory, struct zp_error *err) {
+        zp_autoclose int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? zp_error_errno(err, errno, "mount on '%s'", directory) : 0;
+}
+
+static int print_mounted(const struct cli_call *call, const struct zp_image_record *image, struct zp_error *err) {
+        if (!call->json)
+                return 0;
+        const char *directory = call->arguments[1];
+        return cli_print_json(json_pack("{s:o, s:o}", "digest", cli_json_digest(&image->manifest_digest), "directory",
+                                        cli_json_text(directory, strlen(directory))),
+                              err);
+}
+
+static int run_mount(struct cli_call *call, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        struct zp_image_record image = { 0 };
+        int r = check_directory(call->arguments[1], err);
+        if (r == 0 && geteuid() != 0) {
+                r = zp_error_set(err, EPERM, "mounting takes root");
+                zp_error_hint(err, "'zeropull ls' and 'zeropull cat' look into an image without");
+        }
+        if (r == 0)
+                r = cli_open_image(call, ZP_STORE_WRITE, call->arguments[0], &store, &image, err);
+        if (r == 0)
+                r = mount_image(call, store, &image, err);
+        if (r == 0)
+                r = print_mounted(call, &image, err);
+        zp_image_record_clear(&image);
+        return r;
+}
+
+const struct cli_command cli_mount = {
+        .name = "mount",
+        .arguments = "IMAGE DIR",
+        .summary = "Mount an image read-only on a directory (as root)",
+        .example = "zeropull mount registry.example/web:3 /mnt",
+        .options = mount_options,
+        .arguments_min = 2,
+        .arguments_max = 2,
+        .run = run_mount,
+};
+
+enum { OPTION_LAZY };
+
+static const struct cli_option umount_options[] = {
+        [OPTION_LAZY] = { "lazy", 'l', NULL, "take it out of sight now, end it when nobody uses it" },
+        { 0 },
+};
+
+/* Whether a file lies in the store. A deleted one ("… (deleted)") did. */
+static bool is_in_store(const struct zp_store *store, const char *file) {
+        const char *root = zp_store_path(store);
+        size_t size = strlen(root);
+        return strncmp(file, root, size) == 0 && file[size] == '/';
+}
+
+/* Only what `mount` mounted: an EROFS whose source is a snapshot of this store, or a loop device on one. */
+static int check_ours(const struct zp_store *store, const char *directory, struct zp_error *err) {
+        struct zp_mount mount = { 0 };
+        int r = zp_mount_find(directory, &mount, err);
+        if (r < 0)
+                return r;
+        zp_autofree char *backing = zp_loop_backing_file(mount.source);
+        /* only a store whose path is that long is mounted without it */
+        bool is_nameless = strlen(zp_store_path(store)) + strlen("/images/") + 2 * (size_t) ZP_SHA256_SIZE +
+                                           strlen("/snapshot.erofs") >
+                                   ZP_MOUNT_SOURCE_MAX &&
+                           strncmp(mount.source, "/proc/self/fd/", strlen("/proc/self/fd/")) == 0;
+        bool is_ours = strcmp(mount.type, "erofs") == 0 &&
+                       (is_nameless || is_in_store(store, backing ? backing : mount.source));
+        if (!is_ours) {
+                r = zp_error_set(err, EINVAL, "'%s' is not a mount of the store '%s' (%s of type %s)", directory,
+                                 zp_store_path(store), mount.source, mount.type);
+                zp_error_hint(err, "--store names the store it was mounted from; umount(8) unmounts anything");
+        }
+        zp_mount_clear(&mount);
+        return r;
+}
+
+static int run_umount(struct cli_call *call, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        const char *directory = call->arguments[0];
+        int r = zp_store_open(call->store, ZP_STORE_WRITE, &store, err);
+        if (r == 0)
+                r = check_ours(store, directory, err);
+        if (r == 0)
+                r = zp_unmount(directory, cli_flag(call, OPTION_LAZY), err);
+        return r < 0 ? r : zp_store_forget_mount(store, directory, err);
+}
+
+const struct cli_command cli_umount = {
+        .name = "umount",
+        .arguments = "DIR",
+        .summary = "Unmount an image",
+        .example = "zeropull umount /mnt",
+        .options = umount_options,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .run = run_umount,
+};

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `zeropull verify`.
+ */
+#include "cli/output.h"
+#include "cli/source-options.h"
+#include "cli/verify.h"
+
+ZP_DEFINE_AUTO(struct zp_pool, zp_pool_free);
+
+enum { OPTION_REBUILD = OPTION_AFTER_SOURCE };
+
+static const struct cli_option options[] = {
+        CLI_SOURCE_OPTIONS,
+        [OPTION_REBUILD] = { "rebuild", 0, NULL, "build again from the source, and compare byte by byte" },
+        { 0 },
+};
+
+static int check_all(struct verifier *v, const struct zp_source_options *source_options,
+                     const struct zp_build_options *build_options, struct zp_error *err) {
+        zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
+        int r = zp_pool_new(build_options->threads ? build_options->threads : cli_cpus(), &pool, err);
+        v->pool = pool;
+        for (size_t i = 0; i < v->layer_count && r == 0; i++)
+                r = verify_layer(v, &v->layers[i], err);
+        for (size_t i = 0; i < v->image_count && r == 0; i++)
+                r = verify_image(v, &v->images[i], err);
+        if (r == 0 && cli_flag(v->call, OPTION_REBUILD))
+                r = verify_by_rebuild(v, source_options, build_options, err);
+        return r;
+}
+
+/* Takes over the list of problems. */
+static int report(const struct verifier *v, struct zp_error *err) {
+        int r = 0;
+        if (v->call->json)
+                r = cli_print_json(json_pack("{s:I, s:I, s:o}", "images", (json_int_t) v->image_count, "layers",
+                                             (json_int_t) v->layer_count, "problems", v->problems),
+                                   err);
+        else if (v->problem_count == 0 && !v->call->quiet)
+                printf("%zu images and %zu layers verified\n", v->image_count, v->layer_count);
+        if (r == 0 && v->problem_count) {
+                r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
+                                 v->problem_count > 1 ? "s" : "");
+                zp_error_hint(err, "'zeropull build --rebuild SOURCE' makes an image and its layers again");
+        }
+        return r;
+}
+
+static int verify(struct cli_call *call, struct verifier *v, const struct zp_source_options *source_options,
+                  const struct zp_build_options *build_options, struct zp_error *err) {
+        v->problems = call->json ? json_array() : NULL;
+        int r = verify_collect(v, err);
+        if (r == 0) {
+                zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
+                v->progress = progress;
+                r = check_all(v, source_options, build_options, err);
+        }
+        if (r < 0)
+                json_decref(v->problems);
+        else
+                r = report(v, err);
+        verify_clear(v);
+        return r;
+}
+
+static int run(struct cli_call *call, struct zp_error *err) {
+        zp_auto(cli_wipe) char *credentials = NULL;
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        struct zp_source_options source_options;
+        struct zp_build_options build_options;
+        int r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
+        if (r == 0)
+                r = zp_store_open(call->store, ZP_STORE_READ, &store, err);
+        struct verifier v = { .call = call, .store = store };
+        return r < 0 ? r : verify(call, &v, &source_options, &build_options, err);
+}
+
+const struct cli_command cli_verify = {
+        .name = "verify",
+        .arguments = "[IMAGE...]",
+        .summary = "Check every digest of images, or of all the store",
+        .example = "zeropull verify --rebuild registry.example/web:3",
+        .options = options,
+        .arguments_max = CLI_MANY,
+        .run = run,
+};

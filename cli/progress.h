@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What long work says on stderr: a bar per task on a terminal, redrawn ten times a second by a thread of its
+ * own; one line when a task starts and ends elsewhere; nothing when quiet.
+ */
+#ifndef ZP_CLI_PROGRESS_H
+#define ZP_CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+
+struct progress;
+
+/* Never NULL but out of memory; then the functions below do nothing, for progress is no reason to fail. */
+struct progress *progress_new(bool quiet);
+/* Takes the bars away. */
+void progress_free(struct progress *progress);
+ZP_DEFINE_AUTO(struct progress, progress_free);
+
+/* All may be called from any thread. */
+
+/* A line that stays, above the bars. */
+void progress_say(struct progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A task that begins: the bar, or the line "LABEL: VERB". `task` < 128 names it from here on; total 0: unknown. */
+void progress_begin(struct progress *progress, unsigned task, const char *label, const char *verb, uint64_t total);
+void progress_update(struct progress *progress, unsigned task, uint64_t done);
+void progress_advance(struct progress *progress, unsigned task, uint64_t more);
+/* The task's bar gives way to the line "LABEL: OUTCOME in N s". */
+void progress_end(struct progress *progress, unsigned task, const char *outcome);
+
+#endif

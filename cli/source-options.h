@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The options with which a command reaches an image source, and the builder's: `build` and `verify --rebuild`
+ * take the same.
+ */
+#ifndef ZP_CLI_SOURCE_OPTIONS_H
+#define ZP_CLI_SOURCE_OPTIONS_H
+
+#include "builder/build.h"
+#include "cli/cli.h"
+
+/* First in the option table of whoever takes them. */
+enum {
+        OPTION_PLAIN_HTTP,
+        OPTION_CREDS,
+        OPTION_PASSWORD_STDIN,
+        OPTION_AUTH_FILE,
+        OPTION_TLS_VERIFY,
+        OPTION_CA_FILE,
+        OPTION_THREADS,
+        OPTION_FRAME_SIZE,
+        OPTION_LEVEL,
+        OPTION_AFTER_SOURCE
+};
+
+#define CLI_SOURCE_OPTIONS                                                                                    \
+        [OPTION_PLAIN_HTTP] = { "plain-http", 0, NULL, "speak HTTP to the registry (loopback: on its own)" }, \
+        [OPTION_CREDS] = { "creds", 0, "USER[:PASS]", "log in; without PASS it is asked for" },               \
+        [OPTION_PASSWORD_STDIN] = { "password-stdin", 0, NULL, "read the password from stdin" },              \
+        [OPTION_AUTH_FILE] = { "auth-file", 0, "FILE", "credentials, as docker login writes them" },          \
+        [OPTION_TLS_VERIFY] = { "tls-verify", 0, "BOOL", "false: accept any certificate" },                   \
+        [OPTION_CA_FILE] = { "ca-file", 0, "FILE", "trust these certificate authorities" },                   \
+        [OPTION_THREADS] = { "threads", 0, "N", "compress on N threads (default: all CPUs)" },                \
+        [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },      \
+        [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: 3)" }
+
+/* Fills both from the command line. *credentials holds the text that `source` points to, malloc'ed; wipe it with
+ * cli_wipe. May ask for a password on the terminal. */
+int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
+                            char **credentials, struct zp_error *err);
+/* Overwrites and frees a secret; NULL is fine. */
+void cli_wipe(char *secret);
+ZP_DEFINE_AUTO(char, cli_wipe);
+
+/* Marks a failed build as refused where the image was the reason. Returns `r`. */
+int cli_build_failed(struct cli_call *call, int r);
+
+#endif

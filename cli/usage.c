@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/usage.h"
+
+#include <string.h>
+
+#define HELP_COLUMN 32
+#define GUESS_LENGTH_MAX 32u
+
+const struct cli_option cli_global_options[] = {
+        [CLI_GLOBAL_STORE] = { "store", 0, "DIR", "the store (default: /var/lib/zeropull, or in your home)" },
+        [CLI_GLOBAL_JSON] = { "json", 0, NULL, "print the result as JSON" },
+        [CLI_GLOBAL_QUIET] = { "quiet", 'q', NULL, "say nothing but errors" },
+        [CLI_GLOBAL_HELP] = { "help", 'h', NULL, "show this help" },
+        [CLI_GLOBAL_VERSION] = { "version", 0, NULL, "show the version" },
+        [CLI_GLOBAL_COUNT] = { 0 },
+};
+
+const struct cli_command *cli_find_command(const char *name) {
+        for (const struct cli_command *const *c = cli_commands; *c; c++)
+                if (strcmp((*c)->name, name) == 0)
+                        return *c;
+        return NULL;
+}
+
+static void print_options(FILE *out, const struct cli_option *options) {
+        for (; options && options->name; options++) {
+                char left[64];
+                snprintf(left, sizeof left, "  %c%c%s --%s%s%s", options->letter ? '-' : ' ',
+                         options->letter ? options->letter : ' ', options->letter ? "," : " ", options->name,
+                         options->argument ? " " : "", options->argument ? options->argument : "");
+                fprintf(out, "%-*s %s\n", HELP_COLUMN, left, options->help);
+        }
+}
+
+void cli_print_help(FILE *out) {
+        fputs("Usage: zeropull [OPTION...] COMMAND [ARGUMENT...]\n\n"
+              "Makes block-device snapshots of container images, and uses them.\n\nCommands:\n",
+              out);
+        for (const struct cli_command *const *c = cli_commands; *c; c++)
+                fprintf(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
+        fputs("\nOptions:\n", out);
+        print_options(out, cli_global_options);
+        fputs("\nExample:\n  zeropull build docker://registry.example/web:3\n\n"
+              "'zeropull COMMAND --help' tells about one of them.\n",
+              out);
+}
+
+void cli_print_command_help(FILE *out, const struct cli_command *command) {
+        fprintf(out, "Usage: zeropull %s [OPTION...]%s%s\n\n%s.\n", command->name, command->arguments[0] ? " " : "",
+                command->arguments, command->summary);
+        fputs("\nOptions:\n", out);
+        print_options(out, command->options);
+        print_options(out, cli_global_options);
+        fprintf(out, "\nExample:\n  %s\n", command->example);
+}
+
+/* Letters to insert, remove or change to get from one to the other. */
+static unsigned distance(const char *a, const char *b) {
+        size_t a_size = strlen(a), b_size = strlen(b);
+        if (a_size > GUESS_LENGTH_MAX || b_size > GUESS_LENGTH_MAX)
+                return GUESS_LENGTH_MAX;
+        unsigned row[GUESS_LENGTH_MAX + 1];
+        for (unsigned j = 0; j <= b_size; j++)
+                row[j] = j;
+        for (unsigned i = 1; i <= a_size; i++) {
+                unsigned diagonal = row[0];
+                row[0] = i;
+                for (unsigned j = 1; j <= b_size; j++) {
+                        unsigned change = diagonal + (a[i - 1] != b[j - 1]);
+                        diagonal = row[j];
+                        row[j] = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+                        if (change < row[j])
+                                row[j] = change;
+                }
+        }
+        return row[b_size];
+}
+
+struct guess {
+        const char *text, *best;
+        unsigned best_distance;
+};
+
+static void consider(struct guess *guess, const char *candidate) {
+        unsigned d = distance(guess->text, candidate);
+        if (d < guess->best_distance) {
+                guess->best_distance = d;
+                guess->best = candidate;
+        }
+}
+
+static struct guess start_guess(const char *text) {
+        /* a slip, not another word: at most a third of the letters, and two */
+        size_t size = strlen(text);
+        return (struct guess){ .text = text, .best_distance = size < 3 ? 1 : size < 6 ? 2 : 3 };
+}
+
+const char *cli_guess_command(const char *text) {
+        /* what other tools call them */
+        static const char *const others[][2] = { { "images", "list" },    { "rm", "remove" },     { "rmi", "remove" },
+                                                 { "unmount", "umount" }, { "convert", "build" }, { "pull", "build" },
+                                                 { "gc", "prune" },       { "check", "verify" } };
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+                if (strcmp(text, others[i][0]) == 0)
+                        return others[i][1];
+        struct guess guess = start_guess(text);
+        for (const struct cli_command *const *c = cli_commands; *c; c++)
+                consider(&guess, (*c)->name);
+        return guess.best;
+}
+
+const char *cli_guess_option(const struct cli_command *command, const char *text) {
+        struct guess guess = start_guess(text);
+        for (const struct cli_option *o = command ? command->options : NULL; o && o->name; o++)
+                consider(&guess, o->name);
+        for (const struct cli_option *o = cli_global_options; o->name; o++)
+                consider(&guess, o->name);
+        return guess.best;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `zeropull verify --rebuild`.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "cli/output.h"
+#include "cli/verify.h"
+#include "oci/reference.h"
+
+#define PIECE_SIZE (1u << 20)
+#define DOCKER_SCHEME "docker://"
+
+static int compare_bytes(int a, int b, const char *name, struct zp_error *err) {
+        struct stat a_stat, b_stat;
+        if (fstat(a, &a_stat) < 0 || fstat(b, &b_stat) < 0)
+                return zp_error_errno(err, errno, "'%s'", name);
+        if (a_stat.st_size != b_stat.st_size)
+                return zp_error_set(err, EBADMSG, "'%s' has %lld bytes, built again %lld", name,
+                                    (long long) a_stat.st_size, (long long) b_stat.st_size);
+        zp_autofree char *pieces = malloc(2 * (size_t) PIECE_SIZE);
+        if (!pieces)
+                return zp_error_errno(err, ENOMEM, "'%s'", name);
+        for (uint64_t at = 0; at < (uint64_t) a_stat.st_size; at += PIECE_SIZE) {
+                size_t size = (size_t) zp_min_u64(PIECE_SIZE, (uint64_t) a_stat.st_size - at);
+                int r = zp_pread_all(a, pieces, size, at, name, err);
+                if (r == 0)
+                        r = zp_pread_all(b, pieces + PIECE_SIZE, size, at, name, err);
+                if (r < 0)
+                        return r;
+                for (size_t i = 0; memcmp(pieces, pieces + PIECE_SIZE, size) != 0; i++)
+                        if (pieces[i] != pieces[PIECE_SIZE + i])
+                                return zp_error_set(err, EBADMSG, "'%s' differs from what is built again, at byte %llu",
+                                                    name, (unsigned long long) (at + i));
+        }
+        return 0;
+}
+
+typedef int (*open_file)(struct zp_store *, const struct zp_digest *, const char *, struct zp_error *);
+
+static int compare_file(struct verifier *v, struct zp_store *again, const char *object, open_file open_one,
+                        const struct zp_digest *digest, const char *file, struct zp_error *err) {
+        int r = zp_check_cancel(v->call->cancel, err);
+        if (r < 0)
+                return r;
+        zp_autoclose int a = open_one(v->store, digest, file, err);
+        zp_autoclose int b = a < 0 ? a : open_one(again, digest, file, err);
+        r = a < 0 || b < 0 ? -1 : compare_bytes(a, b, file, err);
+        if (r < 0)
+                r = verify_problem(v, object, err);
+        return r;
+}
+
+static int compare_layer(struct verifier *v, struct zp_store *again, const struct zp_digest *diff_id,
+                         struct zp_error *err) {
+        static const char *const files[] = { "layer.erofs", "device.idx", "device.zst" };
+        char object[100], text[ZP_DIGEST_TEXT_SIZE];
+        snprintf(object, sizeof object, "layer %s", zp_digest_text(diff_id, text));
+        int r = 0;
+        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++)
+                r = compare_file(v, again, object, zp_store_open_layer_file, diff_id, files[i], err);
+        return r;
+}
+
+/* The recorded name, or, of a registry's, the one by digest: a tag may name another image by now. malloc'ed. */
+static char *source_name(const struct zp_image_record *image) {
+        const char *name = image->names[0];
+        struct zp_reference reference;
+        if (strncmp(name, DOCKER_SCHEME, strlen(DOCKER_SCHEME)) != 0 ||
+            zp_reference_parse(name + strlen(DOCKER_SCHEME), &reference, NULL) < 0)
+                return strdup(name);
+        free(reference.tag);
+        reference.tag = NULL;
+        reference.has_digest = true;
+        reference.digest = image->manifest_digest;
+        zp_autofree char *text = zp_reference_text(&reference);
+        char *out = NULL;
+        zp_reference_clear(&reference);
+        return text && asprintf(&out, DOCKER_SCHEME "%s", text) >= 0 ? out : NULL;
+}
+
+static int build_again(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
+                       const struct zp_source_options *source_options, const struct zp_build_options *build_options,
+                       struct zp_error *err) {
+        struct zp_build_options options = *build_options;
+        if (!image->names || !image->names[0])
+                return zp_error_set(err, ENOENT, "no source is known to build it from again");
+        zp_autofree char *name = source_name(image);
+        if (!name)
+                return zp_error_errno(err, ENOMEM, "verify");
+        int r = zp_platform_parse(image->platform, &options.platform, err);
+        if (r < 0)
+                return r;
+        progress_say(v->progress, "building %s again", name);
+        zp_auto(zp_source_close) struct zp_source *source = NULL;
+        struct zp_build_result result = { 0 };
+        r = zp_source_open(name, source_options, &source, err);
+        if (r == 0)
+                r = zp_build(source, again, &options, &result, err);
+        char text[ZP_DIGEST_TEXT_SIZE];
+        if (r == 0 && !zp_digest_equal(&result.image.manifest_digest, &image->manifest_digest))
+                r = zp_error_set(err, ESTALE, "%s is another image by now: %s", name,
+                                 zp_digest_text(&result.image.manifest_digest, text));
+        zp_image_record_clear(&result.image);
+        return r;
+}
+
+static int rebuild_image(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
+                         const struct zp_source_options *source_options, const struct zp_build_options *build_options,
+                         struct zp_error *err) {
+        static const char *const files[] = { "snapshot.erofs", "manifest.json", "config.json" };
+        char object[100], text[ZP_DIGEST_TEXT_SIZE];
+        snprintf(object, sizeof object, "image %s", zp_digest_text(&image->manifest_digest, text));
+        if (build_again(v, again, image, source_options, build_options, err) < 0)
+                return verify_problem(v, object, err);
+        int r = 0;
+        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++)
+                r = compare_file(v, again, object, zp_store_open_image_file, &image->manifest_digest, files[i], err);
+        return r;
+}
+
+static int rebuild_all(struct verifier *v, const char *path, const struct zp_source_options *source_options,
+                       const struct zp_build_options *build_options, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *again = NULL;
+        struct zp_layer_record *layers = NULL;
+        size_t count = 0;
+        int r = zp_store_open(path, ZP_STORE_WRITE, &again, err);
+        for (size_t i = 0; i < v->image_count && r == 0; i++)
+                r = rebuild_image(v, again, &v->images[i], source_options, build_options, err);
+        if (r == 0)
+                r = zp_store_list_layers(again, &layers, &count, err);
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = compare_layer(v, again, &layers[i].diff_id, err);
+        free(layers);
+        return r;
+}
+
+int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,
+                      const struct zp_build_options *build_options, struct zp_error *err) {
+        zp_autofree char *path = NULL;
+        if (asprintf(&path, "%s.verify-XXXXXX", zp_store_path(v->store)) < 0) {
+                path = NULL;
+                return zp_error_errno(err, ENOMEM, "verify");
+        }
+        if (!mkdtemp(path)) {
+                int r = zp_error_errno(err, errno, "create '%s'", path);
+                zp_error_hint(err, "--rebuild needs room beside the store");
+                return r;
+        }
+        int r = rebuild_all(v, path, source_options, build_options, err);
+        struct zp_error failure = { 0 };
+        int removed = zp_remove_tree(AT_FDCWD, path, &failure);
+        if (removed < 0 && r == 0) {
+                *err = failure;
+                r = removed;
+        }
+        return r;
+}

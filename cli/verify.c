@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/verify.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+#include "builder/fingerprint.h"
+#include "cli/output.h"
+#include "cli/view.h"
+
+int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem) {
+        if (problem->code == ECANCELED || problem->code == ENOMEM)
+                return -problem->code;
+        v->problem_count++;
+        if (!v->problems) {
+                printf("%s: %s\n", object, problem->message);
+                return 0;
+        }
+        json_t *entry = json_pack("{s:s, s:o}", "object", object, "problem",
+                                  cli_json_text(problem->message, strlen(problem->message)));
+        return json_array_append_new(v->problems, entry) < 0 ? -ENOMEM : 0;
+}
+
+/* Takes what a check returned: a problem is noted, anything else fails. */
+static int note(struct verifier *v, const char *object, int result, struct zp_error *err) {
+        if (result >= 0)
+                return 0;
+        int r = verify_problem(v, object, err);
+        if (r == 0)
+                zp_error_clear(err);
+        return r;
+}
+
+/* ---- what to check ---- */
+
+static bool has_layer(const struct verifier *v, const struct zp_digest *diff_id) {
+        for (size_t i = 0; i < v->layer_count; i++)
+                if (zp_digest_equal(&v->layers[i].diff_id, diff_id))
+                        return true;
+        return false;
+}
+
+static int collect_layers_of(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        size_t room = v->layer_count + image->layer_count;
+        struct zp_layer_record *grown = reallocarray(v->layers, room + 1, sizeof *grown);
+        if (!grown)
+                return zp_error_errno(err, ENOMEM, "verify");
+        v->layers = grown;
+        for (uint16_t i = 0; i < image->layer_count; i++) {
+                if (has_layer(v, &image->diff_ids[i]))
+                        continue;
+                /* one that is missing is told of with its image */
+                int r = zp_store_find_layer(v->store, &image->diff_ids[i], &v->layers[v->layer_count], err);
+                if (r < 0)
+                        return r;
+                v->layer_count += (size_t) r;
+        }
+        return 0;
+}
+
+int verify_collect(struct verifier *v, struct zp_error *err) {
+        if (v->call->argument_count == 0) {
+                int r = zp_store_list_images(v->store, &v->images, &v->image_count, err);
+                return r < 0 ? r : zp_store_list_layers(v->store, &v->layers, &v->layer_count, err);
+        }
+        v->images = calloc((size_t) v->call->argument_count, sizeof *v->images);
+        if (!v->images)
+                return zp_error_errno(err, ENOMEM, "verify");
+        for (int i = 0; i < v->call->argument_count; i++) {
+                struct zp_image_record *image = &v->images[v->image_count];
+                int r = zp_store_lookup_image(v->store, v->call->arguments[i], image, err);
+                if (r == 0) {
+                        v->image_count++;
+                        r = collect_layers_of(v, image, err);
+                }
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+void verify_clear(struct verifier *v) {
+        for (size_t i = 0; i < v->image_count; i++)
+                zp_image_record_clear(&v->images[i]);
+        free(v->images);
+        free(v->layers);
+}
+
+/* ---- layers ---- */
+
+static int check_digest(int fd, const char *name, uint64_t size, const struct zp_digest *digest, struct zp_error *err) {
+        struct zp_digest actual;
+        uint64_t actual_size;
+        char text[ZP_DIGEST_TEXT_SIZE], wanted[ZP_DIGEST_TEXT_SIZE];
+        int r = zp_fingerprint(fd, name, &actual_size, &actual, err);
+        if (r < 0)
+                return r;
+        if (actual_size != size)
+                return zp_error_set(err, EBADMSG, "'%s' has %llu bytes, not %llu", name,
+                                    (unsigned long long) actual_size, (unsigned long long) size);
+        if (!zp_digest_equal(&actual, digest))
+                return zp_error_set(err, EBADMSG, "'%s': its digest is %s, not %s", name, zp_digest_text(&actual, text),
+                                    zp_digest_text(digest, wanted));
+        return 0;
+}
+
+static int check_layer_metadata(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
+        struct cli_tree tree = { 0 };
+        int r = cli_load_layer(v->store, layer, &tree, err);
+        uint64_t blocks = layer->device_size / ZP_BLOCK_SIZE;
+        if (r == 0 && (tree.device_count != (blocks ? 1 : 0) ||
+                       (blocks && (!zp_digest_equal(&tree.devices[0].diff_id, &layer->diff_id) ||
+                                   tree.devices[0].blocks != blocks))))
+                r = zp_error_set(err, EBADMSG, "'layer.erofs' does not name the layer's own device");
+        cli_tree_clear(&tree);
+        return r;
+}
+
+static void on_progress(void *context, uint64_t bytes) {
+        struct verifier *v = context;
+        progress_advance(v->progress, 0, bytes);
+}
+
+static int check_pack(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
+        struct cli_pack pack;
+        int r = cli_open_pack(v->store, &layer->diff_id, &pack, err);
+        if (r == 0)
+                r = zp_pack_verify(pack.pack, v->pool, v->call->cancel, on_progress, v, err);
+        cli_close_pack(&pack);
+        return r;
+}
+
+int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
+        char object[100], digest[ZP_DIGEST_TEXT_SIZE], label[40], text[CLI_SHORT_DIGEST];
+        snprintf(object, sizeof object, "layer %s", zp_digest_text(&layer->diff_id, digest));
+        snprintf(label, sizeof label, "layer %s", cli_short_digest(&layer->diff_id, text));
+        progress_begin(v->progress, 0, label, "verifying", layer->device_size);
+        int r = zp_check_cancel(v->call->cancel, err);
+        if (r == 0)
+                r = note(v, object, check_layer_metadata(v, layer, err), err);
+        if (r == 0)
+                r = note(v, object, check_pack(v, layer, err), err);
+        progress_end(v->progress, 0, "verified");
+        return r;
+}
+
+/* ---- images ---- */
+
+static int check_metadata_file(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_image_file(v->store, &image->manifest_digest, "snapshot.erofs", err);
+        return fd < 0 ? fd : check_digest(fd, "snapshot.erofs", image->metadata_size, &image->metadata_digest, err);
+}
+
+/* Every device is one of the image's layers, with the size it has. */
+static int check_devices(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        struct cli_tree tree = { 0 };
+        char text[ZP_DIGEST_TEXT_SIZE];
+        int r = cli_load_snapshot(v->store, image, &tree, err);
+        for (uint16_t d = 0; d < tree.device_count && r == 0; d++) {
+                const struct zp_erofs_device *device = &tree.devices[d];
+                struct zp_layer_record layer;
+                bool is_layer = false;
+                for (uint16_t i = 0; i < image->layer_count; i++)
+                        is_layer |= zp_digest_equal(&image->diff_ids[i], &device->diff_id);
+                if (!is_layer)
+                        r = zp_error_set(err, EBADMSG, "'snapshot.erofs': device %s is none of the image's layers",
+                                         zp_digest_text(&device->diff_id, text));
+                else if ((r = cli_find_layer(v->store, &device->diff_id, &layer, err)) == 0 &&
+                         layer.device_size != device->blocks * ZP_BLOCK_SIZE)
+                        r = zp_error_set(err, EBADMSG, "'snapshot.erofs': device %s has another size than the layer",
+                                         zp_digest_text(&device->diff_id, text));
+        }
+        cli_tree_clear(&tree);
+        return r;
+}
+
+static int read_document(struct verifier *v, const struct zp_image_record *image, const char *file,
+                         const struct zp_digest *digest, char **out, size_t *size, struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_image_file(v->store, &image->manifest_digest, file, err);
+        return fd < 0 ? fd : cli_read_checked(fd, file, NULL, digest, out, size, err);
+}
+
+static int check_manifest(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        size_t size;
+        struct zp_descriptor config = { 0 }, *layers = NULL;
+        uint16_t count = 0;
+        int r = read_document(v, image, "manifest.json", &image->manifest_digest, &text, &size, err);
+        if (r == 0)
+                r = zp_manifest_parse(text, size, &config, &layers, &count, err);
+        if (r < 0)
+                return r;
+        if (!zp_digest_equal(&config.digest, &image->config_digest))
+                r = zp_error_set(err, EBADMSG, "'manifest.json' names another config than the record");
+        else if (count != image->layer_count)
+                r = zp_error_set(err, EBADMSG, "'manifest.json' has %u layers, the record %u", count,
+                                 image->layer_count);
+        free(config.media_type);
+        for (uint16_t i = 0; i < count; i++)
+                free(layers[i].media_type);
+        free(layers);
+        return r;
+}
+
+static int check_config(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        zp_autofree struct zp_digest *diff_ids = NULL;
+        size_t size;
+        struct zp_platform platform;
+        uint16_t count = 0;
+        int r = read_document(v, image, "config.json", &image->config_digest, &text, &size, err);
+        if (r == 0)
+                r = zp_config_parse(text, size, &platform, &diff_ids, &count, err);
+        if (r == 0 && (count != image->layer_count || memcmp(diff_ids, image->diff_ids, count * sizeof *diff_ids) != 0))
+                r = zp_error_set(err, EBADMSG, "'config.json' has other diffIDs than the record");
+        return r;
+}
+
+static int check_layers(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        struct zp_layer_record layer;
+        for (uint16_t i = 0; i < image->layer_count; i++) {
+                int r = cli_find_layer(v->store, &image->diff_ids[i], &layer, err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int verify_image(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        static int (*const checks[])(struct verifier *, const struct zp_image_record *,
+                                     struct zp_error *) = { check_manifest, check_config, check_layers,
+                                                            check_metadata_file };
+        char object[100], digest[ZP_DIGEST_TEXT_SIZE];
+        snprintf(object, sizeof object, "image %s", zp_digest_text(&image->manifest_digest, digest));
+        int r = zp_check_cancel(v->call->cancel, err);
+        size_t before = v->problem_count;
+        for (size_t i = 0; i < sizeof checks / sizeof *checks && r == 0; i++)
+                r = note(v, object, checks[i](v, image, err), err);
+        /* in metadata that is damaged there is nothing more to find */
+        if (r == 0 && v->problem_count == before)
+                r = note(v, object, check_devices(v, image, err), err);
+        if (r == 0 && v->problem_count == before)
+                progress_say(v->progress, "%s: verified", object);
+        return r;
+}

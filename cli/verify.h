@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The checks of `zeropull verify`. What is found wrong is collected, and the check goes on.
+ */
+#ifndef ZP_CLI_VERIFY_H
+#define ZP_CLI_VERIFY_H
+
+#include <jansson.h>
+
+#include "base/pool.h"
+#include "builder/build.h"
+#include "cli/cli.h"
+#include "cli/progress.h"
+
+struct verifier {
+        const struct cli_call *call;
+        struct zp_store *store;
+        struct zp_pool *pool;
+        struct progress *progress;
+        size_t problem_count;
+        json_t *problems; /* with --json; NULL: each is printed at once */
+
+        struct zp_image_record *images;
+        size_t image_count;
+        struct zp_layer_record *layers; /* each once */
+        size_t layer_count;
+};
+
+/* Fills images and layers: those named on the command line, or everything in the store. */
+int verify_collect(struct verifier *v, struct zp_error *err);
+void verify_clear(struct verifier *v);
+
+/* Notes a problem of an object, "layer sha256:…". Failures that say nothing about the store (interrupted, no
+ * memory) are no problems: they are returned, negative. */
+int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem);
+
+/* The files of the store against its records, and against each other. */
+int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err);
+int verify_image(struct verifier *v, const struct zp_image_record *image, struct zp_error *err);
+
+/* Builds all images from their sources into a store of its own beside this one, and compares byte by byte. */
+int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,
+                      const struct zp_build_options *build_options, struct zp_error *err);
+
+#endif

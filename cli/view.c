@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/view.h"
+
+#include <sys/stat.h>
+
+#include "base/file.h"
+
+/* More metadata than the limits on layers allow. */
+#define FILE_MAX (UINT64_C(16) << 30)
+
+int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const char *name, struct zp_store **store,
+                   struct zp_image_record *record, struct zp_error *err) {
+        int r = zp_store_open(call->store, mode, store, err);
+        return r < 0 ? r : zp_store_lookup_image(*store, name, record, err);
+}
+
+int cli_find_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
+                   struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        int r = zp_store_find_layer(store, diff_id, out, err);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        zp_error_set(err, ENOENT, "layer %s is not in the store", zp_digest_text(diff_id, text));
+        zp_error_hint(err, "'zeropull build --rebuild' of the image makes it again");
+        return -ENOENT;
+}
+
+int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record, struct cli_sizes *out,
+                    struct zp_error *err) {
+        *out = (struct cli_sizes){ .packed = record->metadata_size };
+        for (uint16_t i = 0; i < record->layer_count; i++) {
+                struct zp_layer_record layer;
+                bool is_repeated = false;
+                for (uint16_t j = 0; j < i; j++)
+                        is_repeated |= zp_digest_equal(&record->diff_ids[i], &record->diff_ids[j]);
+                if (is_repeated)
+                        continue;
+                int r = cli_find_layer(store, &record->diff_ids[i], &layer, err);
+                if (r < 0)
+                        return r;
+                out->packed += layer.pack_size + layer.index_size;
+        }
+        return 0;
+}
+
+int cli_read_checked(int fd, const char *name, const uint64_t *size, const struct zp_digest *digest, char **out,
+                     size_t *out_size, struct zp_error *err) {
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return zp_error_errno(err, errno, "'%s'", name);
+        if ((uint64_t) st.st_size > FILE_MAX || (size && (uint64_t) st.st_size != *size))
+                return zp_error_set(err, EBADMSG, "'%s' has %llu bytes; the store's record says %llu", name,
+                                    (unsigned long long) st.st_size, (unsigned long long) (size ? *size : 0));
+        zp_autofree char *data = malloc((size_t) st.st_size + 1);
+        if (!data)
+                return zp_error_errno(err, ENOMEM, "'%s'", name);
+        int r = zp_pread_all(fd, data, (size_t) st.st_size, 0, name, err);
+        if (r < 0)
+                return r;
+        data[st.st_size] = '\0';
+        struct zp_digest actual;
+        zp_digest_of(data, (size_t) st.st_size, &actual);
+        if (!zp_digest_equal(&actual, digest)) {
+                char text[ZP_DIGEST_TEXT_SIZE], wanted[ZP_DIGEST_TEXT_SIZE];
+                zp_error_set(err, EBADMSG, "'%s' is damaged: its digest is %s, not %s", name,
+                             zp_digest_text(&actual, text), zp_digest_text(digest, wanted));
+                zp_error_hint(err, "'zeropull build --rebuild' of the image makes it again");
+                return -EBADMSG;
+        }
+        *out_size = (size_t) st.st_size;
+        *out = zp_steal(&data);
+        return 0;
+}
+
+static int load(int fd, const char *name, uint64_t size, const struct zp_digest *digest, struct cli_tree *out,
+                struct zp_error *err) {
+        int r = cli_read_checked(fd, name, &size, digest, &out->data, &out->size, err);
+        if (r == 0)
+                r = zp_erofs_load(out->data, out->size, &out->tree, &out->devices, &out->device_count, err);
+        return r < 0 ? zp_error_wrap(err, "%s", name) : 0;
+}
+
+int cli_load_snapshot(struct zp_store *store, const struct zp_image_record *record, struct cli_tree *out,
+                      struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_image_file(store, &record->manifest_digest, "snapshot.erofs", err);
+        return fd < 0 ? fd : load(fd, "snapshot.erofs", record->metadata_size, &record->metadata_digest, out, err);
+}
+
+int cli_load_layer(struct zp_store *store, const struct zp_layer_record *record, struct cli_tree *out,
+                   struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_layer_file(store, &record->diff_id, "layer.erofs", err);
+        return fd < 0 ? fd : load(fd, "layer.erofs", record->metadata_size, &record->metadata_digest, out, err);
+}
+
+void cli_tree_clear(struct cli_tree *tree) {
+        zp_tree_free(tree->tree);
+        free(tree->devices);
+        free(tree->data);
+        *tree = (struct cli_tree){ 0 };
+}
+
+static int open_pack(struct zp_store *store, const struct zp_layer_record *layer, struct cli_pack *out,
+                     struct zp_error *err) {
+        zp_autofree char *index = NULL;
+        size_t index_size;
+        zp_autoclose int index_fd = zp_store_open_layer_file(store, &layer->diff_id, "device.idx", err);
+        if (index_fd < 0)
+                return index_fd;
+        int r = cli_read_checked(index_fd, "device.idx", &layer->index_size, &layer->index_digest, &index, &index_size,
+                                 err);
+        if (r < 0)
+                return r;
+        zp_autoclose int fd = zp_store_open_layer_file(store, &layer->diff_id, "device.zst", err);
+        if (fd < 0)
+                return fd;
+        r = zp_pack_open(fd, "device.zst", index, index_size, &layer->index_digest, &out->pack, err);
+        if (r == 0 && zp_pack_device_size(out->pack) != layer->device_size) {
+                zp_pack_close(zp_steal(&out->pack));
+                r = zp_error_set(err, EBADMSG, "'device.idx': its device size is not the recorded one");
+        }
+        if (r == 0)
+                out->fd = zp_steal_fd(&fd);
+        return r;
+}
+
+int cli_open_pack(struct zp_store *store, const struct zp_digest *diff_id, struct cli_pack *out, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        struct zp_layer_record layer;
+        *out = (struct cli_pack){ .fd = -1 };
+        int r = cli_find_layer(store, diff_id, &layer, err);
+        if (r < 0)
+                return r;
+        r = open_pack(store, &layer, out, err);
+        return r < 0 ? zp_error_wrap(err, "layer %s", zp_digest_text(diff_id, text)) : 0;
+}
+
+void cli_close_pack(struct cli_pack *pack) {
+        if (!pack->pack)
+                return;
+        zp_pack_close(pack->pack);
+        close(pack->fd);
+        *pack = (struct cli_pack){ .fd = -1 };
+}

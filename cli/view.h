@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An image of the store opened for a look: its records, its file system, its files' contents. Nothing is
+ * looked at before its digest was compared with the record.
+ */
+#ifndef ZP_CLI_VIEW_H
+#define ZP_CLI_VIEW_H
+
+#include "cli/cli.h"
+#include "erofs/reader.h"
+#include "pack/reader.h"
+#include "store/store.h"
+
+/* Opens the store and finds the image a person named. Both are the caller's also on failure (NULL, zeroed). */
+int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const char *name, struct zp_store **store,
+                   struct zp_image_record *record, struct zp_error *err);
+
+struct cli_sizes {
+        uint64_t packed; /* snapshot metadata, and the packs and indexes of the layers, each once */
+};
+int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record, struct cli_sizes *out,
+                    struct zp_error *err);
+
+/* Reads a whole file whose size and digest a record has: -EBADMSG when they differ. `size` NULL: only the digest is
+ * known. *out is malloc'ed, the caller's, and has a NUL behind it. `name` is for the message. */
+int cli_read_checked(int fd, const char *name, const uint64_t *size, const struct zp_digest *digest, char **out,
+                     size_t *out_size, struct zp_error *err);
+
+/* A file system of the store, loaded. */
+struct cli_tree {
+        char *data; /* the tree points into it */
+        size_t size;
+        struct zp_tree *tree;
+        struct zp_erofs_device *devices;
+        uint16_t device_count;
+};
+int cli_load_snapshot(struct zp_store *store, const struct zp_image_record *record, struct cli_tree *out,
+                      struct zp_error *err);
+int cli_load_layer(struct zp_store *store, const struct zp_layer_record *record, struct cli_tree *out,
+                   struct zp_error *err);
+void cli_tree_clear(struct cli_tree *tree);
+
+/* A layer's pack, its index checked against the record. */
+struct cli_pack {
+        int fd;
+        struct zp_pack *pack;
+};
+int cli_open_pack(struct zp_store *store, const struct zp_digest *diff_id, struct cli_pack *out, struct zp_error *err);
+void cli_close_pack(struct cli_pack *pack);
+
+/* The layer's record; -ENOENT when there is none. */
+int cli_find_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
+                   struct zp_error *err);
+
+#endif
