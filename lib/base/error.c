@@ -10,7 +10,8 @@ static void make_harmless(char *text) {
                         *text = '?';
 }
 
-static void format_message(struct zp_error *err, int code, const char *format, va_list args) {
+__attribute__((format(printf, 3, 0))) static void format_message(struct zp_error *err, int code, const char *format,
+                                                                 va_list args) {
         err->code = code;
         err->hint[0] = '\0';
         vsnprintf(err->message, sizeof err->message, format, args);
