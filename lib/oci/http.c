@@ -230,7 +230,8 @@ static size_t on_body(char *data, size_t one, size_t size, void *context) {
 static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
         struct transfer *t = context;
         (void) a, (void) b, (void) c, (void) d;
-        t->failure = zp_check_cancel(t->http->options.cancel, t->err);
+        if (!t->failure)
+                t->failure = zp_check_cancel(t->http->options.cancel, t->err);
         if (t->failure)
                 return 1;
         uint64_t now = now_ms(), timeout = t->http->options.stall_timeout_ms;
@@ -333,14 +334,13 @@ static int explain(CURLcode code, const char *message, struct zp_http_response *
         case CURLE_SSL_CACERT_BADFILE:
         case CURLE_SSL_ISSUER_ERROR:
                 response->is_transient = false;
-                response->is_tls_failure = true;
                 zp_error_set(err, EPROTO, "the server's certificate is not trusted: %s", text);
                 zp_error_hint(err, "name the file with the certificate of its authority, or, for a test, switch the "
                                    "verification off");
                 return -EPROTO;
         case CURLE_SSL_CONNECT_ERROR:
                 response->is_transient = false;
-                response->is_tls_failure = true;
+                response->is_not_tls = true;
                 zp_error_set(err, EPROTO, "TLS: %s", text);
                 zp_error_hint(err, "if this registry speaks plain HTTP, ask for it");
                 return -EPROTO;

@@ -28,10 +28,10 @@ ZP_DEFINE_AUTO(struct zp_http, zp_http_free);
 const struct zp_cancel *zp_http_cancel(const struct zp_http *http);
 
 struct zp_http_response {
-        int status;          /* 0: no answer came */
-        bool is_transient;   /* an attempt may succeed later */
-        bool is_tls_failure; /* the other side does not speak TLS, or cannot be trusted */
-        char *location;      /* headers: NULL when absent */
+        int status;        /* 0: no answer came */
+        bool is_transient; /* an attempt may succeed later */
+        bool is_not_tls;   /* no TLS connection came about: the other side may not speak it */
+        char *location;    /* headers: NULL when absent */
         char *content_type;
         char *content_range;
         char *content_digest;

@@ -84,7 +84,7 @@ const struct zp_cancel *zp_registry_cancel(const struct zp_registry *registry) {
 }
 
 /* GETs SCHEME://HOST/v2/ with no credentials. */
-static int probe(struct zp_registry *registry, const char *scheme, int *status, bool *is_tls_failure,
+static int probe(struct zp_registry *registry, const char *scheme, int *status, bool *is_not_tls,
                  struct zp_error *err) {
         zp_autofree char *url = zp_format("%s://%s/v2/", scheme, registry->host);
         if (!url)
@@ -93,7 +93,7 @@ static int probe(struct zp_registry *registry, const char *scheme, int *status, 
         int r = zp_http_exchange(registry->http, &(struct zp_http_request){ .url = url, .body_limit = 1u << 20 },
                                  &response, err);
         *status = response.status;
-        *is_tls_failure = response.is_tls_failure;
+        *is_not_tls = response.is_not_tls;
         zp_http_response_clear(&response);
         return r;
 }
@@ -107,16 +107,16 @@ static int find_scheme(struct zp_registry *registry, const char **out, struct zp
         if (*out)
                 return 0;
         int status;
-        bool is_tls_failure;
-        int r = probe(registry, "http", &status, &is_tls_failure, err);
+        bool is_not_tls;
+        int r = probe(registry, "http", &status, &is_not_tls, err);
         if (r == -ECONNREFUSED || r == -ECANCELED || r == -ENOMEM || r == -ETIMEDOUT)
                 return r;
         *out = "http";
         if (r < 0 || status == 400) {
-                r = probe(registry, "https", &status, &is_tls_failure, err);
+                r = probe(registry, "https", &status, &is_not_tls, err);
                 if (r == -ECONNREFUSED || r == -ECANCELED || r == -ENOMEM)
                         return r;
-                if (r == 0 || !is_tls_failure)
+                if (r == 0 || !is_not_tls)
                         *out = "https";
         }
         pthread_mutex_lock(&registry->lock);
