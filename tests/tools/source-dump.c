@@ -2,6 +2,7 @@
  *
  * Resolves an image and reads all of its layers, for tests of the image sources. Prints what it found as JSON:
  * source-dump [-h] [-p PLATFORM] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS] NAME
+ * All layers are read at once, each by a thread of its own.
  */
 #include <jansson.h>
 #include <pthread.h>
@@ -32,20 +33,52 @@ static json_t *digest_json(const struct zp_digest *digest) {
         return json_string(zp_digest_text(digest, text));
 }
 
-/* What the sink got, beside what the manifest says. */
-static int dump_layer(struct zp_source *source, const struct zp_image *image, unsigned i, json_t *layers,
-                      struct zp_error *err) {
+struct reading {
+        pthread_t thread;
+        struct zp_source *source;
+        const struct zp_descriptor *layer;
+        struct zp_digest digest; /* of what the sink got */
+        struct zp_error err;
+        int result;
+};
+
+static void *read_layer(void *argument) {
+        struct reading *reading = argument;
         struct zp_sha256 *hash = zp_sha256_new();
-        struct zp_digest digest;
-        int r = zp_source_read_blob(source, &image->layers[i], add_to_hash, hash, err);
-        zp_sha256_finish(hash, &digest);
+        reading->result = zp_source_read_blob(reading->source, reading->layer, add_to_hash, hash, &reading->err);
+        zp_sha256_finish(hash, &reading->digest);
         zp_sha256_free(hash);
-        json_array_append_new(layers,
-                              json_pack("{s:o, s:o, s:I, s:o, s:s}", "digest", digest_json(&image->layers[i].digest),
-                                        "received", digest_json(&digest), "size", (json_int_t) image->layers[i].size,
-                                        "diff_id", digest_json(&image->diff_ids[i]), "media_type",
-                                        image->layers[i].media_type));
+        return NULL;
+}
+
+static int read_layers(struct zp_source *source, const struct zp_image *image, struct reading *readings,
+                       struct zp_error *err) {
+        int r = 0;
+        for (unsigned i = 0; i < image->layer_count; i++) {
+                readings[i].source = source;
+                readings[i].layer = &image->layers[i];
+                if (pthread_create(&readings[i].thread, NULL, read_layer, &readings[i]) != 0)
+                        abort();
+        }
+        for (unsigned i = 0; i < image->layer_count; i++) {
+                pthread_join(readings[i].thread, NULL);
+                if (r == 0 && readings[i].result < 0) {
+                        r = readings[i].result;
+                        *err = readings[i].err;
+                }
+        }
         return r;
+}
+
+static json_t *layers_json(const struct zp_image *image, const struct reading *readings) {
+        json_t *layers = json_array();
+        for (unsigned i = 0; i < image->layer_count; i++)
+                json_array_append_new(
+                        layers, json_pack("{s:o, s:o, s:I, s:o, s:s}", "digest", digest_json(&image->layers[i].digest),
+                                          "received", digest_json(&readings[i].digest), "size",
+                                          (json_int_t) image->layers[i].size, "diff_id",
+                                          digest_json(&image->diff_ids[i]), "media_type", image->layers[i].media_type));
+        return layers;
 }
 
 static int dump(const char *name, const struct zp_platform *platform, const struct zp_source_options *options,
@@ -57,19 +90,19 @@ static int dump(const char *name, const struct zp_platform *platform, const stru
         if (r < 0)
                 return r;
         r = zp_source_resolve(source, platform, &image, err);
-        json_t *layers = json_array();
-        for (unsigned i = 0; r == 0 && i < image.layer_count; i++)
-                r = dump_layer(source, &image, i, layers, err);
+        struct reading *readings = calloc(image.layer_count + 1u, sizeof *readings);
+        if (r == 0)
+                r = read_layers(source, &image, readings, err);
         if (r == 0) {
-                json_t *json = json_pack("{s:s, s:o, s:o, s:s, s:s, s:O}", "name", image.name, "manifest_digest",
+                json_t *json = json_pack("{s:s, s:o, s:o, s:s, s:s, s:o}", "name", image.name, "manifest_digest",
                                          digest_json(&image.manifest_digest), "config_digest",
                                          digest_json(&image.config_digest), "platform",
                                          zp_platform_text(&image.platform, text), "media_type",
-                                         image.manifest_media_type, "layers", layers);
+                                         image.manifest_media_type, "layers", layers_json(&image, readings));
                 json_dumpf(json, stdout, JSON_INDENT(2));
                 json_decref(json);
         }
-        json_decref(layers);
+        free(readings);
         zp_image_clear(&image);
         zp_source_close(source);
         return r;
