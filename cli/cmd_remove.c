@@ -8,7 +8,7 @@
 static int remove_one(const struct cli_call *call, struct zp_store *store, const char *name, json_t *removed,
                       struct zp_error *err) {
         struct zp_image_record image = { 0 };
-        int r = zp_store_lookup_image(store, name, &image, err);
+        int r = cli_lookup(store, name, &image, err);
         if (r < 0)
                 return r;
         char text[ZP_DIGEST_TEXT_SIZE];

@@ -68,7 +68,7 @@ int verify_collect(struct verifier *v, struct zp_error *err) {
                 return zp_error_errno(err, ENOMEM, "verify");
         for (int i = 0; i < v->call->argument_count; i++) {
                 struct zp_image_record *image = &v->images[v->image_count];
-                int r = zp_store_lookup_image(v->store, v->call->arguments[i], image, err);
+                int r = cli_lookup(v->store, v->call->arguments[i], image, err);
                 if (r == 0) {
                         v->image_count++;
                         r = collect_layers_of(v, image, err);

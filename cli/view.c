@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/view.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -8,10 +9,33 @@
 /* More metadata than the limits on layers allow. */
 #define FILE_MAX (UINT64_C(16) << 30)
 
+/* "oci:DIR:TAG" with the directory as the store has it: absolute, without symbolic links. NULL: not such a name, or
+ * nothing there. malloc'ed. */
+static char *absolute_name(const char *name) {
+        static const char *const schemes[] = { "oci:", "oci-archive:", "docker-archive:" };
+        for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+                size_t scheme = strlen(schemes[i]);
+                if (strncmp(name, schemes[i], scheme) != 0)
+                        continue;
+                size_t size = strcspn(name + scheme, ":");
+                zp_autofree char *given = strndup(name + scheme, size);
+                zp_autofree char *path = given ? realpath(given, NULL) : NULL;
+                char *out = NULL;
+                return path && asprintf(&out, "%s%s%s", schemes[i], path, name + scheme + size) >= 0 ? out : NULL;
+        }
+        return NULL;
+}
+
+int cli_lookup(struct zp_store *store, const char *name, struct zp_image_record *out, struct zp_error *err) {
+        int r = zp_store_lookup_image(store, name, out, err);
+        zp_autofree char *absolute = r == -ENOENT ? absolute_name(name) : NULL;
+        return absolute ? zp_store_lookup_image(store, absolute, out, err) : r;
+}
+
 int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const char *name, struct zp_store **store,
                    struct zp_image_record *record, struct zp_error *err) {
         int r = zp_store_open(call->store, mode, store, err);
-        return r < 0 ? r : zp_store_lookup_image(*store, name, record, err);
+        return r < 0 ? r : cli_lookup(*store, name, record, err);
 }
 
 int cli_find_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,

@@ -11,6 +11,8 @@
 #include "pack/reader.h"
 #include "store/store.h"
 
+/* Finds the image a person named, as zp_store_lookup_image; a relative path in the name counts from here. */
+int cli_lookup(struct zp_store *store, const char *name, struct zp_image_record *out, struct zp_error *err);
 /* Opens the store and finds the image a person named. Both are the caller's also on failure (NULL, zeroed). */
 int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const char *name, struct zp_store **store,
                    struct zp_image_record *record, struct zp_error *err);
