@@ -275,11 +275,11 @@ static int apply_hard_link(struct apply *apply, const struct zp_tar_entry *entry
         *out = find_plain_target(apply, entry);
         int r = *out ? 0 : find_link_target(apply, entry, out, err);
         if (r < 0)
-                return zp_error_wrap(err, "hard link to '%s'", entry->link_target);
+                return zp_error_wrap(err, "hard link to '%.400s'", entry->link_target);
         if (S_ISDIR((*out)->mode))
-                return zp_error_set(err, EBADMSG, "hard link to '%s', which is a directory", entry->link_target);
+                return zp_error_set(err, EBADMSG, "hard link to '%.400s', which is a directory", entry->link_target);
         if (zp_inode_is_whiteout(*out))
-                return zp_error_set(err, EBADMSG, "hard link to '%s', which is a whiteout: ambiguous",
+                return zp_error_set(err, EBADMSG, "hard link to '%.400s', which is a whiteout: ambiguous",
                                     entry->link_target);
         return link_name(apply, dir, name, name_size, *out, err);
 }
@@ -392,8 +392,8 @@ static int set_directory_times(struct apply *apply, struct zp_error *err) {
                 if (r >= 0 && inode->is_implied)
                         r = zp_error_set(err, EBADMSG, "removed and back without an entry: ambiguous");
                 if (r < 0)
-                        return zp_error_wrap(err, "entry '%.*s': its directory at the end", (int) entry->path_size,
-                                             entry->path);
+                        return zp_error_wrap(err, "entry '%.*s': its directory at the end",
+                                             entry->path_size > 400 ? 400 : (int) entry->path_size, entry->path);
                 inode->mtime_s = entry->mtime_s;
                 inode->mtime_ns = entry->mtime_ns;
                 inode->scratch = 1;
@@ -454,7 +454,7 @@ static int apply_all(struct apply *apply, struct zp_error *err) {
                         return zp_error_set(err, E2BIG, "more than %u entries", ZP_LIMIT_LAYER_ENTRIES);
                 r = apply_entry(apply, &entry, err);
                 if (r < 0)
-                        return zp_error_wrap(err, "entry '%s'", entry.path);
+                        return zp_tar_blame(&entry, err);
         }
         return r < 0 ? r : set_directory_times(apply, err);
 }

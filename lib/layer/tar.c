@@ -465,6 +465,10 @@ static int drain(struct zp_tar *tar, struct zp_error *err) {
         return r;
 }
 
+int zp_tar_blame(const struct zp_tar_entry *entry, struct zp_error *err) {
+        return zp_error_wrap(err, "entry '%.400s%s'", entry->path, entry->path_size > 400 ? "..." : "");
+}
+
 int zp_tar_next(struct zp_tar *tar, struct zp_tar_entry *entry, struct zp_error *err) {
         if (tar->failed)
                 return zp_error_set(err, tar->failed, "the archive could not be read");
@@ -481,7 +485,7 @@ int zp_tar_next(struct zp_tar *tar, struct zp_tar_entry *entry, struct zp_error 
                 r = drain(tar, err);
         } else if (r == -EBADMSG || r == -E2BIG) {
                 if (entry->path)
-                        zp_error_wrap(err, "entry '%s'", entry->path);
+                        zp_tar_blame(entry, err);
                 else
                         zp_error_wrap(err, "tar, at byte %llu", (unsigned long long) tar->header_offset);
         }
@@ -507,25 +511,30 @@ static int next_piece(struct zp_tar *tar, uint64_t limit, const uint8_t **data, 
 }
 
 static int next_sparse_piece(struct zp_tar *tar, const uint8_t **data, uint64_t *size, struct zp_error *err) {
-        const struct zp_tar_fragment *f;
+        int64_t start = tar->size, end = tar->size; /* of the fragment at or behind our position */
 
-        for (f = tar->fragments.items + tar->fragment;; f++, tar->fragment++)
-                if (tar->fragment == tar->fragments.count || f->offset + f->size > tar->position)
+        for (; tar->fragment < tar->fragments.count; tar->fragment++) {
+                const struct zp_tar_fragment *f = &tar->fragments.items[tar->fragment];
+                if (f->offset + f->size > tar->position) {
+                        start = f->offset;
+                        end = f->offset + f->size;
                         break;
+                }
+        }
         if (tar->position == tar->size) {
                 if (tar->data_left > 0)
                         return zp_error_set(err, EBADMSG, "sparse file with more data than its map covers");
                 return 0;
         }
-        if (tar->fragment == tar->fragments.count || f->offset > tar->position) {
+        if (tar->position < start) {
                 *data = NULL;
-                *size = (uint64_t) ((tar->fragment == tar->fragments.count ? tar->size : f->offset) - tar->position);
-                tar->position += (int64_t) *size;
+                *size = (uint64_t) (start - tar->position);
+                tar->position = start;
                 return 1;
         }
         if (tar->data_left == 0)
                 return zp_error_set(err, EBADMSG, "sparse file with less data than its map covers");
-        int r = next_piece(tar, (uint64_t) (f->offset + f->size - tar->position), data, size, err);
+        int r = next_piece(tar, (uint64_t) (end - tar->position), data, size, err);
         if (r > 0)
                 tar->position += (int64_t) *size;
         return r;

@@ -58,4 +58,8 @@ int zp_tar_next(struct zp_tar *tar, struct zp_tar_entry *entry, struct zp_error 
  * *size zeros (a hole of a PAX sparse file). Returns 1, 0 when all was given, or a negative errno. */
 int zp_tar_data(struct zp_tar *tar, const uint8_t **data, uint64_t *size, struct zp_error *err);
 
+/* Puts "entry '<path>': " in front of a message, a long path shortened so that the reason stays. Returns the code
+ * the error carries, negative. */
+int zp_tar_blame(const struct zp_tar_entry *entry, struct zp_error *err);
+
 #endif
