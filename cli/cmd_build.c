@@ -14,7 +14,7 @@ enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_REBUILD };
 
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
-        [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VARIANT]", "which image of an index (default: this machine's)" },
+        [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         { 0 },
 };
@@ -43,14 +43,15 @@ static void on_resolved(void *context, const struct zp_image *image) {
 
 static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state state) {
         struct watch *w = context;
-        char label[64];
-        snprintf(label, sizeof label, "layer %u/%u %s", layer + 1u, w->layer_count, w->digests[layer]);
+        char label[32], verb[64];
+        snprintf(label, sizeof label, "layer %u/%u", layer + 1u, w->layer_count);
+        snprintf(verb, sizeof verb, "converting %s", w->digests[layer]);
         if (state == ZP_LAYER_CONVERTING)
-                progress_begin(w->progress, layer, label, "converting", w->sizes[layer]);
+                progress_begin(w->progress, layer, label, verb, w->sizes[layer]);
         else if (state == ZP_LAYER_DONE)
                 progress_end(w->progress, layer, "converted");
         else if (state == ZP_LAYER_REUSED)
-                progress_say(w->progress, "%s: already there", label);
+                progress_say(w->progress, "%s: %s is already there", label, w->digests[layer]);
 }
 
 static void on_layer_progress(void *context, uint16_t layer, uint64_t blob_bytes_read) {

@@ -58,14 +58,21 @@ void cli_print_escaped(FILE *out, const char *text, size_t size) {
         }
 }
 
-char *cli_size_text(uint64_t bytes, char text[CLI_SIZE_TEXT]) {
-        static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
+struct cli_unit cli_size_unit(uint64_t bytes) {
+        static const char *const names[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
         unsigned unit = 0;
-        double value = (double) bytes;
+        double value = (double) bytes, divisor = 1;
         /* 999.95 would print as 1000.0 */
-        for (; value >= (unit ? 999.95 : 1000) && unit < sizeof units / sizeof *units - 1; unit++)
+        for (; value >= (unit ? 999.95 : 1000) && unit < sizeof names / sizeof *names - 1; unit++) {
                 value /= 1000;
-        snprintf(text, CLI_SIZE_TEXT, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+                divisor *= 1000;
+        }
+        return (struct cli_unit){ divisor, unit ? 1 : 0, names[unit] };
+}
+
+char *cli_size_text(uint64_t bytes, char text[CLI_SIZE_TEXT]) {
+        struct cli_unit unit = cli_size_unit(bytes);
+        snprintf(text, CLI_SIZE_TEXT, "%.*f %s", unit.decimals, (double) bytes / unit.divisor, unit.name);
         return text;
 }
 

@@ -20,6 +20,13 @@ void cli_print_escaped(FILE *out, const char *text, size_t size);
 /* "0 B", "999 B", "1.2 kB", "27.3 MB": decimal, at most 8 characters. Returns `text`. */
 #define CLI_SIZE_TEXT 24
 char *cli_size_text(uint64_t bytes, char text[CLI_SIZE_TEXT]);
+/* The unit in which a size is written. */
+struct cli_unit {
+        double divisor;
+        int decimals;
+        const char *name;
+};
+struct cli_unit cli_size_unit(uint64_t bytes);
 /* "just now", "5 minutes ago", "3 days ago". */
 #define CLI_AGE_TEXT 32
 char *cli_age_text(int64_t then_s, int64_t now_s, char text[CLI_AGE_TEXT]);

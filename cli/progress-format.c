@@ -13,6 +13,8 @@
 #define RATE_KNOWN_MS 500
 #define BAR_MIN 10u
 #define BAR_MAX 40u
+/* " [" "] 100%  999.9/999.9 MB  999.9 MB/s  59:59 left" */
+#define NUMBERS_MAX 49u
 #define LEFT_MAX_S (99 * 3600)
 
 void progress_rate_update(struct progress_rate *rate, uint64_t now_ms, uint64_t done) {
@@ -66,44 +68,48 @@ static void append_bar(char *text, size_t size, unsigned width, uint64_t done, u
         text[used + 3 + width] = '\0';
 }
 
+/* "12.3/460.1 MB": both in the unit of the total. */
+static void amount_text(uint64_t done, uint64_t total, char *text, size_t size) {
+        struct cli_unit unit = cli_size_unit(total ? total : done);
+        int used = snprintf(text, size, "  %.*f", unit.decimals, (double) done / unit.divisor);
+        if (total)
+                snprintf(text + used, size - (size_t) used, "/%.*f", unit.decimals, (double) total / unit.divisor);
+        snprintf(text + strlen(text), size - strlen(text), " %s", unit.name);
+}
+
+static void speed_text(const struct progress_rate *rate, uint64_t total, uint64_t left, char *text, size_t size) {
+        char rate_text[CLI_SIZE_TEXT], left_text[PROGRESS_LEFT_TEXT];
+        if (rate->watched_ms < RATE_KNOWN_MS)
+                return;
+        cli_size_text((uint64_t) rate->per_second, rate_text);
+        if (total)
+                snprintf(text, size, "  %s/s  %s left", rate_text,
+                         progress_left_text(progress_rate_left_s(rate, left), left_text));
+        else
+                snprintf(text, size, "  %s/s", rate_text);
+}
+
 void progress_line_text(const struct progress_line *line, unsigned columns, char *text, size_t size) {
-        char done_text[CLI_SIZE_TEXT], total_text[CLI_SIZE_TEXT], rate_text[CLI_SIZE_TEXT], left[PROGRESS_LEFT_TEXT];
         char amount[80] = "", speed[80] = "", percent[16] = "";
-        uint64_t done = line->total && line->done > line->total ? line->total : line->done;
-        cli_size_text(done, done_text);
-        if (line->total) {
-                snprintf(amount, sizeof amount, "  %s of %s", done_text, cli_size_text(line->total, total_text));
-                snprintf(percent, sizeof percent, " %3u%%", (unsigned) ((double) done / (double) line->total * 100));
-        } else {
-                snprintf(amount, sizeof amount, "  %s", done_text);
-        }
-        if (line->rate->watched_ms >= RATE_KNOWN_MS) {
-                int64_t left_s = line->total ? progress_rate_left_s(line->rate, line->total - done) : -1;
-                snprintf(speed, sizeof speed, "  %s/s", cli_size_text((uint64_t) line->rate->per_second, rate_text));
-                if (line->total)
-                        snprintf(speed + strlen(speed), sizeof speed - strlen(speed), "  %s left",
-                                 progress_left_text(left_s, left));
-        }
+        uint64_t total = line->total, done = total && line->done > total ? total : line->done;
+        if (total)
+                snprintf(percent, sizeof percent, " %3u%%", (unsigned) ((double) done / (double) total * 100));
+        amount_text(done, total, amount, sizeof amount);
+        speed_text(line->rate, total, total - done, speed, sizeof speed);
         if (columns >= size)
                 columns = (unsigned) size - 1;
         snprintf(text, columns + 1, "%s", line->label);
-        size_t fixed = strlen(text) + strlen(percent);
-        if (fixed + strlen(amount) > columns)
-                amount[0] = '\0';
-        if (fixed + strlen(amount) + strlen(speed) > columns)
-                speed[0] = '\0';
-        size_t used = fixed + strlen(amount) + strlen(speed);
-        /* 3: a space and the brackets; the numbers to the right may grow and must not make it jump */
-        if (line->total && used + 3 + BAR_MIN <= columns && columns > 60) {
-                unsigned width = columns - 60;
-                append_bar(text, size,
-                           width < BAR_MIN   ? BAR_MIN
-                           : width > BAR_MAX ? BAR_MAX
-                                             : width,
-                           done, line->total);
-                if (strlen(text) + used - strlen(line->label) > columns)
-                        text[strlen(line->label)] = '\0';
+        size_t used = strlen(text) + strlen(percent);
+        /* The bar's width does not depend on the numbers to its right, so that it does not jump with them. */
+        if (total && strlen(text) + NUMBERS_MAX + BAR_MIN <= columns) {
+                unsigned width = columns - (unsigned) strlen(text) - NUMBERS_MAX;
+                append_bar(text, size, width < BAR_MAX ? width : BAR_MAX, done, total);
+                used = strlen(text) + strlen(percent);
         }
+        if (used + strlen(amount) > columns)
+                amount[0] = '\0';
+        if (used + strlen(amount) + strlen(speed) > columns)
+                speed[0] = '\0';
         size_t at = strlen(text);
         snprintf(text + at, columns + 1 - at, "%s%s%s", percent, amount, speed);
 }

@@ -7,7 +7,7 @@
 #define GUESS_LENGTH_MAX 32u
 
 const struct cli_option cli_global_options[] = {
-        [CLI_GLOBAL_STORE] = { "store", 0, "DIR", "the store (default: /var/lib/zeropull, or in your home)" },
+        [CLI_GLOBAL_STORE] = { "store", 0, "DIR", "where the store is (default: see zeropull(1))" },
         [CLI_GLOBAL_JSON] = { "json", 0, NULL, "print the result as JSON" },
         [CLI_GLOBAL_QUIET] = { "quiet", 'q', NULL, "say nothing but errors" },
         [CLI_GLOBAL_HELP] = { "help", 'h', NULL, "show this help" },
@@ -90,9 +90,8 @@ static void consider(struct guess *guess, const char *candidate) {
 }
 
 static struct guess start_guess(const char *text) {
-        /* a slip, not another word: at most a third of the letters, and two */
-        size_t size = strlen(text);
-        return (struct guess){ .text = text, .best_distance = size < 3 ? 1 : size < 6 ? 2 : 3 };
+        /* a slip, not another word: one letter, in longer words two */
+        return (struct guess){ .text = text, .best_distance = strlen(text) < 5 ? 2 : 3 };
 }
 
 const char *cli_guess_command(const char *text) {
