@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/pool.h"
+#include "builder/confine.h"
 #include "builder/convert.h"
 #include "builder/fingerprint.h"
 #include "builder/snapshot.h"
@@ -289,7 +290,10 @@ int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_b
                 return r;
         pthread_mutex_init(&b.lock, NULL);
         tell_resolved(&b);
-        r = zp_pool_new(threads, &b.pool, err);
+        if (options->confine)
+                r = zp_confine(zp_store_path(store), zp_source_local_path(source), NULL, err);
+        if (r == 0)
+                r = zp_pool_new(threads, &b.pool, err);
         if (r == 0)
                 r = build_image(&b, threads, err);
         if (r < 0)

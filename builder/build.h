@@ -38,6 +38,7 @@ struct zp_build_options {
         uint32_t frame_size;   /* 0: the default */
         int compression_level; /* 0: the default */
         bool rebuild;          /* convert every layer and write the snapshot even if the store has them */
+        bool confine;           /* zp_confine() the process, for good, before the first layer is read */
         const struct zp_cancel *cancel;
         struct zp_build_events events;
 };

@@ -123,6 +123,7 @@ static int build(struct cli_call *call, struct zp_source *source, struct zp_buil
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         struct watch watch = { .progress = progress };
         build_options->rebuild = cli_flag(call, OPTION_REBUILD);
+        build_options->confine = true;
         build_options->events = (struct zp_build_events){ &watch,     on_resolved, on_layer_state, on_layer_progress,
                                                           on_waiting, on_merging };
         struct zp_build_result result = { 0 };

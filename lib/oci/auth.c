@@ -36,6 +36,8 @@ struct zp_auth {
         unsigned grant_count;
         unsigned current; /* index of the grant to use */
         unsigned generation;
+        bool has_looked;             /* `known` is what was found, and does not change any more */
+        struct zp_credentials known; /* kept: a confined process can read no file and run no helper later */
 };
 
 static int64_t now_s(void) {
@@ -88,6 +90,7 @@ void zp_auth_free(struct zp_auth *auth) {
         free(auth->repository);
         free(auth->auth_file);
         forget(auth->credentials);
+        zp_credentials_clear(&auth->known);
         free(auth);
 }
 
@@ -96,6 +99,26 @@ static int find_credentials(struct zp_auth *auth, struct zp_credentials *out, st
                 return zp_credentials_parse(auth->credentials, out, err);
         return zp_auth_file_find(auth->auth_file, auth->registry, auth->repository, zp_http_cancel(auth->http), out,
                                  err);
+}
+
+/* Looks for credentials once; afterwards auth->known may be read without the lock. */
+static int learn_credentials(struct zp_auth *auth, struct zp_error *err) {
+        pthread_mutex_lock(&auth->lock);
+        bool has_looked = auth->has_looked;
+        pthread_mutex_unlock(&auth->lock);
+        if (has_looked)
+                return 0;
+        struct zp_credentials found = { 0 };
+        int r = find_credentials(auth, &found, err);
+        pthread_mutex_lock(&auth->lock);
+        if (r == 0 && !auth->has_looked) {
+                auth->known = found;
+                auth->has_looked = true;
+                found = (struct zp_credentials){ 0 };
+        }
+        pthread_mutex_unlock(&auth->lock);
+        zp_credentials_clear(&found);
+        return r;
 }
 
 static int refuse(struct zp_auth *auth, struct zp_error *err) {
@@ -254,15 +277,13 @@ static int bearer_value(struct zp_auth *auth, const char *registry_url, const st
 /* Talks to the network; no lock is held. */
 static int obtain(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge, char **value,
                   int64_t *lifetime_s, struct zp_error *err) {
-        struct zp_credentials known = { 0 };
-        int r = find_credentials(auth, &known, err);
+        int r = learn_credentials(auth, err);
         *lifetime_s = LIFETIME_MAX_S;
-        if (r == 0 && challenge->scheme == ZP_CHALLENGE_BEARER)
-                r = bearer_value(auth, registry_url, challenge, &known, value, lifetime_s, err);
-        else if (r == 0)
-                r = known.username ? basic_value(&known, value, err) : refuse(auth, err);
-        zp_credentials_clear(&known);
-        return r;
+        if (r < 0)
+                return r;
+        if (challenge->scheme == ZP_CHALLENGE_BEARER)
+                return bearer_value(auth, registry_url, challenge, &auth->known, value, lifetime_s, err);
+        return auth->known.username ? basic_value(&auth->known, value, err) : refuse(auth, err);
 }
 
 static bool same_challenge(const struct zp_challenge *a, const struct zp_challenge *b) {

@@ -79,6 +79,10 @@ void zp_registry_free(struct zp_registry *registry) {
         free(registry);
 }
 
+const char *zp_registry_ca_file(const struct zp_registry *registry) {
+        return registry->ca_file;
+}
+
 const struct zp_cancel *zp_registry_cancel(const struct zp_registry *registry) {
         return zp_http_cancel(registry->http);
 }

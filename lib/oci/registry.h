@@ -15,6 +15,8 @@ int zp_registry_new(const char *registry, const char *repository, const struct z
 void zp_registry_free(struct zp_registry *registry);
 ZP_DEFINE_AUTO(struct zp_registry, zp_registry_free);
 const struct zp_cancel *zp_registry_cancel(const struct zp_registry *registry);
+/* The CA file that its connections are checked with; NULL: the system's. */
+const char *zp_registry_ca_file(const struct zp_registry *registry);
 
 /* GETs /v2/REPOSITORY/PATH, following redirects, and authenticates once when asked to. As zp_http_exchange
  * otherwise: `request` without url and authorization. */

@@ -29,6 +29,8 @@ struct zp_source_kind {
         /* A manifest named by an index; NULL: read as a blob. */
         int (*manifest)(void *state, const struct zp_descriptor *descriptor, struct zp_document *out,
                         struct zp_error *err);
+        /* What zp_source_local_path gives; NULL: there is none. */
+        const char *(*local_path)(void *state);
         /* Streams a blob, unchecked. */
         int (*blob)(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
                     struct zp_error *err);

@@ -83,10 +83,16 @@ static int oci_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink 
         return zp_layout_blob(&source->layout, blob, sink, context, err);
 }
 
+static const char *oci_local_path(void *state) {
+        struct oci_source *source = state;
+        return source->path;
+}
+
 const struct zp_source_kind zp_source_oci = {
         .prefix = "oci:",
         .open = oci_open,
         .close = oci_close,
         .root = oci_root,
+        .local_path = oci_local_path,
         .blob = oci_blob,
 };

@@ -172,11 +172,17 @@ static int registry_blob(void *state, const struct zp_descriptor *blob, zp_blob_
         return r;
 }
 
+static const char *registry_local_path(void *state) {
+        struct registry_source *source = state;
+        return zp_registry_ca_file(source->registry);
+}
+
 const struct zp_source_kind zp_source_registry = {
         .prefix = "docker://",
         .open = registry_open,
         .close = registry_close,
         .root = registry_root,
         .manifest = registry_manifest,
+        .local_path = registry_local_path,
         .blob = registry_blob,
 };

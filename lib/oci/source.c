@@ -62,6 +62,10 @@ void zp_source_close(struct zp_source *source) {
         free(source);
 }
 
+const char *zp_source_local_path(const struct zp_source *source) {
+        return source->kind->local_path ? source->kind->local_path(source->state) : NULL;
+}
+
 /* Stands between a kind and the caller's sink: counts, hashes, and looks for cancellation. */
 struct checked_blob {
         const struct zp_source *source;

@@ -36,6 +36,10 @@ ZP_DEFINE_AUTO(struct zp_source, zp_source_close);
 int zp_source_resolve(struct zp_source *source, const struct zp_platform *platform, struct zp_image *out,
                       struct zp_error *err);
 
+/* The directory or file that reading blobs still opens by its path (a layout's directory, the CA file of a
+ * registry), NULL when there is none: what a process that confines itself has to leave readable. */
+const char *zp_source_local_path(const struct zp_source *source);
+
 /* Takes the next bytes of a blob; non-zero stops the transfer with that (negative) error. */
 typedef int (*zp_blob_sink)(void *context, const void *data, size_t size, struct zp_error *err);
 
