@@ -67,19 +67,17 @@ static bool clean_name(char *name) {
                 if (size == 2 && p[0] == '.' && p[1] == '.') {
                         if (out == name)
                                 return false;
-                        out--;
-                        while (out > name && out[-1] != '/')
-                                out--;
+                        while (out > name && *--out != '/')
+                                ;
                 } else if (size > 0 && !(size == 1 && p[0] == '.')) {
+                        if (out > name)
+                                *out++ = '/'; /* never before p: a slash was passed */
                         memmove(out, p, size);
                         out += size;
-                        *out++ = '/';
                 }
                 p += size;
                 p += *p == '/';
         }
-        if (out > name)
-                out--; /* the last slash */
         *out = '\0';
         return true;
 }

@@ -26,7 +26,7 @@ def source_dump(name, *options, home="/nonexistent"):
         [SOURCE_DUMP, *map(str, options), str(name)],
         capture_output=True, text=True, timeout=120, env={**environment, "HOME": str(home)},
     )  # fmt: skip
-    assert result.returncode in (0, 1), result.stderr
+    assert result.returncode in (0, 1) and result.stdout, result.stderr
     answer = json.loads(result.stdout)
     return answer if result.returncode == 0 else Failure(**answer)
 

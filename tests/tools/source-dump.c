@@ -140,6 +140,9 @@ int main(int argc, char **argv) {
                 r = dump(argv[optind], &platform, &options, &err);
         if (r == 0)
                 return 0;
+        for (char *p = err.message; *p; p++) /* names may be any bytes, JSON strings may not */
+                if ((unsigned char) *p >= 0x80)
+                        *p = '?';
         json_t *json = json_pack("{s:i, s:s, s:s}", "code", -r, "message", err.message, "hint", err.hint);
         json_dumpf(json, stdout, JSON_INDENT(2));
         json_decref(json);
