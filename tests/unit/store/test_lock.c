@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include "store-fixture.h"
 
@@ -49,18 +50,23 @@ static void waiter_is_told_of_once_only_when_it_waits(void **state) {
         zp_store_unlock(lock);
 }
 
+static void hold_until_killed(struct world *w, const struct zp_digest *key, int ready_fd) {
+        struct zp_store_lock *lock = NULL;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
+        if (zp_store_lock(w->store, key, NULL, NULL, NULL, &lock, NULL) < 0 || write(ready_fd, "x", 1) != 1)
+                _exit(1);
+        for (;;)
+                pause();
+}
+
 static void killed_holder_frees_its_locks(void **state) {
         struct world *w = *state;
         struct zp_digest a = digest_of_text("a");
         int ready[2];
         assert_int_equal(pipe(ready), 0);
         pid_t pid = fork();
-        if (pid == 0) {
-                struct zp_store_lock *lock = NULL;
-                if (zp_store_lock(w->store, &a, NULL, NULL, NULL, &lock, NULL) < 0 || write(ready[1], "x", 1) != 1)
-                        _exit(1);
-                pause();
-        }
+        if (pid == 0)
+                hold_until_killed(w, &a, ready[1]);
         char c;
         close(ready[1]);
         assert_int_equal(read(ready[0], &c, 1), 1);
@@ -86,11 +92,8 @@ static void waiter_gets_the_lock_when_the_holder_dies(void **state) {
         int ready[2];
         assert_int_equal(pipe(ready), 0);
         pid_t pid = fork();
-        if (pid == 0) {
-                if (zp_store_lock(w->store, &a, NULL, NULL, NULL, &lock, NULL) < 0 || write(ready[1], "x", 1) != 1)
-                        _exit(1);
-                pause();
-        }
+        if (pid == 0)
+                hold_until_killed(w, &a, ready[1]);
         char c;
         assert_int_equal(read(ready[0], &c, 1), 1);
         must(w, zp_store_lock(w->store, &a, NULL, kill_holder, &pid, &lock, &w->err));

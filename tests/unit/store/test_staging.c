@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 
 #include "store-fixture.h"
 
@@ -115,6 +116,47 @@ static void sweeping_never_takes_a_living_staging(void **state) {
         assert_whole(w);
 }
 
+/* The child stops at its n-th system call's beginning or end while it makes its staging directory, and
+ * another process sweeps. true: it made all its calls before that. */
+static bool stage_with_a_sweep_at(struct world *w, unsigned n) {
+        pid_t pid = fork();
+        if (pid == 0) {
+                struct zp_staging *staging = NULL;
+                ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+                raise(SIGSTOP);
+                int r = zp_staging_new(w->store, &staging, NULL);
+                _exit(r < 0 || put_file(staging, "a", "a", NULL) < 0);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_EXITKILL);
+        for (; n > 0 && !WIFEXITED(status); n--) {
+                assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+        }
+        bool ended = WIFEXITED(status);
+        if (!ended) {
+                world_reopen(w, ZP_STORE_WRITE);
+                assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+        }
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        return ended;
+}
+
+static void sweep_at_any_moment_of_its_birth_does_not_take_it(void **state) {
+        struct world *w = *state;
+        pid_t pid = fork();
+        if (pid == 0)
+                _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 ? 0 : 1);
+        int status;
+        if (waitpid(pid, &status, 0) != pid || status != 0)
+                skip();
+        for (unsigned n = 1; !stage_with_a_sweep_at(w, n); n++)
+                assert_true(n < 1000);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(abandoned_staging_leaves_nothing),
@@ -123,6 +165,7 @@ int main(void) {
                 world_test(junk_is_swept_and_nothing_outside_is_touched),
                 world_test(file_names_stay_inside),
                 world_test(sweeping_never_takes_a_living_staging),
+                world_test(sweep_at_any_moment_of_its_birth_does_not_take_it),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
