@@ -25,8 +25,10 @@ struct zp_store;
 
 enum zp_store_mode { ZP_STORE_READ, ZP_STORE_WRITE };
 
-/* The directory is created when opened for writing. Opening for reading never changes anything.
- * -ENOENT: no store there; -EACCES; -EBADMSG: the database is damaged or of a newer version. */
+/* The directory is created when opened for writing, and what dead processes left is put right. Opening for
+ * reading never changes anything (but rolls back an interrupted commit, when the user may).
+ * -ENOENT: no store there; -ENOTEMPTY: a directory with other things; -EACCES, -EROFS; -EBADMSG: the
+ * database is damaged or of a newer version. */
 int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **out, struct zp_error *err);
 void zp_store_close(struct zp_store *store);
 ZP_DEFINE_AUTO(struct zp_store, zp_store_close);
@@ -81,7 +83,9 @@ int zp_store_open_image_file(struct zp_store *store, const struct zp_digest *man
                              struct zp_error *err);
 
 /* A lock on one digest, against other processes and other threads. Waits (until cancelled); `waiting`, when
- * given, is called once if it has to. The holder keeps it until released or dead. */
+ * given, is called once if it has to. The holder keeps it until released or dead (a child that inherits the
+ * descriptor holds it as well). As long as anybody holds one, nobody prunes: a build holds its image's from
+ * beginning to end. A thread that holds a layer's must not wait for another layer's. */
 struct zp_store_lock;
 int zp_store_lock(struct zp_store *store, const struct zp_digest *key, const struct zp_cancel *cancel,
                   void (*waiting)(void *context), void *context, struct zp_store_lock **out, struct zp_error *err);
@@ -94,7 +98,10 @@ int zp_staging_new(struct zp_store *store, struct zp_staging **out, struct zp_er
 /* Creates a file in it for reading and writing; returns the descriptor, the caller's. */
 int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_error *err);
 /* Syncs all files, moves the directory to its place and records it, all or nothing. Hold the lock on the
- * diffID or manifest digest. A record already there is replaced (the new one is known good). */
+ * diffID or manifest digest. A record already there is replaced (the new one is known good). Files that do
+ * not belong to a layer or image are removed; those that do must have the recorded sizes (-EINVAL).
+ * A layer that gets another device takes the images on it along; -EBUSY while one of them is mounted.
+ * An image's layers must be in the store: -EAGAIN when one is not, and the build should be run again. */
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
 void zp_staging_free(struct zp_staging *staging);
@@ -109,7 +116,8 @@ int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manife
 struct zp_prune_result {
         uint64_t layers, devices, bytes;
 };
-/* Removes layers no image names (or, being built, is locked), unpacked devices not mounted, leftovers. */
+/* Removes layers no image names, unpacked devices not mounted, leftovers. -EBUSY while anybody holds a lock
+ * (builds, unpacks). A dry run changes nothing and works for a reader; its numbers leave out leftovers. */
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
 /* The layer's device unpacked as a raw file for the kernel to read, made when it is not there yet (verified,
@@ -118,7 +126,8 @@ struct zp_pool;
 int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_pool *pool,
                            const struct zp_cancel *cancel, struct zp_error *err);
 
-/* Mounts are recorded so that nothing mounted is removed; those the kernel no longer has are forgotten. */
+/* Mounts are recorded so that nothing mounted is removed; those the kernel no longer has are forgotten. Record
+ * after mount(2): -EINVAL when nothing is mounted there, -ENOENT when the image has been removed meanwhile. */
 int zp_store_record_mount(struct zp_store *store, const struct zp_digest *manifest_digest, const char *directory,
                           struct zp_error *err);
 int zp_store_forget_mount(struct zp_store *store, const char *directory, struct zp_error *err);
