@@ -89,6 +89,7 @@ int zp_fetch_once(struct zp_http *http, const struct zp_http_request *request, s
         zp_autofree char *url = NULL;
         for (int hops = 0;; hops++) {
                 int r = zp_http_exchange(http, &next, response, err);
+                response->is_elsewhere = url && !zp_url_same_origin(request->url, url);
                 if (r < 0 || !is_redirect(response))
                         return r;
                 if (hops == REDIRECTS_MAX)

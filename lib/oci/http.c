@@ -339,8 +339,7 @@ static int explain(CURLcode code, const char *message, struct zp_http_response *
                                    "verification off");
                 return -EPROTO;
         case CURLE_SSL_CONNECT_ERROR:
-                response->is_transient = false;
-                response->is_not_tls = true;
+                response->is_not_tls = true; /* or an overloaded server hung up */
                 zp_error_set(err, EPROTO, "TLS: %s", text);
                 zp_error_hint(err, "if this registry speaks plain HTTP, ask for it");
                 return -EPROTO;

@@ -31,6 +31,7 @@ struct zp_http_response {
         int status;        /* 0: no answer came */
         bool is_transient; /* an attempt may succeed later */
         bool is_not_tls;   /* no TLS connection came about: the other side may not speak it */
+        bool is_elsewhere; /* set by zp_fetch: redirected to another origin than was asked */
         char *location;    /* headers: NULL when absent */
         char *content_type;
         char *content_range;

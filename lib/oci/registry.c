@@ -143,6 +143,8 @@ static int get(struct zp_registry *registry, const char *url, const struct zp_ht
                 r = zp_fetch_once(registry->http, &full, response, err);
                 if (r < 0 || response->status != 401 || is_second || !response->challenges.data)
                         return r;
+                if (response->is_elsewhere) /* whose challenges are not the registry's */
+                        return r;
                 r = zp_auth_answer(registry->auth, url, response->challenges.data, generation, err);
                 if (r < 0)
                         return r;

@@ -45,7 +45,9 @@ int zp_response_error(const struct zp_http_response *response, const char *regis
         read_reason(response, reason);
         zp_error_set(err, code, "the server answered %d%s%s%s", response->status, reason[0] ? " (" : "", reason,
                      reason[0] ? ")" : "");
-        if (code == EACCES)
+        if (response->is_elsewhere)
+                zp_error_wrap(err, "the registry sent us to another server");
+        else if (code == EACCES)
                 zp_error_hint(err,
                               "log in with `docker login %s` (or `skopeo login`), or give the user and password "
                               "with --creds; a repository that does not exist may be refused in the same way",

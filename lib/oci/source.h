@@ -30,7 +30,7 @@ int zp_source_open(const char *name, const struct zp_source_options *options, st
 void zp_source_close(struct zp_source *source);
 ZP_DEFINE_AUTO(struct zp_source, zp_source_close);
 
-/* Finds the image for `platform` and reads its manifest and config, every document checked against the
+/* Comes before any zp_source_read_blob. Finds the image for `platform` and reads its manifest and config, every document checked against the
  * digest that named it. A docker-archive has no manifest: one is made (schema 2, layers as plain tar),
  * as skopeo would. -ENOENT: no such image; -EACCES: not allowed; -ENOTSUP: not an image. */
 int zp_source_resolve(struct zp_source *source, const struct zp_platform *platform, struct zp_image *out,

@@ -570,6 +570,14 @@ class TestRedirects:
             (request,) = server.seen("/storage/")
             assert request.headers["Authorization"].startswith("Bearer")
 
+    def test_another_servers_challenge_gets_no_credentials(self, layout):
+        digest = layout.layers("latest")[0].digest
+        with fault_registry(layout, Tokens()) as other, fault_registry(layout) as server:
+            server.inject(big_blob(layout), self.to(lambda _: f"http://{other.host}/v2/a/b/blobs/{digest}"))
+            failure = source_dump(server.reference(), "-u", "u:p")
+            assert failure.code == errno.EACCES and "another server" in failure.message
+            assert not other.seen("/token")
+
     def test_resumption_starts_from_the_registry(self, layout):
         """A signed URL may have expired: it is not asked again."""
         digest = layout.layers("latest")[0].digest
