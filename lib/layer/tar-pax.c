@@ -13,26 +13,31 @@
 static const char XATTR_PREFIX[] = "SCHILY.xattr.";
 #define XATTR_PREFIX_SIZE (sizeof XATTR_PREFIX - 1)
 
-static const char *const KEY_NAMES[ZP_PAX_KEYS] = {
-        [ZP_PAX_PATH] = "path",
-        [ZP_PAX_LINKPATH] = "linkpath",
-        [ZP_PAX_UNAME] = "uname",
-        [ZP_PAX_GNAME] = "gname",
-        [ZP_PAX_SIZE] = "size",
-        [ZP_PAX_UID] = "uid",
-        [ZP_PAX_GID] = "gid",
-        [ZP_PAX_ATIME] = "atime",
-        [ZP_PAX_MTIME] = "mtime",
-        [ZP_PAX_CTIME] = "ctime",
-        [ZP_PAX_SPARSE_NUMBLOCKS] = "GNU.sparse.numblocks",
-        [ZP_PAX_SPARSE_OFFSET] = "GNU.sparse.offset",
-        [ZP_PAX_SPARSE_NUMBYTES] = "GNU.sparse.numbytes",
-        [ZP_PAX_SPARSE_MAP] = "GNU.sparse.map",
-        [ZP_PAX_SPARSE_NAME] = "GNU.sparse.name",
-        [ZP_PAX_SPARSE_MAJOR] = "GNU.sparse.major",
-        [ZP_PAX_SPARSE_MINOR] = "GNU.sparse.minor",
-        [ZP_PAX_SPARSE_SIZE] = "GNU.sparse.size",
-        [ZP_PAX_SPARSE_REALSIZE] = "GNU.sparse.realsize",
+#define KEY(text) \
+        { text, sizeof text - 1 }
+static const struct {
+        const char *text;
+        size_t size;
+} KEYS[ZP_PAX_KEYS] = {
+        [ZP_PAX_PATH] = KEY("path"),
+        [ZP_PAX_LINKPATH] = KEY("linkpath"),
+        [ZP_PAX_UNAME] = KEY("uname"),
+        [ZP_PAX_GNAME] = KEY("gname"),
+        [ZP_PAX_SIZE] = KEY("size"),
+        [ZP_PAX_UID] = KEY("uid"),
+        [ZP_PAX_GID] = KEY("gid"),
+        [ZP_PAX_ATIME] = KEY("atime"),
+        [ZP_PAX_MTIME] = KEY("mtime"),
+        [ZP_PAX_CTIME] = KEY("ctime"),
+        [ZP_PAX_SPARSE_NUMBLOCKS] = KEY("GNU.sparse.numblocks"),
+        [ZP_PAX_SPARSE_OFFSET] = KEY("GNU.sparse.offset"),
+        [ZP_PAX_SPARSE_NUMBYTES] = KEY("GNU.sparse.numbytes"),
+        [ZP_PAX_SPARSE_MAP] = KEY("GNU.sparse.map"),
+        [ZP_PAX_SPARSE_NAME] = KEY("GNU.sparse.name"),
+        [ZP_PAX_SPARSE_MAJOR] = KEY("GNU.sparse.major"),
+        [ZP_PAX_SPARSE_MINOR] = KEY("GNU.sparse.minor"),
+        [ZP_PAX_SPARSE_SIZE] = KEY("GNU.sparse.size"),
+        [ZP_PAX_SPARSE_REALSIZE] = KEY("GNU.sparse.realsize"),
 };
 
 bool zp_tar_parse_decimal(const char *text, size_t size, int64_t *out) {
@@ -69,7 +74,7 @@ void zp_pax_clear(struct zp_pax *pax) {
 
 static enum zp_pax_key find_key(const char *key, size_t size) {
         for (int i = 0; i < ZP_PAX_KEYS; i++)
-                if (strlen(KEY_NAMES[i]) == size && memcmp(KEY_NAMES[i], key, size) == 0)
+                if (KEYS[i].size == size && memcmp(KEYS[i].text, key, size) == 0)
                         return (enum zp_pax_key) i;
         return ZP_PAX_KEYS;
 }
@@ -164,7 +169,7 @@ int zp_pax_parse(struct zp_pax *pax, char *data, size_t size, struct zp_error *e
 
 int zp_pax_number(const struct zp_pax *pax, enum zp_pax_key key, int64_t *out, struct zp_error *err) {
         if (zp_pax_has(pax, key) && !zp_tar_parse_decimal(pax->values[key].text, pax->values[key].size, out))
-                return zp_error_set(err, EBADMSG, "PAX record '%s' is not a number", KEY_NAMES[key]);
+                return zp_error_set(err, EBADMSG, "PAX record '%s' is not a number", KEYS[key].text);
         return 0;
 }
 
@@ -191,7 +196,7 @@ int zp_pax_time(const struct zp_pax *pax, enum zp_pax_key key, int64_t *seconds,
         size_t whole = dot ? (size_t) (dot - value->text) : value->size;
         if (!zp_tar_parse_decimal(value->text, whole, seconds) ||
             (dot && !parse_fraction(dot + 1, value->size - whole - 1, &fraction)))
-                return zp_error_set(err, EBADMSG, "PAX record '%s' is not a time", KEY_NAMES[key]);
+                return zp_error_set(err, EBADMSG, "PAX record '%s' is not a time", KEYS[key].text);
         /* "-1.25" is a quarter second before -1. Past the end of int64_t either end is out of any bound. */
         if (fraction > 0 && value->text[0] == '-') {
                 *seconds = (int64_t) ((uint64_t) *seconds - 1);
