@@ -75,9 +75,17 @@ static void an_inodes_own_xattrs_stay_small(void **state) {
                 assert_int_equal(zp_tree_set_xattr(tree, file, name, value, sizeof value, NULL), 0);
         }
         mark(file, 5);
+        struct zp_inode *several = add(tree, zp_tree_root(tree), "g", S_IFREG);
+        for (int i = 0; i < 100; i++) {
+                snprintf(name, sizeof name, "trusted.%d", i);
+                assert_int_equal(zp_tree_set_xattr(tree, several, name, value, 1000, NULL), 0);
+        }
+        mark(several, 6);
         struct image image = write_image(tree, ZP_EROFS_DEVICE_TABLE, false);
         uint64_t at = offset_of(tree, &image, "f");
         assert_int_equal(zp_get_le16(image.bytes + at + INODE_XATTR_COUNT), 1 + ZP_LIMIT_XATTRS_PER_FILE);
+        at = offset_of(tree, &image, "g"); /* 100 KiB, which 16 bits cannot count */
+        assert_int_equal(zp_get_le16(image.bytes + at + INODE_XATTR_COUNT), 1 + 100);
         struct zp_tree *again = load(&image);
         assert_same_tree(zp_tree_root(tree), zp_tree_root(again));
         zp_tree_free(again);
