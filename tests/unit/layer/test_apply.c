@@ -480,6 +480,21 @@ static void links_in_links_resolve_as_in_containerd(void **state) {
         applies();
         has_content("y/x", "1");
         assert_null(find("d/y"));
+        tear_down(NULL);
+
+        SYMLINK("x", "p/q");
+        SYMLINK("a", "x/../y"); /* not cleaned before "x" is followed */
+        FILE_OF("a/f", "1");
+        applies();
+        has_content("p/y/f", "1");
+}
+
+static void link_that_replaces_itself_leads_nowhere(void **state) {
+        (void) state;
+        SYMLINK("link", ".");
+        FILE_OF("link/link", "x");
+        FILE_OF("link/child", "y");
+        is_refused("entry 'link/child': a part of its path is not a directory");
 }
 
 static void link_loops_are_refused(void **state) {
@@ -757,6 +772,7 @@ int main(void) {
                 TEST(opaque_marker_in_the_root_is_ignored),
                 TEST(parents_are_resolved_inside_the_layer),
                 TEST(links_in_links_resolve_as_in_containerd),
+                TEST(link_that_replaces_itself_leads_nowhere),
                 TEST(link_loops_are_refused),
                 TEST(link_without_a_directory_entry_stays_below),
                 TEST(hard_links_share_the_inode_and_its_attributes),

@@ -372,6 +372,7 @@ static void nothing_works_after_a_failure(void **state) {
 static const char SPARSE_CONTENT[] = "\0\0abcde\0\0\0fgh\0\0";
 
 static void check_sparse(struct built *b) {
+        put_pax_bytes(b, 'g', "comment", "x", 1);
         struct zp_tar_entry e;
         char out[64];
         struct zp_tar *tar = first(b, &e);
@@ -379,6 +380,9 @@ static void check_sparse(struct built *b) {
         assert_string_equal(e.path, "f");
         assert_int_equal(read_all(tar, out), 15);
         assert_memory_equal(out, SPARSE_CONTENT, 15);
+        assert_int_equal(zp_tar_next(tar, &e, &err), 1); /* and nothing of it holds for what follows */
+        assert_int_equal(e.type, 'g');
+        assert_int_equal(read_all(tar, out), 0);
         assert_int_equal(zp_tar_next(tar, &e, &err), 0);
         close_tar(tar, b);
 }
