@@ -15,7 +15,7 @@ from support.hostile import CASES, write
 from support.programs import treecmp
 from support.zeropull import FAILED, OK, REFUSED, error_lines
 
-SECONDS = 60
+SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,8 @@ def check_refusal(zeropull, result, case):
     assert result.returncode in (FAILED, REFUSED), result.stderr
     lines = error_lines(result.stderr)
     assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("zeropull: build") and len(lines[0]) < 2500 and lines[0].isprintable(), lines[0]
+    assert f"oci:{zeropull.store.parent}/layout:case" in lines[0] and len(lines[0]) < 2500, lines[0]
+    assert lines[0].isprintable(), lines[0]
     assert case.names in lines[0], lines[0]
     assert zeropull.image_directories() == []
     assert zeropull.expect(OK, "list", "--json").stdout.strip() in (b"[]", b'{"images":[]}', b'{"images": []}')
@@ -48,6 +49,7 @@ def test_identical_or_refused(name, zeropull, work, reference, containerd):
     begin = time.monotonic()
     epoch = int(time.time())
     result = zeropull.run("build", f"oci:{work / 'layout'}:case", timeout=SECONDS)
+    assert time.monotonic() - begin < SECONDS
     assert zeropull.leftovers() == []
     if result.returncode != OK:
         check_refusal(zeropull, result, case)
@@ -60,11 +62,10 @@ def test_identical_or_refused(name, zeropull, work, reference, containerd):
         return
     try:
         if result.returncode != OK:
-            assert case.strict, f"containerd accepts it: {result.stderr}"
+            assert case.strict, f"containerd accepts it: {error_lines(result.stderr)[0]}"
             return
         with containerd.mounted(image) as left, zeropull.mounted(f"oci:{work / 'layout'}:case", work / "mnt") as right:
             assert treecmp(left, right, "--ignore-dir-mtime-after", epoch) == []
     finally:
         containerd.remove(image)
         shutil.rmtree(work / "layout")
-    assert time.monotonic() - begin < SECONDS

@@ -54,6 +54,7 @@ def loop_mounted(disk, directory):
         yield directory
     finally:
         subprocess.run(["umount", directory], check=True)
+        directory.rmdir()
 
 
 def test_snapshot_is_what_containerd_shows(built, containerd, work):

@@ -46,6 +46,12 @@ def unmount_below(directory):
         subprocess.run(["umount", "-l", point], check=False)
 
 
+def _file_system(mount_point):
+    """The type of the file system mounted there."""
+    command = ["findmnt", "--noheadings", "--output", "FSTYPE", "--mountpoint", mount_point]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
 class Containerd:
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -118,14 +124,25 @@ class Containerd:
 
     @contextmanager
     def mounted(self, name):
-        """The unpacked root file system of an image, mounted read-only; yields the directory."""
-        target = tempfile.mkdtemp(dir=self.directory, prefix="view-")
-        self.ctr("images", "mount", name, target)
+        """The root file system of an image as a container sees it, mounted read-only; yields the directory.
+
+        containerd shows an image of one layer as a bind mount of it; a container always has an overlay.
+        """
+        target = Path(tempfile.mkdtemp(dir=self.directory, prefix="view-"))
+        for part in ("view", "overlay", "empty"):
+            (target / part).mkdir()
+        self.ctr("images", "mount", name, str(target / "view"))
         try:
-            yield Path(target)
+            if _file_system(target / "view") == "overlay":
+                yield target / "view"
+            else:
+                options = f"lowerdir={target / 'empty'}:{target / 'view'}"
+                subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, target / "overlay"], check=True)
+                yield target / "overlay"
         finally:
-            self.ctr("images", "unmount", "--rm", target)
-            os.rmdir(target)
+            unmount_below(target / "overlay")
+            self.ctr("images", "unmount", "--rm", str(target / "view"))
+            shutil.rmtree(target)
 
 
 @contextmanager

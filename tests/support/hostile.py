@@ -191,7 +191,7 @@ layers_case(
 two("character device 0:0", lambda t: t.device("foo", "c", 0, 0))
 two("character device 0:0 over nothing", lambda t: t.device("nothing", "c", 0, 0))
 two("character device 0:0 over a directory", lambda t: t.device("d", "c", 0, 0))
-two("character device 0:0 with a hard link", lambda t: (t.device("n", "c", 0, 0), t.hardlink("foo", "n")))
+two("character device 0:0 with a hard link", lambda t: (t.device("n", "c", 0, 0), t.hardlink("foo", "n")), strict="a hard link to a whiteout would be one more whiteout")
 layers_case("character device 0:0 in the lowest layer", lambda t: (t.device("c", "c", 0, 0), t.file("f")))
 two("trusted.overlay.opaque", lambda t: t.directory("d", xattrs={"trusted.overlay.opaque": "y"}))
 two("trusted.overlay.redirect", lambda t: t.directory("new", xattrs={"trusted.overlay.redirect": "/d"}))
@@ -271,7 +271,7 @@ dup("implied directory, then its entry", lambda t: t.file("x/y"), lambda t: t.di
 # --- hard links --------------------------------------------------------------------------------------
 
 two("hard link to a lower file only", lambda t: t.hardlink("new", "foo"), names="new")
-two("hard link to a file whited out before", lambda t: (t.whiteout("foo"), t.hardlink("new", "foo")))
+two("hard link to a file whited out before", lambda t: (t.whiteout("foo"), t.hardlink("new", "foo")), strict="containerd makes one more whiteout of it, and the name is silently gone")
 two("hard link to a file whited out after", lambda t: (t.file("n", b"n"), t.hardlink("new", "n"), t.whiteout("n")))
 layers_case("hard link before its target", lambda t: (t.hardlink("b", "a"), t.file("a", b"a")), names="b")
 layers_case("hard link to nothing", lambda t: t.hardlink("b", "missing"), names="missing")
@@ -318,7 +318,7 @@ raw_case("name that fills its field", entry("n" * 100, b"1") + END)
 raw_case("name of 255 bytes", lambda: oci.tar_bytes(lambda t: t.file("n" * 255)))
 raw_case("name of 256 bytes", lambda: oci.tar_bytes(lambda t: t.file("n" * 256)), names="nnnn")
 raw_case("directory name of 256 bytes", lambda: oci.tar_bytes(lambda t: t.directory("n" * 256)))
-raw_case("path of 4090 bytes", lambda: oci.tar_bytes(lambda t: t.file("/".join(["p" * 200] * 20)[:4000])))
+raw_case("path of 4000 bytes", lambda: oci.tar_bytes(lambda t: t.file("/".join(["p" * 200] * 20)[:4000])), lenient="containerd's paths start at its own directory")
 raw_case(
     "path of 5000 bytes",
     lambda: oci.tar_bytes(lambda t: t.file("/".join(["p" * 200] * 25))),
@@ -328,7 +328,6 @@ raw_case("path of 1000 levels", lambda: oci.tar_bytes(lambda t: t.file("/".join(
 raw_case(
     "path of a million levels",
     lambda: gnu_long(b"L", b"a/" * 1_000_000 + b"f") + entry("x", b"1") + END,
-    names="a/a",
 )
 raw_case("path of dots, a million", lambda: gnu_long(b"L", b"./" * 1_000_000 + b"f") + entry("x", b"1") + END)
 raw_case("path of dot-dots, a hundred thousand", lambda: gnu_long(b"L", b"../" * 100_000 + b"f") + entry("x", b"1") + END)
@@ -336,7 +335,7 @@ raw_case("symlink target of 4095 bytes", lambda: oci.tar_bytes(lambda t: t.symli
 raw_case("symlink target of 4096 bytes", lambda: oci.tar_bytes(lambda t: t.symlink("l", "t" * 4096)))
 raw_case("symlink target of a megabyte", lambda: gnu_long(b"K", b"t" * (1 << 20)) + entry("l", b"", b"2", linkname=b"t") + END)
 raw_case("symlink with an empty target", entry("l", b"", b"2") + END)
-layers_case("a thousand directories deep, one by one", lambda t: [t.directory("/".join(["a"] * i)) for i in range(1, 1000)])
+layers_case("300 directories deep, one by one", lambda t: [t.directory("/".join(["a"] * i)) for i in range(1, 300)])
 
 
 # --- symlinks in the way -----------------------------------------------------------------------------
@@ -385,6 +384,8 @@ two("symlink replaced by a directory in a lower layer's place", lambda t: (t.dir
 
 # --- attributes --------------------------------------------------------------------------------------
 
+WRONG_OWNER = "containerd cuts it to 32 bits, of which all ones leave the owner as it was"
+WRONG_DEVICE = "the kernel cuts it to 12 and 20 bits: another device"
 for label, mode in (("with type bits", 0o100644), ("with all bits", 0o7777777), ("all set", 0o7777), ("zero", 0)):
     raw_case(f"mode {label}", entry("f", b"1", mode=mode) + entry("d/", b"", b"5", mode=mode) + END)
 raw_case("mode in base 256", entry("f", b"1", mode=b"\x80\0\0\0\0\0\x01\xed") + END)
@@ -393,11 +394,11 @@ raw_case("mode not octal", entry("f", b"1", mode=b"rwxr-x\0") + END)
 raw_case("numbers in blanks", entry("f", b"1", mode=b"   644 \0", uid=b"     7 \0", mtime=b"       1000\0") + END)
 raw_case("empty number fields", entry("f", b"1", mode=b"", uid=b"", gid=b"", mtime=b"") + END)
 raw_case("uid in base 256", entry("f", b"1", uid=b"\x80\0\0\0\xee\xee\xee\xee") + END)
-raw_case("uid past 32 bits", entry("f", b"1", uid=b"\x80\0\0\x01\0\0\0\x05") + END)
-raw_case("uid negative", entry("f", b"1", uid=b"\xff" * 8) + END)
-raw_case("uid 2^32-1", with_pax(("uid", "4294967295"), ("gid", "4294967295")))
+raw_case("uid past 32 bits", entry("f", b"1", uid=b"\x80\0\0\x01\0\0\0\x05") + END, strict=WRONG_OWNER)
+raw_case("uid negative", entry("f", b"1", uid=b"\xff" * 8) + END, strict=WRONG_OWNER)
+raw_case("uid 2^32-1", with_pax(("uid", "4294967295"), ("gid", "4294967295")), strict=WRONG_OWNER)
 for value in ("4294967294", "4294967296", "-1", "99999999999999999999", "abc", "", "1.5", "0x10", " 5"):
-    raw_case(f"PAX uid {value!r}", with_pax(("uid", value)))
+    raw_case(f"PAX uid {value!r}", with_pax(("uid", value)), strict=WRONG_OWNER if value in ("4294967296", "-1") else "")
 for value in (
     "1e9", "abc", "", "1.", ".5", "-.5", "-1", "-1.000000001", "99999999999999999999", "9223372036", "9223372037",
     "1700000000.000000001", "1700000000.12345678901234567890", "1,5", "+5", " 5", "nan", "253402300800", "-62135596801",
@@ -412,11 +413,11 @@ for kind, label in ((b"3", "char"), (b"4", "block")):
     raw_case(f"{label} device", entry("n", b"", kind, major=8, minor=1) + END)
     raw_case(f"{label} device, empty numbers", entry("n", b"", kind, major=b"", minor=b"") + END)
     raw_case(f"{label} device, large numbers", entry("n", b"", kind, major=0o7777, minor=0o3777777) + END)
-    raw_case(f"{label} device, major past 12 bits", entry("n", b"", kind, major=0o10000, minor=1) + END)
-    raw_case(f"{label} device, minor past 20 bits", entry("n", b"", kind, major=1, minor=0o4000000) + END)
+    raw_case(f"{label} device, major past 12 bits", entry("n", b"", kind, major=0o10000, minor=1) + END, strict=WRONG_DEVICE)
+    raw_case(f"{label} device, minor past 20 bits", entry("n", b"", kind, major=1, minor=0o4000000) + END, strict=WRONG_DEVICE)
     raw_case(f"{label} device, base 256", entry("n", b"", kind, major=b"\x80\0\0\0\0\0\x01\x02", minor=b"\x80\0\0\0\0\0\x03\x04") + END)
-    raw_case(f"{label} device, negative", entry("n", b"", kind, major=b"\xff" * 8, minor=b"\xff" * 8) + END)
-    raw_case(f"{label} device, 2^32", entry("n", b"", kind, major=b"\x80\0\0\x01\0\0\0\0", minor=0) + END)
+    raw_case(f"{label} device, negative", entry("n", b"", kind, major=b"\xff" * 8, minor=b"\xff" * 8) + END, strict=WRONG_DEVICE)
+    raw_case(f"{label} device, 2^32", entry("n", b"", kind, major=b"\x80\0\0\x01\0\0\0\0", minor=0) + END, strict=WRONG_DEVICE)
 
 
 # --- xattrs ------------------------------------------------------------------------------------------
@@ -656,6 +657,9 @@ def _flip(data, at):
 
 _SKIPPABLE = b"\x50\x2a\x4d\x18" + (7).to_bytes(4, "little") + b"skipped"
 
+MISLABELLED = "what is in it is beyond doubt: other runtimes look at the first bytes, and the diffID is checked"
+WRONG_SIZE = "a registry would not serve it; containerd does not look at it when it imports"
+
 blob_case("plain gzip", lambda: Blob(_gz()))
 blob_case("gzip in three members", lambda: Blob(_gz(PLAIN_TAR[:700]) + _gz(PLAIN_TAR[700:1000]) + _gz(PLAIN_TAR[1000:])))
 blob_case("gzip with empty members", lambda: Blob(_gz(b"") + _gz() + _gz(b"") + _gz(b"")))
@@ -692,8 +696,8 @@ blob_case("zstd with a dictionary id", lambda: Blob(b"\x28\xb5\x2f\xfd\x23\x39\x
 blob_case("plain tar labelled gzip", lambda: Blob(PLAIN_TAR, GZ))
 blob_case("zstd labelled gzip", lambda: Blob(_zst(), GZ))
 blob_case("gzip labelled zstd", lambda: Blob(_gz(), ZST))
-blob_case("gzip labelled plain tar", lambda: Blob(_gz(), TAR))
-blob_case("zstd labelled plain tar", lambda: Blob(_zst(), TAR))
+blob_case("gzip labelled plain tar", lambda: Blob(_gz(), TAR), lenient=MISLABELLED)
+blob_case("zstd labelled plain tar", lambda: Blob(_zst(), TAR), lenient=MISLABELLED)
 blob_case("plain tar labelled zstd", lambda: Blob(PLAIN_TAR, ZST))
 blob_case("xz labelled gzip", lambda: Blob(lzma.compress(PLAIN_TAR), GZ))
 blob_case("bzip2 labelled gzip", lambda: Blob(bz2.compress(PLAIN_TAR), GZ))
@@ -715,10 +719,10 @@ blob_case("diffID in capitals", lambda: Blob(_gz(), diff_id=oci.sha256(PLAIN_TAR
 blob_case("diffID empty", lambda: Blob(_gz(), diff_id=""))
 blob_case("diffID with a path", lambda: Blob(_gz(), diff_id="sha256:../../../../etc/passwd"))
 blob_case("digest of other bytes", lambda: Blob(_gz(), digest=oci.sha256(b"other")))
-blob_case("size too small", lambda: Blob(_gz(), size=10))
-blob_case("size too large", lambda: Blob(_gz(), size=100000))
-blob_case("size zero", lambda: Blob(_gz(), size=0))
-blob_case("size negative", lambda: Blob(_gz(), size=-1))
+blob_case("size too small", lambda: Blob(_gz(), size=10), strict=WRONG_SIZE)
+blob_case("size too large", lambda: Blob(_gz(), size=100000), strict=WRONG_SIZE)
+blob_case("size zero", lambda: Blob(_gz(), size=0), strict=WRONG_SIZE)
+blob_case("size negative", lambda: Blob(_gz(), size=-1), strict=WRONG_SIZE)
 blob_case("blob missing", lambda: Blob(_gz(), missing=True))
 
 
@@ -750,7 +754,7 @@ document_case("a diffID missing", change_config=lambda c: c["rootfs"]["diff_ids"
 document_case("a diffID too many", change_config=lambda c: c["rootfs"]["diff_ids"].append(oci.sha256(b"")))
 document_case("no diffIDs", change_config=lambda c: c["rootfs"].pop("diff_ids"))
 document_case("no rootfs", change_config=lambda c: c.pop("rootfs"))
-document_case("rootfs of an unknown type", change_config=lambda c: c["rootfs"].update(type="tree"), lenient="not looked at by containerd's unpacker or by ours")
+document_case("rootfs of an unknown type", change_config=lambda c: c["rootfs"].update(type="tree"), strict="not an image of layers")
 document_case("diffIDs not strings", change_config=lambda c: c["rootfs"].update(diff_ids=[1, 2]))
 document_case("layers missing", lambda m: m.pop("layers"))
 document_case("layers empty", lambda m: m.update(layers=[]))
@@ -758,22 +762,22 @@ document_case("layer dropped", lambda m: m["layers"].pop())
 document_case("layers not a list", lambda m: m.update(layers={}))
 document_case("layer without digest", lambda m: m["layers"][0].pop("digest"))
 document_case("config digest wrong", lambda m: m["config"].update(digest=oci.sha256(b"other")))
-document_case("config size wrong", lambda m: m["config"].update(size=3))
+document_case("config size wrong", lambda m: m["config"].update(size=3), strict=WRONG_SIZE)
 document_case("config missing", lambda m: m.pop("config"))
-document_case("config of an artifact", lambda m: m["config"].update(mediaType="application/vnd.example.config+json"), lenient="containerd 1.6 does not look at it")
-document_case("schema version 1", lambda m: m.update(schemaVersion=1), lenient="containerd 1.6 does not look at it")
+document_case("config of an artifact", lambda m: m["config"].update(mediaType="application/vnd.example.config+json"), strict="an artifact, not an image")
+document_case("schema version 1", lambda m: m.update(schemaVersion=1), strict="not an OCI manifest")
 document_case("digest that leaves the layout", lambda m: m["layers"][0].update(digest="sha256:../../../../../../etc/passwd"))
 document_case("layer size larger than 2^63", lambda m: m["layers"][0].update(size=2**63))
 document_case("layer size not a number", lambda m: m["layers"][0].update(size="12"))
 document_case("layer size a fraction", lambda m: m["layers"][0].update(size=1.5))
-document_case("deep nesting", lambda m: m.update(annotations=_nested(5000)), lenient="containerd does not parse annotations it does not use")
+document_case("deep nesting", lambda m: m.update(annotations=_nested(900)))
 document_case("unknown members", lambda m: m.update(somethingNew={"a": [1, 2, 3]}))
-document_case("200 layers", lambda m: m.update(layers=m["layers"] * 100), change_config=lambda c: c["rootfs"].update(diff_ids=c["rootfs"]["diff_ids"] * 100))
+document_case("200 layers", lambda m: m.update(layers=m["layers"] * 100), change_config=lambda c: c["rootfs"].update(diff_ids=c["rootfs"]["diff_ids"] * 100), strict="more layers than nodes can mount")
 
 
 def _nested(depth):
     value = {}
-    for _ in range(min(depth, 900)):
+    for _ in range(depth):
         value = {"a": value}
     return value
 
