@@ -94,31 +94,54 @@ void zp_auth_free(struct zp_auth *auth) {
         free(auth);
 }
 
-static int find_credentials(struct zp_auth *auth, struct zp_credentials *out, struct zp_error *err) {
-        if (auth->credentials)
-                return zp_credentials_parse(auth->credentials, out, err);
-        return zp_auth_file_find(auth->auth_file, auth->registry, auth->repository, zp_http_cancel(auth->http), out,
-                                 err);
+static char *copy_text(const char *text, bool *ok) {
+        char *copy = text ? strdup(text) : NULL;
+        *ok = *ok && (copy || !text);
+        return copy;
 }
 
-/* Looks for credentials once; afterwards auth->known may be read without the lock. */
-static int learn_credentials(struct zp_auth *auth, struct zp_error *err) {
-        pthread_mutex_lock(&auth->lock);
-        bool has_looked = auth->has_looked;
-        pthread_mutex_unlock(&auth->lock);
-        if (has_looked)
+static int copy_credentials(const struct zp_credentials *from, struct zp_credentials *to, struct zp_error *err) {
+        bool ok = true;
+        to->username = copy_text(from->username, &ok);
+        to->password = copy_text(from->password, &ok);
+        to->identity_token = copy_text(from->identity_token, &ok);
+        if (ok)
                 return 0;
+        zp_credentials_clear(to);
+        return out_of_memory(err);
+}
+
+/* Looks the credentials up and remembers them. */
+static int look_up_credentials(struct zp_auth *auth, struct zp_credentials *out, struct zp_error *err) {
         struct zp_credentials found = { 0 };
-        int r = find_credentials(auth, &found, err);
-        pthread_mutex_lock(&auth->lock);
-        if (r == 0 && !auth->has_looked) {
+        int r = auth->credentials ? zp_credentials_parse(auth->credentials, &found, err)
+                                  : zp_auth_file_find(auth->auth_file, auth->registry, auth->repository,
+                                                      zp_http_cancel(auth->http), &found, err);
+        if (r == 0)
+                r = copy_credentials(&found, out, err);
+        if (r == 0) {
+                pthread_mutex_lock(&auth->lock);
+                zp_credentials_clear(&auth->known);
                 auth->known = found;
                 auth->has_looked = true;
                 found = (struct zp_credentials){ 0 };
+                pthread_mutex_unlock(&auth->lock);
         }
-        pthread_mutex_unlock(&auth->lock);
         zp_credentials_clear(&found);
         return r;
+}
+
+/* Those known already, if any: by now the process may have confined itself so that it can neither read the
+ * files nor run a helper. */
+static int find_credentials(struct zp_auth *auth, bool *is_remembered, struct zp_credentials *out,
+                            struct zp_error *err) {
+        int r = 0;
+        pthread_mutex_lock(&auth->lock);
+        *is_remembered = auth->has_looked;
+        if (*is_remembered)
+                r = copy_credentials(&auth->known, out, err);
+        pthread_mutex_unlock(&auth->lock);
+        return *is_remembered ? r : look_up_credentials(auth, out, err);
 }
 
 static int refuse(struct zp_auth *auth, struct zp_error *err) {
@@ -274,16 +297,31 @@ static int bearer_value(struct zp_auth *auth, const char *registry_url, const st
         return r;
 }
 
-/* Talks to the network; no lock is held. */
-static int obtain(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge, char **value,
-                  int64_t *lifetime_s, struct zp_error *err) {
-        int r = learn_credentials(auth, err);
+static int obtain_with(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge,
+                       const struct zp_credentials *known, char **value, int64_t *lifetime_s, struct zp_error *err) {
         *lifetime_s = LIFETIME_MAX_S;
-        if (r < 0)
-                return r;
         if (challenge->scheme == ZP_CHALLENGE_BEARER)
-                return bearer_value(auth, registry_url, challenge, &auth->known, value, lifetime_s, err);
-        return auth->known.username ? basic_value(&auth->known, value, err) : refuse(auth, err);
+                return bearer_value(auth, registry_url, challenge, known, value, lifetime_s, err);
+        return known->username ? basic_value(known, value, err) : refuse(auth, err);
+}
+
+/* Talks to the network; no lock is held. What is remembered and refused is looked up again, once: a helper's
+ * passwords may live shorter than a build. */
+static int obtain(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge, bool is_refused,
+                  char **value, int64_t *lifetime_s, struct zp_error *err) {
+        struct zp_credentials known = { 0 };
+        bool is_remembered;
+        int r = find_credentials(auth, &is_remembered, &known, err);
+        if (r == 0 && !(is_remembered && is_refused))
+                r = obtain_with(auth, registry_url, challenge, &known, value, lifetime_s, err);
+        if (is_remembered && (is_refused || r == -EACCES)) {
+                zp_credentials_clear(&known);
+                r = look_up_credentials(auth, &known, err);
+                if (r == 0)
+                        r = obtain_with(auth, registry_url, challenge, &known, value, lifetime_s, err);
+        }
+        zp_credentials_clear(&known);
+        return r;
 }
 
 static bool same_challenge(const struct zp_challenge *a, const struct zp_challenge *b) {
@@ -318,10 +356,11 @@ static void store(struct zp_auth *auth, struct zp_challenge *challenge, char *va
         pthread_mutex_unlock(&auth->lock);
 }
 
-static int renew(struct zp_auth *auth, const char *registry_url, struct zp_challenge *challenge, struct zp_error *err) {
+static int renew(struct zp_auth *auth, const char *registry_url, struct zp_challenge *challenge, bool is_refused,
+                 struct zp_error *err) {
         char *value = NULL;
         int64_t lifetime_s;
-        int r = obtain(auth, registry_url, challenge, &value, &lifetime_s, err);
+        int r = obtain(auth, registry_url, challenge, is_refused, &value, &lifetime_s, err);
         if (r == 0)
                 store(auth, challenge, value, lifetime_s);
         return r;
@@ -358,7 +397,7 @@ int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value,
                 }
                 if (!grant || is_valid)
                         return 0;
-                r = renew(auth, registry_url, &expired, err);
+                r = renew(auth, registry_url, &expired, false, err);
                 zp_challenge_clear(&expired);
                 if (r < 0)
                         return r;
@@ -376,7 +415,9 @@ int zp_auth_answer(struct zp_auth *auth, const char *registry_url, const char *c
         int r = zp_challenge_parse(challenges, &challenge, err);
         if (r < 0)
                 return r;
-        r = renew(auth, registry_url, &challenge, err);
+        /* A password that was sent and not accepted: generation 0 is before anything was. */
+        bool is_refused = challenge.scheme == ZP_CHALLENGE_BASIC && generation > 0;
+        r = renew(auth, registry_url, &challenge, is_refused, err);
         zp_challenge_clear(&challenge);
         return r;
 }

@@ -30,9 +30,11 @@ int zp_source_open(const char *name, const struct zp_source_options *options, st
 void zp_source_close(struct zp_source *source);
 ZP_DEFINE_AUTO(struct zp_source, zp_source_close);
 
-/* Comes before any zp_source_read_blob. Finds the image for `platform` and reads its manifest and config, every document checked against the
- * digest that named it. A docker-archive has no manifest: one is made (schema 2, layers as plain tar),
- * as skopeo would. -ENOENT: no such image; -EACCES: not allowed; -ENOTSUP: not an image. */
+/* Finds the image for `platform` and reads its manifest and config, every document checked against the
+ * digest that named it. Comes before any zp_source_read_blob, and not at the same time. Without an index the
+ * image is taken whatever its architecture, as containerd and skopeo do: look at out->platform.
+ * A docker-archive has no manifest: one is made, to the byte what skopeo makes (its layers say gzip and come
+ * as plain tar). -ENOENT: no such image; -EACCES: not allowed; -ENOTSUP: not an image, or not Linux's. */
 int zp_source_resolve(struct zp_source *source, const struct zp_platform *platform, struct zp_image *out,
                       struct zp_error *err);
 

@@ -230,13 +230,43 @@ class TestTokens:
     def test_token_that_expires_is_renewed(self, layout):
         """Each token is good for one request: every second one gets a 401."""
         with fault_registry(layout, Tokens(uses=1)) as server:
-            check_layers(source_dump(server.reference()), layout.layers("latest"))
+            check_layers(source_dump(server.reference(), "-1"), layout.layers("latest"))
             assert len(server.tokens.issued) > 2
+
+    def test_credentials_are_looked_up_once(self, layout, tmp_path):
+        """A confined process cannot run a helper again when its token expires."""
+        helper = tmp_path / "docker-credential-once"
+        helper.write_text(f"#!/bin/sh\necho >> {tmp_path}/runs\necho '{{\"Username\":\"u\",\"Secret\":\"p\"}}'\n")
+        helper.chmod(0o755)
+        (tmp_path / "config.json").write_text('{"credsStore":"once"}')
+        with fault_registry(layout, Tokens(user="u:p", uses=1)) as server:
+            dump = source_dump(server.reference(), "-1", "-a", tmp_path / "config.json", path=tmp_path)
+            check_layers(dump, layout.layers("latest"))
+            assert len(server.tokens.issued) > 2
+            assert (tmp_path / "runs").read_text() == "\n"
+
+    def test_credentials_that_rotate_are_looked_up_again(self, layout, tmp_path):
+        helper = tmp_path / "docker-credential-rotating"
+        helper.write_text(
+            f"#!/bin/sh\necho >> {tmp_path}/runs\n"
+            f'echo "{{\\"Username\\":\\"u\\",\\"Secret\\":\\"p$(wc -l < {tmp_path}/runs)\\"}}"\n'
+        )
+        helper.chmod(0o755)
+        (tmp_path / "config.json").write_text('{"credsStore":"rotating"}')
+
+        def rotate(handler):
+            handler.server.tokens.user = "u:p2"
+            return False
+
+        with fault_registry(layout, Tokens(user="u:p1", uses=1)) as server:
+            server.inject("/token", let_pass, rotate)
+            dump = source_dump(server.reference(), "-1", "-a", tmp_path / "config.json", path=tmp_path)
+            check_layers(dump, layout.layers("latest"))
 
     def test_token_that_expires_in_mid_transfer_is_renewed(self, layout):
         with fault_registry(layout, Tokens(uses=3)) as server:
             server.inject(f"blobs/{layout.layers('latest')[0].digest}", let_pass, cut_after(1_000_000))
-            check_layers(source_dump(server.reference()), layout.layers("latest"))
+            check_layers(source_dump(server.reference(), "-1"), layout.layers("latest"))
 
     def test_token_is_renewed_before_it_expires(self, layout):
         with fault_registry(layout, Tokens(expires_in=1)) as server:
@@ -246,7 +276,7 @@ class TestTokens:
 
     def test_token_that_is_never_accepted_ends(self, layout):
         with fault_registry(layout, Tokens(uses=0)) as server:
-            failure = source_dump(server.reference())
+            failure = source_dump(server.reference(), "-1")
             assert failure.code == errno.EACCES
             assert len(server.tokens.issued) == 1
 

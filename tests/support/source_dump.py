@@ -19,9 +19,14 @@ class Failure:
     hint: str
 
 
-def source_dump(name, *options, home="/nonexistent"):
-    """What source-dump says about an image, or a Failure. No credentials of the user's are found unless below `home`."""
+def source_dump(name, *options, home="/nonexistent", path=None):
+    """What source-dump says about an image, or a Failure. No credentials of the user's are found unless below `home`.
+
+    path: a directory with further programs.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "DOCKER_", "REGISTRY_"))}
+    if path:
+        environment["PATH"] = f"{path}:{environment['PATH']}"
     result = subprocess.run(
         [SOURCE_DUMP, *map(str, options), str(name)],
         capture_output=True, text=True, timeout=120, env={**environment, "HOME": str(home)},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Resolves an image and reads all of its layers, for tests of the image sources. Prints what it found as JSON:
- * source-dump [-h] [-p PLATFORM] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS] NAME
- * All layers are read at once, each by a thread of its own.
+ * source-dump [-1] [-h] [-p PLATFORM] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS]
+ * NAME All layers are read at once, each by a thread of its own; -1: one after the other.
  */
 #include <jansson.h>
 #include <pthread.h>
@@ -14,6 +14,7 @@
 #include "oci/source.h"
 
 static struct zp_cancel cancel;
+static bool one_by_one;
 
 static void *cancel_later(void *argument) {
         long ms = strtol(argument, NULL, 10);
@@ -57,11 +58,14 @@ static int read_layers(struct zp_source *source, const struct zp_image *image, s
         for (unsigned i = 0; i < image->layer_count; i++) {
                 readings[i].source = source;
                 readings[i].layer = &image->layers[i];
-                if (pthread_create(&readings[i].thread, NULL, read_layer, &readings[i]) != 0)
+                if (one_by_one)
+                        read_layer(&readings[i]);
+                else if (pthread_create(&readings[i].thread, NULL, read_layer, &readings[i]) != 0)
                         abort();
         }
         for (unsigned i = 0; i < image->layer_count; i++) {
-                pthread_join(readings[i].thread, NULL);
+                if (!one_by_one)
+                        pthread_join(readings[i].thread, NULL);
                 if (r == 0 && readings[i].result < 0) {
                         r = readings[i].result;
                         *err = readings[i].err;
@@ -114,8 +118,10 @@ int main(int argc, char **argv) {
         struct zp_error err = { 0 };
         pthread_t thread;
         int r = 0;
-        for (int option; (option = getopt(argc, argv, "hp:u:a:c:ks:t:")) != -1;) {
-                if (option == 'h')
+        for (int option; (option = getopt(argc, argv, "1hp:u:a:c:ks:t:")) != -1;) {
+                if (option == '1')
+                        one_by_one = true;
+                else if (option == 'h')
                         options.plain_http = true;
                 else if (option == 'p')
                         r = zp_platform_parse(optarg, &platform, &err);
