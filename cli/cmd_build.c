@@ -22,6 +22,7 @@ static const struct cli_option options[] = {
 /* What the events need to know of the image. */
 struct watch {
         struct progress *progress;
+        bool is_found;
         uint16_t layer_count;
         uint64_t sizes[ZP_LIMIT_LAYERS];
         char digests[ZP_LIMIT_LAYERS][CLI_SHORT_DIGEST];
@@ -31,6 +32,7 @@ static void on_resolved(void *context, const struct zp_image *image) {
         struct watch *w = context;
         char platform[100], size[CLI_SIZE_TEXT], digest[ZP_DIGEST_TEXT_SIZE];
         uint64_t total = 0;
+        w->is_found = true;
         w->layer_count = image->layer_count;
         for (uint16_t i = 0; i < image->layer_count; i++) {
                 total += w->sizes[i] = image->layers[i].size;
@@ -129,6 +131,9 @@ static int build(struct cli_call *call, struct zp_source *source, struct zp_buil
         struct zp_build_result result = { 0 };
         double start = now_s();
         r = cli_build_failed(call, zp_build(source, store, build_options, &result, err));
+        /* an image that lacks a part is not one that is not there */
+        if (r == -ENOENT && watch.is_found)
+                call->exit_code = CLI_FAILED;
         if (r == 0) {
                 double seconds = now_s() - start;
                 say_result(progress, &result, seconds);
