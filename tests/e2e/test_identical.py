@@ -75,7 +75,7 @@ def devices_of(zeropull, source, work):
     details = zeropull.json("inspect", source)
     devices = []
     for layer in details["layers"]:
-        pack = zeropull.store / "layers" / layer["diff_id"].removeprefix("sha256:") / "device.zst"
+        pack = zeropull.store / "layers" / layer["diffID"].removeprefix("sha256:") / "device.zst"
         raw = work / (pack.parent.name + ".raw")
         if pack.stat().st_size and not raw.exists():
             with open(raw, "wb") as out:

@@ -17,13 +17,11 @@ IMAGE = "python"
 
 def check_store(zeropull):
     """What is there is complete, and nothing else is there."""
-    known = zeropull.json("list")
-    images_known = known["images"] if isinstance(known, dict) else known
-    assert len(zeropull.image_directories()) == len(images_known)
+    assert len(zeropull.image_directories()) == len(zeropull.json("list"))
     assert zeropull.leftovers() == []
     zeropull.ok("verify")
     zeropull.ok("prune")
-    kept = {layer["diff_id"].removeprefix("sha256:") for layer in zeropull.json("inspect", images.source(IMAGE))["layers"]}
+    kept = {layer["diffID"].removeprefix("sha256:") for layer in zeropull.json("inspect", images.source(IMAGE))["layers"]}
     assert {directory.name for directory in zeropull.layer_directories()} == kept
 
 
@@ -73,6 +71,7 @@ def test_a_build_beside_a_killed_one_does_not_wait_for_it(zeropull, build_second
         first.communicate()
     second.communicate(timeout=60 + 10 * build_seconds)
     assert second.returncode == OK
+    zeropull.ok("prune")  # the first one's leftovers go when the store is next opened for writing
     check_store(zeropull)
 
 

@@ -22,7 +22,7 @@ echo "kernel $(/bin/busybox uname -r)"
 /bin/busybox mount -t erofs -o ro /dev/vda /disk || {{ echo MOUNT-FAILED; /bin/busybox poweroff -f; }}
 /bin/busybox mount --bind /dev /disk/dev
 /bin/busybox mount -t proc proc /disk/proc
-/bin/busybox chroot /disk /usr/bin/env -i {environment} {command} 2>&1
+/bin/busybox env -i {environment} /bin/busybox chroot /disk {command} 2>&1
 echo "STATUS $?"
 /bin/busybox poweroff -f
 """
