@@ -30,9 +30,9 @@ static int run(struct cli_call *call, struct zp_error *err) {
                                       err);
         char size[CLI_SIZE_TEXT];
         if (!call->quiet)
-                printf("%s %" PRIu64 " layers and %" PRIu64 " unpacked devices, %s\n",
-                       is_dry ? "would remove" : "removed", result.layers, result.devices,
-                       cli_size_text(result.bytes, size));
+                printf("%s: %" PRIu64 " layer%s, %" PRIu64 " unpacked device%s, %s\n",
+                       is_dry ? "would remove" : "removed", result.layers, result.layers == 1 ? "" : "s",
+                       result.devices, result.devices == 1 ? "" : "s", cli_size_text(result.bytes, size));
         return 0;
 }
 

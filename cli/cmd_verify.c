@@ -38,7 +38,8 @@ static int report(const struct verifier *v, struct zp_error *err) {
                                              (json_int_t) v->layer_count, "problems", v->problems),
                                    err);
         else if (v->problem_count == 0 && !v->call->quiet)
-                printf("%zu images and %zu layers verified\n", v->image_count, v->layer_count);
+                printf("verified: %zu image%s, %zu layer%s\n", v->image_count, v->image_count == 1 ? "" : "s",
+                       v->layer_count, v->layer_count == 1 ? "" : "s");
         if (r == 0 && v->problem_count) {
                 r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
                                  v->problem_count > 1 ? "s" : "");

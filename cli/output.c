@@ -143,7 +143,7 @@ int cli_print_json(json_t *document, struct zp_error *err) {
         if (!document)
                 return zp_error_errno(err, ENOMEM, "JSON output");
         /* what goes wrong with stdout, cli_finish_output tells */
-        json_dumpf(document, stdout, JSON_INDENT(2));
+        json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
         putchar('\n');
         json_decref(document);
         return 0;

@@ -162,6 +162,21 @@ void progress_say(struct progress *p, const char *format, ...) {
         pthread_mutex_unlock(&p->lock);
 }
 
+void progress_pause(struct progress *p) {
+        if (!p)
+                return;
+        pthread_mutex_lock(&p->lock);
+        erase(p);
+        fflush(stderr);
+}
+
+void progress_resume(struct progress *p) {
+        if (!p)
+                return;
+        fflush(stdout);
+        pthread_mutex_unlock(&p->lock);
+}
+
 void progress_begin(struct progress *p, unsigned task, const char *label, const char *verb, uint64_t total) {
         if (!p || p->is_quiet)
                 return;

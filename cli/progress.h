@@ -23,6 +23,9 @@ ZP_DEFINE_AUTO(struct progress, progress_free);
 
 /* A line that stays, above the bars. */
 void progress_say(struct progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Takes the bars away while the caller writes to stdout, which may be the same terminal. */
+void progress_pause(struct progress *progress);
+void progress_resume(struct progress *progress);
 /* A task that begins: the bar, or the line "LABEL: VERB". `task` < 128 names it from here on; total 0: unknown. */
 void progress_begin(struct progress *progress, unsigned task, const char *label, const char *verb, uint64_t total);
 void progress_update(struct progress *progress, unsigned task, uint64_t done);

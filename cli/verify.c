@@ -13,7 +13,9 @@ int verify_problem(struct verifier *v, const char *object, const struct zp_error
                 return -problem->code;
         v->problem_count++;
         if (!v->problems) {
+                progress_pause(v->progress);
                 printf("%s: %s\n", object, problem->message);
+                progress_resume(v->progress);
                 return 0;
         }
         json_t *entry = json_pack("{s:s, s:o}", "object", object, "problem",
@@ -135,12 +137,14 @@ int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct
         snprintf(object, sizeof object, "layer %s", zp_digest_text(&layer->diff_id, digest));
         snprintf(label, sizeof label, "layer %s", cli_short_digest(&layer->diff_id, text));
         progress_begin(v->progress, 0, label, "verifying", layer->device_size);
+        size_t before = v->problem_count;
         int r = zp_check_cancel(v->call->cancel, err);
         if (r == 0)
                 r = note(v, object, check_layer_metadata(v, layer, err), err);
         if (r == 0)
                 r = note(v, object, check_pack(v, layer, err), err);
-        progress_end(v->progress, 0, "verified");
+        if (r == 0)
+                progress_end(v->progress, 0, v->problem_count == before ? "verified" : "damaged");
         return r;
 }
 
@@ -240,6 +244,6 @@ int verify_image(struct verifier *v, const struct zp_image_record *image, struct
         if (r == 0 && v->problem_count == before)
                 r = note(v, object, check_devices(v, image, err), err);
         if (r == 0 && v->problem_count == before)
-                progress_say(v->progress, "%s: verified", object);
+                progress_say(v->progress, "%s: metadata verified", object);
         return r;
 }
