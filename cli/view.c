@@ -59,10 +59,12 @@ int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record
                         is_repeated |= zp_digest_equal(&record->diff_ids[i], &record->diff_ids[j]);
                 if (is_repeated)
                         continue;
-                int r = cli_find_layer(store, &record->diff_ids[i], &layer, err);
+                int r = zp_store_find_layer(store, &record->diff_ids[i], &layer, err);
                 if (r < 0)
                         return r;
-                out->packed += layer.pack_size + layer.index_size;
+                /* gone when another process removed the image a moment ago */
+                if (r == 1)
+                        out->packed += layer.pack_size + layer.index_size;
         }
         return 0;
 }
