@@ -88,12 +88,12 @@ static int print_result(const struct cli_call *call, struct zp_store *store, con
                     cli_json_set(out, "digest", cli_json_digest(&image->manifest_digest)) &&
                     cli_json_set(out, "platform", json_string(image->platform)) &&
                     cli_json_set(out, "layers", json_integer(image->layer_count)) &&
-                    cli_json_set(out, "layers_converted", json_integer(result->layers_converted)) &&
-                    cli_json_set(out, "layers_reused", json_integer(result->layers_reused)) &&
-                    cli_json_set(out, "was_present", json_boolean(result->was_present)) &&
-                    cli_json_set(out, "image_size", json_integer((json_int_t) image->image_size)) &&
-                    cli_json_set(out, "snapshot_size", json_integer((json_int_t) sizes.packed)) &&
-                    cli_json_set(out, "metadata_size", json_integer((json_int_t) image->metadata_size)) &&
+                    cli_json_set(out, "layersConverted", json_integer(result->layers_converted)) &&
+                    cli_json_set(out, "layersReused", json_integer(result->layers_reused)) &&
+                    cli_json_set(out, "wasPresent", json_boolean(result->was_present)) &&
+                    cli_json_set(out, "imageSize", json_integer((json_int_t) image->image_size)) &&
+                    cli_json_set(out, "snapshotSize", json_integer((json_int_t) sizes.packed)) &&
+                    cli_json_set(out, "metadataSize", json_integer((json_int_t) image->metadata_size)) &&
                     cli_json_set(out, "seconds", json_real(seconds));
         if (!done) {
                 json_decref(out);

@@ -198,7 +198,7 @@ static int print_result(const struct cli_call *call, const struct zp_image_recor
                 return 0;
         return cli_print_json(json_pack("{s:o, s:o, s:I, s:I}", "digest", cli_json_digest(&image->manifest_digest),
                                         "file", cli_json_text(path, strlen(path)), "size", (json_int_t) disk->size,
-                                        "metadata_size", (json_int_t) disk->metadata_size),
+                                        "metadataSize", (json_int_t) disk->metadata_size),
                               err);
 }
 

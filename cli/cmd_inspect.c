@@ -195,26 +195,26 @@ static void print_text(const struct view *view, const char *store) {
 static json_t *layer_json(const struct view *view, const struct layer_view *layer) {
         const struct counts *c = &layer->counts;
         json_t *out = json_object();
-        bool done = cli_json_set(out, "diff_id", cli_json_digest(&layer->record.diff_id)) &&
-                    cli_json_set(out, "blob_digest",
-                                 layer->has_blob ? cli_json_digest(&layer->blob.digest) : json_null()) &&
-                    cli_json_set(out, "blob_size", json_integer((json_int_t) layer->blob.size)) &&
-                    cli_json_set(out, "tar_size", json_integer((json_int_t) layer->record.tar_size)) &&
-                    cli_json_set(out, "entries", json_integer((json_int_t) layer->record.entries)) &&
-                    cli_json_set(out, "metadata_digest", cli_json_digest(&layer->record.metadata_digest)) &&
-                    cli_json_set(out, "metadata_size", json_integer((json_int_t) layer->record.metadata_size)) &&
-                    cli_json_set(out, "index_digest", cli_json_digest(&layer->record.index_digest)) &&
-                    cli_json_set(out, "index_size", json_integer((json_int_t) layer->record.index_size)) &&
-                    cli_json_set(out, "pack_size", json_integer((json_int_t) layer->record.pack_size)) &&
-                    cli_json_set(out, "device_size", json_integer((json_int_t) layer->record.device_size));
+        bool done =
+                cli_json_set(out, "diffID", cli_json_digest(&layer->record.diff_id)) &&
+                cli_json_set(out, "blobDigest", layer->has_blob ? cli_json_digest(&layer->blob.digest) : json_null()) &&
+                cli_json_set(out, "blobSize", json_integer((json_int_t) layer->blob.size)) &&
+                cli_json_set(out, "tarSize", json_integer((json_int_t) layer->record.tar_size)) &&
+                cli_json_set(out, "entries", json_integer((json_int_t) layer->record.entries)) &&
+                cli_json_set(out, "metadataDigest", cli_json_digest(&layer->record.metadata_digest)) &&
+                cli_json_set(out, "metadataSize", json_integer((json_int_t) layer->record.metadata_size)) &&
+                cli_json_set(out, "indexDigest", cli_json_digest(&layer->record.index_digest)) &&
+                cli_json_set(out, "indexSize", json_integer((json_int_t) layer->record.index_size)) &&
+                cli_json_set(out, "packSize", json_integer((json_int_t) layer->record.pack_size)) &&
+                cli_json_set(out, "deviceSize", json_integer((json_int_t) layer->record.device_size));
         if (done && view->with_counts)
                 done = cli_json_set(out, "holds",
                                     json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "files",
                                               (json_int_t) c->files, "bytes", (json_int_t) c->bytes, "directories",
                                               (json_int_t) c->directories, "symlinks", (json_int_t) c->links,
-                                              "hard_links", (json_int_t) c->hard_links, "devices",
+                                              "hardLinks", (json_int_t) c->hard_links, "devices",
                                               (json_int_t) c->devices, "others", (json_int_t) c->others, "whiteouts",
-                                              (json_int_t) c->whiteouts, "opaque_directories", (json_int_t) c->opaque));
+                                              (json_int_t) c->whiteouts, "opaqueDirectories", (json_int_t) c->opaque));
         if (done)
                 return out;
         json_decref(out);
@@ -234,15 +234,15 @@ static json_t *view_json(const struct view *view, const char *store) {
         done &= cli_json_set(out, "names", names);
         done &= cli_json_set(out, "layers", layers);
         done = done && cli_json_set(out, "digest", cli_json_digest(&image->manifest_digest)) &&
-               cli_json_set(out, "media_type",
+               cli_json_set(out, "mediaType",
                             cli_json_text(image->manifest_media_type, strlen(image->manifest_media_type))) &&
-               cli_json_set(out, "config_digest", cli_json_digest(&image->config_digest)) &&
+               cli_json_set(out, "configDigest", cli_json_digest(&image->config_digest)) &&
                cli_json_set(out, "platform", cli_json_text(image->platform, strlen(image->platform))) &&
-               cli_json_set(out, "image_size", json_integer((json_int_t) image->image_size)) &&
-               cli_json_set(out, "snapshot_size", json_integer((json_int_t) view->sizes.packed)) &&
-               cli_json_set(out, "metadata_digest", cli_json_digest(&image->metadata_digest)) &&
-               cli_json_set(out, "metadata_size", json_integer((json_int_t) image->metadata_size)) &&
-               cli_json_set(out, "disk_size", json_integer((json_int_t) view->disk_size)) &&
+               cli_json_set(out, "imageSize", json_integer((json_int_t) image->image_size)) &&
+               cli_json_set(out, "snapshotSize", json_integer((json_int_t) view->sizes.packed)) &&
+               cli_json_set(out, "metadataDigest", cli_json_digest(&image->metadata_digest)) &&
+               cli_json_set(out, "metadataSize", json_integer((json_int_t) image->metadata_size)) &&
+               cli_json_set(out, "diskSize", json_integer((json_int_t) view->disk_size)) &&
                cli_json_set(out, "devices", json_integer(view->device_count)) &&
                cli_json_set(out, "created", json_string(cli_time_text(image->created_s, time))) &&
                cli_json_set(out, "store", cli_json_text(store, strlen(store)));

@@ -100,8 +100,8 @@ static json_t *image_json(const struct zp_image_record *image, uint64_t packed) 
                     cli_json_set(out, "digest", cli_json_digest(&image->manifest_digest)) &&
                     cli_json_set(out, "platform", json_string(image->platform)) &&
                     cli_json_set(out, "layers", json_integer(image->layer_count)) &&
-                    cli_json_set(out, "image_size", json_integer((json_int_t) image->image_size)) &&
-                    cli_json_set(out, "snapshot_size", json_integer((json_int_t) packed)) &&
+                    cli_json_set(out, "imageSize", json_integer((json_int_t) image->image_size)) &&
+                    cli_json_set(out, "snapshotSize", json_integer((json_int_t) packed)) &&
                     cli_json_set(out, "created", json_string(cli_time_text(image->created_s, created)));
         if (done)
                 return out;

@@ -105,7 +105,7 @@ static json_t *inode_json(const struct zp_inode *inode, const char *path) {
         char time[CLI_TIME_TEXT], mode[8];
         snprintf(mode, sizeof mode, "%04o", inode->mode & 07777);
         json_t *out = json_object();
-        bool done = set_bytes(out, "path", "path_hex", path, strlen(path)) &&
+        bool done = set_bytes(out, "path", "pathHex", path, strlen(path)) &&
                     cli_json_set(out, "type", json_string(types[type_of(inode->mode)].name)) &&
                     cli_json_set(out, "mode", json_string(mode)) &&
                     cli_json_set(out, "uid", json_integer(inode->uid)) &&
@@ -113,14 +113,14 @@ static json_t *inode_json(const struct zp_inode *inode, const char *path) {
                     cli_json_set(out, "links", json_integer(inode->nlink)) &&
                     cli_json_set(out, "size", json_integer((json_int_t) inode->size)) &&
                     cli_json_set(out, "modified", json_string(cli_time_text(inode->mtime_s, time))) &&
-                    cli_json_set(out, "modified_seconds", json_integer(inode->mtime_s)) &&
-                    cli_json_set(out, "modified_nanoseconds", json_integer(inode->mtime_ns));
+                    cli_json_set(out, "modifiedSeconds", json_integer(inode->mtime_s)) &&
+                    cli_json_set(out, "modifiedNanoseconds", json_integer(inode->mtime_ns));
         if (done && S_ISLNK(inode->mode))
-                done = set_bytes(out, "target", "target_hex", (const char *) inode->data, inode->size);
+                done = set_bytes(out, "target", "targetHex", (const char *) inode->data, inode->size);
         if (done && is_device(inode))
                 done = cli_json_set(out, "device", json_pack("[i, i]", inode->rdev_major, inode->rdev_minor));
         if (done && inode->xattrs)
-                done = cli_json_set(out, "xattrs_hex", xattrs_json(inode));
+                done = cli_json_set(out, "xattrsHex", xattrs_json(inode));
         if (done)
                 return out;
         json_decref(out);

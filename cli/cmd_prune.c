@@ -26,7 +26,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (call->json)
                 return cli_print_json(json_pack("{s:I, s:I, s:I, s:b}", "layers", (json_int_t) result.layers, "devices",
                                                 (json_int_t) result.devices, "bytes", (json_int_t) result.bytes,
-                                                "dry_run", (int) is_dry),
+                                                "dryRun", (int) is_dry),
                                       err);
         char size[CLI_SIZE_TEXT];
         if (!call->quiet)
