@@ -235,9 +235,9 @@ class Layout:
         self.directory = Path(directory)
         self.blobs = self.directory / "blobs" / "sha256"
         self.blobs.mkdir(parents=True, exist_ok=True)
-        (self.directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
         self.index_path = self.directory / "index.json"
         if not self.index_path.exists():
+            (self.directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
             self._write_index([])
 
     def _write_index(self, manifests):
