@@ -21,24 +21,41 @@ struct loaded {
         bool is_used[ZP_LIMIT_LAYERS];
 };
 
-static int load_layer(struct loaded *l, uint16_t i, struct zp_error *err) {
-        char digest[ZP_DIGEST_TEXT_SIZE];
-        zp_autoclose int fd = zp_store_open_layer_file(l->layers->store, &l->layers->diff_ids[i], "layer.erofs", err);
+/* The layer's metadata file as the store recorded it; what was damaged since then goes no further. */
+static int read_metadata(struct loaded *l, uint16_t i, size_t *size, struct zp_error *err) {
+        struct zp_layer_record record;
+        int found = zp_store_find_layer(l->layers->store, &l->layers->diff_ids[i], &record, err);
+        if (found <= 0)
+                return found < 0 ? found : zp_error_set(err, ENOENT, "the store does not have it");
+        zp_autoclose int fd = zp_store_open_layer_file(l->layers->store, &record.diff_id, "layer.erofs", err);
         if (fd < 0)
                 return fd;
-        struct stat st;
-        if (fstat(fd, &st) < 0 || (uint64_t) st.st_size > METADATA_MAX)
+        if (record.metadata_size > METADATA_MAX)
                 return zp_error_set(err, EBADMSG, "layer.erofs: impossible size");
-        l->files[i] = malloc((size_t) st.st_size + 1);
+        *size = (size_t) record.metadata_size;
+        l->files[i] = malloc(*size + 1);
         if (!l->files[i])
                 return zp_error_errno(err, ENOMEM, "layer metadata");
+        int r = zp_pread_all(fd, l->files[i], *size, 0, "layer.erofs", err);
+        struct zp_digest digest;
+        zp_digest_of(l->files[i], *size, &digest);
+        if (r == 0 && !zp_digest_equal(&digest, &record.metadata_digest)) {
+                r = zp_error_set(err, EBADMSG, "layer.erofs is damaged: its digest differs");
+                zp_error_hint(err, "`zeropull verify` tells what else is; `zeropull build --rebuild` makes it anew");
+        }
+        return r;
+}
+
+static int load_layer(struct loaded *l, uint16_t i, struct zp_error *err) {
         zp_autofree struct zp_erofs_device *devices = NULL;
         uint16_t count = 0;
-        int r = zp_pread_all(fd, l->files[i], (size_t) st.st_size, 0, "layer.erofs", err);
+        size_t size = 0;
+        int r = read_metadata(l, i, &size, err);
         if (r == 0)
-                r = zp_erofs_load(l->files[i], (size_t) st.st_size, &l->trees[i], &devices, &count, err);
+                r = zp_erofs_load(l->files[i], size, &l->trees[i], &devices, &count, err);
         if (r == 0 && (count > 1 || (count == 1 && !zp_digest_equal(&devices[0].diff_id, &l->layers->diff_ids[i]))))
                 r = zp_error_set(err, EBADMSG, "layer.erofs: it is another layer's");
+        char digest[ZP_DIGEST_TEXT_SIZE];
         if (r < 0)
                 return zp_error_wrap(err, "layer %u (%s)", i + 1u, zp_digest_text(&l->layers->diff_ids[i], digest));
         if (count == 1)

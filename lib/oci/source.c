@@ -226,6 +226,11 @@ static int read_config(struct zp_source *source, const struct zp_descriptor *con
                        struct zp_error *err) {
         image->config_digest = config->digest;
         int r = read_whole_blob(source, config, &image->config, &image->config_size, err);
+        if (r == -ENOENT) { /* the image is there, and broken: not the same as no such image */
+                r = -EBADMSG;
+                if (err)
+                        err->code = EBADMSG;
+        }
         uint16_t count = 0;
         if (r == 0)
                 r = zp_config_parse(image->config, image->config_size, &image->platform, &image->diff_ids, &count, err);

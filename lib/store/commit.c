@@ -137,7 +137,7 @@ static int make_way_for_device(struct zp_store *store, const struct zp_layer_rec
                 char text[ZP_DIGEST_TEXT_SIZE];
                 zp_error_set(err, EBUSY, "layer %s: an image on its present form is mounted at '%s'",
                              zp_digest_text(&record->diff_id, text), directory);
-                zp_error_hint(err, "unmount it first: zeropull unmount %s", directory);
+                zp_error_hint(err, "unmount it first: zeropull umount %s", directory);
                 return -EBUSY;
         }
         return zp_records_drop_images_of(store, &record->diff_id, moves, err);

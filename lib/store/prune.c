@@ -18,7 +18,7 @@ static int remove_image(struct zp_store *store, const struct zp_digest *manifest
         if (r == 1) {
                 zp_error_set(err, EBUSY, "image %s is mounted at '%s'", zp_digest_text(manifest_digest, text),
                              directory);
-                zp_error_hint(err, "unmount it first: zeropull unmount %s", directory);
+                zp_error_hint(err, "unmount it first: zeropull umount %s", directory);
                 return -EBUSY;
         }
         return r < 0 ? r : zp_records_drop_image(store, manifest_digest, moves, err);
