@@ -3,6 +3,7 @@
 read with stock tools."""
 import hashlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -88,6 +89,11 @@ def device_options(metadata, devices):
     return [f"--device={devices[tag]}" for tag in tags]
 
 
+def fsck_version():
+    text = subprocess.run(["fsck.erofs", "-V"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    return tuple(map(int, re.search(r"fsck\.erofs\D*(\d+)\.(\d+)", text).groups()))
+
+
 def fsck(path, *options):
     result = subprocess.run(["fsck.erofs", *options, path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert result.returncode == 0, result.stdout
@@ -102,6 +108,8 @@ def test_fsck_accepts_metadata_and_disk(built, work):
     for metadata in [image / "snapshot.erofs"] + [layer / "layer.erofs" for layer in zeropull.layer_directories()]:
         fsck(metadata, *device_options(metadata, devices))
     for compat in ([], ["--compat"]):
+        if not compat and fsck_version() < (1, 8):
+            continue  # knows no device table on a flat disk; the kernel mounts it in the test above
         disk = work / f"disk{len(compat)}"
         zeropull.ok("export", source, str(disk), *compat)
         fsck(disk)
