@@ -9,6 +9,7 @@ import struct
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -24,14 +25,11 @@ FLAT_DISKS = ("busybox", "odd", "stack40", "python")
 @pytest.fixture(scope="module", params=images.MAKERS)
 def built(request):
     """(name, source, zeropull with the snapshot built)."""
-    name = request.param
-    source = images.source(name)
-    directory = debian.CACHE / "tmp" / f"identical-{os.getpid()}-{name}"
-    directory.mkdir(parents=True)
-    zeropull = Zeropull(directory / "store")
-    zeropull.build(source)
-    yield name, source, zeropull
-    shutil.rmtree(directory)
+    name, source = request.param, images.source(request.param)
+    with debian.work_directory() as directory:
+        zeropull = Zeropull(Path(directory) / "store")
+        zeropull.build(source)
+        yield name, source, zeropull
 
 
 @contextmanager
