@@ -6,31 +6,35 @@
 #include "layer/resolve.h"
 
 /* The path with the links of its parent followed. */
-static int resolve_parent(const struct zp_tree *tree, const char *path, char **out, struct zp_error *err) {
-        zp_autofree char *clean = zp_path_clean(path);
-        if (!clean)
-                return zp_error_errno(err, ENOMEM, "'%s'", path);
-        char *slash = strrchr(clean, '/');
-        zp_autofree char *parent = NULL;
-        *slash = '\0';
-        int r = zp_tree_root_path(tree, clean, &parent, err);
+static int resolve_parent(const struct zp_tree *tree, const char *path, struct zp_clean_path *out,
+                          struct zp_error *err) {
+        struct zp_clean_path clean, parent;
+        int r = zp_path_clean(path, strlen(path), &clean, err);
         if (r < 0)
                 return r;
-        if (asprintf(out, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash + 1) < 0)
-                return zp_error_errno(err, ENOMEM, "'%s'", path);
-        return 0;
+        const char *slash = memrchr(clean.text, '/', clean.size);
+        const char *name = slash ? slash + 1 : clean.text;
+        r = zp_tree_root_path(tree, clean.text, (size_t) (name - clean.text), &parent, NULL, err);
+        if (r < 0)
+                return r;
+        zp_autofree char *joined = NULL;
+        if (asprintf(&joined, "%s/%s", parent.text, name) < 0)
+                return zp_error_errno(err, ENOMEM, "path");
+        return zp_path_clean(joined, strlen(joined), out, err);
 }
 
 int cli_find_path(const struct zp_tree *tree, const char *path, bool keep_last, struct zp_inode **out, char **resolved,
                   struct zp_error *err) {
-        zp_autofree char *real = NULL;
-        bool parent_is_file = false;
-        int r = keep_last ? resolve_parent(tree, path, &real, err) : zp_tree_root_path(tree, path, &real, err);
+        struct zp_clean_path real;
+        int r = keep_last ? resolve_parent(tree, path, &real, err)
+                          : zp_tree_root_path(tree, path, strlen(path), &real, NULL, err);
+        if (r == 0)
+                r = zp_tree_lstat(tree, real.text, real.size, out, NULL);
+        if (r == -ENOENT || r == -ENOTDIR)
+                return zp_error_errno(err, -r, "'%s' in the image", path);
         if (r < 0)
-                return r;
-        *out = zp_tree_lstat(tree, real, &parent_is_file);
-        if (!*out)
-                return zp_error_errno(err, parent_is_file ? ENOTDIR : ENOENT, "'%s' in the image", path);
-        *resolved = zp_steal(&real);
+                return zp_error_wrap(err, "'%s' in the image", path);
+        if (asprintf(resolved, "/%s", real.text) < 0)
+                return zp_error_errno(err, ENOMEM, "'%s'", path);
         return 0;
 }

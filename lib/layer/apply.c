@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/bytes.h"
 #include "layer/apply-internal.h"
+#include "layer/resolve.h"
 
 #define WHITEOUT_PREFIX ".wh."
 #define WHITEOUT_PREFIX_SIZE 4
@@ -45,6 +46,7 @@ struct apply {
 
         struct zp_arena arena;
         struct directory_entry *first_directory, **end_of_directories;
+        uint64_t resolve_budget;
         bool has_implied; /* directories, at some time */
         bool has_removed; /* something: then paths may mean something else at the end */
 };
@@ -55,11 +57,25 @@ static void remove_name(struct apply *apply, struct zp_dentry *dentry) {
         apply->last_dir = NULL;
 }
 
+/* To the caller a path that leads nowhere, or that no file system takes, is one more kind of bad archive. */
+static int bad_path(int r, struct zp_error *err) {
+        if (r != -ENAMETOOLONG && r != -ELOOP && r != -ENOTDIR && r != -ENOENT)
+                return r;
+        if (err)
+                err->code = EBADMSG;
+        return -EBADMSG;
+}
+
+/* A path with all its links followed inside the layer. */
+static int root_path(struct apply *apply, const char *path, size_t size, struct zp_clean_path *out,
+                     struct zp_error *err) {
+        return bad_path(zp_tree_root_path(apply->tree, path, size, out, &apply->resolve_budget, err), err);
+}
+
 static int link_name(struct apply *apply, struct zp_inode *dir, const char *name, size_t name_size,
                      struct zp_inode *inode, struct zp_error *err) {
         int r = zp_tree_link(apply->tree, dir, name, name_size, inode, err);
 
-        /* To the caller a name that no file system takes is one more kind of bad archive. */
         return r == -ENAMETOOLONG ? zp_error_set(err, EBADMSG, "name too long, or too many directories in each other")
                                   : r;
 }
@@ -134,7 +150,7 @@ static int find_parent(struct apply *apply, size_t size, struct zp_inode **out, 
         }
         int r = walk_parent(apply, path, size, out, &is_link, err);
         if (r >= 0 && is_link) {
-                r = zp_apply_root_path(apply->tree, path, size, &real, err);
+                r = root_path(apply, path, size, &real, err);
                 if (r >= 0)
                         r = walk_parent(apply, real.text, real.size, out, &is_link, err);
                 if (r >= 0 && is_link)
@@ -234,15 +250,15 @@ static int find_link_target(struct apply *apply, const struct zp_tar_entry *entr
         size_t dir_size = slash ? (size_t) (slash - target) + 1 : 0;
         struct zp_clean_path dir, path;
 
-        int r = zp_apply_root_path(apply->tree, target, dir_size, &dir, err);
+        int r = root_path(apply, target, dir_size, &dir, err);
         if (r >= 0 && dir.size + 1 + size - dir_size >= ZP_LIMIT_PATH)
                 r = zp_error_set(err, EBADMSG, "path of %u bytes or more", ZP_LIMIT_PATH);
         if (r < 0)
                 return r;
         dir.text[dir.size] = '/';
         memcpy(dir.text + dir.size + 1, target + dir_size, size - dir_size);
-        r = zp_apply_clean(dir.text, dir.size + 1 + size - dir_size, &path, err);
-        return r < 0 ? r : zp_apply_find(apply->tree, path.text, path.size, out, err);
+        r = zp_path_clean(dir.text, dir.size + 1 + size - dir_size, &path, err);
+        return bad_path(r < 0 ? r : zp_tree_lstat(apply->tree, path.text, path.size, out, err), err);
 }
 
 /* The usual case: the target's path has neither ".." nor links in it. NULL: not that case. */
@@ -386,9 +402,9 @@ static int set_directory_times(struct apply *apply, struct zp_error *err) {
         if (!apply->has_removed)
                 return 0;
         for (const struct directory_entry *entry = apply->first_directory; entry; entry = entry->next) {
-                int r = zp_apply_root_path(apply->tree, entry->path, entry->path_size, &path, err);
+                int r = root_path(apply, entry->path, entry->path_size, &path, err);
                 if (r >= 0)
-                        r = zp_apply_find(apply->tree, path.text, path.size, &inode, err);
+                        r = bad_path(zp_tree_lstat(apply->tree, path.text, path.size, &inode, err), err);
                 if (r >= 0 && inode->is_implied)
                         r = zp_error_set(err, EBADMSG, "removed and back without an entry: ambiguous");
                 if (r < 0)
@@ -415,7 +431,7 @@ static int apply_entry(struct apply *apply, const struct zp_tar_entry *entry, st
                 return zp_error_set(err, EBADMSG, "unknown type 'S' (%d, old GNU sparse file) in the tar", 'S');
         if (memchr(entry->path, '\0', entry->path_size))
                 return zp_error_set(err, EBADMSG, "a NUL in the path");
-        int r = zp_apply_clean(entry->path, entry->path_size, path, err);
+        int r = bad_path(zp_path_clean(entry->path, entry->path_size, path, err), err);
         if (r < 0 || path->size == 0)
                 return r; /* the root's own attributes are not the layer's to set */
 
@@ -472,6 +488,7 @@ int zp_layer_apply(struct zp_tar *tar, zp_apply_store store, void *context, stru
         apply->store = store;
         apply->context = context;
         apply->stats = stats;
+        apply->resolve_budget = ZP_RESOLVE_BUDGET;
         apply->end_of_directories = &apply->first_directory;
         int r = apply_all(apply, err);
         zp_arena_clear(&apply->arena);

@@ -31,17 +31,13 @@ struct path_buffer {
 static int resolve_directory(struct zp_tree *const *layers, size_t index, struct zp_inode *dir, const char *path,
                              struct zp_error *err) {
         for (size_t below = index; below-- > 0;) {
-                zp_autofree char *real = NULL;
-                int r = zp_tree_root_path(layers[below], path, &real, err);
-                if (r < 0)
-                        return r;
-                bool parent_is_file;
-                const struct zp_inode *found = zp_tree_lstat(layers[below], real, &parent_is_file);
-                if (parent_is_file)
-                        return zp_error_set(err, ENOTDIR,
-                                            "layer %zu has something that is not a directory on the way; "
-                                            "containerd refuses this too",
-                                            below + 1);
+                struct zp_clean_path real;
+                struct zp_inode *found = NULL;
+                int r = zp_tree_root_path(layers[below], path, strlen(path), &real, NULL, err);
+                if (r == 0)
+                        r = zp_tree_lstat(layers[below], real.text, real.size, &found, err);
+                if (r < 0 && r != -ENOENT)
+                        return zp_error_wrap(err, "layer %zu", below + 1);
                 if (!found || found == dir) /* itself: an image may have the same layer twice */
                         continue;
                 if (S_ISDIR(found->mode))

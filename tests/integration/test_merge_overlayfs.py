@@ -198,7 +198,7 @@ def test_random_layers_look_as_under_overlayfs(work, seed):
     try:
         unpack_implied(layers)
     except (NotADirectoryError, RecursionError):  # containerd's unpack fails
-        with pytest.raises(RuntimeError, match="containerd refuses this too|symbolic links on the way"):
+        with pytest.raises(RuntimeError, match="not a directory|symbolic links"):
             merged_view(layers, work)
         return
     check_same(layers, work)
