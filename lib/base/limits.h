@@ -21,6 +21,9 @@
 #define ZP_LIMIT_LAYER_ENTRIES UINT32_C(4000000)
 /* Bytes of names, link targets and xattrs of one layer, held in memory while it is converted. */
 #define ZP_LIMIT_LAYER_METADATA (UINT64_C(1) << 30)
+/* A metadata file (layer.erofs, snapshot.erofs): held in memory while it is read; 4 million files with all that
+ * ZP_LIMIT_LAYER_METADATA allows stay below. */
+#define ZP_LIMIT_METADATA_SIZE (UINT64_C(4) << 30)
 /* A file in a layer: EROFS with 32-bit block addresses of 4 KiB reaches 16 TiB. */
 #define ZP_LIMIT_FILE_SIZE (UINT64_C(8) << 40)
 /* The uncompressed tar of one layer (a compression bomb stops here at the latest). */

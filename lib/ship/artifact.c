@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ship/artifact.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "layer/tree.h"
+#include "oci/json.h"
+
+#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
+#define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
+#define EMPTY_DIGEST "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+#define SNAPSHOT_TYPE "application/vnd.zeropull.snapshot.metadata.v1+zstd"
+#define LAYER_TYPE "application/vnd.zeropull.layer.metadata.v1+zstd"
+#define INDEX_TYPE "application/vnd.zeropull.device.index.v1"
+#define PACK_TYPE "application/vnd.zeropull.device.pack.v1+zstd"
+#define DIGEST_NOTE "dev.zeropull.digest"
+#define SIZE_NOTE "dev.zeropull.size"
+#define DIFF_ID_NOTE "dev.zeropull.diff-id"
+#define TAR_SIZE_NOTE "dev.zeropull.tar-size"
+#define ENTRIES_NOTE "dev.zeropull.entries"
+#define DEVICE_SIZE_NOTE "dev.zeropull.device-size"
+
+void zp_artifact_clear(struct zp_artifact *artifact) {
+        free(artifact->subject_media_type);
+        free(artifact->layers);
+        *artifact = (struct zp_artifact){ 0 };
+}
+
+const struct zp_artifact_layer *zp_artifact_find_layer(const struct zp_artifact *artifact,
+                                                       const struct zp_digest *diff_id) {
+        for (uint16_t i = 0; i < artifact->layer_count; i++)
+                if (zp_digest_equal(&artifact->layers[i].diff_id, diff_id))
+                        return &artifact->layers[i];
+        return NULL;
+}
+
+/* ---- writing ---- */
+
+/* Sets a member; a NULL value (out of memory) is noted and makes the whole fail. */
+struct writing {
+        bool out_of_memory;
+};
+
+static void set(struct writing *w, json_t *object, const char *key, json_t *value) {
+        if (!value || json_object_set_new(object, key, value) < 0)
+                w->out_of_memory = true;
+}
+
+static void set_digest(struct writing *w, json_t *object, const char *key, const struct zp_digest *digest) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        set(w, object, key, json_string(zp_digest_text(digest, text)));
+}
+
+/* Annotations are strings. */
+static void set_number(struct writing *w, json_t *object, const char *key, uint64_t number) {
+        char text[24];
+        snprintf(text, sizeof text, "%" PRIu64, number);
+        set(w, object, key, json_string(text));
+}
+
+/* Adds a descriptor to the layers and returns its annotations, which stay the array's. */
+static json_t *add_blob(struct writing *w, json_t *layers, const char *type, const struct zp_digest *digest,
+                        uint64_t size) {
+        json_t *blob = json_object(), *annotations = json_object();
+        set(w, blob, "mediaType", json_string(type));
+        set_digest(w, blob, "digest", digest);
+        set(w, blob, "size", json_integer((json_int_t) size));
+        set(w, blob, "annotations", annotations);
+        if (!blob || json_array_append_new(layers, blob) < 0)
+                w->out_of_memory = true;
+        return annotations;
+}
+
+static json_t *add_metadata(struct writing *w, json_t *layers, const char *type, const struct zp_artifact_metadata *m) {
+        json_t *annotations = add_blob(w, layers, type, &m->blob_digest, m->blob_size);
+        set_digest(w, annotations, DIGEST_NOTE, &m->digest);
+        set_number(w, annotations, SIZE_NOTE, m->size);
+        return annotations;
+}
+
+static void add_layer(struct writing *w, json_t *layers, const struct zp_artifact_layer *layer) {
+        json_t *notes = add_metadata(w, layers, LAYER_TYPE, &layer->metadata);
+        set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
+        set_number(w, notes, TAR_SIZE_NOTE, layer->tar_size);
+        set_number(w, notes, ENTRIES_NOTE, layer->entries);
+        if (layer->device_size == 0)
+                return;
+        notes = add_blob(w, layers, INDEX_TYPE, &layer->index_digest, layer->index_size);
+        set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
+        notes = add_blob(w, layers, PACK_TYPE, &layer->pack_digest, layer->pack_size);
+        set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
+        set_number(w, notes, DEVICE_SIZE_NOTE, layer->device_size);
+}
+
+static void fill_manifest(struct writing *w, json_t *root, const struct zp_artifact *artifact) {
+        json_t *config = json_object(), *layers = json_array(), *subject = json_object();
+        set(w, root, "schemaVersion", json_integer(2));
+        set(w, root, "mediaType", json_string(MANIFEST_TYPE));
+        set(w, root, "artifactType", json_string(ZP_ARTIFACT_TYPE));
+        set(w, config, "mediaType", json_string(EMPTY_TYPE));
+        set(w, config, "digest", json_string(EMPTY_DIGEST));
+        set(w, config, "size", json_integer(2));
+        set(w, config, "data", json_string("e30="));
+        set(w, root, "config", config);
+        set(w, root, "layers", layers);
+        set(w, subject, "mediaType", json_string(artifact->subject_media_type));
+        set_digest(w, subject, "digest", &artifact->subject_digest);
+        set(w, subject, "size", json_integer((json_int_t) artifact->subject_size));
+        set(w, root, "subject", subject);
+        add_metadata(w, layers, SNAPSHOT_TYPE, &artifact->snapshot);
+        for (uint16_t i = 0; i < artifact->layer_count; i++)
+                add_layer(w, layers, &artifact->layers[i]);
+}
+
+int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *size, struct zp_error *err) {
+        zp_auto(json_decref) json_t *root = json_object();
+        struct writing w = { 0 };
+        if (root)
+                fill_manifest(&w, root, artifact);
+        char *text = root && !w.out_of_memory ? json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+        if (!text)
+                return zp_error_errno(err, ENOMEM, "artifact manifest");
+        *out = text;
+        *size = strlen(text);
+        return 0;
+}
+
+/* ---- reading ---- */
+
+struct blob {
+        const char *type;
+        struct zp_digest digest;
+        uint64_t size;
+        json_t *annotations;
+};
+
+static int bad(struct zp_error *err, const char *what) {
+        return zp_error_set(err, EBADMSG, "snapshot artifact: %s", what);
+}
+
+static int read_blob(json_t *json, struct blob *out, struct zp_error *err) {
+        const char *what = "snapshot artifact: layer";
+        if (!json_is_object(json))
+                return bad(err, "a layer is not an object");
+        int r = zp_json_text(json, "mediaType", ZP_JSON_REQUIRED, what, &out->type, err);
+        if (r == 0)
+                r = zp_json_digest(json, "digest", what, &out->digest, err);
+        if (r == 0)
+                r = zp_json_size(json, "size", what, &out->size, err);
+        return r < 0 ? r
+                     : zp_json_get(json, "annotations", JSON_OBJECT, ZP_JSON_REQUIRED, what, &out->annotations, err);
+}
+
+static int read_number(json_t *notes, const char *key, uint64_t max, uint64_t *out, struct zp_error *err) {
+        const char *text;
+        int r = zp_json_text(notes, key, ZP_JSON_REQUIRED, "snapshot artifact: annotations", &text, err);
+        if (r < 0)
+                return r;
+        size_t digits = strspn(text, "0123456789");
+        if (digits == 0 || digits > 19 || text[digits] != '\0' || (text[0] == '0' && digits > 1))
+                return bad(err, "a malformed number in the annotations");
+        *out = strtoull(text, NULL, 10);
+        return *out <= max ? 0 : bad(err, "an impossible number in the annotations");
+}
+
+static int read_metadata(const struct blob *blob, struct zp_artifact_metadata *out, struct zp_error *err) {
+        out->blob_digest = blob->digest;
+        out->blob_size = blob->size;
+        int r = zp_json_digest(blob->annotations, DIGEST_NOTE, "snapshot artifact: annotations", &out->digest, err);
+        if (r == 0)
+                r = read_number(blob->annotations, SIZE_NOTE, ZP_LIMIT_METADATA_SIZE, &out->size, err);
+        if (r == 0 && (out->size == 0 || blob->size == 0 || blob->size > ZP_LIMIT_METADATA_SIZE))
+                r = bad(err, "metadata of an impossible size");
+        return r;
+}
+
+static int read_layer(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
+        if (artifact->layer_count == ZP_LIMIT_LAYERS)
+                return bad(err, "too many layers");
+        struct zp_artifact_layer *layer = &artifact->layers[artifact->layer_count];
+        int r = read_metadata(blob, &layer->metadata, err);
+        if (r == 0)
+                r = zp_json_digest(blob->annotations, DIFF_ID_NOTE, "snapshot artifact: annotations", &layer->diff_id,
+                                   err);
+        if (r == 0)
+                r = read_number(blob->annotations, TAR_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->tar_size, err);
+        if (r == 0)
+                r = read_number(blob->annotations, ENTRIES_NOTE, ZP_LIMIT_LAYER_ENTRIES, &layer->entries, err);
+        if (r == 0 && zp_artifact_find_layer(artifact, &layer->diff_id))
+                r = bad(err, "a layer twice");
+        artifact->layer_count += r == 0;
+        return r;
+}
+
+/* Index and pack follow the metadata of the layer they belong to. */
+static int read_device_part(const struct blob *blob, bool is_pack, struct zp_artifact *artifact, struct zp_error *err) {
+        struct zp_artifact_layer *layer = artifact->layer_count ? &artifact->layers[artifact->layer_count - 1] : NULL;
+        struct zp_digest diff_id;
+        int r = zp_json_digest(blob->annotations, DIFF_ID_NOTE, "snapshot artifact: annotations", &diff_id, err);
+        if (r < 0)
+                return r;
+        if (!layer || !zp_digest_equal(&diff_id, &layer->diff_id) || blob->size == 0 ||
+            (is_pack ? layer->index_size == 0 || layer->pack_size > 0 : layer->index_size > 0))
+                return bad(err, "index and pack of a device are not where they belong");
+        if (!is_pack) {
+                layer->index_digest = blob->digest;
+                layer->index_size = blob->size;
+                return 0;
+        }
+        layer->pack_digest = blob->digest;
+        layer->pack_size = blob->size;
+        r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->device_size, err);
+        if (r == 0 && (layer->device_size == 0 || layer->device_size % ZP_BLOCK_SIZE))
+                r = bad(err, "a device of an impossible size");
+        return r;
+}
+
+static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_error *err) {
+        size_t i;
+        json_t *json;
+        json_array_foreach(layers, i, json) {
+                struct blob blob = { 0 };
+                int r = read_blob(json, &blob, err);
+                if (r < 0)
+                        return r;
+                if (i == 0)
+                        r = strcmp(blob.type, SNAPSHOT_TYPE) == 0 ? read_metadata(&blob, &artifact->snapshot, err)
+                                                                  : bad(err, "the first layer is not the snapshot");
+                else if (strcmp(blob.type, LAYER_TYPE) == 0)
+                        r = read_layer(&blob, artifact, err);
+                else if (strcmp(blob.type, INDEX_TYPE) == 0 || strcmp(blob.type, PACK_TYPE) == 0)
+                        r = read_device_part(&blob, strcmp(blob.type, PACK_TYPE) == 0, artifact, err);
+                else
+                        r = bad(err, "a layer of an unknown type");
+                if (r < 0)
+                        return r;
+        }
+        if (i == 0)
+                return bad(err, "it has no layers");
+        for (uint16_t n = 0; n < artifact->layer_count; n++)
+                if (artifact->layers[n].index_size > 0 && artifact->layers[n].pack_size == 0)
+                        return bad(err, "an index without its pack");
+        return 0;
+}
+
+static int read_subject(json_t *subject, struct zp_artifact *artifact, struct zp_error *err) {
+        const char *what = "snapshot artifact: subject", *type;
+        int r = zp_json_text(subject, "mediaType", ZP_JSON_REQUIRED, what, &type, err);
+        if (r == 0)
+                r = zp_json_digest(subject, "digest", what, &artifact->subject_digest, err);
+        if (r == 0)
+                r = zp_json_size(subject, "size", what, &artifact->subject_size, err);
+        if (r == 0 && !(artifact->subject_media_type = strdup(type)))
+                r = zp_error_errno(err, ENOMEM, "snapshot artifact");
+        return r;
+}
+
+static int read_manifest(json_t *root, struct zp_artifact *artifact, struct zp_error *err) {
+        const char *what = "snapshot artifact", *type = NULL;
+        json_t *layers, *subject;
+        int r = zp_json_text(root, "artifactType", ZP_JSON_REQUIRED, what, &type, err);
+        if (r == 0 && strcmp(type, ZP_ARTIFACT_TYPE) != 0)
+                r = bad(err, "its artifactType is another");
+        if (r == 0)
+                r = zp_json_get(root, "layers", JSON_ARRAY, ZP_JSON_REQUIRED, what, &layers, err);
+        if (r == 0)
+                r = zp_json_get(root, "subject", JSON_OBJECT, ZP_JSON_REQUIRED, what, &subject, err);
+        if (r == 0)
+                r = read_subject(subject, artifact, err);
+        return r < 0 ? r : read_layers(layers, artifact, err);
+}
+
+int zp_artifact_parse(const char *body, size_t size, struct zp_artifact *out, struct zp_error *err) {
+        zp_auto(json_decref) json_t *root = NULL;
+        struct zp_artifact artifact = { .layers = calloc(ZP_LIMIT_LAYERS, sizeof *artifact.layers) };
+        int r = artifact.layers ? zp_json_load(body, size, "snapshot artifact", &root, err)
+                                : zp_error_errno(err, ENOMEM, "snapshot artifact");
+        if (r == 0)
+                r = read_manifest(root, &artifact, err);
+        if (r < 0)
+                zp_artifact_clear(&artifact);
+        else
+                *out = artifact;
+        return r;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The manifest by which a snapshot lies beside its image: docs/artifact-format.md.
+ */
+#ifndef ZP_SHIP_ARTIFACT_H
+#define ZP_SHIP_ARTIFACT_H
+
+#include "base/cleanup.h"
+#include "oci/manifest.h"
+#include "store/store.h"
+
+#define ZP_ARTIFACT_TYPE "application/vnd.zeropull.snapshot.v1"
+
+/* A metadata file: what it is on a node, and the blob it travels as. */
+struct zp_artifact_metadata {
+        struct zp_digest digest; /* of the EROFS file */
+        uint64_t size;
+        struct zp_digest blob_digest; /* of it as one zstd frame */
+        uint64_t blob_size;
+};
+
+struct zp_artifact_layer {
+        struct zp_digest diff_id;
+        uint64_t tar_size, entries;
+        struct zp_artifact_metadata metadata;
+        /* the device; size 0: none, and then nothing below counts */
+        uint64_t device_size;
+        struct zp_digest index_digest;
+        uint64_t index_size;
+        struct zp_digest pack_digest;
+        uint64_t pack_size;
+};
+
+struct zp_artifact {
+        char *subject_media_type;
+        struct zp_digest subject_digest; /* the image's manifest */
+        uint64_t subject_size;
+        struct zp_artifact_metadata snapshot;
+        uint16_t layer_count; /* distinct layers, lowest first */
+        struct zp_artifact_layer *layers;
+};
+
+void zp_artifact_clear(struct zp_artifact *artifact);
+
+/* Writes the manifest; the same artifact gives the same bytes. *out malloc'ed and NUL-terminated. */
+int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *size, struct zp_error *err);
+/* Reads one from outside; every field is checked. -EBADMSG: not what the format says. */
+int zp_artifact_parse(const char *body, size_t size, struct zp_artifact *out, struct zp_error *err);
+/* The layer of that diffID, or NULL. */
+const struct zp_artifact_layer *zp_artifact_find_layer(const struct zp_artifact *artifact,
+                                                       const struct zp_digest *diff_id);
+
+#endif

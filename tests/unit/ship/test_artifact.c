@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The manifest of a snapshot artifact.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ship/artifact.h"
+
+static struct zp_digest digest(uint8_t fill) {
+        struct zp_digest d;
+        memset(d.bytes, fill, sizeof d.bytes);
+        return d;
+}
+
+static struct zp_artifact_metadata metadata(uint8_t fill) {
+        return (struct zp_artifact_metadata){ digest(fill), 8192u + fill, digest((uint8_t) (fill + 1)), 4000u + fill };
+}
+
+static void make(struct zp_artifact *a, struct zp_artifact_layer layers[2]) {
+        layers[0] = (struct zp_artifact_layer){ .diff_id = digest(10),
+                                                .tar_size = 10240,
+                                                .entries = 7,
+                                                .metadata = metadata(11),
+                                                .device_size = 1 << 20,
+                                                .index_digest = digest(13),
+                                                .index_size = 112,
+                                                .pack_digest = digest(14),
+                                                .pack_size = 54321 };
+        layers[1] = (struct zp_artifact_layer){ .diff_id = digest(20), .metadata = metadata(21) };
+        *a = (struct zp_artifact){ .subject_media_type = (char *) "application/vnd.oci.image.manifest.v1+json",
+                                   .subject_digest = digest(1),
+                                   .subject_size = 500,
+                                   .snapshot = metadata(2),
+                                   .layer_count = 2,
+                                   .layers = layers };
+}
+
+static void what_is_written_is_read_back(void **state) {
+        (void) state;
+        struct zp_artifact_layer layers[2];
+        struct zp_artifact in, out;
+        make(&in, layers);
+        char *text;
+        size_t size;
+        struct zp_error err = { 0 };
+        assert_int_equal(zp_artifact_format(&in, &text, &size, &err), 0);
+        assert_int_equal(zp_artifact_parse(text, size, &out, &err), 0);
+        assert_string_equal(out.subject_media_type, in.subject_media_type);
+        assert_true(zp_digest_equal(&out.subject_digest, &in.subject_digest));
+        assert_int_equal(out.subject_size, 500);
+        assert_memory_equal(&out.snapshot, &in.snapshot, sizeof in.snapshot);
+        assert_int_equal(out.layer_count, 2);
+        assert_memory_equal(out.layers, layers, sizeof layers);
+        struct zp_digest second = digest(20), none = digest(99);
+        assert_ptr_equal(zp_artifact_find_layer(&out, &second), &out.layers[1]);
+        assert_null(zp_artifact_find_layer(&out, &none));
+        zp_artifact_clear(&out);
+        free(text);
+}
+
+static void the_manifest_is_an_oci_artifact(void **state) {
+        (void) state;
+        struct zp_artifact_layer layers[2];
+        struct zp_artifact in;
+        make(&in, layers);
+        char *text;
+        size_t size;
+        assert_int_equal(zp_artifact_format(&in, &text, &size, NULL), 0);
+        /* image-spec 1.1, "Guidelines for Artifact Usage": the empty config, artifactType, subject */
+        assert_ptr_equal(strstr(text,
+                                "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+                                "\"artifactType\":\"application/vnd.zeropull.snapshot.v1\","
+                                "\"config\":{\"mediaType\":\"application/vnd.oci.empty.v1+json\",\"digest\":"
+                                "\"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\","
+                                "\"size\":2,\"data\":\"e30=\"},\"layers\":["),
+                         text);
+        assert_non_null(strstr(text,
+                               "\"subject\":{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":"
+                               "\"sha256:0101"));
+        free(text);
+}
+
+/* Replaces the first `from` by `to` and expects the result to be refused. */
+static void assert_refused(const char *text, const char *from, const char *to) {
+        const char *at = strstr(text, from);
+        assert_non_null(at);
+        size_t size = strlen(text) + strlen(to) + 1;
+        char *changed = malloc(size);
+        snprintf(changed, size, "%.*s%s%s", (int) (at - text), text, to, at + strlen(from));
+        struct zp_artifact out;
+        struct zp_error err = { 0 };
+        if (zp_artifact_parse(changed, strlen(changed), &out, &err) >= 0)
+                fail_msg("accepted with '%s' for '%s'", to, from);
+        assert_true(err.message[0] != '\0');
+        free(changed);
+}
+
+static void anything_else_is_refused(void **state) {
+        (void) state;
+        struct zp_artifact_layer layers[2];
+        struct zp_artifact in;
+        make(&in, layers);
+        char *text;
+        size_t size;
+        assert_int_equal(zp_artifact_format(&in, &text, &size, NULL), 0);
+        assert_refused(text, "zeropull.snapshot.v1", "other.v1");
+        assert_refused(text, "snapshot.metadata", "layer.metadata");
+        assert_refused(text, "device.index.v1", "device.strange.v1");
+        assert_refused(text, "device.index.v1", "device.pack.v1+zstd");
+        assert_refused(text, "\"size\":112", "\"size\":-1");
+        assert_refused(text, "\"size\":112", "\"size\":0");
+        assert_refused(text, "\"size\":112", "\"size\":\"112\"");
+        assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"1048577\"");
+        assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"0\"");
+        assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"0x100000\"");
+        assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"18446744073709551616\"");
+        assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"99999999999999999\"");
+        assert_refused(text, "\"subject\"", "\"object\"");
+        assert_refused(text, "sha256:0101", "sha256:01X1");
+        for (size_t cut = 0; cut < size; cut += 7) {
+                struct zp_artifact out;
+                assert_true(zp_artifact_parse(text, cut, &out, NULL) < 0);
+        }
+        free(text);
+}
+
+static void a_layer_twice_is_refused(void **state) {
+        (void) state;
+        struct zp_artifact_layer layers[2];
+        struct zp_artifact in, out;
+        make(&in, layers);
+        layers[1].diff_id = layers[0].diff_id;
+        char *text;
+        size_t size;
+        assert_int_equal(zp_artifact_format(&in, &text, &size, NULL), 0);
+        assert_int_equal(zp_artifact_parse(text, size, &out, NULL), -EBADMSG);
+        free(text);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_is_written_is_read_back),
+                cmocka_unit_test(the_manifest_is_an_oci_artifact),
+                cmocka_unit_test(anything_else_is_refused),
+                cmocka_unit_test(a_layer_twice_is_refused),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
