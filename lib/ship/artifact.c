@@ -86,8 +86,6 @@ static void add_layer(struct writing *w, json_t *layers, const struct zp_artifac
         set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
         set_number(w, notes, TAR_SIZE_NOTE, layer->tar_size);
         set_number(w, notes, ENTRIES_NOTE, layer->entries);
-        if (layer->device_size == 0)
-                return;
         notes = add_blob(w, layers, INDEX_TYPE, &layer->index_digest, layer->index_size);
         set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
         notes = add_blob(w, layers, PACK_TYPE, &layer->pack_digest, layer->pack_size);
@@ -213,7 +211,7 @@ static int read_device_part(const struct blob *blob, bool is_pack, struct zp_art
         layer->pack_digest = blob->digest;
         layer->pack_size = blob->size;
         r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->device_size, err);
-        if (r == 0 && (layer->device_size == 0 || layer->device_size % ZP_BLOCK_SIZE))
+        if (r == 0 && layer->device_size % ZP_BLOCK_SIZE)
                 r = bad(err, "a device of an impossible size");
         return r;
 }
@@ -241,8 +239,8 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
         if (i == 0)
                 return bad(err, "it has no layers");
         for (uint16_t n = 0; n < artifact->layer_count; n++)
-                if (artifact->layers[n].index_size > 0 && artifact->layers[n].pack_size == 0)
-                        return bad(err, "an index without its pack");
+                if (artifact->layers[n].pack_size == 0)
+                        return bad(err, "a layer without its device");
         return 0;
 }
 

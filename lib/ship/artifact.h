@@ -10,6 +10,8 @@
 #include "store/store.h"
 
 #define ZP_ARTIFACT_TYPE "application/vnd.zeropull.snapshot.v1"
+/* The config of every artifact, which a registry wants to have as a blob too (image-spec, "empty descriptor"). */
+#define ZP_EMPTY_CONFIG "{}"
 
 /* A metadata file: what it is on a node, and the blob it travels as. */
 struct zp_artifact_metadata {
@@ -23,7 +25,7 @@ struct zp_artifact_layer {
         struct zp_digest diff_id;
         uint64_t tar_size, entries;
         struct zp_artifact_metadata metadata;
-        /* the device; size 0: none, and then nothing below counts */
+        /* the device; one without file data has size 0 and a pack without frames */
         uint64_t device_size;
         struct zp_digest index_digest;
         uint64_t index_size;

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Fetches an image's snapshot from a remote into the store.
+ */
+#ifndef ZP_SHIP_PULL_H
+#define ZP_SHIP_PULL_H
+
+#include "base/cancel.h"
+#include "remote/remote.h"
+#include "store/store.h"
+
+struct zp_pull_events {
+        void *context;
+        /* Called from several threads, one at a time. */
+        void (*resolved)(void *context, const struct zp_image *image);
+        void (*begin)(void *context, unsigned blob, const char *what, uint64_t size);
+        void (*progress)(void *context, unsigned blob, uint64_t bytes_received);
+        void (*end)(void *context, unsigned blob);
+        void (*waiting)(void *context);
+};
+
+/* Decides whether an artifact may be used: 0, or a negative errno with the reason (-EACCES: not trusted). */
+typedef int (*zp_pull_check)(void *context, const struct zp_descriptor *artifact, const struct zp_digest *subject,
+                             struct zp_error *err);
+
+struct zp_pull_options {
+        struct zp_platform platform;
+        unsigned threads;    /* blobs at the same time; 0: four */
+        zp_pull_check check; /* NULL: all are trusted */
+        void *check_context;
+        const struct zp_cancel *cancel;
+        struct zp_pull_events events;
+};
+
+struct zp_pull_result {
+        struct zp_image_record image; /* to be cleared by the caller */
+        struct zp_digest artifact_digest;
+        uint16_t layers_fetched, layers_reused;
+        uint64_t bytes_received; /* blobs only */
+        bool was_present;
+};
+
+/* Resolves the image, finds its snapshot in the remote, and fetches what the store does not have: every blob is checked
+ * against the artifact's digests, the uncompressed metadata too, and the pack's frames against its index, before a
+ * layer appears in the store. -ENOENT: the remote has no snapshot of this image (or none that is trusted and
+ * well-formed, the message says why not). A pull that was cut short leaves the layers it finished. */
+int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store *store,
+            const struct zp_pull_options *options, struct zp_pull_result *result, struct zp_error *err);
+
+#endif

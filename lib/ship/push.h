@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Puts a snapshot from the store into a remote, beside its image.
+ */
+#ifndef ZP_SHIP_PUSH_H
+#define ZP_SHIP_PUSH_H
+
+#include "base/cancel.h"
+#include "remote/remote.h"
+#include "store/store.h"
+
+struct zp_push_events {
+        void *context;
+        /* Called from several threads, one at a time. `what` names a blob for people ("layer 3 (sha256:…), data"). */
+        void (*begin)(void *context, unsigned blob, const char *what, uint64_t size);
+        void (*progress)(void *context, unsigned blob, uint64_t bytes_sent);
+        void (*end)(void *context, unsigned blob, bool was_there);
+};
+
+struct zp_push_options {
+        unsigned threads;       /* blobs at the same time; 0: four */
+        const char *mount_from; /* another repository of the same registry that may have the blobs; NULL: none */
+        const struct zp_cancel *cancel;
+        struct zp_push_events events;
+};
+
+struct zp_push_result {
+        struct zp_digest artifact_digest;
+        uint64_t artifact_size;
+        unsigned blobs_sent, blobs_present;
+        uint64_t bytes_sent; /* over the wire, blobs only */
+};
+
+/* Every blob is checked against the store's records while it is read, so that damage does not travel; those the
+ * remote has are not sent; the manifest comes last, so a reader sees the whole snapshot or none. Pushing again is
+ * cheap and changes nothing. A push that was cut short leaves blobs which the next one finds. */
+int zp_push(struct zp_store *store, const struct zp_image_record *image, struct zp_remote *remote,
+            const struct zp_push_options *options, struct zp_push_result *result, struct zp_error *err);
+
+#endif
