@@ -13,6 +13,7 @@
 #include "oci/fetch.h"
 #include "oci/json.h"
 #include "oci/response-error.h"
+#include "oci/scope.h"
 #include "oci/url.h"
 
 #define TOKEN_RESPONSE_MAX (1u << 20)
@@ -174,14 +175,9 @@ static bool append_field(struct zp_buffer *buffer, const char *name, const char 
 }
 
 /* service=…&scope=…&scope=… */
-static bool append_query(struct zp_auth *auth, const struct zp_challenge *challenge, bool repeat_scope,
-                         struct zp_buffer *out) {
+static bool append_query(const struct zp_challenge *challenge, bool repeat_scope, struct zp_buffer *out) {
         if (challenge->service[0] && !append_field(out, "service", challenge->service, strlen(challenge->service)))
                 return false;
-        if (!challenge->scope[0]) {
-                zp_autofree char *own = zp_format("repository:%s:pull", auth->repository);
-                return own && append_field(out, "scope", own, strlen(own));
-        }
         if (!repeat_scope)
                 return append_field(out, "scope", challenge->scope, strlen(challenge->scope));
         for (const char *p = challenge->scope; *p;) {
@@ -243,7 +239,7 @@ static int get_token(struct zp_auth *auth, const struct zp_challenge *challenge,
                      struct zp_http_response *response, struct zp_error *err) {
         zp_autobuffer struct zp_buffer query = { 0 };
         char *basic = NULL;
-        if (!append_query(auth, challenge, true, &query))
+        if (!append_query(challenge, true, &query))
                 return out_of_memory(err);
         int r = known->username ? basic_value(known, &basic, err) : 0;
         zp_autofree char *url =
@@ -266,7 +262,7 @@ static int refresh_token(struct zp_auth *auth, const struct zp_challenge *challe
         bool ok = append_field(&form, "grant_type", "refresh_token", 13) &&
                   append_field(&form, "client_id", "zeropull", 8) &&
                   append_field(&form, "refresh_token", identity_token, strlen(identity_token)) &&
-                  append_query(auth, challenge, false, &form);
+                  append_query(challenge, false, &form);
         int r = ok ? zp_fetch(auth->http,
                               &(struct zp_http_request){
                                       .url = challenge->realm, .form = form.data, .body_limit = TOKEN_RESPONSE_MAX },
@@ -404,20 +400,58 @@ int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value,
         }
 }
 
-int zp_auth_answer(struct zp_auth *auth, const char *registry_url, const char *challenges, unsigned generation,
-                   struct zp_error *err) {
+/* What to ask for: the challenge's scope and, from the same server, that of the grant in use. Threads that push
+ * and threads that only look would take each other's token away otherwise. */
+static int widen(struct zp_auth *auth, const struct zp_challenge *challenge, unsigned generation,
+                 struct zp_challenge *wide, bool *is_answered, struct zp_error *err) {
+        zp_autofree char *scope = NULL;
         pthread_mutex_lock(&auth->lock);
-        bool is_answered = auth->generation != generation; /* by another thread, meanwhile */
+        const struct zp_challenge *now = auth->grant_count ? &auth->grants[auth->current].challenge : NULL;
+        bool is_same_server = now && now->scheme == challenge->scheme && strcmp(now->realm, challenge->realm) == 0 &&
+                              strcmp(now->service, challenge->service) == 0;
+        /* By another thread, meanwhile. */
+        *is_answered =
+                auth->generation != generation && is_same_server && zp_scope_covers(now->scope, challenge->scope);
+        scope = is_same_server ? zp_scope_merge(now->scope, challenge->scope) : strdup(challenge->scope);
         pthread_mutex_unlock(&auth->lock);
-        if (is_answered)
-                return 0;
+        if (!scope || copy_challenge(challenge, wide) < 0)
+                return out_of_memory(err);
+        free(wide->scope);
+        wide->scope = zp_steal(&scope);
+        return 0;
+}
+
+static int answer(struct zp_auth *auth, const char *registry_url, struct zp_challenge *challenge, unsigned generation,
+                  struct zp_error *err) {
+        struct zp_challenge wide = { 0 };
+        bool is_answered;
+        int r = widen(auth, challenge, generation, &wide, &is_answered, err);
+        if (r == 0 && !is_answered) {
+                /* A password that was sent and not accepted: generation 0 is before anything was. */
+                bool is_refused = challenge->scheme == ZP_CHALLENGE_BASIC && generation > 0;
+                bool is_wider = strcmp(wide.scope, challenge->scope) != 0;
+                r = renew(auth, registry_url, &wide, is_refused, err);
+                if (r == -EACCES && is_wider) { /* some servers give all or nothing */
+                        if (err)
+                                zp_error_clear(err);
+                        r = renew(auth, registry_url, challenge, is_refused, err);
+                }
+        }
+        zp_challenge_clear(&wide);
+        return r;
+}
+
+int zp_auth_answer(struct zp_auth *auth, const char *registry_url, const char *challenges, const char *actions,
+                   unsigned generation, struct zp_error *err) {
         struct zp_challenge challenge;
         int r = zp_challenge_parse(challenges, &challenge, err);
         if (r < 0)
                 return r;
-        /* A password that was sent and not accepted: generation 0 is before anything was. */
-        bool is_refused = challenge.scheme == ZP_CHALLENGE_BASIC && generation > 0;
-        r = renew(auth, registry_url, &challenge, is_refused, err);
+        if (challenge.scheme == ZP_CHALLENGE_BEARER && !challenge.scope[0]) {
+                free(challenge.scope);
+                challenge.scope = zp_format("repository:%s:%s", auth->repository, actions);
+        }
+        r = challenge.scope ? answer(auth, registry_url, &challenge, generation, err) : out_of_memory(err);
         zp_challenge_clear(&challenge);
         return r;
 }

@@ -24,10 +24,11 @@ ZP_DEFINE_AUTO(struct zp_auth, zp_auth_free);
  * Fetches a new token when the last is about to expire. *generation goes to zp_auth_answer. */
 int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value, unsigned *generation,
                    struct zp_error *err);
-/* Answers a 401: after success zp_auth_header gives something newer than what `generation` stood for.
- * -EACCES: nothing to offer, or refused. Credentials go to `registry_url`'s origin, and to the realm when it
+/* Answers a 401: after success zp_auth_header gives something newer than what `generation` stood for, good for what
+ * the challenge names (`actions` on the repository, "pull,push", when it names nothing) and for what was granted
+ * before. -EACCES: nothing to offer, or refused. Credentials go to `registry_url`'s origin, and to the realm when it
  * is reached by https, or is the registry's own host, or this machine. */
-int zp_auth_answer(struct zp_auth *auth, const char *registry_url, const char *challenges, unsigned generation,
-                   struct zp_error *err);
+int zp_auth_answer(struct zp_auth *auth, const char *registry_url, const char *challenges, const char *actions,
+                   unsigned generation, struct zp_error *err);
 
 #endif

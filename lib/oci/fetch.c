@@ -62,25 +62,43 @@ static unsigned next_delay_ms(const struct zp_retry *retry, const struct zp_http
         return delay - random % (delay / 4);
 }
 
+bool zp_pause(unsigned ms, const struct zp_cancel *cancel) {
+        while (ms > 0) {
+                if (zp_cancelled(cancel))
+                        return false;
+                unsigned step = ms < CANCEL_POLL_MS ? ms : CANCEL_POLL_MS;
+                nanosleep(&(struct timespec){ .tv_nsec = (long) step * 1000000 }, NULL);
+                ms -= step;
+        }
+        return true;
+}
+
 bool zp_retry_wait(struct zp_retry *retry, const struct zp_http_response *response, const struct zp_cancel *cancel) {
         retry->failures++;
         retry->total++;
         if (retry->failures >= FAILURES_MAX || retry->total >= ATTEMPTS_MAX)
                 return false;
-        for (unsigned left = next_delay_ms(retry, response); left > 0;) {
-                if (zp_cancelled(cancel))
-                        return false;
-                unsigned step = left < CANCEL_POLL_MS ? left : CANCEL_POLL_MS;
-                nanosleep(&(struct timespec){ .tv_nsec = (long) step * 1000000 }, NULL);
-                left -= step;
-        }
-        return true;
+        return zp_pause(next_delay_ms(retry, response), cancel);
 }
 
 static bool is_redirect(const struct zp_http_response *response) {
         int status = response->status;
         return response->location &&
                (status == 301 || status == 302 || status == 303 || status == 307 || status == 308);
+}
+
+/* May this request be sent to the place that the response names? */
+static int check_redirect(const struct zp_http_request *request, const struct zp_http_response *response, int hops,
+                          struct zp_error *err) {
+        if (hops == REDIRECTS_MAX)
+                return zp_error_set(err, EPROTO, "more than %d redirects", REDIRECTS_MAX);
+        if (request->form)
+                return zp_error_set(err, EPROTO, "a request with credentials was redirected");
+        /* The others may turn it into a GET (RFC 9110, 15.4). */
+        if (!zp_http_is_read_only(request) && response->status != 307 && response->status != 308)
+                return zp_error_set(err, EPROTO, "a %s was redirected with status %d", request->method,
+                                    response->status);
+        return 0;
 }
 
 int zp_fetch_once(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
@@ -90,14 +108,16 @@ int zp_fetch_once(struct zp_http *http, const struct zp_http_request *request, s
         for (int hops = 0;; hops++) {
                 int r = zp_http_exchange(http, &next, response, err);
                 response->is_elsewhere = url && !zp_url_same_origin(request->url, url);
-                if (r < 0 || !is_redirect(response))
+                if (r < 0)
                         return r;
-                if (hops == REDIRECTS_MAX)
-                        return zp_error_set(err, EPROTO, "more than %d redirects", REDIRECTS_MAX);
-                if (request->form)
-                        return zp_error_set(err, EPROTO, "a request with credentials was redirected");
+                if (!is_redirect(response)) {
+                        response->url = strdup(next.url);
+                        return response->url ? 0 : zp_error_errno(err, ENOMEM, "HTTP response");
+                }
+                r = check_redirect(request, response, hops, err);
                 char *target;
-                r = zp_url_resolve(next.url, response->location, &target, err);
+                if (r == 0)
+                        r = zp_url_resolve(next.url, response->location, &target, err);
                 if (r < 0)
                         return r;
                 free(url);

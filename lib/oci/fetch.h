@@ -19,7 +19,11 @@ bool zp_fetch_may_retry(const struct zp_http_response *response);
  * cancelled; then `err` stays as it is. */
 bool zp_retry_wait(struct zp_retry *retry, const struct zp_http_response *response, const struct zp_cancel *cancel);
 
-/* As zp_http_exchange, following redirects. `authorization` goes only to the origin of request->url. */
+/* False: cancelled before the time was over. */
+bool zp_pause(unsigned ms, const struct zp_cancel *cancel);
+
+/* As zp_http_exchange, following redirects (a request that changes something, only 307 and 308). `authorization` goes
+ * only to the origin of request->url. */
 int zp_fetch_once(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
                   struct zp_error *err);
 /* As zp_fetch_once with retries; for collected bodies. Returns 0 with the last response, also when its

@@ -10,6 +10,8 @@
 #include <strings.h>
 #include <time.h>
 
+#include "base/bytes.h"
+#include "oci/http-internal.h"
 #include "oci/url.h"
 
 #define CONNECT_TIMEOUT_MS 10000L
@@ -42,7 +44,8 @@ struct transfer {
         int failure;          /* a callback's verdict, negative */
         bool is_body_cut;     /* the rest of an error page is not wanted */
         bool is_stalled;
-        uint64_t window_start_ms, window_bytes, sink_ms;
+        uint64_t sent; /* of the request's body, handed to libcurl */
+        uint64_t window_start_ms, window_bytes, window_sent, callback_ms;
 };
 
 static uint64_t now_ms(void) {
@@ -113,67 +116,8 @@ static void give_handle(struct zp_http *http, CURL *handle) {
         }
 }
 
-void zp_http_response_clear(struct zp_http_response *response) {
-        free(response->location);
-        free(response->content_type);
-        free(response->content_range);
-        free(response->content_digest);
-        free(response->retry_after);
-        zp_buffer_clear(&response->challenges);
-        zp_buffer_clear(&response->body);
-        *response = (struct zp_http_response){ 0 };
-}
-
 static int out_of_memory(struct transfer *t) {
         return t->failure = zp_error_errno(t->err, ENOMEM, "HTTP response");
-}
-
-/* A status line starts the response anew: one may come from a proxy or be a "100 Continue". */
-static void on_status_line(struct transfer *t, const char *line, size_t size) {
-        struct zp_http_response *response = t->response;
-        zp_http_response_clear(response);
-        const char *space = memchr(line, ' ', size);
-        for (const char *p = space ? space + 1 : line + size; p < line + size && *p >= '0' && *p <= '9'; p++)
-                if (response->status < 1000)
-                        response->status = response->status * 10 + (*p - '0');
-}
-
-static char **header_member(struct zp_http_response *response, const char *name, size_t size) {
-        const struct {
-                const char *name;
-                char **member;
-        } known[] = {
-                { "location", &response->location },           { "content-type", &response->content_type },
-                { "content-range", &response->content_range }, { "docker-content-digest", &response->content_digest },
-                { "retry-after", &response->retry_after },
-        };
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-                if (strlen(known[i].name) == size && strncasecmp(name, known[i].name, size) == 0)
-                        return known[i].member;
-        return NULL;
-}
-
-static int on_field(struct transfer *t, const char *line, size_t size) {
-        const char *colon = memchr(line, ':', size);
-        if (!colon)
-                return 0;
-        const char *value = colon + 1, *end = line + size;
-        while (value < end && (*value == ' ' || *value == '\t'))
-                value++;
-        while (end > value && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' ' || end[-1] == '\t'))
-                end--;
-        size_t name_size = (size_t) (colon - line), value_size = (size_t) (end - value);
-        if (name_size == 16 && strncasecmp(line, "www-authenticate", 16) == 0) {
-                struct zp_buffer *all = &t->response->challenges;
-                bool ok = zp_buffer_text(all, all->size ? ", " : "") && zp_buffer_append(all, value, value_size);
-                return ok ? 0 : out_of_memory(t);
-        }
-        char **member = header_member(t->response, line, name_size);
-        if (!member)
-                return 0;
-        free(*member);
-        *member = strndup(value, value_size);
-        return *member ? 0 : out_of_memory(t);
 }
 
 static size_t on_header(char *line, size_t one, size_t size, void *context) {
@@ -187,9 +131,11 @@ static size_t on_header(char *line, size_t one, size_t size, void *context) {
                 return 0;
         }
         if (size > 5 && strncasecmp(line, "HTTP/", 5) == 0)
-                on_status_line(t, line, size);
-        else if (on_field(t, line, size) < 0)
+                zp_http_read_status_line(t->response, line, size);
+        else if (!zp_http_read_field(t->response, line, size)) {
+                out_of_memory(t);
                 return 0;
+        }
         return size;
 }
 
@@ -222,24 +168,59 @@ static size_t on_body(char *data, size_t one, size_t size, void *context) {
         uint64_t start = now_ms();
         t->failure = t->request->sink(t->request->context, t->response, t->body_offset, data, size, t->err);
         t->body_offset += size;
-        t->sink_ms += now_ms() - start;
+        t->callback_ms += now_ms() - start;
         return t->failure ? 0 : size;
 }
 
-/* Called at least once a second. The time that the sink took is not the server's fault. */
-static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
+static size_t on_read(char *buffer, size_t one, size_t size, void *context) {
         struct transfer *t = context;
-        (void) a, (void) b, (void) c, (void) d;
+        const struct zp_http_body *body = t->request->body;
+        (void) one;
+        size = body ? (size_t) zp_min_u64(size, body->size - t->sent) : 0;
+        if (size == 0)
+                return 0;
+        uint64_t start = now_ms();
+        t->failure = body->read(body->context, t->sent, buffer, size, t->err);
+        t->sent += size;
+        t->callback_ms += now_ms() - start;
+        return t->failure ? CURL_READFUNC_ABORT : size;
+}
+
+/* libcurl begins a body anew when the connection that it kept open turns out to be dead. */
+static int on_seek(void *context, curl_off_t offset, int origin) {
+        struct transfer *t = context;
+        if (origin != SEEK_SET || offset < 0 || (t->request->body && (uint64_t) offset > t->request->body->size))
+                return CURL_SEEKFUNC_CANTSEEK;
+        t->sent = (uint64_t) offset;
+        return CURL_SEEKFUNC_OK;
+}
+
+/* How long nothing may happen now: a server may take its time to think about a body. */
+static uint64_t stall_timeout_ms(const struct transfer *t) {
+        uint64_t timeout = t->http->options.stall_timeout_ms;
+        bool is_thinking = t->request->patience > 1 && t->response->status == 0 &&
+                           (!t->request->body || t->sent == t->request->body->size);
+        return is_thinking ? timeout * t->request->patience : timeout;
+}
+
+/* Called at least once a second. The time that the caller's functions took is not the server's fault. */
+static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t sent) {
+        struct transfer *t = context;
+        (void) a, (void) b, (void) c;
         if (!t->failure)
                 t->failure = zp_check_cancel(t->http->options.cancel, t->err);
         if (t->failure)
                 return 1;
-        uint64_t now = now_ms(), timeout = t->http->options.stall_timeout_ms;
-        if (now - t->window_start_ms < timeout + t->sink_ms)
+        uint64_t now = now_ms(), timeout = stall_timeout_ms(t);
+        if (now - t->window_start_ms < timeout + t->callback_ms)
                 return 0;
-        t->is_stalled = t->window_bytes < timeout * STALL_BYTES_PER_SECOND / 1000;
+        uint64_t moved = t->window_bytes;
+        if ((uint64_t) sent > t->window_sent) /* less than before when libcurl began anew */
+                moved += (uint64_t) sent - t->window_sent;
+        t->is_stalled = moved < timeout * STALL_BYTES_PER_SECOND / 1000;
         t->window_start_ms = now;
-        t->window_bytes = t->sink_ms = 0;
+        t->window_bytes = t->callback_ms = 0;
+        t->window_sent = (uint64_t) sent;
         return t->is_stalled;
 }
 
@@ -251,12 +232,55 @@ static bool add_header(struct curl_slist **list, const char *name, const char *v
         return longer;
 }
 
+bool zp_http_is_read_only(const struct zp_http_request *request) {
+        const char *method = request->method;
+        return !request->form && (!method || strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0);
+}
+
+static bool add_range(struct curl_slist **list, const struct zp_http_request *request) {
+        char range[60];
+        if (!request->range_start && !request->range_end)
+                return true;
+        int n = snprintf(range, sizeof range, "bytes=%ju-", (uintmax_t) request->range_start);
+        if (request->range_end)
+                snprintf(range + n, sizeof range - (size_t) n, "%ju", (uintmax_t) request->range_end - 1);
+        return add_header(list, "Range", range);
+}
+
 static bool make_headers(const struct zp_http_request *request, struct curl_slist **list) {
-        char range[40];
-        snprintf(range, sizeof range, "bytes=%ju-", (uintmax_t) request->range_start);
+        const struct zp_http_body *body = request->body;
+        if (!zp_http_is_read_only(request) && !request->form) {
+                /* No waiting for "100 Continue": an early refusal is noticed, and a lost one asked for again. */
+                struct curl_slist *longer = curl_slist_append(*list, "Expect:");
+                if (!longer)
+                        return false;
+                *list = longer;
+        }
         return (!request->accept || add_header(list, "Accept", request->accept)) &&
                (!request->authorization || add_header(list, "Authorization", request->authorization)) &&
-               (!request->range_start || add_header(list, "Range", range));
+               (!request->if_match || add_header(list, "If-Match", request->if_match)) &&
+               (!body || add_header(list, "Content-Type", body->content_type)) &&
+               (!body || !body->content_range || add_header(list, "Content-Range", body->content_range)) &&
+               add_range(list, request);
+}
+
+static void set_method(CURL *handle, struct transfer *t) {
+        const struct zp_http_request *request = t->request;
+        if (request->form) {
+                curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request->form);
+        } else if (!zp_http_is_read_only(request)) {
+                curl_easy_setopt(handle, CURLOPT_UPLOAD, 1L);
+                curl_easy_setopt(handle, CURLOPT_CUSTOMREQUEST, request->method);
+                curl_easy_setopt(handle, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
+                curl_easy_setopt(handle, CURLOPT_INFILESIZE_LARGE,
+                                 request->body ? (curl_off_t) request->body->size : (curl_off_t) 0);
+                curl_easy_setopt(handle, CURLOPT_READFUNCTION, on_read);
+                curl_easy_setopt(handle, CURLOPT_READDATA, t);
+                curl_easy_setopt(handle, CURLOPT_SEEKFUNCTION, on_seek);
+                curl_easy_setopt(handle, CURLOPT_SEEKDATA, t);
+        } else if (request->method && strcmp(request->method, "HEAD") == 0) {
+                curl_easy_setopt(handle, CURLOPT_NOBODY, 1L);
+        }
 }
 
 static void set_options(CURL *handle, struct transfer *t, struct curl_slist *headers, char *message) {
@@ -282,8 +306,7 @@ static void set_options(CURL *handle, struct transfer *t, struct curl_slist *hea
         curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
         curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
-        if (request->form)
-                curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request->form);
+        set_method(handle, t);
         if (options->ca_file)
                 curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
         if (options->skip_tls_verify) {
@@ -329,6 +352,7 @@ static int explain(CURLcode code, const char *message, struct zp_http_response *
         case CURLE_GOT_NOTHING:
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
+        case CURLE_SEND_FAIL_REWIND:
                 break;
         case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_CACERT_BADFILE:

@@ -16,7 +16,7 @@
 struct zp_http_options {
         const char *ca_file, *user_agent; /* must outlive the client; NULL ca_file: the system's */
         bool skip_tls_verify;
-        unsigned stall_timeout_ms; /* give up when less than 1 KiB/s arrives for this long */
+        unsigned stall_timeout_ms; /* give up when less than 1 KiB/s goes either way for this long */
         const struct zp_cancel *cancel;
 };
 
@@ -32,11 +32,18 @@ struct zp_http_response {
         bool is_transient; /* an attempt may succeed later */
         bool is_not_tls;   /* no TLS connection came about: the other side may not speak it */
         bool is_elsewhere; /* set by zp_fetch: redirected to another origin than was asked */
+        char *url;         /* set by zp_fetch: whose answer this is, after redirects; what `location` is relative to */
         char *location;    /* headers: NULL when absent */
         char *content_type;
+        char *content_length;
         char *content_range;
         char *content_digest;
         char *retry_after;
+        char *range; /* what an upload has received */
+        char *etag;
+        char *oci_subject;
+        char *oci_chunk_min_length;
+        struct zp_buffer links;      /* all Link, joined by ", " */
         struct zp_buffer challenges; /* all WWW-Authenticate, joined by ", " */
         struct zp_buffer body;       /* what did not go to a sink */
 };
@@ -47,16 +54,35 @@ void zp_http_response_clear(struct zp_http_response *response);
 typedef int (*zp_http_sink)(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
                             size_t size, struct zp_error *err);
 
-struct zp_http_request {
-        const char *url;
-        const char *accept;        /* NULL: anything */
-        const char *authorization; /* the header's value, or NULL */
-        const char *form;          /* sent by POST; NULL: GET */
-        uint64_t range_start;      /* > 0: ask for the rest from there */
-        size_t body_limit;         /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
-        zp_http_sink sink;         /* NULL: collect */
+/* Gives the `size` bytes at `offset` of a body to send; asked again for the same when a connection broke. */
+typedef int (*zp_http_read)(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err);
+
+struct zp_http_body {
+        uint64_t size;
+        const char *content_type;
+        const char *content_range; /* of an upload's chunk, or NULL */
+        zp_http_read read;
         void *context;
 };
+
+struct zp_http_request {
+        const char *url;
+        const char *method;              /* NULL: GET; others than GET and HEAD have a body, which may be empty */
+        const char *accept;              /* NULL: anything */
+        const char *authorization;       /* the header's value, or NULL */
+        const char *if_match;            /* an ETag, or NULL */
+        const char *form;                /* sent by POST; `method` and `body` are NULL then */
+        const struct zp_http_body *body; /* NULL: none, or empty */
+        uint64_t range_start;            /* > 0: ask for what comes from there on */
+        uint64_t range_end;              /* > 0: and ends before there */
+        unsigned patience;               /* > 1: so many stall timeouts may pass before the answer to a sent body */
+        size_t body_limit;               /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
+        zp_http_sink sink;               /* NULL: collect */
+        void *context;
+};
+
+/* True when the request only asks. */
+bool zp_http_is_read_only(const struct zp_http_request *request);
 
 /* One request, one response. 0: the response is complete, whatever its status. Negative: it is not, and
  * response->is_transient tells whether trying again makes sense. `response` must be zeroed before and

@@ -129,8 +129,10 @@ static int find_scheme(struct zp_registry *registry, const char **out, struct zp
         return 0;
 }
 
-static int get(struct zp_registry *registry, const char *url, const struct zp_http_request *request,
-               struct zp_http_response *response, struct zp_error *err) {
+static int request_with_credentials(struct zp_registry *registry, const char *url,
+                                    const struct zp_http_request *request, struct zp_http_response *response,
+                                    struct zp_error *err) {
+        const char *actions = zp_http_is_read_only(request) ? "pull" : "pull,push";
         for (bool is_second = false;; is_second = true) {
                 unsigned generation;
                 zp_autofree char *authorization = NULL;
@@ -145,23 +147,43 @@ static int get(struct zp_registry *registry, const char *url, const struct zp_ht
                         return r;
                 if (response->is_elsewhere) /* whose challenges are not the registry's */
                         return r;
-                r = zp_auth_answer(registry->auth, url, response->challenges.data, generation, err);
+                r = zp_auth_answer(registry->auth, url, response->challenges.data, actions, generation, err);
                 if (r < 0)
                         return r;
                 zp_http_response_clear(response);
         }
 }
 
-int zp_registry_get(struct zp_registry *registry, const char *path, const struct zp_http_request *request,
-                    struct zp_http_response *response, struct zp_error *err) {
+static int url_of(struct zp_registry *registry, const char *path, char **url, struct zp_error *err) {
         const char *scheme;
         int r = find_scheme(registry, &scheme, err);
         if (r < 0)
                 return r;
-        zp_autofree char *url = zp_format("%s://%s/v2/%s/%s", scheme, registry->host, registry->repository, path);
-        if (!url)
-                return zp_error_errno(err, ENOMEM, "registry %s", registry->name);
-        return get(registry, url, request, response, err);
+        *url = zp_format("%s://%s/v2/%s/%s", scheme, registry->host, registry->repository, path);
+        return *url ? 0 : zp_error_errno(err, ENOMEM, "registry %s", registry->name);
+}
+
+int zp_registry_request(struct zp_registry *registry, const char *path, const struct zp_http_request *request,
+                        struct zp_http_response *response, struct zp_error *err) {
+        zp_autofree char *url = NULL;
+        int r = url_of(registry, path, &url, err);
+        return r < 0 ? r : request_with_credentials(registry, url, request, response, err);
+}
+
+int zp_registry_request_url(struct zp_registry *registry, const char *url, const struct zp_http_request *request,
+                            struct zp_http_response *response, struct zp_error *err) {
+        zp_autofree char *own = NULL;
+        int r = url_of(registry, "", &own, err);
+        if (r < 0)
+                return r;
+        if (zp_url_same_origin(own, url))
+                return request_with_credentials(registry, url, request, response, err);
+        struct zp_http_request full = *request;
+        full.url = url;
+        full.authorization = NULL;
+        r = zp_fetch_once(registry->http, &full, response, err);
+        response->is_elsewhere = true;
+        return r;
 }
 
 int zp_registry_refused(const struct zp_registry *registry, const struct zp_http_response *response,

@@ -18,10 +18,14 @@ const struct zp_cancel *zp_registry_cancel(const struct zp_registry *registry);
 /* The CA file that its connections are checked with; NULL: the system's. */
 const char *zp_registry_ca_file(const struct zp_registry *registry);
 
-/* GETs /v2/REPOSITORY/PATH, following redirects, and authenticates once when asked to. As zp_http_exchange
- * otherwise: `request` without url and authorization. */
-int zp_registry_get(struct zp_registry *registry, const char *path, const struct zp_http_request *request,
-                    struct zp_http_response *response, struct zp_error *err);
+/* Sends a request for /v2/REPOSITORY/PATH, following redirects, and authenticates once when asked to: the token
+ * covers what the registry says it needs, beside all that it needed before. As zp_http_exchange otherwise:
+ * `request` without url and authorization. response->url is whose answer it is. */
+int zp_registry_request(struct zp_registry *registry, const char *path, const struct zp_http_request *request,
+                        struct zp_http_response *response, struct zp_error *err);
+/* As above for a URL that the registry gave. Another origin sees no credentials. */
+int zp_registry_request_url(struct zp_registry *registry, const char *url, const struct zp_http_request *request,
+                            struct zp_http_response *response, struct zp_error *err);
 /* The error that a response of other than 2xx means. */
 int zp_registry_refused(const struct zp_registry *registry, const struct zp_http_response *response,
                         struct zp_error *err);

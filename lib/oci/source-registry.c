@@ -5,17 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "base/limits.h"
-#include "oci/fetch.h"
 #include "oci/reference.h"
 #include "oci/registry.h"
 #include "oci/source-internal.h"
-
-#define ACCEPT_MANIFESTS                                                                        \
-        "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, " \
-        "application/vnd.docker.distribution.manifest.list.v2+json, "                           \
-        "application/vnd.docker.distribution.manifest.v2+json"
+#include "oci/transfer.h"
 
 struct registry_source {
         struct zp_reference reference;
@@ -50,47 +44,16 @@ static int registry_open(const char *rest, const struct zp_source_options *optio
         return 0;
 }
 
-/* A blob on its way, possibly in several transfers. */
-struct blob_transfer {
-        uint64_t size;
-        uint64_t received; /* given to the sink */
-        zp_blob_sink sink;
-        void *context;
-};
-
-/* Runs a request until it succeeds or there is no more hope. A blob's transfer (NULL: something small) goes
- * on where it was cut, and has more patience while it gets on. */
-static int get_with_retries(struct registry_source *source, const char *path, struct zp_http_request *request,
-                            struct blob_transfer *transfer, struct zp_http_response *response, struct zp_error *err) {
-        const struct zp_cancel *cancel = zp_registry_cancel(source->registry);
-        struct zp_retry retry = { 0 };
-        for (;;) {
-                request->range_start = transfer ? transfer->received : 0;
-                int r = zp_registry_get(source->registry, path, request, response, err);
-                if (r == 0 && response->status >= 200 && response->status < 300)
-                        return 0;
-                bool may_retry = zp_fetch_may_retry(response);
-                if (r == 0)
-                        r = zp_registry_refused(source->registry, response, err);
-                if (may_retry && transfer && transfer->received > request->range_start) {
-                        retry.failures = 0;
-                        if (transfer->received == transfer->size) /* cut behind the last byte */
-                                return 0;
-                }
-                if (!may_retry || !zp_retry_wait(&retry, response, cancel))
-                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
-                zp_http_response_clear(response);
-        }
-}
-
 static int fetch_document(struct registry_source *source, const char *name, struct zp_document *out,
                           struct zp_error *err) {
         zp_autofree char *path = zp_format("manifests/%s", name);
         if (!path)
                 return zp_error_errno(err, ENOMEM, "manifest");
-        struct zp_http_request request = { .accept = ACCEPT_MANIFESTS, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = { .accept = ZP_ACCEPT_MANIFESTS, .body_limit = ZP_LIMIT_JSON_SIZE };
         struct zp_http_response response = { 0 };
-        int r = get_with_retries(source, path, &request, NULL, &response, err);
+        int r = zp_transfer_request(source->registry, path, NULL, &request, &response, err);
+        if (r == 0 && (response.status < 200 || response.status > 299))
+                r = zp_registry_refused(source->registry, &response, err);
         if (r < 0)
                 zp_error_wrap(err, "manifest %s", name);
         else if (!response.body.data)
@@ -125,51 +88,10 @@ static int registry_manifest(void *state, const struct zp_descriptor *descriptor
         return fetch_document(state, zp_digest_text(&descriptor->digest, text), out, err);
 }
 
-/* Where a response's body starts in the blob. */
-static int find_start(const struct zp_http_response *response, uint64_t received, uint64_t *start,
-                      struct zp_error *err) {
-        *start = 0;
-        if (response->status != 206)
-                return 0; /* no range was asked for, or it was ignored */
-        const char *text = response->content_range;
-        char *end = NULL;
-        if (text && strncasecmp(text, "bytes ", 6) == 0 && text[6] >= '0' && text[6] <= '9')
-                *start = strtoull(text + 6, &end, 10);
-        if (!end || *end != '-' || *start > received)
-                return zp_error_set(err, EPROTO, "the server sent another range than was asked for");
-        return 0;
-}
-
-static int on_blob_piece(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
-                         size_t size, struct zp_error *err) {
-        struct blob_transfer *transfer = context;
-        uint64_t start, known;
-        int r = find_start(response, transfer->received, &start, err);
-        if (r < 0)
-                return r;
-        if (zp_add_overflows(start, offset, &start) || start > transfer->received)
-                return zp_error_set(err, EPROTO, "the server sent another range than was asked for");
-        known = transfer->received - start;
-        if (size <= known)
-                return 0;
-        size -= (size_t) known;
-        r = transfer->sink(transfer->context, (const char *) data + known, size, err);
-        if (r == 0)
-                transfer->received += size;
-        return r;
-}
-
 static int registry_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
                          struct zp_error *err) {
         struct registry_source *source = state;
-        struct blob_transfer transfer = { .size = blob->size, .sink = sink, .context = context };
-        char path[100] = "blobs/";
-        zp_digest_text(&blob->digest, path + strlen(path));
-        struct zp_http_request request = { .sink = on_blob_piece, .context = &transfer };
-        struct zp_http_response response = { 0 };
-        int r = get_with_retries(source, path, &request, &transfer, &response, err);
-        zp_http_response_clear(&response);
-        return r;
+        return zp_transfer_blob(source->registry, blob, 0, blob->size, sink, context, err);
 }
 
 static const char *registry_local_path(void *state) {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 
 #define URL_MAX 16384 /* signed URLs have 2-3 KiB */
@@ -80,6 +81,14 @@ int zp_url_resolve(const char *base, const char *location, char **out, struct zp
                                     text);
         *out = strdup(text);
         return *out ? 0 : zp_error_errno(err, ENOMEM, "redirect");
+}
+
+char *zp_url_with_query(const char *url, const char *name, const char *value) {
+        zp_auto(curl_free) char *escaped = curl_easy_escape(NULL, value, 0);
+        size_t size = strcspn(url, "#");
+        const char *query = memchr(url, '?', size);
+        const char *joint = !query ? "?" : query + 1 == url + size || url[size - 1] == '&' ? "" : "&";
+        return escaped ? zp_format("%.*s%s%s=%s", (int) size, url, joint, name, escaped) : NULL;
 }
 
 char *zp_url_public(const char *url) {

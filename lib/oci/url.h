@@ -19,6 +19,8 @@ bool zp_url_is_loopback(const char *url);
 /* Resolves a Location header against the URL that was asked. Only http and https without a user, and
  * never from https down to http (unless on this machine). malloc'ed. */
 int zp_url_resolve(const char *base, const char *location, char **out, struct zp_error *err);
+/* The URL with NAME=VALUE (escaped) behind what its query has already. malloc'ed; NULL: out of memory, or no URL. */
+char *zp_url_with_query(const char *url, const char *name, const char *value);
 /* The URL without its query, which may hold signatures, for messages. malloc'ed; NULL: out of memory. */
 char *zp_url_public(const char *url);
 

@@ -58,11 +58,27 @@ static void redirects_are_resolved_and_never_lead_to_plain_http(void **state) {
         expect_target("https://a/v2/x", "https://user:password@a/y", NULL);
 }
 
+static void expect_query(const char *url, const char *expected) {
+        char *out = zp_url_with_query(url, "digest", "sha256:0a&b");
+        assert_string_equal(out, expected);
+        free(out);
+}
+
+static void query_is_appended_to_what_is_there(void **state) {
+        (void) state;
+        expect_query("https://a/u/1", "https://a/u/1?digest=sha256%3A0a%26b");
+        expect_query("https://a/u/1?", "https://a/u/1?digest=sha256%3A0a%26b");
+        expect_query("https://a/u/1?_state=x%3D%3D", "https://a/u/1?_state=x%3D%3D&digest=sha256%3A0a%26b");
+        expect_query("https://a/u/1?x&", "https://a/u/1?x&digest=sha256%3A0a%26b");
+        expect_query("https://a/u/1?x#part?", "https://a/u/1?x&digest=sha256%3A0a%26b");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_this_machine_is_loopback),
                 cmocka_unit_test(origins_are_compared_with_scheme_and_port),
                 cmocka_unit_test(redirects_are_resolved_and_never_lead_to_plain_http),
+                cmocka_unit_test(query_is_appended_to_what_is_there),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
