@@ -27,13 +27,15 @@ _zeropull() {
     done
     case $previous in
     --store) compopt -o dirnames; return ;;
-    --auth-file | --ca-file) compopt -o default; return ;;
+    --auth-file | --ca-file | --passphrase-file) compopt -o default; return ;;
     --tls-verify) COMPREPLY=($(compgen -W "true false" -- "$current")); return ;;
     esac
     if [[ $current == -* ]]; then
         COMPREPLY=($(compgen -W "$(_zeropull_options "${words[0]}" "$command")" -- "$current"))
     elif [[ ! $command || ($command == help && $position == 0) ]]; then
         COMPREPLY=($(compgen -W "$(_zeropull_commands "${words[0]}")" -- "$current"))
+    elif [[ $command == key && $position == 0 ]]; then
+        COMPREPLY=($(compgen -W "generate show" -- "$current"))
     elif [[ $command == @(verify|remove) || ($command == @(inspect|ls|cat|mount|export) && $position == 0) ]]; then
         COMPREPLY=($(compgen -W "$(_zeropull_images "${words[0]}" "${store[@]}")" -- "$current"))
         __ltrim_colon_completions "$current"

@@ -1,54 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/source-options.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 
 #include "base/limits.h"
 #include "pack/writer.h"
 
 #define PASSWORD_MAX 4096u
 
-void cli_wipe(char *secret) {
-        if (secret)
-                explicit_bzero(secret, strlen(secret));
-        free(secret);
-}
-
-/* Reads up to the end of a line (or file). */
-static int read_line(int fd, char *line, size_t size, struct zp_error *err) {
-        size_t used = 0;
-        for (char c; used < size;) {
-                ssize_t got = read(fd, &c, 1);
-                if (got < 0)
-                        return errno == EINTR ? zp_error_set(err, ECANCELED, "interrupted")
-                                              : zp_error_errno(err, errno, "read the password");
-                if (got == 0 || c == '\n' || c == '\r' || c == '\0') {
-                        line[used] = '\0';
-                        return 0;
-                }
-                line[used++] = c;
-        }
-        return zp_error_set(err, EFBIG, "the password is longer than %u bytes", PASSWORD_MAX);
-}
-
 static int prompt(const char *user, char *password, size_t size, struct zp_error *err) {
-        zp_autoclose int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
-        struct termios loud, silent;
-        if (fd < 0 || tcgetattr(fd, &loud) < 0) {
-                zp_error_set(err, ENOTTY, "no terminal to ask for %s's password on", user);
+        char text[300], what[300];
+        snprintf(text, sizeof text, "Password of %.200s", user);
+        snprintf(what, sizeof what, "%.200s's password", user);
+        int r = cli_ask_secret(text, what, password, size, err);
+        if (r == -ENOTTY)
                 zp_error_hint(err, "use --password-stdin or --auth-file");
-                return -ENOTTY;
-        }
-        silent = loud;
-        silent.c_lflag &= ~(tcflag_t) ECHO;
-        dprintf(fd, "Password of %s: ", user);
-        tcsetattr(fd, TCSAFLUSH, &silent);
-        int r = read_line(fd, password, size, err);
-        tcsetattr(fd, TCSAFLUSH, &loud);
-        dprintf(fd, "\n");
         return r;
 }
 
@@ -69,7 +36,7 @@ static int take_credentials(struct cli_call *call, char **out, struct zp_error *
         int used = snprintf(*out, size, has_password ? "%s" : "%s:", user);
         if (has_password)
                 return 0;
-        return from_stdin ? read_line(STDIN_FILENO, *out + used, PASSWORD_MAX, err)
+        return from_stdin ? cli_read_secret(STDIN_FILENO, "the password", *out + used, PASSWORD_MAX, err)
                           : prompt(user, *out + used, PASSWORD_MAX, err);
 }
 

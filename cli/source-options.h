@@ -8,6 +8,7 @@
 
 #include "builder/build.h"
 #include "cli/cli.h"
+#include "cli/secret.h"
 
 /* First in the option table of whoever takes them. */
 enum {
@@ -38,9 +39,6 @@ enum {
  * cli_wipe. May ask for a password on the terminal. */
 int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
                             char **credentials, struct zp_error *err);
-/* Overwrites and frees a secret; NULL is fine. */
-void cli_wipe(char *secret);
-ZP_DEFINE_AUTO(char, cli_wipe);
 
 /* Marks a failed build as refused where the image was the reason. Returns `r`. */
 int cli_build_failed(struct cli_call *call, int r);

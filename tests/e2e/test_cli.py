@@ -11,7 +11,7 @@ from support import images, oci
 from support.programs import ZEROPULL
 from support.zeropull import FAILED, NOT_FOUND, OK, REFUSED, USAGE, Zeropull, error_lines
 
-COMMANDS = ("build", "list", "inspect", "ls", "cat", "verify", "mount", "umount", "export", "remove", "prune")
+COMMANDS = ("build", "list", "inspect", "ls", "cat", "verify", "mount", "umount", "export", "remove", "prune", "key")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
 
@@ -62,6 +62,11 @@ def test_help_lists_every_command(zeropull):
         ["umount"],
         ["export", "image"],
         ["remove"],
+        ["key"],
+        ["key", "show"],
+        ["key", "destroy", "file"],
+        ["key", "show", "file", "--encrypt"],
+        ["key", "generate", "file", "--public"],
     ],
     ids=" ".join,
 )
