@@ -224,12 +224,16 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
         return t->is_stalled;
 }
 
-static bool add_header(struct curl_slist **list, const char *name, const char *value) {
-        zp_autofree char *line = zp_format("%s: %s", name, value);
-        struct curl_slist *longer = line ? curl_slist_append(*list, line) : NULL;
+static bool add_line(struct curl_slist **list, const char *line) {
+        struct curl_slist *longer = curl_slist_append(*list, line);
         if (longer)
                 *list = longer;
         return longer;
+}
+
+static bool add_header(struct curl_slist **list, const char *name, const char *value) {
+        zp_autofree char *line = zp_format("%s: %s", name, value);
+        return line && add_line(list, line);
 }
 
 bool zp_http_is_read_only(const struct zp_http_request *request) {
@@ -251,11 +255,12 @@ static bool make_headers(const struct zp_http_request *request, struct curl_slis
         const struct zp_http_body *body = request->body;
         if (!zp_http_is_read_only(request) && !request->form) {
                 /* No waiting for "100 Continue": an early refusal is noticed, and a lost one asked for again. */
-                struct curl_slist *longer = curl_slist_append(*list, "Expect:");
-                if (!longer)
+                if (!add_line(list, "Expect:"))
                         return false;
-                *list = longer;
         }
+        for (const char *const *line = request->headers; line && *line; line++)
+                if (!add_line(list, *line))
+                        return false;
         return (!request->accept || add_header(list, "Accept", request->accept)) &&
                (!request->authorization || add_header(list, "Authorization", request->authorization)) &&
                (!request->if_match || add_header(list, "If-Match", request->if_match)) &&

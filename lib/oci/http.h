@@ -71,6 +71,7 @@ struct zp_http_request {
         const char *accept;              /* NULL: anything */
         const char *authorization;       /* the header's value, or NULL */
         const char *if_match;            /* an ETag, or NULL */
+        const char *const *headers;      /* further "Name: value", up to a NULL; or NULL */
         const char *form;                /* sent by POST; `method` and `body` are NULL then */
         const struct zp_http_body *body; /* NULL: none, or empty */
         uint64_t range_start;            /* > 0: ask for what comes from there on */

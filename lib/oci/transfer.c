@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/transfer.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "oci/fetch.h"
-
-/* What the sink is told to end a transfer that has given all that was wanted. */
-#define ENOUGH (-ECANCELED)
-/* A server may answer a range with its beginning (RFC 9110, 15.3.7), but not byte by byte. */
-#define SHORT_ANSWER_MIN 65536u
+#include "oci/ranges.h"
 
 int zp_transfer_request(struct zp_registry *registry, const char *path, const char *url,
                         const struct zp_http_request *request, struct zp_http_response *response,
@@ -29,117 +23,32 @@ int zp_transfer_request(struct zp_registry *registry, const char *path, const ch
         }
 }
 
-/* A run of a blob's bytes on its way. */
-struct transfer {
-        uint64_t blob_size, offset, length;
-        uint64_t received; /* given to the sink */
-        bool is_enough;    /* ended by us */
-        zp_blob_sink sink;
-        void *context;
+/* A blob of a registry. */
+struct blob {
+        struct zp_registry *registry;
+        char path[100];
 };
 
-/* Where a response's body starts in the blob. */
-static int find_start(const struct zp_http_response *response, uint64_t wanted, uint64_t *start, struct zp_error *err) {
-        *start = 0;
-        if (response->status != 206)
-                return 0; /* no range was asked for, or it was ignored */
-        const char *text = response->content_range;
-        char *end = NULL;
-        if (text && strncasecmp(text, "bytes ", 6) == 0 && text[6] >= '0' && text[6] <= '9')
-                *start = strtoull(text + 6, &end, 10);
-        if (!end || *end != '-' || *start > wanted)
-                return zp_error_set(err, EPROTO, "the server sent another range than was asked for");
-        return 0;
+static int send_request(void *context, const struct zp_http_request *request, struct zp_http_response *response,
+                        struct zp_error *err) {
+        const struct blob *blob = context;
+        return zp_registry_request(blob->registry, blob->path, request, response, err);
 }
 
-/* More came than was wanted: a server may ignore a range, but no blob may be larger than it should be. */
-static int end_early(struct transfer *transfer, const struct zp_http_response *response, struct zp_error *err) {
-        if (response->status == 206 || transfer->offset + transfer->length == transfer->blob_size)
-                return zp_error_set(err, EBADMSG, "more than the %ju bytes it should have",
-                                    (uintmax_t) transfer->blob_size);
-        transfer->is_enough = true;
-        return ENOUGH;
-}
-
-static int on_piece(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
-                    size_t size, struct zp_error *err) {
-        struct transfer *transfer = context;
-        uint64_t wanted = transfer->offset + transfer->received, start;
-        int r = find_start(response, wanted, &start, err);
-        if (r < 0)
-                return r;
-        if (zp_add_overflows(start, offset, &start))
-                return zp_error_set(err, EPROTO, "the server sent another range than was asked for");
-        uint64_t known = wanted - zp_min_u64(wanted, start); /* skipped: the piece starts before what is wanted */
-        if (size <= known)
-                return 0;
-        uint64_t left = transfer->length - transfer->received;
-        size_t take = (size_t) zp_min_u64(size - known, left);
-        if (take > 0) {
-                r = transfer->sink(transfer->context, (const char *) data + known, take, err);
-                if (r < 0)
-                        return r;
-                transfer->received += take;
-        }
-        return take < size - known ? end_early(transfer, response, err) : 0;
-}
-
-/* One transfer of what is missing. 0: it ended well, though perhaps too early. */
-static int receive(struct zp_registry *registry, const char *path, struct transfer *transfer,
-                   struct zp_http_response *response, struct zp_error *err) {
-        uint64_t end = transfer->offset + transfer->length;
-        struct zp_http_request request = {
-                .sink = on_piece,
-                .context = transfer,
-                .range_start = transfer->offset + transfer->received,
-                .range_end = end < transfer->blob_size ? end : 0,
-        };
-        int r = zp_registry_request(registry, path, &request, response, err);
-        if (transfer->is_enough) {
-                if (err)
-                        zp_error_clear(err);
-                return 0;
-        }
-        if (r == 0 && (response->status < 200 || response->status > 299))
-                r = zp_registry_refused(registry, response, err);
-        return r;
-}
-
-static int receive_all(struct zp_registry *registry, const char *path, struct transfer *transfer,
-                       struct zp_http_response *response, struct zp_error *err) {
-        const struct zp_cancel *cancel = zp_registry_cancel(registry);
-        struct zp_retry retry = { 0 };
-        for (;;) {
-                uint64_t before = transfer->received;
-                int r = receive(registry, path, transfer, response, err);
-                bool has_progress = transfer->received > before;
-                bool may_retry = zp_fetch_may_retry(response);
-                bool goes_on = response->status == 206 && transfer->received - before >= SHORT_ANSWER_MIN;
-                if (r == 0 && transfer->received < transfer->length && !goes_on)
-                        return zp_error_set(err, EBADMSG, "ends %ju bytes before it should",
-                                            (uintmax_t) (transfer->length - transfer->received));
-                if (has_progress)
-                        retry.failures = 0;
-                /* Also when it was cut behind the last byte. */
-                if (transfer->received == transfer->length && (r == 0 || may_retry))
-                        return 0;
-                if (r < 0 && (!may_retry || !zp_retry_wait(&retry, response, cancel)))
-                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
-                zp_http_response_clear(response);
-        }
+static int refused(void *context, const struct zp_http_response *response, struct zp_error *err) {
+        const struct blob *blob = context;
+        return zp_registry_refused(blob->registry, response, err);
 }
 
 int zp_transfer_blob(struct zp_registry *registry, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,
                      zp_blob_sink sink, void *context, struct zp_error *err) {
-        struct transfer transfer = {
-                .blob_size = blob->size, .offset = offset, .length = length, .sink = sink, .context = context
+        struct blob named = { .registry = registry, .path = "blobs/" };
+        zp_digest_text(&blob->digest, named.path + strlen(named.path));
+        const struct zp_ranges_server server = {
+                .context = &named,
+                .cancel = zp_registry_cancel(registry),
+                .send = send_request,
+                .refused = refused,
         };
-        struct zp_http_response response = { 0 };
-        char path[100] = "blobs/";
-        zp_digest_text(&blob->digest, path + strlen(path));
-        int r = receive_all(registry, path, &transfer, &response, err);
-        zp_http_response_clear(&response);
-        if (r == 0 && err) /* what a transfer that was repeated has left */
-                zp_error_clear(err);
-        return r;
+        return zp_ranges_read(&server, blob->size, offset, length, sink, context, err);
 }
