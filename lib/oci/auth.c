@@ -31,11 +31,13 @@ struct zp_auth {
         struct zp_http *http;
         char *registry, *repository, *auth_file, *credentials;
         pthread_mutex_t lock;
+        pthread_cond_t renewed;
         /* guarded by lock */
         struct grant grants[GRANTS_MAX];
         unsigned grant_count;
         unsigned current; /* index of the grant to use */
         unsigned generation;
+        bool is_renewing;            /* a thread is; signalled by `renewed` when it is done */
         bool has_looked;             /* `known` is what was found, and does not change any more */
         struct zp_credentials known; /* kept: a confined process can read no file and run no helper later */
 };
@@ -63,6 +65,7 @@ int zp_auth_new(struct zp_http *http, const struct zp_auth_options *options, str
                 return out_of_memory(err);
         auth->http = http;
         pthread_mutex_init(&auth->lock, NULL);
+        pthread_cond_init(&auth->renewed, NULL);
         auth->registry = strdup(options->registry);
         auth->repository = strdup(options->repository);
         auth->auth_file = options->auth_file ? strdup(options->auth_file) : NULL;
@@ -85,6 +88,7 @@ static void clear_grant(struct grant *grant) {
 void zp_auth_free(struct zp_auth *auth) {
         for (unsigned i = 0; i < auth->grant_count; i++)
                 clear_grant(&auth->grants[i]);
+        pthread_cond_destroy(&auth->renewed);
         pthread_mutex_destroy(&auth->lock);
         free(auth->registry);
         free(auth->repository);
@@ -356,6 +360,25 @@ static void store(struct zp_auth *auth, struct zp_challenge *challenge, char *va
         pthread_mutex_unlock(&auth->lock);
 }
 
+/* One thread at a time renews what it saw as `generation`; the others wait and take what it has got. They wait no
+ * longer than its exchanges take, which end when the work is cancelled. True: it is the caller's turn. */
+static bool begin_renewal(struct zp_auth *auth, unsigned generation) {
+        pthread_mutex_lock(&auth->lock);
+        while (auth->is_renewing)
+                pthread_cond_wait(&auth->renewed, &auth->lock);
+        bool is_turn = auth->generation == generation;
+        auth->is_renewing = is_turn;
+        pthread_mutex_unlock(&auth->lock);
+        return is_turn;
+}
+
+static void end_renewal(struct zp_auth *auth) {
+        pthread_mutex_lock(&auth->lock);
+        auth->is_renewing = false;
+        pthread_cond_broadcast(&auth->renewed);
+        pthread_mutex_unlock(&auth->lock);
+}
+
 static int renew(struct zp_auth *auth, const char *registry_url, struct zp_challenge *challenge, bool is_refused,
                  struct zp_error *err) {
         char *value = NULL;
@@ -397,7 +420,10 @@ int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value,
                 }
                 if (!grant || is_valid)
                         return 0;
-                r = renew(auth, registry_url, &expired, false, err);
+                if (begin_renewal(auth, *generation)) {
+                        r = renew(auth, registry_url, &expired, false, err);
+                        end_renewal(auth);
+                }
                 zp_challenge_clear(&expired);
                 if (r < 0)
                         return r;
@@ -406,18 +432,16 @@ int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value,
 
 int zp_auth_answer(struct zp_auth *auth, const char *registry_url, const char *challenges, unsigned generation,
                    struct zp_error *err) {
-        pthread_mutex_lock(&auth->lock);
-        bool is_answered = auth->generation != generation; /* by another thread, meanwhile */
-        pthread_mutex_unlock(&auth->lock);
-        if (is_answered)
-                return 0;
         struct zp_challenge challenge;
         int r = zp_challenge_parse(challenges, &challenge, err);
         if (r < 0)
                 return r;
         /* A password that was sent and not accepted: generation 0 is before anything was. */
         bool is_refused = challenge.scheme == ZP_CHALLENGE_BASIC && generation > 0;
-        r = renew(auth, registry_url, &challenge, is_refused, err);
+        if (begin_renewal(auth, generation)) {
+                r = renew(auth, registry_url, &challenge, is_refused, err);
+                end_renewal(auth);
+        }
         zp_challenge_clear(&challenge);
         return r;
 }
