@@ -47,9 +47,13 @@ static int load(const char *body, size_t size, const char *what, json_t **out, s
                 return r;
         json_error_t reason;
         *out = json_loadb(body, size, JSON_REJECT_DUPLICATES, &reason);
-        if (!*out)
-                return zp_error_set(err, EBADMSG, "%s: not valid JSON: line %d: %s", what, reason.line, reason.text);
-        return 0;
+        if (*out)
+                return 0;
+        char *quoted = strstr(reason.text, " near '"); /* a piece of the document, which may be a password */
+        if (quoted)
+                *quoted = '\0';
+        return zp_error_set(err, EBADMSG, "%s: not valid JSON: line %d, column %d: %s", what, reason.line,
+                            reason.column, reason.text);
 }
 
 int zp_json_load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {

@@ -87,6 +87,7 @@ static void malformed_files_are_refused_without_telling_secrets(void **state) {
                 "{\"auths\":{\"r\":{\"auth\":\"c2VjcmV0\"}}}", /* "secret", no colon */
                 "{\"auths\":{\"r\":{\"auth\":\"c2Vjcm\"}}}",
                 "{\"auths\":{\"r\":{\"auth\":\"!!!!\"}}}",
+                "{\"auths\":{\"r\":{\"password\" \"secret\"}}}",
                 "{\"credHelpers\":{\"r\":7}}",
                 "{\"credsStore\":7}",
                 "{\"credsStore\":\"../evil\"}",
