@@ -60,7 +60,9 @@ static void ambiguous_documents_are_refused(void **state) {
                 { "{\"manifests\":[]}", DOCKER_MANIFEST },
                 { "{\"layers\":[],\"config\":{}}", DOCKER_LIST },
                 { "{\"layers\":[],\"layers\":[{}],\"config\":{}}", NULL },
-                { "{\"layers\":[],\"Layers\":[{}],\"config\":{}}", NULL }, /* Go takes both for the same */
+                { "{\"layers\":[],\"Layers\":[{}],\"config\":{}}", NULL },       /* Go takes both for the same */
+                { "{\"layers\":[],\"layer\\u017f\":[{}],\"config\":{}}", NULL }, /* and these */
+                { "{\"manifests\":[],\"mediaType\":null,\"fsLayer\xc5\xbf\":[]}", NULL },
                 { "{\"MANIFESTS\":[],\"layers\":[],\"config\":{}}", NULL },
                 { "{\"layers\":{},\"config\":{}}", NULL },
                 { "{\"mediaType\":7,\"layers\":[],\"config\":{}}", NULL },
