@@ -262,7 +262,10 @@ int zp_index_select(const char *body, size_t size, const struct zp_platform *pla
         return r;
 }
 
-static int check_layer_type(const struct zp_descriptor *layer, const char *what, struct zp_error *err) {
+static int check_layer(const struct zp_descriptor *layer, const char *what, struct zp_error *err) {
+        if (layer->size > ZP_LIMIT_LAYER_SIZE)
+                return zp_error_set(err, EFBIG, "%s: %ju bytes, more than %d TiB", what, (uintmax_t) layer->size,
+                                    (int) (ZP_LIMIT_LAYER_SIZE >> 40));
         if (classify(layer->media_type) == MEDIA_LAYER)
                 return 0;
         if (strstr(layer->media_type, "+encrypted")) {
@@ -292,7 +295,7 @@ static int parse_layers(json_t *array, struct zp_descriptor **out, uint16_t *cou
                 snprintf(what, sizeof what, "manifest: layer %zu", i);
                 r = zp_descriptor_parse(json_array_get(array, i), what, &layers[i], err);
                 if (r == 0)
-                        r = check_layer_type(&layers[i], what, err);
+                        r = check_layer(&layers[i], what, err);
         }
         if (r < 0) {
                 free_descriptors(layers, n);

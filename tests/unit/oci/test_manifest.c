@@ -276,6 +276,12 @@ static void manifests_that_are_not_images_are_refused(void **state) {
                   -EBADMSG },
                 { MANIFEST("{\"mediaType\":\"" OCI_LAYER "\",\"digest\":\"sha512:" DIGEST("1") "\",\"size\":1}"),
                   -ENOTSUP },
+                { MANIFEST("{\"mediaType\":\"" OCI_LAYER
+                           "\",\"digest\":\"" DIGEST("1") "\",\"size\":9223372036854775807}"),
+                  -EFBIG },
+                { MANIFEST("{\"mediaType\":\"" OCI_LAYER
+                           "\",\"digest\":\"" DIGEST("1") "\",\"size\":9223372036854775808}"),
+                  -EBADMSG },
                 { "{" CONFIG_ENTRY "}", -EBADMSG },
                 { INDEX(""), -EBADMSG },
         };
