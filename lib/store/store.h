@@ -121,10 +121,15 @@ struct zp_prune_result {
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
 /* The layer's device unpacked as a raw file for the kernel to read, made when it is not there yet (verified,
- * in parallel, under the layer's lock). Returns a read-only descriptor, the caller's. */
+ * in parallel, under the layer's lock). One that is there is taken as it is when its size is right: to compare it
+ * takes longer than to make it, and is `verify`'s work. Returns a read-only descriptor, the caller's. */
 struct zp_pool;
 int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_pool *pool,
                            const struct zp_cancel *cancel, struct zp_error *err);
+
+/* The unpacked device as it lies there, not compared with anything; the descriptor is the caller's. -ENOENT, without
+ * a message: there is none. */
+int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_error *err);
 
 /* Mounts are recorded so that nothing mounted is removed; those the kernel no longer has are forgotten. Record
  * after mount(2): -EINVAL when nothing is mounted there, -ENOENT when the image has been removed meanwhile. */
