@@ -180,6 +180,17 @@ static void attestations_and_artifacts_are_skipped(void **state) {
                          '-');
 }
 
+static void an_entry_with_half_a_platform_spoils_no_other(void **state) {
+        (void) state;
+        assert_int_equal(
+                select_for(INDEX(ENTRY(OCI_MANIFEST, "1", ",\"platform\":{}") "," ENTRY(
+                                   OCI_MANIFEST, "2",
+                                   ",\"platform\":{\"os\":\"linux\"}") "," ENTRY(OCI_MANIFEST, "3",
+                                                                                 PLATFORM("linux", "amd64", ""))),
+                           "linux/amd64"),
+                '3');
+}
+
 static void an_entry_without_platform_is_taken_when_it_is_the_only_hope(void **state) {
         (void) state;
         assert_int_equal(select_for(INDEX(ENTRY(OCI_MANIFEST, "1", "")), "linux/amd64"), '1');
@@ -354,6 +365,7 @@ int main(void) {
                 cmocka_unit_test(json_is_bounded_before_it_is_parsed),
                 cmocka_unit_test(the_platform_is_selected_with_its_variant),
                 cmocka_unit_test(attestations_and_artifacts_are_skipped),
+                cmocka_unit_test(an_entry_with_half_a_platform_spoils_no_other),
                 cmocka_unit_test(an_entry_without_platform_is_taken_when_it_is_the_only_hope),
                 cmocka_unit_test(a_missing_platform_names_what_there_is),
                 cmocka_unit_test(platforms_are_parsed_in_gos_names),
