@@ -363,6 +363,7 @@ static int set_attributes(struct apply *apply, const struct zp_tar_entry *entry,
         }
         zp_apply_mode(inode, entry->mode);
         bound_time(entry, &inode->mtime_s, &inode->mtime_ns);
+        inode->inherits_xattrs |= inode->is_implied;
         inode->is_implied = false;
         return 0;
 }

@@ -187,6 +187,28 @@ static void missing_parents_are_implied_until_their_entry_comes(void **state) {
         assert_int_equal(get("a/b")->mode, S_IFDIR | 0755);
 }
 
+/* Then containerd has copied the lower directory's xattrs, which the entry does not take away. */
+static void directory_implied_before_its_entry_is_marked(void **state) {
+        (void) state;
+        FILE_OF("first/f", "x");
+        DIRECTORY("first");
+        DIRECTORY("first");
+        DIRECTORY("never");
+        FILE_OF("never/f", "x");
+        DIRECTORY("never");
+        FILE_OF("gone/f", "x");
+        FILE_OF("gone", "x");
+        DIRECTORY("gone");
+        FILE_OF("still/f", "x");
+        applies();
+        assert_true(get("first")->inherits_xattrs);
+        assert_false(get("first")->is_implied);
+        assert_false(get("never")->inherits_xattrs);
+        assert_false(get("gone")->inherits_xattrs);
+        assert_false(get("still")->inherits_xattrs);
+        assert_true(get("still")->is_implied);
+}
+
 static void implied_directory_takes_the_group_of_a_setgid_parent(void **state) {
         (void) state;
         PUT(&b, .name = "m", .type = '5', .mode = 02775, .gid = 8);
@@ -749,6 +771,7 @@ int main(void) {
                 TEST(names_are_cleaned_and_clamped_to_the_root),
                 TEST(entries_of_the_root_are_ignored),
                 TEST(missing_parents_are_implied_until_their_entry_comes),
+                TEST(directory_implied_before_its_entry_is_marked),
                 TEST(implied_directory_takes_the_group_of_a_setgid_parent),
                 TEST(file_on_the_way_is_refused),
                 TEST(last_of_several_entries_wins),
