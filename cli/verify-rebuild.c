@@ -87,6 +87,7 @@ static int build_again(struct verifier *v, struct zp_store *again, const struct 
                        const struct zp_source_options *source_options, const struct zp_build_options *build_options,
                        struct zp_error *err) {
         struct zp_build_options options = *build_options;
+        options.pack_as_in = v->store;
         if (!image->names || !image->names[0])
                 return zp_error_set(err, ENOENT, "no source is known to build it from again");
         zp_autofree char *name = source_name(image);

@@ -22,6 +22,7 @@ static const char schema[] =
         " metadata_digest BLOB NOT NULL, metadata_size INTEGER NOT NULL,"
         " index_digest BLOB NOT NULL, index_size INTEGER NOT NULL,"
         " pack_size INTEGER NOT NULL, device_size INTEGER NOT NULL,"
+        " frame_size INTEGER NOT NULL, level INTEGER NOT NULL,"
         " replacing INTEGER NOT NULL DEFAULT 0"
         ") STRICT, WITHOUT ROWID;"
         "CREATE TABLE images ("

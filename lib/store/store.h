@@ -46,6 +46,9 @@ struct zp_layer_record {
         uint64_t index_size;
         uint64_t pack_size;   /* of device.zst */
         uint64_t device_size; /* uncompressed; 0: the layer has no file data, its pack has no frames */
+        /* how the pack was made, to make the same one again: struct zp_pack_options */
+        uint32_t frame_size;
+        int level;
 };
 
 struct zp_image_record {

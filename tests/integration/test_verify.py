@@ -57,3 +57,20 @@ def test_truncated_unpacked_device_is_found_and_made_again_by_mount(zeropull, wo
     assert device.stem in zeropull.expect(FAILED, "verify").stdout.decode()
     with zeropull.mounted(source, work / "mnt"):
         zeropull.ok("verify")
+
+
+def test_rebuild_packs_each_layer_as_it_was_packed(zeropull, source):
+    zeropull.build(source, "--frame-size", "64K", "--level", "1")
+    zeropull.ok("verify", "--rebuild")
+    zeropull.build(source, "--rebuild", "--level", "3")
+    zeropull.ok("verify", "--rebuild")
+    zeropull.build(source, "--rebuild")
+    zeropull.ok("verify", "--rebuild")
+
+
+def test_rebuild_finds_a_layer_that_is_another(zeropull, source):
+    zeropull.build(source)
+    (layer, _) = zeropull.layer_directories()
+    index = layer / "device.idx"
+    change_byte(index, index.stat().st_size - 1)
+    assert f"layer sha256:{layer.name}: 'device.idx'" in zeropull.expect(FAILED, "verify", "--rebuild").stdout.decode()

@@ -118,6 +118,8 @@ static inline struct zp_layer_record layer_record(const char *name, const char *
                 .index_size = strlen(t.index),
                 .pack_size = strlen(t.pack),
                 .device_size = 4096,
+                .frame_size = 524288,
+                .level = 7,
         };
 }
 
