@@ -237,7 +237,10 @@ static int parse_token(const struct zp_http_response *response, char **value, in
         if (size > TOKEN_MAX)
                 return zp_error_set(err, EBADMSG, "token: not fit for a header");
         json_t *expires_in = json_object_get(json, "expires_in");
-        *lifetime_s = json_is_number(expires_in) ? (int64_t) json_number_value(expires_in) : DEFAULT_LIFETIME_S;
+        double lifetime = json_is_number(expires_in) ? json_number_value(expires_in) : DEFAULT_LIFETIME_S;
+        *lifetime_s = lifetime < 1                ? DEFAULT_LIFETIME_S
+                      : lifetime > LIFETIME_MAX_S ? LIFETIME_MAX_S
+                                                  : (int64_t) lifetime;
         *value = zp_format("Bearer %s", token);
         return *value ? 0 : out_of_memory(err);
 }
@@ -335,8 +338,6 @@ static bool same_challenge(const struct zp_challenge *a, const struct zp_challen
 
 /* Takes over challenge and value. */
 static void store(struct zp_auth *auth, struct zp_challenge *challenge, char *value, int64_t lifetime_s) {
-        if (lifetime_s < 1 || lifetime_s > LIFETIME_MAX_S)
-                lifetime_s = lifetime_s < 1 ? DEFAULT_LIFETIME_S : LIFETIME_MAX_S;
         /* A token is renewed when nine tenths of its life are over, for clocks and queues. */
         struct grant grant = {
                 .challenge = *challenge,
