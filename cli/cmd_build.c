@@ -121,7 +121,7 @@ static double now_s(void) {
 static int build(struct cli_call *call, struct zp_source *source, struct zp_build_options *build_options,
                  struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
-        int r = zp_store_open(call->store, ZP_STORE_WRITE, &store, err);
+        int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
         if (r < 0)
                 return r;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);

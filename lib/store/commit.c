@@ -88,8 +88,7 @@ static int out_of_range(struct zp_store *store, struct zp_error *err) {
 
 static bool layer_in_range(const struct zp_layer_record *l) {
         return l->tar_size <= INT64_MAX && l->entries <= INT64_MAX && l->metadata_size <= INT64_MAX &&
-               l->index_size <= INT64_MAX && l->pack_size <= INT64_MAX && l->device_size <= INT64_MAX &&
-               l->level >= 0;
+               l->index_size <= INT64_MAX && l->pack_size <= INT64_MAX && l->device_size <= INT64_MAX && l->level >= 0;
 }
 
 static bool same_device(const struct zp_layer_record *a, const struct zp_layer_record *b) {

@@ -12,11 +12,11 @@
 static bool read_layer(sqlite3_stmt *s, struct zp_layer_record *out) {
         uint64_t frame_size, level;
         bool good = zp_sql_column_digest(s, 0, &out->diff_id) && zp_sql_column_u64(s, 1, &out->tar_size) &&
-               zp_sql_column_u64(s, 2, &out->entries) && zp_sql_column_digest(s, 3, &out->metadata_digest) &&
-               zp_sql_column_u64(s, 4, &out->metadata_size) && zp_sql_column_digest(s, 5, &out->index_digest) &&
-               zp_sql_column_u64(s, 6, &out->index_size) && zp_sql_column_u64(s, 7, &out->pack_size) &&
-               zp_sql_column_u64(s, 8, &out->device_size) && zp_sql_column_u64(s, 9, &frame_size) &&
-               zp_sql_column_u64(s, 10, &level) && frame_size <= UINT32_MAX && level <= INT_MAX;
+                    zp_sql_column_u64(s, 2, &out->entries) && zp_sql_column_digest(s, 3, &out->metadata_digest) &&
+                    zp_sql_column_u64(s, 4, &out->metadata_size) && zp_sql_column_digest(s, 5, &out->index_digest) &&
+                    zp_sql_column_u64(s, 6, &out->index_size) && zp_sql_column_u64(s, 7, &out->pack_size) &&
+                    zp_sql_column_u64(s, 8, &out->device_size) && zp_sql_column_u64(s, 9, &frame_size) &&
+                    zp_sql_column_u64(s, 10, &level) && frame_size <= UINT32_MAX && level <= INT_MAX;
         if (good) {
                 out->frame_size = (uint32_t) frame_size;
                 out->level = (int) level;

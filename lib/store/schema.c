@@ -169,7 +169,7 @@ static int create_database(struct zp_store *store, struct zp_error *err) {
 int zp_store_open_database(struct zp_store *store, struct zp_error *err) {
         if (store->mode == ZP_STORE_READ)
                 return open_for_reading(store, err);
-        int r = create_database(store, err);
+        int r = store->may_create ? create_database(store, err) : 0;
         if (r == 0)
                 r = connect(store, SQLITE_OPEN_READWRITE, err);
         /* A rollback journal, not a write-ahead log: who may only read can read. It is kept, so that a

@@ -16,7 +16,8 @@
 
 struct zp_store {
         char *path; /* absolute, without symbolic links */
-        enum zp_store_mode mode;
+        enum zp_store_mode mode; /* ZP_STORE_READ or ZP_STORE_WRITE */
+        bool may_create;
         int dir_fd, layers_fd, images_fd, devices_fd, tmp_fd;
         pthread_mutex_t mutex; /* held from zp_store_begin_… to zp_store_end */
         sqlite3 *db;           /* guarded by mutex */

@@ -23,10 +23,14 @@
 
 struct zp_store;
 
-enum zp_store_mode { ZP_STORE_READ, ZP_STORE_WRITE };
+enum zp_store_mode {
+        ZP_STORE_READ,
+        ZP_STORE_WRITE,  /* one that is there */
+        ZP_STORE_CREATE, /* for writing; made when it is not there */
+};
 
-/* The directory is created when opened for writing, and what dead processes left is put right. Opening for
- * reading never changes anything (but rolls back an interrupted commit, when the user may).
+/* Opened for writing, what dead processes left is put right. Opening for reading never changes anything (but
+ * rolls back an interrupted commit, when the user may).
  * -ENOENT: no store there; -ENOTEMPTY: a directory with other things; -EACCES, -EROFS; -EBADMSG: the
  * database is damaged or of a newer version. */
 int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **out, struct zp_error *err);

@@ -37,7 +37,7 @@ static inline int world_setup(void **state) {
                 return -1;
         snprintf(w->path, sizeof w->path, "%s/store", w->directory);
         *state = w;
-        return zp_store_open(w->path, ZP_STORE_WRITE, &w->store, &w->err);
+        return zp_store_open(w->path, ZP_STORE_CREATE, &w->store, &w->err);
 }
 
 static inline int world_teardown(void **state) {
