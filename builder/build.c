@@ -2,18 +2,16 @@
 #include "builder/build.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/fingerprint.h"
 #include "base/limits.h"
 #include "base/pool.h"
 #include "builder/confine.h"
 #include "builder/convert.h"
-#include "builder/fingerprint.h"
 #include "builder/snapshot.h"
 
 /* More layers side by side than this only take memory: the pool compresses for all of them. */
@@ -281,18 +279,11 @@ static int build_image(struct build *b, unsigned threads, struct zp_error *err) 
                            : 0;
 }
 
-/* As many threads as the process may use: its CPU affinity counts, not the machine's size. */
-static unsigned usable_cpus(void) {
-        cpu_set_t set;
-        int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int) sysconf(_SC_NPROCESSORS_ONLN);
-        return count > 0 ? (unsigned) count : 1;
-}
-
 int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_build_options *options,
              struct zp_build_result *result, struct zp_error *err) {
         struct build b = { .source = source, .store = store, .options = options, .result = result };
         b.stop.parent = options->cancel;
-        unsigned threads = options->threads ? options->threads : usable_cpus();
+        unsigned threads = options->threads ? options->threads : zp_usable_cpus();
         if (threads > THREADS_MAX)
                 threads = THREADS_MAX;
         *result = (struct zp_build_result){ 0 };

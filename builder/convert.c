@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/fingerprint.h"
 #include "base/limits.h"
 #include "builder/content.h"
-#include "builder/fingerprint.h"
 #include "builder/ring.h"
 #include "erofs/writer.h"
 #include "layer/apply.h"

@@ -14,8 +14,6 @@
 #include "mount/loop.h"
 #include "mount/table.h"
 
-ZP_DEFINE_AUTO(struct zp_pool, zp_pool_free);
-
 enum { OPTION_SUID, OPTION_DEV };
 
 static const struct cli_option mount_options[] = {
@@ -39,7 +37,7 @@ static int unpack_devices(const struct cli_call *call, struct zp_store *store, c
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
         if (tree->device_count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, EBADMSG, "snapshot.erofs: %u devices", tree->device_count);
-        int r = zp_pool_new(cli_cpus(), &pool, err);
+        int r = zp_pool_new(zp_usable_cpus(), &pool, err);
         for (uint16_t i = 0; i < tree->device_count && r == 0; i++) {
                 int fd = zp_store_unpack_device(store, &tree->devices[i].diff_id, pool, call->cancel, err);
                 if (fd < 0)

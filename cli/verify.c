@@ -6,8 +6,8 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/fingerprint.h"
 #include "base/limits.h"
-#include "builder/fingerprint.h"
 #include "cli/output.h"
 #include "cli/view.h"
 
