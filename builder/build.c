@@ -2,18 +2,16 @@
 #include "builder/build.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/fingerprint.h"
 #include "base/limits.h"
 #include "base/pool.h"
 #include "builder/confine.h"
 #include "builder/convert.h"
-#include "builder/fingerprint.h"
 #include "builder/snapshot.h"
 
 /* More layers side by side than this only take memory: the pool compresses for all of them. */
@@ -81,6 +79,16 @@ static void tell_progress(void *context, uint64_t blob_bytes_read) {
 
 /* ---- layers ---- */
 
+static int choose_packing(const struct build *b, const struct zp_digest *diff_id, struct zp_pack_options *out,
+                          struct zp_error *err) {
+        struct zp_layer_record record;
+        *out = b->options->pack;
+        int found = b->options->pack_as_in ? zp_store_find_layer(b->options->pack_as_in, diff_id, &record, err) : 0;
+        if (found == 1)
+                *out = (struct zp_pack_options){ .frame_size = record.frame_size, .level = record.level };
+        return found < 0 ? found : 0;
+}
+
 static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *err) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         int r = zp_staging_new(b->store, &staging, err);
@@ -92,13 +100,14 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
                 .blob = &b->image.layers[layer],
                 .diff_id = &b->image.diff_ids[layer],
                 .pool = b->pool,
-                .pack = { .frame_size = b->options->frame_size, .level = b->options->compression_level },
                 .cancel = &b->stop,
                 .progress = tell_progress,
                 .context = &progress,
         };
         struct zp_layer_record record;
-        r = zp_convert_layer(&input, staging, &record, err);
+        r = choose_packing(b, input.diff_id, &input.pack, err);
+        if (r == 0)
+                r = zp_convert_layer(&input, staging, &record, err);
         return r < 0 ? r : zp_staging_commit_layer(staging, &record, err);
 }
 
@@ -270,18 +279,11 @@ static int build_image(struct build *b, unsigned threads, struct zp_error *err) 
                            : 0;
 }
 
-/* As many threads as the process may use: its CPU affinity counts, not the machine's size. */
-static unsigned usable_cpus(void) {
-        cpu_set_t set;
-        int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int) sysconf(_SC_NPROCESSORS_ONLN);
-        return count > 0 ? (unsigned) count : 1;
-}
-
 int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_build_options *options,
              struct zp_build_result *result, struct zp_error *err) {
         struct build b = { .source = source, .store = store, .options = options, .result = result };
         b.stop.parent = options->cancel;
-        unsigned threads = options->threads ? options->threads : usable_cpus();
+        unsigned threads = options->threads ? options->threads : zp_usable_cpus();
         if (threads > THREADS_MAX)
                 threads = THREADS_MAX;
         *result = (struct zp_build_result){ 0 };

@@ -13,6 +13,7 @@
 
 #include "base/cancel.h"
 #include "oci/source.h"
+#include "pack/writer.h"
 #include "store/store.h"
 
 enum zp_layer_state {
@@ -35,8 +36,8 @@ struct zp_build_events {
 struct zp_build_options {
         struct zp_platform platform;
         unsigned threads;      /* 0: as many as the process may use */
-        uint32_t frame_size;   /* 0: the default */
-        int compression_level; /* 0: the default */
+        struct zp_pack_options pack;
+        struct zp_store *pack_as_in; /* layers this store has are packed as there, whatever `pack` says; NULL: none */
         bool rebuild;          /* convert every layer and write the snapshot even if the store has them */
         bool confine;           /* zp_confine() the process, for good, before the first layer is read */
         const struct zp_cancel *cancel;

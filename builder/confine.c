@@ -64,11 +64,10 @@ static int allow(int ruleset, const char *path, uint64_t rights, struct zp_error
 }
 
 static int restrict_files(const char *store, const char *source, int abi, struct zp_error *err) {
-        uint64_t store_rights = RIGHTS_STORE | (abi >= 2 ? RIGHT_REFER : 0) | (abi >= 3 ? RIGHT_TRUNCATE : 0);
+        uint64_t newer_rights = RIGHT_REFER | (abi >= 3 ? RIGHT_TRUNCATE : 0);
+        uint64_t store_rights = RIGHTS_STORE | newer_rights;
         /* handled: every right of the first ABI, so that what no rule allows is refused */
-        struct landlock_ruleset_attr attributes = { .handled_access_fs = ((UINT64_C(1) << 13) - 1) |
-                                                                         (abi >= 2 ? RIGHT_REFER : 0) |
-                                                                         (abi >= 3 ? RIGHT_TRUNCATE : 0) };
+        struct landlock_ruleset_attr attributes = { .handled_access_fs = ((UINT64_C(1) << 13) - 1) | newer_rights };
         zp_autoclose int ruleset =
                 (int) syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes.handled_access_fs, 0);
         if (ruleset < 0)
@@ -101,8 +100,11 @@ int zp_confine(const char *store, const char *source, int *landlock_abi, struct 
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return zp_error_errno(err, errno, "confine: no_new_privs");
         long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+        /* the first ABI lets nobody move anything to another directory, as the store has to */
+        if (abi < 2)
+                abi = 0;
         if (landlock_abi)
-                *landlock_abi = abi > 0 ? (int) abi : 0;
-        int r = abi > 0 ? restrict_files(store, source, (int) abi, err) : 0;
+                *landlock_abi = (int) abi;
+        int r = abi ? restrict_files(store, source, (int) abi, err) : 0;
         return r < 0 ? r : drop_capabilities(err);
 }

@@ -12,7 +12,7 @@
  * privilege, and has no capability but CAP_DAC_OVERRIDE (where it had it): Landlock, no_new_privs, capset. So call it
  * while the process has one thread.
  *
- * A kernel without Landlock (before 5.13, or switched off) still drops the rest; *landlock_abi (may be NULL) is
+ * A kernel without a Landlock that fits (before 5.19, or switched off) still drops the rest; *landlock_abi (may be NULL) is
  * then 0. Fails only when the kernel has a mechanism and refuses to apply it. */
 int zp_confine(const char *store, const char *source, int *landlock_abi, struct zp_error *err);
 

@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/fingerprint.h"
 #include "base/limits.h"
 #include "builder/content.h"
-#include "builder/fingerprint.h"
 #include "builder/ring.h"
 #include "erofs/writer.h"
 #include "layer/apply.h"
@@ -128,7 +128,9 @@ static int convert(struct converting *c, struct zp_staging *staging, struct zp_l
                                             .index_digest = info.index_digest,
                                             .index_size = info.index_size,
                                             .pack_size = info.pack_size,
-                                            .device_size = info.device_size };
+                                            .device_size = info.device_size,
+                                            .frame_size = c->input->pack.frame_size,
+                                            .level = c->input->pack.level };
         return write_metadata(c->input, staging, tree, record, err);
 }
 

@@ -77,7 +77,4 @@ int cli_value_number(struct cli_call *call, int option, uint64_t min, uint64_t m
 int cli_value_size(struct cli_call *call, int option, uint64_t min, uint64_t max, uint64_t *out, struct zp_error *err);
 int cli_value_bool(struct cli_call *call, int option, bool *out, struct zp_error *err);
 
-/* As many threads as the process may use. */
-unsigned cli_cpus(void);
-
 #endif

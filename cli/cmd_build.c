@@ -10,10 +10,12 @@
 #include "cli/source-options.h"
 #include "cli/view.h"
 
-enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_REBUILD };
+enum { OPTION_FRAME_SIZE = OPTION_AFTER_SOURCE, OPTION_LEVEL, OPTION_PLATFORM, OPTION_REBUILD };
 
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
+        [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },
+        [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: 3)" },
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         { 0 },
@@ -119,7 +121,7 @@ static double now_s(void) {
 static int build(struct cli_call *call, struct zp_source *source, struct zp_build_options *build_options,
                  struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
-        int r = zp_store_open(call->store, ZP_STORE_WRITE, &store, err);
+        int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
         if (r < 0)
                 return r;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
@@ -143,6 +145,18 @@ static int build(struct cli_call *call, struct zp_source *source, struct zp_buil
         return r;
 }
 
+static int take_pack_options(struct cli_call *call, struct zp_pack_options *out, struct zp_error *err) {
+        uint64_t frame_size = ZP_PACK_DEFAULT_FRAME_SIZE, level = 0;
+        int r = cli_value_size(call, OPTION_FRAME_SIZE, 4096, ZP_LIMIT_FRAME_SIZE, &frame_size, err);
+        if (r == 0 && frame_size % 4096)
+                r = cli_usage_error(call, err, "--frame-size '%s': not a multiple of 4096",
+                                    call->values[OPTION_FRAME_SIZE]);
+        if (r == 0)
+                r = cli_value_number(call, OPTION_LEVEL, 1, 19, &level, err);
+        *out = (struct zp_pack_options){ .frame_size = (uint32_t) frame_size, .level = (int) level };
+        return r;
+}
+
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(cli_wipe) char *credentials = NULL;
         struct zp_source_options source_options;
@@ -151,6 +165,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
             zp_platform_parse(call->values[OPTION_PLATFORM], &(struct zp_platform){ 0 }, err) < 0)
                 return cli_usage_error(call, err, "--platform: %s", err->message);
         int r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
+        if (r == 0)
+                r = take_pack_options(call, &build_options.pack, err);
         if (r < 0)
                 return r;
         if (call->values[OPTION_PLATFORM])

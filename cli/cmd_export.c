@@ -19,8 +19,6 @@
 
 #define COPY_SIZE (1u << 20)
 
-ZP_DEFINE_AUTO(struct zp_pool, zp_pool_free);
-
 enum { OPTION_COMPAT };
 
 static const struct cli_option options[] = {
@@ -125,7 +123,7 @@ static int extract_device(struct zp_store *store, const struct zp_erofs_device *
 static int write_disk(const struct cli_call *call, struct zp_store *store, const struct disk *disk, int out_fd,
                       const char *name, struct zp_error *err) {
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
-        int r = zp_pool_new(cli_cpus(), &pool, err);
+        int r = zp_pool_new(zp_usable_cpus(), &pool, err);
         if (r < 0)
                 return r;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);

@@ -12,8 +12,7 @@
 #include "cli/view.h"
 #include "mount/erofs_mount.h"
 #include "mount/loop.h"
-
-ZP_DEFINE_AUTO(struct zp_pool, zp_pool_free);
+#include "mount/table.h"
 
 enum { OPTION_SUID, OPTION_DEV };
 
@@ -38,7 +37,7 @@ static int unpack_devices(const struct cli_call *call, struct zp_store *store, c
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
         if (tree->device_count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, EBADMSG, "snapshot.erofs: %u devices", tree->device_count);
-        int r = zp_pool_new(cli_cpus(), &pool, err);
+        int r = zp_pool_new(zp_usable_cpus(), &pool, err);
         for (uint16_t i = 0; i < tree->device_count && r == 0; i++) {
                 int fd = zp_store_unpack_device(store, &tree->devices[i].diff_id, pool, call->cancel, err);
                 if (fd < 0)
@@ -149,25 +148,28 @@ static bool is_in_store(const struct zp_store *store, const char *file) {
 
 /* Only what `mount` mounted: an EROFS whose source is a snapshot of this store, or a loop device on one. */
 static int check_ours(const struct zp_store *store, const char *directory, struct zp_error *err) {
-        struct zp_mount mount = { 0 };
-        int r = zp_mount_find(directory, &mount, err);
+        zp_auto(zp_mount_table_free) struct zp_mount_table *table = NULL;
+        zp_autofree char *path = realpath(directory, NULL);
+        if (!path)
+                return zp_error_errno(err, errno, "'%s'", directory);
+        int r = zp_mount_table_read(&table, err);
         if (r < 0)
                 return r;
-        zp_autofree char *backing = zp_loop_backing_file(mount.source);
+        const struct zp_mount *mount = zp_mount_table_find(table, path);
+        if (!mount)
+                return zp_error_set(err, EINVAL, "'%s' is not a mount point", path);
+        zp_autofree char *backing = zp_loop_backing_file(mount->source);
         /* only a store whose path is that long is mounted without it */
         bool is_nameless = strlen(zp_store_path(store)) + strlen("/images/") + 2 * (size_t) ZP_SHA256_SIZE +
                                            strlen("/snapshot.erofs") >
                                    ZP_MOUNT_SOURCE_MAX &&
-                           strncmp(mount.source, "/proc/self/fd/", strlen("/proc/self/fd/")) == 0;
-        bool is_ours = strcmp(mount.type, "erofs") == 0 &&
-                       (is_nameless || is_in_store(store, backing ? backing : mount.source));
-        if (!is_ours) {
-                r = zp_error_set(err, EINVAL, "'%s' is not a mount of the store '%s' (%s of type %s)", directory,
-                                 zp_store_path(store), mount.source, mount.type);
-                zp_error_hint(err, "--store names the store it was mounted from; umount(8) unmounts anything");
-        }
-        zp_mount_clear(&mount);
-        return r;
+                           strncmp(mount->source, "/proc/self/fd/", strlen("/proc/self/fd/")) == 0;
+        if (strcmp(mount->type, "erofs") == 0 && (is_nameless || is_in_store(store, backing ? backing : mount->source)))
+                return 0;
+        zp_error_set(err, EINVAL, "'%s' is not a mount of the store '%s' (%s of type %s)", directory,
+                     zp_store_path(store), mount->source, mount->type);
+        zp_error_hint(err, "--store names the store it was mounted from; umount(8) unmounts anything");
+        return -EINVAL;
 }
 
 static int run_umount(struct cli_call *call, struct zp_error *err) {

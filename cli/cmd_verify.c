@@ -6,8 +6,6 @@
 #include "cli/source-options.h"
 #include "cli/verify.h"
 
-ZP_DEFINE_AUTO(struct zp_pool, zp_pool_free);
-
 enum { OPTION_REBUILD = OPTION_AFTER_SOURCE };
 
 static const struct cli_option options[] = {
@@ -19,7 +17,7 @@ static const struct cli_option options[] = {
 static int check_all(struct verifier *v, const struct zp_source_options *source_options,
                      const struct zp_build_options *build_options, struct zp_error *err) {
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
-        int r = zp_pool_new(build_options->threads ? build_options->threads : cli_cpus(), &pool, err);
+        int r = zp_pool_new(build_options->threads ? build_options->threads : zp_usable_cpus(), &pool, err);
         v->pool = pool;
         for (size_t i = 0; i < v->layer_count && r == 0; i++)
                 r = verify_layer(v, &v->layers[i], err);

@@ -2,10 +2,8 @@
  *
  * The values of options.
  */
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "cli/cli.h"
@@ -60,10 +58,4 @@ int cli_value_bool(struct cli_call *call, int option, bool *out, struct zp_error
                         return 0;
                 }
         return bad_value(call, option, "true or false is wanted", err);
-}
-
-unsigned cli_cpus(void) {
-        cpu_set_t set;
-        int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int) sysconf(_SC_NPROCESSORS_ONLN);
-        return count > 0 ? (unsigned) count : 1;
 }

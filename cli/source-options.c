@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/limits.h"
-#include "pack/writer.h"
-
 #define PASSWORD_MAX 4096u
 
 static int prompt(const char *user, char *password, size_t size, struct zp_error *err) {
@@ -40,25 +37,10 @@ static int take_credentials(struct cli_call *call, char **out, struct zp_error *
                           : prompt(user, *out + used, PASSWORD_MAX, err);
 }
 
-static int take_numbers(struct cli_call *call, struct zp_build_options *build, struct zp_error *err) {
-        uint64_t threads = 0, frame_size = ZP_PACK_DEFAULT_FRAME_SIZE, level = 0;
-        int r = cli_value_number(call, OPTION_THREADS, 1, 1024, &threads, err);
-        if (r == 0)
-                r = cli_value_size(call, OPTION_FRAME_SIZE, 4096, ZP_LIMIT_FRAME_SIZE, &frame_size, err);
-        if (r == 0 && frame_size % 4096)
-                r = cli_usage_error(call, err, "--frame-size '%s': not a multiple of 4096",
-                                    call->values[OPTION_FRAME_SIZE]);
-        if (r == 0)
-                r = cli_value_number(call, OPTION_LEVEL, 1, 19, &level, err);
-        build->threads = (unsigned) threads;
-        build->frame_size = (uint32_t) frame_size;
-        build->compression_level = (int) level;
-        return r;
-}
-
 int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
                             char **credentials, struct zp_error *err) {
         bool verify = true;
+        uint64_t threads = 0;
         *source = (struct zp_source_options){
                 .auth_file = call->values[OPTION_AUTH_FILE],
                 .ca_file = call->values[OPTION_CA_FILE],
@@ -69,7 +51,8 @@ int cli_take_source_options(struct cli_call *call, struct zp_source_options *sou
         int r = cli_value_bool(call, OPTION_TLS_VERIFY, &verify, err);
         source->skip_tls_verify = !verify;
         if (r == 0)
-                r = take_numbers(call, build, err);
+                r = cli_value_number(call, OPTION_THREADS, 1, 1024, &threads, err);
+        build->threads = (unsigned) threads;
         if (r == 0)
                 r = take_credentials(call, credentials, err);
         source->credentials = *credentials;

@@ -19,8 +19,6 @@ enum {
         OPTION_TLS_VERIFY,
         OPTION_CA_FILE,
         OPTION_THREADS,
-        OPTION_FRAME_SIZE,
-        OPTION_LEVEL,
         OPTION_AFTER_SOURCE
 };
 
@@ -31,9 +29,7 @@ enum {
         [OPTION_AUTH_FILE] = { "auth-file", 0, "FILE", "credentials, as docker login writes them" },          \
         [OPTION_TLS_VERIFY] = { "tls-verify", 0, "BOOL", "false: accept any certificate" },                   \
         [OPTION_CA_FILE] = { "ca-file", 0, "FILE", "trust these certificate authorities" },                   \
-        [OPTION_THREADS] = { "threads", 0, "N", "compress on N threads (default: all CPUs)" },                \
-        [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },      \
-        [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: 3)" }
+        [OPTION_THREADS] = { "threads", 0, "N", "compress on N threads (default: all CPUs)" }
 
 /* Fills both from the command line. *credentials holds the text that `source` points to, malloc'ed; wipe it with
  * cli_wipe. May ask for a password on the terminal. */

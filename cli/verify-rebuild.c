@@ -87,6 +87,7 @@ static int build_again(struct verifier *v, struct zp_store *again, const struct 
                        const struct zp_source_options *source_options, const struct zp_build_options *build_options,
                        struct zp_error *err) {
         struct zp_build_options options = *build_options;
+        options.pack_as_in = v->store;
         if (!image->names || !image->names[0])
                 return zp_error_set(err, ENOENT, "no source is known to build it from again");
         zp_autofree char *name = source_name(image);
@@ -128,7 +129,7 @@ static int rebuild_all(struct verifier *v, const char *path, const struct zp_sou
         zp_auto(zp_store_close) struct zp_store *again = NULL;
         struct zp_layer_record *layers = NULL;
         size_t count = 0;
-        int r = zp_store_open(path, ZP_STORE_WRITE, &again, err);
+        int r = zp_store_open(path, ZP_STORE_CREATE, &again, err);
         for (size_t i = 0; i < v->image_count && r == 0; i++)
                 r = rebuild_image(v, again, &v->images[i], source_options, build_options, err);
         if (r == 0)

@@ -2,11 +2,16 @@
 #include "cli/verify.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/fingerprint.h"
 #include "base/limits.h"
-#include "builder/fingerprint.h"
 #include "cli/output.h"
 #include "cli/view.h"
+
+#define DEVICE_PIECE (UINT64_C(4) << 20)
 
 int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem) {
         if (problem->code == ECANCELED || problem->code == ENOMEM)
@@ -132,17 +137,67 @@ static int check_pack(struct verifier *v, const struct zp_layer_record *layer, s
         return r;
 }
 
+/* ---- devices unpacked for mounts ---- */
+
+/* prune leaves what is mounted */
+static int bad_device(struct zp_error *err) {
+        return zp_error_set(err, EBADMSG,
+                            "its unpacked device is not what 'device.zst' holds; once no image with this layer is "
+                            "mounted, 'zeropull prune' removes it, and 'zeropull mount' makes it again");
+}
+
+static int compare_device(struct verifier *v, struct zp_pack *pack, int fd, struct zp_error *err) {
+        zp_autofree uint8_t *pieces = malloc(2 * (size_t) DEVICE_PIECE);
+        if (!pieces)
+                return zp_error_errno(err, ENOMEM, "verify");
+        uint64_t size = zp_pack_device_size(pack);
+        for (uint64_t at = 0, part; at < size; at += part) {
+                part = zp_min_u64(DEVICE_PIECE, size - at);
+                int r = zp_check_cancel(v->call->cancel, err);
+                if (r == 0)
+                        r = zp_pack_read(pack, at, pieces, part, err);
+                if (r == 0)
+                        r = zp_pread_all(fd, pieces + DEVICE_PIECE, part, at, "the unpacked device", err);
+                if (r < 0)
+                        return r;
+                if (memcmp(pieces, pieces + DEVICE_PIECE, part) != 0)
+                        return bad_device(err);
+                on_progress(v, part);
+        }
+        return 0;
+}
+
+static int check_device(struct verifier *v, const struct zp_layer_record *layer, int fd, struct zp_error *err) {
+        struct stat st;
+        struct cli_pack pack;
+        if (fstat(fd, &st) < 0)
+                return zp_error_errno(err, errno, "the unpacked device");
+        if ((uint64_t) st.st_size != layer->device_size)
+                return bad_device(err);
+        int r = cli_open_pack(v->store, &layer->diff_id, &pack, err);
+        if (r == 0)
+                r = compare_device(v, pack.pack, fd, err);
+        cli_close_pack(&pack);
+        return r;
+}
+
 int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
         char object[100], digest[ZP_DIGEST_TEXT_SIZE], label[40], text[CLI_SHORT_DIGEST];
+        zp_autoclose int device_fd = zp_store_open_device(v->store, &layer->diff_id, err);
+        if (device_fd < 0 && device_fd != -ENOENT)
+                return device_fd;
         snprintf(object, sizeof object, "layer %s", zp_digest_text(&layer->diff_id, digest));
         snprintf(label, sizeof label, "layer %s", cli_short_digest(&layer->diff_id, text));
-        progress_begin(v->progress, 0, label, "verifying", layer->device_size);
+        progress_begin(v->progress, 0, label, "verifying", layer->device_size * (device_fd < 0 ? 1 : 2));
         size_t before = v->problem_count;
         int r = zp_check_cancel(v->call->cancel, err);
         if (r == 0)
                 r = note(v, object, check_layer_metadata(v, layer, err), err);
         if (r == 0)
                 r = note(v, object, check_pack(v, layer, err), err);
+        /* with a damaged pack there is nothing to compare with */
+        if (r == 0 && device_fd >= 0 && v->problem_count == before)
+                r = note(v, object, check_device(v, layer, device_fd, err), err);
         if (r == 0)
                 progress_end(v->progress, 0, v->problem_count == before ? "verified" : "damaged");
         return r;

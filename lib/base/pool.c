@@ -2,8 +2,10 @@
 #include "base/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct worker {
         struct zp_pool *pool;
@@ -43,6 +45,12 @@ static void *work(void *argument) {
         }
         pthread_mutex_unlock(&pool->lock);
         return NULL;
+}
+
+unsigned zp_usable_cpus(void) {
+        cpu_set_t set;
+        int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int) sysconf(_SC_NPROCESSORS_ONLN);
+        return count > 0 ? (unsigned) count : 1;
 }
 
 int zp_pool_new(unsigned threads, struct zp_pool **out, struct zp_error *err) {

@@ -104,5 +104,8 @@ struct zp_erofs_xattr_prefix {
  * attributes containerd ignores. The second is ours: overlayfs has no word for it. */
 #define ZP_XATTR_OPAQUE "trusted.overlay.opaque"
 #define ZP_XATTR_IMPLIED "trusted.zeropull.implied"
+/* Its values: the layer has no entry for the directory; or has one, which came after something in it. */
+#define ZP_IMPLIED_ALWAYS "y"
+#define ZP_IMPLIED_FIRST "first"
 
 #endif

@@ -106,6 +106,18 @@ static int read_superblock(struct reader *r, const uint8_t **out, struct zp_erro
 
 /* ---- inodes ---- */
 
+static bool is_value(const uint8_t *value, size_t size, const char *text) {
+        return size == strlen(text) && memcmp(value, text, size) == 0;
+}
+
+static int read_implied(struct zp_inode *inode, const uint8_t *value, size_t size, struct zp_error *err) {
+        inode->is_implied = is_value(value, size, ZP_IMPLIED_ALWAYS);
+        inode->inherits_xattrs = is_value(value, size, ZP_IMPLIED_FIRST);
+        if (!S_ISDIR(inode->mode) || (!inode->is_implied && !inode->inherits_xattrs))
+                return damaged(err, "malformed mark of an implied directory");
+        return 0;
+}
+
 static int read_xattr_entry(struct reader *r, struct zp_inode *inode, uint64_t offset, uint64_t *next,
                             struct zp_error *err) {
         static const struct zp_erofs_xattr_prefix prefixes[] = ZP_EROFS_XATTR_PREFIXES;
@@ -128,10 +140,8 @@ static int read_xattr_entry(struct reader *r, struct zp_inode *inode, uint64_t o
                 inode->is_opaque = S_ISDIR(inode->mode);
                 return 0;
         }
-        if (strcmp(full, ZP_XATTR_IMPLIED) == 0) {
-                inode->is_implied = S_ISDIR(inode->mode);
-                return 0;
-        }
+        if (strcmp(full, ZP_XATTR_IMPLIED) == 0)
+                return read_implied(inode, name + name_size, value_size, err);
         return zp_tree_borrow_xattr(r->tree, inode, full, name + name_size, value_size, err);
 }
 

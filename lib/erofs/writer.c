@@ -645,8 +645,10 @@ static int write_all(struct writer *w, struct zp_error *err) {
 /* A layer's own facts become attributes while it is written (see format.h). */
 static int mark_layer(struct zp_tree *tree, struct zp_inode *dir, struct zp_error *err) {
         int r = dir->is_opaque ? zp_tree_set_xattr(tree, dir, ZP_XATTR_OPAQUE, "y", 1, err) : 0;
-        if (r == 0 && dir->is_implied)
-                r = zp_tree_set_xattr(tree, dir, ZP_XATTR_IMPLIED, "y", 1, err);
+        if (r == 0 && (dir->is_implied || dir->inherits_xattrs)) {
+                const char *value = dir->is_implied ? ZP_IMPLIED_ALWAYS : ZP_IMPLIED_FIRST;
+                r = zp_tree_set_xattr(tree, dir, ZP_XATTR_IMPLIED, value, (uint32_t) strlen(value), err);
+        }
         for (struct zp_dentry *child = dir->first_child; r == 0 && child; child = child->next)
                 if (S_ISDIR(child->inode->mode))
                         r = mark_layer(tree, child->inode, err);

@@ -51,10 +51,28 @@ struct apply {
         bool has_removed; /* something: then paths may mean something else at the end */
 };
 
-static void remove_name(struct apply *apply, struct zp_dentry *dentry) {
+/* True when something in a directory that has been without an entry of its own has a name elsewhere too. */
+static bool has_linked_out(const struct zp_inode *dir, bool was_implied) {
+        was_implied |= dir->is_implied || dir->inherits_xattrs;
+        for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {
+                const struct zp_inode *inode = child->inode;
+                if (S_ISDIR(inode->mode) ? has_linked_out(inode, was_implied) : was_implied && inode->nlink > 1)
+                        return true;
+        }
+        return false;
+}
+
+/* What lower layers do to an implied directory and what is made in it shows in the merge only, and cannot show
+ * there when it is gone but a hard link is left. */
+static int remove_name(struct apply *apply, struct zp_dentry *dentry, struct zp_error *err) {
+        if (S_ISDIR(dentry->inode->mode) && has_linked_out(dentry->inode, false))
+                return zp_error_set(err, EBADMSG,
+                                    "it replaces a directory without an entry of its own, which has hard links out of "
+                                    "it: ambiguous");
         zp_tree_unlink(apply->tree, dentry);
         apply->has_removed = true;
         apply->last_dir = NULL;
+        return 0;
 }
 
 /* To the caller a path that leads nowhere, or that no file system takes, is one more kind of bad archive. */
@@ -363,6 +381,7 @@ static int set_attributes(struct apply *apply, const struct zp_tar_entry *entry,
         }
         zp_apply_mode(inode, entry->mode);
         bound_time(entry, &inode->mtime_s, &inode->mtime_ns);
+        inode->inherits_xattrs |= inode->is_implied;
         inode->is_implied = false;
         return 0;
 }
@@ -447,9 +466,9 @@ static int apply_entry(struct apply *apply, const struct zp_tar_entry *entry, st
         struct zp_dentry *existing = zp_tree_lookup(apply->tree, dir, name, name_size);
         bool is_merged = existing && entry->type == '5' && S_ISDIR(existing->inode->mode);
         if (existing && !is_merged)
-                remove_name(apply, existing);
-        if (entry->type == 'g')
-                return 0; /* a global PAX header: nothing of it is applied, but its name was */
+                r = remove_name(apply, existing, err);
+        if (r < 0 || entry->type == 'g')
+                return r; /* a global PAX header: nothing of it is applied, but its name was */
         if (is_merged)
                 inode = existing->inode;
         else

@@ -13,8 +13,6 @@
 
 #include "base/bytes.h"
 
-/* As many first bytes as it takes to tell bzip2 from a tar whose first name begins with "BZh". */
-#define HEAD_SIZE 10
 /* RFC 8878 asks decoders to support at least 8 MiB; 128 MiB is what the zstd program accepts unless told
  * otherwise. This is also the memory one layer can make us take. */
 #define ZSTD_WINDOW_LOG_MAX 27
@@ -39,9 +37,10 @@ struct zp_decompress {
         void *context;
         uint8_t *buffer; /* the caller's */
         size_t size, used;
+        bool is_known; /* `kind` is */
         enum zp_compression kind;
         int failure; /* 0, or what the call that failed has returned */
-        uint8_t head[HEAD_SIZE];
+        uint8_t head[ZP_COMPRESSION_HEAD_SIZE];
         size_t head_size;
         struct gzip *gzip;
         ZSTD_DCtx *zstd;
@@ -54,7 +53,7 @@ static bool starts_with(const uint8_t *head, size_t size, const void *magic, siz
         return size >= magic_size && memcmp(head, magic, magic_size) == 0;
 }
 
-static enum zp_compression sniff(const uint8_t *head, size_t size) {
+enum zp_compression zp_compression_of(const void *head, size_t size) {
         if (starts_with(head, size, "\x1f\x8b\x08", 3))
                 return ZP_COMPRESSION_GZIP;
         if (size >= 4 && zp_get_le32(head) == ZSTD_MAGICNUMBER)
@@ -65,11 +64,12 @@ static enum zp_compression sniff(const uint8_t *head, size_t size) {
         return ZP_COMPRESSION_NONE;
 }
 
+/* bzip2 needs all of the head, to be told from a tar whose first name begins with "BZh". */
 static const char *unsupported(const uint8_t *head, size_t size) {
         if (starts_with(head, size, "\xfd\x37\x7a\x58\x5a\x00", 6))
                 return "xz";
         /* The level is in between; then a block's magic, or that of the end. */
-        if (size >= HEAD_SIZE && memcmp(head, "BZh", 3) == 0 &&
+        if (size >= ZP_COMPRESSION_HEAD_SIZE && memcmp(head, "BZh", 3) == 0 &&
             (memcmp(head + 4, "\x31\x41\x59\x26\x53\x59", 6) == 0 ||
              memcmp(head + 4, "\x17\x72\x45\x38\x50\x90", 6) == 0))
                 return "bzip2";
@@ -268,7 +268,8 @@ static int start(struct zp_decompress *d, struct zp_error *err) {
         const char *what = unsupported(d->head, d->head_size);
         if (what)
                 return zp_error_set(err, ENOTSUP, "compressed with %s; only gzip and zstd are supported", what);
-        d->kind = sniff(d->head, d->head_size);
+        d->kind = zp_compression_of(d->head, d->head_size);
+        d->is_known = true;
         int ret = 0;
         if (d->kind == ZP_COMPRESSION_GZIP)
                 ret = start_gzip(d, err);
@@ -278,11 +279,11 @@ static int start(struct zp_decompress *d, struct zp_error *err) {
 }
 
 static int push(struct zp_decompress *d, const uint8_t *data, size_t size, struct zp_error *err) {
-        if (d->kind == ZP_COMPRESSION_UNKNOWN) {
-                size_t part = zp_min_u64(size, HEAD_SIZE - d->head_size);
+        if (!d->is_known) {
+                size_t part = zp_min_u64(size, ZP_COMPRESSION_HEAD_SIZE - d->head_size);
                 memcpy(d->head + d->head_size, data, part);
                 d->head_size += part;
-                if (d->head_size < HEAD_SIZE)
+                if (d->head_size < ZP_COMPRESSION_HEAD_SIZE)
                         return 0;
                 int ret = start(d, err);
                 if (ret < 0)
@@ -294,7 +295,7 @@ static int push(struct zp_decompress *d, const uint8_t *data, size_t size, struc
 }
 
 static int finish(struct zp_decompress *d, struct zp_error *err) {
-        if (d->kind == ZP_COMPRESSION_UNKNOWN) {
+        if (!d->is_known) {
                 int ret = start(d, err);
                 if (ret < 0)
                         return ret;
@@ -338,8 +339,4 @@ int zp_decompress_finish(struct zp_decompress *d, struct zp_error *err) {
                 return zp_error_set(err, -d->failure, "decompress: failed before");
         d->failure = finish(d, err);
         return d->failure;
-}
-
-enum zp_compression zp_decompress_kind(const struct zp_decompress *d) {
-        return d->kind;
 }

@@ -13,11 +13,16 @@
 #include "base/error.h"
 
 enum zp_compression {
-        ZP_COMPRESSION_UNKNOWN, /* fewer bytes seen than it takes to tell */
         ZP_COMPRESSION_NONE,
         ZP_COMPRESSION_GZIP,
         ZP_COMPRESSION_ZSTD,
 };
+
+/* As many first bytes of a blob as it takes to tell. */
+#define ZP_COMPRESSION_HEAD_SIZE 10
+/* How a blob is compressed that begins with `head`, which is all of it when it is smaller than that. What cannot
+ * be decompressed (xz, bzip2) counts as none here; decompressing it is an error. */
+enum zp_compression zp_compression_of(const void *head, size_t size);
 
 /* Gives a buffer to decompress into: *data and its size. Called again whenever the last one is full (or
  * at the end). `used` is how much of the previous buffer has been filled (0 at the first call); with
@@ -36,6 +41,5 @@ ZP_DEFINE_AUTO(struct zp_decompress, zp_decompress_free);
 int zp_decompress_push(struct zp_decompress *d, const void *data, size_t size, struct zp_error *err);
 /* The blob ends here: -EBADMSG when it ends inside a member or frame. */
 int zp_decompress_finish(struct zp_decompress *d, struct zp_error *err);
-enum zp_compression zp_decompress_kind(const struct zp_decompress *d);
 
 #endif

@@ -10,8 +10,9 @@
 /* Merges `count` layer trees, lowest first, by path, as overlayfs does. Extents of layer i get device
  * number i. The result has no whiteouts, no opaque marks and no implied directories. It points into the
  * layers' attributes and link targets, so they must outlive it; of the layers themselves only `scratch`
- * changes. The root of an image has no attributes of its own: 0755, 0:0, time 0. -ENOTDIR: an implied
- * directory goes through a lower layer's file, which containerd refuses as well. */
+ * changes. The root of an image has no attributes of its own: 0755, 0:0, time 0. -ENOTDIR, -ELOOP, -ENAMETOOLONG: an
+ * implied directory cannot be looked up in a lower layer, which containerd refuses as well; -EBADMSG: ambiguous;
+ * -E2BIG: past a limit. Messages name the layer, counted from 1, and the path. */
 int zp_tree_merge(struct zp_tree *const *layers, size_t count, struct zp_tree **out, struct zp_error *err);
 
 #endif

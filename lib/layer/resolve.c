@@ -11,6 +11,8 @@
 
 /* The kernel's own limit on links within one lstat(2). */
 #define KERNEL_LINKS 40
+/* What a resolution costs besides its components, in steps. */
+#define STEPS_TO_START 16
 /* A path while links are put into it: the longest path behind the longest target. */
 #define EXPANDED_SIZE (2 * ZP_LIMIT_PATH + 2)
 
@@ -307,12 +309,15 @@ int zp_tree_root_path(const struct zp_tree *tree, const char *path, size_t size,
                 return too_long(err);
         r->tree = tree;
         r->budget = budget ? budget : &unlimited;
+        int e = spend(r->budget, STEPS_TO_START, err);
+        if (e < 0)
+                return e;
         r->links = 0;
         memcpy(r->path, path, size);
         r->path_size = size;
         do {
                 links_before = r->links;
-                int e = resolve_pass(r, err);
+                e = resolve_pass(r, err);
                 if (e < 0)
                         return e;
                 memcpy(r->path, r->current, r->current_size);

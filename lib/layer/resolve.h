@@ -19,8 +19,8 @@ struct zp_clean_path {
 int zp_path_clean(const char *path, size_t size, struct zp_clean_path *out, struct zp_error *err);
 
 /* Steps of path resolution that one layer or one merge may take: links in links can be made to cost much more
- * than their size. Ten times what four million entries behind a link take; some seconds. */
-#define ZP_RESOLVE_BUDGET (UINT64_C(1) << 29)
+ * than their size. More than four million entries behind a link take; some seconds. */
+#define ZP_RESOLVE_BUDGET (UINT64_C(1) << 28)
 
 /* Follows every symbolic link of a path (not cleaned) inside the tree, the last component too, as continuity's
  * fs.RootPath does inside a layer's directory: links are bounded to the root, and what does not exist is taken as

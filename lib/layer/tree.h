@@ -59,7 +59,9 @@ struct zp_inode {
         uint32_t child_count;
         bool is_opaque;  /* hides what lower layers have in this directory */
         bool is_implied; /* no entry of its own in the layer: attributes come from below */
-        uint16_t depth;  /* 0: the root; at most ZP_LIMIT_DEPTH, so that walking down may recurse */
+        /* was implied when it was made, and had its entry later: the lower directory's xattrs stay below its own */
+        bool inherits_xattrs;
+        uint16_t depth; /* 0: the root; at most ZP_LIMIT_DEPTH, so that walking down may recurse */
 
         uint32_t number;  /* 0-based, in order of creation within the tree */
         uint64_t scratch; /* for whoever works on the tree at the time (the EROFS writer's nid) */

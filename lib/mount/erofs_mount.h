@@ -29,12 +29,4 @@ int zp_erofs_mount(int meta_fd, const int *device_fds, unsigned device_count, co
 /* Unmounts what is mounted on `directory`, no link followed; lazily: once nobody uses it. -EBUSY with a hint. */
 int zp_unmount(const char *directory, bool lazily, struct zp_error *err);
 
-struct zp_mount {
-        char *type;   /* "erofs" */
-        char *source; /* as given when it was mounted */
-};
-/* The topmost mount whose root is `directory`, from /proc/self/mountinfo. -EINVAL: it is no mount point. */
-int zp_mount_find(const char *directory, struct zp_mount *out, struct zp_error *err);
-void zp_mount_clear(struct zp_mount *mount);
-
 #endif

@@ -174,6 +174,8 @@ static int check_compression(int fd, uint64_t size, const char *path, struct zp_
 int zp_archive_open(const char *path, const struct zp_cancel *cancel, struct zp_archive **out, struct zp_error *err) {
         zp_auto(zp_archive_close) struct zp_archive *archive = calloc(1, sizeof *archive);
         zp_autofree struct feed *feed = calloc(1, sizeof *feed);
+        if (archive)
+                archive->fd = -1;
         if (!archive || !feed)
                 return zp_error_errno(err, ENOMEM, "open '%s'", path);
         archive->path = strdup(path);

@@ -32,11 +32,13 @@ struct zp_auth {
         struct zp_http *http;
         char *registry, *repository, *auth_file, *credentials;
         pthread_mutex_t lock;
+        pthread_cond_t renewed;
         /* guarded by lock */
         struct grant grants[GRANTS_MAX];
         unsigned grant_count;
         unsigned current; /* index of the grant to use */
         unsigned generation;
+        bool is_renewing;            /* a thread is; signalled by `renewed` when it is done */
         bool has_looked;             /* `known` is what was found, and does not change any more */
         struct zp_credentials known; /* kept: a confined process can read no file and run no helper later */
 };
@@ -64,6 +66,7 @@ int zp_auth_new(struct zp_http *http, const struct zp_auth_options *options, str
                 return out_of_memory(err);
         auth->http = http;
         pthread_mutex_init(&auth->lock, NULL);
+        pthread_cond_init(&auth->renewed, NULL);
         auth->registry = strdup(options->registry);
         auth->repository = strdup(options->repository);
         auth->auth_file = options->auth_file ? strdup(options->auth_file) : NULL;
@@ -86,6 +89,7 @@ static void clear_grant(struct grant *grant) {
 void zp_auth_free(struct zp_auth *auth) {
         for (unsigned i = 0; i < auth->grant_count; i++)
                 clear_grant(&auth->grants[i]);
+        pthread_cond_destroy(&auth->renewed);
         pthread_mutex_destroy(&auth->lock);
         free(auth->registry);
         free(auth->repository);
@@ -229,7 +233,10 @@ static int parse_token(const struct zp_http_response *response, char **value, in
         if (size > TOKEN_MAX)
                 return zp_error_set(err, EBADMSG, "token: not fit for a header");
         json_t *expires_in = json_object_get(json, "expires_in");
-        *lifetime_s = json_is_number(expires_in) ? (int64_t) json_number_value(expires_in) : DEFAULT_LIFETIME_S;
+        double lifetime = json_is_number(expires_in) ? json_number_value(expires_in) : DEFAULT_LIFETIME_S;
+        *lifetime_s = lifetime < 1                ? DEFAULT_LIFETIME_S
+                      : lifetime > LIFETIME_MAX_S ? LIFETIME_MAX_S
+                                                  : (int64_t) lifetime;
         *value = zp_format("Bearer %s", token);
         return *value ? 0 : out_of_memory(err);
 }
@@ -327,8 +334,6 @@ static bool same_challenge(const struct zp_challenge *a, const struct zp_challen
 
 /* Takes over challenge and value. */
 static void store(struct zp_auth *auth, struct zp_challenge *challenge, char *value, int64_t lifetime_s) {
-        if (lifetime_s < 1 || lifetime_s > LIFETIME_MAX_S)
-                lifetime_s = lifetime_s < 1 ? DEFAULT_LIFETIME_S : LIFETIME_MAX_S;
         /* A token is renewed when nine tenths of its life are over, for clocks and queues. */
         struct grant grant = {
                 .challenge = *challenge,
@@ -349,6 +354,25 @@ static void store(struct zp_auth *auth, struct zp_challenge *challenge, char *va
         auth->grants[i] = grant;
         auth->current = i;
         auth->generation++;
+        pthread_mutex_unlock(&auth->lock);
+}
+
+/* One thread at a time renews; the others wait and see what it has got. They wait no longer than its exchanges take,
+ * which end when the work is cancelled. Returns the generation at the caller's turn. */
+static unsigned begin_renewal(struct zp_auth *auth) {
+        pthread_mutex_lock(&auth->lock);
+        while (auth->is_renewing)
+                pthread_cond_wait(&auth->renewed, &auth->lock);
+        auth->is_renewing = true;
+        unsigned generation = auth->generation;
+        pthread_mutex_unlock(&auth->lock);
+        return generation;
+}
+
+static void end_renewal(struct zp_auth *auth) {
+        pthread_mutex_lock(&auth->lock);
+        auth->is_renewing = false;
+        pthread_cond_broadcast(&auth->renewed);
         pthread_mutex_unlock(&auth->lock);
 }
 
@@ -393,7 +417,9 @@ int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value,
                 }
                 if (!grant || is_valid)
                         return 0;
-                r = renew(auth, registry_url, &expired, false, err);
+                if (begin_renewal(auth) == *generation)
+                        r = renew(auth, registry_url, &expired, false, err);
+                end_renewal(auth);
                 zp_challenge_clear(&expired);
                 if (r < 0)
                         return r;
@@ -425,6 +451,7 @@ static int answer(struct zp_auth *auth, const char *registry_url, struct zp_chal
                   struct zp_error *err) {
         struct zp_challenge wide = { 0 };
         bool is_answered;
+        begin_renewal(auth);
         int r = widen(auth, challenge, generation, &wide, &is_answered, err);
         if (r == 0 && !is_answered) {
                 /* A password that was sent and not accepted: generation 0 is before anything was. */
@@ -437,6 +464,7 @@ static int answer(struct zp_auth *auth, const char *registry_url, struct zp_chal
                         r = renew(auth, registry_url, challenge, is_refused, err);
                 }
         }
+        end_renewal(auth);
         zp_challenge_clear(&wide);
         return r;
 }

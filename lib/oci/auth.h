@@ -12,8 +12,8 @@ struct zp_auth_options {
         const char *registry, *repository;
 };
 
-/* What was granted for one repository. Thread-safe. Credentials are looked up when first asked for, and again
- * only when they are refused. */
+/* What was granted for one repository. Thread-safe: of several threads that need a new token one fetches it.
+ * Credentials are looked up when first asked for, and again only when they are refused. */
 struct zp_auth;
 int zp_auth_new(struct zp_http *http, const struct zp_auth_options *options, struct zp_auth **out,
                 struct zp_error *err);

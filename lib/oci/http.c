@@ -364,13 +364,14 @@ static int explain(CURLcode code, const char *message, struct zp_http_response *
         case CURLE_SSL_ISSUER_ERROR:
                 response->is_transient = false;
                 zp_error_set(err, EPROTO, "the server's certificate is not trusted: %s", text);
-                zp_error_hint(err, "name the file with the certificate of its authority, or, for a test, switch the "
-                                   "verification off");
+                zp_error_hint(err,
+                              "name the file with the certificate of its authority with --ca-file, or, for a test, "
+                              "switch the verification off with --tls-verify=false");
                 return -EPROTO;
         case CURLE_SSL_CONNECT_ERROR:
                 response->is_not_tls = true; /* or an overloaded server hung up */
                 zp_error_set(err, EPROTO, "TLS: %s", text);
-                zp_error_hint(err, "if this registry speaks plain HTTP, ask for it");
+                zp_error_hint(err, "if this registry speaks plain HTTP, ask for it with --plain-http");
                 return -EPROTO;
         default:
                 response->is_transient = false;

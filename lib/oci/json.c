@@ -47,9 +47,13 @@ static int load(const char *body, size_t size, const char *what, json_t **out, s
                 return r;
         json_error_t reason;
         *out = json_loadb(body, size, JSON_REJECT_DUPLICATES, &reason);
-        if (!*out)
-                return zp_error_set(err, EBADMSG, "%s: not valid JSON: line %d: %s", what, reason.line, reason.text);
-        return 0;
+        if (*out)
+                return 0;
+        char *quoted = strstr(reason.text, " near '"); /* a piece of the document, which may be a password */
+        if (quoted)
+                *quoted = '\0';
+        return zp_error_set(err, EBADMSG, "%s: not valid JSON: line %d, column %d: %s", what, reason.line,
+                            reason.column, reason.text);
 }
 
 int zp_json_load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
@@ -87,6 +91,24 @@ static const char *type_name(json_type type) {
         }
 }
 
+/* Whether Go's encoding/json would take `other` for `key`: it folds case as Unicode does, and two letters outside
+ * of ASCII fold to ASCII ones: U+017F to 's', U+212A to 'k'. */
+static bool folds_to(const char *other, const char *key) {
+        while (*key) {
+                size_t size = 1;
+                char c = *other;
+                if (strncmp(other, "\xc5\xbf", 2) == 0)
+                        c = 's', size = 2;
+                else if (strncmp(other, "\xe2\x84\xaa", 3) == 0)
+                        c = 'k', size = 3;
+                if (strncasecmp(&c, key, 1) != 0)
+                        return false;
+                other += size;
+                key++;
+        }
+        return *other == '\0';
+}
+
 int zp_json_get(json_t *object, const char *key, json_type type, enum zp_json_need need, const char *what, json_t **out,
                 struct zp_error *err) {
         *out = NULL;
@@ -95,7 +117,7 @@ int zp_json_get(json_t *object, const char *key, json_type type, enum zp_json_ne
         const char *other;
         json_t *ignored;
         json_object_foreach(object, other, ignored) {
-                if (strcasecmp(other, key) == 0 && strcmp(other, key) != 0)
+                if (folds_to(other, key) && strcmp(other, key) != 0)
                         return zp_error_set(err, EBADMSG, "%s: '%s' is ambiguous with '%s'", what, other, key);
         }
         json_t *value = json_object_get(object, key);

@@ -144,10 +144,9 @@ int zp_descriptor_parse(json_t *json, const char *what, struct zp_descriptor *ou
         return 0;
 }
 
-static int copy_part(json_t *json, const char *key, enum zp_json_need need, const char *what, char out[32],
-                     struct zp_error *err) {
+static int copy_part(json_t *json, const char *key, const char *what, char out[32], struct zp_error *err) {
         const char *text;
-        int r = zp_json_text(json, key, need, what, &text, err);
+        int r = zp_json_text(json, key, ZP_JSON_OPTIONAL, what, &text, err);
         if (r < 0)
                 return r;
         if (text && strlen(text) >= 32)
@@ -156,14 +155,13 @@ static int copy_part(json_t *json, const char *key, enum zp_json_need need, cons
         return 0;
 }
 
-static int parse_platform(json_t *json, enum zp_json_need need, const char *what, struct zp_platform *out,
-                          struct zp_error *err) {
+static int parse_platform(json_t *json, const char *what, struct zp_platform *out, struct zp_error *err) {
         struct zp_platform platform = { 0 };
-        int r = copy_part(json, "os", need, what, platform.os, err);
+        int r = copy_part(json, "os", what, platform.os, err);
         if (r == 0)
-                r = copy_part(json, "architecture", need, what, platform.architecture, err);
+                r = copy_part(json, "architecture", what, platform.architecture, err);
         if (r == 0)
-                r = copy_part(json, "variant", ZP_JSON_OPTIONAL, what, platform.variant, err);
+                r = copy_part(json, "variant", what, platform.variant, err);
         if (r < 0)
                 return r;
         zp_platform_normalise(&platform);
@@ -206,9 +204,11 @@ static int consider_entry(json_t *entry, const struct zp_platform *wanted, struc
                 return 0;
         }
         struct zp_platform platform;
-        r = parse_platform(json, ZP_JSON_REQUIRED, "index entry", &platform, err);
+        r = parse_platform(json, "index entry", &platform, err);
         if (r < 0)
                 return r;
+        if (platform.os[0] == '\0' || platform.architecture[0] == '\0') /* against the specification; for nobody */
+                return 0;
         if (strcmp(platform.os, "unknown") == 0 && strcmp(platform.architecture, "unknown") == 0)
                 return 0;
         add_offer(s, &platform);
@@ -262,7 +262,10 @@ int zp_index_select(const char *body, size_t size, const struct zp_platform *pla
         return r;
 }
 
-static int check_layer_type(const struct zp_descriptor *layer, const char *what, struct zp_error *err) {
+static int check_layer(const struct zp_descriptor *layer, const char *what, struct zp_error *err) {
+        if (layer->size > ZP_LIMIT_LAYER_SIZE)
+                return zp_error_set(err, EFBIG, "%s: %ju bytes, more than %d TiB", what, (uintmax_t) layer->size,
+                                    (int) (ZP_LIMIT_LAYER_SIZE >> 40));
         if (classify(layer->media_type) == MEDIA_LAYER)
                 return 0;
         if (strstr(layer->media_type, "+encrypted")) {
@@ -292,7 +295,7 @@ static int parse_layers(json_t *array, struct zp_descriptor **out, uint16_t *cou
                 snprintf(what, sizeof what, "manifest: layer %zu", i);
                 r = zp_descriptor_parse(json_array_get(array, i), what, &layers[i], err);
                 if (r == 0)
-                        r = check_layer_type(&layers[i], what, err);
+                        r = check_layer(&layers[i], what, err);
         }
         if (r < 0) {
                 free_descriptors(layers, n);
@@ -380,7 +383,7 @@ int zp_config_parse(const char *body, size_t size, struct zp_platform *platform,
         const char *type;
         int r = zp_json_load(body, size, "config", &json, err);
         if (r == 0)
-                r = parse_platform(json, ZP_JSON_OPTIONAL, "config", platform, err);
+                r = parse_platform(json, "config", platform, err);
         if (r == 0)
                 r = zp_json_get(json, "rootfs", JSON_OBJECT, ZP_JSON_REQUIRED, "config", &rootfs, err);
         if (r == 0)

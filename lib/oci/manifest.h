@@ -38,9 +38,9 @@ struct zp_image {
         size_t config_size;
         struct zp_digest config_digest;
         struct zp_platform platform;
-        uint16_t layer_count;          /* ≤ ZP_LIMIT_LAYERS */
-        struct zp_descriptor *layers;  /* lowest first */
-        struct zp_digest *diff_ids;    /* as many, from the config */
+        uint16_t layer_count;         /* ≤ ZP_LIMIT_LAYERS */
+        struct zp_descriptor *layers; /* lowest first */
+        struct zp_digest *diff_ids;   /* as many, from the config */
 };
 
 void zp_image_clear(struct zp_image *image);
@@ -57,7 +57,8 @@ int zp_document_kind(const char *body, size_t size, const char *media_type, enum
 int zp_index_select(const char *body, size_t size, const struct zp_platform *platform, struct zp_descriptor *out,
                     struct zp_error *err);
 /* Parses a manifest: config descriptor and layers (malloc'ed, the caller's). Foreign layers (`urls`) are
- * treated as any other; unknown layer media types are -ENOTSUP (an artifact is not an image). */
+ * treated as any other; unknown layer media types are -ENOTSUP (an artifact is not an image); -EFBIG: a layer
+ * larger than any can be. */
 int zp_manifest_parse(const char *body, size_t size, struct zp_descriptor *config, struct zp_descriptor **layers,
                       uint16_t *layer_count, struct zp_error *err);
 /* Parses a config: platform (parts that are not given are "") and diffIDs (malloc'ed, the caller's). */

@@ -118,15 +118,13 @@ static int inflate_extent(const struct docker_source *source, const struct zp_ex
 }
 
 static int measure(const struct docker_source *source, struct content *content, struct zp_error *err) {
-        static const char gzip[] = { 0x1f, (char) 0x8b }, zstd[] = { 0x28, (char) 0xb5, 0x2f, (char) 0xfd };
         struct zp_extent start = content->extent;
-        zp_autofree char *magic = NULL;
-        start.size = zp_min_u64(start.size, sizeof zstd);
-        int r = zp_extent_read(&start, source->path, sizeof zstd, &magic, err);
+        zp_autofree char *head = NULL;
+        start.size = zp_min_u64(start.size, ZP_COMPRESSION_HEAD_SIZE);
+        int r = zp_extent_read(&start, source->path, ZP_COMPRESSION_HEAD_SIZE, &head, err);
         if (r < 0)
                 return r;
-        content->is_compressed = (start.size >= sizeof gzip && memcmp(magic, gzip, sizeof gzip) == 0) ||
-                                 (start.size >= sizeof zstd && memcmp(magic, zstd, sizeof zstd) == 0);
+        content->is_compressed = zp_compression_of(head, (size_t) start.size) != ZP_COMPRESSION_NONE;
         content->size = content->extent.size;
         return content->is_compressed ? inflate_extent(source, &content->extent, NULL, NULL, &content->size, err) : 0;
 }

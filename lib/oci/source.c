@@ -47,6 +47,9 @@ int zp_source_open(const char *name, const struct zp_source_options *options, st
                 }
         }
         int r = kind->open(rest, options, &source->state, &source->name, err);
+        if (r == -EINVAL && rest == name) /* perhaps a file, or one of skopeo's other transports */
+                zp_error_hint(err, "an image is named as [docker://]HOST/REPOSITORY:TAG, oci:DIR[:TAG], "
+                                   "oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]");
         if (r < 0)
                 return r;
         source->kind = kind;

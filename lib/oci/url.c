@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/buffer.h"
+#include "base/bytes.h"
 #include "base/cleanup.h"
 
 #define URL_MAX 16384 /* signed URLs have 2-3 KiB */
@@ -73,12 +74,14 @@ int zp_url_resolve(const char *base, const char *location, char **out, struct zp
         if (strlen(location) > URL_MAX ||
             curl_url_set(url, CURLUPART_URL, location, CURLU_DISALLOW_USER) != CURLUE_OK ||
             curl_url_get(url, CURLUPART_URL, &text, 0) != CURLUE_OK)
-                return zp_error_set(err, EPROTO, "redirected to '%.200s', which is not a usable URL", location);
+                return zp_error_set(err, EPROTO,
+                                    "redirected to what is no usable URL: malformed, too long, or with a user name");
+        int shown = (int) zp_min_u64(strcspn(text, "?#"), 200); /* a query may hold a signature */
         if (!zp_url_is_https(text) && strncasecmp(text, "http://", 7) != 0)
-                return zp_error_set(err, EPROTO, "redirected to '%.200s', which is neither http nor https", location);
-        if (zp_url_is_https(base) && !zp_url_is_https(text) && !zp_url_is_loopback(text))
-                return zp_error_set(err, EPROTO, "redirected from https to plain '%.*s'", (int) strcspn(text, "?"),
-                                    text);
+                return zp_error_set(err, EPROTO, "redirected to '%.*s', which is neither http nor https", shown, text);
+        bool is_local = zp_url_is_loopback(base) && zp_url_is_loopback(text);
+        if (zp_url_is_https(base) && !zp_url_is_https(text) && !is_local)
+                return zp_error_set(err, EPROTO, "redirected from https to plain '%.*s'", shown, text);
         *out = strdup(text);
         return *out ? 0 : zp_error_errno(err, ENOMEM, "redirect");
 }

@@ -14,10 +14,11 @@ bool zp_is_loopback(const char *host);
 /* Same scheme, host and port. */
 bool zp_url_same_origin(const char *a, const char *b);
 bool zp_url_is_https(const char *url);
-/* True for http to a loopback host. */
+/* Whether it leads to this machine, whatever its scheme. */
 bool zp_url_is_loopback(const char *url);
 /* Resolves a Location header against the URL that was asked. Only http and https without a user, and
- * never from https down to http (unless on this machine). malloc'ed. */
+ * never from https down to http (but from this machine to itself). Messages leave the query out, which may hold
+ * a signature. malloc'ed. */
 int zp_url_resolve(const char *base, const char *location, char **out, struct zp_error *err);
 /* The URL with NAME=VALUE (escaped) behind what its query has already. malloc'ed; NULL: out of memory, or no URL. */
 char *zp_url_with_query(const char *url, const char *name, const char *value);

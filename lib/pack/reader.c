@@ -136,10 +136,6 @@ uint64_t zp_pack_device_size(const struct zp_pack *pack) {
         return pack->index.device_size;
 }
 
-uint32_t zp_pack_frame_count(const struct zp_pack *pack) {
-        return pack->index.frame_count;
-}
-
 /* Called with the lock held. */
 static void put_first(struct zp_pack *pack, unsigned position, struct cached *cached) {
         memmove(&pack->cache[1], &pack->cache[0], position * sizeof pack->cache[0]);

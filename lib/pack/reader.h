@@ -22,7 +22,6 @@ void zp_pack_close(struct zp_pack *pack);
 ZP_DEFINE_AUTO(struct zp_pack, zp_pack_close);
 
 uint64_t zp_pack_device_size(const struct zp_pack *pack);
-uint32_t zp_pack_frame_count(const struct zp_pack *pack);
 
 /* Reads `size` bytes at `offset` of the uncompressed device into `buf`.
  *

@@ -37,6 +37,7 @@ struct upload {
         bool is_unsure;     /* ask for `received` before anything else */
         bool is_in_one;     /* no chunks: it refuses them, or the blob is small */
         bool has_restarted; /* what was sent may be known already */
+        bool is_clean;      /* nothing has gone wrong in this session */
         struct zp_retry retry;
 };
 
@@ -85,8 +86,9 @@ static int refuse(const struct upload *upload, const struct zp_http_response *re
 }
 
 /* Waits before the next attempt. `r` is the error if there is none. */
-static int wait(struct upload *upload, const struct zp_http_response *response, int r, struct zp_error *err) {
+static int wait_again(struct upload *upload, const struct zp_http_response *response, int r, struct zp_error *err) {
         const struct zp_cancel *cancel = zp_registry_cancel(upload->remote->registry);
+        upload->is_clean = false;
         if (zp_retry_wait(&upload->retry, response, cancel))
                 return STEP_NEXT;
         return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
@@ -100,15 +102,15 @@ static int recover(struct upload *upload, const struct zp_http_response *respons
                 r = refuse(upload, response, err);
         if (is_passing) {
                 upload->is_unsure = true;
-                return wait(upload, response, r, err);
+                return wait_again(upload, response, r, err);
         }
         if (status == 416 && !upload->is_unsure) {
                 upload->is_unsure = true;
-                return wait(upload, response, r, err);
+                return wait_again(upload, response, r, err);
         }
         if (status == 400 || status == 404 || status == 410 || status == 416) {
                 drop_session(upload);
-                return wait(upload, response, r, err);
+                return wait_again(upload, response, r, err);
         }
         return r;
 }
@@ -149,6 +151,7 @@ static int post(struct upload *upload, const char *mount_from, struct zp_http_re
 static int on_opened(struct upload *upload, const struct zp_http_response *response, struct zp_error *err) {
         read_chunk_min_length(upload, response);
         upload->received = 0;
+        upload->is_clean = true;
         return take_location(upload, response, err);
 }
 
@@ -167,7 +170,7 @@ static int open_session(struct upload *upload, struct zp_error *err) {
                 if (r == 0)
                         r = refuse(upload, &response, err);
                 if (is_passing)
-                        r = wait(upload, &response, r, err);
+                        r = wait_again(upload, &response, r, err);
         }
         zp_http_response_clear(&response);
         return r;
@@ -191,7 +194,7 @@ static void forget_mounting(struct upload *upload, const char *from) {
 }
 
 /* Tries to get the blob from another repository; whatever does not work is what sending it is for. */
-static int mount(struct upload *upload, const char *from, struct zp_error *err) {
+static int try_mount(struct upload *upload, const char *from, struct zp_error *err) {
         struct zp_http_response response = { 0 };
         struct zp_error reason = { 0 };
         if (!may_mount(upload, from))
@@ -247,11 +250,10 @@ static int on_chunk(struct upload *upload, const struct zp_http_response *respon
                 return zp_error_set(err, EPROTO, "the registry says it has bytes '%.100s', of %ju sent",
                                     response->range, (uintmax_t) end);
         int r = take_location(upload, response, err);
-        bool has_advanced = received > upload->received;
         note_progress(upload, received);
-        if (r < 0 || has_advanced)
+        if (r < 0 || received == end)
                 return r;
-        return wait(upload, response, zp_error_set(err, EPROTO, "the registry does not take what is sent"), err);
+        return wait_again(upload, response, zp_error_set(err, EPROTO, "the registry does not take what is sent"), err);
 }
 
 static int send_chunk(struct upload *upload, struct zp_error *err) {
@@ -310,9 +312,8 @@ static int finish(struct upload *upload, struct zp_error *err) {
                 r = zp_error_set(err, EPROTO, "the registry does not finish the upload (status 202)");
         else if (!is_broken)
                 r = check_digest(upload, &response, err);
-        else if (r == 0 && response.status == 400 && !upload->has_restarted && upload->furthest <= upload->size &&
-                 upload->retry.total == 0)
-                r = refuse(upload, &response, err); /* nothing went wrong on the way: it has other bytes than we say */
+        else if (r == 0 && response.status == 400 && upload->is_clean)
+                r = refuse(upload, &response, err); /* it has other bytes than we say */
         else
                 r = recover(upload, &response, r, err);
         if (upload->is_in_one && upload->is_unsure)
@@ -343,7 +344,7 @@ int zp_upload_blob(struct zp_registry_remote *remote, const struct zp_digest *di
                 .sent = uploaded_bytes,
                 .is_in_one = size <= CHUNK_SIZE,
         };
-        int r = mount_from ? mount(&upload, mount_from, err) : STEP_NEXT;
+        int r = mount_from ? try_mount(&upload, mount_from, err) : STEP_NEXT;
         while (r == STEP_NEXT)
                 r = next_step(&upload, err);
         free(upload.location);

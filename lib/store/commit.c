@@ -88,7 +88,7 @@ static int out_of_range(struct zp_store *store, struct zp_error *err) {
 
 static bool layer_in_range(const struct zp_layer_record *l) {
         return l->tar_size <= INT64_MAX && l->entries <= INT64_MAX && l->metadata_size <= INT64_MAX &&
-               l->index_size <= INT64_MAX && l->pack_size <= INT64_MAX && l->device_size <= INT64_MAX;
+               l->index_size <= INT64_MAX && l->pack_size <= INT64_MAX && l->device_size <= INT64_MAX && l->level >= 0;
 }
 
 static bool same_device(const struct zp_layer_record *a, const struct zp_layer_record *b) {
@@ -105,11 +105,11 @@ static int put_layer(struct zp_store *store, const struct zp_layer_record *l, st
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "INSERT INTO layers (diff_id, tar_size, entries, metadata_digest, metadata_size,"
-                               " index_digest, index_size, pack_size, device_size)"
-                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+                               " index_digest, index_size, pack_size, device_size, frame_size, level)"
+                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
                                " ON CONFLICT (diff_id) DO UPDATE SET (tar_size, entries, metadata_digest,"
-                               " metadata_size, index_digest, index_size, pack_size, device_size, replacing)"
-                               " = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
+                               " metadata_size, index_digest, index_size, pack_size, device_size, frame_size, level,"
+                               " replacing) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)",
                                &s, err);
         if (r < 0)
                 return r;
@@ -122,6 +122,8 @@ static int put_layer(struct zp_store *store, const struct zp_layer_record *l, st
         sqlite3_bind_int64(s, 7, (sqlite3_int64) l->index_size);
         sqlite3_bind_int64(s, 8, (sqlite3_int64) l->pack_size);
         sqlite3_bind_int64(s, 9, (sqlite3_int64) l->device_size);
+        sqlite3_bind_int64(s, 10, l->frame_size);
+        sqlite3_bind_int64(s, 11, l->level);
         return zp_sql_step(store, s, err);
 }
 

@@ -14,19 +14,28 @@
 /* The index of a pack with as many frames as there may be, with room to spare. */
 #define INDEX_SIZE_MAX ((size_t) ZP_LIMIT_PACK_FRAMES * 64)
 
-/* The descriptor, -ENOENT without a message when it is not there (or not as it should be). */
-static int open_unpacked(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err) {
+int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_error *err) {
         char name[ZP_DEVICE_NAME_SIZE];
-        zp_device_name(&layer->diff_id, name);
+        struct stat st;
+        zp_device_name(diff_id, name);
         zp_autoclose int fd =
                 openat(store->devices_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0 && (errno == ENOENT || errno == ELOOP))
+                return -ENOENT;
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return zp_error_errno(err, errno, "store '%s': open 'devices/%s'", store->path, name);
+        return S_ISREG(st.st_mode) ? zp_steal_fd(&fd) : -ENOENT;
+}
+
+/* The descriptor, -ENOENT without a message when it is not there or has another size. */
+static int open_unpacked(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err) {
         struct stat st;
+        zp_autoclose int fd = zp_store_open_device(store, &layer->diff_id, err);
         if (fd < 0)
-                return errno == ENOENT ? -ENOENT
-                                       : zp_error_errno(err, errno, "store '%s': open '%s'", store->path, name);
+                return fd;
         if (fstat(fd, &st) < 0)
-                return zp_error_errno(err, errno, "store '%s': '%s'", store->path, name);
-        return S_ISREG(st.st_mode) && (uint64_t) st.st_size == layer->device_size ? zp_steal_fd(&fd) : -ENOENT;
+                return zp_error_errno(err, errno, "store '%s': the unpacked device", store->path);
+        return (uint64_t) st.st_size == layer->device_size ? zp_steal_fd(&fd) : -ENOENT;
 }
 
 static int unpack(struct zp_store *store, const struct zp_layer_record *layer, int out_fd, struct zp_pool *pool,
@@ -68,11 +77,13 @@ static int make(struct zp_store *store, const struct zp_layer_record *layer, str
         r = fd < 0 ? fd : unpack(store, layer, fd, pool, cancel, err);
         if (r == 0)
                 r = zp_sync(fd, "device.raw", err);
+        /* what is in its place is of no use, and may be a directory */
+        if (r == 0)
+                r = zp_remove_tree(store->devices_fd, zp_device_name(&layer->diff_id, name), err);
         if (r < 0)
                 return r;
-        if (renameat(zp_staging_dir_fd(staging), "device.raw", store->devices_fd,
-                     zp_device_name(&layer->diff_id, name)) < 0)
-                return zp_error_errno(err, errno, "store '%s': rename to '%s'", store->path, name);
+        if (renameat(zp_staging_dir_fd(staging), "device.raw", store->devices_fd, name) < 0)
+                return zp_error_errno(err, errno, "store '%s': rename to 'devices/%s'", store->path, name);
         return 0;
 }
 

@@ -1,89 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What is mounted. The record says which image a directory shows; whether it still does, only the kernel
- * knows: /proc/self/mountinfo, see proc(5).
+ * knows.
  */
-#include <fcntl.h>
-#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "store/store-internal.h"
-
-#define MOUNTINFO_MAX ((size_t) 64 << 20)
-
-struct zp_mount_table {
-        char *text; /* the mount points point into it */
-        char **points;
-        size_t count;
-};
-
-static bool octal(const char *p, char *out) {
-        if (p[0] != '\\' || p[1] < '0' || p[1] > '3' || p[2] < '0' || p[2] > '7' || p[3] < '0' || p[3] > '7')
-                return false;
-        *out = (char) ((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
-        return true;
-}
-
-static void unescape(char *text) {
-        char *to = text;
-        for (const char *from = text; *from; to++) {
-                if (octal(from, to))
-                        from += 4;
-                else
-                        *to = *from++;
-        }
-        *to = '\0';
-}
-
-/* The fifth field of a line, or NULL. */
-static char *mount_point_of(char *line) {
-        char *field = NULL, *rest = line;
-        for (int i = 0; i < 5; i++)
-                field = strsep(&rest, " ");
-        if (!field || field[0] != '/')
-                return NULL;
-        unescape(field);
-        return field;
-}
-
-int zp_mount_table_read(struct zp_mount_table **out, struct zp_error *err) {
-        zp_auto(zp_mount_table_free) struct zp_mount_table *table = calloc(1, sizeof *table);
-        if (!table)
-                return zp_error_errno(err, ENOMEM, "read the mount table");
-        int r = zp_read_file(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &table->text, NULL, err);
-        if (r < 0)
-                return r;
-        size_t lines = 1;
-        for (const char *c = table->text; *c; c++)
-                lines += *c == '\n';
-        table->points = calloc(lines, sizeof *table->points);
-        if (!table->points)
-                return zp_error_errno(err, ENOMEM, "read the mount table");
-        char *rest = table->text;
-        for (char *line; (line = strsep(&rest, "\n"));) {
-                char *point = mount_point_of(line);
-                if (point)
-                        table->points[table->count++] = point;
-        }
-        *out = zp_steal(&table);
-        return 0;
-}
-
-void zp_mount_table_free(struct zp_mount_table *table) {
-        if (!table)
-                return;
-        free(table->points);
-        free(table->text);
-        free(table);
-}
-
-bool zp_mount_table_has(const struct zp_mount_table *table, const char *directory) {
-        for (size_t i = 0; i < table->count; i++)
-                if (strcmp(table->points[i], directory) == 0)
-                        return true;
-        return false;
-}
 
 static int find_mounted(struct zp_store *store, const struct zp_mount_table *table, const char *sql,
                         const struct zp_digest *digest, char **directory, struct zp_error *err) {
@@ -96,7 +19,7 @@ static int find_mounted(struct zp_store *store, const struct zp_mount_table *tab
                 zp_autofree char *found = NULL;
                 if (!zp_sql_column_text(s, 0, &found))
                         return zp_sql_bad_row(store, "mounts", err);
-                if (zp_mount_table_has(table, found)) {
+                if (zp_mount_table_find(table, found)) {
                         *directory = zp_steal(&found);
                         return 1;
                 }
@@ -135,7 +58,7 @@ int zp_mounts_forget_gone(struct zp_store *store, const struct zp_mount_table *t
                 zp_autofree char *directory = NULL;
                 if (!zp_sql_column_text(s, 0, &directory))
                         return zp_sql_bad_row(store, "mounts", err);
-                if (zp_mount_table_has(table, directory))
+                if (zp_mount_table_find(table, directory))
                         continue;
                 r = delete_mount(store, directory, err);
                 if (r < 0)
@@ -179,7 +102,7 @@ int zp_store_record_mount(struct zp_store *store, const struct zp_digest *manife
         int r = zp_mount_table_read(&table, err);
         if (r < 0)
                 return r;
-        if (!zp_mount_table_has(table, path))
+        if (!zp_mount_table_find(table, path))
                 return zp_error_set(err, EINVAL, "'%s' is not a mount point", path);
         r = zp_store_begin_write(store, err);
         if (r < 0)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -6,14 +7,21 @@
 
 #define LAYER_COLUMNS                                                                                       \
         "diff_id, tar_size, entries, metadata_digest, metadata_size, index_digest, index_size, pack_size, " \
-        "device_size"
+        "device_size, frame_size, level"
 
 static bool read_layer(sqlite3_stmt *s, struct zp_layer_record *out) {
-        return zp_sql_column_digest(s, 0, &out->diff_id) && zp_sql_column_u64(s, 1, &out->tar_size) &&
-               zp_sql_column_u64(s, 2, &out->entries) && zp_sql_column_digest(s, 3, &out->metadata_digest) &&
-               zp_sql_column_u64(s, 4, &out->metadata_size) && zp_sql_column_digest(s, 5, &out->index_digest) &&
-               zp_sql_column_u64(s, 6, &out->index_size) && zp_sql_column_u64(s, 7, &out->pack_size) &&
-               zp_sql_column_u64(s, 8, &out->device_size);
+        uint64_t frame_size, level;
+        bool good = zp_sql_column_digest(s, 0, &out->diff_id) && zp_sql_column_u64(s, 1, &out->tar_size) &&
+                    zp_sql_column_u64(s, 2, &out->entries) && zp_sql_column_digest(s, 3, &out->metadata_digest) &&
+                    zp_sql_column_u64(s, 4, &out->metadata_size) && zp_sql_column_digest(s, 5, &out->index_digest) &&
+                    zp_sql_column_u64(s, 6, &out->index_size) && zp_sql_column_u64(s, 7, &out->pack_size) &&
+                    zp_sql_column_u64(s, 8, &out->device_size) && zp_sql_column_u64(s, 9, &frame_size) &&
+                    zp_sql_column_u64(s, 10, &level) && frame_size <= UINT32_MAX && level <= INT_MAX;
+        if (good) {
+                out->frame_size = (uint32_t) frame_size;
+                out->level = (int) level;
+        }
+        return good;
 }
 
 int zp_records_get_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,

@@ -22,6 +22,7 @@ static const char schema[] =
         " metadata_digest BLOB NOT NULL, metadata_size INTEGER NOT NULL,"
         " index_digest BLOB NOT NULL, index_size INTEGER NOT NULL,"
         " pack_size INTEGER NOT NULL, device_size INTEGER NOT NULL,"
+        " frame_size INTEGER NOT NULL, level INTEGER NOT NULL,"
         " replacing INTEGER NOT NULL DEFAULT 0"
         ") STRICT, WITHOUT ROWID;"
         "CREATE TABLE images ("
@@ -168,7 +169,7 @@ static int create_database(struct zp_store *store, struct zp_error *err) {
 int zp_store_open_database(struct zp_store *store, struct zp_error *err) {
         if (store->mode == ZP_STORE_READ)
                 return open_for_reading(store, err);
-        int r = create_database(store, err);
+        int r = store->may_create ? create_database(store, err) : 0;
         if (r == 0)
                 r = connect(store, SQLITE_OPEN_READWRITE, err);
         /* A rollback journal, not a write-ahead log: who may only read can read. It is kept, so that a

@@ -9,13 +9,15 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
+#include "mount/table.h"
 #include "store/store.h"
 
 #define ZP_STORE_DATABASE "zeropull.db"
 
 struct zp_store {
         char *path; /* absolute, without symbolic links */
-        enum zp_store_mode mode;
+        enum zp_store_mode mode; /* ZP_STORE_READ or ZP_STORE_WRITE */
+        bool may_create;
         int dir_fd, layers_fd, images_fd, devices_fd, tmp_fd;
         pthread_mutex_t mutex; /* held from zp_store_begin_… to zp_store_end */
         sqlite3 *db;           /* guarded by mutex */
@@ -108,11 +110,6 @@ int zp_store_sweep(struct zp_store *store, struct zp_error *err);
 void zp_store_sweep_tmp(struct zp_store *store);
 
 /* mounts.c */
-struct zp_mount_table; /* where the kernel has something mounted */
-int zp_mount_table_read(struct zp_mount_table **out, struct zp_error *err);
-void zp_mount_table_free(struct zp_mount_table *table);
-ZP_DEFINE_AUTO(struct zp_mount_table, zp_mount_table_free);
-bool zp_mount_table_has(const struct zp_mount_table *table, const char *directory);
 /* Inside a transaction. 1: mounted, and *directory (malloc'ed) says where; 0: not. */
 int zp_mounts_of_image(struct zp_store *store, const struct zp_mount_table *table,
                        const struct zp_digest *manifest_digest, char **directory, struct zp_error *err);

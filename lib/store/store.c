@@ -42,6 +42,12 @@ static int open_failed(int code, const char *path, struct zp_error *err) {
         return -code;
 }
 
+static int no_store(const char *path, struct zp_error *err) {
+        zp_error_set(err, ENOENT, "no store at '%s'", path);
+        zp_error_hint(err, "'zeropull build' makes one; --store names another");
+        return -ENOENT;
+}
+
 /* The store removes what it does not know from its tmp/, so it must be sure that the directory is its own:
  * one that has the database, or an empty one. */
 static int check_ours(struct zp_store *store, struct zp_error *err) {
@@ -66,8 +72,8 @@ static int check_ours(struct zp_store *store, struct zp_error *err) {
                                                           store->path, ZP_STORE_DATABASE);
         if (errno != ENOENT)
                 return open_failed(errno, store->path, err);
-        if (store->mode == ZP_STORE_READ)
-                return zp_error_set(err, ENOENT, "no store at '%s'", store->path);
+        if (!store->may_create)
+                return no_store(store->path, err);
         if (empty)
                 return 0;
         zp_error_set(err, ENOTEMPTY, "'%s' is not a store, and not empty", store->path);
@@ -76,7 +82,7 @@ static int check_ours(struct zp_store *store, struct zp_error *err) {
 }
 
 static int open_directory(struct zp_store *store, const char *path, struct zp_error *err) {
-        if (store->mode == ZP_STORE_WRITE) {
+        if (store->may_create) {
                 struct stat st;
                 int r = stat(path, &st) < 0 ? zp_make_directories(path, 0700, err) : 0;
                 if (r < 0)
@@ -84,8 +90,7 @@ static int open_directory(struct zp_store *store, const char *path, struct zp_er
         }
         store->path = realpath(path, NULL);
         if (!store->path)
-                return errno == ENOENT ? zp_error_set(err, ENOENT, "no store at '%s'", path)
-                                       : open_failed(errno, path, err);
+                return errno == ENOENT ? no_store(path, err) : open_failed(errno, path, err);
         store->dir_fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (store->dir_fd < 0)
                 return open_failed(errno, path, err);
@@ -129,7 +134,8 @@ int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **o
         zp_auto(zp_store_close) struct zp_store *store = calloc(1, sizeof *store);
         if (!store)
                 return zp_error_errno(err, ENOMEM, "store '%s'", path);
-        store->mode = mode;
+        store->mode = mode == ZP_STORE_READ ? ZP_STORE_READ : ZP_STORE_WRITE;
+        store->may_create = mode == ZP_STORE_CREATE;
         store->dir_fd = store->layers_fd = store->images_fd = store->devices_fd = store->tmp_fd = -1;
         pthread_mutex_init(&store->mutex, NULL);
         int r = open_all(store, path, err);

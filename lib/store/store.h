@@ -23,10 +23,14 @@
 
 struct zp_store;
 
-enum zp_store_mode { ZP_STORE_READ, ZP_STORE_WRITE };
+enum zp_store_mode {
+        ZP_STORE_READ,
+        ZP_STORE_WRITE,  /* one that is there */
+        ZP_STORE_CREATE, /* for writing; made when it is not there */
+};
 
-/* The directory is created when opened for writing, and what dead processes left is put right. Opening for
- * reading never changes anything (but rolls back an interrupted commit, when the user may).
+/* Opened for writing, what dead processes left is put right. Opening for reading never changes anything (but
+ * rolls back an interrupted commit, when the user may).
  * -ENOENT: no store there; -ENOTEMPTY: a directory with other things; -EACCES, -EROFS; -EBADMSG: the
  * database is damaged or of a newer version. */
 int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **out, struct zp_error *err);
@@ -46,6 +50,9 @@ struct zp_layer_record {
         uint64_t index_size;
         uint64_t pack_size;   /* of device.zst */
         uint64_t device_size; /* uncompressed; 0: the layer has no file data, its pack has no frames */
+        /* how the pack was made, to make the same one again: struct zp_pack_options */
+        uint32_t frame_size;
+        int level;
 };
 
 struct zp_image_record {
@@ -121,10 +128,15 @@ struct zp_prune_result {
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
 /* The layer's device unpacked as a raw file for the kernel to read, made when it is not there yet (verified,
- * in parallel, under the layer's lock). Returns a read-only descriptor, the caller's. */
+ * in parallel, under the layer's lock). One that is there is taken as it is when its size is right: to compare it
+ * takes longer than to make it, and is `verify`'s work. Returns a read-only descriptor, the caller's. */
 struct zp_pool;
 int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_pool *pool,
                            const struct zp_cancel *cancel, struct zp_error *err);
+
+/* The unpacked device as it lies there, not compared with anything; the descriptor is the caller's. -ENOENT, without
+ * a message: there is none. */
+int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_error *err);
 
 /* Mounts are recorded so that nothing mounted is removed; those the kernel no longer has are forgotten. Record
  * after mount(2): -EINVAL when nothing is mounted there, -ENOENT when the image has been removed meanwhile. */

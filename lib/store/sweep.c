@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/fingerprint.h"
 #include "store/store-internal.h"
 
 static DIR *open_listing(struct zp_store *store, int dir_fd, const char *name, struct zp_error *err) {
@@ -106,21 +107,9 @@ static bool content_fits(struct zp_store *store, const struct kind *kind, const 
                          const char *file, const struct zp_digest *expected) {
         char hex[ZP_SHA256_HEX_SIZE];
         zp_autoclose int fd = zp_store_open_file(store, kind->dir_fd, zp_digest_hex(digest, hex), file, NULL);
-        struct zp_sha256 *hash = fd < 0 ? NULL : zp_sha256_new();
-        if (!hash)
-                return false;
-        static const size_t size = 65536;
-        zp_autofree uint8_t *buffer = malloc(size);
-        ssize_t n = buffer ? 1 : -1;
-        while (n > 0 || (n < 0 && buffer && errno == EINTR)) {
-                n = read(fd, buffer, size);
-                if (n > 0)
-                        zp_sha256_update(hash, buffer, (size_t) n);
-        }
         struct zp_digest actual;
-        zp_sha256_finish(hash, &actual);
-        zp_sha256_free(hash);
-        return n == 0 && zp_digest_equal(&actual, expected);
+        uint64_t size;
+        return fd >= 0 && zp_fingerprint(fd, file, &size, &actual, NULL) == 0 && zp_digest_equal(&actual, expected);
 }
 
 /* Columns of `kind->replacing`: the digest, and that of `kind->file`. */

@@ -34,7 +34,7 @@ static void require(bool claim) {
 
 /* Entries below a directory, weighed by what they are. */
 static uint64_t shape(const struct zp_inode *dir) {
-        uint64_t sum = dir->mode + dir->is_opaque * 3u + dir->is_implied * 5u;
+        uint64_t sum = dir->mode + dir->is_opaque * 3u + dir->is_implied * 5u + dir->inherits_xattrs * 7u;
         for (const struct zp_xattr *x = dir->xattrs; x; x = x->next)
                 sum = sum * 31 + x->value_size;
         for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {

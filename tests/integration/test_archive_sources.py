@@ -187,10 +187,12 @@ class TestDockerArchive:
     def test_malformed_names_are_refused(self, archive, suffix):
         assert source_dump(f"docker-archive:{archive}{suffix}").code == errno.EINVAL
 
-    @pytest.mark.parametrize("compression", ["gzip", "zstd"])
-    def test_layers_compressed_inside_are_given_as_tar(self, tmp_path, compression):
+    @pytest.mark.parametrize(
+        "compression,before", [("gzip", b""), ("zstd", b""), ("zstd", b"\x50\x2a\x4d\x18\x04\0\0\0skip")]
+    )
+    def test_layers_compressed_inside_are_given_as_tar(self, tmp_path, compression, before):
         config, manifest, names = docker_image(TARS)
-        entries = [(name, oci.compress(tar, compression)) for name, tar in zip(names, TARS, strict=True)]
+        entries = [(name, before + oci.compress(tar, compression)) for name, tar in zip(names, TARS, strict=True)]
         file = write_tar(tmp_path / "a.tar", [*entries, ("config.json", config), ("manifest.json", manifest)])
         dump = source_dump(f"docker-archive:{file}")
         assert [layer["received"] for layer in dump["layers"]] == [oci.sha256(tar) for tar in TARS]

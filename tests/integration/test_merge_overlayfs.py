@@ -12,7 +12,7 @@ from support import erofs
 from support.erofs import Device, directory, regular, symlink, whiteout
 
 NAMES = [b"a", b"b", b"c", b"dir", b"etc", b"x y"]
-SEEDS = range(40)
+SEEDS = range(60)
 
 
 def random_xattrs(rng):
@@ -23,11 +23,11 @@ def random_attributes(rng):
     return {"uid": rng.randint(0, 5), "gid": rng.randint(0, 5), "mtime_ns": rng.randint(0, 2 * 10**18)}
 
 
-def random_entry(rng, files):
+def random_entry(rng, files, is_lowest):
     choice = rng.random()
     if choice < 0.15 and files:
         return rng.choice(files)  # one more name
-    if choice < 0.30:
+    if choice < 0.30 and not is_lowest:
         return whiteout()
     if choice < 0.40:
         return symlink(rng.choice([b"a", b"../b", b"/dir", b"nowhere"]), **random_attributes(rng))
@@ -39,12 +39,15 @@ def random_entry(rng, files):
     return node
 
 
-def random_directory(rng, files, depth, is_lowest):
-    node = directory(rng.choice([0o755, 0o700, 0o1777]), xattrs=random_xattrs(rng), **random_attributes(rng))
+def random_directory(rng, parent, files, depth, is_lowest):
+    node = directory(rng.choice([0o755, 0o700, 0o1777, 0o2775]), xattrs=random_xattrs(rng), **random_attributes(rng))
     node.opaque = not is_lowest and rng.random() < 0.2
-    node.implied = not node.opaque and rng.random() < 0.07
+    node.implied = rng.random() < 0.1
+    node.inherits = not node.implied and rng.random() < 0.1
     if node.implied:
         node.mode, node.uid, node.gid, node.mtime_ns, node.xattrs = stat.S_IFDIR | 0o755, 0, 0, 0, {}
+        if parent.mode & stat.S_ISGID:
+            node.gid = parent.gid
     fill(rng, node, files, depth, is_lowest)
     return node
 
@@ -52,7 +55,7 @@ def random_directory(rng, files, depth, is_lowest):
 def fill(rng, node, files, depth, is_lowest):
     for name in rng.sample(NAMES, rng.randint(0 if depth else 2, len(NAMES))):
         is_dir = depth < 4 and rng.random() < 0.45
-        node.children[name] = random_directory(rng, files, depth + 1, is_lowest) if is_dir else random_entry(rng, files)
+        node.children[name] = random_directory(rng, node, files, depth + 1, is_lowest) if is_dir else random_entry(rng, files, is_lowest)
 
 
 def random_layer(rng, is_lowest):
@@ -96,25 +99,40 @@ def follow(root, path):
     raise RecursionError
 
 
+class Ambiguous(Exception):
+    """What containerd makes of it depends on the order of the entries, which the layer's tree does not tell."""
+
+
+def find_below(unpacked, path):
+    """The directory whose attributes containerd copies to one that it has to make: that of the first layer below which
+    has the path, if it has a directory there."""
+    for below in reversed(unpacked):
+        found = lookup(below, follow(below, path))
+        if found is not None:
+            return found if found.kind == stat.S_IFDIR else None
+    return None
+
+
 def unpack_implied(layers):
-    """What containerd does when it makes a directory that a layer's tar does not list: the attributes come from the
-    first layer below that has the path, if it has a directory there. Gives the layers as they lie on its disk."""
+    """The layers as they lie on containerd's disk, with all that directories have from lower layers."""
     unpacked = []
     for layer in layers:
         result = copy.deepcopy(layer)
-        pending = [([], result)]
+        pending = [([], result, None, None)]
         while pending:
-            path, node = pending.pop()
-            if node.implied and path:
-                for below in reversed(unpacked):
-                    found = lookup(below, follow(below, path))
-                    if found is None:
-                        continue
-                    if found.kind == stat.S_IFDIR:
-                        node.mode, node.uid, node.gid = found.mode, found.uid, found.gid
-                        node.mtime_ns, node.xattrs = found.mtime_ns, found.xattrs
-                    break
-            pending += [(path + [name], child) for name, child in node.children.items() if child.kind == stat.S_IFDIR]
+            path, node, parent, below_parent = pending.pop()
+            below = find_below(unpacked, path) if path and (node.implied or node.inherits) else None
+            if node.implied and below:
+                node.mode, node.uid, node.gid = below.mode, below.uid, below.gid
+                node.mtime_ns, node.xattrs = below.mtime_ns, below.xattrs
+            elif node.implied and below_parent and below_parent.mode & stat.S_ISGID:  # Linux gives it the group
+                if not parent.implied and below_parent.gid != node.gid:
+                    raise Ambiguous
+                node.gid = below_parent.gid
+            elif node.inherits and below:
+                node.xattrs = {**below.xattrs, **node.xattrs}
+            pending += [(path + [name], child, node, below) for name, child in node.children.items()
+                        if child.kind == stat.S_IFDIR]
         unpacked.append(result)
     return unpacked
 
@@ -201,6 +219,10 @@ def test_random_layers_look_as_under_overlayfs(work, seed):
         with pytest.raises(RuntimeError, match="not a directory|symbolic links"):
             merged_view(layers, work)
         return
+    except Ambiguous:
+        with pytest.raises(RuntimeError, match="ambiguous|not a directory"):
+            merged_view(layers, work)
+        return
     check_same(layers, work)
 
 
@@ -258,3 +280,11 @@ def test_implied_directory_through_a_link(work):
     above.children[b"lib"].implied = True
     seen = check_same([below, above], work)
     assert seen[b"lib"]["mode"] == stat.S_IFDIR | 0o750 and seen[b"lib"]["uid"] == 9
+
+
+def test_entry_after_its_implied_directory_keeps_lower_xattrs(work):
+    below = root(d=directory(0o711, xattrs={"user.p": b"low", "user.q": b"low"}))
+    above = root(d=directory(0o755, uid=3, xattrs={"user.q": b"own", "user.r": b"own"}))
+    above.children[b"d"].inherits = True
+    seen = check_same([below, above], work)
+    assert set(seen[b"d"]["xattrs"]) == {"user.p", "user.q", "user.r"} and seen[b"d"]["uid"] == 3

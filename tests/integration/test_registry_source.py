@@ -274,6 +274,30 @@ class TestTokens:
             refused = len([r for r in server.seen("/v2/a/b") if "Authorization" not in r.headers])
             assert refused == 1 and len(server.tokens.issued) > 1
 
+    @pytest.mark.parametrize("expires_in", [0, -1, -1e300, 1e300, 9223372036854775807])
+    def test_absurd_lifetimes_of_tokens_are_bounded(self, layout, expires_in):
+        with fault_registry(layout, Tokens(expires_in=expires_in)) as server:
+            check_layers(source_dump(server.reference()), layout.layers("latest"))
+            assert len(server.tokens.issued) == 1
+
+    def test_threads_whose_token_is_refused_fetch_one_together(self, private_layout):
+        count = 8
+        tars = [oci.tar_bytes(lambda tar, i=i: tar.file(f"f{i}", b"x")) for i in range(count)]
+        layers = [private_layout.add_raw_layer(oci.compress(tar, "gzip"), tar=tar) for tar in tars]
+        private_layout.add_image("many", layers)
+        all_ask = threading.Barrier(count, timeout=30)
+
+        def refuse(handler):
+            all_ask.wait()
+            challenge = f'Bearer realm="http://{handler.server.host}/token",service="test"'
+            handler.error(401, "UNAUTHORIZED", "expired", [("WWW-Authenticate", challenge)])
+            return True
+
+        with fault_registry(private_layout, Tokens()) as server:
+            server.inject("blobs/", let_pass, *[refuse] * count)  # the config's passes
+            check_layers(source_dump(server.reference("many")), private_layout.layers("many"))
+            assert len(server.tokens.issued) == 2
+
     def test_token_that_is_never_accepted_ends(self, layout):
         with fault_registry(layout, Tokens(uses=0)) as server:
             failure = source_dump(server.reference(), "-1")

@@ -41,6 +41,7 @@ class Node:
     children: dict = field(default_factory=dict)
     opaque: bool = False
     implied: bool = False
+    inherits: bool = False
     nlink: int | None = None
 
     @property
@@ -121,6 +122,8 @@ def describe(root, devices, device_of=lambda node: 0):
             lines.append(f"opaque {number}")
         if node.implied:
             lines.append(f"implied {number}")
+        if node.inherits:
+            lines.append(f"inherits {number}")
 
     if not root.implied:
         lines.append(f"root {attributes(root)}")

@@ -12,7 +12,7 @@
  *   data INODE VALUE                   link target or inline content
  *   extents INODE SIZE [BLOCK:BLOCKS:DEVICE]…     BLOCK '-' is a hole
  *   xattr INODE NAME [VALUE]
- *   opaque INODE | implied INODE
+ *   opaque INODE | implied INODE | inherits INODE
  */
 #include <ctype.h>
 #include <fcntl.h>
@@ -190,12 +190,16 @@ static void do_implied(struct maker *m) {
         inode(m)->is_implied = true;
 }
 
+static void do_inherits(struct maker *m) {
+        inode(m)->inherits_xattrs = true;
+}
+
 static const struct {
         const char *name;
         void (*run)(struct maker *m);
-} verbs[] = { { "device", do_device }, { "inode", do_inode },    { "root", do_root },       { "link", do_link },
-              { "nlink", do_nlink },   { "data", do_data },      { "extents", do_extents }, { "xattr", do_xattr },
-              { "opaque", do_opaque }, { "implied", do_implied } };
+} verbs[] = { { "device", do_device }, { "inode", do_inode },     { "root", do_root },        { "link", do_link },
+              { "nlink", do_nlink },   { "data", do_data },       { "extents", do_extents },  { "xattr", do_xattr },
+              { "opaque", do_opaque }, { "implied", do_implied }, { "inherits", do_inherits } };
 
 static void read_line(struct maker *m, char *line) {
         m->cursor = line;

@@ -105,6 +105,7 @@ static inline void assert_same_inode(const struct zp_inode *a, const struct zp_i
         assert_int_equal(a->size, b->size);
         assert_int_equal(a->is_opaque, b->is_opaque);
         assert_int_equal(a->is_implied, b->is_implied);
+        assert_int_equal(a->inherits_xattrs, b->inherits_xattrs);
         const struct zp_xattr *x = a->xattrs, *y = b->xattrs;
         for (; x && y; x = x->next, y = y->next) {
                 assert_string_equal(x->name, y->name);

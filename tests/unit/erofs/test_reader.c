@@ -119,6 +119,7 @@ static void layer_form_comes_back(void **state) {
         dir->is_opaque = true;
         add(tree, dir, "whiteout", S_IFCHR);
         add(tree, zp_tree_root(tree), "implied", S_IFDIR | 0755)->is_implied = true;
+        add(tree, zp_tree_root(tree), "implied-first", S_IFDIR | 0711)->inherits_xattrs = true;
         assert_true(zp_tree_root(tree)->is_implied);
         assert_round_trip(tree, true);
 }

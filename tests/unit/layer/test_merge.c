@@ -179,7 +179,240 @@ static void implied_directory_through_a_file_is_refused(void **state) {
         add(l->trees[0], "f", S_IFREG);
         add_implied(l->trees[1], "f/d");
         assert_int_equal(zp_tree_merge(l->trees, 2, &l->merged, &err), -ENOTDIR);
-        assert_non_null(strstr(err.message, "layer 2: directory '/f/d': layer 1"));
+        assert_non_null(strstr(err.message, "layer 2: directory '/f/d': in layer 1"));
+}
+
+static void is_refused(struct layers *l, size_t count, int code, const char *message) {
+        struct zp_error err = { 0 };
+        zp_tree_free(l->merged);
+        l->merged = NULL;
+        assert_int_equal(zp_tree_merge(l->trees, count, &l->merged, &err), code);
+        if (!strstr(err.message, message))
+                fail_msg("%s", err.message);
+        assert_null(l->merged);
+}
+
+static void implied_directory_looks_past_layers_without_it(void **state) {
+        struct layers *l = *state;
+        add(l->trees[0], "a/b/c", S_IFDIR | 0700);
+        add(l->trees[1], "a/x", S_IFREG);
+        add_link(l->trees[2], "a", "/elsewhere");
+        add_implied(l->trees[3], "a/b/c");
+        merge(l, 4, "a(b(c()))");
+        assert_int_equal(at(l, "/a/b/c")->mode, S_IFDIR | 0700);
+}
+
+static void nearest_layer_that_has_the_path_decides(void **state) {
+        struct layers *l = *state;
+        add(l->trees[0], "a", S_IFREG); /* a directory above it hides that it is a file */
+        add(l->trees[1], "a/b", S_IFDIR | 0700);
+        add_link(l->trees[2], "a", "d");
+        add(l->trees[2], "d/b", S_IFDIR | 0711);
+        add_implied(l->trees[3], "a/b");
+        merge(l, 4, "a(b()) d(b())");
+        assert_int_equal(at(l, "/a/b")->mode, S_IFDIR | 0711);
+        add(l->trees[2], "d/b", S_IFDIR)->mode = S_IFREG;
+        merge(l, 4, "a(b()) d(b)");
+        assert_int_equal(at(l, "/a/b")->mode, S_IFDIR | 0755);
+        add_link(l->trees[2], "d/c", "b/x");
+        add_implied(l->trees[3], "a/c");
+        is_refused(l, 4, -ENOTDIR, "layer 4: directory '/a/c': in layer 3: a part of the path is not a directory");
+}
+
+static void lowest_layers_whiteouts_are_not_in_the_way(void **state) {
+        struct layers *l = *state;
+        add(l->trees[0], "a", S_IFCHR);
+        add_implied(l->trees[1], "a/b");
+        merge(l, 2, "a(b())");
+        add(l->trees[1], "w", S_IFCHR);
+        add_implied(l->trees[2], "w/b");
+        is_refused(l, 3, -ENOTDIR, "layer 3: directory '/w/b': in layer 2");
+}
+
+static void assert_xattr(const struct zp_inode *inode, const char *name, const char *value) {
+        const struct zp_xattr *xattr = zp_inode_find_xattr(inode, name);
+        assert_non_null(xattr);
+        assert_int_equal(xattr->value_size, strlen(value));
+        assert_memory_equal(xattr->value, value, xattr->value_size);
+}
+
+static unsigned xattr_count(const struct zp_inode *inode) {
+        unsigned count = 0;
+        for (const struct zp_xattr *x = inode->xattrs; x; x = x->next)
+                count++;
+        return count;
+}
+
+static struct zp_inode *add_heir(struct zp_tree *tree, const char *path, uint32_t mode) {
+        struct zp_inode *dir = add(tree, path, S_IFDIR | mode);
+        dir->inherits_xattrs = true;
+        return dir;
+}
+
+static void entry_after_the_implied_directory_keeps_lower_xattrs(void **state) {
+        struct layers *l = *state;
+        struct zp_inode *lowest = add(l->trees[0], "d", S_IFDIR | 0700), *middle = add_heir(l->trees[1], "d", 0711);
+        const char *const lower[] = { "user.a", "user.c", "user.e" }, *const own[] = { "user.b", "user.c", "user.d" };
+        for (int i = 0; i < 3; i++) {
+                zp_tree_set_xattr(l->trees[0], lowest, lower[i], "low", 3, NULL);
+                zp_tree_set_xattr(l->trees[1], middle, own[i], "own", 3, NULL);
+        }
+        add_heir(l->trees[2], "d", 0755);
+        merge(l, 3, "d()");
+        const struct zp_inode *d = at(l, "/d");
+        assert_int_equal(d->mode, S_IFDIR | 0755);
+        assert_int_equal(xattr_count(d), 5);
+        assert_xattr(d, "user.a", "low");
+        assert_xattr(d, "user.b", "own");
+        assert_xattr(d, "user.c", "own");
+        assert_xattr(d, "user.d", "own");
+        assert_xattr(d, "user.e", "low");
+        assert_int_equal(xattr_count(middle), 3); /* the layers are as they were */
+        assert_int_equal(xattr_count(lowest), 3);
+        add_implied(l->trees[3], "d");
+        merge(l, 4, "d()");
+        assert_int_equal(xattr_count(at(l, "/d")), 5);
+        assert_int_equal(at(l, "/d")->mode, S_IFDIR | 0755);
+}
+
+static void inherited_xattrs_are_limited(void **state) {
+        struct layers *l = *state;
+        struct zp_inode *below = add(l->trees[0], "d", S_IFDIR), *above = add_heir(l->trees[1], "d", 0755);
+        char name[32];
+        for (int i = 0; i < ZP_LIMIT_XATTRS_PER_FILE; i++) {
+                snprintf(name, sizeof name, "user.%d", i);
+                zp_tree_set_xattr(l->trees[0], below, name, "", 0, NULL);
+        }
+        merge(l, 2, "d()");
+        assert_int_equal(xattr_count(at(l, "/d")), ZP_LIMIT_XATTRS_PER_FILE);
+        zp_tree_set_xattr(l->trees[1], above, "user.one-more", "", 0, NULL);
+        is_refused(l, 2, -E2BIG, "layer 2: directory '/d'");
+}
+
+static void entry_after_the_implied_directory_is_looked_up_too(void **state) {
+        struct layers *l = *state;
+        add(l->trees[0], "f", S_IFREG);
+        add_heir(l->trees[1], "f/d", 0755);
+        is_refused(l, 2, -ENOTDIR, "layer 2: directory '/f/d'");
+}
+
+static void implied_directory_takes_the_group_of_a_lower_setgid_parent(void **state) {
+        struct layers *l = *state;
+        struct zp_inode *below = add(l->trees[0], "d", S_IFDIR | 02775);
+        below->gid = 8;
+        add(l->trees[0], "d/known", S_IFDIR | 0700)->gid = 3;
+        add(l->trees[0], "d/file", S_IFREG);
+        add_implied(l->trees[1], "d");
+        add_implied(l->trees[1], "d/new");
+        add_implied(l->trees[1], "d/new/deep");
+        add_implied(l->trees[1], "d/known");
+        add_implied(l->trees[1], "d/file");
+        add(l->trees[1], "d/entry", S_IFDIR | 0755);
+        merge(l, 2, "d(entry() file() known() new(deep()))");
+        assert_int_equal(at(l, "/d/new")->gid, 8);
+        assert_int_equal(at(l, "/d/new")->mode, S_IFDIR | 0755);
+        assert_int_equal(at(l, "/d/new/deep")->gid, 0); /* chmod has taken setgid away from "new" */
+        assert_int_equal(at(l, "/d/known")->gid, 3);
+        assert_int_equal(at(l, "/d/file")->gid, 8);
+        assert_int_equal(at(l, "/d/entry")->gid, 0);
+}
+
+static void group_from_before_the_parents_entry_is_ambiguous(void **state) {
+        struct layers *l = *state;
+        struct zp_inode *below = add(l->trees[0], "d", S_IFDIR | 02775);
+        add_heir(l->trees[1], "d", 0755);
+        add_implied(l->trees[1], "d/new");
+        merge(l, 2, "d(new())");
+        below->gid = 8;
+        is_refused(l, 2, -EBADMSG, "layer 2: directory '/d/new': ");
+}
+
+static void default_acl_from_below_is_ambiguous_where_things_are_made(void **state) {
+        struct layers *l = *state;
+        struct zp_inode *below = add(l->trees[0], "d", S_IFDIR | 0755);
+        zp_tree_set_xattr(l->trees[0], below, "system.posix_acl_default", "acl", 3, NULL);
+        struct zp_inode *above = add_implied(l->trees[1], "d");
+        add_link(l->trees[1], "d/link", "x");
+        add(l->trees[1], "d/whiteout", S_IFCHR);
+        merge(l, 2, "d(link)");
+        assert_xattr(at(l, "/d"), "system.posix_acl_default", "acl");
+        add(l->trees[1], "d/made", S_IFREG);
+        is_refused(l, 2, -EBADMSG, "layer 2: directory '/d': it has no entry");
+        above->is_implied = false;
+        merge(l, 2, "d(link made)");
+}
+
+static void entry_that_changes_a_lower_acl_is_ambiguous(void **state) {
+        struct layers *l = *state;
+        struct zp_inode *below = add(l->trees[0], "d", S_IFDIR | 0755), *above = add_heir(l->trees[1], "d", 0700);
+        zp_tree_set_xattr(l->trees[0], below, "system.posix_acl_access", "acl", 3, NULL);
+        is_refused(l, 2, -EBADMSG, "layer 2: directory '/d': its entry comes after");
+        zp_tree_set_xattr(l->trees[1], above, "system.posix_acl_access", "own", 3, NULL);
+        merge(l, 2, "d()");
+        assert_xattr(at(l, "/d"), "system.posix_acl_access", "own");
+}
+
+/* containerd would have removed "b" and "f". */
+static void opaque_over_implied_directories_in_the_lowest_layer_is_ambiguous(void **state) {
+        struct layers *l = *state;
+        add(l->trees[0], "x/a/b/f", S_IFREG);
+        add(l->trees[0], "x/a", S_IFDIR)->is_opaque = true;
+        merge(l, 1, "x(a(b(f)))");
+        struct zp_inode *b = add_implied(l->trees[0], "x/a/b");
+        is_refused(l, 1, -EBADMSG, "layer 1: directory '/x/a': opaque in the lowest layer");
+        b->is_implied = false;
+        b->inherits_xattrs = true;
+        is_refused(l, 1, -EBADMSG, "layer 1: directory '/x/a': opaque in the lowest layer");
+        struct zp_tree *lowest = l->trees[0];
+        l->trees[0] = l->trees[1];
+        l->trees[1] = lowest;
+        merge(l, 2, "x(a(b(f)))");
+}
+
+static void names_that_begin_alike_are_told_apart(void **state) {
+        struct layers *l = *state;
+        add(l->trees[0], "ab", S_IFDIR | 0700);
+        add(l->trees[0], "a", S_IFDIR | 0711);
+        add(l->trees[0], "abc", S_IFREG);
+        add_implied(l->trees[1], "a");
+        add_implied(l->trees[1], "abc");
+        add_implied(l->trees[1], "ab");
+        merge(l, 2, "a() ab() abc()");
+        assert_int_equal(at(l, "/a")->mode, S_IFDIR | 0711);
+        assert_int_equal(at(l, "/ab")->mode, S_IFDIR | 0700);
+        assert_int_equal(at(l, "/abc")->mode, S_IFDIR | 0755);
+}
+
+/* Every layer has many implied directories that no other has, and one of all below. */
+static void implied_directories_in_many_layers_are_found(void **state) {
+        (void) state;
+        struct zp_tree *trees[ZP_LIMIT_LAYERS], *merged = NULL;
+        for (int i = 0; i < ZP_LIMIT_LAYERS; i++) {
+                char path[64];
+                trees[i] = zp_tree_new();
+                for (int k = 0; k < 20; k++) {
+                        snprintf(path, sizeof path, "d/%d-%d", i, k);
+                        add_implied(trees[i], path);
+                }
+                snprintf(path, sizeof path, "e/%d", i);
+                add(trees[i], path, S_IFDIR | 0700)->uid = (uint32_t) i;
+                for (int k = 0; k < i; k++) {
+                        snprintf(path, sizeof path, "e/%d", k);
+                        add_implied(trees[i], path);
+                }
+        }
+        assert_int_equal(zp_tree_merge(trees, ZP_LIMIT_LAYERS, &merged, NULL), 0);
+        for (int i = 0; i < ZP_LIMIT_LAYERS; i++) {
+                char path[64];
+                struct zp_inode *inode;
+                snprintf(path, sizeof path, "e/%d", i);
+                assert_int_equal(zp_tree_lstat(merged, path, strlen(path), &inode, NULL), 0);
+                assert_int_equal(inode->uid, i);
+                assert_int_equal(inode->mode, S_IFDIR | 0700);
+        }
+        zp_tree_free(merged);
+        for (int i = 0; i < ZP_LIMIT_LAYERS; i++)
+                zp_tree_free(trees[i]);
 }
 
 static void same_tree_may_occur_twice(void **state) {
@@ -234,6 +467,19 @@ int main(void) {
                 merge_test(implied_directory_without_one_below_keeps_the_default),
                 merge_test(implied_directory_looks_through_links),
                 merge_test(implied_directory_through_a_file_is_refused),
+                merge_test(implied_directory_looks_past_layers_without_it),
+                merge_test(nearest_layer_that_has_the_path_decides),
+                merge_test(lowest_layers_whiteouts_are_not_in_the_way),
+                merge_test(entry_after_the_implied_directory_keeps_lower_xattrs),
+                merge_test(inherited_xattrs_are_limited),
+                merge_test(entry_after_the_implied_directory_is_looked_up_too),
+                merge_test(implied_directory_takes_the_group_of_a_lower_setgid_parent),
+                merge_test(group_from_before_the_parents_entry_is_ambiguous),
+                merge_test(default_acl_from_below_is_ambiguous_where_things_are_made),
+                merge_test(entry_that_changes_a_lower_acl_is_ambiguous),
+                merge_test(opaque_over_implied_directories_in_the_lowest_layer_is_ambiguous),
+                merge_test(names_that_begin_alike_are_told_apart),
+                merge_test(implied_directories_in_many_layers_are_found),
                 merge_test(same_tree_may_occur_twice),
                 merge_test(merging_again_gives_the_same),
                 merge_test(number_of_layers_is_limited),

@@ -87,6 +87,7 @@ static void malformed_files_are_refused_without_telling_secrets(void **state) {
                 "{\"auths\":{\"r\":{\"auth\":\"c2VjcmV0\"}}}", /* "secret", no colon */
                 "{\"auths\":{\"r\":{\"auth\":\"c2Vjcm\"}}}",
                 "{\"auths\":{\"r\":{\"auth\":\"!!!!\"}}}",
+                "{\"auths\":{\"r\":{\"password\" \"secret\"}}}",
                 "{\"credHelpers\":{\"r\":7}}",
                 "{\"credsStore\":7}",
                 "{\"credsStore\":\"../evil\"}",
@@ -152,6 +153,15 @@ static void a_helper_that_knows_nothing_leaves_it_to_the_file(void **state) {
         struct helper helper;
         (void) state;
         install(&helper, "test", "#!/bin/sh\necho 'credentials not found in native keychain'\nexit 1\n");
+        expect("{\"credsStore\":\"test\"}", "r", "a", "||");
+        expect("{\"credsStore\":\"test\",\"auths\":{\"r\":" AUTH(ALICE_A) "}}", "r", "a", "alice|a|");
+        uninstall(&helper);
+}
+
+static void a_helper_without_a_user_leaves_it_to_the_file(void **state) {
+        struct helper helper;
+        (void) state;
+        install(&helper, "test", "#!/bin/sh\necho '{\"Username\":\"\",\"Secret\":\"\"}'\n");
         expect("{\"credsStore\":\"test\"}", "r", "a", "||");
         expect("{\"credsStore\":\"test\",\"auths\":{\"r\":" AUTH(ALICE_A) "}}", "r", "a", "alice|a|");
         uninstall(&helper);
@@ -234,6 +244,7 @@ int main(void) {
                 cmocka_unit_test(helpers_get_the_host_on_standard_input),
                 cmocka_unit_test(a_helper_may_give_an_identity_token),
                 cmocka_unit_test(a_helper_that_knows_nothing_leaves_it_to_the_file),
+                cmocka_unit_test(a_helper_without_a_user_leaves_it_to_the_file),
                 cmocka_unit_test(a_failing_helper_is_an_error),
                 cmocka_unit_test(a_helper_is_killed_when_the_work_is_cancelled),
                 cmocka_unit_test(the_usual_places_are_searched_in_order),

@@ -60,7 +60,9 @@ static void ambiguous_documents_are_refused(void **state) {
                 { "{\"manifests\":[]}", DOCKER_MANIFEST },
                 { "{\"layers\":[],\"config\":{}}", DOCKER_LIST },
                 { "{\"layers\":[],\"layers\":[{}],\"config\":{}}", NULL },
-                { "{\"layers\":[],\"Layers\":[{}],\"config\":{}}", NULL }, /* Go takes both for the same */
+                { "{\"layers\":[],\"Layers\":[{}],\"config\":{}}", NULL },       /* Go takes both for the same */
+                { "{\"layers\":[],\"layer\\u017f\":[{}],\"config\":{}}", NULL }, /* and these */
+                { "{\"manifests\":[],\"mediaType\":null,\"fsLayer\xc5\xbf\":[]}", NULL },
                 { "{\"MANIFESTS\":[],\"layers\":[],\"config\":{}}", NULL },
                 { "{\"layers\":{},\"config\":{}}", NULL },
                 { "{\"mediaType\":7,\"layers\":[],\"config\":{}}", NULL },
@@ -178,6 +180,17 @@ static void attestations_and_artifacts_are_skipped(void **state) {
                          '-');
 }
 
+static void an_entry_with_half_a_platform_spoils_no_other(void **state) {
+        (void) state;
+        assert_int_equal(
+                select_for(INDEX(ENTRY(OCI_MANIFEST, "1", ",\"platform\":{}") "," ENTRY(
+                                   OCI_MANIFEST, "2",
+                                   ",\"platform\":{\"os\":\"linux\"}") "," ENTRY(OCI_MANIFEST, "3",
+                                                                                 PLATFORM("linux", "amd64", ""))),
+                           "linux/amd64"),
+                '3');
+}
+
 static void an_entry_without_platform_is_taken_when_it_is_the_only_hope(void **state) {
         (void) state;
         assert_int_equal(select_for(INDEX(ENTRY(OCI_MANIFEST, "1", "")), "linux/amd64"), '1');
@@ -274,6 +287,12 @@ static void manifests_that_are_not_images_are_refused(void **state) {
                   -EBADMSG },
                 { MANIFEST("{\"mediaType\":\"" OCI_LAYER "\",\"digest\":\"sha512:" DIGEST("1") "\",\"size\":1}"),
                   -ENOTSUP },
+                { MANIFEST("{\"mediaType\":\"" OCI_LAYER
+                           "\",\"digest\":\"" DIGEST("1") "\",\"size\":9223372036854775807}"),
+                  -EFBIG },
+                { MANIFEST("{\"mediaType\":\"" OCI_LAYER
+                           "\",\"digest\":\"" DIGEST("1") "\",\"size\":9223372036854775808}"),
+                  -EBADMSG },
                 { "{" CONFIG_ENTRY "}", -EBADMSG },
                 { INDEX(""), -EBADMSG },
         };
@@ -346,6 +365,7 @@ int main(void) {
                 cmocka_unit_test(json_is_bounded_before_it_is_parsed),
                 cmocka_unit_test(the_platform_is_selected_with_its_variant),
                 cmocka_unit_test(attestations_and_artifacts_are_skipped),
+                cmocka_unit_test(an_entry_with_half_a_platform_spoils_no_other),
                 cmocka_unit_test(an_entry_without_platform_is_taken_when_it_is_the_only_hope),
                 cmocka_unit_test(a_missing_platform_names_what_there_is),
                 cmocka_unit_test(platforms_are_parsed_in_gos_names),

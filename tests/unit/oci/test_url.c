@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "oci/url.h"
 
@@ -52,7 +53,8 @@ static void redirects_are_resolved_and_never_lead_to_plain_http(void **state) {
         expect_target("http://a/v2/x", "https://b/y", "https://b/y");
         expect_target("http://a/v2/x", "http://b/y", "http://b/y");
         expect_target("https://a/v2/x", "http://a/y", NULL);
-        expect_target("https://a/v2/x", "http://127.0.0.1/y", "http://127.0.0.1/y");
+        expect_target("https://a/v2/x", "http://127.0.0.1/y", NULL);
+        expect_target("https://127.0.0.1/v2/x", "http://localhost:1/y", "http://localhost:1/y");
         expect_target("https://a/v2/x", "file:///etc/passwd", NULL);
         expect_target("https://a/v2/x", "ftp://a/y", NULL);
         expect_target("https://a/v2/x", "https://user:password@a/y", NULL);
@@ -73,12 +75,25 @@ static void query_is_appended_to_what_is_there(void **state) {
         expect_query("https://a/u/1?x#part?", "https://a/u/1?x&digest=sha256%3A0a%26b");
 }
 
+static void secrets_in_urls_are_not_told(void **state) {
+        static const char *const locations[] = { "http://b/y?secret", "ftp://b/y?secret", "https://u:secret@b/y",
+                                                 "http://u:secret@b:x/?secret" };
+        (void) state;
+        for (size_t i = 0; i < sizeof locations / sizeof *locations; i++) {
+                struct zp_error err = { 0 };
+                char *out;
+                assert_int_equal(zp_url_resolve("https://a/v2/x", locations[i], &out, &err), -EPROTO);
+                assert_null(strstr(err.message, "secret"));
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_this_machine_is_loopback),
                 cmocka_unit_test(origins_are_compared_with_scheme_and_port),
                 cmocka_unit_test(redirects_are_resolved_and_never_lead_to_plain_http),
                 cmocka_unit_test(query_is_appended_to_what_is_there),
+                cmocka_unit_test(secrets_in_urls_are_not_told),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

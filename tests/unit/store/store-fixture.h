@@ -37,7 +37,7 @@ static inline int world_setup(void **state) {
                 return -1;
         snprintf(w->path, sizeof w->path, "%s/store", w->directory);
         *state = w;
-        return zp_store_open(w->path, ZP_STORE_WRITE, &w->store, &w->err);
+        return zp_store_open(w->path, ZP_STORE_CREATE, &w->store, &w->err);
 }
 
 static inline int world_teardown(void **state) {
@@ -118,6 +118,8 @@ static inline struct zp_layer_record layer_record(const char *name, const char *
                 .index_size = strlen(t.index),
                 .pack_size = strlen(t.pack),
                 .device_size = 4096,
+                .frame_size = 524288,
+                .level = 7,
         };
 }
 

@@ -23,7 +23,7 @@ static void finish(int r) {
 static const char *const both[] = { "a", "b", NULL };
 
 static int open_store(struct world *w) {
-        return zp_store_open(w->path, ZP_STORE_WRITE, &w->store, &w->err);
+        return zp_store_open(w->path, ZP_STORE_CREATE, &w->store, &w->err);
 }
 
 static void build(struct world *w) {

@@ -119,6 +119,20 @@ static void file_of_a_wrong_size_is_made_again(void **state) {
         zp_pool_free(pool);
 }
 
+static void what_is_no_file_makes_way(void **state) {
+        struct world *w = *state;
+        struct zp_pool *pool = new_pool(w);
+        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
+        assert_int_equal(symlink("/etc/passwd", below(w, "devices/%s.raw", hex_of(&diff_id))), 0);
+        zp_autoclose int instead_of_link = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        assert_is_device(instead_of_link);
+        assert_int_equal(unlink(below(w, "devices/%s.raw", hex_of(&diff_id))), 0);
+        assert_int_equal(mkdir(below(w, "devices/%s.raw", hex_of(&diff_id)), 0755), 0);
+        zp_autoclose int instead_of_directory = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        assert_is_device(instead_of_directory);
+        zp_pool_free(pool);
+}
+
 static void layer_without_file_data_gives_an_empty_device(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
@@ -189,6 +203,7 @@ int main(void) {
                 device_test(reader_cannot_unpack),
                 device_test(damaged_pack_is_found_and_leaves_nothing),
                 device_test(file_of_a_wrong_size_is_made_again),
+                device_test(what_is_no_file_makes_way),
                 device_test(layer_without_file_data_gives_an_empty_device),
                 device_test(cancelled_unpacking_leaves_nothing),
                 device_test(unknown_layer_is_not_found),

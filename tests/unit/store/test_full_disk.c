@@ -33,7 +33,7 @@ static void take_off_tmpfs(struct world *w) {
 
 static int build(struct world *w, const char *content) {
         static const char *const both[] = { "a", "b", NULL };
-        int r = w->store ? 0 : zp_store_open(w->path, ZP_STORE_WRITE, &w->store, &w->err);
+        int r = w->store ? 0 : zp_store_open(w->path, ZP_STORE_CREATE, &w->store, &w->err);
         if (r == 0)
                 r = commit_layer(w->store, "a", content, &w->err);
         if (r == 0)

@@ -27,17 +27,21 @@ static void what_was_committed_is_there_after_reopening(void **state) {
         assert_true(has_image(w, "i"));
 }
 
-static void reading_a_missing_store_says_so_and_creates_nothing(void **state) {
+static void only_who_creates_makes_a_store(void **state) {
+        static const enum zp_store_mode modes[] = { ZP_STORE_READ, ZP_STORE_WRITE };
         struct world *w = *state;
         struct zp_store *store = NULL;
         char path[128];
         snprintf(path, sizeof path, "%s/other", w->directory);
-        assert_int_equal(zp_store_open(path, ZP_STORE_READ, &store, &w->err), -ENOENT);
-        assert_non_null(strstr(w->err.message, "no store at"));
-        assert_false(exists(path));
-        assert_int_equal(mkdir(path, 0755), 0);
-        assert_int_equal(zp_store_open(path, ZP_STORE_READ, &store, &w->err), -ENOENT);
-        assert_int_equal(count_entries(path), 0);
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(zp_store_open(path, modes[i], &store, &w->err), -ENOENT);
+                assert_non_null(strstr(w->err.message, "no store at"));
+                assert_false(exists(path));
+                assert_int_equal(mkdir(path, 0755), 0);
+                assert_int_equal(zp_store_open(path, modes[i], &store, &w->err), -ENOENT);
+                assert_int_equal(count_entries(path), 0);
+                assert_int_equal(rmdir(path), 0);
+        }
 }
 
 static void directory_with_other_things_is_refused_and_kept(void **state) {
@@ -48,7 +52,7 @@ static void directory_with_other_things_is_refused_and_kept(void **state) {
         snprintf(tmp, sizeof tmp, "%s/tmp", path);
         assert_int_equal(mkdir(path, 0755), 0);
         assert_int_equal(mkdir(tmp, 0755), 0);
-        assert_int_equal(zp_store_open(path, ZP_STORE_WRITE, &store, &w->err), -ENOTEMPTY);
+        assert_int_equal(zp_store_open(path, ZP_STORE_CREATE, &store, &w->err), -ENOTEMPTY);
         assert_true(exists(tmp));
         assert_int_equal(count_entries(path), 1);
 }
@@ -62,7 +66,7 @@ static void interrupted_creation_is_completed(void **state) {
         assert_int_equal(close(open(below(w, "zeropull.db"), O_CREAT | O_WRONLY, 0644)), 0);
         struct zp_store *store = NULL;
         assert_int_equal(zp_store_open(w->path, ZP_STORE_READ, &store, &w->err), -ENOENT);
-        must(w, zp_store_open(w->path, ZP_STORE_WRITE, &w->store, &w->err));
+        must(w, zp_store_open(w->path, ZP_STORE_CREATE, &w->store, &w->err));
         must(w, commit_layer(w->store, "a", "1", &w->err));
         assert_whole(w);
 }
@@ -294,7 +298,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(new_store_is_private_and_empty),
                 world_test(what_was_committed_is_there_after_reopening),
-                world_test(reading_a_missing_store_says_so_and_creates_nothing),
+                world_test(only_who_creates_makes_a_store),
                 world_test(directory_with_other_things_is_refused_and_kept),
                 world_test(interrupted_creation_is_completed),
                 world_test(newer_database_is_refused_with_the_reason),

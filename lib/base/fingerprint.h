@@ -1,6 +1,9 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#ifndef ZP_BUILDER_FINGERPRINT_H
-#define ZP_BUILDER_FINGERPRINT_H
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a file is, in the words of the store's records.
+ */
+#ifndef ZP_BASE_FINGERPRINT_H
+#define ZP_BASE_FINGERPRINT_H
 
 #include "base/digest.h"
 

@@ -1,8 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0
- *
- * What a file is, in the words of the store's records.
- */
-#include "builder/fingerprint.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fingerprint.h"
 
 #include <stdlib.h>
 #include <unistd.h>

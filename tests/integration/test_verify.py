@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `zeropull verify` finds, beyond a flipped bit in a file with a recorded digest."""
+import os
+import random
+
+import pytest
+
+from support import oci
+from support.zeropull import FAILED
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+
+
+@pytest.fixture
+def source(work):
+    layout = oci.Layout(work / "layout")
+    contents = [random.Random(seed).randbytes(1_500_000) for seed in (1, 2)]
+    tars = [oci.tar_bytes(lambda tar, c=content, i=i: tar.file(f"file{i}", c)) for i, content in enumerate(contents)]
+    layout.add_image("v1", [layout.add_raw_layer(oci.compress(tar, "gzip"), tar=tar) for tar in tars])
+    return f"oci:{work / 'layout'}:v1"
+
+
+def change_byte(path, offset):
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+@needs_root
+def test_damaged_unpacked_device_is_found_and_made_again(zeropull, work, source):
+    zeropull.build(source)
+    with zeropull.mounted(source, work / "mnt") as mounted:
+        good = (mounted / "file0").read_bytes()
+    zeropull.ok("verify")
+    devices = sorted(zeropull.store.glob("devices/*.raw"))
+    assert len(devices) == 2
+    change_byte(devices[0], 1_000_000)
+    result = zeropull.expect(FAILED, "verify")
+    assert f"layer sha256:{devices[0].stem}: its unpacked device" in result.stdout.decode()
+    assert devices[1].stem not in result.stdout.decode()
+    assert "zeropull prune" in result.stdout.decode()
+    zeropull.ok("prune")
+    with zeropull.mounted(source, work / "mnt") as mounted:
+        assert (mounted / "file0").read_bytes() == good
+        zeropull.ok("verify")
+
+
+@needs_root
+def test_truncated_unpacked_device_is_found_and_made_again_by_mount(zeropull, work, source):
+    zeropull.build(source)
+    with zeropull.mounted(source, work / "mnt"):
+        pass
+    device = min(zeropull.store.glob("devices/*.raw"))
+    os.truncate(device, 4096)
+    assert device.stem in zeropull.expect(FAILED, "verify").stdout.decode()
+    with zeropull.mounted(source, work / "mnt"):
+        zeropull.ok("verify")
+
+
+def test_rebuild_packs_each_layer_as_it_was_packed(zeropull, source):
+    zeropull.build(source, "--frame-size", "64K", "--level", "1")
+    zeropull.ok("verify", "--rebuild")
+    zeropull.build(source, "--rebuild", "--level", "3")
+    zeropull.ok("verify", "--rebuild")
+    zeropull.build(source, "--rebuild")
+    zeropull.ok("verify", "--rebuild")
+
+
+def test_rebuild_finds_a_layer_that_is_another(zeropull, source):
+    zeropull.build(source)
+    (layer, _) = zeropull.layer_directories()
+    index = layer / "device.idx"
+    change_byte(index, index.stat().st_size - 1)
+    assert f"layer sha256:{layer.name}: 'device.idx'" in zeropull.expect(FAILED, "verify", "--rebuild").stdout.decode()
