@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Does one thing with a remote, for tests, and prints what came of it as JSON:
+ * remote-tool [-h] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS] [-m MOUNT_FROM]
+ * NAME name                          its normalised name has DIGEST SIZE               whether it has the blob put
+ * FILE…                     puts files as blobs, each by a thread of its own, unless the remote has them get DIGEST
+ * SIZE OFFSET LENGTH the digest and number of the bytes that arrived whole DIGEST SIZE             the same for a whole
+ * blob, which is checked publish FILE                  an artifact's manifest; subject and type are what it says find
+ * SUBJECT-DIGEST TYPE      the artifacts manifest DIGEST SIZE          the text A failure is {"code", "message",
+ * "hint"} and exit status 1.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "oci/artifact-manifest.h"
+#include "remote/remote.h"
+
+#define FILES_MAX 64
+
+static struct zp_cancel cancel;
+
+static void *cancel_later(void *argument) {
+        long ms = strtol(argument, NULL, 10);
+        nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
+        atomic_store(&cancel.requested, true);
+        return NULL;
+}
+
+static json_t *digest_json(const struct zp_digest *digest) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        return json_string(zp_digest_text(digest, text));
+}
+
+static int parse_descriptor(char **arguments, struct zp_descriptor *out, struct zp_error *err) {
+        out->media_type = "application/octet-stream";
+        out->size = strtoull(arguments[1], NULL, 10);
+        return zp_digest_parse(arguments[0], &out->digest, err);
+}
+
+static int has(struct zp_remote *remote, char **arguments, json_t **out, struct zp_error *err) {
+        struct zp_descriptor blob;
+        int r = parse_descriptor(arguments, &blob, err);
+        if (r == 0)
+                r = zp_remote_has_blob(remote, &blob.digest, blob.size, err);
+        *out = json_boolean(r > 0);
+        return r < 0 ? r : 0;
+}
+
+/* One file on its way. */
+struct put {
+        pthread_t thread;
+        struct zp_remote *remote;
+        const char *path, *mount_from;
+        int fd;
+        struct zp_digest digest;
+        uint64_t size, uploaded;
+        bool was_there;
+        int result;
+        struct zp_error err;
+};
+
+static int read_file(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
+        const struct put *put = context;
+        ssize_t n = pread(put->fd, buffer, size, (off_t) offset);
+        return n == (ssize_t) size ? 0 : zp_error_set(err, EIO, "%s: cannot read", put->path);
+}
+
+static int hash_file(struct put *put) {
+        static const size_t piece = 1 << 20;
+        zp_autofree char *buffer = malloc(piece);
+        zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
+        struct stat stat;
+        put->fd = open(put->path, O_RDONLY | O_CLOEXEC);
+        if (!buffer || !hash || put->fd < 0 || fstat(put->fd, &stat) < 0)
+                return zp_error_errno(&put->err, errno, "%s", put->path);
+        put->size = (uint64_t) stat.st_size;
+        for (ssize_t n; (n = read(put->fd, buffer, piece)) > 0;)
+                zp_sha256_update(hash, buffer, (size_t) n);
+        zp_sha256_finish(hash, &put->digest);
+        return 0;
+}
+
+static void *put_file(void *argument) {
+        struct put *put = argument;
+        int r = hash_file(put);
+        if (r == 0)
+                r = zp_remote_has_blob(put->remote, &put->digest, put->size, &put->err);
+        put->was_there = r > 0;
+        if (r == 0)
+                r = zp_remote_put_blob(put->remote, &put->digest, put->size, put->mount_from, read_file, put,
+                                       &put->uploaded, &put->err);
+        put->result = r < 0 ? r : 0;
+        if (put->fd >= 0)
+                close(put->fd);
+        return NULL;
+}
+
+static int put(struct zp_remote *remote, int count, char **files, const char *mount_from, json_t **out,
+               struct zp_error *err) {
+        static struct put puts[FILES_MAX];
+        int r = 0;
+        for (int i = 0; i < count; i++) {
+                puts[i] = (struct put){ .remote = remote, .path = files[i], .mount_from = mount_from, .fd = -1 };
+                if (pthread_create(&puts[i].thread, NULL, put_file, &puts[i]) != 0)
+                        abort();
+        }
+        *out = json_array();
+        for (int i = 0; i < count; i++) {
+                pthread_join(puts[i].thread, NULL);
+                if (puts[i].result < 0 && r == 0) {
+                        r = puts[i].result;
+                        *err = puts[i].err;
+                }
+                json_array_append_new(*out, json_pack("{s:o, s:I, s:I, s:b}", "digest", digest_json(&puts[i].digest),
+                                                      "size", (json_int_t) puts[i].size, "uploaded",
+                                                      (json_int_t) puts[i].uploaded, "was_there", puts[i].was_there));
+        }
+        return r;
+}
+
+struct arrived {
+        struct zp_sha256 *hash;
+        uint64_t size;
+};
+
+static int count_and_hash(void *context, const void *data, size_t size, struct zp_error *err) {
+        struct arrived *arrived = context;
+        (void) err;
+        zp_sha256_update(arrived->hash, data, size);
+        arrived->size += size;
+        return 0;
+}
+
+static int get(struct zp_remote *remote, char **arguments, bool whole, json_t **out, struct zp_error *err) {
+        struct zp_descriptor blob;
+        struct zp_digest digest;
+        struct arrived arrived = { .hash = zp_sha256_new() };
+        int r = parse_descriptor(arguments, &blob, err);
+        if (r == 0 && whole)
+                r = zp_remote_get_whole(remote, &blob, count_and_hash, &arrived, err);
+        else if (r == 0)
+                r = zp_remote_get_blob(remote, &blob, strtoull(arguments[2], NULL, 10),
+                                       strtoull(arguments[3], NULL, 10), count_and_hash, &arrived, err);
+        zp_sha256_finish(arrived.hash, &digest);
+        zp_sha256_free(arrived.hash);
+        *out = json_pack("{s:o, s:I}", "digest", digest_json(&digest), "size", (json_int_t) arrived.size);
+        return r;
+}
+
+/* What the manifest says of itself; *out is the root, which type and subject belong to. */
+static int read_manifest(const char *body, size_t size, json_t **root, const char **type, struct zp_descriptor *subject,
+                         struct zp_error *err) {
+        json_t *layers;
+        int r = zp_json_load(body, size, "manifest", root, err);
+        if (r == 0)
+                r = zp_json_text(*root, "artifactType", ZP_JSON_REQUIRED, "manifest", type, err);
+        return r < 0 ? r : zp_artifact_manifest_read(*root, *type, "manifest", &layers, subject, err);
+}
+
+static int publish(struct zp_remote *remote, const char *path, json_t **out, struct zp_error *err) {
+        zp_autofree char *body = NULL;
+        zp_auto(json_decref) json_t *root = NULL;
+        struct zp_descriptor subject = { 0 };
+        struct zp_digest digest;
+        const char *type;
+        size_t size;
+        int r = zp_read_file(AT_FDCWD, path, ZP_LIMIT_JSON_SIZE, &body, &size, err);
+        if (r == 0)
+                r = read_manifest(body, size, &root, &type, &subject, err);
+        if (r == 0)
+                r = zp_remote_publish(remote, &subject, type, body, size, err);
+        if (r == 0)
+                zp_digest_of(body, size, &digest);
+        *out = r == 0 ? digest_json(&digest) : NULL;
+        free(subject.media_type);
+        return r;
+}
+
+static int find(struct zp_remote *remote, char **arguments, json_t **out, struct zp_error *err) {
+        struct zp_digest subject;
+        struct zp_remote_artifact *artifacts = NULL;
+        size_t count = 0;
+        int r = zp_digest_parse(arguments[0], &subject, err);
+        if (r == 0)
+                r = zp_remote_find(remote, &subject, arguments[1], &artifacts, &count, err);
+        *out = json_array();
+        for (size_t i = 0; i < count; i++)
+                json_array_append_new(
+                        *out, json_pack("{s:o, s:I, s:s, s:s}", "digest", digest_json(&artifacts[i].manifest.digest),
+                                        "size", (json_int_t) artifacts[i].manifest.size, "mediaType",
+                                        artifacts[i].manifest.media_type, "artifactType", artifacts[i].artifact_type));
+        zp_remote_artifacts_free(artifacts, count);
+        return r;
+}
+
+static int manifest(struct zp_remote *remote, char **arguments, json_t **out, struct zp_error *err) {
+        struct zp_descriptor descriptor;
+        zp_autofree char *text = NULL;
+        int r = parse_descriptor(arguments, &descriptor, err);
+        if (r == 0)
+                r = zp_remote_get_manifest(remote, &descriptor, &text, err);
+        *out = r == 0 ? json_string(text) : NULL;
+        return r;
+}
+
+static int run(struct zp_remote *remote, const char *verb, int count, char **arguments, const char *mount_from,
+               json_t **out, struct zp_error *err) {
+        if (strcmp(verb, "name") == 0) {
+                *out = json_string(zp_remote_name(remote));
+                return 0;
+        }
+        if (strcmp(verb, "has") == 0 && count == 2)
+                return has(remote, arguments, out, err);
+        if (strcmp(verb, "put") == 0 && count >= 1 && count <= FILES_MAX)
+                return put(remote, count, arguments, mount_from, out, err);
+        if (strcmp(verb, "get") == 0 && count == 4)
+                return get(remote, arguments, false, out, err);
+        if (strcmp(verb, "whole") == 0 && count == 2)
+                return get(remote, arguments, true, out, err);
+        if (strcmp(verb, "publish") == 0 && count == 1)
+                return publish(remote, arguments[0], out, err);
+        if (strcmp(verb, "find") == 0 && count == 2)
+                return find(remote, arguments, out, err);
+        if (strcmp(verb, "manifest") == 0 && count == 2)
+                return manifest(remote, arguments, out, err);
+        exit(2);
+}
+
+static void print(json_t *json) {
+        json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+        json_decref(json);
+}
+
+static int fail(int r, struct zp_error *err) {
+        for (char *p = err->message; *p; p++) /* names may be any bytes, JSON strings may not */
+                if ((unsigned char) *p >= 0x80)
+                        *p = '?';
+        print(json_pack("{s:i, s:s, s:s}", "code", -r, "message", err->message, "hint", err->hint));
+        return 1;
+}
+
+int main(int argc, char **argv) {
+        struct zp_source_options options = { .cancel = &cancel };
+        struct zp_error err = { 0 };
+        struct zp_remote *remote;
+        const char *mount_from = NULL;
+        json_t *answer = NULL;
+        pthread_t thread;
+        for (int option; (option = getopt(argc, argv, "hu:a:c:ks:t:m:")) != -1;) {
+                if (option == 'h')
+                        options.plain_http = true;
+                else if (option == 'u')
+                        options.credentials = optarg;
+                else if (option == 'a')
+                        options.auth_file = optarg;
+                else if (option == 'c')
+                        options.ca_file = optarg;
+                else if (option == 'k')
+                        options.skip_tls_verify = true;
+                else if (option == 's')
+                        options.stall_timeout_ms = (unsigned) strtoul(optarg, NULL, 10);
+                else if (option == 'm')
+                        mount_from = optarg;
+                else if (option != 't' || pthread_create(&thread, NULL, cancel_later, optarg) != 0)
+                        return 2;
+        }
+        if (argc - optind < 2)
+                return 2;
+        int r = zp_remote_open(argv[optind], &options, &remote, &err);
+        if (r < 0)
+                return fail(r, &err);
+        r = run(remote, argv[optind + 1], argc - optind - 2, argv + optind + 2, mount_from, &answer, &err);
+        zp_remote_close(remote);
+        if (r == 0) {
+                print(answer);
+                return 0;
+        }
+        json_decref(answer);
+        return fail(r, &err);
+}
