@@ -36,7 +36,7 @@ _zeropull() {
         COMPREPLY=($(compgen -W "$(_zeropull_commands "${words[0]}")" -- "$current"))
     elif [[ $command == key && $position == 0 ]]; then
         COMPREPLY=($(compgen -W "generate show" -- "$current"))
-    elif [[ $command == @(verify|remove) || ($command == @(inspect|ls|cat|mount|export) && $position == 0) ]]; then
+    elif [[ $command == @(verify|remove) || ($command == @(inspect|ls|cat|mount|export|push) && $position == 0) ]]; then
         COMPREPLY=($(compgen -W "$(_zeropull_images "${words[0]}" "${store[@]}")" -- "$current"))
         __ltrim_colon_completions "$current"
     else

@@ -22,14 +22,19 @@ enum {
         OPTION_AFTER_SOURCE
 };
 
-#define CLI_SOURCE_OPTIONS                                                                                    \
+#define CLI_REGISTRY_OPTIONS                                                                                  \
         [OPTION_PLAIN_HTTP] = { "plain-http", 0, NULL, "speak HTTP to the registry (loopback: on its own)" }, \
         [OPTION_CREDS] = { "creds", 0, "USER[:PASS]", "log in; without PASS it is asked for" },               \
         [OPTION_PASSWORD_STDIN] = { "password-stdin", 0, NULL, "read the password from stdin" },              \
         [OPTION_AUTH_FILE] = { "auth-file", 0, "FILE", "credentials, as docker login writes them" },          \
         [OPTION_TLS_VERIFY] = { "tls-verify", 0, "BOOL", "false: accept any certificate" },                   \
-        [OPTION_CA_FILE] = { "ca-file", 0, "FILE", "trust these certificate authorities" },                   \
-        [OPTION_THREADS] = { "threads", 0, "N", "compress on N threads (default: all CPUs)" }
+        [OPTION_CA_FILE] = { "ca-file", 0, "FILE", "trust these certificate authorities" }
+/* Whoever builds. */
+#define CLI_SOURCE_OPTIONS \
+        CLI_REGISTRY_OPTIONS, [OPTION_THREADS] = { "threads", 0, "N", "compress on N threads (default: all CPUs)" }
+/* Whoever sends or receives blobs. */
+#define CLI_REMOTE_OPTIONS \
+        CLI_REGISTRY_OPTIONS, [OPTION_THREADS] = { "threads", 0, "N", "blobs at the same time (default: 4)" }
 
 /* Fills both from the command line. *credentials holds the text that `source` points to, malloc'ed; wipe it with
  * cli_wipe. May ask for a password on the terminal. */

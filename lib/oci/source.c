@@ -65,6 +65,10 @@ void zp_source_close(struct zp_source *source) {
         free(source);
 }
 
+const char *zp_source_name(const struct zp_source *source) {
+        return source->name;
+}
+
 const char *zp_source_local_path(const struct zp_source *source) {
         return source->kind->local_path ? source->kind->local_path(source->state) : NULL;
 }

@@ -12,12 +12,12 @@
 #include "oci/manifest.h"
 
 struct zp_source_options {
-        const char *auth_file;  /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
+        const char *auth_file;   /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
         const char *credentials; /* "user:password", overrides the file; NULL: none */
-        bool plain_http;        /* talk HTTP to this registry; loopback hosts fall back to it by themselves */
+        bool plain_http;         /* talk HTTP to this registry; loopback hosts fall back to it by themselves */
         bool skip_tls_verify;
-        const char *ca_file;    /* NULL: the system's */
-        const char *user_agent; /* NULL: "zeropull/VERSION" */
+        const char *ca_file;       /* NULL: the system's */
+        const char *user_agent;    /* NULL: "zeropull/VERSION" */
         unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;
 };
@@ -29,6 +29,8 @@ int zp_source_open(const char *name, const struct zp_source_options *options, st
                    struct zp_error *err);
 void zp_source_close(struct zp_source *source);
 ZP_DEFINE_AUTO(struct zp_source, zp_source_close);
+/* The name, normalised: what zp_image.name will be. */
+const char *zp_source_name(const struct zp_source *source);
 
 /* Finds the image for `platform` and reads its manifest and config, every document checked against the
  * digest that named it. Comes before any zp_source_read_blob, and not at the same time. Without an index the

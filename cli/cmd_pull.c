@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `zeropull pull`.
+ */
+#include <string.h>
+
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/remote-names.h"
+#include "cli/source-options.h"
+#include "cli/view.h"
+#include "ship/pull.h"
+
+enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_FROM };
+
+static const struct cli_option options[] = {
+        CLI_REMOTE_OPTIONS,
+        [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
+        [OPTION_FROM] = { "from", 0, "REMOTE", "where the snapshot is (default: beside the image)" },
+        { 0 },
+};
+
+#define TASKS 128u
+
+static void on_resolved(void *context, const struct zp_image *image) {
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        progress_say(context, "%s: %s, %u layers", image->name, zp_digest_text(&image->manifest_digest, digest),
+                     image->layer_count);
+}
+
+static void on_begin(void *context, unsigned blob, const char *what, uint64_t size) {
+        if (blob < TASKS)
+                progress_begin(context, blob, what, "fetching", size);
+}
+
+static void on_progress(void *context, unsigned blob, uint64_t bytes_received) {
+        if (blob < TASKS)
+                progress_update(context, blob, bytes_received);
+}
+
+static void on_end(void *context, unsigned blob) {
+        if (blob < TASKS)
+                progress_end(context, blob, "fetched");
+}
+
+static void on_waiting(void *context) {
+        progress_say(context, "another process builds or pulls the same: waiting for it");
+}
+
+static int print_result(const struct cli_call *call, const struct zp_pull_result *result, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE], artifact[ZP_DIGEST_TEXT_SIZE];
+        zp_digest_text(&result->image.manifest_digest, text);
+        if (!call->json) {
+                puts(text);
+                return 0;
+        }
+        json_t *snapshot =
+                result->was_present ? json_null() : json_string(zp_digest_text(&result->artifact_digest, artifact));
+        return cli_print_json(json_pack("{s:s, s:o, s:i, s:i, s:I, s:b}", "digest", text, "snapshot", snapshot,
+                                        "layersFetched", (int) result->layers_fetched, "layersReused",
+                                        (int) result->layers_reused, "bytesReceived",
+                                        (json_int_t) result->bytes_received, "wasPresent", (int) result->was_present),
+                              err);
+}
+
+static int pull(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
+                const struct zp_pull_options *given, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
+        if (r < 0)
+                return r;
+        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
+        struct zp_pull_options pull_options = *given;
+        pull_options.events =
+                (struct zp_pull_events){ progress, on_resolved, on_begin, on_progress, on_end, on_waiting };
+        struct zp_pull_result result = { 0 };
+        r = cli_build_failed(call, zp_pull(source, remote, store, &pull_options, &result, err));
+        if (r == 0) {
+                char size[CLI_SIZE_TEXT];
+                if (result.was_present)
+                        progress_say(progress, "the snapshot is already there");
+                else
+                        progress_say(progress, "%u layers fetched, %u already there, %s", result.layers_fetched,
+                                     result.layers_reused, cli_size_text(result.bytes_received, size));
+                r = print_result(call, &result, err);
+        }
+        zp_image_record_clear(&result.image);
+        return r;
+}
+
+static int run(struct cli_call *call, struct zp_error *err) {
+        zp_auto(cli_wipe) char *credentials = NULL;
+        struct zp_source_options source_options;
+        struct zp_build_options build_options;
+        if (call->values[OPTION_PLATFORM] &&
+            zp_platform_parse(call->values[OPTION_PLATFORM], &(struct zp_platform){ 0 }, err) < 0)
+                return cli_usage_error(call, err, "--platform: %s", err->message);
+        int r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
+        if (r < 0)
+                return r;
+        if (call->values[OPTION_PLATFORM])
+                zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
+        zp_auto(zp_source_close) struct zp_source *source = NULL;
+        zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
+        zp_autofree char *beside = NULL;
+        r = zp_source_open(call->arguments[0], &source_options, &source, err);
+        if (r == 0 && !call->values[OPTION_FROM])
+                r = cli_remote_beside(zp_source_name(source), "say where from: --from REMOTE", &beside, err);
+        if (r == 0)
+                r = zp_remote_open(beside ? beside : call->values[OPTION_FROM], &source_options, &remote, err);
+        if (r == -EINVAL)
+                call->exit_code = CLI_USAGE;
+        struct zp_pull_options pull_options = { .platform = build_options.platform,
+                                                .threads = build_options.threads,
+                                                .cancel = call->cancel };
+        return r < 0 ? r : pull(call, source, remote, &pull_options, err);
+}
+
+const struct cli_command cli_pull = {
+        .name = "pull",
+        .arguments = "SOURCE",
+        .summary = "Fetch an image's snapshot that somebody has published",
+        .example = "zeropull pull registry.example/web:3\n  zeropull pull registry.example/web:3 --from "
+                   "dir:/mnt/snapshots",
+        .options = options,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .run = run,
+};

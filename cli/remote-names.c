@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/remote-names.h"
+
+#include <string.h>
+
+#include "base/buffer.h"
+#include "oci/reference.h"
+
+#define REGISTRY_PREFIX "docker://"
+
+int cli_remote_beside(const char *image_name, const char *hint, char **out, struct zp_error *err) {
+        if (strncmp(image_name, REGISTRY_PREFIX, strlen(REGISTRY_PREFIX)) != 0) {
+                zp_error_set(err, EINVAL, "'%s' is not in a registry, where its snapshot could be beside it",
+                             image_name);
+                zp_error_hint(err, "%s", hint);
+                return -EINVAL;
+        }
+        struct zp_reference reference = { 0 };
+        int r = zp_reference_parse(image_name + strlen(REGISTRY_PREFIX), &reference, err);
+        if (r < 0)
+                return r;
+        *out = zp_format(REGISTRY_PREFIX "%s/%s", reference.registry, reference.repository);
+        zp_reference_clear(&reference);
+        return *out ? 0 : zp_error_errno(err, ENOMEM, "remote");
+}
