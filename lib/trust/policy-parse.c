@@ -134,7 +134,9 @@ static int read_key(struct reading *r, const yaml_node_t *name_node, const yaml_
         if (result < 0) {
                 free(key.name);
                 zp_error_wrap(r->err, "%s:%zu", r->policy->path, file_node->start_mark.line + 1);
-                return result;
+                if (r->err && result != -ENOMEM)
+                        r->err->code = EINVAL; /* a key that is not there makes a bad policy, not an absent one */
+                return result == -ENOMEM ? result : -EINVAL;
         }
         r->policy->keys[r->policy->key_count++] = key;
         return 0;
