@@ -83,7 +83,7 @@ static int directory_open(const char *rest, const struct zp_source_options *opti
 /* Others may write here as well: no name leads out of the directory. Gives the fd or a negative errno. */
 static int open_beneath(const struct directory *directory, const char *path, uint64_t flags) {
         struct open_how how = {
-                .flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+                .flags = flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
         };
         int fd = (int) syscall(SYS_openat2, directory->fd, path, &how, sizeof how);
