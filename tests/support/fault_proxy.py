@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An HTTP proxy before a real server that misbehaves on request. Requests keep the Host header they came with, so that
+signatures stay good. Every request is recorded.
+
+A fault is a function that gets the handler and answers in place of the server (returning True), or lets it pass.
+"""
+import http.client
+import re
+import socket
+import threading
+import urllib.parse
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def read_body(self):
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def answer(self, status, body=b"", headers=()):
+        """Answers by ourselves, and is done with the connection: what was being sent is not read."""
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def hang_up(self):
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def forward(self, body=None, change=lambda body: body, cut_after=None):
+        """Passes the request on. `body` instead of its own; `change` alters the answer's, of which `cut_after` bytes go out."""
+        body = self.read_body() if body is None else body
+        upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
+        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "content-length"):
+                upstream.putheader(name, value)
+        if body or self.command in ("PUT", "POST", "DELETE"):
+            upstream.putheader("Content-Length", str(len(body)))
+        upstream.endheaders(body or None)
+        response = upstream.getresponse()
+        data = change(response.read())
+        self.send_response_only(response.status)
+        length = data and str(len(data)) or response.getheader("Content-Length", "0")
+        for name, value in response.getheaders():
+            if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(data if cut_after is None else data[:cut_after])
+        upstream.close()
+        if cut_after is not None:
+            self.hang_up()
+        return True
+
+    def _serve(self):
+        with self.server.lock:
+            self.server.requests.append(Request(self.command, self.path, dict(self.headers.items())))
+            line = f"{self.command} {self.path}"
+            fault = next((f for f in self.server.faults if re.search(f[0], line) and f[1]), None)
+            action = fault[1].pop(0) if fault else None
+        try:
+            if not (action and action(self)):
+                self.forward()
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
+
+
+class FaultProxy(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, url):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.upstream = urllib.parse.urlsplit(url).netloc
+        self.lock = threading.Lock()
+        self.requests, self.faults = [], []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def inject(self, pattern, *actions):
+        """Runs one action for each request whose "METHOD path" matches, in order; later requests pass."""
+        self.faults.append((pattern, list(actions)))
+
+    def seen(self, pattern):
+        with self.lock:
+            return [r for r in self.requests if re.search(pattern, f"{r.method} {r.path}")]
+
+
+@contextmanager
+def fault_proxy(url):
+    server = FaultProxy(url)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
