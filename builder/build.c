@@ -6,11 +6,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/confine.h"
 #include "base/file.h"
 #include "base/fingerprint.h"
 #include "base/limits.h"
 #include "base/pool.h"
-#include "builder/confine.h"
 #include "builder/convert.h"
 #include "builder/snapshot.h"
 
@@ -279,6 +279,14 @@ static int build_image(struct build *b, unsigned threads, struct zp_error *err) 
                            : 0;
 }
 
+static int confine(const struct build *b, struct zp_error *err) {
+        struct zp_confinement within = {
+                .writable = { zp_store_path(b->store), b->options->also_writable },
+                .readable = { zp_source_local_path(b->source), b->options->also_readable },
+        };
+        return zp_confine(&within, NULL, err);
+}
+
 int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_build_options *options,
              struct zp_build_result *result, struct zp_error *err) {
         struct build b = { .source = source, .store = store, .options = options, .result = result };
@@ -293,7 +301,7 @@ int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_b
         pthread_mutex_init(&b.lock, NULL);
         tell_resolved(&b);
         if (options->confine)
-                r = zp_confine(zp_store_path(store), zp_source_local_path(source), NULL, err);
+                r = confine(&b, err);
         if (r == 0)
                 r = zp_pool_new(threads, &b.pool, err);
         if (r == 0)

@@ -40,6 +40,7 @@ struct zp_build_options {
         struct zp_store *pack_as_in; /* layers this store has are packed as there, whatever `pack` says; NULL: none */
         bool rebuild;          /* convert every layer and write the snapshot even if the store has them */
         bool confine;           /* zp_confine() the process, for good, before the first layer is read */
+        const char *also_writable, *also_readable; /* what the caller still needs when confined; NULL: nothing */
         const struct zp_cancel *cancel;
         struct zp_build_events events;
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "builder/confine.h"
+#include "base/confine.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -18,7 +18,7 @@
 
 #define RIGHTS_READ_FILE LANDLOCK_ACCESS_FS_READ_FILE
 #define RIGHTS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define RIGHTS_STORE                                                                   \
+#define RIGHTS_WRITE                                                                   \
         (RIGHTS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | \
          LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG)
 
@@ -63,18 +63,26 @@ static int allow(int ruleset, const char *path, uint64_t rights, struct zp_error
         return 0;
 }
 
-static int restrict_files(const char *store, const char *source, int abi, struct zp_error *err) {
+static int allow_all(int ruleset, const char *const paths[ZP_CONFINE_PATHS], uint64_t rights, struct zp_error *err) {
+        for (size_t i = 0; i < ZP_CONFINE_PATHS; i++) {
+                int r = paths[i] ? allow(ruleset, paths[i], rights, err) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int restrict_files(const struct zp_confinement *within, int abi, struct zp_error *err) {
         uint64_t newer_rights = RIGHT_REFER | (abi >= 3 ? RIGHT_TRUNCATE : 0);
-        uint64_t store_rights = RIGHTS_STORE | newer_rights;
         /* handled: every right of the first ABI, so that what no rule allows is refused */
         struct landlock_ruleset_attr attributes = { .handled_access_fs = ((UINT64_C(1) << 13) - 1) | newer_rights };
         zp_autoclose int ruleset =
                 (int) syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes.handled_access_fs, 0);
         if (ruleset < 0)
                 return zp_error_errno(err, errno, "confine: Landlock");
-        int r = allow(ruleset, store, store_rights, err);
-        if (r == 0 && source)
-                r = allow(ruleset, source, RIGHTS_READ, err);
+        int r = allow_all(ruleset, within->writable, RIGHTS_WRITE | newer_rights, err);
+        if (r == 0)
+                r = allow_all(ruleset, within->readable, RIGHTS_READ, err);
         for (size_t i = 0; r == 0 && i < sizeof system_paths / sizeof system_paths[0]; i++)
                 r = allow(ruleset, system_paths[i], RIGHTS_READ, err);
         if (r == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
@@ -82,7 +90,7 @@ static int restrict_files(const char *store, const char *source, int abi, struct
         return r;
 }
 
-/* Root keeps its right to read a source and write a store that belong to somebody else (CAP_DAC_OVERRIDE, within the
+/* Root keeps its right to read and write what belongs to somebody else (CAP_DAC_OVERRIDE, within the
  * paths above), and nothing else. */
 static int drop_capabilities(struct zp_error *err) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -96,7 +104,7 @@ static int drop_capabilities(struct zp_error *err) {
         return 0;
 }
 
-int zp_confine(const char *store, const char *source, int *landlock_abi, struct zp_error *err) {
+int zp_confine(const struct zp_confinement *within, int *landlock_abi, struct zp_error *err) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return zp_error_errno(err, errno, "confine: no_new_privs");
         long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -105,6 +113,6 @@ int zp_confine(const char *store, const char *source, int *landlock_abi, struct 
                 abi = 0;
         if (landlock_abi)
                 *landlock_abi = (int) abi;
-        int r = abi ? restrict_files(store, source, (int) abi, err) : 0;
+        int r = abi ? restrict_files(within, (int) abi, err) : 0;
         return r < 0 ? r : drop_capabilities(err);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a confined build can no longer do. Each test confines a child of its own.
+ * What a confined process can no longer do. Each test confines a child of its own.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -15,10 +15,11 @@
 
 #include <cmocka.h>
 
+#include "base/confine.h"
 #include "base/file.h"
-#include "builder/confine.h"
 
-static char store[] = "/tmp/zp-confine-XXXXXX", outside[] = "/tmp/zp-outside-XXXXXX";
+static char store[] = "/tmp/zp-confine-XXXXXX", outside[] = "/tmp/zp-outside-XXXXXX",
+            source[] = "/tmp/zp-source-XXXXXX";
 
 enum outcome { YES = 0, NO = 1, NO_LANDLOCK = 2, CONFINE_FAILED = 3 };
 
@@ -28,7 +29,10 @@ static enum outcome confined(bool (*attempt)(void)) {
         if (child == 0) {
                 int abi;
                 struct zp_error err = { 0 };
-                if (zp_confine(store, NULL, &abi, &err) < 0) {
+                /* the first places are empty: no path is no end of the list */
+                struct zp_confinement within = { .writable = { NULL, store },
+                                                 .readable = { NULL, "/nonexistent", source } };
+                if (zp_confine(&within, &abi, &err) < 0) {
                         fprintf(stderr, "%s\n", err.message);
                         _exit(CONFINE_FAILED);
                 }
@@ -58,10 +62,22 @@ static bool work_in_store(void) {
                rename(path, moved) == 0 && unlink(moved) == 0;
 }
 
-static bool write_outside(void) {
+static bool create(const char *directory) {
         char path[100];
-        snprintf(path, sizeof path, "%s/file", outside);
+        snprintf(path, sizeof path, "%s/file", directory);
         return open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600) >= 0;
+}
+
+static bool write_outside(void) {
+        return create(outside);
+}
+
+static bool write_source(void) {
+        return create(source);
+}
+
+static bool read_source(void) {
+        return open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC) >= 0;
 }
 
 static bool read_outside(void) {
@@ -92,6 +108,12 @@ static void the_store_is_still_usable(void **state) {
         assert_int_equal(confined(read_resolver), YES);
 }
 
+static void what_is_readable_is_not_writable(void **state) {
+        (void) state;
+        assert_int_equal(confined(read_source), YES);
+        assert_int_equal(confined(write_source), NO);
+}
+
 static void nothing_else_is(void **state) {
         (void) state;
         assert_true(write_outside() && read_outside() && run_a_program()); /* without confinement it all works */
@@ -102,14 +124,16 @@ static void nothing_else_is(void **state) {
 }
 
 int main(void) {
-        if (!mkdtemp(store) || !mkdtemp(outside))
+        if (!mkdtemp(store) || !mkdtemp(outside) || !mkdtemp(source))
                 return 1;
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_store_is_still_usable),
+                cmocka_unit_test(what_is_readable_is_not_writable),
                 cmocka_unit_test(nothing_else_is),
         };
         int failed = cmocka_run_group_tests(tests, NULL, NULL);
         zp_remove_tree(AT_FDCWD, store, NULL);
         zp_remove_tree(AT_FDCWD, outside, NULL);
+        zp_remove_tree(AT_FDCWD, source, NULL);
         return failed;
 }
