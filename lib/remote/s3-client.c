@@ -46,7 +46,8 @@ static bool is_code(const struct zp_s3_failure *failure, const char *const *code
 
 static int number_of(const struct zp_s3_failure *failure, int status) {
         static const char *const busy[] = { "SlowDown", "ServiceUnavailable", "TooManyRequests", NULL };
-        if (strcmp(failure->code, "NoSuchUpload") == 0)
+        static const char *const gone[] = { "NoSuchUpload", "InvalidPart", NULL };
+        if (is_code(failure, gone))
                 return ESTALE;
         if (status == 404)
                 return ENOENT;

@@ -49,7 +49,7 @@ struct zp_s3_failure {
         char code[64], message[300], region[64], server_time[40];
 };
 void zp_s3_failure_parse(const struct zp_http_response *response, struct zp_s3_failure *out);
-/* Tells it: -ENOENT, -EACCES, -EBUSY, -ESTALE (the multipart upload is gone), else -EIO. */
+/* Tells it: -ENOENT, -EACCES, -EBUSY, -ESTALE (the upload or a part of it is gone), else -EIO. */
 int zp_s3_failure_error(const struct zp_s3_failure *failure, int status, const struct zp_s3_place *place,
                         struct zp_error *err);
 /* True when the same request may succeed later. */

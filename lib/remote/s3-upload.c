@@ -19,7 +19,6 @@
 #define SINGLE_MAX (UINT64_C(64) << 20)
 #define PART_MAX (UINT64_C(5) << 30)
 #define PIECE_SIZE (1u << 20)
-#define ATTEMPTS 3
 #define ETAG_MAX 200
 
 /* A run of the content, as a request's body. */
@@ -348,20 +347,21 @@ static int complete(struct upload *upload, struct zp_error *err) {
 }
 
 /* Leaves nothing that costs money. When this fails too, the next writer of the object, or the bucket's rules, do it. */
-static void abort_upload(struct upload *upload) {
+static void abort_upload(struct zp_s3 *s3, const char *key, const char *id) {
         struct zp_http_response response = { 0 };
-        if (upload->id)
-                zp_s3_exchange(upload->s3, upload->s3->tidy,
+        if (id)
+                zp_s3_exchange(s3, s3->tidy,
                                &(struct zp_s3_request){ .method = "DELETE",
-                                                        .key = upload->key,
-                                                        .parameters = { { "uploadId", upload->id } },
+                                                        .key = key,
+                                                        .parameters = { { "uploadId", id } },
                                                         .body_limit = ZP_LIMIT_JSON_SIZE },
                                &response, NULL);
         zp_http_response_clear(&response);
 }
 
+/* -ESTALE: the upload `id` came to an end meanwhile, or its parts changed. */
 static int upload_parts(struct zp_s3 *s3, const char *key, const struct zp_digest *digest,
-                        struct zp_s3_content *content, struct zp_error *err) {
+                        struct zp_s3_content *content, char **id, struct zp_error *err) {
         struct upload upload = { .s3 = s3, .key = key, .content = content, .part_size = PART_SIZE_MIN };
         if (content->size > PARTS_MAX * PART_MAX)
                 return zp_error_set(err, EFBIG, "larger than an object can be");
@@ -374,7 +374,8 @@ static int upload_parts(struct zp_s3 *s3, const char *key, const struct zp_diges
         if (r == 0)
                 r = complete(&upload, err);
         if (r < 0 && r != -ESTALE)
-                abort_upload(&upload);
+                abort_upload(s3, key, upload.id);
+        *id = zp_steal(&upload.id);
         upload_clear(&upload);
         return r;
 }
@@ -383,15 +384,24 @@ int zp_s3_upload(struct zp_s3 *s3, const char *key, const struct zp_digest *dige
                  struct zp_error *err) {
         if (content->size <= SINGLE_MAX)
                 return upload_single(s3, key, digest, content, err);
-        for (int attempt = 1;; attempt++) {
-                int r = upload_parts(s3, key, digest, content, err);
+        const struct zp_cancel *cancel = zp_http_cancel(s3->http);
+        const struct zp_http_response no_response = { 0 };
+        struct zp_retry retry = { 0 };
+        for (;;) {
+                zp_autofree char *id = NULL;
+                int r = upload_parts(s3, key, digest, content, &id, err);
                 if (r != -ESTALE)
                         return r;
-                /* Another writer has finished the upload that both worked on, or given it up. */
-                int has = zp_s3_has(s3, key, content->size, err);
-                if (has != 0)
-                        return has < 0 ? has : 0;
-                if (attempt == ATTEMPTS)
-                        return zp_error_set(err, EIO, "the upload vanished from the server again and again");
+                /* Another writer has finished the upload that both worked on, is about to, or has given it up. */
+                if (zp_s3_has(s3, key, content->size, NULL) > 0) {
+                        abort_upload(s3, key, id); /* a part of ours may have come too late to be used */
+                        if (err)
+                                zp_error_clear(err);
+                        return 0;
+                }
+                if (!zp_retry_wait(&retry, &no_response, cancel)) {
+                        abort_upload(s3, key, id);
+                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
+                }
         }
 }

@@ -87,7 +87,8 @@ int zp_s3_has(struct zp_s3 *s3, const char *key, uint64_t size, struct zp_error 
         zp_http_response_clear(&response);
         if (r == -ENOENT) {
                 /* So it is for a bucket that does not exist: the first PUT will tell. */
-                zp_error_clear(err);
+                if (err)
+                        zp_error_clear(err);
                 return 0;
         }
         return r < 0 && is_answer ? explain(s3, key, err) : r;
