@@ -186,15 +186,6 @@ static size_t on_read(char *buffer, size_t one, size_t size, void *context) {
         return t->failure ? CURL_READFUNC_ABORT : size;
 }
 
-/* libcurl begins a body anew when the connection that it kept open turns out to be dead. */
-static int on_seek(void *context, curl_off_t offset, int origin) {
-        struct transfer *t = context;
-        if (origin != SEEK_SET || offset < 0 || (t->request->body && (uint64_t) offset > t->request->body->size))
-                return CURL_SEEKFUNC_CANTSEEK;
-        t->sent = (uint64_t) offset;
-        return CURL_SEEKFUNC_OK;
-}
-
 /* How long nothing may happen now: a server may take its time to think about a body. */
 static uint64_t stall_timeout_ms(const struct transfer *t) {
         uint64_t timeout = t->http->options.stall_timeout_ms;
@@ -215,7 +206,7 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
         if (now - t->window_start_ms < timeout + t->callback_ms)
                 return 0;
         uint64_t moved = t->window_bytes;
-        if ((uint64_t) sent > t->window_sent) /* less than before when libcurl began anew */
+        if ((uint64_t) sent > t->window_sent)
                 moved += (uint64_t) sent - t->window_sent;
         t->is_stalled = moved < timeout * STALL_BYTES_PER_SECOND / 1000;
         t->window_start_ms = now;
@@ -281,8 +272,8 @@ static void set_method(CURL *handle, struct transfer *t) {
                                  request->body ? (curl_off_t) request->body->size : (curl_off_t) 0);
                 curl_easy_setopt(handle, CURLOPT_READFUNCTION, on_read);
                 curl_easy_setopt(handle, CURLOPT_READDATA, t);
-                curl_easy_setopt(handle, CURLOPT_SEEKFUNCTION, on_seek);
-                curl_easy_setopt(handle, CURLOPT_SEEKDATA, t);
+                /* No CURLOPT_SEEKFUNCTION: whether to send a body again is the caller's to decide, for the server may
+                 * have it. */
         } else if (request->method && strcmp(request->method, "HEAD") == 0) {
                 curl_easy_setopt(handle, CURLOPT_NOBODY, 1L);
         }

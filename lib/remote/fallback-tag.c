@@ -93,7 +93,8 @@ int zp_fallback_read(struct zp_registry_remote *remote, const struct zp_digest *
 struct publication {
         struct zp_registry_remote *remote;
         const struct zp_digest *subject;
-        json_t *seen; /* descriptors that belong into the index: ours, and all that were ever there */
+        json_t *own;  /* an array of the descriptor to add */
+        json_t *seen; /* all descriptors that belong into the index, in the order in which they came */
         json_t *index;
         char *etag;
 };
@@ -147,8 +148,7 @@ static int drop_dangling(struct publication *p, struct zp_error *err) {
                 struct zp_http_response response = { 0 };
                 struct zp_digest parsed;
                 int r = path ? zp_digest_parse(digest, &parsed, NULL) : zp_error_errno(err, ENOMEM, "referrers");
-                bool is_ours = i == 0;
-                if (r == 0 && !is_ours)
+                if (r == 0)
                         r = zp_transfer_request(p->remote->registry, path, NULL, &request, &response, err);
                 bool is_dangling = r == 0 && response.status == 404;
                 zp_http_response_clear(&response);
@@ -213,6 +213,8 @@ static int add_until_it_stays(struct publication *p, struct zp_error *err) {
                         return r;
                 json_t *entries = json_object_get(p->index, "manifests");
                 r = append_missing(p->seen, entries, err);
+                if (r >= 0)
+                        r = append_missing(p->seen, p->own, err);
                 int missing = r < 0 ? r : append_missing(entries, p->seen, err);
                 if (missing <= 0)
                         return missing;
@@ -227,16 +229,17 @@ static int add_until_it_stays(struct publication *p, struct zp_error *err) {
 
 int zp_fallback_add(struct zp_registry_remote *remote, const struct zp_digest *subject, json_t *entry,
                     struct zp_error *err) {
-        struct publication p = { .remote = remote, .subject = subject, .seen = json_array() };
+        struct publication p = { .remote = remote, .subject = subject, .own = json_array(), .seen = json_array() };
         zp_autoclose int lock = -1;
         char tag[TAG_SIZE];
         int r = zp_publish_lock(remote->name, subject, zp_registry_cancel(remote->registry), &lock, err);
-        if (r == 0 && json_array_append(p.seen, entry) < 0)
+        if (r == 0 && json_array_append(p.own, entry) < 0)
                 r = zp_error_errno(err, ENOMEM, "referrers");
         if (r == 0)
                 r = add_until_it_stays(&p, err);
         if (r < 0)
                 zp_error_wrap(err, "list of artifacts %s", tag_of(subject, tag));
+        json_decref(p.own);
         json_decref(p.seen);
         if (p.index)
                 json_decref(p.index);

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real registry (docker-registry, the distribution project's) on a port the kernel gave."""
+"""A real registry (the distribution project's, Debian's 2.8 or version 3) on a port the kernel gave."""
 import json
+import os
 import re
 import select
+import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -71,9 +73,17 @@ def _port(process, log, deadline_s=20):
     raise RuntimeError("docker-registry did not start: " + seen.decode(errors="replace"))
 
 
+def distribution_3():
+    """The registry of distribution v3, None when it is not there:
+    `CGO_ENABLED=0 GOBIN=$ZP_TEST_TOOLS go install github.com/distribution/distribution/v3/cmd/registry@v3.0.0`.
+    """
+    tools = os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools")
+    return shutil.which("registry", path=f"{tools}:{os.environ['PATH']}")
+
+
 @contextmanager
-def registry(directory, users=None, tls=None, extra=None):
-    """Runs a registry that keeps everything below `directory`.
+def registry(directory, users=None, tls=None, extra=None, program="docker-registry"):
+    """Runs a registry that keeps everything below `directory`. program: docker-registry, or what distribution_3() found.
 
     users: {name: password}, asked for by Basic authentication. tls: (certificate, key) files.
     extra: further top-level sections of the configuration, e.g. {"notifications": {...}}.
@@ -85,7 +95,7 @@ def registry(directory, users=None, tls=None, extra=None):
     log = storage / "log"
     with open(log, "wb") as log_file:
         process = subprocess.Popen(
-            ["docker-registry", "serve", configuration], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [program, "serve", configuration], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         drain = None
         try:
