@@ -36,8 +36,8 @@ int cli_ask_secret(const char *prompt, const char *what, char *secret, size_t si
                 return zp_error_set(err, ENOTTY, "no terminal to ask for %s on", what);
         silent = loud;
         silent.c_lflag &= ~(tcflag_t) ECHO;
+        tcsetattr(fd, TCSAFLUSH, &silent); /* throws away what was typed before: ask afterwards */
         dprintf(fd, "%s: ", prompt);
-        tcsetattr(fd, TCSAFLUSH, &silent);
         int r = cli_read_secret(fd, what, secret, size, err);
         tcsetattr(fd, TCSAFLUSH, &loud);
         dprintf(fd, "\n");
