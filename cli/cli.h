@@ -25,7 +25,7 @@ enum cli_exit {
 struct cli_option {
         const char *name;
         char letter;          /* 0: none */
-        const char *argument; /* NULL: a flag */
+        const char *argument; /* NULL: a flag; "[=VALUE]": may be left out, then the value is "" */
         const char *help;
 };
 

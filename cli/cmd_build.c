@@ -5,30 +5,52 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "cli/output.h"
-#include "cli/progress.h"
+#include "cli/publishing.h"
+#include "cli/remote-names.h"
 #include "cli/source-options.h"
 #include "cli/view.h"
 
-enum { OPTION_FRAME_SIZE = OPTION_AFTER_SOURCE, OPTION_LEVEL, OPTION_PLATFORM, OPTION_REBUILD };
+enum { OPTION_FRAME_SIZE = OPTION_AFTER_SOURCE, OPTION_LEVEL, OPTION_PLATFORM, OPTION_PUSH, OPTION_REBUILD };
 
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
         [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },
         [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: 3)" },
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
+        [OPTION_PUSH] = { "push", 0, "[=REMOTE]", "publish it, beside the image or elsewhere" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         { 0 },
+};
+
+/* What is sent while it is still being made. */
+struct shipping {
+        struct zp_store *store;
+        struct zp_remote *remote; /* NULL: nothing is sent */
+        struct zp_push *push;     /* NULL until the image is found */
+        struct zp_error error;    /* it could not begin */
+        struct publishing publishing;
+        struct zp_push_options options;
+        struct zp_push_result result;
 };
 
 /* What the events need to know of the image. */
 struct watch {
         struct progress *progress;
+        struct zp_cancel cancel; /* of the build */
+        struct shipping shipping;
         bool is_found;
         uint16_t layer_count;
         uint64_t sizes[ZP_LIMIT_LAYERS];
+        struct zp_digest diff_ids[ZP_LIMIT_LAYERS];
         char digests[ZP_LIMIT_LAYERS][CLI_SHORT_DIGEST];
 };
+
+/* Before the build confines itself: credentials may be anywhere. */
+static void begin_shipping(struct watch *w) {
+        struct shipping *s = &w->shipping;
+        if (s->remote && zp_push_open(s->store, s->remote, &s->options, &s->push, &s->error) < 0)
+                atomic_store(&w->cancel.requested, true); /* what cannot be published need not be built */
+}
 
 static void on_resolved(void *context, const struct zp_image *image) {
         struct watch *w = context;
@@ -38,11 +60,13 @@ static void on_resolved(void *context, const struct zp_image *image) {
         w->layer_count = image->layer_count;
         for (uint16_t i = 0; i < image->layer_count; i++) {
                 total += w->sizes[i] = image->layers[i].size;
+                w->diff_ids[i] = image->diff_ids[i];
                 cli_short_digest(&image->layers[i].digest, w->digests[i]);
         }
         progress_say(w->progress, "%s: %s, %s, %u layers, %s", image->name,
                      zp_digest_text(&image->manifest_digest, digest), zp_platform_text(&image->platform, platform),
                      image->layer_count, cli_size_text(total, size));
+        begin_shipping(w);
 }
 
 static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state state) {
@@ -56,6 +80,8 @@ static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state st
                 progress_end(w->progress, layer, "converted");
         else if (state == ZP_LAYER_REUSED)
                 progress_say(w->progress, "%s: %s is already there", label, w->digests[layer]);
+        if (w->shipping.push && (state == ZP_LAYER_DONE || state == ZP_LAYER_REUSED))
+                zp_push_add_layer(w->shipping.push, &w->diff_ids[layer], (uint16_t) (layer + 1));
 }
 
 static void on_layer_progress(void *context, uint16_t layer, uint64_t blob_bytes_read) {
@@ -74,7 +100,7 @@ static void on_merging(void *context) {
 }
 
 static int print_result(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
-                        const char *source, double seconds, struct zp_error *err) {
+                        const struct shipping *shipping, double seconds, struct zp_error *err) {
         const struct zp_image_record *image = &result->image;
         char text[ZP_DIGEST_TEXT_SIZE];
         if (!call->json) {
@@ -86,7 +112,7 @@ static int print_result(const struct cli_call *call, struct zp_store *store, con
         if (r < 0)
                 return r;
         json_t *out = json_object();
-        bool done = cli_json_set(out, "name", cli_json_text(source, strlen(source))) &&
+        bool done = cli_json_set(out, "name", cli_json_text(call->arguments[0], strlen(call->arguments[0]))) &&
                     cli_json_set(out, "digest", cli_json_digest(&image->manifest_digest)) &&
                     cli_json_set(out, "platform", json_string(image->platform)) &&
                     cli_json_set(out, "layers", json_integer(image->layer_count)) &&
@@ -96,7 +122,8 @@ static int print_result(const struct cli_call *call, struct zp_store *store, con
                     cli_json_set(out, "imageSize", json_integer((json_int_t) image->image_size)) &&
                     cli_json_set(out, "snapshotSize", json_integer((json_int_t) sizes.packed)) &&
                     cli_json_set(out, "metadataSize", json_integer((json_int_t) image->metadata_size)) &&
-                    cli_json_set(out, "seconds", json_real(seconds));
+                    cli_json_set(out, "seconds", json_real(seconds)) &&
+                    (!shipping->remote || publishing_add_json(out, shipping->remote, &shipping->result));
         if (!done) {
                 json_decref(out);
                 out = NULL;
@@ -118,31 +145,76 @@ static double now_s(void) {
         return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
 }
 
-static int build(struct cli_call *call, struct zp_source *source, struct zp_build_options *build_options,
-                 struct zp_error *err) {
+static int build_and_ship(struct cli_call *call, struct zp_source *source, const struct zp_build_options *build_options,
+                          struct watch *w, struct zp_build_result *result, struct zp_error *err) {
+        struct shipping *s = &w->shipping;
+        int r = cli_build_failed(call, zp_build(source, s->store, build_options, result, err));
+        /* an image that lacks a part is not one that is not there */
+        if (r == -ENOENT && w->is_found)
+                call->exit_code = CLI_FAILED;
+        if (s->error.code) {
+                *err = s->error;
+                r = -err->code;
+        }
+        if (r == 0 && s->push && (r = zp_push_finish(s->push, &result->image, &s->result, err)) < 0) {
+                call->exit_code = CLI_FAILED;
+                zp_error_hint(err, "the snapshot is in the store: `zeropull push` tries again");
+        }
+        if (s->push)
+                zp_push_close(zp_steal(&s->push));
+        return r;
+}
+
+static int build(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
+                 struct zp_build_options *build_options, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
         if (r < 0)
                 return r;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
-        struct watch watch = { .progress = progress };
+        struct watch watch = { .progress = progress, .cancel.parent = call->cancel };
+        struct shipping *s = &watch.shipping;
+        s->store = store;
+        s->remote = remote;
+        s->publishing = (struct publishing){ progress, ZP_LIMIT_LAYERS };
+        s->options = (struct zp_push_options){ .cancel = call->cancel, .events = publishing_events(&s->publishing) };
         build_options->rebuild = cli_flag(call, OPTION_REBUILD);
         build_options->confine = true;
+        build_options->cancel = &watch.cancel;
         build_options->events = (struct zp_build_events){ &watch,     on_resolved, on_layer_state, on_layer_progress,
                                                           on_waiting, on_merging };
         struct zp_build_result result = { 0 };
         double start = now_s();
-        r = cli_build_failed(call, zp_build(source, store, build_options, &result, err));
-        /* an image that lacks a part is not one that is not there */
-        if (r == -ENOENT && watch.is_found)
-                call->exit_code = CLI_FAILED;
+        r = build_and_ship(call, source, build_options, &watch, &result, err);
         if (r == 0) {
                 double seconds = now_s() - start;
                 say_result(progress, &result, seconds);
-                r = print_result(call, store, &result, call->arguments[0], seconds, err);
+                if (remote)
+                        publishing_say_result(&s->publishing, remote, &s->result);
+                r = print_result(call, store, &result, s, seconds, err);
         }
         zp_image_record_clear(&result.image);
         return r;
+}
+
+/* Where to publish, if at all. */
+static int open_remote(struct cli_call *call, const struct zp_source *source,
+                       const struct zp_source_options *source_options, struct zp_build_options *build_options,
+                       struct zp_remote **out, struct zp_error *err) {
+        const char *name = call->values[OPTION_PUSH];
+        zp_autofree char *beside = NULL;
+        int r = 0;
+        if (!name)
+                return 0;
+        if (!name[0])
+                r = cli_remote_beside(zp_source_name(source), "say where to: --push=REMOTE", &beside, err);
+        if (r == 0)
+                r = zp_remote_open(beside ? beside : name, source_options, out, err);
+        if (r < 0)
+                return r;
+        const char *path = cli_remote_local_path(*out, source_options);
+        *(path == source_options->ca_file ? &build_options->also_readable : &build_options->also_writable) = path;
+        return 0;
 }
 
 static int take_pack_options(struct cli_call *call, struct zp_pack_options *out, struct zp_error *err) {
@@ -172,17 +244,20 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (call->values[OPTION_PLATFORM])
                 zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
+        zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         r = zp_source_open(call->arguments[0], &source_options, &source, err);
+        if (r == 0)
+                r = open_remote(call, source, &source_options, &build_options, &remote, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
-        return r < 0 ? r : build(call, source, &build_options, err);
+        return r < 0 ? r : build(call, source, remote, &build_options, err);
 }
 
 const struct cli_command cli_build = {
         .name = "build",
         .arguments = "SOURCE",
         .summary = "Turn an image into a snapshot in the store",
-        .example = "zeropull build docker://registry.example/web:3\n  zeropull build oci:./layout:latest",
+        .example = "zeropull build docker://registry.example/web:3\n  zeropull build --push registry.example/web:3",
         .options = options,
         .arguments_min = 1,
         .arguments_max = 1,

@@ -20,31 +20,38 @@ static const struct cli_option options[] = {
         { 0 },
 };
 
-#define TASKS 128u
+/* What the events need to know. */
+struct watch {
+        struct progress *progress;
+        bool is_fetching;
+};
 
 static void on_resolved(void *context, const struct zp_image *image) {
+        const struct watch *w = context;
         char digest[ZP_DIGEST_TEXT_SIZE];
-        progress_say(context, "%s: %s, %u layers", image->name, zp_digest_text(&image->manifest_digest, digest),
+        progress_say(w->progress, "%s: %s, %u layers", image->name, zp_digest_text(&image->manifest_digest, digest),
                      image->layer_count);
 }
 
 static void on_begin(void *context, unsigned blob, const char *what, uint64_t size) {
-        if (blob < TASKS)
-                progress_begin(context, blob, what, "fetching", size);
+        struct watch *w = context;
+        w->is_fetching = true;
+        progress_begin(w->progress, blob, what, "fetching", size);
 }
 
 static void on_progress(void *context, unsigned blob, uint64_t bytes_received) {
-        if (blob < TASKS)
-                progress_update(context, blob, bytes_received);
+        const struct watch *w = context;
+        progress_update(w->progress, blob, bytes_received);
 }
 
 static void on_end(void *context, unsigned blob) {
-        if (blob < TASKS)
-                progress_end(context, blob, "fetched");
+        const struct watch *w = context;
+        progress_end(w->progress, blob, "fetched");
 }
 
 static void on_waiting(void *context) {
-        progress_say(context, "another process builds or pulls the same: waiting for it");
+        const struct watch *w = context;
+        progress_say(w->progress, "another process builds or pulls the same: waiting for it");
 }
 
 static int print_result(const struct cli_call *call, const struct zp_pull_result *result, struct zp_error *err) {
@@ -70,11 +77,14 @@ static int pull(struct cli_call *call, struct zp_source *source, struct zp_remot
         if (r < 0)
                 return r;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
+        struct watch watch = { .progress = progress };
         struct zp_pull_options pull_options = *given;
-        pull_options.events =
-                (struct zp_pull_events){ progress, on_resolved, on_begin, on_progress, on_end, on_waiting };
+        pull_options.events = (struct zp_pull_events){ &watch, on_resolved, on_begin, on_progress, on_end, on_waiting };
         struct zp_pull_result result = { 0 };
         r = cli_build_failed(call, zp_pull(source, remote, store, &pull_options, &result, err));
+        /* a snapshot that lacks a part is not one that is not there */
+        if (r == -ENOENT && watch.is_fetching)
+                call->exit_code = CLI_FAILED;
         if (r == 0) {
                 char size[CLI_SIZE_TEXT];
                 if (result.was_present)
@@ -110,10 +120,14 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 r = zp_remote_open(beside ? beside : call->values[OPTION_FROM], &source_options, &remote, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
+        if (r < 0)
+                return r;
         struct zp_pull_options pull_options = { .platform = build_options.platform,
                                                 .threads = build_options.threads,
+                                                .confine = true,
+                                                .also_readable = cli_remote_local_path(remote, &source_options),
                                                 .cancel = call->cancel };
-        return r < 0 ? r : pull(call, source, remote, &pull_options, err);
+        return pull(call, source, remote, &pull_options, err);
 }
 
 const struct cli_command cli_pull = {

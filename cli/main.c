@@ -55,12 +55,15 @@ struct parser {
         const char *values[OPTIONS_MAX];
 };
 
+static int argument_kind(const struct cli_option *option) {
+        return !option->argument ? no_argument : option->argument[0] == '[' ? optional_argument : required_argument;
+}
+
 static void add_options(struct parser *p, const struct cli_option *options) {
         for (; options && options->name; options++) {
                 p->options[p->count] = options;
                 p->longs[p->count] =
-                        (struct option){ options->name, options->argument ? required_argument : no_argument, NULL,
-                                         FIRST_OPTION + p->count };
+                        (struct option){ options->name, argument_kind(options), NULL, FIRST_OPTION + p->count };
                 p->count++;
                 if (!options->letter)
                         continue;

@@ -13,7 +13,6 @@
 #include "cli/output.h"
 #include "cli/progress-format.h"
 
-#define TASKS 128u
 #define REDRAW_MS 100
 #define COLUMNS_MAX 512u
 #define BARS_MAX 8u
@@ -30,7 +29,7 @@ struct progress {
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t wake;
-        struct task tasks[TASKS]; /* guarded by lock, as all below */
+        struct task tasks[PROGRESS_TASKS]; /* guarded by lock, as all below */
         unsigned drawn;           /* lines of bars now on the screen, the cursor below the last */
 };
 
@@ -60,7 +59,7 @@ static void draw(struct progress *p) {
         unsigned room = rows > BARS_MAX + 1 ? BARS_MAX : rows > 1 ? rows - 1 : 1;
         uint64_t now = now_ms();
         erase(p);
-        for (unsigned i = 0; i < TASKS && p->drawn < room; i++) {
+        for (unsigned i = 0; i < PROGRESS_TASKS && p->drawn < room; i++) {
                 struct task *task = &p->tasks[i];
                 if (!task->is_running)
                         continue;

@@ -7,6 +7,23 @@
 #include "oci/reference.h"
 
 #define REGISTRY_PREFIX "docker://"
+#define DIRECTORY_PREFIX "dir:"
+
+const char *cli_remote_name_of(char *const *names, const char *text) {
+        for (char *const *name = names; name && *name; name++)
+                if (strstr(*name, text))
+                        return *name;
+        for (char *const *name = names; name && *name; name++)
+                if (strncmp(*name, REGISTRY_PREFIX, strlen(REGISTRY_PREFIX)) == 0)
+                        return *name;
+        return names ? names[0] : NULL;
+}
+
+const char *cli_remote_local_path(const struct zp_remote *remote, const struct zp_source_options *options) {
+        const char *name = zp_remote_name(remote);
+        bool is_directory = strncmp(name, DIRECTORY_PREFIX, strlen(DIRECTORY_PREFIX)) == 0;
+        return is_directory ? name + strlen(DIRECTORY_PREFIX) : options->ca_file;
+}
 
 int cli_remote_beside(const char *image_name, const char *hint, char **out, struct zp_error *err) {
         if (strncmp(image_name, REGISTRY_PREFIX, strlen(REGISTRY_PREFIX)) != 0) {

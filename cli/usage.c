@@ -25,9 +25,10 @@ const struct cli_command *cli_find_command(const char *name) {
 static void print_options(FILE *out, const struct cli_option *options) {
         for (; options && options->name; options++) {
                 char left[64];
+                const char *gap = options->argument && options->argument[0] != '[' ? " " : "";
                 snprintf(left, sizeof left, "  %c%c%s --%s%s%s", options->letter ? '-' : ' ',
-                         options->letter ? options->letter : ' ', options->letter ? "," : " ", options->name,
-                         options->argument ? " " : "", options->argument ? options->argument : "");
+                         options->letter ? options->letter : ' ', options->letter ? "," : " ", options->name, gap,
+                         options->argument ? options->argument : "");
                 fprintf(out, "%-*s %s\n", HELP_COLUMN, left, options->help);
         }
 }
@@ -97,8 +98,8 @@ static struct guess start_guess(const char *text) {
 const char *cli_guess_command(const char *text) {
         /* what other tools call them */
         static const char *const others[][2] = { { "images", "list" },    { "rm", "remove" },     { "rmi", "remove" },
-                                                 { "unmount", "umount" }, { "convert", "build" }, { "pull", "build" },
-                                                 { "gc", "prune" },       { "check", "verify" } };
+                                                 { "unmount", "umount" }, { "convert", "build" }, { "gc", "prune" },
+                                                 { "check", "verify" } };
         for (size_t i = 0; i < sizeof others / sizeof *others; i++)
                 if (strcmp(text, others[i][0]) == 0)
                         return others[i][1];

@@ -4,14 +4,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #include "base/limits.h"
 #include "layer/tree.h"
-#include "oci/json.h"
+#include "oci/artifact-manifest.h"
 
-#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
-#define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
-#define EMPTY_DIGEST "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 #define SNAPSHOT_TYPE "application/vnd.zeropull.snapshot.metadata.v1+zstd"
 #define LAYER_TYPE "application/vnd.zeropull.layer.metadata.v1+zstd"
 #define INDEX_TYPE "application/vnd.zeropull.device.index.v1"
@@ -22,6 +20,13 @@
 #define TAR_SIZE_NOTE "dev.zeropull.tar-size"
 #define ENTRIES_NOTE "dev.zeropull.entries"
 #define DEVICE_SIZE_NOTE "dev.zeropull.device-size"
+#define LEVEL_NOTE "dev.zeropull.level"
+
+/* Generous: a header and 40 bytes a frame (docs/pack-format.md). */
+#define INDEX_SIZE_MAX (UINT64_C(64) * ZP_LIMIT_PACK_FRAMES)
+/* A pack of bytes that cannot be compressed is a little larger than its device. */
+#define PACK_SIZE_MAX (2 * ZP_LIMIT_LAYER_SIZE)
+#define LEVEL_MAX 22 /* zstd's */
 
 void zp_artifact_clear(struct zp_artifact *artifact) {
         free(artifact->subject_media_type);
@@ -91,39 +96,22 @@ static void add_layer(struct writing *w, json_t *layers, const struct zp_artifac
         notes = add_blob(w, layers, PACK_TYPE, &layer->pack_digest, layer->pack_size);
         set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
         set_number(w, notes, DEVICE_SIZE_NOTE, layer->device_size);
-}
-
-static void fill_manifest(struct writing *w, json_t *root, const struct zp_artifact *artifact) {
-        json_t *config = json_object(), *layers = json_array(), *subject = json_object();
-        set(w, root, "schemaVersion", json_integer(2));
-        set(w, root, "mediaType", json_string(MANIFEST_TYPE));
-        set(w, root, "artifactType", json_string(ZP_ARTIFACT_TYPE));
-        set(w, config, "mediaType", json_string(EMPTY_TYPE));
-        set(w, config, "digest", json_string(EMPTY_DIGEST));
-        set(w, config, "size", json_integer(2));
-        set(w, config, "data", json_string("e30="));
-        set(w, root, "config", config);
-        set(w, root, "layers", layers);
-        set(w, subject, "mediaType", json_string(artifact->subject_media_type));
-        set_digest(w, subject, "digest", &artifact->subject_digest);
-        set(w, subject, "size", json_integer((json_int_t) artifact->subject_size));
-        set(w, root, "subject", subject);
-        add_metadata(w, layers, SNAPSHOT_TYPE, &artifact->snapshot);
-        for (uint16_t i = 0; i < artifact->layer_count; i++)
-                add_layer(w, layers, &artifact->layers[i]);
+        set_number(w, notes, LEVEL_NOTE, (uint64_t) layer->level);
 }
 
 int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *size, struct zp_error *err) {
-        zp_auto(json_decref) json_t *root = json_object();
         struct writing w = { 0 };
-        if (root)
-                fill_manifest(&w, root, artifact);
-        char *text = root && !w.out_of_memory ? json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-        if (!text)
-                return zp_error_errno(err, ENOMEM, "artifact manifest");
-        *out = text;
-        *size = strlen(text);
-        return 0;
+        json_t *layers = json_array();
+        add_metadata(&w, layers, SNAPSHOT_TYPE, &artifact->snapshot);
+        for (uint16_t i = 0; i < artifact->layer_count; i++)
+                add_layer(&w, layers, &artifact->layers[i]);
+        if (w.out_of_memory) {
+                json_decref(layers);
+                layers = NULL;
+        }
+        struct zp_descriptor subject = { artifact->subject_media_type, artifact->subject_digest,
+                                         artifact->subject_size };
+        return zp_artifact_manifest_format(ZP_ARTIFACT_TYPE, layers, &subject, NULL, out, size, err);
 }
 
 /* ---- reading ---- */
@@ -170,7 +158,7 @@ static int read_metadata(const struct blob *blob, struct zp_artifact_metadata *o
         int r = zp_json_digest(blob->annotations, DIGEST_NOTE, "snapshot artifact: annotations", &out->digest, err);
         if (r == 0)
                 r = read_number(blob->annotations, SIZE_NOTE, ZP_LIMIT_METADATA_SIZE, &out->size, err);
-        if (r == 0 && (out->size == 0 || blob->size == 0 || blob->size > ZP_LIMIT_METADATA_SIZE))
+        if (r == 0 && (out->size == 0 || blob->size == 0 || blob->size > ZSTD_compressBound(out->size)))
                 r = bad(err, "metadata of an impossible size");
         return r;
 }
@@ -203,6 +191,8 @@ static int read_device_part(const struct blob *blob, bool is_pack, struct zp_art
         if (!layer || !zp_digest_equal(&diff_id, &layer->diff_id) || blob->size == 0 ||
             (is_pack ? layer->index_size == 0 || layer->pack_size > 0 : layer->index_size > 0))
                 return bad(err, "index and pack of a device are not where they belong");
+        if (blob->size > (is_pack ? PACK_SIZE_MAX : INDEX_SIZE_MAX))
+                return bad(err, "a device of an impossible size");
         if (!is_pack) {
                 layer->index_digest = blob->digest;
                 layer->index_size = blob->size;
@@ -213,6 +203,10 @@ static int read_device_part(const struct blob *blob, bool is_pack, struct zp_art
         r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->device_size, err);
         if (r == 0 && layer->device_size % ZP_BLOCK_SIZE)
                 r = bad(err, "a device of an impossible size");
+        uint64_t level = 0;
+        if (r == 0)
+                r = read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &level, err);
+        layer->level = (int) level;
         return r;
 }
 
@@ -244,30 +238,13 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
         return 0;
 }
 
-static int read_subject(json_t *subject, struct zp_artifact *artifact, struct zp_error *err) {
-        const char *what = "snapshot artifact: subject", *type;
-        int r = zp_json_text(subject, "mediaType", ZP_JSON_REQUIRED, what, &type, err);
-        if (r == 0)
-                r = zp_json_digest(subject, "digest", what, &artifact->subject_digest, err);
-        if (r == 0)
-                r = zp_json_size(subject, "size", what, &artifact->subject_size, err);
-        if (r == 0 && !(artifact->subject_media_type = strdup(type)))
-                r = zp_error_errno(err, ENOMEM, "snapshot artifact");
-        return r;
-}
-
 static int read_manifest(json_t *root, struct zp_artifact *artifact, struct zp_error *err) {
-        const char *what = "snapshot artifact", *type = NULL;
-        json_t *layers, *subject;
-        int r = zp_json_text(root, "artifactType", ZP_JSON_REQUIRED, what, &type, err);
-        if (r == 0 && strcmp(type, ZP_ARTIFACT_TYPE) != 0)
-                r = bad(err, "its artifactType is another");
-        if (r == 0)
-                r = zp_json_get(root, "layers", JSON_ARRAY, ZP_JSON_REQUIRED, what, &layers, err);
-        if (r == 0)
-                r = zp_json_get(root, "subject", JSON_OBJECT, ZP_JSON_REQUIRED, what, &subject, err);
-        if (r == 0)
-                r = read_subject(subject, artifact, err);
+        json_t *layers;
+        struct zp_descriptor subject = { 0 };
+        int r = zp_artifact_manifest_read(root, ZP_ARTIFACT_TYPE, "snapshot artifact", &layers, &subject, err);
+        artifact->subject_media_type = (char *) subject.media_type;
+        artifact->subject_digest = subject.digest;
+        artifact->subject_size = subject.size;
         return r < 0 ? r : read_layers(layers, artifact, err);
 }
 

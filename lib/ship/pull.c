@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <zstd.h>
 
-#include "base/buffer.h"
+#include "base/confine.h"
 #include "base/file.h"
 #include "base/limits.h"
-#include "pack/index.h"
 #include "ship/artifact.h"
+#include "ship/frames.h"
+#include "ship/metadata.h"
 
 #define THREADS_MAX 16u
 #define THREADS_DEFAULT 4u
@@ -82,28 +82,44 @@ static int fetch(struct pull *p, const char *what, const struct zp_digest *diges
         return 0;
 }
 
-static int into_buffer(void *context, const void *data, size_t size, struct zp_error *err) {
-        return zp_buffer_append(context, data, size) ? 0 : zp_error_errno(err, ENOMEM, "blob");
+/* A blob that fits into memory: no more is touched than arrives. */
+struct whole {
+        uint8_t *data;
+        size_t used;
+};
+
+static int into_whole(void *context, const void *data, size_t size, struct zp_error *err) {
+        struct whole *whole = context;
+        (void) err;
+        memcpy(whole->data + whole->used, data, size);
+        whole->used += size;
+        return 0;
 }
 
-/* Fetches a metadata file and checks the uncompressed bytes too. *out is malloc'ed, metadata->size bytes. */
-static int fetch_metadata(struct pull *p, const char *what, const struct zp_artifact_metadata *metadata, uint8_t **out,
-                          struct zp_error *err) {
-        zp_autobuffer struct zp_buffer packed = { 0 };
-        int r = fetch(p, what, &metadata->blob_digest, metadata->blob_size, into_buffer, &packed, err);
+/* *out is malloc'ed, `size` bytes. */
+static int fetch_whole(struct pull *p, const char *what, const struct zp_digest *digest, uint64_t size, uint8_t **out,
+                       struct zp_error *err) {
+        struct whole whole = { .data = malloc(size) };
+        if (!whole.data)
+                return zp_error_errno(err, ENOMEM, "%s", what);
+        int r = fetch(p, what, digest, size, into_whole, &whole, err);
+        if (r < 0)
+                free(whole.data);
+        else
+                *out = whole.data;
+        return r;
+}
+
+/* Fetches a metadata file into the staging directory; returns its descriptor, the caller's. */
+static int fetch_metadata(struct pull *p, const char *what, const struct zp_artifact_metadata *metadata,
+                          struct zp_staging *staging, const char *file, struct zp_error *err) {
+        zp_autofree uint8_t *blob = NULL;
+        int r = fetch_whole(p, what, &metadata->blob_digest, metadata->blob_size, &blob, err);
         if (r < 0)
                 return r;
-        zp_autofree uint8_t *data = malloc(metadata->size);
-        if (!data)
-                return zp_error_errno(err, ENOMEM, "%s", what);
-        size_t n = ZSTD_decompress(data, metadata->size, packed.data, packed.size);
-        struct zp_digest digest;
-        if (!ZSTD_isError(n) && n == metadata->size)
-                zp_digest_of(data, n, &digest);
-        if (ZSTD_isError(n) || n != metadata->size || !zp_digest_equal(&digest, &metadata->digest))
-                return zp_error_set(err, EBADMSG, "%s: it is not what the artifact says", what);
-        *out = zp_steal(&data);
-        return 0;
+        zp_autoclose int fd = zp_staging_create(staging, file, err);
+        r = fd < 0 ? fd : zp_metadata_unpack(blob, metadata->blob_size, metadata, fd, file, err);
+        return r < 0 ? zp_error_wrap(err, "%s", what) : zp_steal_fd(&fd);
 }
 
 static int stage_bytes(struct zp_staging *staging, const char *file, const void *data, size_t size,
@@ -114,39 +130,59 @@ static int stage_bytes(struct zp_staging *staging, const char *file, const void 
 
 /* ---- one layer ---- */
 
-static int into_file(void *context, const void *data, size_t size, struct zp_error *err) {
-        return zp_write_all(*(int *) context, data, size, "device.zst", err);
+struct device {
+        int fd;
+        struct zp_frames frames;
+};
+
+static int into_device(void *context, const void *data, size_t size, struct zp_error *err) {
+        struct device *device = context;
+        int r = zp_frames_take(&device->frames, data, size, err);
+        return r < 0 ? r : zp_write_all(device->fd, data, size, "device.zst", err);
 }
 
 /* The index must fit the artifact's own words about the pack, so that a reader may rely on either. */
-static int check_index(const struct zp_artifact_layer *layer, const struct zp_buffer *bytes, struct zp_error *err) {
-        struct zp_pack_index index;
-        int r = zp_pack_index_parse(bytes->data, bytes->size, &layer->index_digest, "device.idx", &index, err);
-        if (r == 0 && (index.device_size != layer->device_size || index.pack_size != layer->pack_size))
-                r = zp_error_set(err, EBADMSG, "device.idx: its sizes are not the artifact's");
+static int check_index(const struct zp_artifact_layer *layer, const uint8_t *bytes, struct zp_pack_index *out,
+                       struct zp_error *err) {
+        int r = zp_pack_index_parse(bytes, layer->index_size, &layer->index_digest, "device.zst", out, err);
+        if (r == 0 && (out->device_size != layer->device_size || out->pack_size != layer->pack_size))
+                r = zp_error_set(err, EBADMSG, "index of 'device.zst': its sizes are not the artifact's");
+        return r;
+}
+
+static int fetch_pack(struct pull *p, const struct zp_artifact_layer *layer, const struct zp_pack_index *index,
+                      const char *what, struct zp_staging *staging, struct zp_error *err) {
+        zp_autoclose int fd = zp_staging_create(staging, "device.zst", err);
+        struct device device = { .fd = fd };
+        int r = fd < 0 ? fd : zp_frames_begin(&device.frames, index, err);
+        if (r < 0)
+                return r;
+        r = fetch(p, what, &layer->pack_digest, layer->pack_size, into_device, &device, err);
+        zp_frames_clear(&device.frames);
         return r;
 }
 
 static int fetch_device(struct pull *p, const struct zp_artifact_layer *layer, const char *what,
-                        struct zp_staging *staging, struct zp_error *err) {
+                        struct zp_staging *staging, uint32_t *frame_size, struct zp_error *err) {
         char part[80];
-        zp_autobuffer struct zp_buffer index = { 0 };
+        zp_autofree uint8_t *bytes = NULL;
+        struct zp_pack_index index;
         snprintf(part, sizeof part, "%s, index", what);
-        int r = fetch(p, part, &layer->index_digest, layer->index_size, into_buffer, &index, err);
-        if (r == 0)
-                r = check_index(layer, &index, err);
-        if (r == 0)
-                r = stage_bytes(staging, "device.idx", index.data, index.size, err);
+        int r = fetch_whole(p, part, &layer->index_digest, layer->index_size, &bytes, err);
         if (r < 0)
                 return r;
-        zp_autoclose int fd = zp_staging_create(staging, "device.zst", err);
+        r = check_index(layer, bytes, &index, err);
+        if (r == 0)
+                r = stage_bytes(staging, "device.idx", bytes, layer->index_size, err);
+        if (r < 0)
+                return zp_error_wrap(err, "%s", part);
+        *frame_size = index.frame_size;
         snprintf(part, sizeof part, "%s, data", what);
-        return fd < 0 ? fd : fetch(p, part, &layer->pack_digest, layer->pack_size, into_file, &fd, err);
+        return fetch_pack(p, layer, &index, part, staging, err);
 }
 
 static int fetch_layer(struct pull *p, const struct zp_artifact_layer *layer, const char *what, struct zp_error *err) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
-        zp_autofree uint8_t *metadata = NULL;
         char part[80];
         snprintf(part, sizeof part, "%s, metadata", what);
         struct zp_layer_record record = {
@@ -159,15 +195,24 @@ static int fetch_layer(struct pull *p, const struct zp_artifact_layer *layer, co
                 .index_size = layer->index_size,
                 .pack_size = layer->pack_size,
                 .device_size = layer->device_size,
+                .level = layer->level,
         };
         int r = zp_staging_new(p->store, &staging, err);
-        if (r == 0)
-                r = fetch_metadata(p, part, &layer->metadata, &metadata, err);
-        if (r == 0)
-                r = stage_bytes(staging, "layer.erofs", metadata, layer->metadata.size, err);
-        if (r == 0)
-                r = fetch_device(p, layer, what, staging, err);
+        if (r < 0)
+                return r;
+        zp_autoclose int fd = fetch_metadata(p, part, &layer->metadata, staging, "layer.erofs", err);
+        r = fd < 0 ? fd : zp_metadata_check_layer(fd, layer, err);
+        if (r < 0)
+                return fd < 0 ? r : zp_error_wrap(err, "%s", part);
+        r = fetch_device(p, layer, what, staging, &record.frame_size, err);
         return r < 0 ? r : zp_staging_commit_layer(staging, &record, err);
+}
+
+/* Another build of the same layer may have laid out its device in another way: the snapshot's addresses would mean
+ * other bytes there. How the device is packed is nobody's concern. */
+static bool is_usable(const struct zp_layer_record *known, const struct zp_artifact_layer *layer) {
+        return known->device_size == layer->device_size &&
+               zp_digest_equal(&known->metadata_digest, &layer->metadata.digest);
 }
 
 static int pull_layer(struct pull *p, uint16_t number, struct zp_error *err) {
@@ -179,12 +224,14 @@ static int pull_layer(struct pull *p, uint16_t number, struct zp_error *err) {
         int r = zp_store_lock(p->store, &layer->diff_id, &p->stop, p->options->events.waiting,
                               p->options->events.context, &lock, err);
         int found = r < 0 ? r : zp_store_find_layer(p->store, &layer->diff_id, &known, err);
-        if (found == 0)
-                r = fetch_layer(p, layer, what, err);
-        if (found < 0 || r < 0)
-                return found < 0 ? found : r;
+        if (found < 0)
+                return found;
+        bool is_there = found && is_usable(&known, layer);
+        r = is_there ? 0 : fetch_layer(p, layer, what, err);
+        if (r < 0)
+                return r;
         pthread_mutex_lock(&p->lock);
-        *(found ? &p->result->layers_reused : &p->result->layers_fetched) += 1;
+        *(is_there ? &p->result->layers_reused : &p->result->layers_fetched) += 1;
         pthread_mutex_unlock(&p->lock);
         return 0;
 }
@@ -231,7 +278,8 @@ static int pull_all_layers(struct pull *p, struct zp_error *err) {
 
 /* The artifact must be about this image and have just its layers. */
 static int check_artifact(const struct pull *p, const struct zp_artifact *artifact, struct zp_error *err) {
-        if (!zp_digest_equal(&artifact->subject_digest, &p->image.manifest_digest))
+        if (!zp_digest_equal(&artifact->subject_digest, &p->image.manifest_digest) ||
+            artifact->subject_size != p->image.manifest_size)
                 return zp_error_set(err, EBADMSG, "it is about another image");
         for (uint16_t i = 0; i < p->image.layer_count; i++)
                 if (!zp_artifact_find_layer(artifact, &p->image.diff_ids[i]))
@@ -262,6 +310,27 @@ static int try_artifact(struct pull *p, const struct zp_descriptor *candidate, s
         return r < 0 ? zp_error_wrap(err, "snapshot %s", zp_digest_text(&candidate->digest, digest)) : 0;
 }
 
+/* Whether there is sense in looking at an older artifact. */
+static bool is_artifacts_fault(int r) {
+        return r == -EBADMSG || r == -EACCES || r == -ENOENT || r == -EFBIG || r == -EINVAL || r == -ENOTSUP;
+}
+
+static int choose_artifact(struct pull *p, const struct zp_remote_artifact *artifacts, size_t count,
+                           struct zp_error *err) {
+        int r = try_artifact(p, &artifacts[count - 1].manifest, err);
+        bool may_go_on = r < 0 && is_artifacts_fault(r);
+        for (size_t tried = 1; may_go_on && tried < count && tried < CANDIDATES_MAX; tried++) {
+                struct zp_error of_older = { 0 };
+                int older = try_artifact(p, &artifacts[count - 1 - tried].manifest, &of_older);
+                if (older == 0) {
+                        zp_error_clear(err);
+                        return 0;
+                }
+                may_go_on = is_artifacts_fault(older);
+        }
+        return r;
+}
+
 /* Takes the newest artifact that is trusted and well-formed. */
 static int find_artifact(struct pull *p, struct zp_error *err) {
         struct zp_remote_artifact *artifacts = NULL;
@@ -269,13 +338,12 @@ static int find_artifact(struct pull *p, struct zp_error *err) {
         int r = zp_remote_find(p->remote, &p->image.manifest_digest, ZP_ARTIFACT_TYPE, &artifacts, &count, err);
         if (r < 0)
                 return r;
-        r = -ENOENT;
         if (count == 0) {
-                zp_error_set(err, ENOENT, "%s has no snapshot of %s", zp_remote_name(p->remote), p->image.name);
+                r = zp_error_set(err, ENOENT, "%s has no snapshot of it", zp_remote_name(p->remote));
                 zp_error_hint(err, "build one and publish it: zeropull build --push %s", p->image.name);
+        } else {
+                r = choose_artifact(p, artifacts, count, err);
         }
-        for (size_t tried = 0; r < 0 && r != -ECANCELED && tried < count && tried < CANDIDATES_MAX; tried++)
-                r = try_artifact(p, &artifacts[count - 1 - tried].manifest, err);
         zp_remote_artifacts_free(artifacts, count);
         return r;
 }
@@ -303,18 +371,28 @@ static int commit_image(struct pull *p, struct zp_staging *staging, struct zp_er
 }
 
 static int fetch_snapshot(struct pull *p, struct zp_error *err) {
+        static const char what[] = "snapshot metadata";
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
-        zp_autofree uint8_t *metadata = NULL;
         int r = zp_staging_new(p->store, &staging, err);
-        if (r == 0)
-                r = fetch_metadata(p, "snapshot metadata", &p->artifact.snapshot, &metadata, err);
-        if (r == 0)
-                r = stage_bytes(staging, "snapshot.erofs", metadata, p->artifact.snapshot.size, err);
-        if (r == 0)
-                r = stage_bytes(staging, "manifest.json", p->image.manifest, p->image.manifest_size, err);
+        if (r < 0)
+                return r;
+        zp_autoclose int fd = fetch_metadata(p, what, &p->artifact.snapshot, staging, "snapshot.erofs", err);
+        r = fd < 0 ? fd : zp_metadata_check_snapshot(fd, &p->artifact, err);
+        if (r < 0)
+                return fd < 0 ? r : zp_error_wrap(err, "%s", what);
+        r = stage_bytes(staging, "manifest.json", p->image.manifest, p->image.manifest_size, err);
         if (r == 0)
                 r = stage_bytes(staging, "config.json", p->image.config, p->image.config_size, err);
         return r < 0 ? r : commit_image(p, staging, err);
+}
+
+/* The remote's first answers have been had by now, and with them the credentials. */
+static int confine(const struct pull *p, struct zp_error *err) {
+        struct zp_confinement within = {
+                .writable = { zp_store_path(p->store) },
+                .readable = { zp_source_local_path(p->source), p->options->also_readable },
+        };
+        return p->options->confine ? zp_confine(&within, NULL, err) : 0;
 }
 
 static int pull_image(struct pull *p, struct zp_error *err) {
@@ -331,7 +409,8 @@ static int pull_image(struct pull *p, struct zp_error *err) {
                 p->result->was_present = true;
                 return zp_store_add_name(p->store, p->image.name, digest, err);
         }
-        if ((r = find_artifact(p, err)) < 0 || (r = pull_all_layers(p, err)) < 0 || (r = fetch_snapshot(p, err)) < 0)
+        if ((r = find_artifact(p, err)) < 0 || (r = confine(p, err)) < 0 || (r = pull_all_layers(p, err)) < 0 ||
+            (r = fetch_snapshot(p, err)) < 0)
                 return r;
         found = zp_store_find_image(p->store, digest, &p->result->image, err);
         return found == 0  ? zp_error_set(err, ENOENT, "the image was removed while it was pulled")

@@ -28,6 +28,8 @@ struct zp_pull_options {
         unsigned threads;    /* blobs at the same time; 0: four */
         zp_pull_check check; /* NULL: all are trusted */
         void *check_context;
+        bool confine;              /* zp_confine() the process, for good, once the artifact is chosen */
+        const char *also_readable; /* what `remote` still opens when confined; NULL: nothing */
         const struct zp_cancel *cancel;
         struct zp_pull_events events;
 };
@@ -41,9 +43,10 @@ struct zp_pull_result {
 };
 
 /* Resolves the image, finds its snapshot in the remote, and fetches what the store does not have: every blob is checked
- * against the artifact's digests, the uncompressed metadata too, and the pack's frames against its index, before a
- * layer appears in the store. -ENOENT: the remote has no snapshot of this image (or none that is trusted and
- * well-formed, the message says why not). A pull that was cut short leaves the layers it finished. */
+ * against the artifact's digests, the uncompressed metadata too, the pack's frames against its index, and what the
+ * metadata says of its devices against the artifact, before a layer or image appears in the store. Of several artifacts
+ * the newest is taken that is trusted and well-formed; when none is, the newest one's error is told. -ENOENT: the
+ * remote has no snapshot of this image. A pull that was cut short leaves the layers it finished. */
 int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store *store,
             const struct zp_pull_options *options, struct zp_pull_result *result, struct zp_error *err);
 

@@ -11,7 +11,7 @@
 
 struct zp_push_events {
         void *context;
-        /* Called from several threads, one at a time. `what` names a blob for people ("layer 3 (sha256:…), data"). */
+        /* Called from several threads, one at a time. `what` names a blob for people ("layer 3, data"). */
         void (*begin)(void *context, unsigned blob, const char *what, uint64_t size);
         void (*progress)(void *context, unsigned blob, uint64_t bytes_sent);
         void (*end)(void *context, unsigned blob, bool was_there);
@@ -36,5 +36,21 @@ struct zp_push_result {
  * cheap and changes nothing. A push that was cut short leaves blobs which the next one finds. */
 int zp_push(struct zp_store *store, const struct zp_image_record *image, struct zp_remote *remote,
             const struct zp_push_options *options, struct zp_push_result *result, struct zp_error *err);
+
+/* The same in steps, for a snapshot that is still being built. */
+struct zp_push;
+/* Makes sure that the remote takes blobs, by giving it one of two bytes; from here on no credentials have to be looked
+ * up. Whatever the arguments point to outlives the push. */
+int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct zp_push_options *options,
+                 struct zp_push **out, struct zp_error *err);
+/* A layer that is in the store is sent from now on, by threads that the first call starts; one that was added before
+ * is not sent twice. What goes wrong, zp_push_finish tells. `number` is for messages. Thread-safe. */
+void zp_push_add_layer(struct zp_push *push, const struct zp_digest *diff_id, uint16_t number);
+/* Sends what is left of the image, waits for all, publishes. Once. */
+int zp_push_finish(struct zp_push *push, const struct zp_image_record *image, struct zp_push_result *result,
+                   struct zp_error *err);
+/* Ends what is under way. */
+void zp_push_close(struct zp_push *push);
+ZP_DEFINE_AUTO(struct zp_push, zp_push_close);
 
 #endif

@@ -23,7 +23,7 @@ def commands():
 def options_of(text):
     """[(letter or None, name, argument or None)] out of the help."""
     lines = text.split("Options:\n")[1].split("\n\n")[0].splitlines()
-    found = [re.match(r"  (?:-(\w), |    )--([\w-]+)(?: ([A-Z\[][^ ]*))?  ?", line) for line in lines]
+    found = [re.match(r"  (?:-(\w), |    )--([\w-]+)(?: ?([A-Z\[][^ ]*))?  ?", line) for line in lines]
     assert all(found), lines
     return [match.groups() for match in found]
 

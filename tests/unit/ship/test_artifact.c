@@ -30,7 +30,8 @@ static void make(struct zp_artifact *a, struct zp_artifact_layer layers[2]) {
                                                 .index_digest = digest(13),
                                                 .index_size = 112,
                                                 .pack_digest = digest(14),
-                                                .pack_size = 54321 };
+                                                .pack_size = 54321,
+                                                .level = 19 };
         layers[1] = (struct zp_artifact_layer){ .diff_id = digest(20),
                                                 .metadata = metadata(21),
                                                 .index_digest = digest(23),
@@ -124,6 +125,10 @@ static void anything_else_is_refused(void **state) {
         assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"0x100000\"");
         assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"18446744073709551616\"");
         assert_refused(text, "device-size\":\"1048576\"", "device-size\":\"99999999999999999\"");
+        assert_refused(text, "level\":\"19\"", "level\":\"23\"");
+        assert_refused(text, "level\":\"19\"", "depth\":\"19\"");
+        assert_refused(text, "\"size\":54321", "\"size\":99999999999999999");
+        assert_refused(text, "\"size\":4002", "\"size\":12002"); /* more than what it holds can take */
         assert_refused(text, "\"subject\"", "\"object\"");
         assert_refused(text, "sha256:0101", "sha256:01X1");
         for (size_t cut = 0; cut < size; cut += 7) {
