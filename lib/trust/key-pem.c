@@ -52,6 +52,8 @@ static int only_block(const char *pem, size_t size, const char *name, struct blo
         int second = first == 1 ? next_block(bio, &more) : 0;
         block_clear(&more);
         BIO_free(bio);
+        if (first != 1 || second != 0)
+                block_clear(out);
         if (first == 0)
                 return zp_error_set(err, EINVAL, "key '%s': no PEM block ('-----BEGIN …') in it", name);
         if (first < 0 || second < 0)
