@@ -189,8 +189,7 @@ static size_t on_read(char *buffer, size_t one, size_t size, void *context) {
 /* How long nothing may happen now: a server may take its time to think about a body. */
 static uint64_t stall_timeout_ms(const struct transfer *t) {
         uint64_t timeout = t->http->options.stall_timeout_ms;
-        bool is_thinking = t->request->patience > 1 && t->response->status == 0 &&
-                           (!t->request->body || t->sent == t->request->body->size);
+        bool is_thinking = t->request->patience > 1 && (!t->request->body || t->sent == t->request->body->size);
         return is_thinking ? timeout * t->request->patience : timeout;
 }
 

@@ -76,7 +76,7 @@ struct zp_http_request {
         const struct zp_http_body *body; /* NULL: none, or empty */
         uint64_t range_start;            /* > 0: ask for what comes from there on */
         uint64_t range_end;              /* > 0: and ends before there */
-        unsigned patience;               /* > 1: so many stall timeouts may pass before the answer to a sent body */
+        unsigned patience;               /* > 1: so many stall timeouts may pass until the answer to a sent body is whole */
         size_t body_limit;               /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
         zp_http_sink sink;               /* NULL: collect */
         void *context;

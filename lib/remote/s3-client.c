@@ -182,21 +182,22 @@ int zp_s3_exchange(struct zp_s3 *s3, struct zp_http *http, const struct zp_s3_re
         if (r == 0 && query.size && (!zp_buffer_text(&url, "?") || !zp_buffer_text(&url, query.data)))
                 r = zp_error_errno(err, ENOMEM, "S3 request");
         if (r == 0)
-                r = zp_http_exchange(http,
-                                     &(struct zp_http_request){
-                                             .url = url.data,
-                                             .method = request->method,
-                                             .authorization = signature.authorization,
-                                             .headers = signature.list,
-                                             .body = request->body,
-                                             .range_start = request->range_start,
-                                             .range_end = request->range_end,
-                                             .patience = PATIENCE,
-                                             .body_limit = request->body_limit,
-                                             .sink = request->sink,
-                                             .context = request->context,
-                                     },
-                                     response, err);
+                r = zp_http_exchange(
+                        http,
+                        &(struct zp_http_request){
+                                .url = url.data,
+                                .method = request->method,
+                                .authorization = signature.authorization,
+                                .headers = signature.list,
+                                .body = request->body,
+                                .range_start = request->range_start,
+                                .range_end = request->range_end,
+                                .patience = strcmp(request->method, "POST") == 0 || request->body ? PATIENCE : 0,
+                                .body_limit = request->body_limit,
+                                .sink = request->sink,
+                                .context = request->context,
+                        },
+                        response, err);
         signature_clear(&signature);
         return r;
 }

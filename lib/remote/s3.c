@@ -81,7 +81,7 @@ static int explain(struct zp_s3 *s3, const char *key, struct zp_error *err) {
 int zp_s3_has(struct zp_s3 *s3, const char *key, uint64_t size, struct zp_error *err) {
         struct zp_http_response response = { 0 };
         int r = zp_s3_request(s3, &(struct zp_s3_request){ .method = "HEAD", .key = key }, &response, err);
-        bool is_answer = response.status >= 400;
+        bool is_refused = response.status >= 300 && response.status < 500;
         if (r == 0)
                 r = !response.content_length || strtoull(response.content_length, NULL, 10) == size;
         zp_http_response_clear(&response);
@@ -91,7 +91,7 @@ int zp_s3_has(struct zp_s3 *s3, const char *key, uint64_t size, struct zp_error 
                         zp_error_clear(err);
                 return 0;
         }
-        return r < 0 && is_answer ? explain(s3, key, err) : r;
+        return r < 0 && is_refused ? explain(s3, key, err) : r;
 }
 
 static int s3_has_blob(void *state, const struct zp_digest *digest, uint64_t size, struct zp_error *err) {

@@ -235,8 +235,8 @@ class TestWhoAndWhere:
     def test_tls_with_an_authority_of_our_own(self, tmp_path, monkeypatch):
         subprocess.run(
             [
-                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key",
+                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                "-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key",
                 "-out", tmp_path / "certificate",
             ],
             check=True, stderr=subprocess.DEVNULL,
@@ -308,7 +308,8 @@ class TestWhoAndWhere:
         assert failure.code == errno.ECONNREFUSED and "127.0.0.1" in failure.message
 
     def test_redirects_are_not_followed(self, remote, proxy):
-        proxy.inject("list-type", lambda handler: handler.answer(307, b"", [("Location", "http://127.0.0.1:1/")]) or True)
+        away = [("Location", "http://127.0.0.1:1/")]
+        proxy.inject("list-type", lambda handler: handler.answer(307, b"", away) or True)
         failure = find(remote)
         assert failure.code == errno.EIO and "307" in failure.message and "AWS_REGION" in failure.hint
 
@@ -416,7 +417,7 @@ class TestBrokenTransfers:
     def test_a_server_that_stops_sending_is_given_up(self, remote, proxy, tmp_path):
         done = threading.Event()
         proxy.inject("list-type", *[lambda handler: done.wait(60) and hang_up(handler)] * 100)
-        failure = remote_tool(remote, "find", SUBJECT["digest"], ARTIFACT, options=("-s", 40))
+        failure = remote_tool(remote, "find", SUBJECT["digest"], ARTIFACT, options=("-s", 200))
         done.set()
         assert failure.code == errno.ETIMEDOUT
 
@@ -440,6 +441,14 @@ class TestParts:
         assert remote_tool(remote, "put", path).code == errno.EIO
         assert remote_tool(remote, "has", digest, LARGE) is False
         assert server.leftovers(bucket.name) == []
+
+    def test_a_server_may_take_its_time_to_finish(self, remote, proxy, large):
+        """Amazon's says 200 at once, and sends a space now and then while it puts the parts together."""
+        path, digest = large
+        proxy.inject("^POST .*uploadId=", lambda handler: handler.forward(dawdle_s=2))
+        assert remote_tool(remote, "put", path, options=("-s", 400))[0]["digest"] == digest
+        assert len(proxy.seen("^POST .*uploadId=")) == 1
+        assert remote_tool(remote, "whole", digest, LARGE)["digest"] == digest
 
     def test_a_failure_leaves_nothing(self, remote, proxy, large, server, bucket):
         path, digest = large

@@ -45,8 +45,12 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def forward(self, body=None, change=lambda body: body, cut_after=None):
-        """Passes the request on. `body` instead of its own; `change` alters the answer's, of which `cut_after` bytes go out."""
+    def forward(self, body=None, change=lambda body: body, cut_after=None, dawdle_s=0):
+        """Passes the request on.
+
+        `body` goes instead of its own; `change` alters the answer's, of which `cut_after` bytes go out, after a space
+        every 0.1 s for `dawdle_s`.
+        """
         body = self.read_body() if body is None else body
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -57,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             upstream.putheader("Content-Length", str(len(body)))
         upstream.endheaders(body or None)
         response = upstream.getresponse()
-        data = change(response.read())
+        data = b" " * (dawdle_s * 10) + change(response.read())
         self.send_response_only(response.status)
         length = data and str(len(data)) or response.getheader("Content-Length", "0")
         for name, value in response.getheaders():
@@ -65,7 +69,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", length)
         self.end_headers()
-        self.wfile.write(data if cut_after is None else data[:cut_after])
+        for _ in range(dawdle_s * 10):
+            self.wfile.write(b" ")
+            self.wfile.flush()
+            self.server.never.wait(0.1)
+        self.wfile.write(data[dawdle_s * 10 : cut_after])
         upstream.close()
         if cut_after is not None:
             self.hang_up()
@@ -94,6 +102,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.upstream = urllib.parse.urlsplit(url).netloc
         self.lock = threading.Lock()
         self.requests, self.faults = [], []
+        self.never = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def inject(self, pattern, *actions):
