@@ -20,7 +20,12 @@ struct findings {
         const char *artifact_type;
         struct zp_remote_artifact *list;
         size_t count;
+        bool is_untyped; /* there are artifacts of which the index does not tell the type */
 };
+
+/* What a manifest with an artifactType has as its config's type (image-spec 1.1). Registries of the time before take
+ * that for the artifact's. */
+#define EMPTY_CONFIG_TYPE "application/vnd.oci.empty.v1+json"
 
 static bool is_known(const struct findings *findings, const struct zp_digest *digest) {
         for (size_t i = 0; i < findings->count; i++)
@@ -65,6 +70,7 @@ static int add_entries(struct findings *findings, json_t *index, struct zp_error
         json_array_foreach(entries, i, entry) {
                 const char *type = json_string_value(json_object_get(entry, "artifactType"));
                 struct zp_descriptor manifest;
+                findings->is_untyped |= !type || strcmp(type, EMPTY_CONFIG_TYPE) == 0;
                 if (!type || strcmp(type, findings->artifact_type) != 0)
                         continue;
                 r = zp_descriptor_parse(entry, "referrers entry", &manifest, err);
@@ -149,10 +155,11 @@ int zp_referrers_find(struct zp_registry_remote *remote, const struct zp_digest 
         int r = path ? 0 : zp_error_errno(err, ENOMEM, "referrers");
         if (r == 0 && is_supported)
                 r = find_by_api(remote, path, &findings, &is_supported, err);
-        if (r == 0 && !is_supported) {
+        if (r == 0 && !is_supported)
                 atomic_store(&remote->has_no_referrers_api, true);
+        /* Who publishes to a registry with a half of the API writes the tag as well. */
+        if (r == 0 && (!is_supported || (findings.count == 0 && findings.is_untyped)))
                 r = find_by_tag(remote, subject, &findings, err);
-        }
         if (r < 0) {
                 zp_remote_artifacts_free(findings.list, findings.count);
                 return r;

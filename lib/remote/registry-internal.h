@@ -35,6 +35,10 @@ int zp_upload_blob(struct zp_registry_remote *remote, const struct zp_digest *di
  * say before the first byte, and nobody sends one alone. False: malformed. */
 bool zp_upload_parse_range(const char *text, uint64_t *received);
 
+/* Where an upload goes on: zp_url_resolve, but a registry behind a proxy that ends TLS may not know that it is https.
+ */
+int zp_upload_resolve(const char *base, const char *location, char **out, struct zp_error *err);
+
 /* Sends a manifest under a name (digest or tag); `response` as from zp_transfer_request. */
 int zp_registry_put_manifest(struct zp_registry *registry, const char *name, const char *media_type, const char *body,
                              size_t size, const char *if_match, struct zp_http_response *response,

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/bytes.h"
 #include "oci/fetch.h"
@@ -66,16 +67,30 @@ static void drop_session(struct upload *upload) {
         upload->has_restarted = true;
 }
 
+int zp_upload_resolve(const char *base, const char *location, char **out, struct zp_error *err) {
+        zp_autofree char *secure = NULL;
+        bool is_downgrade = zp_url_is_https(base) && strncasecmp(location, "http://", 7) == 0;
+        size_t size = is_downgrade ? strcspn(location + 7, "/?#") : 0;
+        if (is_downgrade && size == strcspn(base + 8, "/?#") && strncasecmp(base + 8, location + 7, size) == 0) {
+                secure = zp_format("https://%s", location + 7);
+                if (!secure)
+                        return zp_error_errno(err, ENOMEM, "upload");
+                location = secure;
+        }
+        int r = zp_url_resolve(base, location, out, err);
+        if (r < 0)
+                zp_error_wrap(err, "upload");
+        return r;
+}
+
 static int take_location(struct upload *upload, const struct zp_http_response *response, struct zp_error *err) {
         char *location;
         if (!response->location)
                 return upload->location ? 0
                                         : zp_error_set(err, EPROTO, "the registry opened an upload without Location");
-        int r = zp_url_resolve(response->url, response->location, &location, err);
-        if (r < 0) {
-                zp_error_wrap(err, "upload");
+        int r = zp_upload_resolve(response->url, response->location, &location, err);
+        if (r < 0)
                 return r;
-        }
         free(upload->location);
         upload->location = location;
         return 0;

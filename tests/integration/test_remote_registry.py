@@ -2,6 +2,7 @@
 """docker:// as a remote: against real registries, and against one that misbehaves in every way we know of."""
 import errno
 import json
+import os
 import random
 import subprocess
 import threading
@@ -536,11 +537,9 @@ class TestUploads:
             out.truncate(256 * MIB)
         with memory_registry() as server:
             arguments = command(server.remote(), "put", file)
-            result = subprocess.run(
-                ["/usr/bin/env", "bash", "-c", 'ulimit -d 65536; exec "$@"', "-", *arguments],
-                env={**environment(), "ASAN_OPTIONS": ""}, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
-            assert result.returncode == 0
+            process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            assert status == 0 and usage.ru_maxrss < 150 * 1024
 
 
 class TestReading:
@@ -640,6 +639,15 @@ class TestReferrersApi:
                 server.put_manifest(artifact_manifest(SUBJECT, artifact_type="application/other", blobs=[manifest]))
                 server.put_manifest(manifest)
             assert find(server.remote()) == [published(manifest) for manifest in mine]
+
+    def test_half_of_the_api_is_helped_by_the_tag(self, tmp_path):
+        """go-containerregistry 0.20."""
+        with memory_registry(half_referrers=True, filters=False) as server:
+            manifest = artifact_manifest(SUBJECT)
+            assert find(server.remote()) == []
+            publish(server.remote(), tmp_path, manifest)
+            assert find(server.remote()) == [published(manifest)]
+            assert find(server.remote(), "application/other") == []
 
     def test_endless_pages_end(self):
         with memory_registry() as server:

@@ -29,6 +29,7 @@ class Behaviour:
     """What registries differ in."""
 
     referrers: bool = True
+    half_referrers: bool = False  # listed, but with the config's type, and not announced by OCI-Subject
     etags: bool = False  # on manifests, and If-Match is honoured
     page: int = 1000  # referrers in one answer
     filters: bool = True  # referrers by artifactType
@@ -239,7 +240,8 @@ class PushHandler(Handler):
         if not reference.startswith("sha256:"):
             repository.tags[reference] = digest
         headers = [("Docker-Content-Digest", digest)]
-        if self.server.behaviour.referrers and "subject" in document:
+        behaviour = self.server.behaviour
+        if behaviour.referrers and not behaviour.half_referrers and "subject" in document:
             headers.append(("OCI-Subject", document["subject"]["digest"]))
         return 201, b"", headers
 
@@ -286,7 +288,7 @@ class MemoryRegistry(ThreadingHTTPServer):
                     "mediaType": media_type,
                     "digest": digest,
                     "size": len(body),
-                    "artifactType": document.get("artifactType"),
+                    "artifactType": document["config"]["mediaType"] if self.behaviour.half_referrers else document["artifactType"],
                 }
 
     def put_manifest(self, body, tag=None, media_type=oci.MANIFEST, repository="a/b"):

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdlib.h>
 
 #include "remote/registry-internal.h"
 
@@ -47,10 +48,31 @@ static void range_that_makes_no_sense_is_refused(void **state) {
                 assert_false(zp_upload_parse_range(wrong[i], &received));
 }
 
+static void expect_location(const char *base, const char *location, const char *expected) {
+        char *out = NULL;
+        assert_int_equal(zp_upload_resolve(base, location, &out, NULL), expected ? 0 : -EPROTO);
+        if (expected)
+                assert_string_equal(out, expected);
+        free(out);
+}
+
+static void upload_never_leaves_https(void **state) {
+        (void) state;
+        expect_location("https://h:5000/v2/", "http://h:5000/u?x", "https://h:5000/u?x");
+        expect_location("https://h/v2/", "HTTP://H/u", "https://H/u");
+        expect_location("https://h/v2/", "/u", "https://h/u");
+        expect_location("https://h/v2/", "https://other/u", "https://other/u");
+        expect_location("https://h/v2/", "http://other/u", NULL);
+        expect_location("https://h/v2/", "http://h.other/u", NULL);
+        expect_location("https://h/v2/", "http://h:80/u", NULL);
+        expect_location("http://h/v2/", "http://h/u", "http://h/u");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(range_of_an_upload_says_how_much_has_arrived),
                 cmocka_unit_test(range_that_makes_no_sense_is_refused),
+                cmocka_unit_test(upload_never_leaves_https),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
