@@ -228,13 +228,25 @@ class TestBasic:
 
 
 class TestTokens:
-    @pytest.mark.parametrize("uses", [None, 2])
-    def test_token_covers_pushing_and_looking_at_once(self, files, uses):
-        with memory_registry(Tokens(uses=uses)) as server:
-            assert not isinstance(put(server, files, "small", "config"), Failure)
+    def test_token_covers_pushing_and_looking_at_once(self, files):
+        with memory_registry(Tokens()) as server:
+            put(server, files, "small", "config")
             check_blob(server, files, "small")
-            if uses is None:  # one to look, one to push as well; each thread may have asked
-                assert len(server.tokens.issued) <= 4
+            assert len(server.tokens.issued) <= 4  # one to look, one to push as well; each thread may have asked
+
+    def test_token_that_is_good_for_two_requests_is_renewed(self, files):
+        with memory_registry(Tokens(uses=2)) as server:
+            put(server, files, "big")
+            check_blob(server, files, "big")
+
+    def test_renewed_token_is_good_for_all_that_was_granted(self, files):
+        """What is refused only looks; the next request pushes."""
+        with memory_registry(Tokens()) as server:
+            server.inject("PATCH", cut_after(MIB))
+            server.inject("GET .*/uploads/", expire)
+            put(server, files, "big")
+            check_blob(server, files, "big")
+            assert len(server.tokens.issued) == 3  # to look, to push, and after it was not good any more
 
     def test_mount_asks_for_the_source_too(self, files):
         with memory_registry(Tokens()) as server:

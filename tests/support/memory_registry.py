@@ -284,11 +284,12 @@ class MemoryRegistry(ThreadingHTTPServer):
         for digest, (media_type, body) in repository.manifests.items():
             document = json.loads(body)
             if document.get("subject", {}).get("digest") == subject:
+                config_type = document["config"]["mediaType"]
                 yield {
                     "mediaType": media_type,
                     "digest": digest,
                     "size": len(body),
-                    "artifactType": document["config"]["mediaType"] if self.behaviour.half_referrers else document["artifactType"],
+                    "artifactType": config_type if self.behaviour.half_referrers else document["artifactType"],
                 }
 
     def put_manifest(self, body, tag=None, media_type=oci.MANIFEST, repository="a/b"):

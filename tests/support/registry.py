@@ -83,8 +83,9 @@ def distribution_3():
 
 @contextmanager
 def registry(directory, users=None, tls=None, extra=None, program="docker-registry"):
-    """Runs a registry that keeps everything below `directory`. program: docker-registry, or what distribution_3() found.
+    """Runs a registry that keeps everything below `directory`.
 
+    program: docker-registry, or what distribution_3() found.
     users: {name: password}, asked for by Basic authentication. tls: (certificate, key) files.
     extra: further top-level sections of the configuration, e.g. {"notifications": {...}}.
     """
