@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots travel: built here, published, fetched there, the same to the byte."""
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+
+from support import images, oci, ship
+from support.memory_registry import memory_registry
+from support.programs import treecmp
+from support.registry import distribution_3, registry
+from support.versitygw import versitygw
+from support.zeropull import FAILED, NOT_FOUND, OK, REFUSED, USAGE, Zeropull, error_lines
+
+ROUNDS = int(os.environ.get("ZP_KILL_ROUNDS", "15"))
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory):
+    """Images: `one` (base, bare, app 1), `two` (its top layer changed), `big` (takes long enough to be killed)."""
+    out = oci.Layout(tmp_path_factory.mktemp("images"))
+    ship.make_image(out, "one", ship.fill_base, ship.fill_bare, ship.fill_app(1))
+    ship.make_image(out, "two", ship.fill_base, ship.fill_bare, ship.fill_app(2))
+    big = [ship.fill_app(seed, 9_000_000) for seed in (3, 4, 5)]
+    ship.make_image(out, "big", *big, compression="none")
+    return out
+
+
+@dataclass
+class Place:
+    """An image's registry, and where its snapshots go (None: beside the image)."""
+
+    host: str
+    remote: str | None = None
+    environment: dict = field(default_factory=dict)
+    storage: object = None
+
+    def reference(self, tag, repository="a/b"):
+        return f"docker://{self.host}/{repository}:{tag}"
+
+    @property
+    def push_option(self):
+        return f"--push={self.remote}" if self.remote else "--push"
+
+    @property
+    def to(self):
+        return [self.remote] if self.remote else []
+
+    @property
+    def source(self):
+        return ["--from", self.remote] if self.remote else []
+
+    def store(self, work, name):
+        return Zeropull(work / name, self.environment)
+
+    def snapshots(self, digest):
+        old = {name: os.environ.get(name) for name in self.environment}
+        os.environ.update(self.environment)
+        try:
+            return ship.snapshots(self.remote or f"docker://{self.host}/a/b", digest)
+        finally:
+            for name, value in old.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def fill_registry(server, layout):
+    """Both images, in two repositories each a different tag of one of them."""
+    for tag in ("one", "two", "big"):
+        server.push(f"oci:{layout.directory}:{tag}", "a/b", tag, "--preserve-digests")
+
+
+KINDS = ["docker-registry", "distribution 3", "referrers API", "dir", "s3"]
+
+
+@pytest.fixture(params=KINDS)
+def place(request, work, layout):
+    with ExitStack() as stack:
+        if request.param == "referrers API":
+            server = stack.enter_context(memory_registry())
+            for tag in ("one", "two", "big"):
+                ship.put_image(server, layout, tag)
+            yield Place(server.host)
+            return
+        program = distribution_3() if request.param == "distribution 3" else "docker-registry"
+        server = stack.enter_context(registry(work, program=program))
+        fill_registry(server, layout)
+        made = Place(server.host, storage=server.storage)
+        if request.param == "dir":
+            (work / "remote").mkdir()
+            made.remote = f"dir:{work}/remote"
+        elif request.param == "s3":
+            s3 = stack.enter_context(versitygw(work))
+            s3.bucket("snapshots")
+            made.remote, made.environment = "s3://snapshots/some/prefix", s3.environment
+        yield made
+
+
+@pytest.fixture
+def beside(work, layout):
+    """Debian's registry; snapshots go beside the images."""
+    with registry(work) as server:
+        fill_registry(server, layout)
+        yield Place(server.host, storage=server.storage)
+
+
+def digest_of(layout, tag):
+    return oci.sha256(ship.manifest_bytes(layout, tag))
+
+
+class TestRoundTrip:
+    def test_what_is_pulled_is_what_was_built(self, place, work):
+        left, right = place.store(work, "left"), place.store(work, "right")
+        left.build(place.reference("one"))
+        left.ok("push", place.reference("one"), *place.to)
+        pulled = json.loads(right.ok("pull", place.reference("one"), *place.source, "--json"))
+        assert pulled["layersFetched"] == 3 and pulled["layersReused"] == 0 and not pulled["wasPresent"]
+        ship.check_same(left, right)
+        assert right.json("inspect", place.reference("one"))["layers"] == left.json("inspect", place.reference("one"))["layers"]
+
+    def test_build_and_push_in_one(self, place, work):
+        left, right = place.store(work, "left"), place.store(work, "right")
+        built = json.loads(left.ok("build", place.push_option, place.reference("one"), "--json"))
+        assert built["blobsSent"] == 10 and built["snapshot"] in place.snapshots(built["digest"])
+        right.ok("pull", place.reference("one"), *place.source)
+        ship.check_same(left, right)
+
+    def test_pushing_twice_sends_nothing(self, place, work):
+        left = place.store(work, "left")
+        first = json.loads(left.ok("build", place.push_option, place.reference("one"), "--json"))
+        again = json.loads(left.ok("push", place.reference("one"), *place.to, "--json"))
+        assert again == {**again, "blobsSent": 0, "blobsPresent": 10, "bytesSent": 0, "snapshot": first["snapshot"]}
+        assert place.snapshots(first["digest"]) == [first["snapshot"]]
+
+    def test_only_the_changed_layer_travels(self, place, work):
+        left, right = place.store(work, "left"), place.store(work, "right")
+        left.ok("build", place.push_option, place.reference("one"))
+        right.ok("pull", place.reference("one"), *place.source)
+        second = json.loads(left.ok("build", place.push_option, place.reference("two"), "--json"))
+        # the new layer's three blobs and the snapshot's metadata
+        assert (second["blobsSent"], second["blobsPresent"]) == (4, 6)
+        assert 400_000 < second["bytesSent"] < 450_000
+        pulled = json.loads(right.ok("pull", place.reference("two"), *place.source, "--json"))
+        assert (pulled["layersFetched"], pulled["layersReused"]) == (1, 2)
+        assert 400_000 < pulled["bytesReceived"] < 450_000
+        ship.check_same(left, right)
+
+    def test_what_is_there_is_not_fetched_again(self, place, work):
+        left, right = place.store(work, "left"), place.store(work, "right")
+        left.ok("build", place.push_option, place.reference("one"))
+        right.ok("pull", place.reference("one"), *place.source)
+        again = json.loads(right.ok("pull", place.reference("one"), *place.source, "--json"))
+        assert again["wasPresent"] and again["bytesReceived"] == 0
+
+    def test_the_last_of_concurrent_pushes_loses_nothing(self, place, work):
+        """Two builders that pack in different ways publish two snapshots of one image at the same time."""
+        stores = [place.store(work, "left"), place.store(work, "right")]
+        for store, size in zip(stores, ["256K", "1M"], strict=True):
+            store.build(place.reference("one"), "--frame-size", size)
+        processes = [store.start("push", place.reference("one"), *place.to, "--json") for store in stores]
+        outputs = [process.communicate(timeout=120) for process in processes]
+        assert [process.returncode for process in processes] == [OK, OK], outputs
+        published = {json.loads(output)["snapshot"] for output, _ in outputs}
+        found = place.snapshots(stores[0].json("list")[0]["digest"])
+        assert len(published) == 2 and set(found) == published and len(found) == 2
+        third = place.store(work, "third")
+        third.ok("pull", place.reference("one"), *place.source)
+        third.ok("verify")
+
+
+class TestNeighbours:
+    """What else is in the registry stays as it was."""
+
+    def test_image_tags_and_digests_are_untouched(self, beside, work, layout):
+        def look():
+            tags = json.loads(ship.get(f"http://{beside.host}/v2/a/b/tags/list")[1])["tags"]
+            names = [*tags, digest_of(layout, "one"), digest_of(layout, "two")]
+            return {name: ship.get(f"http://{beside.host}/v2/a/b/manifests/{name}") for name in names}
+
+        before = look()
+        beside.store(work, "left").ok("build", "--push", beside.reference("one"))
+        after = look()
+        fallback = digest_of(layout, "one").replace(":", "-")
+        assert set(after) - set(before) == {fallback}
+        assert {name: after[name] for name in before} == before
+
+    def test_a_pulled_image_can_still_be_pulled_with_other_tools(self, beside, work):
+        beside.store(work, "left").ok("build", "--push", beside.reference("one"))
+        subprocess.run(
+            ["skopeo", "copy", "-q", "--src-tls-verify=false", beside.reference("one"), f"oci:{work}/copy:one"], check=True
+        )
+        direct = Zeropull(work / "direct")
+        direct.build(f"oci:{work}/copy:one")
+        assert direct.json("list")[0]["digest"] == Zeropull(work / "left").json("list")[0]["digest"]
+
+    @pytest.mark.parametrize("kind", ["docker-registry", "distribution 3"])
+    def test_skopeo_copies_and_inspects_the_artifact(self, kind, work, layout):
+        with registry(work, program=distribution_3() if kind == "distribution 3" else "docker-registry") as server:
+            fill_registry(server, layout)
+            reference = f"docker://{server.host}/a/b:one"
+            digest = json.loads(Zeropull(work / "left").ok("build", "--push", reference, "--json"))["snapshot"]
+            artifact = f"docker://{server.host}/a/b@{digest}"
+            raw = subprocess.check_output(["skopeo", "inspect", "--raw", "--tls-verify=false", artifact])
+            assert oci.sha256(raw) == digest
+            out = oci.Layout(work / "copied")
+            subprocess.run(
+                ["skopeo", "copy", "-q", "--src-tls-verify=false", artifact, f"oci:{out.directory}:snapshot"], check=True
+            )
+            copied = json.loads(raw)
+            assert out.manifest("snapshot") == copied
+            for blob in copied["layers"]:
+                assert oci.sha256_file(out.blobs / blob["digest"].removeprefix("sha256:")) == blob["digest"]
+            # and to another registry, where it is found again
+            subprocess.run(
+                ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{out.directory}:snapshot",
+                 f"docker://{server.host}/other:x"], check=True,
+            )  # fmt: skip
+            assert oci.sha256(ship.get(f"http://{server.host}/v2/other/manifests/x")[1]) == digest
+
+    def test_skopeo_copies_the_image_with_its_snapshot_left_alone(self, beside, work):
+        digest = json.loads(beside.store(work, "left").ok("build", "--push", beside.reference("one"), "--json"))["snapshot"]
+        subprocess.run(
+            ["skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", beside.reference("one"),
+             beside.reference("three")], check=True,
+        )  # fmt: skip
+        assert ship.get(f"http://{beside.host}/v2/a/b/manifests/{digest}")[0] == 200
+
+    def test_another_repository_of_the_registry_gives_its_blobs(self, beside, work):
+        left = beside.store(work, "left")
+        left.ok("build", "--push", beside.reference("one"))
+        elsewhere = f"docker://{beside.host}/elsewhere/c"
+        pushed = json.loads(left.ok("push", beside.reference("one"), elsewhere, "--mount-from", "a/b", "--json"))
+        assert pushed["bytesSent"] == 0
+        right = beside.store(work, "right")
+        right.ok("pull", beside.reference("one"), "--from", elsewhere)
+        ship.check_same(left, right)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@pytest.mark.parametrize("name", ["busybox", "stack40"])
+def test_a_pulled_image_mounts_as_the_built_one(name, work):
+    with registry(work) as server:
+        reference = server.push(images.source(name), "some/" + name)
+        left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+        left.ok("build", "--push", reference)
+        right.ok("pull", reference)
+        ship.check_same(left, right)
+        with left.mounted(reference, work / "built") as built, right.mounted(reference, work / "pulled") as pulled:
+            assert treecmp(built, pulled) == []
+
+
+class TestPlatforms:
+    def test_each_platform_has_its_own_snapshot(self, work, layout):
+        manifests = []
+        for architecture, seed in (("amd64", 1), ("arm64", 2)):
+            tars = [oci.tar_bytes(ship.fill_base), oci.tar_bytes(ship.fill_app(seed))]
+            layers = [layout.add_raw_layer(oci.compress(tar, "gzip"), tar=tar) for tar in tars]
+            digest = layout.add_image(
+                f"for-{architecture}", layers, change_config=lambda c, a=architecture: c.update(architecture=a)
+            )
+            manifests.append((digest, architecture))
+        index = json.dumps({
+            "schemaVersion": 2, "mediaType": oci.INDEX,
+            "manifests": [
+                {"mediaType": oci.MANIFEST, "digest": digest,
+                 "size": (layout.blobs / digest.removeprefix("sha256:")).stat().st_size,
+                 "platform": {"os": "linux", "architecture": architecture}} for digest, architecture in manifests
+            ],
+        }).encode()  # fmt: skip
+        layout.tag_manifest("multi", index, oci.INDEX)
+        with registry(work) as server:
+            reference = server.push(f"oci:{layout.directory}:multi", "a/multi", "multi", "--preserve-digests")
+            left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+            left.ok("build", "--push", "--platform", "linux/arm64", reference)
+            assert right.expect(NOT_FOUND, "pull", "--platform", "linux/amd64", reference).stderr
+            right.ok("pull", "--platform", "linux/arm64", reference)
+            ship.check_same(left, right)
+            second = json.loads(left.ok("build", "--push", "--platform", "linux/amd64", reference, "--json"))
+            assert second["blobsPresent"] == 3  # the base's
+            right.ok("pull", "--platform", "linux/amd64", reference)
+            ship.check_same(left, right)
+            assert {image["platform"] for image in right.json("list")} == {"linux/amd64", "linux/arm64"}
+
+
+class TestStore:
+    """What the pulling store has already."""
+
+    def test_a_layer_packed_in_another_way_is_kept(self, beside, work):
+        left, right = beside.store(work, "left"), beside.store(work, "right")
+        left.ok("build", "--push", beside.reference("one"))
+        right.build(beside.reference("two"), "--frame-size", "64K", "--level", "1")
+        pulled = json.loads(right.ok("pull", beside.reference("one"), "--json"))
+        assert (pulled["layersFetched"], pulled["layersReused"]) == (1, 2)
+        right.ok("verify")
+
+    def test_a_layer_laid_out_in_another_way_is_replaced(self, beside, work):
+        """As another version of the builder might have made it: the snapshot's addresses would not fit it."""
+        left, right = beside.store(work, "left"), beside.store(work, "right")
+        left.ok("build", "--push", beside.reference("one"))
+        right.build(beside.reference("two"))
+        right.ok("remove", beside.reference("two"))
+        base = max(right.layer_directories(), key=lambda d: (d / "device.zst").stat().st_size)
+        file = base / "layer.erofs"
+        other = file.read_bytes() + bytes(4096)
+        file.write_bytes(other)
+        subprocess.run(
+            ["/usr/bin/python3", "-c",
+             "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute("
+             "'update layers set metadata_digest = ?, metadata_size = ? where diff_id = ?',"
+             "(bytes.fromhex(sys.argv[2]), int(sys.argv[3]), bytes.fromhex(sys.argv[4]))); db.commit()",
+             right.store / "zeropull.db", hashlib.sha256(other).hexdigest(), str(len(other)), base.name], check=True,
+        )  # fmt: skip
+        pulled = json.loads(right.ok("pull", beside.reference("one"), "--json"))
+        assert (pulled["layersFetched"], pulled["layersReused"]) == (2, 1)
+        right.ok("verify")
+        right.ok("prune")
+        ship.check_same(left, right)
+
+    def test_a_pulled_image_can_be_built_again_and_compared(self, beside, work):
+        left, right = beside.store(work, "left"), beside.store(work, "right")
+        left.ok("build", "--push", beside.reference("one"), "--level", "7", "--frame-size", "128K")
+        right.ok("pull", beside.reference("one"))
+        right.ok("verify", "--rebuild")
+
+    def test_concurrent_pulls_do_the_work_once(self, beside, work):
+        beside.store(work, "left").ok("build", "--push", beside.reference("one"))
+        right = beside.store(work, "right")
+        processes = [right.start("pull", beside.reference("one"), "--json") for _ in range(3)]
+        outputs = [process.communicate(timeout=120) for process in processes]
+        assert [process.returncode for process in processes] == [OK] * 3, outputs
+        assert sum(json.loads(output)["layersFetched"] for output, _ in outputs) == 3
+        ship.check_same(Zeropull(work / "left"), right)
+
+    def test_what_is_damaged_in_the_store_does_not_travel(self, beside, work):
+        left = beside.store(work, "left")
+        left.build(beside.reference("one"))
+        top = [d for d in left.layer_directories() if 300_000 < (d / "device.zst").stat().st_size < 600_000][0]
+        for file in ("device.zst", "device.idx", "layer.erofs"):
+            good = (top / file).read_bytes()
+            half = len(good) // 2
+            (top / file).write_bytes(good[:half] + bytes([good[half] ^ 1]) + good[half + 1 :])
+            failed = left.run("push", beside.reference("one"))
+            assert failed.returncode == FAILED and len(error_lines(failed.stderr)) == 1
+            assert file in failed.stderr and "damaged" in failed.stderr
+            (top / file).write_bytes(good)
+        assert beside.snapshots(left.json("list")[0]["digest"]) == []
+        left.ok("push", beside.reference("one"))
+
+
+class TestErrors:
+    def test_no_snapshot(self, beside, work):
+        failed = beside.store(work, "right").expect(NOT_FOUND, "pull", beside.reference("one"))
+        assert "no snapshot" in failed.stderr and "build --push" in failed.stderr
+        ship.check_empty(Zeropull(work / "right"))
+
+    def test_no_image(self, beside, work):
+        beside.store(work, "right").expect(NOT_FOUND, "pull", beside.reference("none"))
+
+    def test_an_image_from_elsewhere_needs_a_remote(self, work, layout):
+        store = ship.fresh(work, "left")
+        store.build(f"oci:{layout.directory}:one")
+        assert "say where" in store.expect(USAGE, "push", f"oci:{layout.directory}:one").stderr
+        assert "say where" in store.expect(USAGE, "pull", f"oci:{layout.directory}:one").stderr
+        assert "--push=REMOTE" in store.expect(USAGE, "build", "--push", f"oci:{layout.directory}:one").stderr
+
+    def test_what_cannot_be_published_is_not_built(self, work, layout):
+        with registry(work, users={"me": "secret"}) as server:
+            store = ship.fresh(work, "left")
+            failed = store.run("build", f"--push=docker://{server.host}/x", f"oci:{layout.directory}:one")
+            assert failed.returncode == FAILED and "log in" in failed.stderr
+            assert len(error_lines(failed.stderr)) == 1
+            assert store.layer_directories() == [] and store.leftovers() == []
+
+    @pytest.mark.parametrize("how", ["auth file", "helper"])
+    def test_credentials_are_found_before_the_build_confines_itself(self, how, work, layout):
+        with registry(work, users={"me": "secret"}) as server:
+            config = {"auths": {server.host: {"auth": "bWU6c2VjcmV0"}}}
+            environment = {}
+            if how == "helper":
+                helper = work / "docker-credential-test"
+                helper.write_text('#!/bin/sh\necho \'{"Username":"me","Secret":"secret"}\'\n')
+                helper.chmod(0o755)
+                config = {"credHelpers": {server.host: "test"}}
+                environment["PATH"] = f"{work}:{os.environ['PATH']}"
+            (work / "config.json").write_text(json.dumps(config))
+            login = ["--auth-file", str(work / "config.json")]
+            left, right = Zeropull(work / "left", environment), Zeropull(work / "right", environment)
+            source, remote = f"oci:{layout.directory}:one", f"docker://{server.host}/x"
+            for _ in range(2):  # the second time everything is there already
+                left.ok("build", f"--push={remote}", source, *login)
+            right.ok("pull", source, "--from", remote, *login)
+            ship.check_same(left, right)
+
+    def test_authority_of_a_registry_is_read_when_confined(self, work, layout):
+        certificate = make_certificate(work)
+        with registry(work, tls=certificate) as server:
+            left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+            source, remote = f"oci:{layout.directory}:one", f"docker://{server.host}/x"
+            left.ok("build", f"--push={remote}", source, "--ca-file", certificate[0])
+            right.ok("pull", source, "--from", remote, "--ca-file", certificate[0])
+            ship.check_same(left, right)
+
+
+def make_certificate(work):
+    certificate, key = work / "cert.pem", work / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return certificate, key
+
+
+class TestInterrupts:
+    """Ctrl-C while a blob is under way: nothing is left behind, and the next try succeeds."""
+
+    @pytest.fixture
+    def server(self, layout):
+        with memory_registry() as server:
+            ship.put_image(server, layout, "one")
+            yield server
+
+    def interrupt_at(self, server, pattern, zeropull, *arguments, number=signal.SIGINT):
+        running = []
+
+        def action(handler):
+            running[0].send_signal(number)
+            handler.close_connection = True
+            running[0].wait(30)
+            return True
+
+        server.inject(pattern, action)
+        running.append(zeropull.start(*arguments))
+        _, stderr = running[0].communicate(timeout=60)
+        assert running[0].returncode == 128 + number, stderr
+        assert len(error_lines(stderr.decode())) == 1 and "interrupted" in stderr.decode()
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_pull(self, server, work, number):
+        left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+        reference = f"docker://{server.host}/a/b:one"
+        left.ok("build", "--push", reference)
+        self.interrupt_at(server, "GET .*/blobs/", right, "pull", reference, number=number)
+        ship.check_empty(right)
+        right.ok("pull", reference)
+        ship.check_same(left, right)
+
+    @pytest.mark.parametrize("pattern", ["PUT .*/blobs/uploads/", "HEAD .*/blobs/", "PUT .*/manifests/"])
+    def test_push(self, server, work, pattern):
+        left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+        reference = f"docker://{server.host}/a/b:one"
+        left.build(reference)
+        self.interrupt_at(server, pattern, left, "push", reference)
+        assert right.run("pull", reference).returncode == NOT_FOUND
+        left.ok("push", reference)
+        right.ok("pull", reference)
+        ship.check_same(left, right)
+
+    def test_build_and_push(self, server, work):
+        left = ship.fresh(work, "left")
+        reference = f"docker://{server.host}/a/b:one"
+        self.interrupt_at(server, "HEAD .*/blobs/", left, "build", "--push", reference)
+        assert left.leftovers() == []
+        left.ok("build", "--push", reference)
+
+
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory, layout):
+    """How long an undisturbed push and pull take, so that the kills spread over all of it."""
+    work = tmp_path_factory.mktemp("undisturbed")
+    with registry(work) as server:
+        reference = server.push(f"oci:{layout.directory}:big", "a/b", "big", "--preserve-digests")
+        left, right, measured = ship.fresh(work, "left"), ship.fresh(work, "right"), {}
+        left.build(reference)
+        for what, command in (("push", left), ("pull", right)):
+            begin = time.monotonic()
+            command.ok(what, reference)
+            measured[what] = time.monotonic() - begin
+    return measured
+
+
+def killed(zeropull, after, *arguments):
+    process = zeropull.start(*arguments)
+    try:
+        process.communicate(timeout=after)
+        assert process.returncode == OK
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+class TestKills:
+    @pytest.fixture(scope="class")
+    def host(self, tmp_path_factory, layout):
+        with registry(tmp_path_factory.mktemp("registry")) as server:
+            server.push(f"oci:{layout.directory}:big", "a/b", "big", "--preserve-digests")
+            yield server.host
+
+    @pytest.fixture(scope="class")
+    def built(self, tmp_path_factory, layout):
+        """A store with the image, built once."""
+        store = Zeropull(tmp_path_factory.mktemp("built") / "store")
+        store.build(f"oci:{layout.directory}:big")
+        return store
+
+    @pytest.mark.parametrize("kind", ["registry", "dir"])
+    @pytest.mark.parametrize("seed", range(ROUNDS))
+    def test_the_next_push_or_pull_after_a_kill_succeeds(self, seed, kind, host, work, seconds, built):
+        moments = random.Random(seed)
+        digest = built.json("list")[0]["digest"]
+        (work / "remote").mkdir()
+        remote = f"dir:{work}/remote" if kind == "dir" else f"docker://{host}/round{seed}"
+        pull = ["pull", f"docker://{host}/a/b:big", "--from", remote]
+        right = ship.fresh(work, "right")
+        for _ in range(moments.randrange(1, 4)):
+            killed(built, moments.uniform(0, seconds["push"]), "push", digest, remote)
+        early = right.run(*pull)
+        assert early.returncode in (OK, NOT_FOUND), early.stderr  # all of it or nothing
+        built.ok("push", digest, remote)
+        if early.returncode == OK:
+            right = ship.fresh(work, "another")
+        for _ in range(moments.randrange(1, 4)):
+            killed(right, moments.uniform(0, seconds["pull"]), *pull)
+        right.ok(*pull)
+        ship.check_same(built, right)
+
+
+def test_refused_is_told_from_failed(work, layout):
+    """A snapshot that lacks a blob is broken, not absent."""
+    with memory_registry() as server:
+        reference = ship.put_image(server, layout, "one")
+        digest = json.loads(ship.fresh(work, "left").ok("build", "--push", reference, "--json"))["snapshot"]
+        artifact = json.loads(server.repository().manifests[digest][1])
+        del server.repository().blobs[artifact["layers"][3]["digest"]]
+        failed = ship.fresh(work, "right").run("pull", reference)
+        assert failed.returncode == FAILED and artifact["layers"][3]["digest"] in failed.stderr
+        del server.repository().manifests[digest]
+        assert ship.fresh(work, "third").run("pull", reference).returncode in (NOT_FOUND, REFUSED)

@@ -1,0 +1,465 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong in a registry does not get into a store: damage, malformed and hostile snapshots, servers that fail."""
+import copy
+import json
+import random
+import resource
+
+import pytest
+
+from support import oci, ship
+from support.memory_registry import memory_registry
+from support.registry import registry
+from support.zeropull import FAILED, OK, REFUSED, error_lines
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory):
+    out = oci.Layout(tmp_path_factory.mktemp("images"))
+    ship.make_image(out, "one", ship.fill_base, ship.fill_bare, ship.fill_app(1))
+    ship.make_image(out, "other", ship.fill_app(9))
+    return out
+
+
+class Published:
+    """A registry with an image and its snapshot, which a test changes."""
+
+    def __init__(self, server, layout, work):
+        self.server = server
+        self.reference = ship.put_image(server, layout, "one")
+        self.builder = ship.fresh(work, "builder")
+        built = json.loads(self.builder.ok("build", "--push", self.reference, "--json"))
+        self.digest = built["snapshot"]
+        self.repository = server.repository()
+        self.artifact = json.loads(self.repository.manifests[self.digest][1])
+        self.good = copy.deepcopy(self.repository)
+
+    def restore(self):
+        self.repository.blobs = dict(self.good.blobs)
+        self.repository.manifests = dict(self.good.manifests)
+
+    def replace(self, document):
+        """Publishes another manifest in the snapshot's place: parsed, or bytes."""
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        del self.repository.manifests[self.digest]
+        digest = self.server.put_manifest(body)
+        listed = {"mediaType": oci.MANIFEST, "digest": digest, "size": len(body), "artifactType": ship.SNAPSHOT}
+        index = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [listed]}
+        self.server.inject("GET .*/referrers/", lambda handler: handler.answer(
+            200, json.dumps(index).encode(), [("Content-Type", oci.INDEX), ("OCI-Filters-Applied", "artifactType")]) or True)
+        return digest
+
+    def put_blob(self, data):
+        self.repository.blobs[oci.sha256(data)] = data
+        return {"digest": oci.sha256(data), "size": len(data)}
+
+    def blob(self, name):
+        return next(blob for blob_name, blob in ship.layers_of(self.artifact) if blob_name == name)
+
+
+@pytest.fixture(scope="module")
+def module_work(tmp_path_factory):
+    return tmp_path_factory.mktemp("published")
+
+
+@pytest.fixture(scope="module")
+def published_once(layout, module_work):
+    with memory_registry() as server:
+        yield Published(server, layout, module_work)
+
+
+@pytest.fixture
+def published(published_once):
+    published_once.restore()
+    published_once.server.faults.clear()
+    yield published_once
+
+
+def refused(store, reference, *names, codes=(FAILED, REFUSED)):
+    """A pull ends in one error that names these, and leaves nothing of the image."""
+    result = store.run("pull", reference)
+    assert result.returncode in codes, (result.returncode, result.stderr)
+    lines = error_lines(result.stderr)
+    assert len(lines) == 1 and all(name in lines[0] for name in names), result.stderr
+    ship.check_empty(store)
+    if store.layer_directories():
+        store.ok("verify")
+    return lines[0]
+
+
+def positions(size, seed, count=8):
+    return sorted({0, 4, size // 2, size - 1, *random.Random(seed).sample(range(size), min(count, size))})
+
+
+class TestDamage:
+    """Any byte of any blob."""
+
+    @pytest.mark.parametrize("name", [
+        "snapshot metadata", "layer 1, metadata", "layer 1, index", "layer 1, data",
+        "layer 2, metadata", "layer 2, index", "layer 2, data", "layer 3, data",
+    ])  # fmt: skip
+    def test_a_changed_byte_of_a_blob(self, published, work, name):
+        blob = published.blob(name)
+        good = published.repository.blobs[blob["digest"]]
+        for number, at in enumerate(positions(len(good), name)):
+            bit = 1 << number % 8
+            published.repository.blobs[blob["digest"]] = good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :]
+            store = ship.fresh(work, f"store{number}")
+            refused(store, published.reference, name, blob["digest"])
+            if name != "snapshot metadata":
+                layer = published.artifact["layers"][published.artifact["layers"].index(blob)]
+                diff_id = layer["annotations"]["dev.zeropull.diff-id"].removeprefix("sha256:")
+                assert diff_id not in [d.name for d in store.layer_directories()]
+
+    @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"\0", lambda b: b""], ids=["short", "long", "empty"])
+    @pytest.mark.parametrize("name", ["snapshot metadata", "layer 1, index", "layer 1, data"])
+    def test_a_blob_of_another_size(self, published, work, name, change):
+        blob = published.blob(name)
+        published.repository.blobs[blob["digest"]] = change(published.repository.blobs[blob["digest"]])
+        refused(ship.fresh(work, "store"), published.reference, name, blob["digest"])
+
+    def test_a_changed_byte_of_the_manifest(self, published, work):
+        kind, good = published.repository.manifests[published.digest]
+        for number, at in enumerate(positions(len(good), "manifest", 20)):
+            published.repository.manifests[published.digest] = (kind, good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+            listed = {"mediaType": oci.MANIFEST, "digest": published.digest, "size": len(good), "artifactType": ship.SNAPSHOT}
+            index = json.dumps({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [listed]}).encode()
+            published.server.faults.clear()
+            published.server.inject("GET .*/referrers/", lambda h, i=index: h.answer(200, i, [("Content-Type", oci.INDEX)]) or True)
+            refused(ship.fresh(work, f"store{number}"), published.reference, published.digest, "damaged")
+
+    def test_in_the_storage_of_a_real_registry(self, work, layout):
+        with registry(work) as server:
+            reference = server.push(f"oci:{layout.directory}:one", "a/b", "one", "--preserve-digests")
+            digest = json.loads(ship.fresh(work, "builder").ok("build", "--push", reference, "--json"))["snapshot"]
+            artifact = json.loads(ship.get(f"http://{server.host}/v2/a/b/manifests/{digest}")[1])
+            for number, (name, blob) in enumerate(ship.layers_of(artifact)):
+                hexadecimal = blob["digest"].removeprefix("sha256:")
+                file = server.storage / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
+                good = file.read_bytes()
+                at = random.Random(number).randrange(len(good))
+                file.write_bytes(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :])
+                refused(ship.fresh(work, f"store{number}"), reference, name, blob["digest"])
+                file.write_bytes(good)
+            ship.fresh(work, "last").ok("pull", reference)
+
+    def test_the_next_pull_gets_what_was_damaged(self, published, work):
+        """Layers that were right stay, the rest is fetched when it is right again."""
+        blob = published.blob("layer 3, data")
+        good = published.repository.blobs[blob["digest"]]
+        published.repository.blobs[blob["digest"]] = bytes(len(good))
+        store = ship.fresh(work, "store")
+        refused(store, published.reference, blob["digest"])
+        published.restore()
+        store.ok("pull", published.reference)
+        ship.check_same(published.builder, store)
+
+
+def set_size(at, size):
+    return lambda p, d: d["layers"][at].update(size=size)
+
+
+def set_note(at, name, value):
+    return lambda p, d: d["layers"][at]["annotations"].update({f"dev.zeropull.{name}": value})
+
+
+def other_subject(p, d):
+    d["subject"]["digest"] = oci.sha256(b"another")
+
+
+def subject_of_another_size(p, d):
+    d["subject"]["size"] += 1
+
+
+def without(*positions):
+    def change(p, d):
+        d["layers"] = [layer for at, layer in enumerate(d["layers"]) if at not in positions]
+
+    return change
+
+
+def swapped(p, d):
+    d["layers"][2], d["layers"][3] = d["layers"][3], d["layers"][2]
+
+
+def layer_twice(p, d):
+    d["layers"] += d["layers"][1:4]
+
+
+def strange_layer(p, d):
+    extra = copy.deepcopy(d["layers"][1:4])
+    for blob in extra:
+        blob["annotations"]["dev.zeropull.diff-id"] = oci.sha256(b"strange")
+    d["layers"] += extra
+
+
+def replace_metadata(p, d, at, data, compressed=None):
+    d["layers"][at].update(p.put_blob(compressed if compressed is not None else oci.compress(data, "zstd")))
+    d["layers"][at]["annotations"].update({"dev.zeropull.digest": oci.sha256(data), "dev.zeropull.size": str(len(data))})
+
+
+def garbage(at):
+    return lambda p, d: replace_metadata(p, d, at, random.Random(at).randbytes(8192))
+
+
+def metadata_of_another_layer(p, d):
+    for key in ("digest", "size"):
+        d["layers"][1][key] = d["layers"][7][key]
+        d["layers"][1]["annotations"][f"dev.zeropull.{key}"] = d["layers"][7]["annotations"][f"dev.zeropull.{key}"]
+
+
+def snapshot_of_another_image(p, d):
+    other = next(directory for directory in p.other.image_directories())
+    replace_metadata(p, d, 0, (other / "snapshot.erofs").read_bytes())
+
+
+def metadata_with_a_tail(p, d):
+    blob = p.repository.blobs[d["layers"][1]["digest"]]
+    d["layers"][1].update(p.put_blob(blob + b"\0"))
+
+
+def metadata_not_compressed(p, d):
+    replace_metadata(p, d, 1, b"x" * 5000, b"x" * 5000)
+
+
+def metadata_of_another_digest(p, d):
+    d["layers"][1]["annotations"]["dev.zeropull.digest"] = oci.sha256(b"other")
+
+
+def index_of_other_frames(p, d):
+    """The digests of index and pack are right, but they do not belong together."""
+    index = bytearray(p.repository.blobs[d["layers"][2]["digest"]])
+    index[-1] ^= 1
+    d["layers"][2].update(p.put_blob(bytes(index)))
+
+
+def index_of_another_pack(p, d):
+    for key in ("digest", "size"):
+        d["layers"][2][key] = d["layers"][8][key]
+
+
+def pack_of_another_layer(p, d):
+    for key in ("digest", "size"):
+        d["layers"][3][key] = d["layers"][9][key]
+
+
+# The artifact's layers: 0 snapshot; 1, 4, 7 metadata; 2, 5, 8 indexes; 3, 6, 9 packs.
+MALFORMED = {
+    "other subject": other_subject,
+    "subject of another size": subject_of_another_size,
+    "no subject": lambda p, d: d.pop("subject"),
+    "subject is null": lambda p, d: d.update(subject=None),
+    "another type": lambda p, d: d.update(artifactType="application/vnd.example"),
+    "no layers": lambda p, d: d.update(layers=[]),
+    "layers is an object": lambda p, d: d.update(layers={}),
+    "a layer is null": lambda p, d: d["layers"].append(None),
+    "a layer is missing": without(4, 5, 6),
+    "all layers are missing": without(*range(1, 10)),
+    "the snapshot is missing": without(0),
+    "a pack is missing": without(6),
+    "an index is missing": without(8),
+    "metadata is missing": without(4),
+    "a layer twice": layer_twice,
+    "a layer that the image has not": strange_layer,
+    "index after pack": swapped,
+    "unknown media type": lambda p, d: d["layers"][3].update(mediaType="application/octet-stream"),
+    "no annotations": lambda p, d: d["layers"][1].pop("annotations"),
+    "no digest": lambda p, d: d["layers"][1].pop("digest"),
+    "sha512": lambda p, d: d["layers"][1].update(digest="sha512:" + "0" * 128),
+    "size too small": lambda p, d: d["layers"][3].update(size=d["layers"][3]["size"] - 1),
+    "size too large": lambda p, d: d["layers"][3].update(size=d["layers"][3]["size"] + 1),
+    "size 0": set_size(1, 0),
+    "size -1": set_size(1, -1),
+    "size 2^63": set_size(3, 1 << 63),
+    "size 2^63-1": set_size(3, (1 << 63) - 1),
+    "index of 2^40 bytes": set_size(2, 1 << 40),
+    "metadata of 2^40 bytes": set_size(1, 1 << 40),
+    "size a fraction": set_size(3, 1.5),
+    "size a string": set_size(3, "1"),
+    "metadata size 0": set_note(1, "size", "0"),
+    "metadata size 2^64": set_note(1, "size", str(1 << 64)),
+    "metadata size 5 GiB": set_note(1, "size", str(5 << 30)),
+    "metadata size another": set_note(1, "size", "4096"),
+    "metadata size octal": set_note(1, "size", "010000"),
+    "metadata size a number": set_note(1, "size", 4096),
+    "device size another": set_note(3, "device-size", "4096"),
+    "device size no block": set_note(3, "device-size", "4097"),
+    "device size of an empty one": set_note(6, "device-size", "4096"),
+    "device size 2^60": set_note(3, "device-size", str(1 << 60)),
+    "level 100": set_note(3, "level", "100"),
+    "diffIDs differ": set_note(3, "diff-id", oci.sha256(b"x")),
+    "metadata of another digest": metadata_of_another_digest,
+    "metadata with a tail": metadata_with_a_tail,
+    "metadata not compressed": metadata_not_compressed,
+    "garbage as layer": garbage(1),
+    "garbage as snapshot": garbage(0),
+    "metadata of another layer": metadata_of_another_layer,
+    "snapshot of another image": snapshot_of_another_image,
+    "index of other frames": index_of_other_frames,
+    "index of another pack": index_of_another_pack,
+    "pack of another layer": pack_of_another_layer,
+}
+RAW = {
+    "not JSON": b"\x00\x01\x02",
+    "empty object": b"{}",
+    "an array": b"[]",
+    "nested deep": b'{"layers":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "member twice": b'{"artifactType":"a","artifactType":"b"}',
+    "9 MiB": b'{"x":"' + b"y" * (9 * MIB) + b'"}',
+}
+
+
+class TestMalformed:
+    @pytest.fixture(scope="class")
+    def other(self, tmp_path_factory, layout):
+        store = ship.fresh(tmp_path_factory.mktemp("other"), "store")
+        store.build(f"oci:{layout.directory}:other")
+        return store
+
+    @pytest.mark.parametrize("name", MALFORMED)
+    def test_a_malformed_snapshot_is_refused(self, published, work, name, other):
+        published.other = other
+        document = copy.deepcopy(published.artifact)
+        MALFORMED[name](published, document)
+        published.replace(document)
+        refused(ship.fresh(work, "store"), published.reference)
+
+    @pytest.mark.parametrize("name", RAW)
+    def test_what_is_no_manifest_is_refused(self, published, work, name):
+        digest = published.replace(RAW[name])
+        refused(ship.fresh(work, "store"), published.reference, digest)
+
+    def test_the_unchanged_one_is_taken(self, published, work):
+        published.replace(published.artifact)
+        ship.fresh(work, "store").ok("pull", published.reference)
+
+    def test_a_bomb_takes_no_memory(self, published, work):
+        """Half a gigabyte of zeros in a few kilobytes, with right digests."""
+        document, zeros = copy.deepcopy(published.artifact), bytes(512 * MIB)
+        replace_metadata(published, document, 0, zeros)
+        published.replace(document)
+        limit = 300 * MIB
+        store = ship.fresh(work, "store")
+        result = store.run(
+            "pull", published.reference, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        )
+        assert result.returncode == REFUSED and "snapshot.erofs" in error_lines(result.stderr)[0], result.stderr
+        ship.check_empty(store)
+
+    def test_an_older_snapshot_is_taken_when_the_newest_is_malformed(self, published, work):
+        newest = copy.deepcopy(published.artifact)
+        newest["layers"] = newest["layers"][:4]
+        published.server.put_manifest(json.dumps(newest).encode())
+        store = ship.fresh(work, "store")
+        pulled = json.loads(store.ok("pull", published.reference, "--json"))
+        assert pulled["snapshot"] == published.digest
+        ship.check_same(published.builder, store)
+
+
+def answer(status, *headers):
+    return lambda h: h.answer(status, b"", headers) or True
+
+
+def cut_after(size):
+    """The answer ends in the middle."""
+
+    def fault(handler):
+        body = handler.server.repository().blobs[handler.path.rsplit("/", 1)[1]]
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[:size])
+        handler.hang_up()
+        return True
+
+    return fault
+
+
+def hang_up(handler):
+    handler.hang_up()
+    return True
+
+
+def wrong_bytes(handler):
+    body = handler.server.repository().blobs[handler.path.rsplit("/", 1)[1]]
+    handler.answer(200, bytes(len(body)))
+    return True
+
+
+BUSY = answer(429, ("Retry-After", "0"))
+# fault: does one such answer pass unnoticed?
+PULL_FAULTS = {
+    "500": (answer(500), True),
+    "503 with Retry-After": (answer(503, ("Retry-After", "0")), True),
+    "429": (BUSY, True),
+    "connection closed": (hang_up, True),
+    "cut after 1000 bytes": (cut_after(1000), True),
+    "cut at once": (cut_after(0), True),
+    "404": (answer(404), False),
+    "403": (answer(403), False),
+    "wrong bytes": (wrong_bytes, False),
+    "a redirect into nowhere": (answer(307, ("Location", "http://127.0.0.1:1/x")), None),
+    "a redirect without Location": (answer(307), None),
+}
+PUSH_FAULTS = {
+    "500": (answer(500), True),
+    "503 with Retry-After": (answer(503, ("Retry-After", "0")), True),
+    "429": (BUSY, True),
+    "connection closed": (hang_up, True),
+    "403": (answer(403), False),
+    "507": (answer(507), None),
+}
+
+
+class TestFaults:
+    """Every case ends in the right result or in one error."""
+
+    @pytest.mark.parametrize("blob", ["snapshot metadata", "layer 1, index", "layer 1, data"])
+    @pytest.mark.parametrize("name", PULL_FAULTS)
+    def test_one_bad_answer_to_a_pull(self, published, work, name, blob):
+        fault, passes = PULL_FAULTS[name]
+        published.server.inject("GET .*/blobs/" + published.blob(blob)["digest"], fault)
+        store = ship.fresh(work, "store")
+        self.check(published, store.run("pull", published.reference), store, passes)
+
+    def check(self, published, result, store, passes):
+        if passes is True or result.returncode == OK:
+            assert result.returncode == OK and passes is not False, result.stderr
+            ship.check_same(published.builder, store)
+        else:
+            assert result.returncode in (FAILED, REFUSED), (result.returncode, result.stderr)
+            assert len(error_lines(result.stderr)) == 1
+            ship.check_empty(store)
+
+    @pytest.mark.parametrize("name", PUSH_FAULTS)
+    @pytest.mark.parametrize("pattern", [
+        "POST .*/blobs/uploads/", "PUT .*/blobs/uploads/", "HEAD .*/blobs/", "PUT .*/manifests/sha256:",
+    ])  # fmt: skip
+    def test_one_bad_answer_to_a_push(self, layout, work, name, pattern):
+        fault, passes = PUSH_FAULTS[name]
+        with memory_registry() as server:
+            reference = ship.put_image(server, layout, "one")
+            left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+            left.build(reference)
+            server.faults.clear()
+            server.inject(pattern, fault)
+            result = left.run("push", reference)
+            if result.returncode != OK:
+                assert passes is not True and result.returncode == FAILED, (result.returncode, result.stderr)
+                assert len(error_lines(result.stderr)) == 1
+                left.ok("push", reference)
+            else:
+                assert passes is not False
+            right.ok("pull", reference)
+            ship.check_same(left, right)
+
+    def test_a_server_that_takes_nothing_is_given_up(self, layout, work):
+        with memory_registry() as server:
+            reference = ship.put_image(server, layout, "one")
+            left = ship.fresh(work, "left")
+            server.inject("POST .*/blobs/uploads/", *[BUSY] * 1000)
+            result = left.run("build", "--push", reference, timeout=120)
+            assert result.returncode == FAILED and len(error_lines(result.stderr)) == 1
+            assert left.layer_directories() == []
