@@ -19,7 +19,7 @@ enum cli_exit {
         CLI_FAILED = 1,
         CLI_USAGE = 2,
         CLI_NOT_FOUND = 3,
-        CLI_REFUSED = 4, /* the image is malformed, ambiguous, past a limit, or not an image */
+        CLI_REFUSED = 4, /* the image is malformed, ambiguous, past a limit, not an image, or not trusted */
 };
 
 struct cli_option {
@@ -43,6 +43,8 @@ struct cli_command {
 };
 
 #define CLI_OPTIONS_MAX 32
+/* Options on one command line. */
+#define CLI_GIVEN_MAX 128
 #define CLI_MANY 1000000
 
 struct cli_call {
@@ -50,6 +52,11 @@ struct cli_call {
         const char *store; /* the directory */
         bool json, quiet;
         const char *values[CLI_OPTIONS_MAX]; /* by position in the command's options; "" for a flag; NULL: absent */
+        struct cli_given {
+                int option; /* position in the command's options */
+                const char *value;
+        } given[CLI_GIVEN_MAX]; /* each time one was given, for those that may be repeated: the last is in `values` */
+        int given_count;
         char **arguments;
         int argument_count;
         const struct zp_cancel *cancel;

@@ -7,10 +7,19 @@
 #include "base/limits.h"
 #include "cli/publishing.h"
 #include "cli/remote-names.h"
+#include "cli/signing.h"
 #include "cli/source-options.h"
 #include "cli/view.h"
 
-enum { OPTION_FRAME_SIZE = OPTION_AFTER_SOURCE, OPTION_LEVEL, OPTION_PLATFORM, OPTION_PUSH, OPTION_REBUILD };
+enum {
+        OPTION_FRAME_SIZE = OPTION_AFTER_SOURCE,
+        OPTION_LEVEL,
+        OPTION_PLATFORM,
+        OPTION_PUSH,
+        OPTION_REBUILD,
+        OPTION_SIGN_KEY,
+        OPTION_PASSPHRASE_FILE
+};
 
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
@@ -19,6 +28,8 @@ static const struct cli_option options[] = {
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
         [OPTION_PUSH] = { "push", 0, "[=REMOTE]", "publish it, beside the image or elsewhere" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
+        [OPTION_SIGN_KEY] = { "sign-key", 0, "FILE", "with --push: sign with this private key" },
+        [OPTION_PASSPHRASE_FILE] = { "passphrase-file", 0, "FILE", "the key's passphrase is its first line" },
         { 0 },
 };
 
@@ -26,6 +37,7 @@ static const struct cli_option options[] = {
 struct shipping {
         struct zp_store *store;
         struct zp_remote *remote; /* NULL: nothing is sent */
+        struct zp_key *key;       /* NULL: it is not signed */
         struct zp_push *push;     /* NULL until the image is found */
         struct zp_error error;    /* it could not begin */
         struct publishing publishing;
@@ -123,7 +135,7 @@ static int print_result(const struct cli_call *call, struct zp_store *store, con
                     cli_json_set(out, "snapshotSize", json_integer((json_int_t) sizes.packed)) &&
                     cli_json_set(out, "metadataSize", json_integer((json_int_t) image->metadata_size)) &&
                     cli_json_set(out, "seconds", json_real(seconds)) &&
-                    (!shipping->remote || publishing_add_json(out, shipping->remote, &shipping->result));
+                    (!shipping->remote || publishing_add_json(out, shipping->remote, &shipping->result, shipping->key));
         if (!done) {
                 json_decref(out);
                 out = NULL;
@@ -162,10 +174,15 @@ static int build_and_ship(struct cli_call *call, struct zp_source *source, const
         }
         if (s->push)
                 zp_push_close(zp_steal(&s->push));
+        if (r == 0 && s->remote) {
+                r = cli_sign_published(s->remote, s->key, &s->result, &result->image.manifest_digest, err);
+                if (r < 0)
+                        call->exit_code = CLI_FAILED;
+        }
         return r;
 }
 
-static int build(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
+static int build(struct cli_call *call, struct zp_source *source, struct zp_remote *remote, struct zp_key *key,
                  struct zp_build_options *build_options, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
@@ -176,6 +193,7 @@ static int build(struct cli_call *call, struct zp_source *source, struct zp_remo
         struct shipping *s = &watch.shipping;
         s->store = store;
         s->remote = remote;
+        s->key = key;
         s->publishing = (struct publishing){ progress, ZP_LIMIT_LAYERS };
         s->options = (struct zp_push_options){ .cancel = call->cancel, .events = publishing_events(&s->publishing) };
         build_options->rebuild = cli_flag(call, OPTION_REBUILD);
@@ -237,6 +255,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
             zp_platform_parse(call->values[OPTION_PLATFORM], &(struct zp_platform){ 0 }, err) < 0)
                 return cli_usage_error(call, err, "--platform: %s", err->message);
         int r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
+        if (r == 0 && call->values[OPTION_SIGN_KEY] && !call->values[OPTION_PUSH])
+                r = cli_usage_error(call, err, "--sign-key wants --push beside it: what is published is signed");
         if (r == 0)
                 r = take_pack_options(call, &build_options.pack, err);
         if (r < 0)
@@ -245,12 +265,16 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
+        zp_auto(zp_key_free) struct zp_key *key = NULL;
+        r = cli_load_sign_key(call, OPTION_SIGN_KEY, OPTION_PASSPHRASE_FILE, &key, err);
+        if (r < 0)
+                return r;
         r = zp_source_open(call->arguments[0], &source_options, &source, err);
         if (r == 0)
                 r = open_remote(call, source, &source_options, &build_options, &remote, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
-        return r < 0 ? r : build(call, source, remote, &build_options, err);
+        return r < 0 ? r : build(call, source, remote, key, &build_options, err);
 }
 
 const struct cli_command cli_build = {

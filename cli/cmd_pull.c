@@ -7,16 +7,19 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/remote-names.h"
+#include "cli/signing.h"
 #include "cli/source-options.h"
 #include "cli/view.h"
 #include "ship/pull.h"
 
-enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_FROM };
+enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_FROM, OPTION_POLICY, OPTION_KEY };
 
 static const struct cli_option options[] = {
         CLI_REMOTE_OPTIONS,
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
         [OPTION_FROM] = { "from", 0, "REMOTE", "where the snapshot is (default: beside the image)" },
+        [OPTION_POLICY] = { "policy", 0, "FILE", "which signatures are needed (default: /etc/zeropull/policy.yaml)" },
+        [OPTION_KEY] = { "key", 0, "FILE", "this public key must have signed; may be repeated" },
         { 0 },
 };
 
@@ -70,7 +73,7 @@ static int print_result(const struct cli_call *call, const struct zp_pull_result
                               err);
 }
 
-static int pull(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
+static int pull(struct cli_call *call, struct zp_source *source, struct zp_remote *remote, struct zp_trust *trust,
                 const struct zp_pull_options *given, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
@@ -85,8 +88,12 @@ static int pull(struct cli_call *call, struct zp_source *source, struct zp_remot
         /* a snapshot that lacks a part is not one that is not there */
         if (r == -ENOENT && watch.is_fetching)
                 call->exit_code = CLI_FAILED;
+        if (r == -EACCES && trust->is_refused)
+                call->exit_code = CLI_REFUSED;
         if (r == 0) {
                 char size[CLI_SIZE_TEXT];
+                if (trust->reason[0])
+                        progress_say(progress, "trusted: %s", trust->reason);
                 if (result.was_present)
                         progress_say(progress, "the snapshot is already there");
                 else
@@ -95,6 +102,38 @@ static int pull(struct cli_call *call, struct zp_source *source, struct zp_remot
                 r = print_result(call, &result, err);
         }
         zp_image_record_clear(&result.image);
+        return r;
+}
+
+/* An image that no snapshot is accepted for is refused before anybody is asked. */
+static int pull_trusted(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
+                        struct zp_trust *trust, struct zp_pull_options *pull_options, struct zp_error *err) {
+        trust->remote = remote;
+        trust->image = zp_source_name(source);
+        int wanted = zp_trust_wants_check(trust, err);
+        if (wanted < 0) {
+                call->exit_code = trust->is_refused ? CLI_REFUSED : CLI_FAILED;
+                return zp_error_wrap(err, "pull %s", trust->image);
+        }
+        if (wanted) {
+                pull_options->check = zp_trust_check;
+                pull_options->check_context = trust;
+        }
+        return pull(call, source, remote, trust, pull_options, err);
+}
+
+static int with_trust(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
+                      struct zp_pull_options *pull_options, struct zp_error *err) {
+        zp_auto(zp_policy_free) struct zp_policy *policy = NULL;
+        struct cli_keys keys = { 0 };
+        int r = cli_load_policy(call, OPTION_POLICY, &policy, err);
+        if (r == 0)
+                r = cli_load_keys(call, OPTION_KEY, &keys, err);
+        if (r == 0) {
+                struct zp_trust trust = { .policy = policy, .keys = keys.keys, .key_count = keys.count };
+                r = pull_trusted(call, source, remote, &trust, pull_options, err);
+        }
+        cli_clear_keys(&keys);
         return r;
 }
 
@@ -127,7 +166,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
                                                 .confine = true,
                                                 .also_readable = cli_remote_local_path(remote, &source_options),
                                                 .cancel = call->cancel };
-        return pull(call, source, remote, &pull_options, err);
+        return with_trust(call, source, remote, &pull_options, err);
 }
 
 const struct cli_command cli_pull = {

@@ -4,26 +4,29 @@
  */
 #include "cli/publishing.h"
 #include "cli/remote-names.h"
+#include "cli/signing.h"
 #include "cli/source-options.h"
 #include "cli/view.h"
 
-enum { OPTION_MOUNT_FROM = OPTION_AFTER_SOURCE };
+enum { OPTION_MOUNT_FROM = OPTION_AFTER_SOURCE, OPTION_SIGN_KEY, OPTION_PASSPHRASE_FILE };
 
 static const struct cli_option options[] = {
         CLI_REMOTE_OPTIONS,
         [OPTION_MOUNT_FROM] = { "mount-from", 0, "REPOSITORY", "of the same registry: take blobs from there" },
+        [OPTION_SIGN_KEY] = { "sign-key", 0, "FILE", "sign the snapshot with this private key" },
+        [OPTION_PASSPHRASE_FILE] = { "passphrase-file", 0, "FILE", "the key's passphrase is its first line" },
         { 0 },
 };
 
 static int print_result(const struct cli_call *call, const struct zp_push_result *result,
-                        const struct zp_remote *remote, struct zp_error *err) {
+                        const struct zp_remote *remote, const struct zp_key *key, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
         if (!call->json) {
                 puts(zp_digest_text(&result->artifact_digest, text));
                 return 0;
         }
         json_t *out = json_object();
-        if (!publishing_add_json(out, remote, result)) {
+        if (!publishing_add_json(out, remote, result, key)) {
                 json_decref(out);
                 out = NULL;
         }
@@ -32,7 +35,7 @@ static int print_result(const struct cli_call *call, const struct zp_push_result
 
 static int push(struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
                 const char *remote_name, const struct zp_source_options *source_options, unsigned threads,
-                struct zp_error *err) {
+                const struct zp_key *key, struct zp_error *err) {
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         int r = zp_remote_open(remote_name, source_options, &remote, err);
         if (r == -EINVAL)
@@ -49,18 +52,23 @@ static int push(struct cli_call *call, struct zp_store *store, const struct zp_i
         };
         struct zp_push_result result;
         r = zp_push(store, image, remote, &push_options, &result, err);
+        if (r == 0)
+                r = cli_sign_published(remote, key, &result, &image->manifest_digest, err);
         if (r < 0)
                 return r;
         publishing_say_result(&publishing, remote, &result);
-        return print_result(call, &result, remote, err);
+        return print_result(call, &result, remote, key, err);
 }
 
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(cli_wipe) char *credentials = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
+        zp_auto(zp_key_free) struct zp_key *key = NULL;
         struct zp_source_options source_options;
         struct zp_build_options build_options;
         int r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
+        if (r == 0)
+                r = cli_load_sign_key(call, OPTION_SIGN_KEY, OPTION_PASSPHRASE_FILE, &key, err);
         if (r < 0)
                 return r;
         struct zp_image_record image = { 0 };
@@ -76,7 +84,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
                         call->exit_code = CLI_USAGE;
         }
         if (r == 0)
-                r = push(call, store, &image, remote, &source_options, build_options.threads, err);
+                r = push(call, store, &image, remote, &source_options, build_options.threads, key, err);
         zp_image_record_clear(&image);
         return r;
 }

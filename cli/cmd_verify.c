@@ -6,11 +6,13 @@
 #include "cli/source-options.h"
 #include "cli/verify.h"
 
-enum { OPTION_REBUILD = OPTION_AFTER_SOURCE };
+enum { OPTION_REBUILD = OPTION_AFTER_SOURCE, OPTION_KEY, OPTION_FROM };
 
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "build again from the source, and compare byte by byte" },
+        [OPTION_KEY] = { "key", 0, "FILE", "it is what this key's owner signed and published; may be repeated" },
+        [OPTION_FROM] = { "from", 0, "REMOTE", "with --key: where it is published (default: beside the image)" },
         { 0 },
 };
 
@@ -25,6 +27,8 @@ static int check_all(struct verifier *v, const struct zp_source_options *source_
                 r = verify_image(v, &v->images[i], err);
         if (r == 0 && cli_flag(v->call, OPTION_REBUILD))
                 r = verify_by_rebuild(v, source_options, build_options, err);
+        if (r == 0 && v->keys.count)
+                r = verify_signatures(v, v->call->values[OPTION_FROM], source_options, err);
         return r;
 }
 
@@ -72,7 +76,14 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r == 0)
                 r = zp_store_open(call->store, ZP_STORE_READ, &store, err);
         struct verifier v = { .call = call, .store = store };
-        return r < 0 ? r : verify(call, &v, &source_options, &build_options, err);
+        if (r == 0 && call->values[OPTION_FROM] && !call->values[OPTION_KEY])
+                r = cli_usage_error(call, err, "--from wants --key beside it");
+        if (r == 0)
+                r = cli_load_keys(call, OPTION_KEY, &v.keys, err);
+        if (r == 0)
+                r = verify(call, &v, &source_options, &build_options, err);
+        cli_clear_keys(&v.keys);
+        return r;
 }
 
 const struct cli_command cli_verify = {

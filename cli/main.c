@@ -53,6 +53,8 @@ struct parser {
         char letters[2 * OPTIONS_MAX + 3];
         int count, globals_at;
         const char *values[OPTIONS_MAX];
+        struct cli_given given[CLI_GIVEN_MAX];
+        int given_count;
 };
 
 static int argument_kind(const struct cli_option *option) {
@@ -98,6 +100,9 @@ static int parse_options(struct cli_call *call, struct parser *p, int argc, char
                         for (option = 0; p->options[option]->letter != kind;)
                                 option++;
                 p->values[option] = optarg ? optarg : "";
+                if (p->given_count == CLI_GIVEN_MAX)
+                        return cli_usage_error(call, err, "more than %d options", CLI_GIVEN_MAX);
+                p->given[p->given_count++] = (struct cli_given){ option, p->values[option] };
         }
         return 0;
 }
@@ -158,6 +163,8 @@ static int parse_command(struct cli_call *call, int argc, char **argv, struct zp
         if (answered(call, p.values + own))
                 return 1;
         memcpy(call->values, p.values, (size_t) own * sizeof *p.values);
+        memcpy(call->given, p.given, sizeof p.given);
+        call->given_count = p.given_count;
         call->arguments = argv + optind;
         call->argument_count = argc - optind;
         if (call->argument_count < call->command->arguments_min)

@@ -28,10 +28,12 @@ void publishing_say_result(struct publishing *publishing, const struct zp_remote
                      cli_size_text(result->bytes_sent, size), result->blobs_present);
 }
 
-bool publishing_add_json(json_t *object, const struct zp_remote *remote, const struct zp_push_result *result) {
+bool publishing_add_json(json_t *object, const struct zp_remote *remote, const struct zp_push_result *result,
+                         const struct zp_key *key) {
         return cli_json_set(object, "remote", json_string(zp_remote_name(remote))) &&
                cli_json_set(object, "snapshot", cli_json_digest(&result->artifact_digest)) &&
                cli_json_set(object, "blobsSent", json_integer(result->blobs_sent)) &&
                cli_json_set(object, "blobsPresent", json_integer(result->blobs_present)) &&
-               cli_json_set(object, "bytesSent", json_integer((json_int_t) result->bytes_sent));
+               cli_json_set(object, "bytesSent", json_integer((json_int_t) result->bytes_sent)) &&
+               cli_json_set(object, "signedBy", key ? cli_json_digest(zp_key_id(key)) : json_null());
 }

@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "ship/push.h"
+#include "trust/key.h"
 
 struct publishing {
         struct progress *progress;
@@ -18,7 +19,8 @@ struct publishing {
 struct zp_push_events publishing_events(struct publishing *publishing);
 void publishing_say_result(struct publishing *publishing, const struct zp_remote *remote,
                            const struct zp_push_result *result);
-/* Adds what came of the push to `object`; false: out of memory. */
-bool publishing_add_json(json_t *object, const struct zp_remote *remote, const struct zp_push_result *result);
+/* Adds what came of the push to `object`; `key` (NULL: none) signed it. False: out of memory. */
+bool publishing_add_json(json_t *object, const struct zp_remote *remote, const struct zp_push_result *result,
+                         const struct zp_key *key);
 
 #endif

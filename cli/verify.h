@@ -11,6 +11,7 @@
 #include "builder/build.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/signing.h"
 
 struct verifier {
         const struct cli_call *call;
@@ -18,7 +19,8 @@ struct verifier {
         struct zp_pool *pool;
         struct progress *progress;
         size_t problem_count;
-        json_t *problems; /* with --json; NULL: each is printed at once */
+        json_t *problems;     /* with --json; NULL: each is printed at once */
+        struct cli_keys keys; /* that must have signed */
 
         struct zp_image_record *images;
         size_t image_count;
@@ -41,5 +43,10 @@ int verify_image(struct verifier *v, const struct zp_image_record *image, struct
 /* Builds all images from their sources into a store of its own beside this one, and compares byte by byte. */
 int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,
                       const struct zp_build_options *build_options, struct zp_error *err);
+
+/* That each image is, by its records, a snapshot that was published in the remote (NULL: beside the image) and that all
+ * the keys signed. */
+int verify_signatures(struct verifier *v, const char *remote_name, const struct zp_source_options *source_options,
+                      struct zp_error *err);
 
 #endif

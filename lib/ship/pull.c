@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "ship/artifact.h"
 #include "ship/frames.h"
+#include "ship/held.h"
 #include "ship/metadata.h"
 
 #define THREADS_MAX 16u
@@ -209,10 +210,13 @@ static int fetch_layer(struct pull *p, const struct zp_artifact_layer *layer, co
 }
 
 /* Another build of the same layer may have laid out its device in another way: the snapshot's addresses would mean
- * other bytes there. How the device is packed is nobody's concern. */
-static bool is_usable(const struct zp_layer_record *known, const struct zp_artifact_layer *layer) {
+ * other bytes there. How the device is packed is nobody's concern; but where signatures count, only the index says
+ * that its bytes are those that were signed: an earlier pull may have brought it from anybody. */
+static bool is_usable(const struct pull *p, const struct zp_layer_record *known,
+                      const struct zp_artifact_layer *layer) {
         return known->device_size == layer->device_size &&
-               zp_digest_equal(&known->metadata_digest, &layer->metadata.digest);
+               zp_digest_equal(&known->metadata_digest, &layer->metadata.digest) &&
+               (!p->options->check || zp_digest_equal(&known->index_digest, &layer->index_digest));
 }
 
 static int pull_layer(struct pull *p, uint16_t number, struct zp_error *err) {
@@ -226,7 +230,7 @@ static int pull_layer(struct pull *p, uint16_t number, struct zp_error *err) {
         int found = r < 0 ? r : zp_store_find_layer(p->store, &layer->diff_id, &known, err);
         if (found < 0)
                 return found;
-        bool is_there = found && is_usable(&known, layer);
+        bool is_there = found && is_usable(p, &known, layer);
         r = is_there ? 0 : fetch_layer(p, layer, what, err);
         if (r < 0)
                 return r;
@@ -395,6 +399,15 @@ static int confine(const struct pull *p, struct zp_error *err) {
         return p->options->confine ? zp_confine(&within, NULL, err) : 0;
 }
 
+/* Without anything to check by, an image that is there is there. */
+static int check_present(const struct pull *p, struct zp_error *err) {
+        const struct zp_pull_options *o = p->options;
+        int r = o->check ? zp_held_check(p->store, &p->result->image, p->remote, o->check, o->check_context, false,
+                                         &p->result->artifact_digest, err)
+                         : 0;
+        return r < 0 ? zp_error_wrap(err, "the snapshot in the store") : 0;
+}
+
 static int pull_image(struct pull *p, struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         const struct zp_digest *digest = &p->image.manifest_digest;
@@ -407,7 +420,8 @@ static int pull_image(struct pull *p, struct zp_error *err) {
                 return found;
         if (found) {
                 p->result->was_present = true;
-                return zp_store_add_name(p->store, p->image.name, digest, err);
+                r = check_present(p, err);
+                return r < 0 ? r : zp_store_add_name(p->store, p->image.name, digest, err);
         }
         if ((r = find_artifact(p, err)) < 0 || (r = confine(p, err)) < 0 || (r = pull_all_layers(p, err)) < 0 ||
             (r = fetch_snapshot(p, err)) < 0)

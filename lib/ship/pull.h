@@ -25,8 +25,10 @@ typedef int (*zp_pull_check)(void *context, const struct zp_descriptor *artifact
 
 struct zp_pull_options {
         struct zp_platform platform;
-        unsigned threads;    /* blobs at the same time; 0: four */
-        zp_pull_check check; /* NULL: all are trusted */
+        unsigned threads; /* blobs at the same time; 0: four */
+        /* NULL: all are trusted. With one, what the store has already is not taken on trust either: a layer is reused
+         * only when the artifact names its very index, and an image that is there must be the snapshot that passes. */
+        zp_pull_check check;
         void *check_context;
         bool confine;              /* zp_confine() the process, for good, once the artifact is chosen */
         const char *also_readable; /* what `remote` still opens when confined; NULL: nothing */

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/signing.h"
+
+#include "cli/secret.h"
+
+int cli_load_sign_key(struct cli_call *call, int sign_key_option, int passphrase_file_option, struct zp_key **out,
+                      struct zp_error *err) {
+        const char *file = call->values[sign_key_option], *passphrase_file = call->values[passphrase_file_option];
+        if (!file)
+                return passphrase_file ? cli_usage_error(call, err, "--passphrase-file wants --sign-key beside it") : 0;
+        struct zp_passphrase passphrase = cli_passphrase(passphrase_file);
+        int r = zp_key_load_private(file, &passphrase, out, err);
+        if (r < 0)
+                call->exit_code = CLI_FAILED; /* a key that is not there is not an image that is not there */
+        return r;
+}
+
+int cli_sign_published(struct zp_remote *remote, const struct zp_key *key, const struct zp_push_result *result,
+                       const struct zp_digest *subject, struct zp_error *err) {
+        if (!key)
+                return 0;
+        int r = zp_sign_published(remote, key, &result->artifact_digest, result->artifact_size, subject, err);
+        if (r < 0)
+                zp_error_hint(err, "the snapshot is published without this signature: 'zeropull push --sign-key' again "
+                                   "adds it");
+        return r;
+}
+
+int cli_load_keys(struct cli_call *call, int option, struct cli_keys *out, struct zp_error *err) {
+        for (int i = 0; i < call->given_count; i++) {
+                if (call->given[i].option != option)
+                        continue;
+                if (out->count == CLI_KEYS_MAX)
+                        return cli_usage_error(call, err, "--key: more than %d", CLI_KEYS_MAX);
+                int r = zp_key_load_public(call->given[i].value, &out->keys[out->count], err);
+                if (r < 0) {
+                        call->exit_code = CLI_FAILED;
+                        return r;
+                }
+                out->count++;
+        }
+        return 0;
+}
+
+void cli_clear_keys(struct cli_keys *keys) {
+        for (size_t i = 0; i < keys->count; i++)
+                zp_key_free(keys->keys[i]);
+        keys->count = 0;
+}
+
+int cli_load_policy(struct cli_call *call, int option, struct zp_policy **out, struct zp_error *err) {
+        const char *file = call->values[option];
+        int r = file ? zp_policy_load(file, out, err) : zp_policy_load_if_present(ZP_POLICY_DEFAULT_PATH, out, err);
+        if (r < 0) {
+                call->exit_code = CLI_REFUSED;
+                zp_error_hint(err, "no snapshot is accepted until the policy can be read");
+        }
+        return r;
+}
