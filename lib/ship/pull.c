@@ -210,13 +210,35 @@ static int fetch_layer(struct pull *p, const struct zp_artifact_layer *layer, co
 }
 
 /* Another build of the same layer may have laid out its device in another way: the snapshot's addresses would mean
- * other bytes there. How the device is packed is nobody's concern; but where signatures count, only the index says
- * that its bytes are those that were signed: an earlier pull may have brought it from anybody. */
+ * other bytes there. */
+static bool has_same_layout(const struct zp_layer_record *known, const struct zp_artifact_layer *layer) {
+        return known->device_size == layer->device_size &&
+               zp_digest_equal(&known->metadata_digest, &layer->metadata.digest);
+}
+
+/* How the device is packed is nobody's concern; but where signatures count, only the index says that its bytes are
+ * those that were signed: an earlier pull may have brought it from anybody. */
 static bool is_usable(const struct pull *p, const struct zp_layer_record *known,
                       const struct zp_artifact_layer *layer) {
-        return known->device_size == layer->device_size &&
-               zp_digest_equal(&known->metadata_digest, &layer->metadata.digest) &&
+        return has_same_layout(known, layer) &&
                (!p->options->check || zp_digest_equal(&known->index_digest, &layer->index_digest));
+}
+
+/* To replace a layer's device would take the images on it away: no pull of one image may do that to another. */
+static int may_replace(struct pull *p, const struct zp_digest *diff_id, struct zp_error *err) {
+        struct zp_image_record *images = NULL;
+        size_t count = 0;
+        int r = zp_store_list_images(p->store, &images, &count, err);
+        for (size_t n = 0; n < count; n++) {
+                for (uint16_t i = 0; r == 0 && i < images[n].layer_count; i++)
+                        if (zp_digest_equal(&images[n].diff_ids[i], diff_id))
+                                r = zp_error_set(err, EBUSY, "images in the store use it laid out in another way");
+                zp_image_record_clear(&images[n]);
+        }
+        free(images);
+        if (r == -EBUSY)
+                zp_error_hint(err, "`zeropull build` makes a snapshot that fits them; or remove them first");
+        return r;
 }
 
 static int pull_layer(struct pull *p, uint16_t number, struct zp_error *err) {
@@ -231,6 +253,10 @@ static int pull_layer(struct pull *p, uint16_t number, struct zp_error *err) {
         if (found < 0)
                 return found;
         bool is_there = found && is_usable(p, &known, layer);
+        if (found && !has_same_layout(&known, layer))
+                r = may_replace(p, &layer->diff_id, err);
+        if (r < 0)
+                return zp_error_wrap(err, "%s", what);
         r = is_there ? 0 : fetch_layer(p, layer, what, err);
         if (r < 0)
                 return r;

@@ -304,7 +304,6 @@ class TestStore:
         left, right = beside.store(work, "left"), beside.store(work, "right")
         left.ok("build", "--push", beside.reference("one"))
         right.build(beside.reference("two"))
-        right.ok("remove", beside.reference("two"))
         base = max(right.layer_directories(), key=lambda d: (d / "device.zst").stat().st_size)
         file = base / "layer.erofs"
         other = file.read_bytes() + bytes(4096)
@@ -316,6 +315,11 @@ class TestStore:
              "(bytes.fromhex(sys.argv[2]), int(sys.argv[3]), bytes.fromhex(sys.argv[4]))); db.commit()",
              right.store / "zeropull.db", hashlib.sha256(other).hexdigest(), str(len(other)), base.name], check=True,
         )  # fmt: skip
+        # no pull takes away another image
+        refused = right.expect(FAILED, "pull", beside.reference("one"))
+        assert "layer 1" in refused.stderr and "another way" in refused.stderr
+        assert len(right.json("list")) == 1
+        right.ok("remove", beside.reference("two"))
         pulled = json.loads(right.ok("pull", beside.reference("one"), "--json"))
         assert (pulled["layersFetched"], pulled["layersReused"]) == (2, 1)
         right.ok("verify")
