@@ -2,7 +2,6 @@
  *
  * `zeropull verify --rebuild`.
  */
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -142,22 +141,15 @@ static int rebuild_all(struct verifier *v, const char *path, const struct zp_sou
 
 int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,
                       const struct zp_build_options *build_options, struct zp_error *err) {
-        zp_autofree char *path = NULL;
-        if (asprintf(&path, "%s.verify-XXXXXX", zp_store_path(v->store)) < 0) {
-                path = NULL;
-                return zp_error_errno(err, ENOMEM, "verify");
-        }
-        if (!mkdtemp(path)) {
-                int r = zp_error_errno(err, errno, "create '%s'", path);
-                zp_error_hint(err, "--rebuild needs room beside the store");
-                return r;
-        }
-        int r = rebuild_all(v, path, source_options, build_options, err);
-        struct zp_error failure = { 0 };
-        int removed = zp_remove_tree(AT_FDCWD, path, &failure);
-        if (removed < 0 && r == 0) {
-                *err = failure;
-                r = removed;
-        }
-        return r;
+        /* in the store's tmp/, where what a killed process leaves is removed by the next one */
+        zp_auto(zp_store_close) struct zp_store *here = NULL;
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        int r = zp_store_open(zp_store_path(v->store), ZP_STORE_WRITE, &here, err);
+        if (r == 0)
+                r = zp_staging_new(here, &staging, err);
+        if (r < 0)
+                return zp_error_wrap(err, "verify --rebuild");
+        zp_autofree char *path = zp_staging_path(staging);
+        return path ? rebuild_all(v, path, source_options, build_options, err)
+                    : zp_error_errno(err, ENOMEM, "verify --rebuild");
 }

@@ -38,7 +38,7 @@ int verify_problem(struct verifier *v, const char *object, const struct zp_error
 int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err);
 int verify_image(struct verifier *v, const struct zp_image_record *image, struct zp_error *err);
 
-/* Builds all images from their sources into a store of its own beside this one, and compares byte by byte. */
+/* Builds all images from their sources into a store of its own inside this one, and compares byte by byte. */
 int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,
                       const struct zp_build_options *build_options, struct zp_error *err);
 

@@ -111,6 +111,8 @@ int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_er
  * An image's layers must be in the store: -EAGAIN when one is not, and the build should be run again. */
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
+/* The directory's path, for more than files of a layer or image; malloc'ed, the caller's. NULL: out of memory. */
+char *zp_staging_path(const struct zp_staging *staging);
 void zp_staging_free(struct zp_staging *staging);
 ZP_DEFINE_AUTO(struct zp_staging, zp_staging_free);
 

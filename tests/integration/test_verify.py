@@ -68,6 +68,23 @@ def test_rebuild_packs_each_layer_as_it_was_packed(zeropull, source):
     zeropull.ok("verify", "--rebuild")
 
 
+def test_killed_rebuild_leaves_nothing_for_long(zeropull, work):
+    layout = oci.Layout(work / "layout")
+    tar = oci.tar_bytes(lambda tar: tar.file("big", random.Random(3).randbytes(50_000_000)))
+    layout.add_image("v1", [layout.add_raw_layer(tar)])
+    zeropull.build(f"oci:{work / 'layout'}:v1")
+    before = set(os.listdir(work))
+    process = zeropull.start("verify", "--rebuild")
+    while not zeropull.leftovers():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert set(os.listdir(work)) == before
+    assert zeropull.leftovers()
+    zeropull.ok("prune")
+    assert zeropull.leftovers() == []
+
+
 def test_rebuild_finds_a_layer_that_is_another(zeropull, source):
     zeropull.build(source)
     (layer, _) = zeropull.layer_directories()
