@@ -17,6 +17,7 @@ static struct zp_cancel cancel;
 static bool one_by_one;
 
 static void *cancel_later(void *argument) {
+        pthread_detach(pthread_self());
         long ms = strtol(argument, NULL, 10);
         nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
         atomic_store(&cancel.requested, true);
