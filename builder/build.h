@@ -37,7 +37,9 @@ struct zp_build_options {
         struct zp_platform platform;
         unsigned threads;      /* 0: as many as the process may use */
         struct zp_pack_options pack;
-        struct zp_store *pack_as_in; /* layers this store has are packed as there, whatever `pack` says; NULL: none */
+        /* of these layers the packs are made as they were, whatever `pack` says */
+        const struct zp_layer_record *known_layers;
+        size_t known_layer_count;
         bool rebuild;          /* convert every layer and write the snapshot even if the store has them */
         bool confine;           /* zp_confine() the process, for good, before the first layer is read */
         const struct zp_cancel *cancel;

@@ -14,18 +14,25 @@ static const struct cli_option options[] = {
         { 0 },
 };
 
-static int check_all(struct verifier *v, const struct zp_source_options *source_options,
-                     const struct zp_build_options *build_options, struct zp_error *err) {
+static int check_all(struct verifier *v, unsigned threads, struct zp_error *err) {
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
-        int r = zp_pool_new(build_options->threads ? build_options->threads : zp_usable_cpus(), &pool, err);
+        zp_auto(progress_free) struct progress *progress = progress_new(v->call->quiet);
+        int r = zp_pool_new(threads ? threads : zp_usable_cpus(), &pool, err);
+        v->progress = progress;
         v->pool = pool;
         for (size_t i = 0; i < v->layer_count && r == 0; i++)
                 r = verify_layer(v, &v->layers[i], err);
         for (size_t i = 0; i < v->image_count && r == 0; i++)
                 r = verify_image(v, &v->images[i], err);
-        if (r == 0 && cli_flag(v->call, OPTION_REBUILD))
-                r = verify_by_rebuild(v, source_options, build_options, err);
         return r;
+}
+
+/* Once the checks and their threads have ended: it starts processes. */
+static int rebuild_all(struct verifier *v, const struct zp_source_options *source_options,
+                       const struct zp_build_options *build_options, struct zp_error *err) {
+        zp_auto(progress_free) struct progress *progress = progress_new(v->call->quiet);
+        v->progress = progress;
+        return verify_by_rebuild(v, source_options, build_options, err);
 }
 
 /* Takes over the list of problems. */
@@ -50,11 +57,10 @@ static int verify(struct cli_call *call, struct verifier *v, const struct zp_sou
                   const struct zp_build_options *build_options, struct zp_error *err) {
         v->problems = call->json ? json_array() : NULL;
         int r = verify_collect(v, err);
-        if (r == 0) {
-                zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
-                v->progress = progress;
-                r = check_all(v, source_options, build_options, err);
-        }
+        if (r == 0)
+                r = check_all(v, build_options->threads, err);
+        if (r == 0 && cli_flag(call, OPTION_REBUILD))
+                r = rebuild_all(v, source_options, build_options, err);
         if (r < 0)
                 json_decref(v->problems);
         else

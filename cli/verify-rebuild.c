@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "cli/child.h"
 #include "cli/output.h"
 #include "cli/verify.h"
 #include "oci/reference.h"
@@ -82,61 +83,97 @@ static char *source_name(const struct zp_image_record *image) {
         return text && asprintf(&out, DOCKER_SCHEME "%s", text) >= 0 ? out : NULL;
 }
 
-static int build_again(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
-                       const struct zp_source_options *source_options, const struct zp_build_options *build_options,
-                       struct zp_error *err) {
-        struct zp_build_options options = *build_options;
-        options.pack_as_in = v->store;
-        if (!image->names || !image->names[0])
-                return zp_error_set(err, ENOENT, "no source is known to build it from again");
-        zp_autofree char *name = source_name(image);
-        if (!name)
-                return zp_error_errno(err, ENOMEM, "verify");
-        int r = zp_platform_parse(image->platform, &options.platform, err);
-        if (r < 0)
-                return r;
-        progress_say(v->progress, "building %s again", name);
+/* ---- one build, in a process that confines itself ---- */
+
+struct rebuilding {
+        const char *path; /* of the store it goes to */
+        const char *name;
+        const struct zp_image_record *image;
+        const struct zp_source_options *source_options;
+        struct zp_build_options options;
+};
+
+static int build_again(void *context, struct zp_error *err) {
+        const struct rebuilding *b = context;
+        zp_auto(zp_store_close) struct zp_store *again = NULL;
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         struct zp_build_result result = { 0 };
-        r = zp_source_open(name, source_options, &source, err);
+        int r = zp_store_open(b->path, ZP_STORE_CREATE, &again, err);
         if (r == 0)
-                r = zp_build(source, again, &options, &result, err);
+                r = zp_source_open(b->name, b->source_options, &source, err);
+        if (r == 0)
+                r = zp_build(source, again, &b->options, &result, err);
         char text[ZP_DIGEST_TEXT_SIZE];
-        if (r == 0 && !zp_digest_equal(&result.image.manifest_digest, &image->manifest_digest))
-                r = zp_error_set(err, ESTALE, "%s is another image by now: %s", name,
+        if (r == 0 && !zp_digest_equal(&result.image.manifest_digest, &b->image->manifest_digest))
+                r = zp_error_set(err, ESTALE, "%s is another image by now: %s", b->name,
                                  zp_digest_text(&result.image.manifest_digest, text));
         zp_image_record_clear(&result.image);
         return r;
 }
 
-static int rebuild_image(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
-                         const struct zp_source_options *source_options, const struct zp_build_options *build_options,
+static int build_in_child(struct verifier *v, const char *path, const struct zp_image_record *image,
+                          const struct zp_source_options *source_options, const struct zp_build_options *build_options,
+                          struct zp_error *err) {
+        if (!image->names || !image->names[0])
+                return zp_error_set(err, ENOENT, "no source is known to build it from again");
+        zp_autofree char *name = source_name(image);
+        if (!name)
+                return zp_error_errno(err, ENOMEM, "verify");
+        struct rebuilding b = { path, name, image, source_options, *build_options };
+        b.options.known_layers = v->layers;
+        b.options.known_layer_count = v->layer_count;
+        b.options.confine = true;
+        int r = zp_platform_parse(image->platform, &b.options.platform, err);
+        if (r < 0)
+                return r;
+        progress_say(v->progress, "building %s again", name);
+        return cli_in_child(build_again, &b, v->call->cancel, err);
+}
+
+/* ---- all of them ---- */
+
+static int compare_image(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
                          struct zp_error *err) {
         static const char *const files[] = { "snapshot.erofs", "manifest.json", "config.json" };
         char object[100], text[ZP_DIGEST_TEXT_SIZE];
         snprintf(object, sizeof object, "image %s", zp_digest_text(&image->manifest_digest, text));
-        if (build_again(v, again, image, source_options, build_options, err) < 0)
-                return verify_problem(v, object, err);
-        int r = 0;
+        struct zp_image_record built = { 0 };
+        int r = zp_store_find_image(again, &image->manifest_digest, &built, err);
+        zp_image_record_clear(&built);
+        if (r <= 0)
+                return r; /* its build failed, and was told of */
+        r = 0;
         for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++)
                 r = compare_file(v, again, object, zp_store_open_image_file, &image->manifest_digest, files[i], err);
         return r;
 }
 
-static int rebuild_all(struct verifier *v, const char *path, const struct zp_source_options *source_options,
-                       const struct zp_build_options *build_options, struct zp_error *err) {
+static int compare_all(struct verifier *v, const char *path, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *again = NULL;
-        struct zp_layer_record *layers = NULL;
+        zp_autofree struct zp_layer_record *layers = NULL;
         size_t count = 0;
-        int r = zp_store_open(path, ZP_STORE_CREATE, &again, err);
-        for (size_t i = 0; i < v->image_count && r == 0; i++)
-                r = rebuild_image(v, again, &v->images[i], source_options, build_options, err);
+        int r = zp_store_open(path, ZP_STORE_READ, &again, err);
         if (r == 0)
                 r = zp_store_list_layers(again, &layers, &count, err);
+        for (size_t i = 0; i < v->image_count && r == 0; i++)
+                r = compare_image(v, again, &v->images[i], err);
         for (size_t i = 0; i < count && r == 0; i++)
                 r = compare_layer(v, again, &layers[i].diff_id, err);
-        free(layers);
         return r;
+}
+
+static int rebuild_all(struct verifier *v, const char *path, const struct zp_source_options *source_options,
+                       const struct zp_build_options *build_options, struct zp_error *err) {
+        char object[100], text[ZP_DIGEST_TEXT_SIZE];
+        size_t built = 0;
+        for (size_t i = 0; i < v->image_count; i++) {
+                int r = build_in_child(v, path, &v->images[i], source_options, build_options, err);
+                built += r == 0;
+                snprintf(object, sizeof object, "image %s", zp_digest_text(&v->images[i].manifest_digest, text));
+                if (r < 0 && (r = verify_problem(v, object, err)) < 0)
+                        return r;
+        }
+        return built ? compare_all(v, path, err) : 0;
 }
 
 int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,

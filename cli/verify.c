@@ -14,8 +14,10 @@
 #define DEVICE_PIECE (UINT64_C(4) << 20)
 
 int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem) {
-        if (problem->code == ECANCELED || problem->code == ENOMEM)
-                return -problem->code;
+        static const int of_this_machine[] = { ECANCELED, ENOMEM, ENOSPC, EDQUOT, EMFILE, ENFILE };
+        for (size_t i = 0; i < sizeof of_this_machine / sizeof *of_this_machine; i++)
+                if (problem->code == of_this_machine[i])
+                        return -problem->code;
         v->problem_count++;
         if (!v->problems) {
                 progress_pause(v->progress);

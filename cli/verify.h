@@ -31,7 +31,7 @@ int verify_collect(struct verifier *v, struct zp_error *err);
 void verify_clear(struct verifier *v);
 
 /* Notes a problem of an object, "layer sha256:…". Failures that say nothing about the store (interrupted, no
- * memory) are no problems: they are returned, negative. */
+ * memory, no room) are no problems: they are returned, negative. */
 int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem);
 
 /* The files of the store against its records, and against each other. */

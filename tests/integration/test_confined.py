@@ -51,15 +51,30 @@ def start_on_a_terminal(command):
     return process
 
 
-def test_every_thread_of_a_build_is_confined(zeropull, source):
-    process = start_on_a_terminal(zeropull.command("build", source))
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        return [int(child) for child in children.read().split()]
+
+
+def expect_confined(process, find_builders):
     most = 0
     while process.poll() is None:
         try:
-            threads = threads_of(process.pid)
-        except FileNotFoundError:
-            break
-        most = max(most, len(threads))
-        assert len(threads) < 2 or all(threads)
+            for pid in find_builders(process.pid):
+                threads = threads_of(pid)
+                most = max(most, len(threads))
+                assert len(threads) < 2 or all(threads)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
     assert process.wait() == 0
     assert most > 2, "its threads were not seen"
+
+
+def test_every_thread_of_a_build_is_confined(zeropull, source):
+    expect_confined(start_on_a_terminal(zeropull.command("build", source)), lambda pid: [pid])
+
+
+def test_every_thread_that_builds_for_verify_is_confined(zeropull, source):
+    zeropull.build(source)
+    expect_confined(start_on_a_terminal(zeropull.command("verify", "--rebuild")), children_of)
+    assert zeropull.leftovers() == []
