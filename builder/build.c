@@ -245,7 +245,7 @@ static int write_snapshot(struct build *b, struct zp_error *err) {
         zp_autoclose int fd = zp_staging_create(staging, "snapshot.erofs", err);
         if (fd < 0)
                 return fd;
-        struct zp_snapshot_layers layers = { b->store, b->image.diff_ids, b->image.layer_count };
+        struct zp_snapshot_layers layers = { b->store, b->image.diff_ids, b->image.layer_count, b->options->cancel };
         struct zp_erofs_result written;
         struct zp_image_record record = { 0 };
         r = zp_snapshot_write(&layers, ZP_EROFS_DEVICE_TABLE, fd, "snapshot.erofs", NULL, NULL, &written, err);

@@ -107,12 +107,16 @@ static int write_snapshot(struct loaded *l, enum zp_erofs_layout layout, int fd,
                           struct zp_erofs_device *devices, uint16_t *device_count, struct zp_erofs_result *result,
                           struct zp_error *err) {
         for (uint16_t i = 0; i < l->layers->count; i++) {
-                int r = load_layer(l, i, err);
+                int r = zp_check_cancel(l->layers->cancel, err);
+                if (r == 0)
+                        r = load_layer(l, i, err);
                 if (r < 0)
                         return r;
         }
         zp_auto(zp_tree_free) struct zp_tree *merged = NULL;
-        int r = zp_tree_merge(l->trees, l->layers->count, &merged, err);
+        int r = zp_check_cancel(l->layers->cancel, err);
+        if (r == 0)
+                r = zp_tree_merge(l->trees, l->layers->count, &merged, err);
         if (r < 0)
                 return r;
         note_devices(l, zp_tree_root(merged));
