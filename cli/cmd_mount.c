@@ -74,11 +74,30 @@ static int mount_devices(const struct cli_call *call, struct zp_store *store, co
         return r;
 }
 
-static int mount_image(struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
+static void tell_waiting(void *context) {
+        const struct cli_call *call = context;
+        if (!call->quiet)
+                fputs("another process builds this image: waiting for it\n", stderr);
+}
+
+/* Under the image's lock: metadata and devices are of one build then, and nobody prunes the devices meanwhile. */
+static int mount_image(struct cli_call *call, struct zp_store *store, struct zp_image_record *image,
                        struct zp_error *err) {
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         struct cli_tree tree = { 0 };
+        struct zp_digest digest = image->manifest_digest;
+        char text[ZP_DIGEST_TEXT_SIZE];
+        int r = zp_store_lock(store, &digest, call->cancel, tell_waiting, call, &lock, err);
+        if (r < 0)
+                return r;
+        zp_image_record_clear(image);
+        r = zp_store_find_image(store, &digest, image, err);
+        if (r <= 0)
+                return r < 0 ? r
+                             : zp_error_set(err, ENOENT, "image %s was removed meanwhile",
+                                            zp_digest_text(&digest, text));
         struct devices devices = { .count = 0 };
-        int r = cli_load_snapshot(store, image, &tree, err);
+        r = cli_load_snapshot(store, image, &tree, err);
         if (r == 0)
                 r = unpack_devices(call, store, &tree, &devices, err);
         cli_tree_clear(&tree);
