@@ -41,19 +41,11 @@ static bool is_expected(const struct expected_file *files, size_t count, const c
 /* Removes scratch files, so that a layer or image has its own files only. */
 static int remove_others(struct zp_store *store, int dir_fd, const struct expected_file *files, size_t count,
                          struct zp_error *err) {
-        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
+        zp_autoclosedir DIR *dir = zp_open_listing(dir_fd, ".");
+        if (!dir)
                 return zp_error_errno(err, errno, "store '%s': read a directory in 'tmp'", store->path);
-        zp_autoclosedir DIR *dir = fdopendir(fd);
-        if (!dir) {
-                close(fd);
-                return zp_error_errno(err, ENOMEM, "store '%s': read a directory in 'tmp'", store->path);
-        }
-        for (struct dirent *entry; (entry = readdir(dir));) {
-                const char *name = entry->d_name;
-                if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || is_expected(files, count, name))
-                        continue;
-                int r = zp_remove_tree(dir_fd, name, err);
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
+                int r = is_expected(files, count, entry->d_name) ? 0 : zp_remove_tree(dir_fd, entry->d_name, err);
                 if (r < 0)
                         return r;
         }

@@ -79,16 +79,13 @@ static int device_is_used(struct zp_store *store, const struct zp_mount_table *m
 
 static int prune_devices(struct zp_store *store, const struct zp_mount_table *mounted, struct zp_moves *moves,
                          struct zp_prune_result *result, struct zp_error *err) {
-        zp_autoclose int fd = openat(store->devices_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        zp_autoclosedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        zp_autoclosedir DIR *dir = zp_open_listing(store->devices_fd, ".");
         if (!dir)
                 return zp_error_errno(err, errno, "store '%s': read 'devices'", store->path);
-        fd = -1; /* dir's */
-        for (struct dirent *entry; (entry = readdir(dir));) {
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
                 struct stat st;
                 const char *name = entry->d_name;
-                if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-                    fstatat(store->devices_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                if (fstatat(store->devices_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                         continue;
                 int r = device_is_used(store, mounted, name, err);
                 if (r == 0 && moves)

@@ -107,7 +107,6 @@ void zp_staging_let_go(struct zp_staging *staging);
 
 /* sweep.c: what processes that died have left. */
 int zp_store_sweep(struct zp_store *store, struct zp_error *err);
-void zp_store_sweep_tmp(struct zp_store *store);
 
 /* mounts.c */
 /* Inside a transaction. 1: mounted, and *directory (malloc'ed) says where; 0: not. */

@@ -51,19 +51,12 @@ static int no_store(const char *path, struct zp_error *err) {
 /* The store removes what it does not know from its tmp/, so it must be sure that the directory is its own:
  * one that has the database, or an empty one. */
 static int check_ours(struct zp_store *store, struct zp_error *err) {
-        zp_autoclosedir DIR *dir = NULL;
-        int fd = openat(store->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || !(dir = fdopendir(fd))) {
-                int code = errno;
-                if (fd >= 0)
-                        close(fd);
-                return open_failed(code, store->path, err);
-        }
+        zp_autoclosedir DIR *dir = zp_open_listing(store->dir_fd, ".");
+        if (!dir)
+                return open_failed(errno, store->path, err);
         bool empty = true;
-        for (struct dirent *entry; (entry = readdir(dir));)
-                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-                    strcmp(entry->d_name, "lost+found") != 0)
-                        empty = false;
+        for (struct dirent *entry; (entry = zp_next_entry(dir));)
+                empty &= strcmp(entry->d_name, "lost+found") == 0;
         /* Looked for after the listing: a process that creates the same store creates this first. */
         struct stat st;
         if (fstatat(store->dir_fd, ZP_STORE_DATABASE, &st, AT_SYMLINK_NOFOLLOW) == 0)
