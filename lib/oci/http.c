@@ -284,8 +284,10 @@ static void set_options(CURL *handle, struct transfer *t, struct curl_slist *hea
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
         if (request->form)
                 curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request->form);
-        if (options->ca_file)
+        if (options->ca_file) {
                 curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
+                curl_easy_setopt(handle, CURLOPT_CAPATH, NULL); /* Debian's libcurl has both by default */
+        }
         if (options->skip_tls_verify) {
                 curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
                 curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);

@@ -3,6 +3,7 @@
 import base64
 import errno
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from support import oci
 from support.fault_registry import Tokens, fault_registry
 from support.registry import registry
-from support.source_dump import Failure, check_layers, source_dump
+from support.source_dump import SOURCE_DUMP, Failure, check_layers, source_dump
 
 BLOB_SIZE = 3_000_000
 
@@ -195,6 +196,29 @@ class TestTls:
         failure = source_dump(tls_registry.reference("a/b"))
         assert failure.code == errno.EPROTO
         assert "certificate is not trusted" in failure.message and failure.hint
+
+    def test_named_authority_takes_the_place_of_the_systems(self, tls_registry, certificate, tmp_path):
+        """The registry's own is made one of the system's, and another one is named."""
+        system = tmp_path / "system"
+        system.mkdir()
+        shutil.copy(certificate[0], system / "test.pem")
+        subprocess.run(["openssl", "rehash", system], check=True)
+        other = tmp_path / "other"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=other", "-keyout", "/dev/null",
+             "-out", other],
+            check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        shutil.copy(other, system / "ca-certificates.crt")
+        command = f"mount --bind {system} /etc/ssl/certs && exec {SOURCE_DUMP} {tls_registry.reference('a/b')}"
+
+        def run(options):
+            in_namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+            result = subprocess.run([*in_namespace, "sh", "-c", f"{command} {options}"], capture_output=True, text=True)
+            return json.loads(result.stdout)
+
+        assert run("")["layers"]
+        assert "certificate is not trusted" in run(f"-c {other}")["message"]
 
     def test_verification_can_be_switched_off(self, tls_registry, layout):
         check_layers(source_dump(tls_registry.reference("a/b"), "-k"), layout.layers("latest"))
