@@ -13,7 +13,7 @@ struct zp_retry {
         unsigned failures, total;
 };
 
-/* True when the response (or its absence) is worth another attempt: cut, 408, 429, 5xx. */
+/* True when the response (or its absence) is worth another attempt: cut, 408, 429, a passing 5xx. */
 bool zp_fetch_may_retry(const struct zp_http_response *response);
 /* Waits as long as the server asks for (within bounds), or ever longer. False: enough attempts, or
  * cancelled; then `err` stays as it is. */

@@ -14,9 +14,9 @@
 struct zp_source_options {
         const char *auth_file;  /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
         const char *credentials; /* "user:password", overrides the file; NULL: none */
-        bool plain_http;        /* talk HTTP to this registry; loopback hosts fall back to it by themselves */
+        bool plain_http;        /* talk HTTP to this registry; a loopback host is asked what it speaks */
         bool skip_tls_verify;
-        const char *ca_file;    /* NULL: the system's */
+        const char *ca_file;    /* instead of the system's authorities; NULL: those */
         const char *user_agent; /* NULL: "zeropull/VERSION" */
         unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;
