@@ -139,7 +139,7 @@ static int skip_data(struct zp_tar *tar, const struct zp_tar_entry *entry, struc
                 zp_error_hint(err, "write the archive again without tar's --sparse");
                 return -ENOTSUP;
         }
-        return r;
+        return r < 0 ? zp_tar_blame(entry, err) : 0;
 }
 
 static int build_index(struct zp_archive *archive, struct feed *feed, struct zp_error *err) {
