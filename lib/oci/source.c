@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "oci/manifest-internal.h"
 #include "oci/source-internal.h"
+#include "oci/transport.h"
 
 struct zp_source {
         const struct zp_source_kind *kind;
@@ -46,8 +47,11 @@ int zp_source_open(const char *name, const struct zp_source_options *options, st
                         rest = name + size;
                 }
         }
-        int r = kind->open(rest, options, &source->state, &source->name, err);
-        if (r == -EINVAL && rest == name) /* perhaps a file, or one of skopeo's other transports */
+        int r = rest == name ? zp_transport_check(name, err) : 0;
+        if (r < 0)
+                return r;
+        r = kind->open(rest, options, &source->state, &source->name, err);
+        if (r == -EINVAL && rest == name) /* perhaps a file */
                 zp_error_hint(err, "an image is named as [docker://]HOST/REPOSITORY:TAG, oci:DIR[:TAG], "
                                    "oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]");
         if (r < 0)
