@@ -133,9 +133,10 @@ static int build(struct cli_call *call, struct zp_source *source, struct zp_buil
         struct zp_build_result result = { 0 };
         double start = now_s();
         r = cli_build_failed(call, zp_build(source, store, build_options, &result, err));
-        /* an image that lacks a part is not one that is not there */
-        if (r == -ENOENT && watch.is_found)
+        if (r == -ENOENT && watch.is_found) /* not the image is missing */
                 call->exit_code = CLI_FAILED;
+        if (r == -EINVAL && !watch.is_found) /* the name leaves open which image is meant */
+                call->exit_code = CLI_USAGE;
         if (r == 0) {
                 double seconds = now_s() - start;
                 say_result(progress, &result, seconds);
@@ -172,7 +173,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (call->values[OPTION_PLATFORM])
                 zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
-        r = zp_source_open(call->arguments[0], &source_options, &source, err);
+        r = cli_build_failed(call, zp_source_open(call->arguments[0], &source_options, &source, err));
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
         return r < 0 ? r : build(call, source, &build_options, err);

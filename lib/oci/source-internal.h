@@ -38,6 +38,9 @@ struct zp_source_kind {
 
 extern const struct zp_source_kind zp_source_registry, zp_source_oci, zp_source_oci_archive, zp_source_docker_archive;
 
+/* For reading what an image says it has: makes -ENOENT -EBADMSG, for then the image is there, and malformed. */
+int zp_part_result(int r, struct zp_error *err);
+
 /* A run of bytes in a file. */
 struct zp_extent {
         int fd;

@@ -24,6 +24,11 @@ static int find_file(void *files, const char *path, struct zp_extent *out, struc
         struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, .resolve = RESOLVE_BENEATH };
         zp_autoclose int fd = (int) syscall(SYS_openat2, source->dir_fd, path, &how, sizeof how);
         struct stat st;
+        if (fd < 0 && errno == EXDEV) {
+                zp_error_set(err, EBADMSG, "open '%s': a link that leads out of the layout", path);
+                zp_error_hint(err, "copy the layout with its links resolved, as `cp -rL` does");
+                return -EBADMSG;
+        }
         if (fd < 0 || fstat(fd, &st) < 0)
                 return zp_error_errno(err, errno, "open '%s'", path);
         if (!S_ISREG(st.st_mode))

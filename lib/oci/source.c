@@ -30,6 +30,14 @@ void zp_document_clear(struct zp_document *document) {
         *document = (struct zp_document){ 0 };
 }
 
+int zp_part_result(int r, struct zp_error *err) {
+        if (r != -ENOENT)
+                return r;
+        if (err)
+                err->code = EBADMSG;
+        return -EBADMSG;
+}
+
 int zp_source_open(const char *name, const struct zp_source_options *options, struct zp_source **out,
                    struct zp_error *err) {
         static const struct zp_source_options none = { 0 };
@@ -123,6 +131,7 @@ int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *bl
                 r = source->kind->blob(source->state, blob, check_piece, &checked, err);
         if (r == 0)
                 r = check_end(&checked, err);
+        r = zp_part_result(r, err);
         if (checked.hash)
                 zp_sha256_free(checked.hash);
         if (r < 0) {
@@ -233,11 +242,6 @@ static int read_config(struct zp_source *source, const struct zp_descriptor *con
                        struct zp_error *err) {
         image->config_digest = config->digest;
         int r = read_whole_blob(source, config, &image->config, &image->config_size, err);
-        if (r == -ENOENT) { /* the image is there, and broken: not the same as no such image */
-                r = -EBADMSG;
-                if (err)
-                        err->code = EBADMSG;
-        }
         uint16_t count = 0;
         if (r == 0)
                 r = zp_config_parse(image->config, image->config_size, &image->platform, &image->diff_ids, &count, err);

@@ -12,12 +12,12 @@
 #include "oci/manifest.h"
 
 struct zp_source_options {
-        const char *auth_file;  /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
+        const char *auth_file;   /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
         const char *credentials; /* "user:password", overrides the file; NULL: none */
-        bool plain_http;        /* talk HTTP to this registry; a loopback host is asked what it speaks */
+        bool plain_http;         /* talk HTTP to this registry; a loopback host is asked what it speaks */
         bool skip_tls_verify;
-        const char *ca_file;    /* instead of the system's authorities; NULL: those */
-        const char *user_agent; /* NULL: "zeropull/VERSION" */
+        const char *ca_file;       /* instead of the system's authorities; NULL: those */
+        const char *user_agent;    /* NULL: "zeropull/VERSION" */
         unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;
 };
@@ -46,7 +46,8 @@ const char *zp_source_local_path(const struct zp_source *source);
 typedef int (*zp_blob_sink)(void *context, const void *data, size_t size, struct zp_error *err);
 
 /* Streams one blob to `sink`. Size and SHA-256 are checked against the descriptor: the call fails with
- * -EBADMSG after the last byte when they differ, so nothing may be kept before it returns 0. A registry's
+ * -EBADMSG after the last byte when they differ, so nothing may be kept before it returns 0; a blob that is
+ * not there is -EBADMSG, too. A registry's
  * broken transfer is resumed (Range) a bounded number of times with backoff. Thread-safe: several blobs
  * of one source may be read at once. */
 int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from support import images, oci
+from support.fault_registry import Tokens, fault_registry
 from support.programs import ZEROPULL
 from support.zeropull import FAILED, NOT_FOUND, OK, REFUSED, USAGE, Zeropull, error_lines
 
@@ -23,6 +24,13 @@ def small(tmp_path_factory):
     source = images.source("busybox")
     zeropull.build(source)
     return zeropull, source
+
+
+def two_images(directory):
+    layout = oci.Layout(directory)
+    for name in ("one", "two"):
+        layout.add_image(name, [layout.add_raw_layer(oci.tar_bytes(lambda t, name=name: t.file(name, b"x")))])
+    return layout
 
 
 # --- help and usage ----------------------------------------------------------------------------------
@@ -87,6 +95,51 @@ def test_missing_source_is_3(zeropull, work):
 
 def test_missing_tag_is_3(zeropull):
     zeropull.expect(NOT_FOUND, "build", f"oci:{images.layout('busybox')}:no-such-tag")
+
+
+def test_file_that_holds_no_image_is_4(zeropull, work):
+    (work / "directory").mkdir()
+    (work / "text").write_text("hello\n")
+    (work / "empty").write_bytes(b"")
+    layout = two_images(work / "layout")
+    subprocess.run(["tar", "-C", layout.directory, "-cf", work / "cut", "."], check=True)
+    os.truncate(work / "cut", 5000)
+    for source in ("oci:directory", *(f"{kind}:{f}" for kind in ("oci-archive", "docker-archive") for f in ("text", "empty", "cut"))):
+        kind, _, file = source.partition(":")
+        zeropull.expect(REFUSED, "build", f"{kind}:{work}/{file}")
+
+
+def test_image_that_lacks_a_layer_is_4(zeropull, work):
+    layout = two_images(work / "layout")
+    layout.layers("one")[0].path.unlink()
+    result = zeropull.expect(REFUSED, "build", f"oci:{work}/layout:one")
+    assert layout.layers("one")[0].digest in result.stderr
+
+
+def test_name_that_leaves_the_image_open_is_2(zeropull, work):
+    two_images(work / "layout")
+    result = zeropull.expect(USAGE, "build", f"oci:{work}/layout")
+    assert "one, two" in result.stderr
+
+
+@pytest.mark.parametrize("source", ["docker-daemon:busybox", "containers-storage:x", "dir:x", "oci-archive", "oci-achive:x.tar"])
+def test_other_transport_is_2(zeropull, source):
+    assert "docker-archive:FILE" in zeropull.expect(USAGE, "build", source).stderr
+
+
+@pytest.mark.parametrize("option", ["--auth-file", "--ca-file"])
+def test_missing_file_of_an_option_is_1_and_told_first(zeropull, work, option):
+    for source in ("docker://127.0.0.1:1/image:tag", images.source("busybox")):
+        result = zeropull.expect(FAILED, "build", option, work / "missing", source)
+        assert option in result.stderr and "missing" in result.stderr
+
+
+def test_malformed_auth_file_is_1(zeropull, work):
+    layout = two_images(work / "layout")
+    (work / "auth.json").write_text("{")
+    with fault_registry(layout, Tokens(user="u:p")) as server:
+        result = zeropull.expect(FAILED, "build", "--auth-file", work / "auth.json", server.reference("one"))
+    assert "auth.json" in result.stderr
 
 
 def test_missing_path_in_an_image_is_3(small):
