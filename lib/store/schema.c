@@ -44,11 +44,6 @@ static const char schema[] =
         " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE"
         ") STRICT, WITHOUT ROWID;"
         "CREATE INDEX names_by_image ON names (manifest_digest);"
-        "CREATE TABLE mounts ("
-        " directory TEXT PRIMARY KEY,"
-        " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE"
-        ") STRICT, WITHOUT ROWID;"
-        "CREATE INDEX mounts_by_image ON mounts (manifest_digest);"
         "PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
                                                         "PRAGMA user_version = " TEXT(SCHEMA_VERSION) ";";
 

@@ -109,13 +109,12 @@ void zp_staging_let_go(struct zp_staging *staging);
 int zp_store_sweep(struct zp_store *store, struct zp_error *err);
 
 /* mounts.c */
-/* Inside a transaction. 1: mounted, and *directory (malloc'ed) says where; 0: not. */
+/* Inside a transaction, and with a table that was read inside it: whoever mounts confirms with one of his own.
+ * 1: mounted, and *directory (malloc'ed) says where; 0: not. */
 int zp_mounts_of_image(struct zp_store *store, const struct zp_mount_table *table,
                        const struct zp_digest *manifest_digest, char **directory, struct zp_error *err);
 int zp_mounts_of_layer(struct zp_store *store, const struct zp_mount_table *table, const struct zp_digest *diff_id,
                        char **directory, struct zp_error *err);
-/* Deletes the records of mounts that are no more. */
-int zp_mounts_forget_gone(struct zp_store *store, const struct zp_mount_table *table, struct zp_error *err);
 
 /* "<hex>.raw" */
 #define ZP_DEVICE_NAME_SIZE (ZP_SHA256_HEX_SIZE + 4)

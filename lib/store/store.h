@@ -3,7 +3,7 @@
  * The local store: a directory with layers, snapshots, and a SQLite database that is the truth about
  * what is complete. docs/store.md shows the layout:
  *
- *   zeropull.db                     layers, images, names, mounts
+ *   zeropull.db                     layers, images, names
  *   lock                            byte ranges of this one file are the locks
  *   layers/<diffID hex>/            layer.erofs  device.zst  device.idx
  *   images/<manifest digest hex>/   snapshot.erofs  manifest.json  config.json
@@ -140,10 +140,13 @@ int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_
  * a message: there is none. */
 int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_error *err);
 
-/* Mounts are recorded so that nothing mounted is removed; those the kernel no longer has are forgotten. Record
- * after mount(2): -EINVAL when nothing is mounted there, -ENOENT when the image has been removed meanwhile. */
-int zp_store_record_mount(struct zp_store *store, const struct zp_digest *manifest_digest, const char *directory,
-                          struct zp_error *err);
-int zp_store_forget_mount(struct zp_store *store, const char *directory, struct zp_error *err);
+/* What is mounted is not removed: the kernel's mount table says which images are, by the file each EROFS is read
+ * from. Whoever mounts gives this as the source (malloc'ed, the caller's; NULL: no memory; good as long as the store is
+ * open), and confirms afterwards: -ENOENT when the image has been removed before anybody could see the mount. */
+char *zp_store_mount_source(const struct zp_store *store, const struct zp_digest *manifest_digest);
+int zp_store_confirm_mount(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
+/* Whether a mount shows something of the store. */
+struct zp_mount;
+bool zp_store_has_mount(const struct zp_store *store, const struct zp_mount *mount);
 
 #endif
