@@ -38,13 +38,14 @@ static int rebuild_all(struct verifier *v, const struct zp_source_options *sourc
 /* Takes over the list of problems. */
 static int report(const struct verifier *v, struct zp_error *err) {
         int r = 0;
+        size_t images = v->image_count - v->gone_images, layers = v->layer_count - v->gone_layers;
         if (v->call->json)
-                r = cli_print_json(json_pack("{s:I, s:I, s:o}", "images", (json_int_t) v->image_count, "layers",
-                                             (json_int_t) v->layer_count, "problems", v->problems),
+                r = cli_print_json(json_pack("{s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
+                                             (json_int_t) layers, "problems", v->problems),
                                    err);
         else if (v->problem_count == 0 && !v->call->quiet)
-                printf("verified: %zu image%s, %zu layer%s\n", v->image_count, v->image_count == 1 ? "" : "s",
-                       v->layer_count, v->layer_count == 1 ? "" : "s");
+                printf("verified: %zu image%s, %zu layer%s\n", images, images == 1 ? "" : "s", layers,
+                       layers == 1 ? "" : "s");
         if (r == 0 && v->problem_count) {
                 r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
                                  v->problem_count > 1 ? "s" : "");

@@ -42,7 +42,7 @@ static int compare_bytes(int a, int b, const char *name, struct zp_error *err) {
 
 typedef int (*open_file)(struct zp_store *, const struct zp_digest *, const char *, struct zp_error *);
 
-static int compare_file(struct verifier *v, struct zp_store *again, const char *object, open_file open_one,
+static int compare_file(struct verifier *v, struct zp_store *again, struct verify_subject *subject, open_file open_one,
                         const struct zp_digest *digest, const char *file, struct zp_error *err) {
         int r = zp_check_cancel(v->call->cancel, err);
         if (r < 0)
@@ -50,19 +50,20 @@ static int compare_file(struct verifier *v, struct zp_store *again, const char *
         zp_autoclose int a = open_one(v->store, digest, file, err);
         zp_autoclose int b = a < 0 ? a : open_one(again, digest, file, err);
         r = a < 0 || b < 0 ? -1 : compare_bytes(a, b, file, err);
-        if (r < 0)
-                r = verify_problem(v, object, err);
-        return r;
+        return verify_note(v, subject, r, err);
 }
 
-static int compare_layer(struct verifier *v, struct zp_store *again, const struct zp_digest *diff_id,
+static int compare_layer(struct verifier *v, struct zp_store *again, const struct zp_layer_record *layer,
                          struct zp_error *err) {
         static const char *const files[] = { "layer.erofs", "device.idx", "device.zst" };
-        char object[100], text[ZP_DIGEST_TEXT_SIZE];
-        snprintf(object, sizeof object, "layer %s", zp_digest_text(diff_id, text));
-        int r = 0;
-        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++)
-                r = compare_file(v, again, object, zp_store_open_layer_file, diff_id, files[i], err);
+        struct verify_subject subject = verify_layer_subject(layer);
+        struct zp_layer_record built;
+        int r = zp_store_find_layer(again, &layer->diff_id, &built, err);
+        if (r <= 0)
+                return r; /* of an image whose build failed, or of none */
+        r = 0;
+        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0 && !subject.is_gone; i++)
+                r = compare_file(v, again, &subject, zp_store_open_layer_file, &layer->diff_id, files[i], err);
         return r;
 }
 
@@ -135,42 +136,37 @@ static int build_in_child(struct verifier *v, const char *path, const struct zp_
 static int compare_image(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
                          struct zp_error *err) {
         static const char *const files[] = { "snapshot.erofs", "manifest.json", "config.json" };
-        char object[100], text[ZP_DIGEST_TEXT_SIZE];
-        snprintf(object, sizeof object, "image %s", zp_digest_text(&image->manifest_digest, text));
+        struct verify_subject subject = verify_image_subject(image);
         struct zp_image_record built = { 0 };
         int r = zp_store_find_image(again, &image->manifest_digest, &built, err);
         zp_image_record_clear(&built);
         if (r <= 0)
                 return r; /* its build failed, and was told of */
         r = 0;
-        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++)
-                r = compare_file(v, again, object, zp_store_open_image_file, &image->manifest_digest, files[i], err);
+        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0 && !subject.is_gone; i++)
+                r = compare_file(v, again, &subject, zp_store_open_image_file, &image->manifest_digest, files[i], err);
         return r;
 }
 
 static int compare_all(struct verifier *v, const char *path, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *again = NULL;
-        zp_autofree struct zp_layer_record *layers = NULL;
-        size_t count = 0;
         int r = zp_store_open(path, ZP_STORE_READ, &again, err);
-        if (r == 0)
-                r = zp_store_list_layers(again, &layers, &count, err);
         for (size_t i = 0; i < v->image_count && r == 0; i++)
                 r = compare_image(v, again, &v->images[i], err);
-        for (size_t i = 0; i < count && r == 0; i++)
-                r = compare_layer(v, again, &layers[i].diff_id, err);
+        for (size_t i = 0; i < v->layer_count && r == 0; i++)
+                r = compare_layer(v, again, &v->layers[i], err);
         return r;
 }
 
 static int rebuild_all(struct verifier *v, const char *path, const struct zp_source_options *source_options,
                        const struct zp_build_options *build_options, struct zp_error *err) {
-        char object[100], text[ZP_DIGEST_TEXT_SIZE];
         size_t built = 0;
         for (size_t i = 0; i < v->image_count; i++) {
                 int r = build_in_child(v, path, &v->images[i], source_options, build_options, err);
+                struct verify_subject subject = verify_image_subject(&v->images[i]);
                 built += r == 0;
-                snprintf(object, sizeof object, "image %s", zp_digest_text(&v->images[i].manifest_digest, text));
-                if (r < 0 && (r = verify_problem(v, object, err)) < 0)
+                r = verify_note(v, &subject, r, err);
+                if (r < 0)
                         return r;
         }
         return built ? compare_all(v, path, err) : 0;

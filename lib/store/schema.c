@@ -7,8 +7,6 @@
 
 #define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x7a70756c /* "zpul" */
-/* Transactions take milliseconds; who has to wait this long waits for a stopped process or a dead disk. */
-#define BUSY_TIMEOUT_MS 15000
 
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
@@ -107,7 +105,7 @@ static int connect(struct zp_store *store, int flags, struct zp_error *err) {
         int result = sqlite3_open_v2(path, &store->db, flags, NULL);
         if (result != SQLITE_OK)
                 return zp_sql_failed(store, result, err);
-        sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+        sqlite3_busy_timeout(store->db, ZP_STORE_BUSY_TIMEOUT_MS);
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);

@@ -13,6 +13,8 @@
 #include "store/store.h"
 
 #define ZP_STORE_DATABASE "zeropull.db"
+/* Transactions take milliseconds; who has to wait this long waits for a stopped process or a dead disk. */
+#define ZP_STORE_BUSY_TIMEOUT_MS 15000
 
 struct zp_store {
         char *path; /* absolute, without symbolic links */

@@ -75,6 +75,9 @@ int zp_store_find_layer(struct zp_store *store, const struct zp_digest *diff_id,
                         struct zp_error *err);
 int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
                         struct zp_error *err);
+/* Waits until no other process is in the middle of a change. Files are moved before a change is committed: who misses
+ * one that a record promises waits, and looks at the record again. */
+int zp_store_await_change(struct zp_store *store, const struct zp_cancel *cancel, struct zp_error *err);
 /* Finds by what a person types: a source name as built ("docker://" and default parts may be left out), a
  * digest, or the first ≥ 6 hex digits of one. -ENOENT (with the hint to `zeropull list`); -EEXIST: ambiguous. */
 int zp_store_lookup_image(struct zp_store *store, const char *text, struct zp_image_record *out, struct zp_error *err);
