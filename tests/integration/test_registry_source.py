@@ -205,7 +205,7 @@ class TestTls:
         subprocess.run(["openssl", "rehash", system], check=True)
         other = tmp_path / "other"
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=other", "-keyout", "/dev/null",
+            ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=other", "-keyout", tmp_path / "key",
              "-out", other],
             check=True, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -509,10 +509,77 @@ class TestBrokenTransfers:
 
     def test_cancellation_interrupts_waiting_for_the_next_attempt(self, layout):
         with fault_registry(layout) as server:
-            server.inject("manifests/", *[answer(429, b"", ("Retry-After", "3600"))] * 10)
+            server.inject("manifests/", *[answer(429, b"", ("Retry-After", "50"))] * 10)
             start = time.monotonic()
             assert source_dump(server.reference(), "-t", 300).code == errno.ECANCELED
             assert time.monotonic() - start < 5
+
+
+@pytest.fixture
+def never():
+    """A fault that gives no answer while the test runs."""
+    done = threading.Event()
+
+    def fault(handler):
+        done.wait(60)
+        return hang_up(handler)
+
+    yield fault
+    done.set()
+
+
+class TestWaiting:
+    """Nobody is left to wonder what is waited for."""
+
+    def test_silence_is_told_while_it_lasts(self, layout, never):
+        with fault_registry(layout) as server:
+            server.inject("manifests/", *[never] * 10)
+            failure = source_dump(server.reference(), "-s", 900)
+            assert failure.code == errno.ETIMEDOUT and "does not answer" in failure.message
+            assert f"{server.host}: no answer for 1 s" in failure.notices
+            assert f"{server.host}: the server does not answer; trying again (2 of 5)" in failure.notices
+
+    def test_transfer_that_stops_is_told(self, layout, never):
+        def stop(handler):
+            body = handler.server.blob(handler.path.rpartition("/")[2])
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body[:1_000_000])
+            handler.wfile.flush()
+            return never(handler)
+
+        with fault_registry(layout) as server:
+            server.inject(big_blob(layout), stop)
+            dump = source_dump(server.reference(), "-s", 900)
+            check_layers(dump, layout.layers("latest"))
+            assert f"{server.host}: nothing has come for 1 s" in dump["notices"]
+
+    def test_what_goes_well_needs_no_words(self, layout):
+        with fault_registry(layout, Tokens()) as server:
+            assert source_dump(server.reference(), "-p", "linux/amd64")["notices"] == []
+
+    def test_time_that_a_server_asks_for_is_told(self, layout):
+        with fault_registry(layout) as server:
+            server.inject("manifests/", answer(503, b"", ("Retry-After", "1")))
+            (notice,) = source_dump(server.reference(), "-p", "linux/amd64")["notices"]
+            assert notice == f"{server.host}: the server answered 503 and asks to wait 1 s; trying again (2 of 5)"
+
+    @pytest.mark.parametrize("path", ["manifests/", "blobs/", "/token"])
+    def test_too_long_a_time_is_not_waited_for(self, layout, path):
+        with fault_registry(layout, Tokens()) as server:
+            server.inject(path, *[answer(503, b"", ("Retry-After", "100000"))] * 10)
+            start = time.monotonic()
+            failure = source_dump(server.reference())
+            assert "asks to wait 28 h" in failure.message
+            assert time.monotonic() - start < 20 and not failure.notices
+
+    def test_reading_is_cancelled_apart_from_the_source(self, layout, never):
+        with fault_registry(layout) as server:
+            server.inject(big_blob(layout), never)
+            start = time.monotonic()
+            assert source_dump(server.reference(), "-T", 300).code == errno.ECANCELED
+            assert time.monotonic() - start < 10
 
 
 class TestWrongContent:
