@@ -119,12 +119,11 @@ static double now_s(void) {
 }
 
 static int build(struct cli_call *call, struct zp_source *source, struct zp_build_options *build_options,
-                 struct zp_error *err) {
+                 struct progress *progress, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
         if (r < 0)
                 return r;
-        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         struct watch watch = { .progress = progress };
         build_options->rebuild = cli_flag(call, OPTION_REBUILD);
         build_options->confine = true;
@@ -172,11 +171,13 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 return r;
         if (call->values[OPTION_PLATFORM])
                 zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
+        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
+        source_options.notice = (struct zp_notice){ cli_tell_notice, progress };
         r = cli_build_failed(call, zp_source_open(call->arguments[0], &source_options, &source, err));
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
-        return r < 0 ? r : build(call, source, &build_options, err);
+        return r < 0 ? r : build(call, source, &build_options, progress, err);
 }
 
 const struct cli_command cli_build = {

@@ -7,6 +7,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "cli/progress.h"
+
 #define PASSWORD_MAX 4096u
 
 void cli_wipe(char *secret) {
@@ -104,6 +106,10 @@ int cli_take_source_options(struct cli_call *call, struct zp_source_options *sou
                 r = take_credentials(call, credentials, err);
         source->credentials = *credentials;
         return r;
+}
+
+void cli_tell_notice(void *progress, const char *text) {
+        progress_say(progress, "%s", text);
 }
 
 int cli_build_failed(struct cli_call *call, int r) {

@@ -34,6 +34,8 @@ enum {
  * cli_wipe. May ask for a password on the terminal. */
 int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
                             char **credentials, struct zp_error *err);
+/* A zp_notice of the options: a line of the progress that `progress` points to. */
+void cli_tell_notice(void *progress, const char *text);
 /* Overwrites and frees a secret; NULL is fine. */
 void cli_wipe(char *secret);
 ZP_DEFINE_AUTO(char, cli_wipe);

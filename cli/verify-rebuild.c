@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/child.h"
 #include "cli/output.h"
+#include "cli/source-options.h"
 #include "cli/verify.h"
 #include "oci/reference.h"
 
@@ -183,6 +184,8 @@ int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source
         if (r < 0)
                 return zp_error_wrap(err, "verify --rebuild");
         zp_autofree char *path = zp_staging_path(staging);
-        return path ? rebuild_all(v, path, source_options, build_options, err)
+        struct zp_source_options options = *source_options;
+        options.notice = (struct zp_notice){ cli_tell_notice, v->progress };
+        return path ? rebuild_all(v, path, &options, build_options, err)
                     : zp_error_errno(err, ENOMEM, "verify --rebuild");
 }

@@ -43,6 +43,8 @@ struct transfer {
         bool is_body_cut;     /* the rest of an error page is not wanted */
         bool is_stalled;
         uint64_t window_start_ms, window_bytes, sink_ms;
+        uint64_t arrival_ms; /* when the last bytes came, or the request was made */
+        bool is_silence_told;
 };
 
 static uint64_t now_ms(void) {
@@ -79,6 +81,15 @@ void zp_http_free(struct zp_http *http) {
 
 const struct zp_cancel *zp_http_cancel(const struct zp_http *http) {
         return http->options.cancel;
+}
+
+const struct zp_notice *zp_http_notice(const struct zp_http *http) {
+        return &http->options.notice;
+}
+
+int zp_http_check_cancel(const struct zp_http *http, const struct zp_http_request *request, struct zp_error *err) {
+        int r = zp_check_cancel(http->options.cancel, err);
+        return r < 0 ? r : zp_check_cancel(request->cancel, err);
 }
 
 static CURL *take_handle(struct zp_http *http) {
@@ -122,6 +133,18 @@ void zp_http_response_clear(struct zp_http_response *response) {
         zp_buffer_clear(&response->challenges);
         zp_buffer_clear(&response->body);
         *response = (struct zp_http_response){ 0 };
+}
+
+unsigned zp_http_retry_after_s(const struct zp_http_response *response) {
+        if (!response->retry_after)
+                return 0;
+        char *end;
+        long seconds = strtol(response->retry_after, &end, 10);
+        if (end == response->retry_after || *end) {
+                time_t date = curl_getdate(response->retry_after, NULL);
+                seconds = date < 0 ? 0 : (long) (date - time(NULL));
+        }
+        return seconds < 0 ? 0 : seconds > UINT32_MAX ? UINT32_MAX : (unsigned) seconds;
 }
 
 static int out_of_memory(struct transfer *t) {
@@ -181,6 +204,7 @@ static size_t on_header(char *line, size_t one, size_t size, void *context) {
         (void) one;
         t->header_bytes += size;
         t->window_bytes += size;
+        t->arrival_ms = now_ms();
         if (t->header_bytes > HEADERS_MAX) {
                 t->failure =
                         zp_error_set(t->err, EPROTO, "the response has more than %u KiB of headers", HEADERS_MAX >> 10);
@@ -217,13 +241,24 @@ static size_t on_body(char *data, size_t one, size_t size, void *context) {
         struct transfer *t = context;
         (void) one;
         t->window_bytes += size;
+        uint64_t start = t->arrival_ms = now_ms();
         if (!t->request->sink || !is_success(t->response))
                 return collect(t, data, size);
-        uint64_t start = now_ms();
         t->failure = t->request->sink(t->request->context, t->response, t->body_offset, data, size, t->err);
         t->body_offset += size;
-        t->sink_ms += now_ms() - start;
+        t->arrival_ms = now_ms();
+        t->sink_ms += t->arrival_ms - start;
         return t->failure ? 0 : size;
+}
+
+static void tell_silence(struct transfer *t, uint64_t now) {
+        uint64_t silence = now - t->arrival_ms;
+        if (t->is_silence_told || silence < t->http->options.stall_timeout_ms / 3)
+                return;
+        char host[ZP_URL_HOST_SIZE];
+        t->is_silence_told = true;
+        zp_notice_tell(&t->http->options.notice, "%s: %s for %u s", zp_url_host(t->request->url, host),
+                       t->response->status ? "nothing has come" : "no answer", (unsigned) ((silence + 999) / 1000));
 }
 
 /* Called at least once a second. The time that the sink took is not the server's fault. */
@@ -231,10 +266,11 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
         struct transfer *t = context;
         (void) a, (void) b, (void) c, (void) d;
         if (!t->failure)
-                t->failure = zp_check_cancel(t->http->options.cancel, t->err);
+                t->failure = zp_http_check_cancel(t->http, t->request, t->err);
         if (t->failure)
                 return 1;
         uint64_t now = now_ms(), timeout = t->http->options.stall_timeout_ms;
+        tell_silence(t, now);
         if (now - t->window_start_ms < timeout + t->sink_ms)
                 return 0;
         t->is_stalled = t->window_bytes < timeout * STALL_BYTES_PER_SECOND / 1000;
@@ -360,14 +396,16 @@ static int conclude(struct transfer *t, CURLcode code, const char *message) {
                 return 0;
         if (t->is_stalled) {
                 t->response->is_transient = true;
-                return zp_error_set(t->err, ETIMEDOUT, "the server sends (almost) nothing any more");
+                return zp_error_set(t->err, ETIMEDOUT,
+                                    t->response->status ? "the server sends (almost) nothing any more"
+                                                        : "the server does not answer");
         }
         return explain(code, message, t->response, t->err);
 }
 
 int zp_http_exchange(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
                      struct zp_error *err) {
-        int r = zp_check_cancel(http->options.cancel, err);
+        int r = zp_http_check_cancel(http, request, err);
         if (r < 0)
                 return r;
         struct transfer t = {
@@ -377,6 +415,7 @@ int zp_http_exchange(struct zp_http *http, const struct zp_http_request *request
                 .err = err,
                 .window_start_ms = now_ms(),
         };
+        t.arrival_ms = t.window_start_ms;
         char message[CURL_ERROR_SIZE] = "";
         struct curl_slist *headers = NULL;
         CURL *handle = take_handle(http);

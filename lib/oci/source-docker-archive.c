@@ -287,7 +287,7 @@ static int docker_root(void *state, struct zp_document *out, struct zp_error *er
         return r < 0 ? r : make_manifest(source, out, err);
 }
 
-static int docker_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+static int docker_blob(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                        struct zp_error *err) {
         struct docker_source *source = state;
         for (size_t i = 0; i < source->content_count; i++) {
@@ -295,8 +295,9 @@ static int docker_blob(void *state, const struct zp_descriptor *blob, zp_blob_si
                 uint64_t total;
                 if (!zp_digest_equal(&content->digest, &blob->digest))
                         continue;
-                return content->is_compressed ? inflate_extent(source, &content->extent, sink, context, &total, err)
-                                              : zp_extent_stream(&content->extent, source->path, sink, context, err);
+                return content->is_compressed
+                               ? inflate_extent(source, &content->extent, reader->sink, reader->context, &total, err)
+                               : zp_extent_stream(&content->extent, source->path, reader->sink, reader->context, err);
         }
         return zp_error_set(err, ENOENT, "the archive has no such content");
 }

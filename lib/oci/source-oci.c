@@ -82,10 +82,10 @@ static int oci_root(void *state, struct zp_document *out, struct zp_error *err) 
         return zp_layout_root(&source->layout, source->tag, out, err);
 }
 
-static int oci_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+static int oci_blob(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                     struct zp_error *err) {
         struct oci_source *source = state;
-        return zp_layout_blob(&source->layout, blob, sink, context, err);
+        return zp_layout_blob(&source->layout, blob, reader->sink, reader->context, err);
 }
 
 static const char *oci_local_path(void *state) {

@@ -20,6 +20,7 @@
 struct registry_source {
         struct zp_reference reference;
         struct zp_registry *registry;
+        uint64_t latest_ms; /* when the last attempt at a document may begin; set when resolving starts */
 };
 
 static void registry_close(void *state) {
@@ -54,16 +55,19 @@ static int registry_open(const char *rest, const struct zp_source_options *optio
 struct blob_transfer {
         uint64_t size;
         uint64_t received; /* given to the sink */
-        zp_blob_sink sink;
-        void *context;
+        const struct zp_blob_reader *reader;
 };
 
 /* Runs a request until it succeeds or there is no more hope. A blob's transfer (NULL: something small) goes
  * on where it was cut, and has more patience while it gets on. */
 static int get_with_retries(struct registry_source *source, const char *path, struct zp_http_request *request,
                             struct blob_transfer *transfer, struct zp_http_response *response, struct zp_error *err) {
-        const struct zp_cancel *cancel = zp_registry_cancel(source->registry);
-        struct zp_retry retry = { 0 };
+        const struct zp_http *http = zp_registry_http(source->registry);
+        bool is_document = !transfer || transfer->reader->is_document;
+        struct zp_retry retry = { .latest_ms = is_document ? source->latest_ms : 0 };
+        struct zp_error unwanted = { 0 };
+        if (!err)
+                err = &unwanted;
         for (;;) {
                 request->range_start = transfer ? transfer->received : 0;
                 int r = zp_registry_get(source->registry, path, request, response, err);
@@ -77,8 +81,8 @@ static int get_with_retries(struct registry_source *source, const char *path, st
                         if (transfer->received == transfer->size) /* cut behind the last byte */
                                 return 0;
                 }
-                if (!may_retry || !zp_retry_wait(&retry, response, cancel))
-                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
+                if (!may_retry || !zp_retry_wait(&retry, http, request, response, source->reference.registry, err))
+                        return zp_http_check_cancel(http, request, err) < 0 ? -ECANCELED : r;
                 zp_http_response_clear(response);
         }
 }
@@ -111,6 +115,7 @@ static int registry_root(void *state, struct zp_document *out, struct zp_error *
         struct registry_source *source = state;
         const struct zp_reference *reference = &source->reference;
         char text[ZP_DIGEST_TEXT_SIZE];
+        source->latest_ms = zp_retry_latest_ms();
         if (!reference->has_digest)
                 return fetch_document(source, reference->tag, out, err);
         int r = fetch_document(source, zp_digest_text(&reference->digest, text), out, err);
@@ -153,19 +158,19 @@ static int on_blob_piece(void *context, const struct zp_http_response *response,
         if (size <= known)
                 return 0;
         size -= (size_t) known;
-        r = transfer->sink(transfer->context, (const char *) data + known, size, err);
+        r = transfer->reader->sink(transfer->reader->context, (const char *) data + known, size, err);
         if (r == 0)
                 transfer->received += size;
         return r;
 }
 
-static int registry_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+static int registry_blob(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                          struct zp_error *err) {
         struct registry_source *source = state;
-        struct blob_transfer transfer = { .size = blob->size, .sink = sink, .context = context };
+        struct blob_transfer transfer = { .size = blob->size, .reader = reader };
         char path[100] = "blobs/";
         zp_digest_text(&blob->digest, path + strlen(path));
-        struct zp_http_request request = { .sink = on_blob_piece, .context = &transfer };
+        struct zp_http_request request = { .sink = on_blob_piece, .context = &transfer, .cancel = reader->cancel };
         struct zp_http_response response = { 0 };
         int r = get_with_retries(source, path, &request, &transfer, &response, err);
         zp_http_response_clear(&response);

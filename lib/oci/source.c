@@ -85,15 +85,16 @@ const char *zp_source_local_path(const struct zp_source *source) {
 struct checked_blob {
         const struct zp_source *source;
         const struct zp_descriptor *blob;
+        const struct zp_blob_reader *reader;
         struct zp_sha256 *hash;
         uint64_t received;
-        zp_blob_sink sink;
-        void *context;
 };
 
 static int check_piece(void *context, const void *data, size_t size, struct zp_error *err) {
         struct checked_blob *checked = context;
         int r = zp_check_cancel(checked->source->cancel, err);
+        if (r == 0)
+                r = zp_check_cancel(checked->reader->cancel, err);
         if (r < 0)
                 return r;
         if (size > checked->blob->size - checked->received)
@@ -101,7 +102,7 @@ static int check_piece(void *context, const void *data, size_t size, struct zp_e
                                     (uintmax_t) checked->blob->size);
         checked->received += size;
         zp_sha256_update(checked->hash, data, size);
-        return checked->sink(checked->context, data, size, err);
+        return checked->reader->sink(checked->reader->context, data, size, err);
 }
 
 static int check_end(struct checked_blob *checked, struct zp_error *err) {
@@ -117,18 +118,23 @@ static int check_end(struct checked_blob *checked, struct zp_error *err) {
         return 0;
 }
 
-int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
-                        struct zp_error *err) {
+static int read_blob(struct zp_source *source, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
+                     struct zp_error *err) {
         struct checked_blob checked = {
                 .source = source,
                 .blob = blob,
+                .reader = reader,
                 .hash = zp_sha256_new(),
-                .sink = sink,
-                .context = context,
+        };
+        const struct zp_blob_reader checker = {
+                .sink = check_piece,
+                .context = &checked,
+                .cancel = reader->cancel,
+                .is_document = reader->is_document,
         };
         int r = checked.hash ? 0 : zp_error_errno(err, ENOMEM, "read");
         if (r == 0)
-                r = source->kind->blob(source->state, blob, check_piece, &checked, err);
+                r = source->kind->blob(source->state, blob, &checker, err);
         if (r == 0)
                 r = check_end(&checked, err);
         r = zp_part_result(r, err);
@@ -139,6 +145,12 @@ int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *bl
                 zp_error_wrap(err, "%s: blob %s", source->name, zp_digest_text(&blob->digest, text));
         }
         return r;
+}
+
+int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, const struct zp_cancel *cancel,
+                        zp_blob_sink sink, void *context, struct zp_error *err) {
+        const struct zp_blob_reader reader = { .sink = sink, .context = context, .cancel = cancel };
+        return read_blob(source, blob, &reader, err);
 }
 
 static int collect(void *context, const void *data, size_t size, struct zp_error *err) {
@@ -155,7 +167,8 @@ static int read_whole_blob(struct zp_source *source, const struct zp_descriptor 
         zp_autobuffer struct zp_buffer buffer = { 0 };
         if (!zp_buffer_append(&buffer, "", 0))
                 return zp_error_errno(err, ENOMEM, "%s", source->name);
-        int r = zp_source_read_blob(source, blob, collect, &buffer, err);
+        const struct zp_blob_reader reader = { .sink = collect, .context = &buffer, .is_document = true };
+        int r = read_blob(source, blob, &reader, err);
         if (r < 0)
                 return r;
         *size = buffer.size;

@@ -10,6 +10,7 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "oci/manifest.h"
+#include "oci/notice.h"
 
 struct zp_source_options {
         const char *auth_file;   /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
@@ -20,6 +21,7 @@ struct zp_source_options {
         const char *user_agent;    /* NULL: "zeropull/VERSION" */
         unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;
+        struct zp_notice notice;
 };
 
 struct zp_source;
@@ -47,10 +49,10 @@ typedef int (*zp_blob_sink)(void *context, const void *data, size_t size, struct
 
 /* Streams one blob to `sink`. Size and SHA-256 are checked against the descriptor: the call fails with
  * -EBADMSG after the last byte when they differ, so nothing may be kept before it returns 0; a blob that is
- * not there is -EBADMSG, too. A registry's
+ * not there is -EBADMSG, too. `cancel` (may be NULL) ends it, and the source's own. A registry's
  * broken transfer is resumed (Range) a bounded number of times with backoff. Thread-safe: several blobs
  * of one source may be read at once. */
-int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
-                        struct zp_error *err);
+int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, const struct zp_cancel *cancel,
+                        zp_blob_sink sink, void *context, struct zp_error *err);
 
 #endif

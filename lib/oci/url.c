@@ -84,3 +84,19 @@ int zp_url_resolve(const char *base, const char *location, char **out, struct zp
         *out = strdup(text);
         return *out ? 0 : zp_error_errno(err, ENOMEM, "redirect");
 }
+
+char *zp_url_host(const char *url, char text[ZP_URL_HOST_SIZE]) {
+        const char *start = strstr(url, "://");
+        start = start ? start + 3 : url;
+        size_t size = strcspn(start, "/?#");
+        const char *user_end = memrchr(start, '@', size);
+        if (user_end) {
+                size -= (size_t) (user_end + 1 - start);
+                start = user_end + 1;
+        }
+        if (size >= ZP_URL_HOST_SIZE)
+                size = ZP_URL_HOST_SIZE - 1;
+        memcpy(text, start, size);
+        text[size] = '\0';
+        return text;
+}

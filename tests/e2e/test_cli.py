@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -167,6 +169,46 @@ def test_reading_commands_do_not_make_a_store(zeropull):
     for arguments in (["list"], ["inspect", "x/y:z"], ["verify"]):
         zeropull.run(*arguments)
         assert not zeropull.store.exists()
+
+
+# --- a registry in trouble ---------------------------------------------------------------------------
+
+
+def test_layer_that_fails_ends_the_wait_for_others(zeropull, work):
+    layout = oci.Layout(work / "layout")
+    tars = [oci.tar_bytes(lambda t: t.file("good", b"x")), oci.tar_bytes(lambda t: t.hardlink("bad", "missing"))]
+    layers = [layout.add_raw_layer(oci.compress(tar, "gzip"), tar=tar) for tar in tars]
+    layout.add_image("latest", layers)
+    done, asked = threading.Event(), threading.Event()
+
+    def never(handler):
+        asked.set()
+        done.wait(60)
+        handler.hang_up()
+        return True
+
+    def after_the_other(handler):
+        asked.wait(60)
+        return False
+
+    with fault_registry(layout) as server:
+        server.inject(layers[0].digest, never)
+        server.inject(layers[1].digest, after_the_other)
+        start = time.monotonic()
+        result = zeropull.expect(REFUSED, "build", server.reference())
+        done.set()
+    assert "bad" in result.stderr and time.monotonic() - start < 20
+
+
+def test_waiting_is_told_unless_quiet(zeropull, work):
+    layout = two_images(work / "layout")
+    with fault_registry(layout) as server:
+        busy = lambda handler: handler.answer(503, b"", [("Retry-After", "1")]) or True  # noqa: E731
+        server.inject("manifests/", busy, lambda _: False, busy)
+        result = zeropull.expect(OK, "build", server.reference("one"))
+        assert f"{server.host}: the server answered 503 and asks to wait 1 s; trying again (2 of 5)" in result.stderr
+        assert zeropull.expect(OK, "build", "--quiet", server.reference("one")).stderr == ""
+        assert len(server.seen("manifests/")) == 4
 
 
 # --- output ------------------------------------------------------------------------------------------

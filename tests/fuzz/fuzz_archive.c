@@ -50,7 +50,7 @@ static void check_image(struct zp_source *source, const struct zp_image *image) 
         for (unsigned i = 0; i < image->layer_count; i++) {
                 struct zp_error err = { 0 };
                 uint64_t total = 0;
-                int r = zp_source_read_blob(source, &image->layers[i], count_bytes, &total, &err);
+                int r = zp_source_read_blob(source, &image->layers[i], NULL, count_bytes, &total, &err);
                 assert(r == 0 ? total == image->layers[i].size : err.code == -r && err.message[0]);
         }
 }

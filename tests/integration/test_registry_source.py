@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -536,7 +537,7 @@ class TestWaiting:
             server.inject("manifests/", *[never] * 10)
             failure = source_dump(server.reference(), "-s", 900)
             assert failure.code == errno.ETIMEDOUT and "does not answer" in failure.message
-            assert f"{server.host}: no answer for 1 s" in failure.notices
+            assert any(re.fullmatch(rf"{server.host}: no answer for \d s", line) for line in failure.notices)
             assert f"{server.host}: the server does not answer; trying again (2 of 5)" in failure.notices
 
     def test_transfer_that_stops_is_told(self, layout, never):
@@ -553,7 +554,7 @@ class TestWaiting:
             server.inject(big_blob(layout), stop)
             dump = source_dump(server.reference(), "-s", 900)
             check_layers(dump, layout.layers("latest"))
-            assert f"{server.host}: nothing has come for 1 s" in dump["notices"]
+            assert any(re.fullmatch(rf"{server.host}: nothing has come for \d s", line) for line in dump["notices"])
 
     def test_what_goes_well_needs_no_words(self, layout):
         with fault_registry(layout, Tokens()) as server:
