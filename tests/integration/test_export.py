@@ -32,10 +32,17 @@ def temporary(path):
     return path.with_name(".zeropull-export-" + hashlib.sha256(path.name.encode()).hexdigest()[:16])
 
 
+def open_files(process):
+    for fd in os.listdir(f"/proc/{process.pid}/fd"):
+        try:
+            yield os.readlink(f"/proc/{process.pid}/fd/{fd}")
+        except FileNotFoundError:  # closed meanwhile
+            pass
+
+
 def test_killed_export_leaves_nothing(zeropull, source, place):
     process = zeropull.start("export", source, str(place / "disk"))
-    fds = f"/proc/{process.pid}/fd"
-    while not any(os.readlink(f"{fds}/{fd}").startswith(str(place) + "/") for fd in os.listdir(fds)):
+    while not any(path.startswith(f"{place}/") for path in open_files(process)):
         assert process.poll() is None
     process.kill()
     process.communicate()
