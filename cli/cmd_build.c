@@ -16,7 +16,7 @@ static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
         [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },
         [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: 3)" },
-        [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
+        [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "the image for this one (default: for here)" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         { 0 },
 };
@@ -171,6 +171,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 return r;
         if (call->values[OPTION_PLATFORM])
                 zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
+        build_options.platform.is_required = call->values[OPTION_PLATFORM] != NULL;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         source_options.notice = (struct zp_notice){ cli_tell_notice, progress };

@@ -15,6 +15,7 @@ struct zp_source {
         void *state;
         char *name;
         const struct zp_cancel *cancel;
+        struct zp_notice notice;
 };
 
 static const struct zp_source_kind *const kinds[] = {
@@ -66,6 +67,7 @@ int zp_source_open(const char *name, const struct zp_source_options *options, st
                 return r;
         source->kind = kind;
         source->cancel = options->cancel;
+        source->notice = options->notice;
         *out = zp_steal(&source);
         return 0;
 }
@@ -230,12 +232,19 @@ static int find_manifest(struct zp_source *source, const struct zp_platform *pla
         return r;
 }
 
+static int refuse_platform(const char *have, const char *want, struct zp_error *err) {
+        zp_error_set(err, ENOENT, "the image is for %s, not for %s", have, want);
+        zp_error_hint(err, "there is no index to choose from; without --platform the image is taken as it is");
+        return -ENOENT;
+}
+
 /* A manifest that no index chose is taken whatever its architecture, as containerd and skopeo do: who
- * named it meant it, and the image says what it is. Below an index the choice is checked, for the entry
- * may have named no platform or a wrong one. */
-static int check_platform(const struct zp_platform *wanted, struct zp_image *image, bool by_index,
-                          struct zp_error *err) {
+ * named it meant it. But not when a platform was asked for by name, too. Below an index the choice is checked,
+ * for the entry may have named no platform or a wrong one. */
+static int check_platform(const struct zp_source *source, const struct zp_platform *wanted, struct zp_image *image,
+                          bool by_index, struct zp_error *err) {
         char have[100], want[100];
+        bool is_other;
         if (image->platform.os[0] == '\0')
                 strcpy(image->platform.os, wanted->os);
         if (image->platform.architecture[0] == '\0') {
@@ -244,10 +253,15 @@ static int check_platform(const struct zp_platform *wanted, struct zp_image *ima
         }
         zp_platform_text(&image->platform, have);
         zp_platform_text(wanted, want);
+        is_other = strcmp(image->platform.architecture, wanted->architecture) != 0;
         if (strcmp(image->platform.os, wanted->os) != 0)
                 return zp_error_set(err, ENOTSUP, "the image is for %s, not for %s", have, want);
-        if (by_index && strcmp(image->platform.architecture, wanted->architecture) != 0)
+        if (is_other && by_index)
                 return zp_error_set(err, ENOENT, "no image for %s: what the index offers is for %s", want, have);
+        if (is_other && wanted->is_required)
+                return refuse_platform(have, want, err);
+        if (is_other)
+                zp_notice_tell(&source->notice, "%s: the image is for %s, not for %s", source->name, have, want);
         return 0;
 }
 
@@ -295,7 +309,7 @@ int zp_source_resolve(struct zp_source *source, const struct zp_platform *platfo
         if (r == 0)
                 r = fill_image(source, &document, &image, err);
         if (r == 0)
-                r = check_platform(&wanted, &image, by_index, err);
+                r = check_platform(source, &wanted, &image, by_index, err);
         zp_document_clear(&document);
         if (r < 0) {
                 zp_image_clear(&image);

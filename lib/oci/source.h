@@ -34,7 +34,8 @@ ZP_DEFINE_AUTO(struct zp_source, zp_source_close);
 
 /* Finds the image for `platform` and reads its manifest and config, every document checked against the
  * digest that named it. Comes before any zp_source_read_blob, and not at the same time. Without an index the
- * image is taken whatever its architecture, as containerd and skopeo do: look at out->platform.
+ * image is taken whatever its architecture, as containerd and skopeo do, and the notice told so; unless
+ * platform->is_required.
  * A docker-archive has no manifest: one is made, to the byte what skopeo makes (its layers say gzip and come
  * as plain tar). -ENOENT: no such image; -EACCES: not allowed; -ENOTSUP: not an image, or not Linux's. */
 int zp_source_resolve(struct zp_source *source, const struct zp_platform *platform, struct zp_image *out,

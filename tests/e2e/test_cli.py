@@ -144,6 +144,18 @@ def test_malformed_auth_file_is_1(zeropull, work):
     assert "auth.json" in result.stderr
 
 
+def test_platform_that_is_asked_for_is_not_ignored(zeropull, work):
+    """An image without an index: taken for what it is, with a word, unless a platform is asked for."""
+    layout = oci.Layout(work / "layout")
+    layer = layout.add_raw_layer(oci.tar_bytes(lambda t: t.file("x", b"x")))
+    layout.add_image("latest", [layer], change_config=lambda c: c.update(architecture="s390x"))
+    result = zeropull.expect(NOT_FOUND, "build", "--platform", "linux/arm64", f"oci:{work}/layout:latest")
+    assert "linux/s390x" in result.stderr and "linux/arm64" in result.stderr and "hint" in result.stderr
+    assert "the image is for linux/s390x, not for linux/" in zeropull.expect(OK, "build", f"oci:{work}/layout:latest").stderr
+    result = zeropull.expect(OK, "build", "--platform", "linux/s390x", f"oci:{work}/layout:latest")
+    assert "not for" not in result.stderr
+
+
 def test_missing_path_in_an_image_is_3(small):
     zeropull, source = small
     for command in ("ls", "cat"):

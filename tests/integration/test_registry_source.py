@@ -112,7 +112,25 @@ class TestRealRegistry:
         assert "linux/amd64, linux/arm64" in failure.message
 
     def test_manifest_without_index_is_taken_for_any_architecture(self, open_registry):
-        assert source_dump(open_registry.reference("a/b"), "-p", "linux/s390x")["platform"] == "linux/amd64"
+        dump = source_dump(open_registry.reference("a/b"), "-p", "linux/s390x")
+        assert dump["platform"] == "linux/amd64"
+        assert dump["notices"] == [
+            f"{open_registry.reference('a/b')}: the image is for linux/amd64, not for linux/s390x"
+        ]
+
+    def test_required_platform_is_required_without_an_index_too(self, open_registry):
+        failure = source_dump(open_registry.reference("a/b"), "-r", "-p", "linux/s390x")
+        assert failure.code == errno.ENOENT and failure.hint and not failure.notices
+        assert "the image is for linux/amd64, not for linux/s390x" in failure.message
+        for architecture in ("amd64", "x86_64"):
+            dump = source_dump(open_registry.reference("a/b"), "-r", "-p", f"linux/{architecture}")
+            assert dump["platform"] == "linux/amd64" and dump["notices"] == []
+
+    def test_image_that_names_no_architecture_is_for_the_required_one(self, private_layout):
+        layers = private_layout.layers("latest")
+        private_layout.add_image("plain", layers, change_config=lambda c: c.pop("architecture"))
+        dump = source_dump(f"oci:{private_layout.directory}:plain", "-r", "-p", "linux/s390x")
+        assert dump["platform"] == "linux/s390x" and dump["notices"] == []
 
     def test_digest_names_an_image(self, open_registry, layout):
         digest = layout_tag(layout, "latest")

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Resolves an image and reads all of its layers, for tests of the image sources. Prints what it found as JSON:
- * source-dump [-1] [-h] [-p PLATFORM] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS]
- * [-T STOP_MS] NAME
- * All layers are read at once, each by a thread of its own; -1: one after the other. -t cancels the source, -T only
- * the reading of layers. Notices go to stderr.
+ * source-dump [-1] [-h] [-p PLATFORM] [-r] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS]
+ *             [-t CANCEL_MS] [-T STOP_MS] NAME
+ * All layers are read at once, each by a thread of its own; -1: one after the other. -r requires the platform.
+ * -t cancels the source, -T only the reading of layers. Notices go to stderr.
  */
 #include <jansson.h>
 #include <pthread.h>
@@ -131,14 +131,17 @@ int main(int argc, char **argv) {
         struct zp_platform platform = zp_platform_host();
         struct zp_error err = { 0 };
         pthread_t thread;
+        bool is_required = false;
         int r = 0;
-        for (int option; (option = getopt(argc, argv, "1hp:u:a:c:ks:t:T:")) != -1;) {
+        for (int option; (option = getopt(argc, argv, "1hp:ru:a:c:ks:t:T:")) != -1;) {
                 if (option == '1')
                         one_by_one = true;
                 else if (option == 'h')
                         options.plain_http = true;
                 else if (option == 'p')
                         r = zp_platform_parse(optarg, &platform, &err);
+                else if (option == 'r')
+                        is_required = true;
                 else if (option == 'u')
                         options.credentials = optarg;
                 else if (option == 'a')
@@ -158,6 +161,7 @@ int main(int argc, char **argv) {
         }
         if (optind + 1 != argc)
                 return 2;
+        platform.is_required = is_required;
         if (r == 0)
                 r = dump(argv[optind], &platform, &options, &err);
         if (r == 0)
