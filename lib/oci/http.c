@@ -258,7 +258,8 @@ static void tell_silence(struct transfer *t, uint64_t now) {
         char host[ZP_URL_HOST_SIZE];
         t->is_silence_told = true;
         zp_notice_tell(&t->http->options.notice, "%s: %s for %u s", zp_url_host(t->request->url, host),
-                       t->response->status ? "nothing has come" : "no answer", (unsigned) ((silence + 999) / 1000));
+                       t->response->status ? "nothing has come" : "no answer",
+                       silence < 1000 ? 1 : (unsigned) (silence / 1000));
 }
 
 /* Called at least once a second. The time that the sink took is not the server's fault. */
