@@ -230,13 +230,13 @@ static int check_device(struct verifier *v, const struct zp_layer_record *layer,
 int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
         char label[40], text[CLI_SHORT_DIGEST];
         struct verify_subject subject = verify_layer_subject(layer);
+        size_t before = v->problem_count;
         zp_autoclose int device_fd = zp_store_open_device(v->store, &layer->diff_id, err);
-        if (device_fd < 0 && device_fd != -ENOENT)
-                return device_fd;
+        int r = device_fd == -ENOENT ? 0 : verify_note(v, &subject, device_fd, err);
         snprintf(label, sizeof label, "layer %s", cli_short_digest(&layer->diff_id, text));
         progress_begin(v->progress, 0, label, "verifying", layer->device_size * (device_fd < 0 ? 1 : 2));
-        size_t before = v->problem_count;
-        int r = zp_check_cancel(v->call->cancel, err);
+        if (r == 0)
+                r = zp_check_cancel(v->call->cancel, err);
         if (r == 0)
                 r = verify_note(v, &subject, check_layer_metadata(v, layer, err), err);
         if (r == 0)

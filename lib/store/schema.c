@@ -95,8 +95,24 @@ static int create_schema(struct zp_store *store, struct zp_error *err) {
         return r;
 }
 
+/* SQLite opens them without a look: a FIFO would hold it up for ever. */
+static int check_files(struct zp_store *store, struct zp_error *err) {
+        static const char *const names[] = { ZP_STORE_DATABASE, ZP_STORE_DATABASE "-journal", ZP_STORE_DATABASE "-wal",
+                                             ZP_STORE_DATABASE "-shm" };
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+                struct stat st;
+                if (fstatat(store->dir_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+                        return zp_error_set(err, EBADMSG, "store '%s': '%s' is not a regular file", store->path,
+                                            names[i]);
+        }
+        return 0;
+}
+
 static int connect(struct zp_store *store, int flags, struct zp_error *err) {
         zp_autofree char *path = NULL;
+        int r = check_files(store, err);
+        if (r < 0)
+                return r;
         if (asprintf(&path, "%s/%s", store->path, ZP_STORE_DATABASE) < 0) {
                 path = NULL;
                 return zp_error_errno(err, ENOMEM, "store '%s'", store->path);

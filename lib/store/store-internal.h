@@ -28,6 +28,9 @@ struct zp_store {
 /* Fills `err` with "store 'path': what: " and the text for errno, with a hint when space is short. */
 int zp_store_failed(struct zp_store *store, const char *what, struct zp_error *err);
 
+/* After EACCES or EPERM: a hint when the store is another user's. */
+void zp_store_hint_owner(const char *path, struct zp_error *err);
+
 /* schema.c: opens the database and brings a new one to the current schema. */
 int zp_store_open_database(struct zp_store *store, struct zp_error *err);
 

@@ -140,7 +140,7 @@ int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_
                            const struct zp_cancel *cancel, struct zp_error *err);
 
 /* The unpacked device as it lies there, not compared with anything; the descriptor is the caller's. -ENOENT, without
- * a message: there is none. */
+ * a message: there is none; -EBADMSG: something else has its name. */
 int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_error *err);
 
 /* What is mounted is not removed: the kernel's mount table says which images are, by the file each EROFS is read
