@@ -24,6 +24,7 @@ const struct zp_cancel *cli_interrupt_setup(void) {
                 if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
                         sigaction(signals[i], &action, NULL);
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
         return &cancel;
 }
 

@@ -11,6 +11,12 @@
 #include "base/cleanup.h"
 
 static int write_failed(int code, const char *name, struct zp_error *err) {
+        if (code == EFBIG) {
+                /* a limit of this process or file system, not one of ours on what comes from outside */
+                zp_error_set(err, EDQUOT, "write '%s': the file becomes larger than is allowed here", name);
+                zp_error_hint(err, "'ulimit -f' shows the limit of this shell");
+                return -EDQUOT;
+        }
         zp_error_errno(err, code, "write '%s'", name);
         if (code == ENOSPC || code == EDQUOT)
                 zp_error_hint(err, "free some space on that file system and run the command again; "

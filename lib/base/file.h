@@ -13,7 +13,7 @@
 #include "base/error.h"
 
 /* Writes all of `data`, restarting after EINTR and short writes. `name` is for the message.
- * ENOSPC and EDQUOT get a hint. */
+ * ENOSPC and EDQUOT get a hint; EFBIG becomes EDQUOT. */
 int zp_write_all(int fd, const void *data, size_t size, const char *name, struct zp_error *err);
 int zp_pwrite_all(int fd, const void *data, size_t size, uint64_t offset, const char *name, struct zp_error *err);
 /* Reads exactly `size` bytes; -ENODATA when the file ends before. */
