@@ -15,7 +15,7 @@ enum { OPTION_FRAME_SIZE = OPTION_AFTER_SOURCE, OPTION_LEVEL, OPTION_PLATFORM, O
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
         [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },
-        [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: 3)" },
+        [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: faster than 3)" },
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "the image for this one (default: for here)" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         { 0 },
@@ -40,9 +40,9 @@ static void on_resolved(void *context, const struct zp_image *image) {
                 total += w->sizes[i] = image->layers[i].size;
                 cli_short_digest(&image->layers[i].digest, w->digests[i]);
         }
-        progress_say(w->progress, "%s: %s, %s, %u layers, %s", image->name,
+        progress_say(w->progress, "%s: %s, %s, %u layer%s, %s", image->name,
                      zp_digest_text(&image->manifest_digest, digest), zp_platform_text(&image->platform, platform),
-                     image->layer_count, cli_size_text(total, size));
+                     image->layer_count, image->layer_count == 1 ? "" : "s", cli_size_text(total, size));
 }
 
 static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state state) {
@@ -70,7 +70,7 @@ static void on_waiting(void *context) {
 
 static void on_merging(void *context) {
         struct watch *w = context;
-        progress_say(w->progress, "merging %u layers", w->layer_count);
+        progress_say(w->progress, "merging %u layer%s", w->layer_count, w->layer_count == 1 ? "" : "s");
 }
 
 static int print_result(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
@@ -108,8 +108,9 @@ static void say_result(struct progress *progress, const struct zp_build_result *
         if (result->was_present)
                 progress_say(progress, "the snapshot is already there (%.1f s)", seconds);
         else
-                progress_say(progress, "done: %u layers converted, %u already there, in %.1f s",
-                             result->layers_converted, result->layers_reused, seconds);
+                progress_say(progress, "done: %u layer%s converted, %u already there, in %.1f s",
+                             result->layers_converted, result->layers_converted == 1 ? "" : "s", result->layers_reused,
+                             seconds);
 }
 
 static double now_s(void) {
@@ -148,9 +149,6 @@ static int build(struct cli_call *call, struct zp_source *source, struct zp_buil
 static int take_pack_options(struct cli_call *call, struct zp_pack_options *out, struct zp_error *err) {
         uint64_t frame_size = ZP_PACK_DEFAULT_FRAME_SIZE, level = 0;
         int r = cli_value_size(call, OPTION_FRAME_SIZE, 4096, ZP_LIMIT_FRAME_SIZE, &frame_size, err);
-        if (r == 0 && frame_size % 4096)
-                r = cli_usage_error(call, err, "--frame-size '%s': not a multiple of 4096",
-                                    call->values[OPTION_FRAME_SIZE]);
         if (r == 0)
                 r = cli_value_number(call, OPTION_LEVEL, 1, 19, &level, err);
         *out = (struct zp_pack_options){ .frame_size = (uint32_t) frame_size, .level = (int) level };

@@ -39,8 +39,8 @@ int verify_problem(struct verifier *v, const char *object, const struct zp_error
 
 /* What a problem is found in: an image or a layer, by the record it was checked against. */
 struct verify_subject {
-        char name[100];                        /* "layer sha256:…" */
-        const struct zp_image_record *image;   /* one of these two */
+        char name[100];                      /* "layer sha256:…" */
+        const struct zp_image_record *image; /* one of these two */
         const struct zp_layer_record *layer;
         bool is_gone; /* removed or replaced since: nothing that was found counts */
 };

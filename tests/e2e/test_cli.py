@@ -2,6 +2,7 @@
 """The command as a person or a script meets it: exit codes, help, JSON, interruption, a full disk."""
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -72,6 +73,11 @@ def test_help_lists_every_command(zeropull):
         ["umount"],
         ["export", "image"],
         ["remove"],
+        ["ls", "image", ""],
+        ["cat", "image", ""],
+        ["list", "--store", ""],
+        ["build", "oci:x:y", "--frame-size", "4M1"],
+        ["build", "oci:x:y", "--frame-size", "0"],
     ],
     ids=" ".join,
 )
@@ -87,6 +93,46 @@ def test_unknown_image_is_3(command, small):
     zeropull, _ = small
     result = zeropull.expect(NOT_FOUND, command, "no/such:image")
     assert len(error_lines(result.stderr)) == 1 and "no/such" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["prune"], ["prune", "--dry-run"], ["verify"], ["ls", "x"], ["remove", "x"]])
+def test_no_store_is_3(arguments, zeropull):
+    assert f"no store at '{zeropull.store}'" in zeropull.expect(NOT_FOUND, *arguments).stderr
+
+
+@pytest.mark.parametrize("size", ["1000", "5k", "5000", "8M", "1g"])
+def test_frame_size_out_of_range_says_which_sizes_there_are(size, zeropull):
+    result = zeropull.run("build", "oci:x:y", "--frame-size", size)
+    assert result.returncode == USAGE and "multiple of 4096 from 4K to 4M" in result.stderr
+
+
+def test_units_of_sizes_may_be_lower_case(zeropull):
+    source = images.source("busybox")
+    zeropull.build(source, "--frame-size", "64k")
+    zeropull.build(source, "--frame-size", "1m", "--rebuild")
+
+
+def test_path_that_ends_in_a_slash_is_a_directory(small):
+    zeropull, source = small
+    for command in (["ls", source], ["ls", "-d", source], ["cat", source]):
+        for end in ("/", "/."):
+            assert "Not a directory" in zeropull.expect(FAILED, *command, "/bin/busybox" + end).stderr
+    assert zeropull.ok("ls", source, "/bin/") == zeropull.ok("ls", source, "/bin")
+
+
+def test_image_named_twice_is_removed_once(zeropull):
+    source = images.source("busybox")
+    digest = zeropull.build(source)
+    zeropull.expect(NOT_FOUND, "remove", source, "not/there:1")
+    assert zeropull.ok("remove", source, digest.strip()) == digest
+
+
+def test_limit_of_this_machine_on_files_is_1(zeropull):
+    result = zeropull.run(
+        "build", images.source("busybox"), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    )
+    assert result.returncode == FAILED and "ulimit -f" in result.stderr
+    assert zeropull.leftovers() == []
 
 
 def test_missing_source_is_3(zeropull, work):
