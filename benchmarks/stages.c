@@ -9,9 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
-#include <zstd.h>
 
+#include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "builder/dedup.h"
@@ -75,23 +76,25 @@ static double time_content_hash(const void *data, size_t size) {
         return seconds;
 }
 
-/* Compresses and digests every frame as the pack writer does, writing nothing. */
-static double time_frames(const uint8_t *data, size_t size, int level, uint32_t frame_size, uint64_t *bytes) {
-        ZSTD_CCtx *context = ZSTD_createCCtx();
-        size_t room = ZSTD_compressBound(frame_size);
-        void *out = malloc(room);
-        ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level);
+/* Compresses, digests and writes every frame as a build does, into memory and on one thread. */
+static double time_frames(const uint8_t *data, size_t size, uint64_t *bytes) {
+        struct zp_error err = { 0 };
+        struct zp_pool *pool;
+        struct zp_pack_writer *writer;
+        struct zp_pack_info info = { 0 };
+        zp_autoclose int pack = memfd_create("pack", MFD_CLOEXEC), index = memfd_create("index", MFD_CLOEXEC);
+        if (zp_pool_new(1, &pool, &err) < 0 || zp_pack_writer_new(pack, "pack", NULL, pool, &writer, &err) < 0)
+                exit(1);
         double start = cpu_seconds();
-        for (size_t at = 0; at < size; at += frame_size) {
-                size_t part = size - at < frame_size ? size - at : frame_size;
-                size_t n = ZSTD_compress2(context, out, room, data + at, part);
-                struct zp_digest digest;
-                zp_digest_of(out, n, &digest);
-                *bytes += n;
-        }
+        int r = zp_pack_writer_append(writer, data, size, &err);
+        if (r == 0)
+                r = zp_pack_writer_finish(writer, index, "index", &info, &err);
         double seconds = cpu_seconds() - start;
-        ZSTD_freeCCtx(context);
-        free(out);
+        zp_pack_writer_free(writer);
+        zp_pool_free(pool);
+        if (r < 0)
+                exit(1);
+        *bytes = info.pack_size;
         return seconds;
 }
 
@@ -120,11 +123,12 @@ int main(int argc, char **argv) {
                 return 1;
         }
         uint64_t packed = 0;
-        double frames = time_frames(output.data, output.used, ZP_PACK_DEFAULT_LEVEL, ZP_PACK_DEFAULT_FRAME_SIZE, &packed);
+        double frames = time_frames(output.data, output.used, &packed);
         double blob_sha = time_sha256(blob, blob_size), tar_sha = time_sha256(output.data, output.used);
         double content = time_content_hash(output.data, output.used);
         printf("{\"blob_bytes\": %zu, \"tar_bytes\": %zu, \"pack_bytes\": %llu, \"inflate\": %.3f, "
-               "\"blob_sha256\": %.3f, \"tar_sha256\": %.3f, \"content_hash\": %.3f, \"frames\": %.3f, \"sum\": %.3f}\n",
+               "\"blob_sha256\": %.3f, \"tar_sha256\": %.3f, \"content_hash\": %.3f, \"frames\": %.3f, \"sum\": "
+               "%.3f}\n",
                blob_size, output.used, (unsigned long long) packed, inflate, blob_sha, tar_sha, content, frames,
                inflate + blob_sha + tar_sha + content + frames);
         free(blob);

@@ -79,14 +79,13 @@ static void tell_progress(void *context, uint64_t blob_bytes_read) {
 
 /* ---- layers ---- */
 
-static int choose_packing(const struct build *b, const struct zp_digest *diff_id, struct zp_pack_options *out,
-                          struct zp_error *err) {
-        struct zp_layer_record record;
-        *out = b->options->pack;
-        int found = b->options->pack_as_in ? zp_store_find_layer(b->options->pack_as_in, diff_id, &record, err) : 0;
-        if (found == 1)
-                *out = (struct zp_pack_options){ .frame_size = record.frame_size, .level = record.level };
-        return found < 0 ? found : 0;
+static struct zp_pack_options packing_of(const struct zp_build_options *options, const struct zp_digest *diff_id) {
+        for (size_t i = 0; i < options->known_layer_count; i++) {
+                const struct zp_layer_record *known = &options->known_layers[i];
+                if (zp_digest_equal(&known->diff_id, diff_id))
+                        return (struct zp_pack_options){ .frame_size = known->frame_size, .level = known->level };
+        }
+        return options->pack;
 }
 
 static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *err) {
@@ -100,14 +99,13 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
                 .blob = &b->image.layers[layer],
                 .diff_id = &b->image.diff_ids[layer],
                 .pool = b->pool,
+                .pack = packing_of(b->options, &b->image.diff_ids[layer]),
                 .cancel = &b->stop,
                 .progress = tell_progress,
                 .context = &progress,
         };
         struct zp_layer_record record;
-        r = choose_packing(b, input.diff_id, &input.pack, err);
-        if (r == 0)
-                r = zp_convert_layer(&input, staging, &record, err);
+        r = zp_convert_layer(&input, staging, &record, err);
         return r < 0 ? r : zp_staging_commit_layer(staging, &record, err);
 }
 
@@ -247,7 +245,7 @@ static int write_snapshot(struct build *b, struct zp_error *err) {
         zp_autoclose int fd = zp_staging_create(staging, "snapshot.erofs", err);
         if (fd < 0)
                 return fd;
-        struct zp_snapshot_layers layers = { b->store, b->image.diff_ids, b->image.layer_count };
+        struct zp_snapshot_layers layers = { b->store, b->image.diff_ids, b->image.layer_count, b->options->cancel };
         struct zp_erofs_result written;
         struct zp_image_record record = { 0 };
         r = zp_snapshot_write(&layers, ZP_EROFS_DEVICE_TABLE, fd, "snapshot.erofs", NULL, NULL, &written, err);

@@ -5,8 +5,13 @@
  * Each layer that the store does not have streams once through
  *   read → SHA-256 → inflate │ SHA-256 → tar → tree + device │ zstd frames → pack
  * ('│': another thread), layers side by side, then the merge writes the snapshot metadata. The bytes do not
- * depend on threads, order, clock or machine. Memory: ZP_BUILD_MEMORY plus what a layer's names and
- * attributes take (about 300 bytes an entry), whatever the files' sizes.
+ * depend on threads, order, clock or machine.
+ *
+ * Memory, whatever the files' sizes, for T threads and frames of F bytes, of L = min(T, 4, layers) layers at once:
+ *   15 MiB + L · (3 MiB + (2 + 2 T) · 2 F + T · C) + entries
+ * C is zstd's context, 0.7 MiB by default, 10 MiB at level 19 in frames of 512 KiB. That makes 36 MiB on two cores and at
+ * most 0.4 GiB on 32. A layer compressed by zstd adds its window: 8 MiB as most tools write it, 128 MiB at most. Entries
+ * take 600 bytes each, those of all layers of the image together, and files of up to 512 bytes their content.
  */
 #ifndef ZP_BUILDER_BUILD_H
 #define ZP_BUILDER_BUILD_H
@@ -37,7 +42,9 @@ struct zp_build_options {
         struct zp_platform platform;
         unsigned threads;      /* 0: as many as the process may use */
         struct zp_pack_options pack;
-        struct zp_store *pack_as_in; /* layers this store has are packed as there, whatever `pack` says; NULL: none */
+        /* of these layers the packs are made as they were, whatever `pack` says */
+        const struct zp_layer_record *known_layers;
+        size_t known_layer_count;
         bool rebuild;          /* convert every layer and write the snapshot even if the store has them */
         bool confine;           /* zp_confine() the process, for good, before the first layer is read */
         const char *also_writable, *also_readable; /* what the caller still needs when confined; NULL: nothing */

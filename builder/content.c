@@ -62,11 +62,22 @@ static int add_extent(struct zp_content *c, uint64_t block, uint64_t blocks, str
         return 0;
 }
 
+static int too_large(struct zp_error *err) {
+        return zp_error_set(err, E2BIG, "the layer's metadata is too large");
+}
+
+/* A content that is there already: its extents, which nobody changes, are shared like the content. */
+static int share_extents(struct zp_inode *inode, const struct zp_inode *known) {
+        inode->extents = known->extents;
+        inode->extent_count = known->extent_count;
+        return 0;
+}
+
 static int keep_extents(struct zp_tree *tree, struct zp_inode *inode, const struct zp_extent *extents, uint32_t count,
                         struct zp_error *err) {
         inode->extents = zp_tree_alloc(tree, count * sizeof *extents);
         if (!inode->extents)
-                return zp_error_errno(err, ENOMEM, "extents");
+                return too_large(err);
         memcpy(inode->extents, extents, count * sizeof *extents);
         inode->extent_count = count;
         return 0;
@@ -98,7 +109,7 @@ static int gather(struct zp_content *c, struct zp_tar *tar, uint64_t size, const
 static int store_inline(struct zp_tree *tree, struct zp_inode *inode, const uint8_t *data, struct zp_error *err) {
         uint8_t *copy = zp_tree_alloc(tree, (size_t) inode->size);
         if (!copy)
-                return zp_error_set(err, E2BIG, "the layer's metadata is too large");
+                return too_large(err);
         memcpy(copy, data, (size_t) inode->size);
         inode->data = copy;
         return 0;
@@ -118,7 +129,7 @@ static int store_small(struct zp_content *c, struct zp_tree *tree, struct zp_ino
         zp_dedup_hash_end(c->dedup, inode->size, &key);
         const struct zp_inode *known = zp_dedup_find(c->dedup, &key);
         if (known)
-                return keep_extents(tree, inode, known->extents, known->extent_count, err);
+                return share_extents(inode, known);
 
         struct zp_extent extent = { .block = zp_pack_writer_offset(c->pack) / ZP_BLOCK_SIZE,
                                     .blocks = zp_round_up(inode->size, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE };
@@ -209,7 +220,7 @@ static int store_large(struct zp_content *c, struct zp_tar *tar, struct zp_tree 
         const struct zp_inode *known = zp_dedup_find(c->dedup, &key);
         if (known) {
                 r = zp_pack_writer_rollback(c->pack, err);
-                return r < 0 ? r : keep_extents(tree, inode, known->extents, known->extent_count, err);
+                return r < 0 ? r : share_extents(inode, known);
         }
         r = keep_extents(tree, inode, c->extents, c->extent_count, err);
         return r < 0 ? r : zp_dedup_add(c->dedup, &key, inode, err);

@@ -45,7 +45,8 @@ static int take_blob(void *context, const void *data, size_t size, struct zp_err
 static void *read_blob(void *context) {
         struct reading *reading = context;
         struct zp_error err = { 0 };
-        int r = zp_source_read_blob(reading->input->source, reading->input->blob, take_blob, reading, &err);
+        int r = zp_source_read_blob(reading->input->source, reading->input->blob, reading->input->cancel, take_blob,
+                                    reading, &err);
         if (r == 0)
                 r = zp_decompress_finish(reading->decompress, &err);
         if (r < 0 && err.code == 0)

@@ -5,12 +5,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "erofs/reader.h"
 #include "layer/merge.h"
-
-#define METADATA_MAX (UINT64_C(4) << 30)
 
 struct loaded {
         const struct zp_snapshot_layers *layers;
@@ -19,7 +18,20 @@ struct loaded {
         struct zp_erofs_device devices[ZP_LIMIT_LAYERS]; /* of each layer; blocks 0: it has none */
         uint16_t slots[ZP_LIMIT_LAYERS];                 /* device number of each layer in the snapshot */
         bool is_used[ZP_LIMIT_LAYERS];
+        uint64_t entries, metadata_size; /* of all loaded so far */
 };
+
+/* What all layers together take is known before any memory is. */
+static int check_limits(struct loaded *l, const struct zp_layer_record *record, struct zp_error *err) {
+        if (zp_add_overflows(l->entries, record->entries, &l->entries) || l->entries > ZP_LIMIT_IMAGE_ENTRIES)
+                return zp_error_set(err, E2BIG, "with the layers below it has more than %llu entries",
+                                    (unsigned long long) ZP_LIMIT_IMAGE_ENTRIES);
+        if (zp_add_overflows(l->metadata_size, record->metadata_size, &l->metadata_size) ||
+            l->metadata_size > ZP_LIMIT_IMAGE_METADATA)
+                return zp_error_set(err, E2BIG, "with the layers below it has more than %llu bytes of metadata",
+                                    (unsigned long long) ZP_LIMIT_IMAGE_METADATA);
+        return 0;
+}
 
 /* The layer's metadata file as the store recorded it; what was damaged since then goes no further. */
 static int read_metadata(struct loaded *l, uint16_t i, size_t *size, struct zp_error *err) {
@@ -27,16 +39,17 @@ static int read_metadata(struct loaded *l, uint16_t i, size_t *size, struct zp_e
         int found = zp_store_find_layer(l->layers->store, &l->layers->diff_ids[i], &record, err);
         if (found <= 0)
                 return found < 0 ? found : zp_error_set(err, ENOENT, "the store does not have it");
+        int r = check_limits(l, &record, err);
+        if (r < 0)
+                return r;
         zp_autoclose int fd = zp_store_open_layer_file(l->layers->store, &record.diff_id, "layer.erofs", err);
         if (fd < 0)
                 return fd;
-        if (record.metadata_size > METADATA_MAX)
-                return zp_error_set(err, EBADMSG, "layer.erofs: impossible size");
         *size = (size_t) record.metadata_size;
         l->files[i] = malloc(*size + 1);
         if (!l->files[i])
                 return zp_error_errno(err, ENOMEM, "layer metadata");
-        int r = zp_pread_all(fd, l->files[i], *size, 0, "layer.erofs", err);
+        r = zp_pread_all(fd, l->files[i], *size, 0, "layer.erofs", err);
         struct zp_digest digest;
         zp_digest_of(l->files[i], *size, &digest);
         if (r == 0 && !zp_digest_equal(&digest, &record.metadata_digest)) {
@@ -107,12 +120,16 @@ static int write_snapshot(struct loaded *l, enum zp_erofs_layout layout, int fd,
                           struct zp_erofs_device *devices, uint16_t *device_count, struct zp_erofs_result *result,
                           struct zp_error *err) {
         for (uint16_t i = 0; i < l->layers->count; i++) {
-                int r = load_layer(l, i, err);
+                int r = zp_check_cancel(l->layers->cancel, err);
+                if (r == 0)
+                        r = load_layer(l, i, err);
                 if (r < 0)
                         return r;
         }
         zp_auto(zp_tree_free) struct zp_tree *merged = NULL;
-        int r = zp_tree_merge(l->trees, l->layers->count, &merged, err);
+        int r = zp_check_cancel(l->layers->cancel, err);
+        if (r == 0)
+                r = zp_tree_merge(l->trees, l->layers->count, &merged, err);
         if (r < 0)
                 return r;
         note_devices(l, zp_tree_root(merged));

@@ -12,6 +12,7 @@ struct zp_snapshot_layers {
         struct zp_store *store;
         const struct zp_digest *diff_ids; /* lowest first */
         uint16_t count;
+        const struct zp_cancel *cancel;
 };
 
 /* Merges the layers and writes the file system to `fd`. Devices are the layers' whose data the merged tree still

@@ -80,8 +80,8 @@ int cli_usage_error(struct cli_call *call, struct zp_error *err, const char *for
 /* Values of options; usage errors name the option. The default is what *out holds when the option is absent. */
 int cli_value_number(struct cli_call *call, int option, uint64_t min, uint64_t max, uint64_t *out,
                      struct zp_error *err);
-/* Bytes with an optional K, M or G (powers of 1024). */
-int cli_value_size(struct cli_call *call, int option, uint64_t min, uint64_t max, uint64_t *out, struct zp_error *err);
+/* Bytes with an optional K, M or G (powers of 1024): a multiple of `step`, not 0. */
+int cli_value_size(struct cli_call *call, int option, uint64_t step, uint64_t max, uint64_t *out, struct zp_error *err);
 int cli_value_bool(struct cli_call *call, int option, bool *out, struct zp_error *err);
 
 #endif

@@ -24,8 +24,8 @@ enum {
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
         [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },
-        [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: 3)" },
-        [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
+        [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: faster than 3)" },
+        [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "the image for this one (default: for here)" },
         [OPTION_PUSH] = { "push", 0, "[=REMOTE]", "publish it, beside the image or elsewhere" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         [OPTION_SIGN_KEY] = { "sign-key", 0, "FILE", "with --push: sign with this private key" },
@@ -75,9 +75,9 @@ static void on_resolved(void *context, const struct zp_image *image) {
                 w->diff_ids[i] = image->diff_ids[i];
                 cli_short_digest(&image->layers[i].digest, w->digests[i]);
         }
-        progress_say(w->progress, "%s: %s, %s, %u layers, %s", image->name,
+        progress_say(w->progress, "%s: %s, %s, %u layer%s, %s", image->name,
                      zp_digest_text(&image->manifest_digest, digest), zp_platform_text(&image->platform, platform),
-                     image->layer_count, cli_size_text(total, size));
+                     image->layer_count, image->layer_count == 1 ? "" : "s", cli_size_text(total, size));
         begin_shipping(w);
 }
 
@@ -108,7 +108,7 @@ static void on_waiting(void *context) {
 
 static void on_merging(void *context) {
         struct watch *w = context;
-        progress_say(w->progress, "merging %u layers", w->layer_count);
+        progress_say(w->progress, "merging %u layer%s", w->layer_count, w->layer_count == 1 ? "" : "s");
 }
 
 static int print_result(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
@@ -147,8 +147,9 @@ static void say_result(struct progress *progress, const struct zp_build_result *
         if (result->was_present)
                 progress_say(progress, "the snapshot is already there (%.1f s)", seconds);
         else
-                progress_say(progress, "done: %u layers converted, %u already there, in %.1f s",
-                             result->layers_converted, result->layers_reused, seconds);
+                progress_say(progress, "done: %u layer%s converted, %u already there, in %.1f s",
+                             result->layers_converted, result->layers_converted == 1 ? "" : "s", result->layers_reused,
+                             seconds);
 }
 
 static double now_s(void) {
@@ -164,6 +165,8 @@ static int build_and_ship(struct cli_call *call, struct zp_source *source, const
         /* an image that lacks a part is not one that is not there */
         if (r == -ENOENT && w->is_found)
                 call->exit_code = CLI_FAILED;
+        if (r == -EINVAL && !w->is_found) /* the name leaves open which image is meant */
+                call->exit_code = CLI_USAGE;
         if (s->error.code) {
                 *err = s->error;
                 r = -err->code;
@@ -183,12 +186,11 @@ static int build_and_ship(struct cli_call *call, struct zp_source *source, const
 }
 
 static int build(struct cli_call *call, struct zp_source *source, struct zp_remote *remote, struct zp_key *key,
-                 struct zp_build_options *build_options, struct zp_error *err) {
+                 struct zp_build_options *build_options, struct progress *progress, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
         if (r < 0)
                 return r;
-        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         struct watch watch = { .progress = progress, .cancel.parent = call->cancel };
         struct shipping *s = &watch.shipping;
         s->store = store;
@@ -238,9 +240,6 @@ static int open_remote(struct cli_call *call, const struct zp_source *source,
 static int take_pack_options(struct cli_call *call, struct zp_pack_options *out, struct zp_error *err) {
         uint64_t frame_size = ZP_PACK_DEFAULT_FRAME_SIZE, level = 0;
         int r = cli_value_size(call, OPTION_FRAME_SIZE, 4096, ZP_LIMIT_FRAME_SIZE, &frame_size, err);
-        if (r == 0 && frame_size % 4096)
-                r = cli_usage_error(call, err, "--frame-size '%s': not a multiple of 4096",
-                                    call->values[OPTION_FRAME_SIZE]);
         if (r == 0)
                 r = cli_value_number(call, OPTION_LEVEL, 1, 19, &level, err);
         *out = (struct zp_pack_options){ .frame_size = (uint32_t) frame_size, .level = (int) level };
@@ -263,18 +262,21 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 return r;
         if (call->values[OPTION_PLATFORM])
                 zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
+        build_options.platform.is_required = call->values[OPTION_PLATFORM] != NULL;
+        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_auto(zp_key_free) struct zp_key *key = NULL;
+        source_options.notice = (struct zp_notice){ cli_tell_notice, progress };
         r = cli_load_sign_key(call, OPTION_SIGN_KEY, OPTION_PASSPHRASE_FILE, &key, err);
         if (r < 0)
                 return r;
-        r = zp_source_open(call->arguments[0], &source_options, &source, err);
+        r = cli_build_failed(call, zp_source_open(call->arguments[0], &source_options, &source, err));
         if (r == 0)
                 r = open_remote(call, source, &source_options, &build_options, &remote, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
-        return r < 0 ? r : build(call, source, remote, key, &build_options, err);
+        return r < 0 ? r : build(call, source, remote, key, &build_options, progress, err);
 }
 
 const struct cli_command cli_build = {

@@ -90,6 +90,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         struct zp_image_record image = { 0 };
         struct cli_tree tree = { 0 };
+        if (!*call->arguments[1])
+                return cli_usage_error(call, err, "cat: PATH is empty");
         int r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
         if (r == 0)
                 r = cli_load_snapshot(store, &image, &tree, err);

@@ -7,17 +7,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/pool.h"
 #include "builder/snapshot.h"
+#include "cli/new-file.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/view.h"
-
-#define COPY_SIZE (1u << 20)
 
 enum { OPTION_COMPAT };
 
@@ -28,15 +26,14 @@ static const struct cli_option options[] = {
 
 /* The parts of the disk. */
 struct disk {
-        int metadata_fd;
+        char *metadata;
         uint64_t metadata_size, size;
         struct zp_erofs_device *devices;
         uint16_t device_count;
 };
 
 static void clear_disk(struct disk *disk) {
-        if (disk->metadata_fd >= 0)
-                close(disk->metadata_fd);
+        free(disk->metadata);
         free(disk->devices);
 }
 
@@ -49,26 +46,29 @@ static int take_stored(struct zp_store *store, const struct zp_image_record *ima
                 disk->devices = zp_steal(&tree.devices);
                 disk->device_count = tree.device_count;
                 disk->metadata_size = tree.size;
-                disk->metadata_fd = zp_store_open_image_file(store, &image->manifest_digest, "snapshot.erofs", err);
-                r = disk->metadata_fd < 0 ? disk->metadata_fd : 0;
+                zp_tree_free(zp_steal(&tree.tree)); /* points into the data */
+                disk->metadata = zp_steal(&tree.data);
         }
         cli_tree_clear(&tree);
         return r;
 }
 
 /* The metadata written anew, with absolute addresses. */
-static int write_flat(struct zp_store *store, const struct zp_image_record *image, struct disk *disk,
-                      struct zp_error *err) {
-        disk->metadata_fd = memfd_create("snapshot.erofs", MFD_CLOEXEC);
-        if (disk->metadata_fd < 0)
+static int write_flat(const struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
+                      struct disk *disk, struct zp_error *err) {
+        zp_autoclose int fd = memfd_create("snapshot.erofs", MFD_CLOEXEC);
+        if (fd < 0)
                 return zp_error_errno(err, errno, "make snapshot.erofs");
-        struct zp_snapshot_layers layers = { store, image->diff_ids, image->layer_count };
+        struct zp_snapshot_layers layers = { store, image->diff_ids, image->layer_count, call->cancel };
         struct zp_erofs_result written;
-        int r = zp_snapshot_write(&layers, ZP_EROFS_FLAT, disk->metadata_fd, "snapshot.erofs", &disk->devices,
-                                  &disk->device_count, &written, err);
-        if (r == 0)
-                disk->metadata_size = written.blocks * ZP_BLOCK_SIZE;
-        return r;
+        int r = zp_snapshot_write(&layers, ZP_EROFS_FLAT, fd, "snapshot.erofs", &disk->devices, &disk->device_count,
+                                  &written, err);
+        if (r < 0)
+                return r;
+        disk->metadata_size = written.blocks * ZP_BLOCK_SIZE;
+        disk->metadata = malloc((size_t) disk->metadata_size);
+        return disk->metadata ? zp_pread_all(fd, disk->metadata, (size_t) disk->metadata_size, 0, "snapshot.erofs", err)
+                              : zp_error_errno(err, ENOMEM, "make snapshot.erofs");
 }
 
 static int measure(struct disk *disk, struct zp_error *err) {
@@ -84,26 +84,6 @@ static int measure(struct disk *disk, struct zp_error *err) {
 
 static void on_progress(void *context, uint64_t bytes) {
         progress_advance(context, 0, bytes);
-}
-
-static int copy_metadata(const struct disk *disk, int out_fd, const char *name, struct progress *progress,
-                         const struct zp_cancel *cancel, struct zp_error *err) {
-        zp_autofree char *buffer = malloc(COPY_SIZE);
-        if (!buffer)
-                return zp_error_errno(err, ENOMEM, "'%s'", name);
-        for (uint64_t at = 0; at < disk->metadata_size;) {
-                size_t size = (size_t) zp_min_u64(COPY_SIZE, disk->metadata_size - at);
-                int r = zp_check_cancel(cancel, err);
-                if (r == 0)
-                        r = zp_pread_all(disk->metadata_fd, buffer, size, at, "snapshot.erofs", err);
-                if (r == 0)
-                        r = zp_pwrite_all(out_fd, buffer, size, at, name, err);
-                if (r < 0)
-                        return r;
-                on_progress(progress, size);
-                at += size;
-        }
-        return 0;
 }
 
 static int extract_device(struct zp_store *store, const struct zp_erofs_device *device, int out_fd, const char *name,
@@ -128,7 +108,8 @@ static int write_disk(const struct cli_call *call, struct zp_store *store, const
                 return r;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         progress_begin(progress, 0, "disk", "writing", disk->size);
-        r = copy_metadata(disk, out_fd, name, progress, call->cancel, err);
+        r = zp_pwrite_all(out_fd, disk->metadata, (size_t) disk->metadata_size, 0, name, err);
+        on_progress(progress, disk->metadata_size);
         uint64_t offset = disk->metadata_size;
         for (uint16_t i = 0; i < disk->device_count && r == 0; i++) {
                 r = extract_device(store, &disk->devices[i], out_fd, name, offset, pool, progress, call->cancel, err);
@@ -157,36 +138,14 @@ static int write_to_device(const struct cli_call *call, struct zp_store *store, 
         return write_disk(call, store, disk, fd, path, err);
 }
 
-/* What was written appears whole under its name, or not at all. */
-static int write_to_file(const struct cli_call *call, struct zp_store *store, const struct disk *disk, const char *path,
-                         struct zp_error *err) {
-        zp_autofree char *temporary = NULL;
-        const char *slash = strrchr(path, '/');
-        int directory_size = slash ? (int) (slash - path + 1) : 0;
-        if (asprintf(&temporary, "%.*s.zeropull-export-XXXXXX", directory_size, path) < 0) {
-                temporary = NULL;
-                return zp_error_errno(err, ENOMEM, "'%s'", path);
-        }
-        zp_autoclose int fd = mkostemp(temporary, O_CLOEXEC);
-        if (fd < 0)
-                return zp_error_errno(err, errno, "create '%s'", path);
-        mode_t mask = umask(0);
-        umask(mask);
-        int r = 0;
-        if (fchmod(fd, 0666 & ~mask) < 0 || ftruncate(fd, (off_t) disk->size) < 0)
-                r = zp_error_errno(err, errno, "create '%s'", path);
+static int write_to_file(const struct cli_call *call, struct zp_store *store, const struct disk *disk,
+                         struct cli_new_file *file, struct zp_error *err) {
+        int r = cli_new_file_create(file, err);
+        if (r == 0 && ftruncate(file->fd, (off_t) disk->size) < 0)
+                r = zp_error_errno(err, errno, "write '%s'", file->path);
         if (r == 0)
-                r = write_disk(call, store, disk, fd, path, err);
-        if (r == 0 && rename(temporary, path) < 0)
-                r = zp_error_errno(err, errno, "rename to '%s'", path);
-        if (r < 0) {
-                unlink(temporary);
-                return r;
-        }
-        zp_autofree char *directory = directory_size ? strndup(path, (size_t) directory_size) : strdup(".");
-        zp_autoclose int directory_fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-        return directory_fd < 0 ? zp_error_errno(err, errno, "sync the directory of '%s'", path)
-                                : zp_sync(directory_fd, path, err);
+                r = write_disk(call, store, disk, file->fd, file->path, err);
+        return r == 0 ? cli_new_file_publish(file, err) : r;
 }
 
 static int print_result(const struct cli_call *call, const struct zp_image_record *image, const struct disk *disk,
@@ -201,35 +160,36 @@ static int print_result(const struct cli_call *call, const struct zp_image_recor
 }
 
 static int export(const struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
-                  struct disk *disk, struct zp_error *err) {
-        const char *path = call->arguments[1];
-        struct stat st;
-        int r = cli_flag(call, OPTION_COMPAT) ? write_flat(store, image, disk, err)
-                                              : take_stored(store, image, disk, err);
+                  struct cli_new_file *file, struct zp_error *err) {
+        struct disk disk = { 0 };
+        int r = cli_flag(call, OPTION_COMPAT) ? write_flat(call, store, image, &disk, err)
+                                              : take_stored(store, image, &disk, err);
         if (r == 0)
-                r = measure(disk, err);
-        if (r < 0)
-                return r;
-        bool exists = stat(path, &st) == 0;
-        if (exists && S_ISBLK(st.st_mode))
-                r = write_to_device(call, store, disk, path, err);
-        else if (exists && !S_ISREG(st.st_mode))
-                r = zp_error_set(err, EEXIST, "'%s' is neither a regular file nor a block device", path);
-        else
-                r = write_to_file(call, store, disk, path, err);
-        return r < 0 ? r : print_result(call, image, disk, err);
+                r = measure(&disk, err);
+        if (r == 0)
+                r = file->is_device ? write_to_device(call, store, &disk, file->path, err)
+                                    : write_to_file(call, store, &disk, file, err);
+        if (r == 0)
+                r = print_result(call, image, &disk, err);
+        clear_disk(&disk);
+        return r;
 }
 
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         struct zp_image_record image = { 0 };
-        struct disk disk = { .metadata_fd = -1 };
-        if (strcmp(call->arguments[1], "-") == 0)
+        struct cli_new_file file = { .dir_fd = -1, .fd = -1 };
+        const char *path = call->arguments[1];
+        if (!*path)
+                return cli_usage_error(call, err, "export: FILE is empty");
+        if (strcmp(path, "-") == 0)
                 return cli_usage_error(call, err, "export: a disk with holes cannot go to a pipe; name a file");
         int r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
         if (r == 0)
-                r = export(call, store, &image, &disk, err);
-        clear_disk(&disk);
+                r = cli_new_file_find(&file, path, zp_store_path(store), err);
+        if (r == 0)
+                r = export(call, store, &image, &file, err);
+        cli_new_file_clear(&file);
         zp_image_record_clear(&image);
         return r;
 }

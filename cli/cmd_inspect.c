@@ -182,7 +182,8 @@ static void print_text(const struct view *view, const char *store) {
         cli_print_escaped(stdout, image->manifest_media_type, strlen(image->manifest_media_type));
         printf("\nplatform      ");
         cli_print_escaped(stdout, image->platform, strlen(image->platform));
-        printf("\nimage         %s in %u layers\n", cli_size_text(image->image_size, a), image->layer_count);
+        printf("\nimage         %s in %u layer%s\n", cli_size_text(image->image_size, a), image->layer_count,
+               image->layer_count == 1 ? "" : "s");
         printf("snapshot      %s, of these %s metadata; its layers may be shared\n",
                cli_size_text(view->sizes.packed, a), cli_size_text(image->metadata_size, b));
         printf("disk          %s, %u layer devices\n", cli_size_text(view->disk_size, a), view->device_count);

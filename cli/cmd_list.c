@@ -141,12 +141,6 @@ static int print(const struct cli_call *call, struct zp_store *store, const stru
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_READ, &store, err);
-        if (r == -ENOENT) {
-                /* nothing was built yet: that is an answer */
-                if (!call->quiet)
-                        fprintf(stderr, "%s\n", err->message);
-                return print(call, NULL, NULL, 0, err);
-        }
         if (r < 0)
                 return r;
         struct zp_image_record *images = NULL;

@@ -11,7 +11,6 @@
 #include "cli/output.h"
 #include "cli/view.h"
 #include "mount/erofs_mount.h"
-#include "mount/loop.h"
 #include "mount/table.h"
 
 enum { OPTION_SUID, OPTION_DEV };
@@ -47,38 +46,50 @@ static int unpack_devices(const struct cli_call *call, struct zp_store *store, c
         return r;
 }
 
-/* The path of an open file, for people and for the kernel; empty when it is too long to say. */
-static void path_of(int fd, char *path, size_t size) {
-        char link[64];
-        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-        ssize_t length = readlink(link, path, size);
-        path[length > 0 && (size_t) length < size ? length : 0] = '\0';
-}
-
 static int mount_devices(const struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
                          const struct devices *devices, struct zp_error *err) {
-        char source[ZP_MOUNT_SOURCE_MAX + 1];
         const char *directory = call->arguments[1];
+        zp_autofree char *source = zp_store_mount_source(store, &image->manifest_digest);
+        if (!source)
+                return zp_error_errno(err, ENOMEM, "mount '%s'", directory);
         zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "snapshot.erofs", err);
         if (fd < 0)
                 return fd;
-        path_of(fd, source, sizeof source);
         unsigned attributes = (cli_flag(call, OPTION_SUID) ? 0 : MOUNT_ATTR_NOSUID) |
                               (cli_flag(call, OPTION_DEV) ? 0 : MOUNT_ATTR_NODEV);
-        int r = zp_erofs_mount(fd, devices->fds, devices->count, source[0] ? source : NULL, directory, attributes, err);
+        int r = zp_erofs_mount(fd, devices->fds, devices->count, source, directory, attributes, err);
         if (r < 0)
                 return r;
-        r = zp_store_record_mount(store, &image->manifest_digest, directory, err);
+        r = zp_store_confirm_mount(store, &image->manifest_digest, err);
         if (r < 0)
                 zp_unmount(directory, true, NULL);
         return r;
 }
 
-static int mount_image(struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
+static void tell_waiting(void *context) {
+        const struct cli_call *call = context;
+        if (!call->quiet)
+                fputs("another process builds this image: waiting for it\n", stderr);
+}
+
+/* Under the image's lock: metadata and devices are of one build then, and nobody prunes the devices meanwhile. */
+static int mount_image(struct cli_call *call, struct zp_store *store, struct zp_image_record *image,
                        struct zp_error *err) {
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         struct cli_tree tree = { 0 };
+        struct zp_digest digest = image->manifest_digest;
+        char text[ZP_DIGEST_TEXT_SIZE];
+        int r = zp_store_lock(store, &digest, call->cancel, tell_waiting, call, &lock, err);
+        if (r < 0)
+                return r;
+        zp_image_record_clear(image);
+        r = zp_store_find_image(store, &digest, image, err);
+        if (r <= 0)
+                return r < 0 ? r
+                             : zp_error_set(err, ENOENT, "image %s was removed meanwhile",
+                                            zp_digest_text(&digest, text));
         struct devices devices = { .count = 0 };
-        int r = cli_load_snapshot(store, image, &tree, err);
+        r = cli_load_snapshot(store, image, &tree, err);
         if (r == 0)
                 r = unpack_devices(call, store, &tree, &devices, err);
         cli_tree_clear(&tree);
@@ -139,48 +150,33 @@ static const struct cli_option umount_options[] = {
         { 0 },
 };
 
-/* Whether a file lies in the store. A deleted one ("… (deleted)") did. */
-static bool is_in_store(const struct zp_store *store, const char *file) {
-        const char *root = zp_store_path(store);
-        size_t size = strlen(root);
-        return strncmp(file, root, size) == 0 && file[size] == '/';
-}
-
-/* Only what `mount` mounted: an EROFS whose source is a snapshot of this store, or a loop device on one. */
-static int check_ours(const struct zp_store *store, const char *directory, struct zp_error *err) {
+/* Only what `mount` mounted. `path` is as the kernel has it. */
+static int check_ours(const struct zp_store *store, const char *path, struct zp_error *err) {
         zp_auto(zp_mount_table_free) struct zp_mount_table *table = NULL;
-        zp_autofree char *path = realpath(directory, NULL);
-        if (!path)
-                return zp_error_errno(err, errno, "'%s'", directory);
         int r = zp_mount_table_read(&table, err);
         if (r < 0)
                 return r;
         const struct zp_mount *mount = zp_mount_table_find(table, path);
         if (!mount)
                 return zp_error_set(err, EINVAL, "'%s' is not a mount point", path);
-        zp_autofree char *backing = zp_loop_backing_file(mount->source);
-        /* only a store whose path is that long is mounted without it */
-        bool is_nameless = strlen(zp_store_path(store)) + strlen("/images/") + 2 * (size_t) ZP_SHA256_SIZE +
-                                           strlen("/snapshot.erofs") >
-                                   ZP_MOUNT_SOURCE_MAX &&
-                           strncmp(mount->source, "/proc/self/fd/", strlen("/proc/self/fd/")) == 0;
-        if (strcmp(mount->type, "erofs") == 0 && (is_nameless || is_in_store(store, backing ? backing : mount->source)))
+        if (zp_store_has_mount(store, mount))
                 return 0;
-        zp_error_set(err, EINVAL, "'%s' is not a mount of the store '%s' (%s of type %s)", directory,
-                     zp_store_path(store), mount->source, mount->type);
+        zp_error_set(err, EINVAL, "'%s' is not a mount of the store '%s' (%s of type %s)", path, zp_store_path(store),
+                     mount->source, mount->type);
         zp_error_hint(err, "--store names the store it was mounted from; umount(8) unmounts anything");
         return -EINVAL;
 }
 
 static int run_umount(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
-        const char *directory = call->arguments[0];
-        int r = zp_store_open(call->store, ZP_STORE_WRITE, &store, err);
-        if (r == 0)
-                r = check_ours(store, directory, err);
-        if (r == 0)
-                r = zp_unmount(directory, cli_flag(call, OPTION_LAZY), err);
-        return r < 0 ? r : zp_store_forget_mount(store, directory, err);
+        int r = zp_store_open(call->store, ZP_STORE_READ, &store, err);
+        if (r < 0)
+                return r;
+        zp_autofree char *path = realpath(call->arguments[0], NULL);
+        if (!path)
+                return zp_error_errno(err, errno, "'%s'", call->arguments[0]);
+        r = check_ours(store, path, err);
+        return r < 0 ? r : zp_unmount(path, cli_flag(call, OPTION_LAZY), err);
 }
 
 const struct cli_command cli_umount = {

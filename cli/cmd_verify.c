@@ -16,32 +16,44 @@ static const struct cli_option options[] = {
         { 0 },
 };
 
-static int check_all(struct verifier *v, const struct zp_source_options *source_options,
-                     const struct zp_build_options *build_options, struct zp_error *err) {
+static int check_all(struct verifier *v, unsigned threads, struct zp_error *err) {
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
-        int r = zp_pool_new(build_options->threads ? build_options->threads : zp_usable_cpus(), &pool, err);
+        zp_auto(progress_free) struct progress *progress = progress_new(v->call->quiet);
+        int r = zp_pool_new(threads ? threads : zp_usable_cpus(), &pool, err);
+        v->progress = progress;
         v->pool = pool;
         for (size_t i = 0; i < v->layer_count && r == 0; i++)
                 r = verify_layer(v, &v->layers[i], err);
         for (size_t i = 0; i < v->image_count && r == 0; i++)
                 r = verify_image(v, &v->images[i], err);
-        if (r == 0 && cli_flag(v->call, OPTION_REBUILD))
-                r = verify_by_rebuild(v, source_options, build_options, err);
-        if (r == 0 && v->keys.count)
-                r = verify_signatures(v, v->call->values[OPTION_FROM], source_options, err);
         return r;
+}
+
+/* Once the checks and their threads have ended: it starts processes. */
+static int rebuild_all(struct verifier *v, const struct zp_source_options *source_options,
+                       const struct zp_build_options *build_options, struct zp_error *err) {
+        zp_auto(progress_free) struct progress *progress = progress_new(v->call->quiet);
+        v->progress = progress;
+        return verify_by_rebuild(v, source_options, build_options, err);
+}
+
+static int check_signatures(struct verifier *v, const struct zp_source_options *source_options, struct zp_error *err) {
+        zp_auto(progress_free) struct progress *progress = progress_new(v->call->quiet);
+        v->progress = progress;
+        return verify_signatures(v, v->call->values[OPTION_FROM], source_options, err);
 }
 
 /* Takes over the list of problems. */
 static int report(const struct verifier *v, struct zp_error *err) {
         int r = 0;
+        size_t images = v->image_count - v->gone_images, layers = v->layer_count - v->gone_layers;
         if (v->call->json)
-                r = cli_print_json(json_pack("{s:I, s:I, s:o}", "images", (json_int_t) v->image_count, "layers",
-                                             (json_int_t) v->layer_count, "problems", v->problems),
+                r = cli_print_json(json_pack("{s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
+                                             (json_int_t) layers, "problems", v->problems),
                                    err);
         else if (v->problem_count == 0 && !v->call->quiet)
-                printf("verified: %zu image%s, %zu layer%s\n", v->image_count, v->image_count == 1 ? "" : "s",
-                       v->layer_count, v->layer_count == 1 ? "" : "s");
+                printf("verified: %zu image%s, %zu layer%s\n", images, images == 1 ? "" : "s", layers,
+                       layers == 1 ? "" : "s");
         if (r == 0 && v->problem_count) {
                 r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
                                  v->problem_count > 1 ? "s" : "");
@@ -54,11 +66,12 @@ static int verify(struct cli_call *call, struct verifier *v, const struct zp_sou
                   const struct zp_build_options *build_options, struct zp_error *err) {
         v->problems = call->json ? json_array() : NULL;
         int r = verify_collect(v, err);
-        if (r == 0) {
-                zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
-                v->progress = progress;
-                r = check_all(v, source_options, build_options, err);
-        }
+        if (r == 0)
+                r = check_all(v, build_options->threads, err);
+        if (r == 0 && cli_flag(call, OPTION_REBUILD))
+                r = rebuild_all(v, source_options, build_options, err);
+        if (r == 0 && v->keys.count)
+                r = check_signatures(v, source_options, err);
         if (r < 0)
                 json_decref(v->problems);
         else

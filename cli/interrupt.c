@@ -8,9 +8,11 @@ static struct zp_cancel cancel;
 static volatile sig_atomic_t first_signal;
 
 static void on_signal(int number) {
-        if (atomic_exchange(&cancel.requested, true))
+        if (first_signal)
                 _exit(128 + number);
+        /* before the request: whoever sees that asks for the signal */
         first_signal = number;
+        atomic_store(&cancel.requested, true);
 }
 
 const struct zp_cancel *cli_interrupt_setup(void) {
@@ -22,6 +24,7 @@ const struct zp_cancel *cli_interrupt_setup(void) {
                 if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
                         sigaction(signals[i], &action, NULL);
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
         return &cancel;
 }
 

@@ -188,6 +188,8 @@ static int run(struct cli_call *call, int argc, char **argv, struct zp_error *er
                 if (!default_store)
                         r = zp_error_errno(err, ENOMEM, "the store");
         }
+        if (r == 0 && !*call->store)
+                r = cli_usage_error(call, err, "--store: the directory's name is empty");
         if (r == 0)
                 r = call->command->run(call, err);
         return r < 0 ? r : cli_finish_output(err);

@@ -2,6 +2,7 @@
 #include "cli/path.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "layer/resolve.h"
 
@@ -23,13 +24,22 @@ static int resolve_parent(const struct zp_tree *tree, const char *path, struct z
         return zp_path_clean(joined, strlen(joined), out, err);
 }
 
+/* "link/" is what the link leads to, and a directory. */
+static bool wants_directory(const char *path) {
+        size_t size = strlen(path);
+        return (size > 0 && path[size - 1] == '/') || (size > 1 && strcmp(path + size - 2, "/.") == 0);
+}
+
 int cli_find_path(const struct zp_tree *tree, const char *path, bool keep_last, struct zp_inode **out, char **resolved,
                   struct zp_error *err) {
         struct zp_clean_path real;
-        int r = keep_last ? resolve_parent(tree, path, &real, err)
-                          : zp_tree_root_path(tree, path, strlen(path), &real, NULL, err);
+        bool is_directory = wants_directory(path);
+        int r = keep_last && !is_directory ? resolve_parent(tree, path, &real, err)
+                                           : zp_tree_root_path(tree, path, strlen(path), &real, NULL, err);
         if (r == 0)
                 r = zp_tree_lstat(tree, real.text, real.size, out, NULL);
+        if (r == 0 && is_directory && !S_ISDIR((*out)->mode))
+                r = -ENOTDIR;
         if (r == -ENOENT || r == -ENOTDIR)
                 return zp_error_errno(err, -r, "'%s' in the image", path);
         if (r < 0)

@@ -25,7 +25,8 @@ struct task {
 };
 
 struct progress {
-        bool is_quiet, is_terminal, is_ending, has_thread;
+        bool is_quiet, is_terminal, is_buffered;
+        bool is_ending, has_thread; /* guarded by lock until progress_free */
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t wake;
@@ -113,11 +114,9 @@ struct progress *progress_new(bool quiet) {
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         pthread_cond_init(&p->wake, &attributes);
         pthread_condattr_destroy(&attributes);
-        if (p->is_terminal) {
-                /* a frame reaches the terminal in one piece */
-                setvbuf(stderr, NULL, _IOFBF, 8192);
-                start_thread(p);
-        }
+        /* a frame reaches the terminal in one piece */
+        if (p->is_terminal)
+                p->is_buffered = setvbuf(stderr, NULL, _IOFBF, 8192) == 0;
         return p;
 }
 
@@ -131,6 +130,8 @@ void progress_free(struct progress *p) {
                 pthread_mutex_unlock(&p->lock);
                 pthread_join(p->thread, NULL);
                 erase(p);
+        }
+        if (p->is_buffered) {
                 fflush(stderr);
                 setvbuf(stderr, NULL, _IOLBF, 0);
         }
@@ -184,6 +185,8 @@ void progress_begin(struct progress *p, unsigned task, const char *label, const 
         *t = (struct task){ .is_running = true, .total = total, .started_ms = now_ms() };
         snprintf(t->label, sizeof t->label, "%s", label);
         progress_rate_update(&t->rate, t->started_ms, 0);
+        if (p->is_terminal && !p->has_thread)
+                start_thread(p);
         if (!p->is_terminal) {
                 char text[128], size[CLI_SIZE_TEXT];
                 snprintf(text, sizeof text, total ? "%s: %s (%s)" : "%s: %s", label, verb, cli_size_text(total, size));

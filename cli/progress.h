@@ -13,7 +13,8 @@
 
 struct progress;
 
-/* Never NULL but out of memory; then the functions below do nothing, for progress is no reason to fail. */
+/* Never NULL but out of memory; then the functions below do nothing, for progress is no reason to fail. The thread
+ * starts with the first task: a build confines itself before that. */
 struct progress *progress_new(bool quiet);
 /* Takes the bars away. */
 void progress_free(struct progress *progress);

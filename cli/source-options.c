@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "cli/progress.h"
 
 #define PASSWORD_MAX 4096u
 
@@ -37,6 +38,15 @@ static int take_credentials(struct cli_call *call, char **out, struct zp_error *
                           : prompt(user, *out + used, PASSWORD_MAX, err);
 }
 
+/* A file that cannot be read is told before anybody is asked for a password, and is not an image that is not there. */
+static int check_file(struct cli_call *call, int option, const char *name, struct zp_error *err) {
+        const char *path = call->values[option];
+        if (!path || access(path, R_OK) == 0)
+                return 0;
+        call->exit_code = CLI_FAILED;
+        return zp_error_errno(err, errno, "--%s '%s'", name, path);
+}
+
 int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
                             char **credentials, struct zp_error *err) {
         bool verify = true;
@@ -54,9 +64,17 @@ int cli_take_source_options(struct cli_call *call, struct zp_source_options *sou
                 r = cli_value_number(call, OPTION_THREADS, 1, 1024, &threads, err);
         build->threads = (unsigned) threads;
         if (r == 0)
+                r = check_file(call, OPTION_AUTH_FILE, "auth-file", err);
+        if (r == 0)
+                r = check_file(call, OPTION_CA_FILE, "ca-file", err);
+        if (r == 0)
                 r = take_credentials(call, credentials, err);
         source->credentials = *credentials;
         return r;
+}
+
+void cli_tell_notice(void *progress, const char *text) {
+        progress_say(progress, "%s", text);
 }
 
 int cli_build_failed(struct cli_call *call, int r) {

@@ -2,13 +2,14 @@
  *
  * `zeropull verify --rebuild`.
  */
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "cli/child.h"
 #include "cli/output.h"
+#include "cli/source-options.h"
 #include "cli/verify.h"
 #include "oci/reference.h"
 
@@ -42,7 +43,7 @@ static int compare_bytes(int a, int b, const char *name, struct zp_error *err) {
 
 typedef int (*open_file)(struct zp_store *, const struct zp_digest *, const char *, struct zp_error *);
 
-static int compare_file(struct verifier *v, struct zp_store *again, const char *object, open_file open_one,
+static int compare_file(struct verifier *v, struct zp_store *again, struct verify_subject *subject, open_file open_one,
                         const struct zp_digest *digest, const char *file, struct zp_error *err) {
         int r = zp_check_cancel(v->call->cancel, err);
         if (r < 0)
@@ -50,19 +51,20 @@ static int compare_file(struct verifier *v, struct zp_store *again, const char *
         zp_autoclose int a = open_one(v->store, digest, file, err);
         zp_autoclose int b = a < 0 ? a : open_one(again, digest, file, err);
         r = a < 0 || b < 0 ? -1 : compare_bytes(a, b, file, err);
-        if (r < 0)
-                r = verify_problem(v, object, err);
-        return r;
+        return verify_note(v, subject, r, err);
 }
 
-static int compare_layer(struct verifier *v, struct zp_store *again, const struct zp_digest *diff_id,
+static int compare_layer(struct verifier *v, struct zp_store *again, const struct zp_layer_record *layer,
                          struct zp_error *err) {
         static const char *const files[] = { "layer.erofs", "device.idx", "device.zst" };
-        char object[100], text[ZP_DIGEST_TEXT_SIZE];
-        snprintf(object, sizeof object, "layer %s", zp_digest_text(diff_id, text));
-        int r = 0;
-        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++)
-                r = compare_file(v, again, object, zp_store_open_layer_file, diff_id, files[i], err);
+        struct verify_subject subject = verify_layer_subject(layer);
+        struct zp_layer_record built;
+        int r = zp_store_find_layer(again, &layer->diff_id, &built, err);
+        if (r <= 0)
+                return r; /* of an image whose build failed, or of none */
+        r = 0;
+        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0 && !subject.is_gone; i++)
+                r = compare_file(v, again, &subject, zp_store_open_layer_file, &layer->diff_id, files[i], err);
         return r;
 }
 
@@ -83,81 +85,107 @@ static char *source_name(const struct zp_image_record *image) {
         return text && asprintf(&out, DOCKER_SCHEME "%s", text) >= 0 ? out : NULL;
 }
 
-static int build_again(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
-                       const struct zp_source_options *source_options, const struct zp_build_options *build_options,
-                       struct zp_error *err) {
-        struct zp_build_options options = *build_options;
-        options.pack_as_in = v->store;
-        if (!image->names || !image->names[0])
-                return zp_error_set(err, ENOENT, "no source is known to build it from again");
-        zp_autofree char *name = source_name(image);
-        if (!name)
-                return zp_error_errno(err, ENOMEM, "verify");
-        int r = zp_platform_parse(image->platform, &options.platform, err);
-        if (r < 0)
-                return r;
-        progress_say(v->progress, "building %s again", name);
+/* ---- one build, in a process that confines itself ---- */
+
+struct rebuilding {
+        const char *path; /* of the store it goes to */
+        const char *name;
+        const struct zp_image_record *image;
+        const struct zp_source_options *source_options;
+        struct zp_build_options options;
+};
+
+static int build_again(void *context, struct zp_error *err) {
+        const struct rebuilding *b = context;
+        zp_auto(zp_store_close) struct zp_store *again = NULL;
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         struct zp_build_result result = { 0 };
-        r = zp_source_open(name, source_options, &source, err);
+        int r = zp_store_open(b->path, ZP_STORE_CREATE, &again, err);
         if (r == 0)
-                r = zp_build(source, again, &options, &result, err);
+                r = zp_source_open(b->name, b->source_options, &source, err);
+        if (r == 0)
+                r = zp_build(source, again, &b->options, &result, err);
         char text[ZP_DIGEST_TEXT_SIZE];
-        if (r == 0 && !zp_digest_equal(&result.image.manifest_digest, &image->manifest_digest))
-                r = zp_error_set(err, ESTALE, "%s is another image by now: %s", name,
+        if (r == 0 && !zp_digest_equal(&result.image.manifest_digest, &b->image->manifest_digest))
+                r = zp_error_set(err, ESTALE, "%s is another image by now: %s", b->name,
                                  zp_digest_text(&result.image.manifest_digest, text));
         zp_image_record_clear(&result.image);
         return r;
 }
 
-static int rebuild_image(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
-                         const struct zp_source_options *source_options, const struct zp_build_options *build_options,
+static int build_in_child(struct verifier *v, const char *path, const struct zp_image_record *image,
+                          const struct zp_source_options *source_options, const struct zp_build_options *build_options,
+                          struct zp_error *err) {
+        if (!image->names || !image->names[0])
+                return zp_error_set(err, ENOENT, "no source is known to build it from again");
+        zp_autofree char *name = source_name(image);
+        if (!name)
+                return zp_error_errno(err, ENOMEM, "verify");
+        struct rebuilding b = { path, name, image, source_options, *build_options };
+        b.options.known_layers = v->layers;
+        b.options.known_layer_count = v->layer_count;
+        b.options.confine = true;
+        int r = zp_platform_parse(image->platform, &b.options.platform, err);
+        if (r < 0)
+                return r;
+        progress_say(v->progress, "building %s again", name);
+        return cli_in_child(build_again, &b, v->call->cancel, err);
+}
+
+/* ---- all of them ---- */
+
+static int compare_image(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
                          struct zp_error *err) {
         static const char *const files[] = { "snapshot.erofs", "manifest.json", "config.json" };
-        char object[100], text[ZP_DIGEST_TEXT_SIZE];
-        snprintf(object, sizeof object, "image %s", zp_digest_text(&image->manifest_digest, text));
-        if (build_again(v, again, image, source_options, build_options, err) < 0)
-                return verify_problem(v, object, err);
-        int r = 0;
-        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++)
-                r = compare_file(v, again, object, zp_store_open_image_file, &image->manifest_digest, files[i], err);
+        struct verify_subject subject = verify_image_subject(image);
+        struct zp_image_record built = { 0 };
+        int r = zp_store_find_image(again, &image->manifest_digest, &built, err);
+        zp_image_record_clear(&built);
+        if (r <= 0)
+                return r; /* its build failed, and was told of */
+        r = 0;
+        for (size_t i = 0; i < sizeof files / sizeof *files && r == 0 && !subject.is_gone; i++)
+                r = compare_file(v, again, &subject, zp_store_open_image_file, &image->manifest_digest, files[i], err);
+        return r;
+}
+
+static int compare_all(struct verifier *v, const char *path, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *again = NULL;
+        int r = zp_store_open(path, ZP_STORE_READ, &again, err);
+        for (size_t i = 0; i < v->image_count && r == 0; i++)
+                r = compare_image(v, again, &v->images[i], err);
+        for (size_t i = 0; i < v->layer_count && r == 0; i++)
+                r = compare_layer(v, again, &v->layers[i], err);
         return r;
 }
 
 static int rebuild_all(struct verifier *v, const char *path, const struct zp_source_options *source_options,
                        const struct zp_build_options *build_options, struct zp_error *err) {
-        zp_auto(zp_store_close) struct zp_store *again = NULL;
-        struct zp_layer_record *layers = NULL;
-        size_t count = 0;
-        int r = zp_store_open(path, ZP_STORE_CREATE, &again, err);
-        for (size_t i = 0; i < v->image_count && r == 0; i++)
-                r = rebuild_image(v, again, &v->images[i], source_options, build_options, err);
-        if (r == 0)
-                r = zp_store_list_layers(again, &layers, &count, err);
-        for (size_t i = 0; i < count && r == 0; i++)
-                r = compare_layer(v, again, &layers[i].diff_id, err);
-        free(layers);
-        return r;
+        size_t built = 0;
+        for (size_t i = 0; i < v->image_count; i++) {
+                int r = build_in_child(v, path, &v->images[i], source_options, build_options, err);
+                struct verify_subject subject = verify_image_subject(&v->images[i]);
+                built += r == 0;
+                r = verify_note(v, &subject, r, err);
+                if (r < 0)
+                        return r;
+        }
+        return built ? compare_all(v, path, err) : 0;
 }
 
 int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,
                       const struct zp_build_options *build_options, struct zp_error *err) {
-        zp_autofree char *path = NULL;
-        if (asprintf(&path, "%s.verify-XXXXXX", zp_store_path(v->store)) < 0) {
-                path = NULL;
-                return zp_error_errno(err, ENOMEM, "verify");
-        }
-        if (!mkdtemp(path)) {
-                int r = zp_error_errno(err, errno, "create '%s'", path);
-                zp_error_hint(err, "--rebuild needs room beside the store");
-                return r;
-        }
-        int r = rebuild_all(v, path, source_options, build_options, err);
-        struct zp_error failure = { 0 };
-        int removed = zp_remove_tree(AT_FDCWD, path, &failure);
-        if (removed < 0 && r == 0) {
-                *err = failure;
-                r = removed;
-        }
-        return r;
+        /* in the store's tmp/, where what a killed process leaves is removed by the next one */
+        zp_auto(zp_store_close) struct zp_store *here = NULL;
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        int r = zp_store_open(zp_store_path(v->store), ZP_STORE_WRITE, &here, err);
+        if (r == 0)
+                r = zp_staging_new(here, &staging, err);
+        if (r < 0)
+                return zp_error_wrap(err, "verify --rebuild");
+        zp_autofree char *path = zp_staging_path(staging);
+        struct zp_source_options options = *source_options;
+        options.notice = (struct zp_notice){ cli_tell_notice, v->progress };
+        return path ? rebuild_all(v, path, &options, build_options, err)
+                    : zp_error_errno(err, ENOMEM, "verify --rebuild");
 }

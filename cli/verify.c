@@ -14,8 +14,10 @@
 #define DEVICE_PIECE (UINT64_C(4) << 20)
 
 int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem) {
-        if (problem->code == ECANCELED || problem->code == ENOMEM)
-                return -problem->code;
+        static const int of_this_machine[] = { ECANCELED, ENOMEM, ENOSPC, EDQUOT, EMFILE, ENFILE };
+        for (size_t i = 0; i < sizeof of_this_machine / sizeof *of_this_machine; i++)
+                if (problem->code == of_this_machine[i])
+                        return -problem->code;
         v->problem_count++;
         if (!v->problems) {
                 progress_pause(v->progress);
@@ -28,14 +30,58 @@ int verify_problem(struct verifier *v, const char *object, const struct zp_error
         return json_array_append_new(v->problems, entry) < 0 ? -ENOMEM : 0;
 }
 
-/* Takes what a check returned: a problem is noted, anything else fails. */
-static int note(struct verifier *v, const char *object, int result, struct zp_error *err) {
-        if (result >= 0)
-                return 0;
-        int r = verify_problem(v, object, err);
-        if (r == 0)
-                zp_error_clear(err);
+struct verify_subject verify_image_subject(const struct zp_image_record *image) {
+        struct verify_subject subject = { .image = image };
+        char text[ZP_DIGEST_TEXT_SIZE];
+        snprintf(subject.name, sizeof subject.name, "image %s", zp_digest_text(&image->manifest_digest, text));
+        return subject;
+}
+
+struct verify_subject verify_layer_subject(const struct zp_layer_record *layer) {
+        struct verify_subject subject = { .layer = layer };
+        char text[ZP_DIGEST_TEXT_SIZE];
+        snprintf(subject.name, sizeof subject.name, "layer %s", zp_digest_text(&layer->diff_id, text));
+        return subject;
+}
+
+/* 1: the record is the one that was checked against. */
+static int is_recorded(struct verifier *v, const struct verify_subject *subject, struct zp_error *err) {
+        struct zp_layer_record layer;
+        struct zp_image_record image = { 0 };
+        int r = zp_store_await_change(v->store, v->call->cancel, err);
+        if (r == 0 && subject->layer) {
+                r = zp_store_find_layer(v->store, &subject->layer->diff_id, &layer, err);
+                if (r == 1)
+                        r = zp_digest_equal(&layer.index_digest, &subject->layer->index_digest) &&
+                            zp_digest_equal(&layer.metadata_digest, &subject->layer->metadata_digest);
+        } else if (r == 0) {
+                r = zp_store_find_image(v->store, &subject->image->manifest_digest, &image, err);
+                if (r == 1)
+                        r = zp_digest_equal(&image.metadata_digest, &subject->image->metadata_digest);
+                zp_image_record_clear(&image);
+        }
         return r;
+}
+
+int verify_note(struct verifier *v, struct verify_subject *subject, int result, struct zp_error *err) {
+        if (result >= 0 || subject->is_gone) {
+                zp_error_clear(err);
+                return 0;
+        }
+        struct zp_error problem = *err;
+        zp_error_clear(err);
+        int r = is_recorded(v, subject, err);
+        if (r < 0)
+                return r;
+        if (r == 1) {
+                r = verify_problem(v, subject->name, &problem);
+                if (r < 0)
+                        *err = problem;
+                return r;
+        }
+        subject->is_gone = true;
+        progress_say(v->progress, "%s: removed or replaced meanwhile", subject->name);
+        return 0;
 }
 
 /* ---- what to check ---- */
@@ -182,24 +228,28 @@ static int check_device(struct verifier *v, const struct zp_layer_record *layer,
 }
 
 int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
-        char object[100], digest[ZP_DIGEST_TEXT_SIZE], label[40], text[CLI_SHORT_DIGEST];
+        char label[40], text[CLI_SHORT_DIGEST];
+        struct verify_subject subject = verify_layer_subject(layer);
+        size_t before = v->problem_count;
         zp_autoclose int device_fd = zp_store_open_device(v->store, &layer->diff_id, err);
-        if (device_fd < 0 && device_fd != -ENOENT)
-                return device_fd;
-        snprintf(object, sizeof object, "layer %s", zp_digest_text(&layer->diff_id, digest));
+        int r = device_fd == -ENOENT ? 0 : verify_note(v, &subject, device_fd, err);
         snprintf(label, sizeof label, "layer %s", cli_short_digest(&layer->diff_id, text));
         progress_begin(v->progress, 0, label, "verifying", layer->device_size * (device_fd < 0 ? 1 : 2));
-        size_t before = v->problem_count;
-        int r = zp_check_cancel(v->call->cancel, err);
         if (r == 0)
-                r = note(v, object, check_layer_metadata(v, layer, err), err);
+                r = zp_check_cancel(v->call->cancel, err);
         if (r == 0)
-                r = note(v, object, check_pack(v, layer, err), err);
+                r = verify_note(v, &subject, check_layer_metadata(v, layer, err), err);
+        if (r == 0)
+                r = verify_note(v, &subject, check_pack(v, layer, err), err);
         /* with a damaged pack there is nothing to compare with */
-        if (r == 0 && device_fd >= 0 && v->problem_count == before)
-                r = note(v, object, check_device(v, layer, device_fd, err), err);
+        if (r == 0 && device_fd >= 0 && v->problem_count == before && !subject.is_gone)
+                r = verify_note(v, &subject, check_device(v, layer, device_fd, err), err);
+        v->gone_layers += subject.is_gone;
         if (r == 0)
-                progress_end(v->progress, 0, v->problem_count == before ? "verified" : "damaged");
+                progress_end(v->progress, 0,
+                             subject.is_gone              ? "gone"
+                             : v->problem_count == before ? "verified"
+                                                          : "damaged");
         return r;
 }
 
@@ -289,16 +339,16 @@ int verify_image(struct verifier *v, const struct zp_image_record *image, struct
         static int (*const checks[])(struct verifier *, const struct zp_image_record *,
                                      struct zp_error *) = { check_manifest, check_config, check_layers,
                                                             check_metadata_file };
-        char object[100], digest[ZP_DIGEST_TEXT_SIZE];
-        snprintf(object, sizeof object, "image %s", zp_digest_text(&image->manifest_digest, digest));
+        struct verify_subject subject = verify_image_subject(image);
         int r = zp_check_cancel(v->call->cancel, err);
         size_t before = v->problem_count;
-        for (size_t i = 0; i < sizeof checks / sizeof *checks && r == 0; i++)
-                r = note(v, object, checks[i](v, image, err), err);
+        for (size_t i = 0; i < sizeof checks / sizeof *checks && r == 0 && !subject.is_gone; i++)
+                r = verify_note(v, &subject, checks[i](v, image, err), err);
         /* in metadata that is damaged there is nothing more to find */
-        if (r == 0 && v->problem_count == before)
-                r = note(v, object, check_devices(v, image, err), err);
-        if (r == 0 && v->problem_count == before)
-                progress_say(v->progress, "%s: metadata verified", object);
+        if (r == 0 && v->problem_count == before && !subject.is_gone)
+                r = verify_note(v, &subject, check_devices(v, image, err), err);
+        if (r == 0 && v->problem_count == before && !subject.is_gone)
+                progress_say(v->progress, "%s: metadata verified", subject.name);
+        v->gone_images += subject.is_gone;
         return r;
 }

@@ -26,6 +26,9 @@ struct verifier {
         size_t image_count;
         struct zp_layer_record *layers; /* each once */
         size_t layer_count;
+
+        /* of these, removed or replaced by other processes during the check */
+        size_t gone_images, gone_layers;
 };
 
 /* Fills images and layers: those named on the command line, or everything in the store. */
@@ -33,14 +36,26 @@ int verify_collect(struct verifier *v, struct zp_error *err);
 void verify_clear(struct verifier *v);
 
 /* Notes a problem of an object, "layer sha256:…". Failures that say nothing about the store (interrupted, no
- * memory) are no problems: they are returned, negative. */
+ * memory, no room) are no problems: they are returned, negative. */
 int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem);
+
+/* What a problem is found in: an image or a layer, by the record it was checked against. */
+struct verify_subject {
+        char name[100];                      /* "layer sha256:…" */
+        const struct zp_image_record *image; /* one of these two */
+        const struct zp_layer_record *layer;
+        bool is_gone; /* removed or replaced since: nothing that was found counts */
+};
+struct verify_subject verify_image_subject(const struct zp_image_record *image);
+struct verify_subject verify_layer_subject(const struct zp_layer_record *layer);
+/* Takes what a check returned: a problem is noted, if its subject is still there. */
+int verify_note(struct verifier *v, struct verify_subject *subject, int result, struct zp_error *err);
 
 /* The files of the store against its records, and against each other. */
 int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err);
 int verify_image(struct verifier *v, const struct zp_image_record *image, struct zp_error *err);
 
-/* Builds all images from their sources into a store of its own beside this one, and compares byte by byte. */
+/* Builds all images from their sources into a store of its own inside this one, and compares byte by byte. */
 int verify_by_rebuild(struct verifier *v, const struct zp_source_options *source_options,
                       const struct zp_build_options *build_options, struct zp_error *err);
 

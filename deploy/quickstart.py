@@ -68,7 +68,9 @@ def image_facts(reference):
     """(compressed bytes, layers, the part of the config that says how to run it) of the pushed image."""
     inspect = ["skopeo", "inspect", "--tls-verify=false"]
     manifest = json.loads(subprocess.check_output([*inspect, "--raw", reference]))
-    config = json.loads(subprocess.check_output([*inspect, "--config", reference]))["config"]
+    config = json.loads(subprocess.check_output([*inspect, "--config", reference])).get("config") or {}
+    if not (config.get("Entrypoint") or config.get("Cmd")):
+        raise Failed("the image has no command to run")
     return sum(layer["size"] for layer in manifest["layers"]), len(manifest["layers"]), config
 
 
@@ -137,11 +139,20 @@ def main(arguments):
     return 0
 
 
+def failure(error):
+    """What a person is told of an error, in one line."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"{error.cmd[0]} ended with {error.returncode}"
+    return str(error) or type(error).__name__
+
+
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
+        say("interrupted")
         sys.exit(130)
-    except (Failed, ZeropullFailed, containerd.ContainerdError, RuntimeError, subprocess.CalledProcessError) as error:
-        say(str(error))
-        sys.exit(1)
+    except Exception as error:
+        say(failure(error))
+        # what was cut short may fail while it is cleaned up
+        sys.exit(130 if isinstance(error.__context__, KeyboardInterrupt) else 1)

@@ -11,6 +11,12 @@
 #include "base/cleanup.h"
 
 static int write_failed(int code, const char *name, struct zp_error *err) {
+        if (code == EFBIG) {
+                /* a limit of this process or file system, not one of ours on what comes from outside */
+                zp_error_set(err, EDQUOT, "write '%s': the file becomes larger than is allowed here", name);
+                zp_error_hint(err, "'ulimit -f' shows the limit of this shell");
+                return -EDQUOT;
+        }
         zp_error_errno(err, code, "write '%s'", name);
         if (code == ENOSPC || code == EDQUOT)
                 zp_error_hint(err, "free some space on that file system and run the command again; "
@@ -156,23 +162,35 @@ int zp_make_directories(const char *path, mode_t mode, struct zp_error *err) {
         return 0;
 }
 
+DIR *zp_open_listing(int dir_fd, const char *path) {
+        int fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir && fd >= 0) {
+                int code = errno;
+                close(fd);
+                errno = code;
+        }
+        return dir;
+}
+
+struct dirent *zp_next_entry(DIR *dir) {
+        struct dirent *entry;
+        do
+                entry = readdir(dir);
+        while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+        return entry;
+}
+
 int zp_remove_tree(int dir_fd, const char *name, struct zp_error *err) {
         if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
                 return 0;
         if (errno != EISDIR && errno != EPERM)
                 return zp_error_errno(err, errno, "remove '%s'", name);
-        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
+        zp_autoclosedir DIR *dir = zp_open_listing(dir_fd, name);
+        if (!dir)
                 return errno == ENOENT ? 0 : zp_error_errno(err, errno, "remove '%s'", name);
-        zp_autoclosedir DIR *dir = fdopendir(fd);
-        if (!dir) {
-                close(fd);
-                return zp_error_errno(err, errno, "remove '%s'", name);
-        }
-        for (struct dirent *entry; (entry = readdir(dir));) {
-                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-                        continue;
-                int r = zp_remove_tree(fd, entry->d_name, err);
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
+                int r = zp_remove_tree(dirfd(dir), entry->d_name, err);
                 if (r < 0)
                         return r;
         }

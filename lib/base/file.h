@@ -5,6 +5,7 @@
 #ifndef ZP_BASE_FILE_H
 #define ZP_BASE_FILE_H
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -12,7 +13,7 @@
 #include "base/error.h"
 
 /* Writes all of `data`, restarting after EINTR and short writes. `name` is for the message.
- * ENOSPC and EDQUOT get a hint. */
+ * ENOSPC and EDQUOT get a hint; EFBIG becomes EDQUOT. */
 int zp_write_all(int fd, const void *data, size_t size, const char *name, struct zp_error *err);
 int zp_pwrite_all(int fd, const void *data, size_t size, uint64_t offset, const char *name, struct zp_error *err);
 /* Reads exactly `size` bytes; -ENODATA when the file ends before. */
@@ -28,6 +29,10 @@ int zp_sync(int fd, const char *name, struct zp_error *err);
 /* Creates a directory and its missing parents (mode 0755, or `mode` for the last); an existing
  * directory is success. */
 int zp_make_directories(const char *path, mode_t mode, struct zp_error *err);
+/* A directory's entries, from the first on; no symbolic link is followed. NULL: errno says why. */
+DIR *zp_open_listing(int dir_fd, const char *path);
+/* The next one, "." and ".." left out; NULL: no more. */
+struct dirent *zp_next_entry(DIR *dir);
 /* Removes a file or a whole tree below dir_fd, never following a symbolic link; absent is success. */
 int zp_remove_tree(int dir_fd, const char *name, struct zp_error *err);
 

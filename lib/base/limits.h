@@ -19,6 +19,10 @@
 /* Entries (inodes + names) of one layer: bounds the builder's memory; the largest images we know of
  * have under a million. */
 #define ZP_LIMIT_LAYER_ENTRIES UINT32_C(4000000)
+/* Entries of all layers of an image: they are in memory together while they are merged, 600 bytes each. */
+#define ZP_LIMIT_IMAGE_ENTRIES UINT64_C(8000000)
+/* Layer metadata of all layers of an image, in memory together as well. */
+#define ZP_LIMIT_IMAGE_METADATA (UINT64_C(4) << 30)
 /* Bytes of names, link targets and xattrs of one layer, held in memory while it is converted. */
 #define ZP_LIMIT_LAYER_METADATA (UINT64_C(1) << 30)
 /* A metadata file (layer.erofs, snapshot.erofs): held in memory while it is read; 4 million files with all that

@@ -126,6 +126,22 @@ static int by_name(const void *a, const void *b) {
         return strcmp(((const struct entry *) a)->name, ((const struct entry *) b)->name);
 }
 
+/* Passes over an entry's data. A sparse file does not lie in one run of the archive, and the zeros that stand in for
+ * its data have hidden what follows. */
+static int skip_data(struct zp_tar *tar, const struct zp_tar_entry *entry, struct zp_error *err) {
+        const uint8_t *data;
+        uint64_t size;
+        int r;
+        while ((r = zp_tar_data(tar, &data, &size, err)) > 0) {
+                if (data)
+                        continue;
+                zp_error_set(err, ENOTSUP, "'%s' is stored as a sparse file", entry->path);
+                zp_error_hint(err, "write the archive again without tar's --sparse");
+                return -ENOTSUP;
+        }
+        return r < 0 ? zp_tar_blame(entry, err) : 0;
+}
+
 static int build_index(struct zp_archive *archive, struct feed *feed, struct zp_error *err) {
         zp_auto(zp_tar_free) struct zp_tar *tar = NULL;
         struct zp_tar_entry entry;
@@ -139,8 +155,8 @@ static int build_index(struct zp_archive *archive, struct feed *feed, struct zp_
                 bool has_data = entry.type == '0' && entry.size > 0;
                 feed->data_start = has_data ? entry.data_offset : 0;
                 feed->data_end = has_data ? entry.data_offset + (uint64_t) entry.size : 0;
-                if (feed->data_end > feed->file_size)
-                        return zp_error_set(err, EBADMSG, "the archive ends within '%s'", entry.path);
+                if (has_data && (r = skip_data(tar, &entry, err)) < 0)
+                        return r;
         }
         if (r == 0 && archive->count > 0)
                 qsort(archive->entries, archive->count, sizeof *archive->entries, by_name);

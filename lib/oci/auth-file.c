@@ -181,9 +181,13 @@ static int find_in(const char *path, bool must_exist, const char *registry, cons
                         *err = reason;
                 return r;
         }
-        r = zp_auth_file_parse(body, size, path, registry, repository, cancel, out, err);
+        r = zp_auth_file_parse(body, size, path, registry, repository, cancel, out, &reason);
         explicit_bzero(body, size);
-        return r;
+        if (r == -EBADMSG || r == -EINVAL) /* which is what a malformed image, or a malformed name, would be */
+                reason.code = EIO;
+        if (r < 0 && err)
+                *err = reason;
+        return r < 0 ? -reason.code : 0;
 }
 
 /* The usual places, in order. The environment's strings are not ours to keep. */

@@ -22,7 +22,8 @@ void zp_credentials_clear(struct zp_credentials *credentials);
 int zp_credentials_parse(const char *text, struct zp_credentials *out, struct zp_error *err);
 
 /* Finds what is known for a repository of a registry. `path`: the file to look into (absent is an
- * error), or NULL: the first of the usual places that knows the registry. May run a helper. */
+ * error), or NULL: the first of the usual places that knows the registry. May run a helper. -EIO: a file is
+ * malformed. */
 int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,
                       struct zp_credentials *out, struct zp_error *err);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/fetch.h"
 
-#include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
+#include "oci/response-error.h"
 #include "oci/url.h"
 
 #define REDIRECTS_MAX 10
@@ -14,7 +14,7 @@
 #define ATTEMPTS_MAX 50
 #define FIRST_DELAY_MS 250u
 #define DELAY_MAX_MS 10000u
-#define RETRY_AFTER_MAX_S 60
+#define RETRY_AFTER_MAX_S 60u
 #define CANCEL_POLL_MS 50u
 
 bool zp_fetch_may_retry(const struct zp_http_response *response) {
@@ -31,25 +31,10 @@ bool zp_fetch_may_retry(const struct zp_http_response *response) {
         }
 }
 
-/* Retry-After: seconds or a date (RFC 9110, 10.2.3). */
-static unsigned asked_delay_ms(const char *retry_after) {
-        if (!retry_after)
-                return 0;
-        char *end;
-        long seconds = strtol(retry_after, &end, 10);
-        if (end == retry_after || *end) {
-                time_t date = curl_getdate(retry_after, NULL);
-                seconds = date < 0 ? 0 : (long) (date - time(NULL));
-        }
-        if (seconds < 0)
-                seconds = 0;
-        return (unsigned) (seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : seconds) * 1000;
-}
-
 static unsigned next_delay_ms(const struct zp_retry *retry, const struct zp_http_response *response) {
-        unsigned asked = asked_delay_ms(response->retry_after);
-        if (asked)
-                return asked;
+        unsigned asked_s = zp_http_retry_after_s(response);
+        if (asked_s)
+                return asked_s * 1000;
         unsigned delay = FIRST_DELAY_MS;
         for (unsigned i = 1; i < retry->failures && delay < DELAY_MAX_MS; i++)
                 delay *= 2;
@@ -62,23 +47,52 @@ static unsigned next_delay_ms(const struct zp_retry *retry, const struct zp_http
         return delay - random % (delay / 4);
 }
 
+static void sleep_ms(unsigned ms) {
+        nanosleep(&(struct timespec){ .tv_nsec = (long) ms * 1000000 }, NULL);
+}
+
 bool zp_pause(unsigned ms, const struct zp_cancel *cancel) {
         while (ms > 0) {
                 if (zp_cancelled(cancel))
                         return false;
                 unsigned step = ms < CANCEL_POLL_MS ? ms : CANCEL_POLL_MS;
-                nanosleep(&(struct timespec){ .tv_nsec = (long) step * 1000000 }, NULL);
+                sleep_ms(step);
                 ms -= step;
         }
         return true;
 }
 
-bool zp_retry_wait(struct zp_retry *retry, const struct zp_http_response *response, const struct zp_cancel *cancel) {
+static uint64_t now_ms(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+uint64_t zp_retry_latest_ms(void) {
+        return now_ms() + (RETRY_AFTER_MAX_S + 1) * 1000;
+}
+
+bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request,
+                   const struct zp_http_response *response, const char *place, const struct zp_error *reason) {
         retry->failures++;
         retry->total++;
-        if (retry->failures >= FAILURES_MAX || retry->total >= ATTEMPTS_MAX)
+        if (retry->failures >= FAILURES_MAX || retry->total >= ATTEMPTS_MAX ||
+            zp_http_retry_after_s(response) > RETRY_AFTER_MAX_S)
                 return false;
-        return zp_pause(next_delay_ms(retry, response), cancel);
+        unsigned left = next_delay_ms(retry, response);
+        if (retry->latest_ms && now_ms() + left > retry->latest_ms)
+                return false;
+        if (reason && zp_http_check_cancel(http, request, NULL) == 0)
+                zp_notice_tell(zp_http_notice(http), "%s: %s; trying again (%u of %d)", place, reason->message,
+                               retry->failures + 1, FAILURES_MAX);
+        while (left > 0) {
+                if (zp_http_check_cancel(http, request, NULL) < 0)
+                        return false;
+                unsigned step = left < CANCEL_POLL_MS ? left : CANCEL_POLL_MS;
+                sleep_ms(step);
+                left -= step;
+        }
+        return true;
 }
 
 static bool is_redirect(const struct zp_http_response *response) {
@@ -129,14 +143,21 @@ int zp_fetch_once(struct zp_http *http, const struct zp_http_request *request, s
 
 int zp_fetch(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
              struct zp_error *err) {
-        struct zp_retry retry = { 0 };
+        struct zp_retry retry = { .latest_ms = zp_retry_latest_ms() };
         for (;;) {
-                int r = zp_fetch_once(http, request, response, err);
+                struct zp_error reason = { 0 };
+                char host[ZP_URL_HOST_SIZE];
+                int r = zp_fetch_once(http, request, response, &reason);
+                if (r < 0 && err)
+                        *err = reason;
                 bool failed = r < 0 || response->status >= 400;
                 if (!failed || !zp_fetch_may_retry(response))
                         return r;
-                if (!zp_retry_wait(&retry, response, zp_http_cancel(http)))
-                        return zp_cancelled(zp_http_cancel(http)) ? zp_check_cancel(zp_http_cancel(http), err) : r;
+                zp_url_host(request->url, host);
+                if (r == 0)
+                        zp_response_error(response, host, &reason);
+                if (!zp_retry_wait(&retry, http, request, response, host, &reason))
+                        return zp_http_check_cancel(http, request, err) < 0 ? -ECANCELED : r;
                 zp_http_response_clear(response);
         }
 }

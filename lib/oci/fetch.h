@@ -11,13 +11,18 @@
  * cut again and again ends at last. */
 struct zp_retry {
         unsigned failures, total;
+        uint64_t latest_ms; /* no attempt begins later, by CLOCK_MONOTONIC; 0: whenever */
 };
 
-/* True when the response (or its absence) is worth another attempt: cut, 408, 429, 5xx. */
+/* From now on, for what a user waits for with nothing to see: long enough for a Retry-After that is obeyed. */
+uint64_t zp_retry_latest_ms(void);
+
+/* True when the response (or its absence) is worth another attempt: cut, 408, 429, a passing 5xx. */
 bool zp_fetch_may_retry(const struct zp_http_response *response);
-/* Waits as long as the server asks for (within bounds), or ever longer. False: enough attempts, or
- * cancelled; then `err` stays as it is. */
-bool zp_retry_wait(struct zp_retry *retry, const struct zp_http_response *response, const struct zp_cancel *cancel);
+/* Waits as long as the server asks for, or ever longer, and tells the client's notice why: `reason` of `place`, the
+ * server. False: enough attempts, too long a time asked for (more than a minute), or cancelled. */
+bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request,
+                   const struct zp_http_response *response, const char *place, const struct zp_error *reason);
 
 /* False: cancelled before the time was over. */
 bool zp_pause(unsigned ms, const struct zp_cancel *cancel);

@@ -46,6 +46,9 @@ struct transfer {
         bool is_stalled;
         uint64_t sent; /* of the request's body, handed to libcurl */
         uint64_t window_start_ms, window_bytes, window_sent, callback_ms;
+        uint64_t arrival_ms; /* when the last bytes came or went, or the request was made */
+        uint64_t last_sent;
+        bool is_silence_told;
 };
 
 static uint64_t now_ms(void) {
@@ -84,6 +87,15 @@ const struct zp_cancel *zp_http_cancel(const struct zp_http *http) {
         return http->options.cancel;
 }
 
+const struct zp_notice *zp_http_notice(const struct zp_http *http) {
+        return &http->options.notice;
+}
+
+int zp_http_check_cancel(const struct zp_http *http, const struct zp_http_request *request, struct zp_error *err) {
+        int r = zp_check_cancel(http->options.cancel, err);
+        return r < 0 || !request ? r : zp_check_cancel(request->cancel, err);
+}
+
 static CURL *take_handle(struct zp_http *http) {
         pthread_mutex_lock(&http->lock);
         struct idle *idle = http->idle;
@@ -116,6 +128,18 @@ static void give_handle(struct zp_http *http, CURL *handle) {
         }
 }
 
+unsigned zp_http_retry_after_s(const struct zp_http_response *response) {
+        if (!response->retry_after)
+                return 0;
+        char *end;
+        long seconds = strtol(response->retry_after, &end, 10);
+        if (end == response->retry_after || *end) {
+                time_t date = curl_getdate(response->retry_after, NULL);
+                seconds = date < 0 ? 0 : (long) (date - time(NULL));
+        }
+        return seconds < 0 ? 0 : seconds > UINT32_MAX ? UINT32_MAX : (unsigned) seconds;
+}
+
 static int out_of_memory(struct transfer *t) {
         return t->failure = zp_error_errno(t->err, ENOMEM, "HTTP response");
 }
@@ -125,6 +149,7 @@ static size_t on_header(char *line, size_t one, size_t size, void *context) {
         (void) one;
         t->header_bytes += size;
         t->window_bytes += size;
+        t->arrival_ms = now_ms();
         if (t->header_bytes > HEADERS_MAX) {
                 t->failure =
                         zp_error_set(t->err, EPROTO, "the response has more than %u KiB of headers", HEADERS_MAX >> 10);
@@ -163,13 +188,25 @@ static size_t on_body(char *data, size_t one, size_t size, void *context) {
         struct transfer *t = context;
         (void) one;
         t->window_bytes += size;
+        uint64_t start = t->arrival_ms = now_ms();
         if (!t->request->sink || !is_success(t->response))
                 return collect(t, data, size);
-        uint64_t start = now_ms();
         t->failure = t->request->sink(t->request->context, t->response, t->body_offset, data, size, t->err);
         t->body_offset += size;
-        t->callback_ms += now_ms() - start;
+        t->arrival_ms = now_ms();
+        t->callback_ms += t->arrival_ms - start;
         return t->failure ? 0 : size;
+}
+
+static void tell_silence(struct transfer *t, uint64_t now) {
+        uint64_t silence = now - t->arrival_ms;
+        if (t->is_silence_told || silence < t->http->options.stall_timeout_ms / 3)
+                return;
+        char host[ZP_URL_HOST_SIZE];
+        t->is_silence_told = true;
+        zp_notice_tell(&t->http->options.notice, "%s: %s for %u s", zp_url_host(t->request->url, host),
+                       t->response->status ? "nothing has come" : "no answer",
+                       silence < 1000 ? 1 : (unsigned) (silence / 1000));
 }
 
 static size_t on_read(char *buffer, size_t one, size_t size, void *context) {
@@ -198,10 +235,15 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
         struct transfer *t = context;
         (void) a, (void) b, (void) c;
         if (!t->failure)
-                t->failure = zp_check_cancel(t->http->options.cancel, t->err);
+                t->failure = zp_http_check_cancel(t->http, t->request, t->err);
         if (t->failure)
                 return 1;
         uint64_t now = now_ms(), timeout = stall_timeout_ms(t);
+        if ((uint64_t) sent > t->last_sent) {
+                t->last_sent = (uint64_t) sent;
+                t->arrival_ms = now;
+        }
+        tell_silence(t, now);
         if (now - t->window_start_ms < timeout + t->callback_ms)
                 return 0;
         uint64_t moved = t->window_bytes;
@@ -302,8 +344,10 @@ static void set_options(CURL *handle, struct transfer *t, struct curl_slist *hea
         curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
         set_method(handle, t);
-        if (options->ca_file)
+        if (options->ca_file) {
                 curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
+                curl_easy_setopt(handle, CURLOPT_CAPATH, NULL); /* Debian's libcurl has both by default */
+        }
         if (options->skip_tls_verify) {
                 curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
                 curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -377,14 +421,16 @@ static int conclude(struct transfer *t, CURLcode code, const char *message) {
                 return 0;
         if (t->is_stalled) {
                 t->response->is_transient = true;
-                return zp_error_set(t->err, ETIMEDOUT, "the server sends (almost) nothing any more");
+                return zp_error_set(t->err, ETIMEDOUT,
+                                    t->response->status ? "the server sends (almost) nothing any more"
+                                                        : "the server does not answer");
         }
         return explain(code, message, t->response, t->err);
 }
 
 int zp_http_exchange(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
                      struct zp_error *err) {
-        int r = zp_check_cancel(http->options.cancel, err);
+        int r = zp_http_check_cancel(http, request, err);
         if (r < 0)
                 return r;
         struct transfer t = {
@@ -394,6 +440,7 @@ int zp_http_exchange(struct zp_http *http, const struct zp_http_request *request
                 .err = err,
                 .window_start_ms = now_ms(),
         };
+        t.arrival_ms = t.window_start_ms;
         char message[CURL_ERROR_SIZE] = "";
         struct curl_slist *headers = NULL;
         CURL *handle = take_handle(http);

@@ -12,12 +12,14 @@
 #include "base/buffer.h"
 #include "base/cancel.h"
 #include "base/cleanup.h"
+#include "oci/notice.h"
 
 struct zp_http_options {
         const char *ca_file, *user_agent; /* must outlive the client; NULL ca_file: the system's */
         bool skip_tls_verify;
         unsigned stall_timeout_ms; /* give up when less than 1 KiB/s goes either way for this long */
         const struct zp_cancel *cancel;
+        struct zp_notice notice; /* told when nothing arrives for a third of the stall timeout */
 };
 
 /* A pool of connections. Thread-safe. */
@@ -26,6 +28,7 @@ int zp_http_new(const struct zp_http_options *options, struct zp_http **out, str
 void zp_http_free(struct zp_http *http);
 ZP_DEFINE_AUTO(struct zp_http, zp_http_free);
 const struct zp_cancel *zp_http_cancel(const struct zp_http *http);
+const struct zp_notice *zp_http_notice(const struct zp_http *http);
 
 struct zp_http_response {
         int status;        /* 0: no answer came */
@@ -48,6 +51,8 @@ struct zp_http_response {
         struct zp_buffer body;       /* what did not go to a sink */
 };
 
+/* How many seconds the server asks to wait (Retry-After: RFC 9110, 10.2.3); 0: it does not. */
+unsigned zp_http_retry_after_s(const struct zp_http_response *response);
 void zp_http_response_clear(struct zp_http_response *response);
 
 /* Called with each piece of a 2xx body, which stands at `offset` of it; the response's headers are complete. */
@@ -80,10 +85,14 @@ struct zp_http_request {
         size_t body_limit;               /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
         zp_http_sink sink;               /* NULL: collect */
         void *context;
+        const struct zp_cancel *cancel; /* beside the client's */
+        uint64_t latest_ms;             /* for those who repeat it: zp_retry.latest_ms */
 };
 
 /* True when the request only asks. */
 bool zp_http_is_read_only(const struct zp_http_request *request);
+/* -ECANCELED when the client's flag is set, or the request's (NULL: there is none). */
+int zp_http_check_cancel(const struct zp_http *http, const struct zp_http_request *request, struct zp_error *err);
 
 /* One request, one response. 0: the response is complete, whatever its status. Negative: it is not, and
  * response->is_transient tells whether trying again makes sense. `response` must be zeroed before and

@@ -35,9 +35,9 @@ static int check_version(const struct zp_layout *layout, struct zp_error *err) {
         size_t size;
         int r = read_whole(layout, "oci-layout", &body, &size, err);
         if (r == -ENOENT) {
-                zp_error_set(err, ENOENT, "not an OCI image layout: it has no file 'oci-layout'");
+                zp_error_set(err, EBADMSG, "not an OCI image layout: it has no file 'oci-layout'");
                 zp_error_hint(err, "for the output of `docker save` use docker-archive:FILE");
-                return r;
+                return -EBADMSG;
         }
         zp_auto(json_decref) json_t *json = NULL;
         const char *version;
@@ -106,7 +106,7 @@ static int find_entry(json_t *index, const char *tag, struct zp_descriptor *out,
                         return zp_error_set(err, ENOENT, "the layout has no images");
                 zp_error_set(err, ENOENT, "no image '%s'", tag);
         } else if (tag) {
-                return zp_error_set(err, EINVAL, "'%s' names %u different images", tag, search.count);
+                return zp_error_set(err, EBADMSG, "'%s' names %u different images", tag, search.count);
         } else {
                 zp_error_set(err, EINVAL, "the layout has %u images; which one is meant?", search.count);
         }
@@ -123,7 +123,7 @@ static int read_root(const struct zp_layout *layout, const char *tag, struct zp_
         size_t size;
         zp_auto(json_decref) json_t *index = NULL;
         struct zp_descriptor entry = { 0 };
-        r = read_whole(layout, "index.json", &body, &size, err);
+        r = zp_part_result(read_whole(layout, "index.json", &body, &size, err), err);
         if (r == 0)
                 r = zp_json_load(body, size, "index.json", &index, err);
         if (r == 0)
@@ -135,7 +135,7 @@ static int read_root(const struct zp_layout *layout, const char *tag, struct zp_
         out->media_type = entry.media_type;
         out->has_digest = true;
         out->digest = entry.digest;
-        return read_whole(layout, path, &out->body, &out->size, err);
+        return zp_part_result(read_whole(layout, path, &out->body, &out->size, err), err);
 }
 
 int zp_layout_root(const struct zp_layout *layout, const char *tag, struct zp_document *out, struct zp_error *err) {

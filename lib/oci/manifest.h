@@ -5,6 +5,7 @@
 #ifndef ZP_OCI_MANIFEST_H
 #define ZP_OCI_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,7 @@
 
 struct zp_platform {
         char os[32], architecture[32], variant[32]; /* "" where not given */
+        bool is_required; /* as a wish: without an index to choose from, no image for another one is taken */
 };
 
 /* Parses "os/architecture[/variant]", as in `--platform`. */

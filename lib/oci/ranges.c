@@ -74,6 +74,7 @@ static int receive(const struct zp_ranges_server *server, struct transfer *trans
         struct zp_http_request request = {
                 .sink = on_piece,
                 .context = transfer,
+                .cancel = server->cancel,
                 .range_start = transfer->offset + transfer->received,
                 .range_end = end < transfer->blob_size ? end : 0,
         };
@@ -90,8 +91,11 @@ static int receive(const struct zp_ranges_server *server, struct transfer *trans
 
 static int receive_all(const struct zp_ranges_server *server, struct transfer *transfer,
                        struct zp_http_response *response, struct zp_error *err) {
-        const struct zp_cancel *cancel = server->cancel;
-        struct zp_retry retry = { 0 };
+        const struct zp_http_request about = { .cancel = server->cancel };
+        struct zp_retry retry = { .latest_ms = server->latest_ms };
+        struct zp_error unwanted = { 0 };
+        if (!err)
+                err = &unwanted;
         for (;;) {
                 uint64_t before = transfer->received;
                 int r = receive(server, transfer, response, err);
@@ -106,8 +110,9 @@ static int receive_all(const struct zp_ranges_server *server, struct transfer *t
                 /* Also when it was cut behind the last byte. */
                 if (transfer->received == transfer->length && (r == 0 || may_retry))
                         return 0;
-                if (r < 0 && (!may_retry || !zp_retry_wait(&retry, response, cancel)))
-                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
+                if (r < 0 &&
+                    (!may_retry || !zp_retry_wait(&retry, server->http, &about, response, server->place, err)))
+                        return zp_http_check_cancel(server->http, &about, err) < 0 ? -ECANCELED : r;
                 zp_http_response_clear(response);
         }
 }

@@ -11,7 +11,10 @@
 /* Who has the blob. */
 struct zp_ranges_server {
         void *context;
-        const struct zp_cancel *cancel;
+        const struct zp_http *http;     /* whose cancellation ends it, and whose notice hears of waits */
+        const char *place;              /* the server's name for that */
+        const struct zp_cancel *cancel; /* beside the client's; NULL: none */
+        uint64_t latest_ms;             /* zp_retry.latest_ms */
         /* As zp_http_exchange: sends a GET for the blob with the request's range and sink. */
         int (*send)(void *context, const struct zp_http_request *request, struct zp_http_response *response,
                     struct zp_error *err);

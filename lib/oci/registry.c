@@ -49,6 +49,7 @@ int zp_registry_new(const char *name, const char *repository, const struct zp_so
                 .skip_tls_verify = options->skip_tls_verify,
                 .stall_timeout_ms = options->stall_timeout_ms ? options->stall_timeout_ms : STALL_TIMEOUT_MS,
                 .cancel = options->cancel,
+                .notice = options->notice,
         };
         struct zp_auth_options auth = {
                 .auth_file = options->auth_file,
@@ -83,8 +84,12 @@ const char *zp_registry_ca_file(const struct zp_registry *registry) {
         return registry->ca_file;
 }
 
-const struct zp_cancel *zp_registry_cancel(const struct zp_registry *registry) {
-        return zp_http_cancel(registry->http);
+const struct zp_http *zp_registry_http(const struct zp_registry *registry) {
+        return registry->http;
+}
+
+const char *zp_registry_name(const struct zp_registry *registry) {
+        return registry->name;
 }
 
 /* GETs SCHEME://HOST/v2/ with no credentials. */

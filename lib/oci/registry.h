@@ -14,7 +14,9 @@ int zp_registry_new(const char *registry, const char *repository, const struct z
                     struct zp_registry **out, struct zp_error *err);
 void zp_registry_free(struct zp_registry *registry);
 ZP_DEFINE_AUTO(struct zp_registry, zp_registry_free);
-const struct zp_cancel *zp_registry_cancel(const struct zp_registry *registry);
+const struct zp_http *zp_registry_http(const struct zp_registry *registry);
+/* As a reference names it, for messages. */
+const char *zp_registry_name(const struct zp_registry *registry);
 /* The CA file that its connections are checked with; NULL: the system's. */
 const char *zp_registry_ca_file(const struct zp_registry *registry);
 

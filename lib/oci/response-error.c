@@ -39,12 +39,23 @@ static int code_of(int status) {
         }
 }
 
+static void format_wait(unsigned seconds, char text[40]) {
+        unsigned unit = seconds <= 120 ? 1 : seconds <= 120 * 60 ? 60 : 3600;
+        text[0] = '\0';
+        if (seconds > 0)
+                snprintf(text, 40, " and asks to wait %u %s", seconds / unit + (seconds % unit > 0),
+                         unit == 1    ? "s"
+                         : unit == 60 ? "min"
+                                      : "h");
+}
+
 int zp_response_error(const struct zp_http_response *response, const char *registry, struct zp_error *err) {
-        char reason[300];
+        char reason[300], wait[40];
         int code = code_of(response->status);
         read_reason(response, reason);
-        zp_error_set(err, code, "the server answered %d%s%s%s", response->status, reason[0] ? " (" : "", reason,
-                     reason[0] ? ")" : "");
+        format_wait(zp_http_retry_after_s(response), wait);
+        zp_error_set(err, code, "the server answered %d%s%s%s%s", response->status, reason[0] ? " (" : "", reason,
+                     reason[0] ? ")" : "", wait);
         if (response->is_elsewhere)
                 zp_error_wrap(err, "the registry sent us to another server");
         else if (code == EACCES)

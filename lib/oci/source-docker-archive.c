@@ -165,6 +165,8 @@ static int choose(json_t *items, const char *wanted, json_t **out, struct zp_err
                 *out = json_array_get(items, 0);
                 return 0;
         }
+        if (!wanted && json_array_size(items) == 0)
+                return zp_error_set(err, EBADMSG, "the archive has no images");
         if (!wanted) {
                 zp_error_set(err, EINVAL, "the archive has %zu images; which one is meant?", json_array_size(items));
                 zp_error_hint(err, "add its name (or @NUMBER) behind a colon");
@@ -233,7 +235,7 @@ static int find_contents(struct docker_source *source, json_t *item, struct zp_e
         if (r == 0)
                 r = zp_json_get(item, "Layers", JSON_ARRAY, ZP_JSON_OPTIONAL, "manifest.json", &layers, err);
         if (r == 0)
-                r = read_small(source, config_name, &config, &extent, err);
+                r = zp_part_result(read_small(source, config_name, &config, &extent, err), err);
         if (r == 0)
                 r = zp_config_parse(config, (size_t) extent.size, &platform, &diff_ids, &count, err);
         if (r < 0)
@@ -252,7 +254,7 @@ static int find_contents(struct docker_source *source, json_t *item, struct zp_e
         for (size_t i = 0; i < count; i++) {
                 const char *name = json_string_value(json_array_get(layers, i));
                 contents[i + 1].digest = diff_ids[i];
-                r = name ? zp_archive_find(source->archive, name, &contents[i + 1].extent, err)
+                r = name ? zp_part_result(zp_archive_find(source->archive, name, &contents[i + 1].extent, err), err)
                          : zp_error_set(err, EBADMSG, "manifest.json: a layer's name is not a string");
                 if (r == 0)
                         r = measure(source, &contents[i + 1], err);
@@ -273,7 +275,7 @@ static int docker_root(void *state, struct zp_document *out, struct zp_error *er
         struct zp_extent extent;
         int r = read_small(source, "manifest.json", &body, &extent, err);
         if (r == -ENOENT) {
-                zp_error_set(err, ENOENT, "not a docker archive: it has no file 'manifest.json'");
+                r = zp_error_set(err, EBADMSG, "not a docker archive: it has no file 'manifest.json'");
                 zp_error_hint(err, "for an OCI image layout in a tar file use oci-archive:FILE");
         }
         if (r == 0)
@@ -285,7 +287,7 @@ static int docker_root(void *state, struct zp_document *out, struct zp_error *er
         return r < 0 ? r : make_manifest(source, out, err);
 }
 
-static int docker_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+static int docker_blob(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                        struct zp_error *err) {
         struct docker_source *source = state;
         for (size_t i = 0; i < source->content_count; i++) {
@@ -293,8 +295,9 @@ static int docker_blob(void *state, const struct zp_descriptor *blob, zp_blob_si
                 uint64_t total;
                 if (!zp_digest_equal(&content->digest, &blob->digest))
                         continue;
-                return content->is_compressed ? inflate_extent(source, &content->extent, sink, context, &total, err)
-                                              : zp_extent_stream(&content->extent, source->path, sink, context, err);
+                return content->is_compressed
+                               ? inflate_extent(source, &content->extent, reader->sink, reader->context, &total, err)
+                               : zp_extent_stream(&content->extent, source->path, reader->sink, reader->context, err);
         }
         return zp_error_set(err, ENOENT, "the archive has no such content");
 }

@@ -18,6 +18,14 @@ struct zp_document {
 
 void zp_document_clear(struct zp_document *document);
 
+/* Who reads a blob. */
+struct zp_blob_reader {
+        zp_blob_sink sink;
+        void *context;
+        const struct zp_cancel *cancel; /* beside the source's; NULL: none */
+        bool is_document;               /* read to resolve the image, which has little patience */
+};
+
 struct zp_source_kind {
         const char *prefix; /* "oci:" */
         /* `rest` is the name without the prefix. *name: what zp_image.name will be (malloc'ed). */
@@ -32,11 +40,14 @@ struct zp_source_kind {
         /* What zp_source_local_path gives; NULL: there is none. */
         const char *(*local_path)(void *state);
         /* Streams a blob, unchecked. */
-        int (*blob)(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+        int (*blob)(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                     struct zp_error *err);
 };
 
 extern const struct zp_source_kind zp_source_registry, zp_source_oci, zp_source_oci_archive, zp_source_docker_archive;
+
+/* For reading what an image says it has: makes -ENOENT -EBADMSG, for then the image is there, and malformed. */
+int zp_part_result(int r, struct zp_error *err);
 
 /* A run of bytes in a file. */
 struct zp_extent {

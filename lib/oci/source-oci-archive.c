@@ -51,10 +51,10 @@ static int archive_root(void *state, struct zp_document *out, struct zp_error *e
         return zp_layout_root(&source->layout, source->tag, out, err);
 }
 
-static int archive_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+static int archive_blob(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                         struct zp_error *err) {
         struct archive_source *source = state;
-        return zp_layout_blob(&source->layout, blob, sink, context, err);
+        return zp_layout_blob(&source->layout, blob, reader->sink, reader->context, err);
 }
 
 const struct zp_source_kind zp_source_oci_archive = {

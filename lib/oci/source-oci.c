@@ -24,6 +24,11 @@ static int find_file(void *files, const char *path, struct zp_extent *out, struc
         struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, .resolve = RESOLVE_BENEATH };
         zp_autoclose int fd = (int) syscall(SYS_openat2, source->dir_fd, path, &how, sizeof how);
         struct stat st;
+        if (fd < 0 && errno == EXDEV) {
+                zp_error_set(err, EBADMSG, "open '%s': a link that leads out of the layout", path);
+                zp_error_hint(err, "copy the layout with its links resolved, as `cp -rL` does");
+                return -EBADMSG;
+        }
         if (fd < 0 || fstat(fd, &st) < 0)
                 return zp_error_errno(err, errno, "open '%s'", path);
         if (!S_ISREG(st.st_mode))
@@ -77,10 +82,10 @@ static int oci_root(void *state, struct zp_document *out, struct zp_error *err) 
         return zp_layout_root(&source->layout, source->tag, out, err);
 }
 
-static int oci_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+static int oci_blob(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                     struct zp_error *err) {
         struct oci_source *source = state;
-        return zp_layout_blob(&source->layout, blob, sink, context, err);
+        return zp_layout_blob(&source->layout, blob, reader->sink, reader->context, err);
 }
 
 static const char *oci_local_path(void *state) {

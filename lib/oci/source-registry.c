@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "oci/fetch.h"
 #include "oci/reference.h"
 #include "oci/registry.h"
 #include "oci/source-internal.h"
@@ -14,6 +15,7 @@
 struct registry_source {
         struct zp_reference reference;
         struct zp_registry *registry;
+        uint64_t latest_ms; /* when the last attempt at a document may begin; set when resolving starts */
 };
 
 static void registry_close(void *state) {
@@ -49,7 +51,9 @@ static int fetch_document(struct registry_source *source, const char *name, stru
         zp_autofree char *path = zp_format("manifests/%s", name);
         if (!path)
                 return zp_error_errno(err, ENOMEM, "manifest");
-        struct zp_http_request request = { .accept = ZP_ACCEPT_MANIFESTS, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = { .accept = ZP_ACCEPT_MANIFESTS,
+                                           .body_limit = ZP_LIMIT_JSON_SIZE,
+                                           .latest_ms = source->latest_ms };
         struct zp_http_response response = { 0 };
         int r = zp_transfer_request(source->registry, path, NULL, &request, &response, err);
         if (r == 0 && (response.status < 200 || response.status > 299))
@@ -74,6 +78,7 @@ static int registry_root(void *state, struct zp_document *out, struct zp_error *
         struct registry_source *source = state;
         const struct zp_reference *reference = &source->reference;
         char text[ZP_DIGEST_TEXT_SIZE];
+        source->latest_ms = zp_retry_latest_ms();
         if (!reference->has_digest)
                 return fetch_document(source, reference->tag, out, err);
         int r = fetch_document(source, zp_digest_text(&reference->digest, text), out, err);
@@ -88,10 +93,12 @@ static int registry_manifest(void *state, const struct zp_descriptor *descriptor
         return fetch_document(state, zp_digest_text(&descriptor->digest, text), out, err);
 }
 
-static int registry_blob(void *state, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
+static int registry_blob(void *state, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
                          struct zp_error *err) {
         struct registry_source *source = state;
-        return zp_transfer_blob(source->registry, blob, 0, blob->size, sink, context, err);
+        struct zp_transfer_options options = { .cancel = reader->cancel,
+                                               .latest_ms = reader->is_document ? source->latest_ms : 0 };
+        return zp_transfer_blob(source->registry, blob, 0, blob->size, &options, reader->sink, reader->context, err);
 }
 
 static const char *registry_local_path(void *state) {

@@ -8,12 +8,14 @@
 #include "base/limits.h"
 #include "oci/manifest-internal.h"
 #include "oci/source-internal.h"
+#include "oci/transport.h"
 
 struct zp_source {
         const struct zp_source_kind *kind;
         void *state;
         char *name;
         const struct zp_cancel *cancel;
+        struct zp_notice notice;
 };
 
 static const struct zp_source_kind *const kinds[] = {
@@ -27,6 +29,14 @@ void zp_document_clear(struct zp_document *document) {
         free(document->body);
         free(document->media_type);
         *document = (struct zp_document){ 0 };
+}
+
+int zp_part_result(int r, struct zp_error *err) {
+        if (r != -ENOENT)
+                return r;
+        if (err)
+                err->code = EBADMSG;
+        return -EBADMSG;
 }
 
 int zp_source_open(const char *name, const struct zp_source_options *options, struct zp_source **out,
@@ -46,14 +56,18 @@ int zp_source_open(const char *name, const struct zp_source_options *options, st
                         rest = name + size;
                 }
         }
-        int r = kind->open(rest, options, &source->state, &source->name, err);
-        if (r == -EINVAL && rest == name) /* perhaps a file, or one of skopeo's other transports */
+        int r = rest == name ? zp_transport_check(name, err) : 0;
+        if (r < 0)
+                return r;
+        r = kind->open(rest, options, &source->state, &source->name, err);
+        if (r == -EINVAL && rest == name) /* perhaps a file */
                 zp_error_hint(err, "an image is named as [docker://]HOST/REPOSITORY:TAG, oci:DIR[:TAG], "
                                    "oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]");
         if (r < 0)
                 return r;
         source->kind = kind;
         source->cancel = options->cancel;
+        source->notice = options->notice;
         *out = zp_steal(&source);
         return 0;
 }
@@ -77,15 +91,16 @@ const char *zp_source_local_path(const struct zp_source *source) {
 struct checked_blob {
         const struct zp_source *source;
         const struct zp_descriptor *blob;
+        const struct zp_blob_reader *reader;
         struct zp_sha256 *hash;
         uint64_t received;
-        zp_blob_sink sink;
-        void *context;
 };
 
 static int check_piece(void *context, const void *data, size_t size, struct zp_error *err) {
         struct checked_blob *checked = context;
         int r = zp_check_cancel(checked->source->cancel, err);
+        if (r == 0)
+                r = zp_check_cancel(checked->reader->cancel, err);
         if (r < 0)
                 return r;
         if (size > checked->blob->size - checked->received)
@@ -93,7 +108,7 @@ static int check_piece(void *context, const void *data, size_t size, struct zp_e
                                     (uintmax_t) checked->blob->size);
         checked->received += size;
         zp_sha256_update(checked->hash, data, size);
-        return checked->sink(checked->context, data, size, err);
+        return checked->reader->sink(checked->reader->context, data, size, err);
 }
 
 static int check_end(struct checked_blob *checked, struct zp_error *err) {
@@ -109,20 +124,26 @@ static int check_end(struct checked_blob *checked, struct zp_error *err) {
         return 0;
 }
 
-int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
-                        struct zp_error *err) {
+static int read_blob(struct zp_source *source, const struct zp_descriptor *blob, const struct zp_blob_reader *reader,
+                     struct zp_error *err) {
         struct checked_blob checked = {
                 .source = source,
                 .blob = blob,
+                .reader = reader,
                 .hash = zp_sha256_new(),
-                .sink = sink,
-                .context = context,
+        };
+        const struct zp_blob_reader checker = {
+                .sink = check_piece,
+                .context = &checked,
+                .cancel = reader->cancel,
+                .is_document = reader->is_document,
         };
         int r = checked.hash ? 0 : zp_error_errno(err, ENOMEM, "read");
         if (r == 0)
-                r = source->kind->blob(source->state, blob, check_piece, &checked, err);
+                r = source->kind->blob(source->state, blob, &checker, err);
         if (r == 0)
                 r = check_end(&checked, err);
+        r = zp_part_result(r, err);
         if (checked.hash)
                 zp_sha256_free(checked.hash);
         if (r < 0) {
@@ -130,6 +151,12 @@ int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *bl
                 zp_error_wrap(err, "%s: blob %s", source->name, zp_digest_text(&blob->digest, text));
         }
         return r;
+}
+
+int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, const struct zp_cancel *cancel,
+                        zp_blob_sink sink, void *context, struct zp_error *err) {
+        const struct zp_blob_reader reader = { .sink = sink, .context = context, .cancel = cancel };
+        return read_blob(source, blob, &reader, err);
 }
 
 static int collect(void *context, const void *data, size_t size, struct zp_error *err) {
@@ -146,7 +173,8 @@ static int read_whole_blob(struct zp_source *source, const struct zp_descriptor 
         zp_autobuffer struct zp_buffer buffer = { 0 };
         if (!zp_buffer_append(&buffer, "", 0))
                 return zp_error_errno(err, ENOMEM, "%s", source->name);
-        int r = zp_source_read_blob(source, blob, collect, &buffer, err);
+        const struct zp_blob_reader reader = { .sink = collect, .context = &buffer, .is_document = true };
+        int r = read_blob(source, blob, &reader, err);
         if (r < 0)
                 return r;
         *size = buffer.size;
@@ -208,12 +236,19 @@ static int find_manifest(struct zp_source *source, const struct zp_platform *pla
         return r;
 }
 
+static int refuse_platform(const char *have, const char *want, struct zp_error *err) {
+        zp_error_set(err, ENOENT, "the image is for %s, not for %s", have, want);
+        zp_error_hint(err, "there is no index to choose from; without --platform the image is taken as it is");
+        return -ENOENT;
+}
+
 /* A manifest that no index chose is taken whatever its architecture, as containerd and skopeo do: who
- * named it meant it, and the image says what it is. Below an index the choice is checked, for the entry
- * may have named no platform or a wrong one. */
-static int check_platform(const struct zp_platform *wanted, struct zp_image *image, bool by_index,
-                          struct zp_error *err) {
+ * named it meant it. But not when a platform was asked for by name, too. Below an index the choice is checked,
+ * for the entry may have named no platform or a wrong one. */
+static int check_platform(const struct zp_source *source, const struct zp_platform *wanted, struct zp_image *image,
+                          bool by_index, struct zp_error *err) {
         char have[100], want[100];
+        bool is_other;
         if (image->platform.os[0] == '\0')
                 strcpy(image->platform.os, wanted->os);
         if (image->platform.architecture[0] == '\0') {
@@ -222,10 +257,15 @@ static int check_platform(const struct zp_platform *wanted, struct zp_image *ima
         }
         zp_platform_text(&image->platform, have);
         zp_platform_text(wanted, want);
+        is_other = strcmp(image->platform.architecture, wanted->architecture) != 0;
         if (strcmp(image->platform.os, wanted->os) != 0)
                 return zp_error_set(err, ENOTSUP, "the image is for %s, not for %s", have, want);
-        if (by_index && strcmp(image->platform.architecture, wanted->architecture) != 0)
+        if (is_other && by_index)
                 return zp_error_set(err, ENOENT, "no image for %s: what the index offers is for %s", want, have);
+        if (is_other && wanted->is_required)
+                return refuse_platform(have, want, err);
+        if (is_other)
+                zp_notice_tell(&source->notice, "%s: the image is for %s, not for %s", source->name, have, want);
         return 0;
 }
 
@@ -233,11 +273,6 @@ static int read_config(struct zp_source *source, const struct zp_descriptor *con
                        struct zp_error *err) {
         image->config_digest = config->digest;
         int r = read_whole_blob(source, config, &image->config, &image->config_size, err);
-        if (r == -ENOENT) { /* the image is there, and broken: not the same as no such image */
-                r = -EBADMSG;
-                if (err)
-                        err->code = EBADMSG;
-        }
         uint16_t count = 0;
         if (r == 0)
                 r = zp_config_parse(image->config, image->config_size, &image->platform, &image->diff_ids, &count, err);
@@ -278,7 +313,7 @@ int zp_source_resolve(struct zp_source *source, const struct zp_platform *platfo
         if (r == 0)
                 r = fill_image(source, &document, &image, err);
         if (r == 0)
-                r = check_platform(&wanted, &image, by_index, err);
+                r = check_platform(source, &wanted, &image, by_index, err);
         zp_document_clear(&document);
         if (r < 0) {
                 zp_image_clear(&image);

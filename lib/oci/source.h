@@ -10,16 +10,18 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "oci/manifest.h"
+#include "oci/notice.h"
 
 struct zp_source_options {
         const char *auth_file;   /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
         const char *credentials; /* "user:password", overrides the file; NULL: none */
-        bool plain_http;         /* talk HTTP to this registry; loopback hosts fall back to it by themselves */
+        bool plain_http;         /* talk HTTP to this registry; a loopback host is asked what it speaks */
         bool skip_tls_verify;
-        const char *ca_file;       /* NULL: the system's */
+        const char *ca_file;       /* instead of the system's authorities; NULL: those */
         const char *user_agent;    /* NULL: "zeropull/VERSION" */
         unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;
+        struct zp_notice notice;
 };
 
 struct zp_source;
@@ -34,7 +36,8 @@ const char *zp_source_name(const struct zp_source *source);
 
 /* Finds the image for `platform` and reads its manifest and config, every document checked against the
  * digest that named it. Comes before any zp_source_read_blob, and not at the same time. Without an index the
- * image is taken whatever its architecture, as containerd and skopeo do: look at out->platform.
+ * image is taken whatever its architecture, as containerd and skopeo do, and the notice told so; unless
+ * platform->is_required.
  * A docker-archive has no manifest: one is made, to the byte what skopeo makes (its layers say gzip and come
  * as plain tar). -ENOENT: no such image; -EACCES: not allowed; -ENOTSUP: not an image, or not Linux's. */
 int zp_source_resolve(struct zp_source *source, const struct zp_platform *platform, struct zp_image *out,
@@ -48,10 +51,11 @@ const char *zp_source_local_path(const struct zp_source *source);
 typedef int (*zp_blob_sink)(void *context, const void *data, size_t size, struct zp_error *err);
 
 /* Streams one blob to `sink`. Size and SHA-256 are checked against the descriptor: the call fails with
- * -EBADMSG after the last byte when they differ, so nothing may be kept before it returns 0. A registry's
+ * -EBADMSG after the last byte when they differ, so nothing may be kept before it returns 0; a blob that is
+ * not there is -EBADMSG, too. `cancel` (may be NULL) ends it, and the source's own. A registry's
  * broken transfer is resumed (Range) a bounded number of times with backoff. Thread-safe: several blobs
  * of one source may be read at once. */
-int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, zp_blob_sink sink, void *context,
-                        struct zp_error *err);
+int zp_source_read_blob(struct zp_source *source, const struct zp_descriptor *blob, const struct zp_cancel *cancel,
+                        zp_blob_sink sink, void *context, struct zp_error *err);
 
 #endif

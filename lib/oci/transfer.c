@@ -9,16 +9,22 @@
 int zp_transfer_request(struct zp_registry *registry, const char *path, const char *url,
                         const struct zp_http_request *request, struct zp_http_response *response,
                         struct zp_error *err) {
-        const struct zp_cancel *cancel = zp_registry_cancel(registry);
-        struct zp_retry retry = { 0 };
+        const struct zp_http *http = zp_registry_http(registry);
+        struct zp_retry retry = { .latest_ms = request->latest_ms };
+        struct zp_error unwanted = { 0 };
+        if (!err)
+                err = &unwanted;
         for (;;) {
                 int r = url ? zp_registry_request_url(registry, url, request, response, err)
                             : zp_registry_request(registry, path, request, response, err);
                 bool failed = r < 0 || response->status >= 400;
                 if (!failed || !zp_fetch_may_retry(response))
                         return r;
-                if (!zp_retry_wait(&retry, response, cancel))
-                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
+                struct zp_error reason = *err;
+                if (r == 0)
+                        zp_registry_refused(registry, response, &reason);
+                if (!zp_retry_wait(&retry, http, request, response, zp_registry_name(registry), &reason))
+                        return zp_http_check_cancel(http, request, err) < 0 ? -ECANCELED : r;
                 zp_http_response_clear(response);
         }
 }
@@ -41,12 +47,16 @@ static int refused(void *context, const struct zp_http_response *response, struc
 }
 
 int zp_transfer_blob(struct zp_registry *registry, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,
-                     zp_blob_sink sink, void *context, struct zp_error *err) {
+                     const struct zp_transfer_options *options, zp_blob_sink sink, void *context,
+                     struct zp_error *err) {
         struct blob named = { .registry = registry, .path = "blobs/" };
         zp_digest_text(&blob->digest, named.path + strlen(named.path));
         const struct zp_ranges_server server = {
                 .context = &named,
-                .cancel = zp_registry_cancel(registry),
+                .http = zp_registry_http(registry),
+                .place = zp_registry_name(registry),
+                .cancel = options ? options->cancel : NULL,
+                .latest_ms = options ? options->latest_ms : 0,
                 .send = send_request,
                 .refused = refused,
         };

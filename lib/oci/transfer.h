@@ -18,9 +18,15 @@
 int zp_transfer_request(struct zp_registry *registry, const char *path, const char *url,
                         const struct zp_http_request *request, struct zp_http_response *response, struct zp_error *err);
 
+struct zp_transfer_options {
+        const struct zp_cancel *cancel; /* beside the client's */
+        uint64_t latest_ms;             /* no attempt begins later (zp_retry); 0: whenever */
+};
+
 /* Streams `length` bytes of a blob from `offset` on to `sink`, going on where a transfer was cut. Exactly that many,
- * unchecked, or an error: -EBADMSG when the registry has fewer or more. */
+ * unchecked, or an error: -EBADMSG when the registry has fewer or more. `options` may be NULL. */
 int zp_transfer_blob(struct zp_registry *registry, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,
-                     zp_blob_sink sink, void *context, struct zp_error *err);
+                     const struct zp_transfer_options *options, zp_blob_sink sink, void *context,
+                     struct zp_error *err);
 
 #endif

@@ -94,6 +94,18 @@ char *zp_url_with_query(const char *url, const char *name, const char *value) {
         return escaped ? zp_format("%.*s%s%s=%s", (int) size, url, joint, name, escaped) : NULL;
 }
 
-char *zp_url_public(const char *url) {
-        return strndup(url, strcspn(url, "?#"));
+char *zp_url_host(const char *url, char text[ZP_URL_HOST_SIZE]) {
+        const char *start = strstr(url, "://");
+        start = start ? start + 3 : url;
+        size_t size = strcspn(start, "/?#");
+        const char *user_end = memrchr(start, '@', size);
+        if (user_end) {
+                size -= (size_t) (user_end + 1 - start);
+                start = user_end + 1;
+        }
+        if (size >= ZP_URL_HOST_SIZE)
+                size = ZP_URL_HOST_SIZE - 1;
+        memcpy(text, start, size);
+        text[size] = '\0';
+        return text;
 }

@@ -14,6 +14,9 @@ bool zp_is_loopback(const char *host);
 /* Same scheme, host and port. */
 bool zp_url_same_origin(const char *a, const char *b);
 bool zp_url_is_https(const char *url);
+#define ZP_URL_HOST_SIZE 264
+/* "host[:port]", cut to fit; for messages. Returns `text`. */
+char *zp_url_host(const char *url, char text[ZP_URL_HOST_SIZE]);
 /* Whether it leads to this machine, whatever its scheme. */
 bool zp_url_is_loopback(const char *url);
 /* Resolves a Location header against the URL that was asked. Only http and https without a user, and
@@ -22,7 +25,5 @@ bool zp_url_is_loopback(const char *url);
 int zp_url_resolve(const char *base, const char *location, char **out, struct zp_error *err);
 /* The URL with NAME=VALUE (escaped) behind what its query has already. malloc'ed; NULL: out of memory, or no URL. */
 char *zp_url_with_query(const char *url, const char *name, const char *value);
-/* The URL without its query, which may hold signatures, for messages. malloc'ed; NULL: out of memory. */
-char *zp_url_public(const char *url);
 
 #endif

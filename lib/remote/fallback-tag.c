@@ -205,7 +205,7 @@ static unsigned settle_ms(uint64_t own_ms) {
 }
 
 static int add_until_it_stays(struct publication *p, struct zp_error *err) {
-        const struct zp_cancel *cancel = zp_registry_cancel(p->remote->registry);
+        const struct zp_cancel *cancel = zp_http_cancel(zp_registry_http(p->remote->registry));
         for (int round = 0; round < ROUNDS_MAX; round++) {
                 uint64_t start = now_ms();
                 int r = read_current(p, err);
@@ -232,7 +232,7 @@ int zp_fallback_add(struct zp_registry_remote *remote, const struct zp_digest *s
         struct publication p = { .remote = remote, .subject = subject, .own = json_array(), .seen = json_array() };
         zp_autoclose int lock = -1;
         char tag[TAG_SIZE];
-        int r = zp_publish_lock(remote->name, subject, zp_registry_cancel(remote->registry), &lock, err);
+        int r = zp_publish_lock(remote->name, subject, zp_http_cancel(zp_registry_http(remote->registry)), &lock, err);
         if (r == 0 && json_array_append(p.own, entry) < 0)
                 r = zp_error_errno(err, ENOMEM, "referrers");
         if (r == 0)

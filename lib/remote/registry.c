@@ -100,7 +100,7 @@ static int registry_put_blob(void *state, const struct zp_digest *digest, uint64
 static int registry_get_blob(void *state, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,
                              zp_blob_sink sink, void *context, struct zp_error *err) {
         struct zp_registry_remote *remote = state;
-        return zp_transfer_blob(remote->registry, blob, offset, length, sink, context, err);
+        return zp_transfer_blob(remote->registry, blob, offset, length, NULL, sink, context, err);
 }
 
 static int registry_publish(void *state, const struct zp_descriptor *subject, const char *artifact_type,

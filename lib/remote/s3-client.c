@@ -212,7 +212,6 @@ static bool is_refused(const struct zp_http_response *response, struct zp_s3_fai
 
 int zp_s3_request(struct zp_s3 *s3, const struct zp_s3_request *request, struct zp_http_response *response,
                   struct zp_error *err) {
-        const struct zp_cancel *cancel = zp_http_cancel(s3->http);
         struct zp_retry retry = { 0 };
         for (;;) {
                 struct zp_s3_failure failure = { 0 };
@@ -223,8 +222,8 @@ int zp_s3_request(struct zp_s3 *s3, const struct zp_s3_request *request, struct 
                         zp_error_clear(err); /* what an earlier attempt has left */
                 if (r == 0 || !zp_s3_may_retry(response))
                         return r;
-                if (!zp_retry_wait(&retry, response, cancel))
-                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
+                if (!zp_retry_wait(&retry, s3->http, NULL, response, s3->place.bucket, err))
+                        return zp_http_check_cancel(s3->http, NULL, err) < 0 ? -ECANCELED : r;
                 zp_http_response_clear(response);
         }
 }

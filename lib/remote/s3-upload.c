@@ -384,7 +384,6 @@ int zp_s3_upload(struct zp_s3 *s3, const char *key, const struct zp_digest *dige
                  struct zp_error *err) {
         if (content->size <= SINGLE_MAX)
                 return upload_single(s3, key, digest, content, err);
-        const struct zp_cancel *cancel = zp_http_cancel(s3->http);
         const struct zp_http_response no_response = { 0 };
         struct zp_retry retry = { 0 };
         for (;;) {
@@ -399,9 +398,9 @@ int zp_s3_upload(struct zp_s3 *s3, const char *key, const struct zp_digest *dige
                                 zp_error_clear(err);
                         return 0;
                 }
-                if (!zp_retry_wait(&retry, &no_response, cancel)) {
+                if (!zp_retry_wait(&retry, s3->http, NULL, &no_response, s3->place.bucket, NULL)) {
                         abort_upload(s3, key, id);
-                        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
+                        return zp_http_check_cancel(s3->http, NULL, err) < 0 ? -ECANCELED : r;
                 }
         }
 }

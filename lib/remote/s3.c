@@ -142,7 +142,8 @@ static int s3_get_blob(void *state, const struct zp_descriptor *blob, uint64_t o
         zp_remote_blob_path(&blob->digest, object.key);
         const struct zp_ranges_server server = {
                 .context = &object,
-                .cancel = zp_http_cancel(object.s3->http),
+                .http = object.s3->http,
+                .place = object.s3->place.bucket,
                 .send = send_range,
                 .refused = refused,
         };

@@ -102,11 +102,12 @@ static int refuse(const struct upload *upload, const struct zp_http_response *re
 
 /* Waits before the next attempt. `r` is the error if there is none. */
 static int wait_again(struct upload *upload, const struct zp_http_response *response, int r, struct zp_error *err) {
-        const struct zp_cancel *cancel = zp_registry_cancel(upload->remote->registry);
+        struct zp_registry *registry = upload->remote->registry;
+        const struct zp_http *http = zp_registry_http(registry);
         upload->is_clean = false;
-        if (zp_retry_wait(&upload->retry, response, cancel))
+        if (zp_retry_wait(&upload->retry, http, NULL, response, zp_registry_name(registry), err))
                 return STEP_NEXT;
-        return zp_cancelled(cancel) ? zp_check_cancel(cancel, err) : r;
+        return zp_http_check_cancel(http, NULL, err) < 0 ? -ECANCELED : r;
 }
 
 /* What to do after a request of an open session that did not go well; `r` is its result, 0 when an answer came. */
@@ -220,7 +221,7 @@ static int try_mount(struct upload *upload, const char *from, struct zp_error *e
         else if (r == 0 && response.status == 202)
                 step = on_opened(upload, &response, err);
         else if (r == -ECANCELED)
-                step = zp_check_cancel(zp_registry_cancel(upload->remote->registry), err);
+                step = zp_check_cancel(zp_http_cancel(zp_registry_http(upload->remote->registry)), err);
         else if (!zp_fetch_may_retry(&response))
                 forget_mounting(upload, from);
         zp_http_response_clear(&response);

@@ -41,19 +41,11 @@ static bool is_expected(const struct expected_file *files, size_t count, const c
 /* Removes scratch files, so that a layer or image has its own files only. */
 static int remove_others(struct zp_store *store, int dir_fd, const struct expected_file *files, size_t count,
                          struct zp_error *err) {
-        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
+        zp_autoclosedir DIR *dir = zp_open_listing(dir_fd, ".");
+        if (!dir)
                 return zp_error_errno(err, errno, "store '%s': read a directory in 'tmp'", store->path);
-        zp_autoclosedir DIR *dir = fdopendir(fd);
-        if (!dir) {
-                close(fd);
-                return zp_error_errno(err, ENOMEM, "store '%s': read a directory in 'tmp'", store->path);
-        }
-        for (struct dirent *entry; (entry = readdir(dir));) {
-                const char *name = entry->d_name;
-                if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || is_expected(files, count, name))
-                        continue;
-                int r = zp_remove_tree(dir_fd, name, err);
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
+                int r = is_expected(files, count, entry->d_name) ? 0 : zp_remove_tree(dir_fd, entry->d_name, err);
                 if (r < 0)
                         return r;
         }
@@ -129,10 +121,13 @@ static int put_layer(struct zp_store *store, const struct zp_layer_record *l, st
 
 /* Images hold addresses in the devices of their layers. When a layer gets another device, those that were
  * built on the old one would show wrong bytes: they go, and are quickly built again. */
-static int make_way_for_device(struct zp_store *store, const struct zp_layer_record *record,
-                               const struct zp_mount_table *mounted, struct zp_moves *moves, struct zp_error *err) {
+static int make_way_for_device(struct zp_store *store, const struct zp_layer_record *record, struct zp_moves *moves,
+                               struct zp_error *err) {
         zp_autofree char *directory = NULL;
-        int r = zp_mounts_of_layer(store, mounted, &record->diff_id, &directory, err);
+        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
+        int r = zp_mount_table_read(&mounted, err);
+        if (r == 0)
+                r = zp_mounts_of_layer(store, mounted, &record->diff_id, &directory, err);
         if (r < 0)
                 return r;
         if (r == 1) {
@@ -146,13 +141,13 @@ static int make_way_for_device(struct zp_store *store, const struct zp_layer_rec
 }
 
 static int install_layer(struct zp_store *store, struct zp_staging *staging, const struct zp_layer_record *record,
-                         const struct zp_mount_table *mounted, struct zp_moves *moves, struct zp_error *err) {
+                         struct zp_moves *moves, struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE], device[ZP_DEVICE_NAME_SIZE];
         struct zp_layer_record old;
         int found = zp_records_get_layer(store, &record->diff_id, &old, err);
         int r = found < 0 ? found : 0;
         if (found == 1 && !same_device(&old, record))
-                r = make_way_for_device(store, record, mounted, moves, err);
+                r = make_way_for_device(store, record, moves, err);
         if (r == 0)
                 r = zp_moves_out(store, moves, store->devices_fd, zp_device_name(&record->diff_id, device), err);
         if (r == 0)
@@ -180,20 +175,16 @@ int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_re
         int r = sync_all(staging, store, files, sizeof files / sizeof *files, err);
         if (r < 0)
                 return r;
-        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
         r = layer_changes(store, record, err);
-        if (r == 1) {
-                r = zp_mount_table_read(&mounted, err);
-                if (r == 0)
-                        r = announce_replacement(store, "UPDATE layers SET replacing = 1 WHERE diff_id = ?",
-                                                 &record->diff_id, err);
-        }
+        if (r == 1)
+                r = announce_replacement(store, "UPDATE layers SET replacing = 1 WHERE diff_id = ?", &record->diff_id,
+                                         err);
         if (r == 0)
                 r = zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
         struct zp_moves moves = { 0 };
-        r = install_layer(store, staging, record, mounted, &moves, err);
+        r = install_layer(store, staging, record, &moves, err);
         r = zp_store_end(store, r, &moves, err);
         if (r == 0)
                 zp_staging_let_go(staging);

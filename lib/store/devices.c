@@ -20,19 +20,24 @@ int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id
         zp_device_name(diff_id, name);
         zp_autoclose int fd =
                 openat(store->devices_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd < 0 && (errno == ENOENT || errno == ELOOP))
+        if (fd < 0 && errno == ENOENT)
                 return -ENOENT;
-        if (fd < 0 || fstat(fd, &st) < 0)
+        bool is_other = fd < 0 && (errno == ELOOP || errno == ENXIO); /* a symbolic link; a socket */
+        if (!is_other && (fd < 0 || fstat(fd, &st) < 0))
                 return zp_error_errno(err, errno, "store '%s': open 'devices/%s'", store->path, name);
-        return S_ISREG(st.st_mode) ? zp_steal_fd(&fd) : -ENOENT;
+        if (is_other || !S_ISREG(st.st_mode))
+                return zp_error_set(err, EBADMSG, "store '%s': 'devices/%s' is not a regular file", store->path, name);
+        return zp_steal_fd(&fd);
 }
 
-/* The descriptor, -ENOENT without a message when it is not there or has another size. */
+/* The descriptor, -ENOENT without a message when it is not there, or of no use. */
 static int open_unpacked(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err) {
         struct stat st;
         zp_autoclose int fd = zp_store_open_device(store, &layer->diff_id, err);
+        if (fd == -EBADMSG)
+                zp_error_clear(err);
         if (fd < 0)
-                return fd;
+                return fd == -EBADMSG ? -ENOENT : fd;
         if (fstat(fd, &st) < 0)
                 return zp_error_errno(err, errno, "store '%s': the unpacked device", store->path);
         return (uint64_t) st.st_size == layer->device_size ? zp_steal_fd(&fd) : -ENOENT;

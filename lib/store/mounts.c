@@ -1,122 +1,124 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is mounted. The record says which image a directory shows; whether it still does, only the kernel
- * knows.
+ * What is mounted, as the kernel tells: an EROFS shows an image when the file it is read from is that image's
+ * snapshot. Nothing is recorded, so it holds however often and wherever the mount has been copied or moved.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "mount/erofs_mount.h"
+#include "mount/loop.h"
 #include "store/store-internal.h"
 
-static int find_mounted(struct zp_store *store, const struct zp_mount_table *table, const char *sql,
-                        const struct zp_digest *digest, char **directory, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store, sql, &s, err);
-        if (r < 0)
-                return r;
-        zp_sql_bind_digest(s, 1, digest);
-        while ((r = zp_sql_step(store, s, err)) == 1) {
-                zp_autofree char *found = NULL;
-                if (!zp_sql_column_text(s, 0, &found))
-                        return zp_sql_bad_row(store, "mounts", err);
-                if (zp_mount_table_find(table, found)) {
-                        *directory = zp_steal(&found);
-                        return 1;
-                }
-        }
-        return r;
+#define SNAPSHOT "/snapshot.erofs"
+#define IMAGES "/images/"
+#define THROUGH_DESCRIPTOR "/proc/self/fd/"
+
+/* "STORE/images/<hex>/snapshot.erofs" becomes "STORE". false: another path, which is kept. */
+static bool split_path(char *path, struct zp_digest *manifest_digest) {
+        size_t tail = strlen(IMAGES) + ZP_SHA256_HEX_SIZE - 1 + strlen(SNAPSHOT), size = strlen(path);
+        if (size < tail || strcmp(path + size - strlen(SNAPSHOT), SNAPSHOT) != 0 ||
+            strncmp(path + size - tail, IMAGES, strlen(IMAGES)) != 0)
+                return false;
+        char hex[ZP_SHA256_HEX_SIZE];
+        snprintf(hex, sizeof hex, "%s", path + size - tail + strlen(IMAGES));
+        if (!zp_digest_parse_hex(hex, manifest_digest))
+                return false;
+        path[size - tail] = '\0';
+        return true;
+}
+
+/* Whether a directory is the store, by whatever name. One that is no longer there may have been it; and one that was
+ * named by a descriptor of the process that mounted, too. */
+static bool may_be_store(const struct zp_store *store, const char *directory) {
+        struct stat there, ours;
+        if (strcmp(directory, store->path) == 0 ||
+            strncmp(directory, THROUGH_DESCRIPTOR, strlen(THROUGH_DESCRIPTOR)) == 0)
+                return true;
+        if (stat(directory, &there) < 0)
+                return errno == ENOENT || errno == ENOTDIR;
+        return fstat(store->dir_fd, &ours) == 0 && there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
+}
+
+/* The file an EROFS is read from, as far as it has a name; malloc'ed. NULL: another file system, or no memory. */
+static char *file_of(const struct zp_mount *mount) {
+        if (strcmp(mount->type, "erofs") != 0)
+                return NULL;
+        char *backing = zp_loop_backing_file(mount->source);
+        return backing ? backing : strdup(mount->source);
+}
+
+/* 1: the mount shows this image of the store. */
+static int shown_image(const struct zp_store *store, const struct zp_mount *mount, struct zp_digest *manifest_digest) {
+        zp_autofree char *file = file_of(mount);
+        return file && split_path(file, manifest_digest) && may_be_store(store, file);
+}
+
+static int say_where(const struct zp_mount *mount, char **directory, struct zp_error *err) {
+        *directory = strdup(mount->point);
+        return *directory ? 1 : zp_error_errno(err, ENOMEM, "'%s'", mount->point);
 }
 
 int zp_mounts_of_image(struct zp_store *store, const struct zp_mount_table *table,
                        const struct zp_digest *manifest_digest, char **directory, struct zp_error *err) {
-        return find_mounted(store, table, "SELECT directory FROM mounts WHERE manifest_digest = ?", manifest_digest,
-                            directory, err);
+        struct zp_digest shown;
+        for (size_t i = table->count; i-- > 0;)
+                if (shown_image(store, &table->mounts[i], &shown) && zp_digest_equal(&shown, manifest_digest))
+                        return say_where(&table->mounts[i], directory, err);
+        return 0;
+}
+
+static int image_has_layer(struct zp_store *store, const struct zp_digest *manifest_digest,
+                           const struct zp_digest *diff_id, struct zp_error *err) {
+        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        int r = zp_sql_prepare(store, "SELECT 1 FROM image_layers WHERE manifest_digest = ? AND diff_id = ?", &s, err);
+        if (r < 0)
+                return r;
+        zp_sql_bind_digest(s, 1, manifest_digest);
+        zp_sql_bind_digest(s, 2, diff_id);
+        return zp_sql_step(store, s, err);
 }
 
 int zp_mounts_of_layer(struct zp_store *store, const struct zp_mount_table *table, const struct zp_digest *diff_id,
                        char **directory, struct zp_error *err) {
-        return find_mounted(store, table,
-                            "SELECT directory FROM mounts JOIN image_layers USING (manifest_digest) WHERE diff_id = ?",
-                            diff_id, directory, err);
-}
-
-static int delete_mount(struct zp_store *store, const char *directory, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store, "DELETE FROM mounts WHERE directory = ?", &s, err);
-        if (r < 0)
-                return r;
-        sqlite3_bind_text(s, 1, directory, -1, SQLITE_STATIC);
-        return zp_sql_step(store, s, err);
-}
-
-int zp_mounts_forget_gone(struct zp_store *store, const struct zp_mount_table *table, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store, "SELECT directory FROM mounts", &s, err);
-        if (r < 0)
-                return r;
-        while ((r = zp_sql_step(store, s, err)) == 1) {
-                zp_autofree char *directory = NULL;
-                if (!zp_sql_column_text(s, 0, &directory))
-                        return zp_sql_bad_row(store, "mounts", err);
-                if (zp_mount_table_find(table, directory))
-                        continue;
-                r = delete_mount(store, directory, err);
-                if (r < 0)
-                        return r;
+        struct zp_digest shown;
+        for (size_t i = table->count; i-- > 0;) {
+                int r = shown_image(store, &table->mounts[i], &shown);
+                if (r == 1)
+                        r = image_has_layer(store, &shown, diff_id, err);
+                if (r != 0)
+                        return r < 0 ? r : say_where(&table->mounts[i], directory, err);
         }
-        return r;
+        return 0;
 }
 
-static int put_mount(struct zp_store *store, const struct zp_digest *manifest_digest, const char *directory,
-                     struct zp_error *err) {
+bool zp_store_has_mount(const struct zp_store *store, const struct zp_mount *mount) {
+        struct zp_digest shown;
+        if (shown_image(store, mount, &shown))
+                return true;
+        /* what was replaced meanwhile, "STORE/tmp/… (deleted)" */
+        zp_autofree char *file = file_of(mount);
+        size_t size = strlen(store->path);
+        return file && strncmp(file, store->path, size) == 0 && file[size] == '/';
+}
+
+char *zp_store_mount_source(const struct zp_store *store, const struct zp_digest *manifest_digest) {
+        char hex[ZP_SHA256_HEX_SIZE], *source = NULL;
+        zp_digest_hex(manifest_digest, hex);
+        if (strlen(store->path) + strlen(IMAGES) + strlen(hex) + strlen(SNAPSHOT) <= ZP_MOUNT_SOURCE_MAX)
+                return asprintf(&source, "%s" IMAGES "%s" SNAPSHOT, store->path, hex) < 0 ? NULL : source;
+        return asprintf(&source, THROUGH_DESCRIPTOR "%d" IMAGES "%s" SNAPSHOT, store->dir_fd, hex) < 0 ? NULL : source;
+}
+
+int zp_store_confirm_mount(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
-        int r = zp_sql_run_digest(store, "SELECT 1 FROM images WHERE manifest_digest = ?", manifest_digest, err);
-        if (r == 0)
-                return zp_error_set(err, ENOENT, "image %s is not in the store", zp_digest_text(manifest_digest, text));
-        if (r < 0)
-                return r;
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        r = zp_sql_prepare(store,
-                           "INSERT INTO mounts (directory, manifest_digest) VALUES (?1, ?2)"
-                           " ON CONFLICT (directory) DO UPDATE SET manifest_digest = ?2",
-                           &s, err);
-        if (r < 0)
-                return r;
-        sqlite3_bind_text(s, 1, directory, -1, SQLITE_STATIC);
-        zp_sql_bind_digest(s, 2, manifest_digest);
-        return zp_sql_step(store, s, err);
-}
-
-/* As the kernel writes it; a directory that cannot be reached keeps the caller's form. */
-static char *canonical(const char *directory) {
-        char *path = realpath(directory, NULL);
-        return path ? path : strdup(directory);
-}
-
-int zp_store_record_mount(struct zp_store *store, const struct zp_digest *manifest_digest, const char *directory,
-                          struct zp_error *err) {
-        zp_auto(zp_mount_table_free) struct zp_mount_table *table = NULL;
-        zp_autofree char *path = canonical(directory);
-        if (!path)
-                return zp_error_errno(err, ENOMEM, "mount '%s'", directory);
-        int r = zp_mount_table_read(&table, err);
-        if (r < 0)
-                return r;
-        if (!zp_mount_table_find(table, path))
-                return zp_error_set(err, EINVAL, "'%s' is not a mount point", path);
-        r = zp_store_begin_write(store, err);
-        if (r < 0)
-                return r;
-        r = zp_mounts_forget_gone(store, table, err);
-        if (r == 0)
-                r = put_mount(store, manifest_digest, path, err);
-        return zp_store_end(store, r, NULL, err);
-}
-
-int zp_store_forget_mount(struct zp_store *store, const char *directory, struct zp_error *err) {
-        zp_autofree char *path = canonical(directory);
-        if (!path)
-                return zp_error_errno(err, ENOMEM, "unmount '%s'", directory);
         int r = zp_store_begin_write(store, err);
-        return r < 0 ? r : zp_store_end(store, delete_mount(store, path, err), NULL, err);
+        if (r < 0)
+                return r;
+        r = zp_sql_run_digest(store, "SELECT 1 FROM images WHERE manifest_digest = ?", manifest_digest, err);
+        if (r == 0)
+                r = zp_error_set(err, ENOENT, "image %s was removed meanwhile", zp_digest_text(manifest_digest, text));
+        r = zp_store_end(store, r, NULL, err);
+        return r < 0 ? r : 0;
 }

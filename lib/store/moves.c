@@ -8,7 +8,8 @@
 #include "base/file.h"
 #include "store/store-internal.h"
 
-enum move_kind { MOVED_OUT, MOVED_IN, EXCHANGED };
+/* GONE: removed in place, which no undo brings back; the next sweep then drops the record. */
+enum move_kind { MOVED_OUT, MOVED_IN, EXCHANGED, GONE };
 
 struct zp_move {
         enum move_kind kind;
@@ -52,6 +53,15 @@ static int done(struct zp_store *store, struct zp_moves *moves, struct zp_move *
         return code;
 }
 
+/* A directory from a lower layer of an overlayfs (a store that came with a container's image) cannot be renamed. As
+ * rename(2), fails with errno. */
+static int remove_in_place(struct zp_move *move) {
+        int r = zp_remove_tree(move->dir_fd, move->name, NULL);
+        move->kind = GONE;
+        errno = -r;
+        return r < 0 ? -1 : 0;
+}
+
 int zp_moves_out(struct zp_store *store, struct zp_moves *moves, int dir_fd, const char *name, struct zp_error *err) {
         struct stat st;
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -63,7 +73,10 @@ int zp_moves_out(struct zp_store *store, struct zp_moves *moves, int dir_fd, con
         if (r < 0)
                 return r;
         move->lock_fd = lock_directory(dir_fd, name);
-        return done(store, moves, move, renameat(dir_fd, name, store->tmp_fd, tmp_name), err);
+        r = renameat(dir_fd, name, store->tmp_fd, tmp_name);
+        if (r < 0 && errno == EXDEV)
+                r = remove_in_place(move);
+        return done(store, moves, move, r, err);
 }
 
 int zp_moves_in(struct zp_store *store, struct zp_moves *moves, const char *tmp_name, int dir_fd, const char *name,
@@ -76,9 +89,14 @@ int zp_moves_in(struct zp_store *store, struct zp_moves *moves, const char *tmp_
                 return r;
         if (occupied)
                 move->lock_fd = lock_directory(dir_fd, name);
-        return done(store, moves, move,
-                    renameat2(store->tmp_fd, tmp_name, dir_fd, name, occupied ? RENAME_EXCHANGE : RENAME_NOREPLACE),
-                    err);
+        r = renameat2(store->tmp_fd, tmp_name, dir_fd, name, occupied ? RENAME_EXCHANGE : RENAME_NOREPLACE);
+        if (r < 0 && errno == EXDEV && occupied) {
+                r = remove_in_place(move);
+                move->kind = MOVED_IN;
+                if (r == 0)
+                        r = renameat2(store->tmp_fd, tmp_name, dir_fd, name, RENAME_NOREPLACE);
+        }
+        return done(store, moves, move, r, err);
 }
 
 void zp_moves_undo(struct zp_store *store, struct zp_moves *moves) {
@@ -86,11 +104,19 @@ void zp_moves_undo(struct zp_store *store, struct zp_moves *moves) {
                 struct zp_move *move = &moves->items[i];
                 /* What cannot be taken back is put right by the next sweep: a directory without a record
                  * goes, a record without a directory goes. */
-                if (move->kind == MOVED_OUT)
+                switch (move->kind) {
+                case MOVED_OUT:
                         (void) renameat2(store->tmp_fd, move->tmp_name, move->dir_fd, move->name, RENAME_NOREPLACE);
-                else
-                        (void) renameat2(move->dir_fd, move->name, store->tmp_fd, move->tmp_name,
-                                         move->kind == EXCHANGED ? RENAME_EXCHANGE : RENAME_NOREPLACE);
+                        break;
+                case MOVED_IN:
+                        (void) renameat2(move->dir_fd, move->name, store->tmp_fd, move->tmp_name, RENAME_NOREPLACE);
+                        break;
+                case EXCHANGED:
+                        (void) renameat2(move->dir_fd, move->name, store->tmp_fd, move->tmp_name, RENAME_EXCHANGE);
+                        break;
+                case GONE:
+                        break;
+                }
                 if (move->lock_fd >= 0)
                         close(move->lock_fd);
         }
@@ -101,7 +127,7 @@ void zp_moves_finish(struct zp_store *store, struct zp_moves *moves) {
         for (size_t i = 0; i < moves->count; i++) {
                 struct zp_move *move = &moves->items[i];
                 /* What cannot be removed now is left to the next sweep. */
-                if (move->kind != MOVED_IN)
+                if (move->kind == MOVED_OUT || move->kind == EXCHANGED)
                         zp_remove_tree(store->tmp_fd, move->tmp_name, NULL);
                 if (move->lock_fd >= 0)
                         close(move->lock_fd);

@@ -6,14 +6,17 @@
 #include "base/file.h"
 #include "store/store-internal.h"
 
-static int remove_image(struct zp_store *store, const struct zp_digest *manifest_digest,
-                        const struct zp_mount_table *mounted, struct zp_moves *moves, struct zp_error *err) {
+static int remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_moves *moves,
+                        struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
         zp_autofree char *directory = NULL;
+        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
         int r = zp_sql_run_digest(store, "SELECT 1 FROM images WHERE manifest_digest = ?", manifest_digest, err);
         if (r == 0)
                 return zp_error_set(err, ENOENT, "image %s is not in the store", zp_digest_text(manifest_digest, text));
         if (r == 1)
+                r = zp_mount_table_read(&mounted, err);
+        if (r == 0)
                 r = zp_mounts_of_image(store, mounted, manifest_digest, &directory, err);
         if (r == 1) {
                 zp_error_set(err, EBUSY, "image %s is mounted at '%s'", zp_digest_text(manifest_digest, text),
@@ -25,14 +28,11 @@ static int remove_image(struct zp_store *store, const struct zp_digest *manifest
 }
 
 int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err) {
-        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
-        int r = zp_mount_table_read(&mounted, err);
-        if (r == 0)
-                r = zp_store_begin_write(store, err);
+        int r = zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
         struct zp_moves moves = { 0 };
-        return zp_store_end(store, remove_image(store, manifest_digest, mounted, &moves, err), &moves, err);
+        return zp_store_end(store, remove_image(store, manifest_digest, &moves, err), &moves, err);
 }
 
 /* `moves` NULL: only counts. */
@@ -79,16 +79,13 @@ static int device_is_used(struct zp_store *store, const struct zp_mount_table *m
 
 static int prune_devices(struct zp_store *store, const struct zp_mount_table *mounted, struct zp_moves *moves,
                          struct zp_prune_result *result, struct zp_error *err) {
-        zp_autoclose int fd = openat(store->devices_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        zp_autoclosedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        zp_autoclosedir DIR *dir = zp_open_listing(store->devices_fd, ".");
         if (!dir)
                 return zp_error_errno(err, errno, "store '%s': read 'devices'", store->path);
-        fd = -1; /* dir's */
-        for (struct dirent *entry; (entry = readdir(dir));) {
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
                 struct stat st;
                 const char *name = entry->d_name;
-                if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-                    fstatat(store->devices_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                if (fstatat(store->devices_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                         continue;
                 int r = device_is_used(store, mounted, name, err);
                 if (r == 0 && moves)
@@ -103,14 +100,13 @@ static int prune_devices(struct zp_store *store, const struct zp_mount_table *mo
         return 0;
 }
 
-static int prune(struct zp_store *store, bool dry_run, const struct zp_mount_table *mounted,
-                 struct zp_prune_result *result, struct zp_error *err) {
+static int prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err) {
         struct zp_moves moves = { 0 };
+        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
         int r = dry_run ? zp_store_begin_read(store, err) : zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
-        if (!dry_run)
-                r = zp_mounts_forget_gone(store, mounted, err);
+        r = zp_mount_table_read(&mounted, err);
         if (r == 0)
                 r = prune_layers(store, dry_run ? NULL : &moves, result, err);
         if (r == 0)
@@ -119,14 +115,12 @@ static int prune(struct zp_store *store, bool dry_run, const struct zp_mount_tab
 }
 
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err) {
-        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         *result = (struct zp_prune_result){ 0 };
-        int r = zp_mount_table_read(&mounted, err);
-        if (r < 0 || dry_run)
-                return r < 0 ? r : prune(store, true, mounted, result, err);
+        if (dry_run)
+                return prune(store, true, result, err);
         /* A build that goes on uses layers that no image names yet. */
-        r = zp_store_try_lock_all(store, &lock, err);
+        int r = zp_store_try_lock_all(store, &lock, err);
         if (r == 0) {
                 zp_error_set(err, EBUSY, "store '%s': a build or a mount is under way", store->path);
                 zp_error_hint(err, "run it again when that has finished");
@@ -134,5 +128,5 @@ int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result 
         }
         if (r == 1)
                 r = zp_store_sweep(store, err);
-        return r < 0 ? r : prune(store, false, mounted, result, err);
+        return r < 0 ? r : prune(store, false, result, err);
 }

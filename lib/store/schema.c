@@ -7,8 +7,6 @@
 
 #define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x7a70756c /* "zpul" */
-/* Transactions take milliseconds; who has to wait this long waits for a stopped process or a dead disk. */
-#define BUSY_TIMEOUT_MS 15000
 
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
@@ -44,11 +42,6 @@ static const char schema[] =
         " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE"
         ") STRICT, WITHOUT ROWID;"
         "CREATE INDEX names_by_image ON names (manifest_digest);"
-        "CREATE TABLE mounts ("
-        " directory TEXT PRIMARY KEY,"
-        " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE"
-        ") STRICT, WITHOUT ROWID;"
-        "CREATE INDEX mounts_by_image ON mounts (manifest_digest);"
         "PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
                                                         "PRAGMA user_version = " TEXT(SCHEMA_VERSION) ";";
 
@@ -102,8 +95,24 @@ static int create_schema(struct zp_store *store, struct zp_error *err) {
         return r;
 }
 
+/* SQLite opens them without a look: a FIFO would hold it up for ever. */
+static int check_files(struct zp_store *store, struct zp_error *err) {
+        static const char *const names[] = { ZP_STORE_DATABASE, ZP_STORE_DATABASE "-journal", ZP_STORE_DATABASE "-wal",
+                                             ZP_STORE_DATABASE "-shm" };
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+                struct stat st;
+                if (fstatat(store->dir_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+                        return zp_error_set(err, EBADMSG, "store '%s': '%s' is not a regular file", store->path,
+                                            names[i]);
+        }
+        return 0;
+}
+
 static int connect(struct zp_store *store, int flags, struct zp_error *err) {
         zp_autofree char *path = NULL;
+        int r = check_files(store, err);
+        if (r < 0)
+                return r;
         if (asprintf(&path, "%s/%s", store->path, ZP_STORE_DATABASE) < 0) {
                 path = NULL;
                 return zp_error_errno(err, ENOMEM, "store '%s'", store->path);
@@ -112,7 +121,7 @@ static int connect(struct zp_store *store, int flags, struct zp_error *err) {
         int result = sqlite3_open_v2(path, &store->db, flags, NULL);
         if (result != SQLITE_OK)
                 return zp_sql_failed(store, result, err);
-        sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+        sqlite3_busy_timeout(store->db, ZP_STORE_BUSY_TIMEOUT_MS);
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);

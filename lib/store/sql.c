@@ -50,6 +50,11 @@ int zp_sql_failed(struct zp_store *store, int result, struct zp_error *err) {
                 zp_error_hint(err, "free some space on that file system and run the command again; "
                                    "the store is as it was before");
                 return -code;
+        case EACCES:
+        case EPERM:
+                zp_error_errno(err, code, "store '%s': the database %s", store->path, ZP_STORE_DATABASE);
+                zp_store_hint_owner(store->path, err);
+                return -code;
         case EBUSY:
                 return zp_error_set(err, code, "store '%s': another process has kept the database locked for too long",
                                     store->path);

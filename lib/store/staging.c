@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "store/store-internal.h"
@@ -39,6 +40,10 @@ const char *zp_staging_name(const struct zp_staging *staging) {
 
 struct zp_store *zp_staging_store(const struct zp_staging *staging) {
         return staging->store;
+}
+
+char *zp_staging_path(const struct zp_staging *staging) {
+        return zp_format("%s/tmp/%s", staging->store->path, staging->name);
 }
 
 void zp_staging_let_go(struct zp_staging *staging) {

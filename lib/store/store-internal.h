@@ -13,6 +13,8 @@
 #include "store/store.h"
 
 #define ZP_STORE_DATABASE "zeropull.db"
+/* Transactions take milliseconds; who has to wait this long waits for a stopped process or a dead disk. */
+#define ZP_STORE_BUSY_TIMEOUT_MS 15000
 
 struct zp_store {
         char *path; /* absolute, without symbolic links */
@@ -25,6 +27,9 @@ struct zp_store {
 
 /* Fills `err` with "store 'path': what: " and the text for errno, with a hint when space is short. */
 int zp_store_failed(struct zp_store *store, const char *what, struct zp_error *err);
+
+/* After EACCES or EPERM: a hint when the store is another user's. */
+void zp_store_hint_owner(const char *path, struct zp_error *err);
 
 /* schema.c: opens the database and brings a new one to the current schema. */
 int zp_store_open_database(struct zp_store *store, struct zp_error *err);
@@ -107,16 +112,14 @@ void zp_staging_let_go(struct zp_staging *staging);
 
 /* sweep.c: what processes that died have left. */
 int zp_store_sweep(struct zp_store *store, struct zp_error *err);
-void zp_store_sweep_tmp(struct zp_store *store);
 
 /* mounts.c */
-/* Inside a transaction. 1: mounted, and *directory (malloc'ed) says where; 0: not. */
+/* Inside a transaction, and with a table that was read inside it: whoever mounts confirms with one of his own.
+ * 1: mounted, and *directory (malloc'ed) says where; 0: not. */
 int zp_mounts_of_image(struct zp_store *store, const struct zp_mount_table *table,
                        const struct zp_digest *manifest_digest, char **directory, struct zp_error *err);
 int zp_mounts_of_layer(struct zp_store *store, const struct zp_mount_table *table, const struct zp_digest *diff_id,
                        char **directory, struct zp_error *err);
-/* Deletes the records of mounts that are no more. */
-int zp_mounts_forget_gone(struct zp_store *store, const struct zp_mount_table *table, struct zp_error *err);
 
 /* "<hex>.raw" */
 #define ZP_DEVICE_NAME_SIZE (ZP_SHA256_HEX_SIZE + 4)

@@ -26,9 +26,23 @@ const char *zp_store_path(const struct zp_store *store) {
         return store->path;
 }
 
+void zp_store_hint_owner(const char *path, struct zp_error *err) {
+        struct stat st;
+        struct passwd entry, *found = NULL;
+        char buffer[4096];
+        if (stat(path, &st) == 0 && st.st_uid != geteuid() &&
+            getpwuid_r(st.st_uid, &entry, buffer, sizeof buffer, &found) == 0)
+                zp_error_hint(err, "the store belongs to %s: run this as that user; or --store names another directory",
+                              found ? found->pw_name : "another user");
+        else
+                zp_error_hint(err, "--store names another directory");
+}
+
 int zp_store_failed(struct zp_store *store, const char *what, struct zp_error *err) {
         int code = errno;
         zp_error_errno(err, code, "store '%s': %s", store->path, what);
+        if (code == EACCES || code == EPERM)
+                zp_store_hint_owner(store->path, err);
         if (code == ENOSPC || code == EDQUOT)
                 zp_error_hint(err, "free some space on that file system and run the command again; "
                                    "nothing half-written is left behind");
@@ -38,7 +52,7 @@ int zp_store_failed(struct zp_store *store, const char *what, struct zp_error *e
 static int open_failed(int code, const char *path, struct zp_error *err) {
         zp_error_errno(err, code, "store '%s'", path);
         if (code == EACCES || code == EPERM)
-                zp_error_hint(err, "--store names another directory");
+                zp_store_hint_owner(path, err);
         return -code;
 }
 
@@ -51,19 +65,12 @@ static int no_store(const char *path, struct zp_error *err) {
 /* The store removes what it does not know from its tmp/, so it must be sure that the directory is its own:
  * one that has the database, or an empty one. */
 static int check_ours(struct zp_store *store, struct zp_error *err) {
-        zp_autoclosedir DIR *dir = NULL;
-        int fd = openat(store->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || !(dir = fdopendir(fd))) {
-                int code = errno;
-                if (fd >= 0)
-                        close(fd);
-                return open_failed(code, store->path, err);
-        }
+        zp_autoclosedir DIR *dir = zp_open_listing(store->dir_fd, ".");
+        if (!dir)
+                return open_failed(errno, store->path, err);
         bool empty = true;
-        for (struct dirent *entry; (entry = readdir(dir));)
-                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-                    strcmp(entry->d_name, "lost+found") != 0)
-                        empty = false;
+        for (struct dirent *entry; (entry = zp_next_entry(dir));)
+                empty &= strcmp(entry->d_name, "lost+found") == 0;
         /* Looked for after the listing: a process that creates the same store creates this first. */
         struct stat st;
         if (fstatat(store->dir_fd, ZP_STORE_DATABASE, &st, AT_SYMLINK_NOFOLLOW) == 0)

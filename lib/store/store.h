@@ -3,7 +3,7 @@
  * The local store: a directory with layers, snapshots, and a SQLite database that is the truth about
  * what is complete. docs/store.md shows the layout:
  *
- *   zeropull.db                     layers, images, names, mounts
+ *   zeropull.db                     layers, images, names
  *   lock                            byte ranges of this one file are the locks
  *   layers/<diffID hex>/            layer.erofs  device.zst  device.idx
  *   images/<manifest digest hex>/   snapshot.erofs  manifest.json  config.json
@@ -75,6 +75,9 @@ int zp_store_find_layer(struct zp_store *store, const struct zp_digest *diff_id,
                         struct zp_error *err);
 int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
                         struct zp_error *err);
+/* Waits until no other process is in the middle of a change. Files are moved before a change is committed: who misses
+ * one that a record promises waits, and looks at the record again. */
+int zp_store_await_change(struct zp_store *store, const struct zp_cancel *cancel, struct zp_error *err);
 /* Finds by what a person types: a source name as built ("docker://" and default parts may be left out), a
  * digest, or the first ≥ 6 hex digits of one. -ENOENT (with the hint to `zeropull list`); -EEXIST: ambiguous. */
 int zp_store_lookup_image(struct zp_store *store, const char *text, struct zp_image_record *out, struct zp_error *err);
@@ -111,6 +114,8 @@ int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_er
  * An image's layers must be in the store: -EAGAIN when one is not, and the build should be run again. */
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
+/* The directory's path, for more than files of a layer or image; malloc'ed, the caller's. NULL: out of memory. */
+char *zp_staging_path(const struct zp_staging *staging);
 void zp_staging_free(struct zp_staging *staging);
 ZP_DEFINE_AUTO(struct zp_staging, zp_staging_free);
 
@@ -135,13 +140,16 @@ int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_
                            const struct zp_cancel *cancel, struct zp_error *err);
 
 /* The unpacked device as it lies there, not compared with anything; the descriptor is the caller's. -ENOENT, without
- * a message: there is none. */
+ * a message: there is none; -EBADMSG: something else has its name. */
 int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_error *err);
 
-/* Mounts are recorded so that nothing mounted is removed; those the kernel no longer has are forgotten. Record
- * after mount(2): -EINVAL when nothing is mounted there, -ENOENT when the image has been removed meanwhile. */
-int zp_store_record_mount(struct zp_store *store, const struct zp_digest *manifest_digest, const char *directory,
-                          struct zp_error *err);
-int zp_store_forget_mount(struct zp_store *store, const char *directory, struct zp_error *err);
+/* What is mounted is not removed: the kernel's mount table says which images are, by the file each EROFS is read
+ * from. Whoever mounts gives this as the source (malloc'ed, the caller's; NULL: no memory; good as long as the store is
+ * open), and confirms afterwards: -ENOENT when the image has been removed before anybody could see the mount. */
+char *zp_store_mount_source(const struct zp_store *store, const struct zp_digest *manifest_digest);
+int zp_store_confirm_mount(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
+/* Whether a mount shows something of the store. */
+struct zp_mount;
+bool zp_store_has_mount(const struct zp_store *store, const struct zp_mount *mount);
 
 #endif

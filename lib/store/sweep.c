@@ -13,29 +13,10 @@
 #include "base/fingerprint.h"
 #include "store/store-internal.h"
 
-static DIR *open_listing(struct zp_store *store, int dir_fd, const char *name, struct zp_error *err) {
-        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-        if (!dir) {
-                zp_error_errno(err, errno, "store '%s': read '%s'", store->path, name);
-                if (fd >= 0)
-                        close(fd);
-        }
-        return dir;
-}
-
-static bool is_dot(const char *name) {
-        return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 /* A directory that another user owns, or a broken one, stays; it is in nobody's way. */
-void zp_store_sweep_tmp(struct zp_store *store) {
-        zp_autoclosedir DIR *dir = open_listing(store, store->tmp_fd, "tmp", NULL);
-        if (!dir)
-                return;
-        for (struct dirent *entry; (entry = readdir(dir));) {
-                if (is_dot(entry->d_name))
-                        continue;
+static void sweep_tmp(struct zp_store *store) {
+        zp_autoclosedir DIR *dir = zp_open_listing(store->tmp_fd, ".");
+        for (struct dirent *entry; dir && (entry = zp_next_entry(dir));) {
                 zp_autoclose int fd =
                         openat(store->tmp_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 bool is_directory = fd >= 0 || (errno != ENOTDIR && errno != ELOOP);
@@ -86,12 +67,10 @@ static int has_record(struct zp_store *store, const struct kind *kind, const cha
 
 static int move_out_orphans(struct zp_store *store, const struct kind *kind, struct zp_moves *moves,
                             struct zp_error *err) {
-        zp_autoclosedir DIR *dir = open_listing(store, kind->dir_fd, kind->directory, err);
+        zp_autoclosedir DIR *dir = zp_open_listing(kind->dir_fd, ".");
         if (!dir)
-                return -EIO;
-        for (struct dirent *entry; (entry = readdir(dir));) {
-                if (is_dot(entry->d_name))
-                        continue;
+                return zp_error_errno(err, errno, "store '%s': read '%s'", store->path, kind->directory);
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
                 int r = has_record(store, kind, entry->d_name, err);
                 if (r < 0)
                         return r;
@@ -165,6 +144,6 @@ int zp_store_sweep(struct zp_store *store, struct zp_error *err) {
                 r = sweep_kind(store, &kinds[i], &moves, err);
         r = zp_store_end(store, r, &moves, err);
         if (r == 0)
-                zp_store_sweep_tmp(store);
+                sweep_tmp(store);
         return r;
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
+
 #include "store/store-internal.h"
+
+#define PAUSE_NS 2000000
 
 static int begin(struct zp_store *store, const char *sql, struct zp_error *err) {
         pthread_mutex_lock(&store->mutex);
@@ -32,4 +36,28 @@ int zp_store_end(struct zp_store *store, int result, struct zp_moves *moves, str
         if (moves)
                 zp_moves_finish(store, moves);
         return r < 0 ? r : result;
+}
+
+/* 1: another process has a writing transaction open. */
+static int is_being_changed(struct zp_store *store, struct zp_error *err) {
+        sqlite3_file *file = NULL;
+        int reserved = 0;
+        pthread_mutex_lock(&store->mutex);
+        int result = sqlite3_file_control(store->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+        if (result == SQLITE_OK && file->pMethods)
+                result = file->pMethods->xCheckReservedLock(file, &reserved);
+        pthread_mutex_unlock(&store->mutex);
+        return result == SQLITE_OK ? reserved != 0 : zp_sql_failed(store, result, err);
+}
+
+int zp_store_await_change(struct zp_store *store, const struct zp_cancel *cancel, struct zp_error *err) {
+        for (long waited_ms = 0; waited_ms < ZP_STORE_BUSY_TIMEOUT_MS; waited_ms += PAUSE_NS / 1000000) {
+                int r = zp_check_cancel(cancel, err);
+                if (r == 0)
+                        r = is_being_changed(store, err);
+                if (r <= 0)
+                        return r;
+                nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+        }
+        return zp_error_set(err, EBUSY, "store '%s': another process is changing it, and does not end", store->path);
 }

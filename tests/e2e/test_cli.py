@@ -2,12 +2,16 @@
 """The command as a person or a script meets it: exit codes, help, JSON, interruption, a full disk."""
 import json
 import os
+import resource
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 
 from support import images, oci
+from support.fault_registry import Tokens, fault_registry
 from support.programs import ZEROPULL
 from support.zeropull import FAILED, NOT_FOUND, OK, REFUSED, USAGE, Zeropull, error_lines
 
@@ -23,6 +27,13 @@ def small(tmp_path_factory):
     source = images.source("busybox")
     zeropull.build(source)
     return zeropull, source
+
+
+def two_images(directory):
+    layout = oci.Layout(directory)
+    for name in ("one", "two"):
+        layout.add_image(name, [layout.add_raw_layer(oci.tar_bytes(lambda t, name=name: t.file(name, b"x")))])
+    return layout
 
 
 # --- help and usage ----------------------------------------------------------------------------------
@@ -67,6 +78,11 @@ def test_help_lists_every_command(zeropull):
         ["key", "destroy", "file"],
         ["key", "show", "file", "--encrypt"],
         ["key", "generate", "file", "--public"],
+        ["ls", "image", ""],
+        ["cat", "image", ""],
+        ["list", "--store", ""],
+        ["build", "oci:x:y", "--frame-size", "4M1"],
+        ["build", "oci:x:y", "--frame-size", "0"],
     ],
     ids=" ".join,
 )
@@ -84,6 +100,46 @@ def test_unknown_image_is_3(command, small):
     assert len(error_lines(result.stderr)) == 1 and "no/such" in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [["list"], ["prune"], ["prune", "--dry-run"], ["verify"], ["ls", "x"], ["remove", "x"]])
+def test_no_store_is_3(arguments, zeropull):
+    assert f"no store at '{zeropull.store}'" in zeropull.expect(NOT_FOUND, *arguments).stderr
+
+
+@pytest.mark.parametrize("size", ["1000", "5k", "5000", "8M", "1g"])
+def test_frame_size_out_of_range_says_which_sizes_there_are(size, zeropull):
+    result = zeropull.run("build", "oci:x:y", "--frame-size", size)
+    assert result.returncode == USAGE and "multiple of 4096 from 4K to 4M" in result.stderr
+
+
+def test_units_of_sizes_may_be_lower_case(zeropull):
+    source = images.source("busybox")
+    zeropull.build(source, "--frame-size", "64k")
+    zeropull.build(source, "--frame-size", "1m", "--rebuild")
+
+
+def test_path_that_ends_in_a_slash_is_a_directory(small):
+    zeropull, source = small
+    for command in (["ls", source], ["ls", "-d", source], ["cat", source]):
+        for end in ("/", "/."):
+            assert "Not a directory" in zeropull.expect(FAILED, *command, "/bin/busybox" + end).stderr
+    assert zeropull.ok("ls", source, "/bin/") == zeropull.ok("ls", source, "/bin")
+
+
+def test_image_named_twice_is_removed_once(zeropull):
+    source = images.source("busybox")
+    digest = zeropull.build(source)
+    zeropull.expect(NOT_FOUND, "remove", source, "not/there:1")
+    assert zeropull.ok("remove", source, digest.strip()) == digest
+
+
+def test_limit_of_this_machine_on_files_is_1(zeropull):
+    result = zeropull.run(
+        "build", images.source("busybox"), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    )
+    assert result.returncode == FAILED and "ulimit -f" in result.stderr
+    assert zeropull.leftovers() == []
+
+
 def test_missing_source_is_3(zeropull, work):
     for source in (f"oci:{work}/missing:tag", f"oci-archive:{work}/missing.tar", f"docker-archive:{work}/missing.tar"):
         result = zeropull.expect(NOT_FOUND, "build", source)
@@ -92,6 +148,63 @@ def test_missing_source_is_3(zeropull, work):
 
 def test_missing_tag_is_3(zeropull):
     zeropull.expect(NOT_FOUND, "build", f"oci:{images.layout('busybox')}:no-such-tag")
+
+
+def test_file_that_holds_no_image_is_4(zeropull, work):
+    (work / "directory").mkdir()
+    (work / "text").write_text("hello\n")
+    (work / "empty").write_bytes(b"")
+    layout = two_images(work / "layout")
+    subprocess.run(["tar", "-C", layout.directory, "-cf", work / "cut", "."], check=True)
+    os.truncate(work / "cut", 5000)
+    for source in ("oci:directory", *(f"{kind}:{f}" for kind in ("oci-archive", "docker-archive") for f in ("text", "empty", "cut"))):
+        kind, _, file = source.partition(":")
+        zeropull.expect(REFUSED, "build", f"{kind}:{work}/{file}")
+
+
+def test_image_that_lacks_a_layer_is_4(zeropull, work):
+    layout = two_images(work / "layout")
+    layout.layers("one")[0].path.unlink()
+    result = zeropull.expect(REFUSED, "build", f"oci:{work}/layout:one")
+    assert layout.layers("one")[0].digest in result.stderr
+
+
+def test_name_that_leaves_the_image_open_is_2(zeropull, work):
+    two_images(work / "layout")
+    result = zeropull.expect(USAGE, "build", f"oci:{work}/layout")
+    assert "one, two" in result.stderr
+
+
+@pytest.mark.parametrize("source", ["docker-daemon:busybox", "containers-storage:x", "dir:x", "oci-archive", "oci-achive:x.tar"])
+def test_other_transport_is_2(zeropull, source):
+    assert "docker-archive:FILE" in zeropull.expect(USAGE, "build", source).stderr
+
+
+@pytest.mark.parametrize("option", ["--auth-file", "--ca-file"])
+def test_missing_file_of_an_option_is_1_and_told_first(zeropull, work, option):
+    for source in ("docker://127.0.0.1:1/image:tag", images.source("busybox")):
+        result = zeropull.expect(FAILED, "build", option, work / "missing", source)
+        assert option in result.stderr and "missing" in result.stderr
+
+
+def test_malformed_auth_file_is_1(zeropull, work):
+    layout = two_images(work / "layout")
+    (work / "auth.json").write_text("{")
+    with fault_registry(layout, Tokens(user="u:p")) as server:
+        result = zeropull.expect(FAILED, "build", "--auth-file", work / "auth.json", server.reference("one"))
+    assert "auth.json" in result.stderr
+
+
+def test_platform_that_is_asked_for_is_not_ignored(zeropull, work):
+    """An image without an index: taken for what it is, with a word, unless a platform is asked for."""
+    layout = oci.Layout(work / "layout")
+    layer = layout.add_raw_layer(oci.tar_bytes(lambda t: t.file("x", b"x")))
+    layout.add_image("latest", [layer], change_config=lambda c: c.update(architecture="s390x"))
+    result = zeropull.expect(NOT_FOUND, "build", "--platform", "linux/arm64", f"oci:{work}/layout:latest")
+    assert "linux/s390x" in result.stderr and "linux/arm64" in result.stderr and "hint" in result.stderr
+    assert "the image is for linux/s390x, not for linux/" in zeropull.expect(OK, "build", f"oci:{work}/layout:latest").stderr
+    result = zeropull.expect(OK, "build", "--platform", "linux/s390x", f"oci:{work}/layout:latest")
+    assert "not for" not in result.stderr
 
 
 def test_missing_path_in_an_image_is_3(small):
@@ -119,6 +232,46 @@ def test_reading_commands_do_not_make_a_store(zeropull):
     for arguments in (["list"], ["inspect", "x/y:z"], ["verify"]):
         zeropull.run(*arguments)
         assert not zeropull.store.exists()
+
+
+# --- a registry in trouble ---------------------------------------------------------------------------
+
+
+def test_layer_that_fails_ends_the_wait_for_others(zeropull, work):
+    layout = oci.Layout(work / "layout")
+    tars = [oci.tar_bytes(lambda t: t.file("good", b"x")), oci.tar_bytes(lambda t: t.hardlink("bad", "missing"))]
+    layers = [layout.add_raw_layer(oci.compress(tar, "gzip"), tar=tar) for tar in tars]
+    layout.add_image("latest", layers)
+    done, asked = threading.Event(), threading.Event()
+
+    def never(handler):
+        asked.set()
+        done.wait(60)
+        handler.hang_up()
+        return True
+
+    def after_the_other(handler):
+        asked.wait(60)
+        return False
+
+    with fault_registry(layout) as server:
+        server.inject(layers[0].digest, never)
+        server.inject(layers[1].digest, after_the_other)
+        start = time.monotonic()
+        result = zeropull.expect(REFUSED, "build", server.reference())
+        done.set()
+    assert "bad" in result.stderr and time.monotonic() - start < 20
+
+
+def test_waiting_is_told_unless_quiet(zeropull, work):
+    layout = two_images(work / "layout")
+    with fault_registry(layout) as server:
+        busy = lambda handler: handler.answer(503, b"", [("Retry-After", "1")]) or True  # noqa: E731
+        server.inject("manifests/", busy, lambda _: False, busy)
+        result = zeropull.expect(OK, "build", server.reference("one"))
+        assert f"{server.host}: the server answered 503 and asks to wait 1 s; trying again (2 of 5)" in result.stderr
+        assert zeropull.expect(OK, "build", "--quiet", server.reference("one")).stderr == ""
+        assert len(server.seen("manifests/")) == 4
 
 
 # --- output ------------------------------------------------------------------------------------------

@@ -91,13 +91,13 @@ class TestLayout:
         assert dump["layers"] == [] and dump["manifest_digest"] == skopeo_manifest_digest(f"oci:{tmp_path}/l:t")
 
     @pytest.mark.parametrize(
-        "name,code", [("oci-layout", errno.ENOENT), ("index.json", errno.ENOENT), ("blobs", errno.ENOENT)]
+        "name,what", [("oci-layout", "oci-layout"), ("index.json", "index.json"), ("blobs", "blobs/sha256/")]
     )
-    def test_missing_part_is_told(self, layout, tmp_path, name, code):
+    def test_missing_part_is_told(self, layout, tmp_path, name, what):
         subprocess.run(["cp", "-r", layout.directory, tmp_path / "l"], check=True)
         subprocess.run(["rm", "-r", tmp_path / "l" / name], check=True)
         failure = source_dump(f"oci:{tmp_path}/l")
-        assert failure.code == code and name in failure.message
+        assert failure.code == errno.EBADMSG and what in failure.message
 
     def test_later_major_version_is_not_supported(self, layout, tmp_path):
         subprocess.run(["cp", "-r", layout.directory, tmp_path / "l"], check=True)
@@ -119,7 +119,8 @@ class TestLayout:
         blob = layout.layers("t")[0].path
         blob.rename(tmp_path / "outside")
         blob.symlink_to(tmp_path / "outside")
-        assert source_dump(f"oci:{tmp_path}/l").code == errno.EXDEV
+        failure = source_dump(f"oci:{tmp_path}/l")
+        assert failure.code == errno.EBADMSG and "a link that leads out of the layout" in failure.message
         blob.unlink()
         os.mkfifo(blob)
         assert source_dump(f"oci:{tmp_path}/l").code == errno.EBADMSG

@@ -3,7 +3,9 @@
 import base64
 import errno
 import json
+import os
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -14,7 +16,7 @@ import pytest
 from support import oci
 from support.fault_registry import Tokens, fault_registry
 from support.registry import registry
-from support.source_dump import Failure, check_layers, source_dump
+from support.source_dump import SOURCE_DUMP, Failure, check_layers, source_dump
 
 BLOB_SIZE = 3_000_000
 
@@ -110,7 +112,25 @@ class TestRealRegistry:
         assert "linux/amd64, linux/arm64" in failure.message
 
     def test_manifest_without_index_is_taken_for_any_architecture(self, open_registry):
-        assert source_dump(open_registry.reference("a/b"), "-p", "linux/s390x")["platform"] == "linux/amd64"
+        dump = source_dump(open_registry.reference("a/b"), "-p", "linux/s390x")
+        assert dump["platform"] == "linux/amd64"
+        assert dump["notices"] == [
+            f"{open_registry.reference('a/b')}: the image is for linux/amd64, not for linux/s390x"
+        ]
+
+    def test_required_platform_is_required_without_an_index_too(self, open_registry):
+        failure = source_dump(open_registry.reference("a/b"), "-r", "-p", "linux/s390x")
+        assert failure.code == errno.ENOENT and failure.hint and not failure.notices
+        assert "the image is for linux/amd64, not for linux/s390x" in failure.message
+        for architecture in ("amd64", "x86_64"):
+            dump = source_dump(open_registry.reference("a/b"), "-r", "-p", f"linux/{architecture}")
+            assert dump["platform"] == "linux/amd64" and dump["notices"] == []
+
+    def test_image_that_names_no_architecture_is_for_the_required_one(self, private_layout):
+        layers = private_layout.layers("latest")
+        private_layout.add_image("plain", layers, change_config=lambda c: c.pop("architecture"))
+        dump = source_dump(f"oci:{private_layout.directory}:plain", "-r", "-p", "linux/s390x")
+        assert dump["platform"] == "linux/s390x" and dump["notices"] == []
 
     def test_digest_names_an_image(self, open_registry, layout):
         digest = layout_tag(layout, "latest")
@@ -195,6 +215,29 @@ class TestTls:
         failure = source_dump(tls_registry.reference("a/b"))
         assert failure.code == errno.EPROTO
         assert "certificate is not trusted" in failure.message and failure.hint
+
+    def test_named_authority_takes_the_place_of_the_systems(self, tls_registry, certificate, tmp_path):
+        """The registry's own is made one of the system's, and another one is named."""
+        system = tmp_path / "system"
+        system.mkdir()
+        shutil.copy(certificate[0], system / "test.pem")
+        subprocess.run(["openssl", "rehash", system], check=True)
+        other = tmp_path / "other"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=other", "-keyout", tmp_path / "key",
+             "-out", other],
+            check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        shutil.copy(other, system / "ca-certificates.crt")
+        command = f"mount --bind {system} /etc/ssl/certs && exec {SOURCE_DUMP} {tls_registry.reference('a/b')}"
+
+        def run(options):
+            in_namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+            result = subprocess.run([*in_namespace, "sh", "-c", f"{command} {options}"], capture_output=True, text=True)
+            return json.loads(result.stdout)
+
+        assert run("")["layers"]
+        assert "certificate is not trusted" in run(f"-c {other}")["message"]
 
     def test_verification_can_be_switched_off(self, tls_registry, layout):
         check_layers(source_dump(tls_registry.reference("a/b"), "-k"), layout.layers("latest"))
@@ -485,10 +528,77 @@ class TestBrokenTransfers:
 
     def test_cancellation_interrupts_waiting_for_the_next_attempt(self, layout):
         with fault_registry(layout) as server:
-            server.inject("manifests/", *[answer(429, b"", ("Retry-After", "3600"))] * 10)
+            server.inject("manifests/", *[answer(429, b"", ("Retry-After", "50"))] * 10)
             start = time.monotonic()
             assert source_dump(server.reference(), "-t", 300).code == errno.ECANCELED
             assert time.monotonic() - start < 5
+
+
+@pytest.fixture
+def never():
+    """A fault that gives no answer while the test runs."""
+    done = threading.Event()
+
+    def fault(handler):
+        done.wait(60)
+        return hang_up(handler)
+
+    yield fault
+    done.set()
+
+
+class TestWaiting:
+    """Nobody is left to wonder what is waited for."""
+
+    def test_silence_is_told_while_it_lasts(self, layout, never):
+        with fault_registry(layout) as server:
+            server.inject("manifests/", *[never] * 10)
+            failure = source_dump(server.reference(), "-s", 900)
+            assert failure.code == errno.ETIMEDOUT and "does not answer" in failure.message
+            assert any(re.fullmatch(rf"{server.host}: no answer for \d s", line) for line in failure.notices)
+            assert f"{server.host}: the server does not answer; trying again (2 of 5)" in failure.notices
+
+    def test_transfer_that_stops_is_told(self, layout, never):
+        def stop(handler):
+            body = handler.server.blob(handler.path.rpartition("/")[2])
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body[:1_000_000])
+            handler.wfile.flush()
+            return never(handler)
+
+        with fault_registry(layout) as server:
+            server.inject(big_blob(layout), stop)
+            dump = source_dump(server.reference(), "-s", 900)
+            check_layers(dump, layout.layers("latest"))
+            assert any(re.fullmatch(rf"{server.host}: nothing has come for \d s", line) for line in dump["notices"])
+
+    def test_what_goes_well_needs_no_words(self, layout):
+        with fault_registry(layout, Tokens()) as server:
+            assert source_dump(server.reference(), "-p", "linux/amd64")["notices"] == []
+
+    def test_time_that_a_server_asks_for_is_told(self, layout):
+        with fault_registry(layout) as server:
+            server.inject("manifests/", answer(503, b"", ("Retry-After", "1")))
+            (notice,) = source_dump(server.reference(), "-p", "linux/amd64")["notices"]
+            assert notice == f"{server.host}: the server answered 503 and asks to wait 1 s; trying again (2 of 5)"
+
+    @pytest.mark.parametrize("path", ["manifests/", "blobs/", "/token"])
+    def test_too_long_a_time_is_not_waited_for(self, layout, path):
+        with fault_registry(layout, Tokens()) as server:
+            server.inject(path, *[answer(503, b"", ("Retry-After", "100000"))] * 10)
+            start = time.monotonic()
+            failure = source_dump(server.reference())
+            assert "asks to wait 28 h" in failure.message
+            assert time.monotonic() - start < 20 and not failure.notices
+
+    def test_reading_is_cancelled_apart_from_the_source(self, layout, never):
+        with fault_registry(layout) as server:
+            server.inject(big_blob(layout), never)
+            start = time.monotonic()
+            assert source_dump(server.reference(), "-T", 300).code == errno.ECANCELED
+            assert time.monotonic() - start < 10
 
 
 class TestWrongContent:

@@ -2,6 +2,7 @@
 """What `zeropull verify` finds, beyond a flipped bit in a file with a recorded digest."""
 import os
 import random
+import sqlite3
 
 import pytest
 
@@ -68,9 +69,78 @@ def test_rebuild_packs_each_layer_as_it_was_packed(zeropull, source):
     zeropull.ok("verify", "--rebuild")
 
 
+def test_killed_rebuild_leaves_nothing_for_long(zeropull, work):
+    layout = oci.Layout(work / "layout")
+    tar = oci.tar_bytes(lambda tar: tar.file("big", random.Random(3).randbytes(50_000_000)))
+    layout.add_image("v1", [layout.add_raw_layer(tar)])
+    zeropull.build(f"oci:{work / 'layout'}:v1")
+    before = set(os.listdir(work))
+    process = zeropull.start("verify", "--rebuild")
+    while not zeropull.leftovers():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert set(os.listdir(work)) == before
+    assert zeropull.leftovers()
+    while zeropull.leftovers():  # the process it started to build in ends a moment later
+        zeropull.ok("prune")
+
+
 def test_rebuild_finds_a_layer_that_is_another(zeropull, source):
     zeropull.build(source)
     (layer, _) = zeropull.layer_directories()
     index = layer / "device.idx"
     change_byte(index, index.stat().st_size - 1)
     assert f"layer sha256:{layer.name}: 'device.idx'" in zeropull.expect(FAILED, "verify", "--rebuild").stdout.decode()
+
+
+@pytest.fixture
+def paused_change(zeropull, source):
+    """Another process in the middle of a change: the image's files are away, its record still there. Called with True
+    it commits, with False it takes the change back."""
+    digest = zeropull.build(source).strip().removeprefix("sha256:")
+    database = sqlite3.connect(zeropull.store / "zeropull.db", isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA foreign_keys = ON")
+    database.execute("BEGIN IMMEDIATE")
+    image, aside = zeropull.store / "images" / digest, zeropull.store.parent / "aside"
+    image.rename(aside)
+
+    def end(commits):
+        if commits:
+            database.execute("DELETE FROM images WHERE manifest_digest = ?", (bytes.fromhex(digest),))
+        else:
+            image.mkdir()
+        database.execute("COMMIT" if commits else "ROLLBACK")
+        database.close()
+
+    return end
+
+
+def is_waiting(process):
+    """Whether the process has come to where it sleeps until others are done."""
+    with open(f"/proc/{process.pid}/syscall") as file:
+        return file.read().split()[0] in ("35", "230", "115")  # nanosleep, clock_nanosleep (x86_64, arm64)
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["removed", "damaged"])
+def test_verify_tells_an_image_removed_beside_it_from_a_damaged_one(zeropull, paused_change, commits):
+    process = zeropull.start("verify")
+    while not is_waiting(process):
+        assert process.poll() is None
+    paused_change(commits)
+    out, err = process.communicate()
+    assert process.returncode == (0 if commits else FAILED), err
+    assert (b"No such file" in out) != commits
+    if commits:
+        assert out == b"verified: 0 images, 2 layers\n"
+
+
+def test_verify_beside_remove_and_build_finds_no_damage(zeropull, source):
+    zeropull.build(source)
+    for _ in range(5):
+        process = zeropull.start("verify")
+        zeropull.ok("remove", source)
+        zeropull.ok("prune")
+        zeropull.build(source)
+        out, err = process.communicate()
+        assert process.returncode == 0, out + err

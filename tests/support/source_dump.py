@@ -17,10 +17,11 @@ class Failure:
     code: int  # errno
     message: str
     hint: str
+    notices: list
 
 
 def source_dump(name, *options, home="/nonexistent", path=None):
-    """What source-dump says about an image, or a Failure. No credentials of the user's are found unless below `home`.
+    """What source-dump says about an image (and its notices, as a list of lines), or a Failure. No credentials of the user's are found unless below `home`.
 
     path: a directory with further programs.
     """
@@ -32,7 +33,7 @@ def source_dump(name, *options, home="/nonexistent", path=None):
         capture_output=True, text=True, timeout=120, env={**environment, "HOME": str(home)},
     )  # fmt: skip
     assert result.returncode in (0, 1) and result.stdout, result.stderr
-    answer = json.loads(result.stdout)
+    answer = {**json.loads(result.stdout), "notices": result.stderr.splitlines()}
     return answer if result.returncode == 0 else Failure(**answer)
 
 

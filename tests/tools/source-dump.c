@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Resolves an image and reads all of its layers, for tests of the image sources. Prints what it found as JSON:
- * source-dump [-1] [-h] [-p PLATFORM] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS]
- * NAME All layers are read at once, each by a thread of its own; -1: one after the other.
+ * source-dump [-1] [-h] [-p PLATFORM] [-r] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS]
+ *             [-t CANCEL_MS] [-T STOP_MS] NAME
+ * All layers are read at once, each by a thread of its own; -1: one after the other. -r requires the platform.
+ * -t cancels the source, -T only the reading of layers. Notices go to stderr.
  */
 #include <jansson.h>
 #include <pthread.h>
@@ -13,14 +15,25 @@
 
 #include "oci/source.h"
 
-static struct zp_cancel cancel;
+static struct zp_cancel cancel, stop;
+
+struct timer {
+        struct zp_cancel *cancel;
+        long ms;
+};
 static bool one_by_one;
 
 static void *cancel_later(void *argument) {
-        long ms = strtol(argument, NULL, 10);
-        nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
-        atomic_store(&cancel.requested, true);
+        pthread_detach(pthread_self());
+        struct timer *timer = argument;
+        nanosleep(&(struct timespec){ .tv_sec = timer->ms / 1000, .tv_nsec = timer->ms % 1000 * 1000000 }, NULL);
+        atomic_store(&timer->cancel->requested, true);
         return NULL;
+}
+
+static void tell(void *context, const char *text) {
+        (void) context;
+        fprintf(stderr, "%s\n", text);
 }
 
 static int add_to_hash(void *context, const void *data, size_t size, struct zp_error *err) {
@@ -46,7 +59,7 @@ struct reading {
 static void *read_layer(void *argument) {
         struct reading *reading = argument;
         struct zp_sha256 *hash = zp_sha256_new();
-        reading->result = zp_source_read_blob(reading->source, reading->layer, add_to_hash, hash, &reading->err);
+        reading->result = zp_source_read_blob(reading->source, reading->layer, &stop, add_to_hash, hash, &reading->err);
         zp_sha256_finish(hash, &reading->digest);
         zp_sha256_free(hash);
         return NULL;
@@ -113,18 +126,22 @@ static int dump(const char *name, const struct zp_platform *platform, const stru
 }
 
 int main(int argc, char **argv) {
-        struct zp_source_options options = { .cancel = &cancel };
+        struct zp_source_options options = { .cancel = &cancel, .notice = { .tell = tell } };
+        static struct timer timers[2] = { { .cancel = &cancel }, { .cancel = &stop } };
         struct zp_platform platform = zp_platform_host();
         struct zp_error err = { 0 };
         pthread_t thread;
+        bool is_required = false;
         int r = 0;
-        for (int option; (option = getopt(argc, argv, "1hp:u:a:c:ks:t:")) != -1;) {
+        for (int option; (option = getopt(argc, argv, "1hp:ru:a:c:ks:t:T:")) != -1;) {
                 if (option == '1')
                         one_by_one = true;
                 else if (option == 'h')
                         options.plain_http = true;
                 else if (option == 'p')
                         r = zp_platform_parse(optarg, &platform, &err);
+                else if (option == 'r')
+                        is_required = true;
                 else if (option == 'u')
                         options.credentials = optarg;
                 else if (option == 'a')
@@ -135,13 +152,16 @@ int main(int argc, char **argv) {
                         options.skip_tls_verify = true;
                 else if (option == 's')
                         options.stall_timeout_ms = (unsigned) strtoul(optarg, NULL, 10);
-                else if (option == 't')
-                        r = -pthread_create(&thread, NULL, cancel_later, optarg);
-                else
+                else if (option == 't' || option == 'T') {
+                        struct timer *timer = &timers[option == 'T'];
+                        timer->ms = strtol(optarg, NULL, 10);
+                        r = -pthread_create(&thread, NULL, cancel_later, timer);
+                } else
                         return 2;
         }
         if (optind + 1 != argc)
                 return 2;
+        platform.is_required = is_required;
         if (r == 0)
                 r = dump(argv[optind], &platform, &options, &err);
         if (r == 0)

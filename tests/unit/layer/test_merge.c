@@ -200,6 +200,11 @@ static void implied_directory_looks_past_layers_without_it(void **state) {
         add_implied(l->trees[3], "a/b/c");
         merge(l, 4, "a(b(c()))");
         assert_int_equal(at(l, "/a/b/c")->mode, S_IFDIR | 0700);
+        add(l->trees[0], "d", S_IFDIR | 0711);
+        add_link(l->trees[1], "d", "nowhere");
+        add_implied(l->trees[3], "d");
+        merge(l, 4, "a(b(c())) d()");
+        assert_int_equal(at(l, "/d")->mode, S_IFDIR | 0711);
 }
 
 static void nearest_layer_that_has_the_path_decides(void **state) {
@@ -401,7 +406,12 @@ static void implied_directories_in_many_layers_are_found(void **state) {
                         add_implied(trees[i], path);
                 }
         }
+        struct zp_inode *linked;
+        add_link(trees[5], "l", "e");
+        add_implied(trees[ZP_LIMIT_LAYERS - 1], "l/5");
         assert_int_equal(zp_tree_merge(trees, ZP_LIMIT_LAYERS, &merged, NULL), 0);
+        assert_int_equal(zp_tree_lstat(merged, "l/5", 3, &linked, NULL), 0);
+        assert_int_equal(linked->uid, 5);
         for (int i = 0; i < ZP_LIMIT_LAYERS; i++) {
                 char path[64];
                 struct zp_inode *inode;

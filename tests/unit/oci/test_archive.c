@@ -113,12 +113,30 @@ static void a_name_that_occurs_twice_is_refused(void **state) {
         assert_int_equal(zp_archive_find(*state, "twice", &extent, NULL), -EBADMSG);
 }
 
+static void a_sparse_file_is_refused(void **state) {
+        char name[] = "/tmp/zp-archive-XXXXXX", end[1024] = { 0 };
+        struct zp_archive *archive;
+        struct zp_error err = { 0 };
+        int fd = mkstemp(name);
+        (void) state;
+        add(fd, "map", 'x', "", "24 GNU.sparse.size=4096\n26 GNU.sparse.numblocks=1\n22 GNU.sparse.map=0,5\n");
+        add(fd, "holes", '0', "", "hello");
+        for (int i = 0; i < 200; i++) /* more than is read at once */
+                add(fd, "other", '0', "", "x");
+        assert_int_equal(zp_write_all(fd, end, sizeof end, "tar", NULL), 0);
+        close(fd);
+        assert_int_equal(zp_archive_open(name, NULL, &archive, &err), -ENOTSUP);
+        assert_non_null(strstr(err.message, "holes"));
+        unlink(name);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(files_are_found_however_their_names_are_written),
                 cmocka_unit_test(one_link_is_followed),
                 cmocka_unit_test(what_is_not_there_is_not_found),
                 cmocka_unit_test(a_name_that_occurs_twice_is_refused),
+                cmocka_unit_test(a_sparse_file_is_refused),
         };
         return cmocka_run_group_tests(tests, make_archive, remove_archive);
 }

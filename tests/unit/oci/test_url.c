@@ -87,12 +87,30 @@ static void secrets_in_urls_are_not_told(void **state) {
         }
 }
 
+static void host_for_a_message_has_neither_user_nor_path(void **state) {
+        static const char *const cases[][2] = {
+                { "https://registry.example/v2/", "registry.example" },
+                { "http://127.0.0.1:5000/v2/a@b", "127.0.0.1:5000" },
+                { "https://user:secret@host:1?x", "host:1" },
+                { "https://a@b@[::1]:5000#x", "[::1]:5000" },
+                { "x", "x" },
+                { "", "" },
+        };
+        (void) state;
+        char text[ZP_URL_HOST_SIZE], url[1000] = "https://";
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+                assert_string_equal(zp_url_host(cases[i][0], text), cases[i][1]);
+        memset(url + 8, 'a', sizeof url - 9);
+        assert_int_equal(strlen(zp_url_host(url, text)), ZP_URL_HOST_SIZE - 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_this_machine_is_loopback),
                 cmocka_unit_test(origins_are_compared_with_scheme_and_port),
                 cmocka_unit_test(redirects_are_resolved_and_never_lead_to_plain_http),
                 cmocka_unit_test(query_is_appended_to_what_is_there),
+                cmocka_unit_test(host_for_a_message_has_neither_user_nor_path),
                 cmocka_unit_test(secrets_in_urls_are_not_told),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,18 +3,9 @@
  * Removing images, and what is left of them; and that nothing mounted goes.
  */
 #include <errno.h>
-#include <sched.h>
-#include <sys/mount.h>
 
 #include "store-fixture.h"
-
-static bool can_mount;
-
-static int group_setup(void **state) {
-        (void) state;
-        can_mount = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-        return 0;
-}
+#include "store/store-internal.h"
 
 static void put_two_images(struct world *w) {
         must(w, commit_layer(w->store, "base", "1", &w->err));
@@ -82,84 +73,109 @@ static void dry_run_counts_and_keeps(void **state) {
         assert_whole(w);
 }
 
-/* A directory with something mounted on it. */
-static const char *mount_something(struct world *w, const char *name) {
-        static char path[128];
-        snprintf(path, sizeof path, "%s/%s", w->directory, name);
-        assert_true(mkdir(path, 0755) == 0 || errno == EEXIST);
-        assert_int_equal(mount("tmpfs", path, "tmpfs", 0, "size=4k"), 0);
-        return path;
+/* A mount table with one EROFS at /mnt. */
+struct one_mount {
+        struct zp_mount mount;
+        struct zp_mount_table table;
+        char source[400];
+};
+
+static const struct zp_mount_table *erofs_from(struct one_mount *m, const char *store, const char *image,
+                                               const char *file) {
+        struct zp_digest digest = digest_of_text(image);
+        char hex[ZP_SHA256_HEX_SIZE];
+        snprintf(m->source, sizeof m->source, "%s/images/%s/%s", store, zp_digest_hex(&digest, hex), file);
+        m->mount = (struct zp_mount){ "/mnt", "erofs", m->source };
+        m->table = (struct zp_mount_table){ &m->mount, 1, NULL };
+        return &m->table;
 }
 
-static void mounted_image_stays(void **state) {
+static bool shows(struct world *w, const struct zp_mount_table *table, const char *image) {
+        struct zp_digest digest = digest_of_text(image);
+        zp_autofree char *directory = NULL;
+        int r = zp_mounts_of_image(w->store, table, &digest, &directory, &w->err);
+        assert_true(r == 0 || (r == 1 && strcmp(directory, "/mnt") == 0));
+        return r == 1;
+}
+
+static bool uses(struct world *w, const struct zp_mount_table *table, const char *layer) {
+        struct zp_digest digest = digest_of_text(layer);
+        zp_autofree char *directory = NULL;
+        int r = zp_mounts_of_layer(w->store, table, &digest, &directory, &w->err);
+        assert_true(r == 0 || (r == 1 && strcmp(directory, "/mnt") == 0));
+        return r == 1;
+}
+
+static void mount_is_known_by_the_file_it_is_read_from(void **state) {
         struct world *w = *state;
-        if (!can_mount)
-                skip();
-        struct zp_digest small = digest_of_text("small");
-        struct zp_prune_result result;
+        struct one_mount m;
         put_two_images(w);
-        put_device(w, "base");
-        put_device(w, "top");
-        const char *path = mount_something(w, "a mount point"); /* mountinfo escapes the spaces */
-        must(w, zp_store_record_mount(w->store, &small, path, &w->err));
-        assert_int_equal(remove_image(w, "small"), -EBUSY);
-        assert_non_null(strstr(w->err.message, path));
-        must(w, zp_store_prune(w->store, false, &result, &w->err));
-        assert_int_equal(result.devices, 1);
-        assert_int_equal(count_entries(below(w, "devices")), 1);
-        /* The layer under it may not get another device either, but the same one. */
-        assert_int_equal(commit_layer(w->store, "base", "2", &w->err), -EBUSY);
-        assert_whole(w);
-        must(w, commit_layer(w->store, "base", "1", &w->err));
-        must(w, zp_store_forget_mount(w->store, path, &w->err));
-        must(w, remove_image(w, "small"));
-        assert_int_equal(umount(path), 0);
-        assert_whole(w);
+        const struct zp_mount_table *table = erofs_from(&m, w->path, "small", "snapshot.erofs");
+        assert_true(shows(w, table, "small"));
+        assert_false(shows(w, table, "large"));
+        assert_true(uses(w, table, "base"));
+        assert_false(uses(w, table, "top"));
+        assert_true(zp_store_has_mount(w->store, &m.mount));
 }
 
-static void mount_the_kernel_no_longer_has_is_forgotten(void **state) {
+static void store_is_known_by_any_name(void **state) {
         struct world *w = *state;
-        if (!can_mount)
-                skip();
-        struct zp_digest small = digest_of_text("small");
-        put_two_images(w);
-        const char *path = mount_something(w, "mnt");
-        must(w, zp_store_record_mount(w->store, &small, path, &w->err));
-        assert_int_equal(umount(path), 0);
-        must(w, remove_image(w, "small"));
-        assert_whole(w);
-}
-
-static void mount_is_recorded_only_where_something_is_mounted(void **state) {
-        struct world *w = *state;
-        struct zp_digest small = digest_of_text("small");
-        put_two_images(w);
-        assert_int_equal(zp_store_record_mount(w->store, &small, w->directory, &w->err), -EINVAL);
-}
-
-static void mount_of_an_image_that_is_gone_is_refused(void **state) {
-        struct world *w = *state;
-        if (!can_mount)
-                skip();
-        struct zp_digest digest = digest_of_text("gone");
-        const char *path = mount_something(w, "mnt");
-        assert_int_equal(zp_store_record_mount(w->store, &digest, path, &w->err), -ENOENT);
-        assert_int_equal(umount(path), 0);
-}
-
-static void mount_point_is_found_through_a_symbolic_link(void **state) {
-        struct world *w = *state;
-        if (!can_mount)
-                skip();
-        struct zp_digest small = digest_of_text("small");
-        char link[128];
+        struct one_mount m;
+        char link[128], gone[128];
         put_two_images(w);
         snprintf(link, sizeof link, "%s/link", w->directory);
-        const char *path = mount_something(w, "mnt");
-        assert_int_equal(symlink(path, link), 0);
-        must(w, zp_store_record_mount(w->store, &small, link, &w->err));
-        assert_int_equal(remove_image(w, "small"), -EBUSY);
-        assert_int_equal(umount(path), 0);
+        assert_int_equal(symlink("store", link), 0);
+        assert_true(shows(w, erofs_from(&m, link, "small", "snapshot.erofs"), "small"));
+        /* one that was moved, and one whose path was too long for a mount's source */
+        snprintf(gone, sizeof gone, "%s/where the store was", w->directory);
+        assert_true(shows(w, erofs_from(&m, gone, "small", "snapshot.erofs"), "small"));
+        assert_true(shows(w, erofs_from(&m, "/proc/self/fd/7", "small", "snapshot.erofs"), "small"));
+}
+
+static void other_mounts_are_not_ours(void **state) {
+        struct world *w = *state;
+        struct one_mount m;
+        put_two_images(w);
+        assert_false(shows(w, erofs_from(&m, w->directory, "small", "snapshot.erofs"), "small"));
+        assert_false(zp_store_has_mount(w->store, &m.mount));
+        assert_false(shows(w, erofs_from(&m, w->path, "small", "layer.erofs"), "small"));
+        assert_false(shows(w, erofs_from(&m, w->path, "small", "x/snapshot.erofs"), "small"));
+        erofs_from(&m, w->path, "small", "snapshot.erofs");
+        m.mount.type = "tmpfs";
+        assert_false(shows(w, &m.table, "small"));
+        m.mount = (struct zp_mount){ "/mnt", "erofs", "snapshot.erofs" };
+        assert_false(zp_store_has_mount(w->store, &m.mount));
+}
+
+static void source_of_a_mount_fits_and_names_the_image(void **state) {
+        struct world *w = *state;
+        struct zp_digest small = digest_of_text("small");
+        put_two_images(w);
+        zp_autofree char *source = zp_store_mount_source(w->store, &small);
+        struct zp_mount mount = { "/mnt", "erofs", source };
+        assert_true(shows(w, &(struct zp_mount_table){ &mount, 1, NULL }, "small"));
+        assert_int_equal(access(source, R_OK), 0);
+        /* from a store with a long path */
+        char path[400];
+        snprintf(path, sizeof path, "%s/%0200d/%0100d", w->directory, 0, 0);
+        must(w, zp_make_directories(path, 0755, &w->err));
+        snprintf(path, sizeof path, "%s/%0200d/%0100d/store", w->directory, 0, 0);
+        zp_store_close(zp_steal(&w->store));
+        assert_int_equal(rename(w->path, path), 0);
+        must(w, zp_store_open(path, ZP_STORE_WRITE, &w->store, &w->err));
+        zp_autofree char *short_source = zp_store_mount_source(w->store, &small);
+        assert_true(strlen(short_source) <= 255);
+        assert_int_equal(access(short_source, R_OK), 0);
+        mount.source = short_source;
+        assert_true(shows(w, &(struct zp_mount_table){ &mount, 1, NULL }, "small"));
+}
+
+static void mount_of_an_image_that_is_gone_is_not_confirmed(void **state) {
+        struct world *w = *state;
+        struct zp_digest small = digest_of_text("small"), gone = digest_of_text("gone");
+        put_two_images(w);
+        must(w, zp_store_confirm_mount(w->store, &small, &w->err));
+        assert_int_equal(zp_store_confirm_mount(w->store, &gone, &w->err), -ENOENT);
 }
 
 int main(void) {
@@ -168,11 +184,11 @@ int main(void) {
                 world_test(removing_what_is_not_there_says_so),
                 world_test(removed_image_frees_its_names),
                 world_test(dry_run_counts_and_keeps),
-                world_test(mounted_image_stays),
-                world_test(mount_the_kernel_no_longer_has_is_forgotten),
-                world_test(mount_is_recorded_only_where_something_is_mounted),
-                world_test(mount_of_an_image_that_is_gone_is_refused),
-                world_test(mount_point_is_found_through_a_symbolic_link),
+                world_test(mount_is_known_by_the_file_it_is_read_from),
+                world_test(store_is_known_by_any_name),
+                world_test(other_mounts_are_not_ours),
+                world_test(source_of_a_mount_fits_and_names_the_image),
+                world_test(mount_of_an_image_that_is_gone_is_not_confirmed),
         };
-        return cmocka_run_group_tests(tests, group_setup, NULL);
+        return cmocka_run_group_tests(tests, NULL, NULL);
 }
