@@ -30,7 +30,7 @@ def remote_tool(name, *arguments, options=(), home="/nonexistent"):
     )
     assert result.returncode in (0, 1) and result.stdout, result.stderr
     answer = json.loads(result.stdout)
-    return answer if result.returncode == 0 else Failure(**answer)
+    return answer if result.returncode == 0 else Failure(notices=[], **answer)
 
 
 def artifact_manifest(subject, blobs=(), artifact_type=ARTIFACT, annotations=None):
