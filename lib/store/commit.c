@@ -123,21 +123,19 @@ static int put_layer(struct zp_store *store, const struct zp_layer_record *l, st
  * built on the old one would show wrong bytes: they go, and are quickly built again. */
 static int make_way_for_device(struct zp_store *store, const struct zp_layer_record *record, struct zp_moves *moves,
                                struct zp_error *err) {
-        zp_autofree char *directory = NULL;
-        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
-        int r = zp_mount_table_read(&mounted, err);
+        struct zp_mounts mounts = { 0 };
+        const char *point;
+        int r = zp_mounts_read(store, &mounts, err);
         if (r == 0)
-                r = zp_mounts_of_layer(store, mounted, &record->diff_id, &directory, err);
-        if (r < 0)
-                return r;
+                r = zp_mounts_of_layer(store, &mounts, &record->diff_id, &point, err);
         if (r == 1) {
                 char text[ZP_DIGEST_TEXT_SIZE];
-                zp_error_set(err, EBUSY, "layer %s: an image on its present form is mounted at '%s'",
-                             zp_digest_text(&record->diff_id, text), directory);
-                zp_error_hint(err, "unmount it first: zeropull umount %s", directory);
-                return -EBUSY;
+                r = zp_error_set(err, EBUSY, "layer %s: an image on its present form is mounted at '%s'",
+                                 zp_digest_text(&record->diff_id, text), point);
+                zp_error_hint(err, "unmount it first: zeropull umount %s", point);
         }
-        return zp_records_drop_images_of(store, &record->diff_id, moves, err);
+        zp_mounts_clear(&mounts);
+        return r < 0 ? r : zp_records_drop_images_of(store, &record->diff_id, moves, err);
 }
 
 static int install_layer(struct zp_store *store, struct zp_staging *staging, const struct zp_layer_record *record,

@@ -55,18 +55,37 @@ static int shown_image(const struct zp_store *store, const struct zp_mount *moun
         return file && split_path(file, manifest_digest) && may_be_store(store, file);
 }
 
-static int say_where(const struct zp_mount *mount, char **directory, struct zp_error *err) {
-        *directory = strdup(mount->point);
-        return *directory ? 1 : zp_error_errno(err, ENOMEM, "'%s'", mount->point);
+int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table, struct zp_mounts *out,
+                     struct zp_error *err) {
+        out->items = calloc(table->count + 1, sizeof *out->items);
+        if (!out->items)
+                return zp_error_errno(err, ENOMEM, "store '%s'", store->path);
+        for (size_t i = 0; i < table->count; i++) {
+                struct zp_shown *shown = &out->items[out->count];
+                if (!shown_image(store, &table->mounts[i], &shown->manifest_digest))
+                        continue;
+                shown->point = table->mounts[i].point;
+                out->count++;
+        }
+        return 0;
 }
 
-int zp_mounts_of_image(struct zp_store *store, const struct zp_mount_table *table,
-                       const struct zp_digest *manifest_digest, char **directory, struct zp_error *err) {
-        struct zp_digest shown;
-        for (size_t i = table->count; i-- > 0;)
-                if (shown_image(store, &table->mounts[i], &shown) && zp_digest_equal(&shown, manifest_digest))
-                        return say_where(&table->mounts[i], directory, err);
-        return 0;
+int zp_mounts_read(struct zp_store *store, struct zp_mounts *out, struct zp_error *err) {
+        int r = zp_mount_table_read(&out->table, err);
+        return r < 0 ? r : zp_mounts_select(store, out->table, out, err);
+}
+
+void zp_mounts_clear(struct zp_mounts *mounts) {
+        free(mounts->items);
+        zp_mount_table_free(mounts->table);
+        *mounts = (struct zp_mounts){ 0 };
+}
+
+const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_digest *manifest_digest) {
+        for (size_t i = mounts->count; i-- > 0;)
+                if (zp_digest_equal(&mounts->items[i].manifest_digest, manifest_digest))
+                        return mounts->items[i].point;
+        return NULL;
 }
 
 static int image_has_layer(struct zp_store *store, const struct zp_digest *manifest_digest,
@@ -80,15 +99,13 @@ static int image_has_layer(struct zp_store *store, const struct zp_digest *manif
         return zp_sql_step(store, s, err);
 }
 
-int zp_mounts_of_layer(struct zp_store *store, const struct zp_mount_table *table, const struct zp_digest *diff_id,
-                       char **directory, struct zp_error *err) {
-        struct zp_digest shown;
-        for (size_t i = table->count; i-- > 0;) {
-                int r = shown_image(store, &table->mounts[i], &shown);
-                if (r == 1)
-                        r = image_has_layer(store, &shown, diff_id, err);
+int zp_mounts_of_layer(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *diff_id,
+                       const char **point, struct zp_error *err) {
+        for (size_t i = mounts->count; i-- > 0;) {
+                int r = image_has_layer(store, &mounts->items[i].manifest_digest, diff_id, err);
+                *point = mounts->items[i].point;
                 if (r != 0)
-                        return r < 0 ? r : say_where(&table->mounts[i], directory, err);
+                        return r;
         }
         return 0;
 }

@@ -6,25 +6,28 @@
 #include "base/file.h"
 #include "store/store-internal.h"
 
+static int mounted(const struct zp_digest *manifest_digest, const char *point, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        zp_error_set(err, EBUSY, "image %s is mounted at '%s'", zp_digest_text(manifest_digest, text), point);
+        zp_error_hint(err, "unmount it first: zeropull umount %s", point);
+        return -EBUSY;
+}
+
 static int remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_moves *moves,
                         struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
-        zp_autofree char *directory = NULL;
-        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
+        struct zp_mounts mounts = { 0 };
         int r = zp_sql_run_digest(store, "SELECT 1 FROM images WHERE manifest_digest = ?", manifest_digest, err);
         if (r == 0)
                 return zp_error_set(err, ENOENT, "image %s is not in the store", zp_digest_text(manifest_digest, text));
         if (r == 1)
-                r = zp_mount_table_read(&mounted, err);
+                r = zp_mounts_read(store, &mounts, err);
+        const char *point = zp_mounts_of_image(&mounts, manifest_digest);
         if (r == 0)
-                r = zp_mounts_of_image(store, mounted, manifest_digest, &directory, err);
-        if (r == 1) {
-                zp_error_set(err, EBUSY, "image %s is mounted at '%s'", zp_digest_text(manifest_digest, text),
-                             directory);
-                zp_error_hint(err, "unmount it first: zeropull umount %s", directory);
-                return -EBUSY;
-        }
-        return r < 0 ? r : zp_records_drop_image(store, manifest_digest, moves, err);
+                r = point ? mounted(manifest_digest, point, err)
+                          : zp_records_drop_image(store, manifest_digest, moves, err);
+        zp_mounts_clear(&mounts);
+        return r;
 }
 
 int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err) {
@@ -64,20 +67,20 @@ static int prune_layers(struct zp_store *store, struct zp_moves *moves, struct z
 }
 
 /* 1: the unpacked device of a layer of a mounted image. */
-static int device_is_used(struct zp_store *store, const struct zp_mount_table *mounted, const char *name,
+static int device_is_used(struct zp_store *store, const struct zp_mounts *mounts, const char *name,
                           struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
         struct zp_digest diff_id;
-        zp_autofree char *directory = NULL;
+        const char *point;
         if (strlen(name) != ZP_DEVICE_NAME_SIZE - 1 || strcmp(name + ZP_SHA256_HEX_SIZE - 1, ".raw") != 0)
                 return 0;
         snprintf(hex, sizeof hex, "%.64s", name);
         if (!zp_digest_parse_hex(hex, &diff_id))
                 return 0;
-        return zp_mounts_of_layer(store, mounted, &diff_id, &directory, err);
+        return zp_mounts_of_layer(store, mounts, &diff_id, &point, err);
 }
 
-static int prune_devices(struct zp_store *store, const struct zp_mount_table *mounted, struct zp_moves *moves,
+static int prune_devices(struct zp_store *store, const struct zp_mounts *mounts, struct zp_moves *moves,
                          struct zp_prune_result *result, struct zp_error *err) {
         zp_autoclosedir DIR *dir = zp_open_listing(store->devices_fd, ".");
         if (!dir)
@@ -87,7 +90,7 @@ static int prune_devices(struct zp_store *store, const struct zp_mount_table *mo
                 const char *name = entry->d_name;
                 if (fstatat(store->devices_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                         continue;
-                int r = device_is_used(store, mounted, name, err);
+                int r = device_is_used(store, mounts, name, err);
                 if (r == 0 && moves)
                         r = zp_moves_out(store, moves, store->devices_fd, name, err);
                 else if (r == 1)
@@ -102,15 +105,16 @@ static int prune_devices(struct zp_store *store, const struct zp_mount_table *mo
 
 static int prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err) {
         struct zp_moves moves = { 0 };
-        zp_auto(zp_mount_table_free) struct zp_mount_table *mounted = NULL;
+        struct zp_mounts mounts = { 0 };
         int r = dry_run ? zp_store_begin_read(store, err) : zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
-        r = zp_mount_table_read(&mounted, err);
+        r = zp_mounts_read(store, &mounts, err);
         if (r == 0)
                 r = prune_layers(store, dry_run ? NULL : &moves, result, err);
         if (r == 0)
-                r = prune_devices(store, mounted, dry_run ? NULL : &moves, result, err);
+                r = prune_devices(store, &mounts, dry_run ? NULL : &moves, result, err);
+        zp_mounts_clear(&mounts);
         return zp_store_end(store, r, &moves, err);
 }
 

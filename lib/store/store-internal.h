@@ -17,7 +17,7 @@
 #define ZP_STORE_BUSY_TIMEOUT_MS 15000
 
 struct zp_store {
-        char *path; /* absolute, without symbolic links */
+        char *path;              /* absolute, without symbolic links */
         enum zp_store_mode mode; /* ZP_STORE_READ or ZP_STORE_WRITE */
         bool may_create;
         int dir_fd, layers_fd, images_fd, devices_fd, tmp_fd;
@@ -113,13 +113,27 @@ void zp_staging_let_go(struct zp_staging *staging);
 /* sweep.c: what processes that died have left. */
 int zp_store_sweep(struct zp_store *store, struct zp_error *err);
 
-/* mounts.c */
-/* Inside a transaction, and with a table that was read inside it: whoever mounts confirms with one of his own.
- * 1: mounted, and *directory (malloc'ed) says where; 0: not. */
-int zp_mounts_of_image(struct zp_store *store, const struct zp_mount_table *table,
-                       const struct zp_digest *manifest_digest, char **directory, struct zp_error *err);
-int zp_mounts_of_layer(struct zp_store *store, const struct zp_mount_table *table, const struct zp_digest *diff_id,
-                       char **directory, struct zp_error *err);
+/* mounts.c: which images of the store are mounted. Zeroed is empty. */
+struct zp_shown {
+        struct zp_digest manifest_digest;
+        const char *point;
+};
+struct zp_mounts {
+        struct zp_shown *items;
+        size_t count;
+        struct zp_mount_table *table; /* the points are in it */
+};
+/* Inside a transaction: whoever mounts confirms with one of his own. To be cleared in any case. */
+int zp_mounts_read(struct zp_store *store, struct zp_mounts *out, struct zp_error *err);
+/* From a table that stays the caller's. */
+int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table, struct zp_mounts *out,
+                     struct zp_error *err);
+void zp_mounts_clear(struct zp_mounts *mounts);
+/* Where; NULL: nowhere. */
+const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_digest *manifest_digest);
+/* 1: an image with the layer is mounted at *point, 0: none is. */
+int zp_mounts_of_layer(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *diff_id,
+                       const char **point, struct zp_error *err);
 
 /* "<hex>.raw" */
 #define ZP_DEVICE_NAME_SIZE (ZP_SHA256_HEX_SIZE + 4)

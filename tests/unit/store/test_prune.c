@@ -92,17 +92,22 @@ static const struct zp_mount_table *erofs_from(struct one_mount *m, const char *
 
 static bool shows(struct world *w, const struct zp_mount_table *table, const char *image) {
         struct zp_digest digest = digest_of_text(image);
-        zp_autofree char *directory = NULL;
-        int r = zp_mounts_of_image(w->store, table, &digest, &directory, &w->err);
-        assert_true(r == 0 || (r == 1 && strcmp(directory, "/mnt") == 0));
-        return r == 1;
+        struct zp_mounts mounts = { 0 };
+        must(w, zp_mounts_select(w->store, table, &mounts, &w->err));
+        const char *point = zp_mounts_of_image(&mounts, &digest);
+        assert_true(!point || strcmp(point, "/mnt") == 0);
+        zp_mounts_clear(&mounts);
+        return point != NULL;
 }
 
 static bool uses(struct world *w, const struct zp_mount_table *table, const char *layer) {
         struct zp_digest digest = digest_of_text(layer);
-        zp_autofree char *directory = NULL;
-        int r = zp_mounts_of_layer(w->store, table, &digest, &directory, &w->err);
-        assert_true(r == 0 || (r == 1 && strcmp(directory, "/mnt") == 0));
+        struct zp_mounts mounts = { 0 };
+        const char *point = NULL;
+        must(w, zp_mounts_select(w->store, table, &mounts, &w->err));
+        int r = zp_mounts_of_layer(w->store, &mounts, &digest, &point, &w->err);
+        assert_true(r == 0 || (r == 1 && strcmp(point, "/mnt") == 0));
+        zp_mounts_clear(&mounts);
         return r == 1;
 }
 
