@@ -210,7 +210,7 @@ static int build(struct cli_call *call, struct zp_source *source, struct zp_remo
                 double seconds = now_s() - start;
                 say_result(progress, &result, seconds);
                 if (remote)
-                        publishing_say_result(&s->publishing, remote, &s->result);
+                        publishing_say_result(&s->publishing, remote, &s->result, s->key);
                 r = print_result(call, store, &result, s, seconds, err);
         }
         zp_image_record_clear(&result.image);

@@ -56,7 +56,7 @@ static int push(struct cli_call *call, struct zp_store *store, const struct zp_i
                 r = cli_sign_published(remote, key, &result, &image->manifest_digest, err);
         if (r < 0)
                 return r;
-        publishing_say_result(&publishing, remote, &result);
+        publishing_say_result(&publishing, remote, &result, key);
         return print_result(call, &result, remote, key, err);
 }
 

@@ -21,11 +21,13 @@ struct zp_push_events publishing_events(struct publishing *publishing) {
 }
 
 void publishing_say_result(struct publishing *publishing, const struct zp_remote *remote,
-                           const struct zp_push_result *result) {
+                           const struct zp_push_result *result, const struct zp_key *key) {
         char size[CLI_SIZE_TEXT], digest[ZP_DIGEST_TEXT_SIZE];
         progress_say(publishing->progress, "%s: snapshot %s: %u blobs sent (%s), %u were there", zp_remote_name(remote),
                      zp_digest_text(&result->artifact_digest, digest), result->blobs_sent,
                      cli_size_text(result->bytes_sent, size), result->blobs_present);
+        if (key)
+                progress_say(publishing->progress, "signed by %s", zp_digest_text(zp_key_id(key), digest));
 }
 
 bool publishing_add_json(json_t *object, const struct zp_remote *remote, const struct zp_push_result *result,

@@ -17,9 +17,9 @@ struct publishing {
 
 /* `publishing` outlives the push. */
 struct zp_push_events publishing_events(struct publishing *publishing);
+/* What came of the push, to say or to add to `object` (false: out of memory); `key` signed it, NULL: none did. */
 void publishing_say_result(struct publishing *publishing, const struct zp_remote *remote,
-                           const struct zp_push_result *result);
-/* Adds what came of the push to `object`; `key` (NULL: none) signed it. False: out of memory. */
+                           const struct zp_push_result *result, const struct zp_key *key);
 bool publishing_add_json(json_t *object, const struct zp_remote *remote, const struct zp_push_result *result,
                          const struct zp_key *key);
 

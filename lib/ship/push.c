@@ -431,7 +431,7 @@ static int publish(struct zp_push *p, struct zp_error *err) {
 static int read_empty_config(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
         (void) context;
         (void) err;
-        memcpy(buffer, ZP_EMPTY_CONFIG + offset, size);
+        memcpy(buffer, &ZP_EMPTY_CONFIG[offset], size);
         return 0;
 }
 

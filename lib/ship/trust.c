@@ -56,8 +56,11 @@ static int check_keys(struct zp_trust *trust, const struct zp_digest *artifact, 
                         continue;
                 char reason[256], key[ZP_DIGEST_TEXT_SIZE];
                 zp_digest_text(zp_key_id(trust->keys[k]), key);
-                snprintf(reason, sizeof reason, "%zu signature%s, none of them a good one by key %s", count,
-                         count == 1 ? "" : "s", key);
+                if (count == 0)
+                        snprintf(reason, sizeof reason, "it is not signed, and must be by key %s", key);
+                else
+                        snprintf(reason, sizeof reason, "%zu signature%s, none of them a good one by key %s", count,
+                                 count == 1 ? "" : "s", key);
                 refuse(trust, err, reason);
                 zp_error_hint(err, "whoever has the key signs it: zeropull push --sign-key FILE IMAGE");
                 return -EACCES;

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import random
+import subprocess
 
 import pytest
 
@@ -195,8 +196,14 @@ def strange_layer(p, d):
     d["layers"] += extra
 
 
+def frame(data):
+    """One zstd frame that tells its content's size."""
+    command = ["zstd", "-q", "-c", f"--stream-size={len(data)}"]
+    return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
 def replace_metadata(p, d, at, data, compressed=None):
-    d["layers"][at].update(p.put_blob(compressed if compressed is not None else oci.compress(data, "zstd")))
+    d["layers"][at].update(p.put_blob(compressed if compressed is not None else frame(data)))
     d["layers"][at]["annotations"].update({"dev.zeropull.digest": oci.sha256(data), "dev.zeropull.size": str(len(data))})
 
 
@@ -218,6 +225,12 @@ def snapshot_of_another_image(p, d):
 def metadata_with_a_tail(p, d):
     blob = p.repository.blobs[d["layers"][1]["digest"]]
     d["layers"][1].update(p.put_blob(blob + b"\0"))
+
+
+def metadata_that_tells_no_size(p, d):
+    file = next(f for f in p.builder.files() if f.endswith("layer.erofs"))
+    data = p.builder.files()[file]
+    replace_metadata(p, d, 1, data, oci.compress(data, "zstd"))
 
 
 def metadata_not_compressed(p, d):
@@ -245,6 +258,27 @@ def pack_of_another_layer(p, d):
         d["layers"][3][key] = d["layers"][9][key]
 
 
+# What a message has to say, where another check might refuse the case as well.
+SAYS = {
+    "subject of another size": "another image",
+    "other subject": "another image",
+    "a layer is missing": "lacks layer 2",
+    "all layers are missing": "lacks layer 1",
+    "a layer twice": "a layer twice",
+    "a layer that the image has not": "that the image has not",
+    "metadata size another": "not one zstd frame of the size",
+    "metadata size octal": "malformed number",
+    "index of 2^40 bytes": "impossible size",
+    "metadata of 2^40 bytes": "impossible size",
+    "device size another": "its device is not the artifact's",
+    "garbage as layer": "layer.erofs",
+    "garbage as snapshot": "snapshot.erofs",
+    "metadata of another layer": "its device is not the artifact's",
+    "snapshot of another image": "its devices are not the artifact's",
+    "metadata that tells no size": "not one zstd frame of the size",
+    "index of other frames": "damaged at byte",
+    "index of another pack": "sizes are not the artifact's",
+}
 # The artifact's layers: 0 snapshot; 1, 4, 7 metadata; 2, 5, 8 indexes; 3, 6, 9 packs.
 MALFORMED = {
     "other subject": other_subject,
@@ -293,6 +327,7 @@ MALFORMED = {
     "metadata of another digest": metadata_of_another_digest,
     "metadata with a tail": metadata_with_a_tail,
     "metadata not compressed": metadata_not_compressed,
+    "metadata that tells no size": metadata_that_tells_no_size,
     "garbage as layer": garbage(1),
     "garbage as snapshot": garbage(0),
     "metadata of another layer": metadata_of_another_layer,
@@ -324,7 +359,7 @@ class TestMalformed:
         document = copy.deepcopy(published.artifact)
         MALFORMED[name](published, document)
         published.replace(document)
-        refused(ship.fresh(work, "store"), published.reference)
+        refused(ship.fresh(work, "store"), published.reference, SAYS.get(name, ""))
 
     @pytest.mark.parametrize("name", RAW)
     def test_what_is_no_manifest_is_refused(self, published, work, name):
