@@ -96,7 +96,7 @@ static void add_layer(struct writing *w, json_t *layers, const struct zp_artifac
         notes = add_blob(w, layers, PACK_TYPE, &layer->pack_digest, layer->pack_size);
         set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
         set_number(w, notes, DEVICE_SIZE_NOTE, layer->device_size);
-        set_number(w, notes, LEVEL_NOTE, (uint64_t) layer->level);
+        set_number(w, notes, LEVEL_NOTE, layer->level);
 }
 
 int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *size, struct zp_error *err) {
@@ -203,11 +203,7 @@ static int read_device_part(const struct blob *blob, bool is_pack, struct zp_art
         r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->device_size, err);
         if (r == 0 && layer->device_size % ZP_BLOCK_SIZE)
                 r = bad(err, "a device of an impossible size");
-        uint64_t level = 0;
-        if (r == 0)
-                r = read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &level, err);
-        layer->level = (int) level;
-        return r;
+        return r < 0 ? r : read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &layer->level, err);
 }
 
 static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_error *err) {

@@ -31,7 +31,7 @@ struct zp_artifact_layer {
         uint64_t index_size;
         struct zp_digest pack_digest;
         uint64_t pack_size;
-        int level; /* how the pack was made: struct zp_pack_options */
+        uint64_t level; /* how the pack was made: struct zp_pack_options */
 };
 
 struct zp_artifact {

@@ -196,7 +196,7 @@ static int fetch_layer(struct pull *p, const struct zp_artifact_layer *layer, co
                 .index_size = layer->index_size,
                 .pack_size = layer->pack_size,
                 .device_size = layer->device_size,
-                .level = layer->level,
+                .level = (int) layer->level,
         };
         int r = zp_staging_new(p->store, &staging, err);
         if (r < 0)

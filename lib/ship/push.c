@@ -324,7 +324,7 @@ static int find_layer(struct zp_push *p, const struct zp_digest *diff_id, struct
                 .index_digest = record.index_digest,
                 .index_size = record.index_size,
                 .pack_size = record.pack_size,
-                .level = record.level,
+                .level = (uint64_t) record.level,
         };
         return 0;
 }
