@@ -109,17 +109,35 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
         return r < 0 ? r : zp_staging_commit_layer(staging, &record, err);
 }
 
+/* 1: the store has the layer, and it was made here. What was fetched from others shows what they chose: that is fine
+ * for their snapshot, but nothing that is built, and perhaps signed, here may rest on it. */
+static int find_built_layer(struct build *b, const struct zp_digest *diff_id, struct zp_error *err) {
+        struct zp_layer_record known;
+        int found = b->options->rebuild ? 0 : zp_store_find_layer(b->store, diff_id, &known, err);
+        return found == 1 ? !known.is_fetched : found;
+}
+
+/* As above for the image; b->result->image is filled when it was. */
+static int find_built_image(struct build *b, struct zp_error *err) {
+        struct zp_image_record *known = &b->result->image;
+        int found = b->options->rebuild ? 0 : zp_store_find_image(b->store, &b->image.manifest_digest, known, err);
+        if (found == 1 && known->is_fetched) {
+                zp_image_record_clear(known);
+                return 0;
+        }
+        return found;
+}
+
 static int build_layer(struct build *b, uint16_t layer, struct zp_error *err) {
         const struct zp_digest *diff_id = &b->image.diff_ids[layer];
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
-        struct zp_layer_record known;
-        int found = b->options->rebuild ? 0 : zp_store_find_layer(b->store, diff_id, &known, err);
+        int found = find_built_layer(b, diff_id, err);
         if (found == 0) {
                 int r = zp_store_lock(b->store, diff_id, &b->stop, tell_waiting, b, &lock, err);
                 if (r < 0)
                         return r;
                 /* whoever held it may have made it */
-                found = b->options->rebuild ? 0 : zp_store_find_layer(b->store, diff_id, &known, err);
+                found = find_built_layer(b, diff_id, err);
         }
         if (found < 0)
                 return found;
@@ -259,9 +277,7 @@ static int build_image(struct build *b, unsigned threads, struct zp_error *err) 
         int r = zp_store_lock(b->store, &b->image.manifest_digest, b->options->cancel, tell_waiting, b, &lock, err);
         if (r < 0)
                 return r;
-        int found = b->options->rebuild
-                            ? 0
-                            : zp_store_find_image(b->store, &b->image.manifest_digest, &b->result->image, err);
+        int found = find_built_image(b, err);
         if (found < 0)
                 return found;
         if (found) {

@@ -60,6 +60,14 @@ static int push(struct cli_call *call, struct zp_store *store, const struct zp_i
         return print_result(call, &result, remote, key, err);
 }
 
+/* A signature says that its owner made the snapshot, from the image. */
+static int refuse_to_sign(struct cli_call *call, struct zp_error *err) {
+        call->exit_code = CLI_REFUSED;
+        zp_error_set(err, EPERM, "'%s' was fetched, not built here: it is not signed", call->arguments[0]);
+        zp_error_hint(err, "build it here first: zeropull build SOURCE");
+        return -EPERM;
+}
+
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(cli_wipe) char *credentials = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
@@ -74,6 +82,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
         struct zp_image_record image = { 0 };
         zp_autofree char *beside = NULL;
         r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
+        if (r == 0 && key && image.is_fetched)
+                r = refuse_to_sign(call, err);
         const char *remote = call->argument_count > 1 ? call->arguments[1] : NULL;
         if (r == 0 && !remote) {
                 const char *name = cli_remote_name_of(image.names, call->arguments[0]);

@@ -197,6 +197,7 @@ static int fetch_layer(struct pull *p, const struct zp_artifact_layer *layer, co
                 .pack_size = layer->pack_size,
                 .device_size = layer->device_size,
                 .level = (int) layer->level,
+                .is_fetched = true,
         };
         int r = zp_staging_new(p->store, &staging, err);
         if (r < 0)
@@ -391,6 +392,7 @@ static int commit_image(struct pull *p, struct zp_staging *staging, struct zp_er
                 .metadata_size = p->artifact.snapshot.size,
                 .config_digest = p->image.config_digest,
                 .created_s = time(NULL),
+                .is_fetched = true,
                 .layer_count = p->image.layer_count,
                 .diff_ids = p->image.diff_ids,
                 .names = names,

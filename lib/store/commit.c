@@ -97,11 +97,11 @@ static int put_layer(struct zp_store *store, const struct zp_layer_record *l, st
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "INSERT INTO layers (diff_id, tar_size, entries, metadata_digest, metadata_size,"
-                               " index_digest, index_size, pack_size, device_size, frame_size, level)"
-                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+                               " index_digest, index_size, pack_size, device_size, frame_size, level, fetched)"
+                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
                                " ON CONFLICT (diff_id) DO UPDATE SET (tar_size, entries, metadata_digest,"
                                " metadata_size, index_digest, index_size, pack_size, device_size, frame_size, level,"
-                               " replacing) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)",
+                               " fetched, replacing) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
                                &s, err);
         if (r < 0)
                 return r;
@@ -116,6 +116,7 @@ static int put_layer(struct zp_store *store, const struct zp_layer_record *l, st
         sqlite3_bind_int64(s, 9, (sqlite3_int64) l->device_size);
         sqlite3_bind_int64(s, 10, l->frame_size);
         sqlite3_bind_int64(s, 11, l->level);
+        sqlite3_bind_int(s, 12, l->is_fetched);
         return zp_sql_step(store, s, err);
 }
 
@@ -193,11 +194,11 @@ static int put_image_row(struct zp_store *store, const struct zp_image_record *i
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "INSERT INTO images (manifest_digest, manifest_media_type, platform, metadata_digest,"
-                               " metadata_size, config_digest, image_size, created_s)"
-                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+                               " metadata_size, config_digest, image_size, created_s, fetched)"
+                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
                                " ON CONFLICT (manifest_digest) DO UPDATE SET (manifest_media_type, platform,"
-                               " metadata_digest, metadata_size, config_digest, image_size, created_s, replacing)"
-                               " = (?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)",
+                               " metadata_digest, metadata_size, config_digest, image_size, created_s, fetched,"
+                               " replacing) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
                                &s, err);
         if (r < 0)
                 return r;
@@ -209,6 +210,7 @@ static int put_image_row(struct zp_store *store, const struct zp_image_record *i
         zp_sql_bind_digest(s, 6, &i->config_digest);
         sqlite3_bind_int64(s, 7, (sqlite3_int64) i->image_size);
         sqlite3_bind_int64(s, 8, i->created_s);
+        sqlite3_bind_int(s, 9, i->is_fetched);
         return zp_sql_step(store, s, err);
 }
 

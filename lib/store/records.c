@@ -7,7 +7,7 @@
 
 #define LAYER_COLUMNS                                                                                       \
         "diff_id, tar_size, entries, metadata_digest, metadata_size, index_digest, index_size, pack_size, " \
-        "device_size, frame_size, level"
+        "device_size, frame_size, level, fetched"
 
 static bool read_layer(sqlite3_stmt *s, struct zp_layer_record *out) {
         uint64_t frame_size, level;
@@ -20,6 +20,7 @@ static bool read_layer(sqlite3_stmt *s, struct zp_layer_record *out) {
         if (good) {
                 out->frame_size = (uint32_t) frame_size;
                 out->level = (int) level;
+                out->is_fetched = sqlite3_column_int(s, 11) != 0;
         }
         return good;
 }
@@ -95,7 +96,7 @@ static int get_image_row(struct zp_store *store, const struct zp_digest *manifes
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "SELECT manifest_digest, manifest_media_type, platform, metadata_digest, metadata_size,"
-                               " config_digest, image_size, created_s FROM images WHERE manifest_digest = ?",
+                               " config_digest, image_size, created_s, fetched FROM images WHERE manifest_digest = ?",
                                &s, err);
         if (r < 0)
                 return r;
@@ -104,6 +105,7 @@ static int get_image_row(struct zp_store *store, const struct zp_digest *manifes
         if (r != 1)
                 return r;
         out->created_s = sqlite3_column_int64(s, 7);
+        out->is_fetched = sqlite3_column_int(s, 8) != 0;
         bool good = zp_sql_column_digest(s, 0, &out->manifest_digest) &&
                     zp_sql_column_text(s, 1, &out->manifest_media_type) && zp_sql_column_text(s, 2, &out->platform) &&
                     zp_sql_column_digest(s, 3, &out->metadata_digest) && zp_sql_column_u64(s, 4, &out->metadata_size) &&

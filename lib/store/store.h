@@ -53,6 +53,7 @@ struct zp_layer_record {
         /* how the pack was made, to make the same one again: struct zp_pack_options */
         uint32_t frame_size;
         int level;
+        bool is_fetched; /* somebody else made it: what is built here does not rest on it */
 };
 
 struct zp_image_record {
@@ -63,7 +64,8 @@ struct zp_image_record {
         uint64_t metadata_size;
         struct zp_digest config_digest;
         uint64_t image_size; /* compressed, as the registry has it: sum of the layer blobs */
-        int64_t created_s;   /* when it was built here */
+        int64_t created_s;   /* when it was built here, or fetched */
+        bool is_fetched;     /* as of a layer */
         uint16_t layer_count;
         struct zp_digest *diff_ids; /* lowest first */
         char **names;               /* source names under which it was built, NULL-terminated */

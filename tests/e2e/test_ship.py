@@ -546,3 +546,19 @@ def test_refused_is_told_from_failed(work, layout):
         assert failed.returncode == FAILED and artifact["layers"][3]["digest"] in failed.stderr
         del server.repository().manifests[digest]
         assert ship.fresh(work, "third").run("pull", reference).returncode in (NOT_FOUND, REFUSED)
+
+
+def test_a_build_does_not_rest_on_what_was_fetched(beside, work):
+    """Whoever publishes can say anything about a layer; what is built must come from the layer itself."""
+    left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+    left.ok("build", "--push", beside.reference("one"))
+    right.ok("pull", beside.reference("one"))
+    first = json.loads(right.ok("build", beside.reference("two"), "--json"))
+    assert (first["layersConverted"], first["layersReused"]) == (3, 0)  # two of them were there, fetched
+    same = json.loads(right.ok("build", beside.reference("one"), "--json"))
+    assert (same["layersConverted"], same["layersReused"], same["wasPresent"]) == (1, 2, False)
+    again = json.loads(right.ok("build", beside.reference("one"), "--json"))
+    assert again["wasPresent"]
+    left.build(beside.reference("two"))
+    ship.check_same(left, right)
+    right.ok("verify")

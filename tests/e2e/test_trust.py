@@ -429,3 +429,13 @@ class TestKill:
             world.signed("release")
             world.pull("--policy", policy)
             ship.check_same(world.left, world.right)
+
+
+def test_what_was_fetched_is_not_signed(beside):
+    """A signature says that its owner made the snapshot from the image."""
+    beside.publish()
+    beside.right.ok("pull", beside.image())
+    refused = beside.right.expect(REFUSED, "push", "--sign-key", beside.keys["mine"], beside.image())
+    assert "was fetched, not built here" in refused.stderr
+    beside.right.build(beside.image())
+    beside.right.ok("push", "--sign-key", beside.keys["mine"], beside.image())

@@ -80,7 +80,7 @@ static void beginning_of_two_digests_is_ambiguous(void **state) {
         must(w, commit_image(w->store, "i", "1", NULL, none, &w->err));
         run_sql(w, "INSERT INTO images SELECT CAST(substr(manifest_digest, 1, 31) || x'ff' AS BLOB), "
                    "manifest_media_type, platform,"
-                   " metadata_digest, metadata_size, config_digest, image_size, created_s, 0 FROM images");
+                   " metadata_digest, metadata_size, config_digest, image_size, created_s, fetched, 0 FROM images");
         struct zp_digest digest = digest_of_text("i");
         char hex[ZP_SHA256_HEX_SIZE];
         zp_digest_hex(&digest, hex);
