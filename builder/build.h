@@ -9,9 +9,9 @@
  *
  * Memory, whatever the files' sizes, for T threads and frames of F bytes, of L = min(T, 4, layers) layers at once:
  *   15 MiB + L · (3 MiB + (2 + 2 T) · 2 F + T · C) + entries
- * C is zstd's context, 0.7 MiB by default, 10 MiB at level 19 in frames of 512 KiB. That makes 36 MiB on two cores and at
- * most 0.4 GiB on 32. A layer compressed by zstd adds its window: 8 MiB as most tools write it, 128 MiB at most. Entries
- * take 600 bytes each, those of all layers of the image together, and files of up to 512 bytes their content.
+ * C is zstd's context, 0.7 MiB by default, 10 MiB at level 19 in frames of 512 KiB. That makes 36 MiB on two cores and
+ * at most 0.4 GiB on 32. A layer compressed by zstd adds its window: 8 MiB as most tools write it, 128 MiB at most.
+ * Entries take 600 bytes each, those of all layers of the image together, and files of up to 512 bytes their content.
  */
 #ifndef ZP_BUILDER_BUILD_H
 #define ZP_BUILDER_BUILD_H
@@ -40,13 +40,13 @@ struct zp_build_events {
 
 struct zp_build_options {
         struct zp_platform platform;
-        unsigned threads;      /* 0: as many as the process may use */
+        unsigned threads; /* 0: as many as the process may use */
         struct zp_pack_options pack;
         /* of these layers the packs are made as they were, whatever `pack` says */
         const struct zp_layer_record *known_layers;
         size_t known_layer_count;
-        bool rebuild;          /* convert every layer and write the snapshot even if the store has them */
-        bool confine;           /* zp_confine() the process, for good, before the first layer is read */
+        bool rebuild; /* convert every layer and write the snapshot even if the store has them */
+        bool confine; /* zp_confine() the process, for good, before the first layer is read */
         const char *also_writable, *also_readable; /* what the caller still needs when confined; NULL: nothing */
         const struct zp_cancel *cancel;
         struct zp_build_events events;

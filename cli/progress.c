@@ -31,7 +31,7 @@ struct progress {
         pthread_mutex_t lock;
         pthread_cond_t wake;
         struct task tasks[PROGRESS_TASKS]; /* guarded by lock, as all below */
-        unsigned drawn;           /* lines of bars now on the screen, the cursor below the last */
+        unsigned drawn;                    /* lines of bars now on the screen, the cursor below the last */
 };
 
 static uint64_t now_ms(void) {

@@ -36,20 +36,20 @@ static inline void zp_cleanup_dir(DIR **dir) {
 
 /* `zp_auto(zp_tree_free)`: calls the function with the pointer when it is not NULL. Declare the
  * helper once beside the type with ZP_DEFINE_AUTO(struct zp_tree, zp_tree_free). */
-#define ZP_DEFINE_AUTO(type, function)                             \
-        static inline void zp_auto_##function(type **p) {          \
-                if (*p)                                            \
-                        function(*p);                              \
-        }                                                          \
+#define ZP_DEFINE_AUTO(type, function)                    \
+        static inline void zp_auto_##function(type **p) { \
+                if (*p)                                   \
+                        function(*p);                     \
+        }                                                 \
         typedef int zp_auto_##function##_needs_a_semicolon
 #define zp_auto(function) __attribute__((cleanup(zp_auto_##function)))
 
 /* Takes the pointer out of the variable, leaving NULL. */
-#define zp_steal(p)                            \
-        ({                                     \
+#define zp_steal(p)                             \
+        ({                                      \
                 __typeof__(*(p)) taken_ = *(p); \
-                *(p) = NULL;                   \
-                taken_;                        \
+                *(p) = NULL;                    \
+                taken_;                         \
         })
 
 static inline int zp_steal_fd(int *fd) {

@@ -13,8 +13,8 @@
 #include "base/error.h"
 
 #define ZP_SHA256_SIZE 32
-#define ZP_SHA256_HEX_SIZE 65    /* with the final NUL */
-#define ZP_DIGEST_TEXT_SIZE 72   /* "sha256:" + hex + NUL */
+#define ZP_SHA256_HEX_SIZE 65  /* with the final NUL */
+#define ZP_DIGEST_TEXT_SIZE 72 /* "sha256:" + hex + NUL */
 
 struct zp_digest {
         uint8_t bytes[ZP_SHA256_SIZE];

@@ -81,9 +81,9 @@ struct zp_http_request {
         const struct zp_http_body *body; /* NULL: none, or empty */
         uint64_t range_start;            /* > 0: ask for what comes from there on */
         uint64_t range_end;              /* > 0: and ends before there */
-        unsigned patience;               /* > 1: so many stall timeouts may pass until the answer to a sent body is whole */
-        size_t body_limit;               /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
-        zp_http_sink sink;               /* NULL: collect */
+        unsigned patience; /* > 1: so many stall timeouts may pass until the answer to a sent body is whole */
+        size_t body_limit; /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
+        zp_http_sink sink; /* NULL: collect */
         void *context;
         const struct zp_cancel *cancel; /* beside the client's */
         uint64_t latest_ms;             /* for those who repeat it: zp_retry.latest_ms */

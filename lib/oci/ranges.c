@@ -110,8 +110,7 @@ static int receive_all(const struct zp_ranges_server *server, struct transfer *t
                 /* Also when it was cut behind the last byte. */
                 if (transfer->received == transfer->length && (r == 0 || may_retry))
                         return 0;
-                if (r < 0 &&
-                    (!may_retry || !zp_retry_wait(&retry, server->http, &about, response, server->place, err)))
+                if (r < 0 && (!may_retry || !zp_retry_wait(&retry, server->http, &about, response, server->place, err)))
                         return zp_http_check_cancel(server->http, &about, err) < 0 ? -ECANCELED : r;
                 zp_http_response_clear(response);
         }

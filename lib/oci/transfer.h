@@ -26,7 +26,6 @@ struct zp_transfer_options {
 /* Streams `length` bytes of a blob from `offset` on to `sink`, going on where a transfer was cut. Exactly that many,
  * unchecked, or an error: -EBADMSG when the registry has fewer or more. `options` may be NULL. */
 int zp_transfer_blob(struct zp_registry *registry, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,
-                     const struct zp_transfer_options *options, zp_blob_sink sink, void *context,
-                     struct zp_error *err);
+                     const struct zp_transfer_options *options, zp_blob_sink sink, void *context, struct zp_error *err);
 
 #endif

@@ -23,8 +23,8 @@ struct zp_pack_index {
 struct zp_pack_frame {
         uint64_t packed_offset; /* in the pack */
         uint64_t device_offset;
-        uint32_t packed_size; /* at most zp_pack_packed_size_max(frame_size) */
-        uint32_t size;        /* uncompressed */
+        uint32_t packed_size;    /* at most zp_pack_packed_size_max(frame_size) */
+        uint32_t size;           /* uncompressed */
         struct zp_digest digest; /* of the packed bytes */
 };
 

@@ -16,11 +16,7 @@ struct zp_remote {
 };
 
 static const struct zp_remote_kind *const kinds[] = {
-        &zp_remote_registry,
-        &zp_remote_directory,
-        &zp_remote_s3,
-        &zp_remote_directory,
-        &zp_remote_s3,
+        &zp_remote_registry, &zp_remote_directory, &zp_remote_s3, &zp_remote_directory, &zp_remote_s3,
 };
 
 static int unknown_kind(const char *name, struct zp_error *err) {

@@ -5,7 +5,8 @@
  * file, KIND.c, each.
  *
  * A remote holds blobs, named by their digest, and artifact manifests, found by the image manifest that they are
- * about (their subject; OCI image-spec and distribution-spec 1.1). A manifest appears only after its blobs, in one step.
+ * about (their subject; OCI image-spec and distribution-spec 1.1). A manifest appears only after its blobs, in one
+ * step.
  */
 #ifndef ZP_REMOTE_REMOTE_H
 #define ZP_REMOTE_REMOTE_H

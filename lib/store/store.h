@@ -59,7 +59,7 @@ struct zp_layer_record {
 struct zp_image_record {
         struct zp_digest manifest_digest;
         char *manifest_media_type;
-        char *platform; /* "linux/amd64" */
+        char *platform;                   /* "linux/amd64" */
         struct zp_digest metadata_digest; /* of snapshot.erofs */
         uint64_t metadata_size;
         struct zp_digest config_digest;

@@ -58,8 +58,7 @@ static inline void world_reopen(struct world *w, enum zp_store_mode mode) {
 }
 
 /* A path below the store. */
-static inline const char *below(const struct world *w, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+static inline const char *below(const struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static inline const char *below(const struct world *w, const char *format, ...) {
         static char path[512];
         int used = snprintf(path, sizeof path, "%s/", w->path);
@@ -173,9 +172,9 @@ static inline int commit_image(struct zp_store *store, const char *name, const c
         return r == 0 ? zp_staging_commit_image(staging, &record, err) : r;
 }
 
-#define must(w, call)                                          \
-        do {                                                   \
-                if ((call) < 0)                                \
+#define must(w, call)                                                \
+        do {                                                         \
+                if ((call) < 0)                                      \
                         fail_msg("%s: %s", #call, (w)->err.message); \
         } while (0)
 
