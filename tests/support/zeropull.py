@@ -18,6 +18,14 @@ class Failed(Exception):
     """zeropull ended with another exit code than asked for."""
 
 
+# Asked by a small process of its own: a child's peak counts what its parent held when it was forked.
+_PEAK_OF = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 class Zeropull:
     def __init__(self, store, environment=None):
         self.store = Path(store)
@@ -33,6 +41,13 @@ class Zeropull:
         return subprocess.Popen(
             self.command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
         )
+
+    def peak(self, *arguments):
+        """Runs it; returns exit code, peak memory in KiB, and stderr."""
+        command = ["/usr/bin/python3", "-c", _PEAK_OF, *map(str, self.command(*arguments))]
+        result = subprocess.run(command, capture_output=True, text=True, check=True, env=self.environment)
+        code, peak_kib = map(int, result.stdout.split())
+        return code, peak_kib, result.stderr
 
     def run(self, *arguments, timeout=300, **options):
         """Runs it; returns CompletedProcess with text. Fails the test when it crashed."""
