@@ -250,19 +250,17 @@ static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(cli_wipe) char *credentials = NULL;
         struct zp_source_options source_options;
         struct zp_build_options build_options;
-        if (call->values[OPTION_PLATFORM] &&
-            zp_platform_parse(call->values[OPTION_PLATFORM], &(struct zp_platform){ 0 }, err) < 0)
-                return cli_usage_error(call, err, "--platform: %s", err->message);
-        int r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
+        struct zp_platform platform;
+        int r = cli_take_platform(call, OPTION_PLATFORM, &platform, err);
+        if (r == 0)
+                r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
         if (r == 0 && call->values[OPTION_SIGN_KEY] && !call->values[OPTION_PUSH])
                 r = cli_usage_error(call, err, "--sign-key wants --push beside it: what is published is signed");
         if (r == 0)
                 r = take_pack_options(call, &build_options.pack, err);
         if (r < 0)
                 return r;
-        if (call->values[OPTION_PLATFORM])
-                zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
-        build_options.platform.is_required = call->values[OPTION_PLATFORM] != NULL;
+        build_options.platform = platform;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;

@@ -141,14 +141,13 @@ static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(cli_wipe) char *credentials = NULL;
         struct zp_source_options source_options;
         struct zp_build_options build_options;
-        if (call->values[OPTION_PLATFORM] &&
-            zp_platform_parse(call->values[OPTION_PLATFORM], &(struct zp_platform){ 0 }, err) < 0)
-                return cli_usage_error(call, err, "--platform: %s", err->message);
-        int r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
+        struct zp_platform platform;
+        int r = cli_take_platform(call, OPTION_PLATFORM, &platform, err);
+        if (r == 0)
+                r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
         if (r < 0)
                 return r;
-        if (call->values[OPTION_PLATFORM])
-                zp_platform_parse(call->values[OPTION_PLATFORM], &build_options.platform, err);
+        build_options.platform = platform;
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_autofree char *beside = NULL;

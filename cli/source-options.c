@@ -77,6 +77,15 @@ void cli_tell_notice(void *progress, const char *text) {
         progress_say(progress, "%s", text);
 }
 
+int cli_take_platform(struct cli_call *call, int option, struct zp_platform *out, struct zp_error *err) {
+        const char *text = call->values[option];
+        *out = zp_platform_host();
+        if (text && zp_platform_parse(text, out, err) < 0)
+                return cli_usage_error(call, err, "--platform: %s", err->message);
+        out->is_required = text != NULL;
+        return 0;
+}
+
 int cli_build_failed(struct cli_call *call, int r) {
         static const int refusals[] = { EBADMSG, ENOTSUP, E2BIG, EFBIG, ENAMETOOLONG, ELOOP, EILSEQ };
         for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)

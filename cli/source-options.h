@@ -40,6 +40,8 @@ enum {
  * cli_wipe. May ask for a password on the terminal. */
 int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
                             char **credentials, struct zp_error *err);
+/* The platform that an option names, and then insists on; the machine's own without it. */
+int cli_take_platform(struct cli_call *call, int option, struct zp_platform *out, struct zp_error *err);
 /* A zp_notice of the options: a line of the progress that `progress` points to. */
 void cli_tell_notice(void *progress, const char *text);
 
