@@ -43,38 +43,43 @@ struct hook_endpoint {
         size_t secret_count;
         /* Takes the place of the host in payloads, or says the one that they lack; NULL: the payload's. */
         const char *host;
-        /* Only for providers with `wants_keys`: a JSON Web Key Set, the audience and the sender that a token names. */
+        /* Only for providers with `takes_keys`, in place of secrets; NULL: none. A JSON Web Key Set, and whose tokens
+         * are good: anybody can have one made by the same keys for any audience, so that `sender` is needed too. */
         const char *keys;
         size_t keys_size;
-        const char *audience, *sender; /* NULL: any */
+        const char *sender;
+        const char *audience; /* NULL: any */
 };
+
+#define HOOK_REASON_SIZE 256
+#define HOOK_ANSWER_SIZE 512
 
 /* The answer, and what the payload told. */
 struct hook_result {
-        unsigned status;           /* HTTP: 200 or 202 also for what is understood and means nothing to us */
-        char reason[256];          /* one line, for the answer and the log; never a secret */
-        struct hook_events events; /* only with a status of 2xx */
+        unsigned status;               /* HTTP: 200 or 202 also for what is understood and means nothing to us */
+        char reason[HOOK_REASON_SIZE]; /* one line, for the answer and the log; never a secret */
+        char answer[HOOK_ANSWER_SIZE]; /* a handshake's JSON, to send in place of the usual answer; else "" */
+        struct hook_events events;     /* only with a status of 2xx */
 };
 
 struct hook_provider {
         const char *name;    /* in the configuration, and the endpoint's default name */
         const char *summary; /* "CNCF Distribution 2.x and 3.x" */
         bool wants_host;     /* payloads never name the registry: the endpoint must have `host` */
-        bool wants_keys;     /* the endpoint must have `keys` instead of secrets */
+        bool takes_keys;     /* the endpoint may have `keys` and `sender` instead of secrets */
         /* 0: the request is from who knows a secret; -EACCES: it is not, or says nothing (401). Compares in constant
          * time. Not called for an endpoint without secrets and keys. */
         int (*authenticate)(const struct hook_endpoint *endpoint, const struct hook_request *request,
                             struct zp_error *err);
         /* Adds the payload's pushes and deletions. Those of blobs and pulls, of other package types, pings and
          * handshakes add nothing and are success. -EBADMSG: not such a payload (400); -E2BIG: more than
-         * HOOK_EVENTS_MAX events (413); -ENOMEM (503). `reason`, of result->reason's size, may be set to say what
-         * came. */
+         * HOOK_EVENTS_MAX events, -EFBIG: a body too large (413); -ENOMEM (503). `reason`, of HOOK_REASON_SIZE, may be
+         * set to say what came. */
         int (*parse)(const struct hook_endpoint *endpoint, const struct hook_request *request,
                      struct hook_events *events, char *reason, struct zp_error *err);
-        /* Answers what needs an answer of its own (a validation handshake); NULL: nothing does. True: `body` (of `size`
-         * bytes) is the JSON to send with status 200. Only after authenticate; parse is not called then. */
-        bool (*answer)(const struct hook_endpoint *endpoint, const struct hook_request *request, char *body,
-                       size_t size);
+        /* Answers what needs an answer of its own (a validation handshake); NULL: nothing does. True: `answer`, of
+         * HOOK_ANSWER_SIZE, is the JSON to send with status 200. Only after authenticate; parse is not called then. */
+        bool (*answer)(const struct hook_request *request, char *answer);
 };
 
 /* All providers, up to one without a name. */
@@ -82,9 +87,10 @@ extern const struct hook_provider hook_providers[];
 /* NULL: there is none of that name. */
 const struct hook_provider *hook_provider_find(const char *name);
 
-/* Authenticates and parses: fills `out` in any case. With endpoint->host every event gets that host. `out` must be
- * zeroed, and its events cleared afterwards. Wrong method 405, not authenticated 401, malformed 400, too many events
- * 413, no memory 503. */
+/* Authenticates and parses: fills `out` in any case. With endpoint->host every event gets that host. Events of our own
+ * artifacts, and of tags that registries without a referrers API need for artifacts, are left out. `out` must be zeroed,
+ * and its events cleared afterwards. Wrong method 405, not authenticated 401, malformed 400, too large or too many
+ * events 413, no memory 503. */
 void hook_provider_receive(const struct hook_endpoint *endpoint, const struct hook_request *request,
                            struct hook_result *out);
 
