@@ -47,5 +47,9 @@
 #define ZP_LIMIT_PACK_FRAMES UINT32_C(4194304)
 /* A frame's uncompressed size; also bounds a reader's memory. */
 #define ZP_LIMIT_FRAME_SIZE (UINT32_C(4) << 20)
+/* Blocks of the devices that a build compares with: 64 GiB, which takes 256 MiB of hashes and 128 MiB of table. */
+#define ZP_LIMIT_BASE_BLOCKS UINT32_C(16777216)
+/* Devices that a layer may refer to besides its own: each is one more file to attach. */
+#define ZP_LIMIT_BASE_DEVICES 16
 
 #endif
