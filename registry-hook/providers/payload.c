@@ -65,13 +65,6 @@ bool hook_payload_is_own(const char *artifact_type) {
         return strncasecmp(artifact_type, "application/vnd.zeropull.", 25) == 0;
 }
 
-/* "sha256-HEX", and "sha256-HEX.sig" and the like. */
-static bool is_referrers_tag(const char *tag) {
-        size_t prefix = strncmp(tag, "sha256-", 7) == 0 || strncmp(tag, "sha512-", 7) == 0 ? 7 : 0;
-        size_t hex = prefix ? strspn(tag + prefix, "0123456789abcdef") : 0;
-        return hex >= 32 && (tag[prefix + hex] == '\0' || tag[prefix + hex] == '.');
-}
-
 static const char *told(const char *text) {
         return text && *text ? text : NULL;
 }
@@ -82,8 +75,6 @@ int hook_payload_add(const struct hook_endpoint *endpoint, struct hook_events *e
         event.host = endpoint->host ? endpoint->host : event.host;
         event.tag = told(event.tag);
         event.digest = told(event.digest);
-        if (event.tag && is_referrers_tag(event.tag))
-                return hook_payload_ignore(reason, "a tag of artifacts");
         if (told(event.media_type) && !is_image(event.media_type))
                 return hook_payload_ignore(reason, "not an image: %s", event.media_type);
         if (event.digest && strncmp(event.digest, "sha512:", 7) == 0)

@@ -34,9 +34,8 @@ char *hook_payload_host(const char *url);
 bool hook_payload_is_own(const char *artifact_type);
 
 /* Adds an event, under the endpoint's host if it has one. What is no image adds nothing, and is success: another media
- * type than a manifest's or an index's, our own artifacts, tags by which registries list artifacts (distribution-spec
- * 1.1, "Referrers Tag Schema", and cosign's), digests by another algorithm than SHA-256. Empty strings count as not
- * told. */
+ * type than a manifest's or an index's, and digests by another algorithm than SHA-256. Empty strings count as not told.
+ */
 int hook_payload_add(const struct hook_endpoint *endpoint, struct hook_events *events,
                      const struct hook_event_text *text, char *reason, struct zp_error *err);
 

@@ -37,7 +37,9 @@ static const struct {
         { "distribution-delete", "delete registry.example:5000/acme/web@" A_DIGEST " e-6\n" },
         { "distribution-delete-tag", "delete registry.example:5000/acme/web:1.0 e-7\n" },
         { "distribution-mount", "", "mount" },
-        { "distribution-own", "", "a tag of artifacts" },
+        { "distribution-own",
+          "push registry.example:5000/acme/web:sha256-ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9"
+          "807785afee48bb@" B_DIGEST " e-13\n" },
         { "distribution-pull", "", "pull" },
         { "distribution-push", "push registry.example:5000/acme/web:1.0@" A_DIGEST " e-1\n" },
         { "distribution-sha512", "", "a digest that is not SHA-256" },
