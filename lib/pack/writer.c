@@ -363,6 +363,11 @@ int zp_pack_writer_append_zeros(struct zp_pack_writer *w, uint64_t size, struct 
         return append(w, NULL, size, err);
 }
 
+int zp_pack_writer_pad_frame(struct zp_pack_writer *w, struct zp_error *err) {
+        uint64_t inside = zp_pack_writer_offset(w) % w->frame_size;
+        return inside ? append(w, NULL, w->frame_size - inside, err) : 0;
+}
+
 int zp_pack_writer_mark(struct zp_pack_writer *w, struct zp_error *err) {
         if (!w->mark.copy)
                 w->mark.copy = malloc(w->frame_size);
