@@ -32,7 +32,7 @@ bool zp_block_hash_is_zero(const struct zp_block_hash *hash) {
 }
 
 uint64_t zp_block_map_size(uint64_t device_size) {
-        return MAP_HEADER_SIZE + device_size / ZP_PACK_BLOCK_SIZE * sizeof(struct zp_block_hash);
+        return MAP_HEADER_SIZE + device_size / ZP_PACK_BLOCK_SIZE * sizeof(struct zp_block_hash) + ZP_SHA256_SIZE;
 }
 
 /* Runs on the pool. */
@@ -52,6 +52,7 @@ int zp_block_map_make(struct zp_pack *pack, const struct zp_digest *device, stru
         if (blocks > ZP_LIMIT_BASE_BLOCKS)
                 return zp_error_set(err, EFBIG, "block map: a device of more than %u blocks", ZP_LIMIT_BASE_BLOCKS);
         *size = (size_t) zp_block_map_size(device_size);
+        struct zp_digest sum;
         zp_autofree uint8_t *map = malloc(*size);
         if (!map)
                 return zp_error_errno(err, ENOMEM, "block map");
@@ -60,9 +61,12 @@ int zp_block_map_make(struct zp_pack *pack, const struct zp_digest *device, stru
         zp_put_le64(map + MAP_AT_BLOCKS, blocks);
         memcpy(map + MAP_AT_DEVICE, device->bytes, ZP_SHA256_SIZE);
         int r = zp_pack_visit_frames(pack, pool, cancel, hash_frame, map + MAP_HEADER_SIZE, err);
-        if (r == 0)
-                *out = zp_steal(&map);
-        return r;
+        if (r < 0)
+                return r;
+        zp_digest_of(map, *size - ZP_SHA256_SIZE, &sum);
+        memcpy(map + *size - ZP_SHA256_SIZE, sum.bytes, ZP_SHA256_SIZE);
+        *out = zp_steal(&map);
+        return 0;
 }
 
 static int bad(const char *name, const char *what, struct zp_error *err) {
@@ -85,6 +89,10 @@ int zp_block_map_parse(const void *data, size_t size, const struct zp_digest *de
                 return bad(name, "its number of blocks is not the device's", err);
         if (size != zp_block_map_size(device_size))
                 return bad(name, "its size does not fit its number of blocks", err);
+        struct zp_digest sum;
+        zp_digest_of(data, size - ZP_SHA256_SIZE, &sum);
+        if (memcmp((const uint8_t *) data + size - ZP_SHA256_SIZE, sum.bytes, ZP_SHA256_SIZE) != 0)
+                return bad(name, "damaged", err);
         *out = (struct zp_block_map){ .blocks = (uint32_t) blocks, .hashes = (const struct zp_block_hash *) r.next };
         return 0;
 }

@@ -23,7 +23,8 @@ static void add_file(struct zp_tree *tree, const char *name, uint64_t size, cons
         assert_int_equal(zp_tree_new_inode(tree, S_IFREG | 0644, &inode, NULL), 0);
         inode->size = size;
         inode->extents = zp_tree_alloc(tree, count * sizeof *extents + 1);
-        memcpy(inode->extents, extents, count * sizeof *extents);
+        if (count)
+                memcpy(inode->extents, extents, count * sizeof *extents);
         inode->extent_count = count;
         assert_int_equal(zp_tree_link(tree, zp_tree_root(tree), name, strlen(name), inode, NULL), 0);
 }
