@@ -42,11 +42,7 @@ static struct zp_range_reader *reader_of(const struct zp_range_request *request)
 }
 
 static void request_free(struct zp_range_request *request) {
-        struct zp_range_reader *reader = reader_of(request);
         request->server->host->active--;
-        pthread_mutex_lock(&reader->lock);
-        reader->statistics.received_bytes += request->received;
-        pthread_mutex_unlock(&reader->lock);
         zp_range_head_clear(&request->head);
         free(request->url);
         free(request);
@@ -216,6 +212,14 @@ static void hand_out(struct zp_range_request *request, uint64_t position, const 
         }
 }
 
+static void note_bytes(struct zp_range_request *request, size_t size) {
+        struct zp_range_reader *reader = reader_of(request);
+        request->received += size;
+        pthread_mutex_lock(&reader->lock);
+        reader->statistics.received_bytes += size;
+        pthread_mutex_unlock(&reader->lock);
+}
+
 static int on_piece(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
                     size_t size, struct zp_error *err) {
         struct zp_range_request *request = context;
@@ -231,7 +235,7 @@ static int on_piece(void *context, const struct zp_http_response *response, uint
                 request->has_body = true;
                 note_success(request);
         }
-        request->received += size;
+        note_bytes(request, size);
         if (size > request->body_end - request->body_start - offset)
                 return zp_error_set(err, EBADMSG, "the server sent more than it said");
         hand_out(request, request->body_start + offset, data, size);
