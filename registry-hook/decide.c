@@ -91,7 +91,7 @@ static int judge_all(const struct question *q, const struct hook_look *look, str
         else
                 snprintf(out->text, sizeof out->text, "marked by rule '%s'%s", out->wanted[0].rule,
                          out->count > 1 ? " and for more than one platform" : "");
-        if (q->event->tag[0])
+        if (look->is_current)
                 memcpy(out->tag_digest, look->digest, sizeof out->tag_digest);
         return 0;
 }
@@ -105,22 +105,16 @@ int hook_decide(const struct hook_config *config, const struct hook_event *event
                 snprintf(out->text, sizeof out->text, "registry %s is not in the configuration", event->host);
                 return 0;
         }
-        struct hook_look look;
+        struct hook_look look = { 0 };
         struct hook_look_request request = { .registry = registry,
                                              .host = event->host,
                                              .repository = event->repository,
                                              .tag = event->tag,
-                                             .digest = &event->digest,
+                                             .digest = event->has_digest ? &event->digest : NULL,
                                              .wants = wants_platform,
                                              .context = &q,
                                              .cancel = cancel };
-        int r = event->tag[0] || event->has_digest ? hook_look(&request, &look, err) : -ENOENT;
-        if (r == -ENOENT) {
-                snprintf(out->text, sizeof out->text, "gone from the registry");
-                if (event->tag[0] || event->has_digest)
-                        hook_look_clear(&look);
-                return 0;
-        }
+        int r = hook_look(&request, &look, err);
         if (r == 0)
                 r = judge_all(&q, &look, why, out, err);
         hook_look_clear(&look);

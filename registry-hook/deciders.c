@@ -13,6 +13,9 @@
 #define THREADS 8
 /* A registry that is away for a day has lost its notifications: the reconcile poll finds what is left. */
 #define ATTEMPTS_MAX 32
+/* What is not there is asked for again so often, so much later. */
+#define ABSENT_ATTEMPTS 3
+#define ABSENT_MS 1000
 /* When the disk is full, or the database cannot be read. */
 #define TROUBLE_MS 1000
 
@@ -59,17 +62,25 @@ static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, 
         return 0;
 }
 
-static int postpone(struct hook_deciders *d, struct hook_pending *pending, const struct zp_error *reason,
+/* When to ask again, soon when it is not there: registries tell of pushes before they show them. 0: not any more. */
+static int64_t next_time(const struct hook_pending *pending, int result) {
+        if (result == -ENOENT)
+                return pending->attempts < ABSENT_ATTEMPTS ? hook_now_ms() + ABSENT_MS : 0;
+        return pending->attempts + 1 < ATTEMPTS_MAX ? hook_now_ms() + hook_queue_backoff_ms(pending->attempts + 1) : 0;
+}
+
+static int postpone(struct hook_deciders *d, struct hook_pending *pending, int result, const struct zp_error *reason,
                     struct zp_error *err) {
         struct hook_decision none = { 0 };
-        if (pending->attempts + 1 >= ATTEMPTS_MAX) {
-                snprintf(none.text, sizeof none.text, "given up: %.400s", reason->message);
+        struct hook_postponed postponed = { pending, next_time(pending, result), reason->message };
+        if (!postponed.not_before_ms) {
+                snprintf(none.text, sizeof none.text, result == -ENOENT ? "gone: %.400s" : "given up: %.400s",
+                         reason->message);
                 return write_verdict(d, pending, &none, err);
         }
-        struct hook_postponed postponed = { pending, hook_now_ms() + hook_queue_backoff_ms(pending->attempts + 1),
-                                            reason->message };
-        hook_log(HOOK_LOG_WARNING, "%s/%s: %s; asking again later", pending->event.host, pending->event.repository,
-                 reason->message);
+        if (result != -ENOENT)
+                hook_log(HOOK_LOG_WARNING, "%s/%s: %s; asking again later", pending->event.host,
+                         pending->event.repository, reason->message);
         return hook_db_write(d->options.db, hook_queue_postpone, &postponed, err);
 }
 
@@ -85,7 +96,7 @@ static int decide(struct hook_deciders *d, struct hook_pending *pending, struct 
         if (zp_cancelled(&d->cancel))
                 r = 0;
         else
-                r = r < 0 ? postpone(d, pending, &reason, err) : write_verdict(d, pending, &decision, err);
+                r = r < 0 ? postpone(d, pending, r, &reason, err) : write_verdict(d, pending, &decision, err);
         hook_decision_clear(&decision);
         return r;
 }

@@ -118,6 +118,24 @@ int hook_events_add(struct hook_events *events, const struct hook_event_text *te
         return r;
 }
 
+int hook_events_add_reference(struct hook_events *events, const char *text, struct zp_error *err) {
+        struct zp_reference reference;
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        if (strncmp(text, "docker://", 9) == 0)
+                text += 9;
+        int r = zp_reference_parse(text, &reference, err);
+        if (r < 0)
+                return r;
+        struct hook_event_text event = { .host = reference.registry, .repository = reference.repository };
+        if (reference.has_digest)
+                event.digest = zp_digest_text(&reference.digest, digest);
+        else
+                event.tag = reference.tag;
+        r = hook_events_add(events, &event, err);
+        zp_reference_clear(&reference);
+        return r;
+}
+
 void hook_events_clear(struct hook_events *events) {
         free(events->items);
         *events = (struct hook_events){ 0 };

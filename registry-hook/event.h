@@ -52,6 +52,9 @@ struct hook_events {
  * long is replaced by its SHA-256, an `agent` or `media_type` is cut. -EBADMSG: a part is malformed, the message names
  * it; -E2BIG: HOOK_EVENTS_MAX are there; -ENOMEM. */
 int hook_events_add(struct hook_events *events, const struct hook_event_text *text, struct zp_error *err);
+/* A push of what a reference names ("[docker://]host/repository:tag"); of a tag with a digest beside it, the digest.
+ * -EINVAL or -EBADMSG: it is none. */
+int hook_events_add_reference(struct hook_events *events, const char *reference, struct zp_error *err);
 void hook_events_clear(struct hook_events *events);
 
 #endif

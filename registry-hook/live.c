@@ -49,13 +49,21 @@ void hook_live_send(struct hook_live *live, const char *type, const char *text) 
         pthread_mutex_unlock(&live->lock);
 }
 
-void hook_live_watch(struct hook_live *live, struct hook_watcher *watcher) {
+bool hook_live_watch(struct hook_live *live, struct hook_watcher *watcher) {
+        size_t count = 0;
         pthread_mutex_lock(&live->lock);
+        for (const struct hook_watcher *w = live->watchers; w; w = w->next)
+                count++;
+        if (count >= HOOK_WATCHERS_MAX) {
+                pthread_mutex_unlock(&live->lock);
+                return false;
+        }
         watcher->position = live->count;
         watcher->is_woken = 1; /* until it has read */
         watcher->next = live->watchers;
         live->watchers = watcher;
         pthread_mutex_unlock(&live->lock);
+        return true;
 }
 
 void hook_live_unwatch(struct hook_live *live, struct hook_watcher *watcher) {

@@ -10,6 +10,9 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+/* Each holds a connection for as long as it likes. */
+#define HOOK_WATCHERS_MAX 128
+
 struct hook_live;
 int hook_live_new(struct hook_live **out, struct zp_error *err);
 void hook_live_free(struct hook_live *live);
@@ -26,7 +29,8 @@ struct hook_watcher {
         uint64_t position;
         int is_woken;
 };
-void hook_live_watch(struct hook_live *live, struct hook_watcher *watcher);
+/* False: HOOK_WATCHERS_MAX are watching. */
+bool hook_live_watch(struct hook_live *live, struct hook_watcher *watcher);
 void hook_live_unwatch(struct hook_live *live, struct hook_watcher *watcher);
 /* Appends what the watcher has not seen, as server-sent events ("id: 7\nevent: build\ndata: {…}\n\n"), up to `limit`
  * bytes more or less. One who is too slow misses the oldest, and is told "event: missed". False: there is nothing,

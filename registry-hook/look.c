@@ -212,6 +212,20 @@ static int read_root(const struct hook_look_request *request, struct zp_registry
         return r < 0 ? r : 0;
 }
 
+static int get_by_tag(struct zp_registry *registry, const char *tag, struct document *out, struct zp_error *err) {
+        zp_autofree char *path = zp_format("manifests/%s", tag);
+        return path ? get(registry, path, ZP_ACCEPT_MANIFESTS, NULL, out, err) : zp_error_errno(err, ENOMEM, "look");
+}
+
+/* A registry may tell of a push before the tag is written, and somebody may have moved the tag since. */
+static int check_tag(const struct hook_look_request *request, struct zp_registry *registry, struct hook_look *out,
+                     struct zp_error *err) {
+        autodocument struct document document = { 0 };
+        int r = get_by_tag(registry, request->tag, &document, err);
+        out->is_current = r == 0 && zp_digest_equal(&document.digest, request->digest);
+        return r == -ENOENT ? 0 : r;
+}
+
 int hook_look(const struct hook_look_request *request, struct hook_look *out, struct zp_error *err) {
         struct zp_source_options options = hook_registry_options(request->registry, request->cancel);
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
@@ -220,14 +234,16 @@ int hook_look(const struct hook_look_request *request, struct hook_look *out, st
         int r = zp_registry_new(request->host, request->repository, &options, &registry, err);
         if (r < 0)
                 return r;
-        if (request->tag[0]) {
-                zp_autofree char *path = zp_format("manifests/%s", request->tag);
-                r = path ? get(registry, path, ZP_ACCEPT_MANIFESTS, NULL, &document, err)
-                         : zp_error_errno(err, ENOMEM, "look");
-        } else {
+        if (request->digest)
                 r = get_by_digest(registry, "manifests", ZP_ACCEPT_MANIFESTS, request->digest, &document, err);
-        }
-        return r < 0 ? r : read_root(request, registry, &document, out, err);
+        else
+                r = get_by_tag(registry, request->tag, &document, err);
+        if (r == 0)
+                r = read_root(request, registry, &document, out, err);
+        out->is_current = !request->digest;
+        if (r == 0 && request->digest && request->tag[0])
+                r = check_tag(request, registry, out, err);
+        return r;
 }
 
 void hook_look_clear(struct hook_look *look) {

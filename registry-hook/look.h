@@ -20,7 +20,8 @@ struct hook_image {
 
 struct hook_look {
         char digest[ZP_DIGEST_TEXT_SIZE]; /* of what the name stands for: an index or a manifest */
-        bool is_artifact;                 /* no image: a signature, an attestation, a snapshot of ours */
+        bool is_current;  /* the tag names it now; false without a tag, and when another push has come or is to come */
+        bool is_artifact; /* no image: a signature, an attestation, a snapshot of ours */
         json_t *index_annotations;
         struct hook_image *images;
         size_t image_count;
@@ -29,8 +30,8 @@ struct hook_look {
 struct hook_look_request {
         const struct hook_registry *registry;
         const char *host, *repository;
-        const char *tag; /* "": by the digest */
-        const struct zp_digest *digest;
+        const char *tag;                /* "": none */
+        const struct zp_digest *digest; /* what is looked at; NULL: whatever the tag names */
         /* Which of an index's platforms are looked at. */
         bool (*wants)(const void *context, const char *platform);
         const void *context;

@@ -189,7 +189,7 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
                                  "INSERT OR IGNORE INTO build_events (build, event) SELECT id, ?2 FROM builds"
                                  " WHERE id = ?1",
                                  "ii", wanted->build, p->id);
-        if (r < 0 || !p->event.tag[0])
+        if (r < 0 || !verdict->tag_digest)
                 return r < 0 ? r : 0;
         if (wanted->outcome != HOOK_PUBLISHED) {
                 r = hook_sql_run(db, err, "INSERT OR IGNORE INTO build_tags (build, tag) VALUES (?1, ?2)", "is",
@@ -210,15 +210,16 @@ int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
         int r = hook_sql_run(db, err, "DELETE FROM events WHERE id = ?1 AND version = ?2", "ii", p->id, p->version);
         for (size_t i = 0; i < verdict->wanted_count && r >= 0; i++)
                 r = want_one(db, verdict, &verdict->wanted[i], err);
-        if (r >= 0 && p->event.tag[0] && verdict->tag_digest)
+        if (r >= 0 && verdict->tag_digest)
                 r = note_tag(db, verdict, "", verdict->tag_digest, err);
         zp_autofree char *name =
                 zp_format("%s/%s%s%s", p->event.host, p->event.repository, p->event.tag[0] ? ":" : "", p->event.tag);
         if (r < 0 || !name)
                 return r < 0 ? r : zp_error_errno(err, ENOMEM, "queue");
-        r = hook_sql_run(db, err,
-                         "INSERT OR REPLACE INTO decisions (event, name, decided, text) VALUES (?1, ?2, ?3, ?4)",
-                         "isis", p->id, name, verdict->now_ms, verdict->text);
+        r = hook_sql_run(
+                db, err,
+                "INSERT OR REPLACE INTO decisions (event, name, decided, text, marked) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "isisi", p->id, name, verdict->now_ms, verdict->text, (int64_t) verdict->wanted_count);
         return r < 0 ? r : 0;
 }
 

@@ -69,7 +69,7 @@ struct hook_verdict {
         struct hook_wanted *wanted;
         size_t wanted_count;
         const char *text;       /* one line for people */
-        const char *tag_digest; /* what the tag names now; NULL: there is none */
+        const char *tag_digest; /* what the event's tag names now; NULL: another image, or there is no tag */
         int64_t now_ms;
 };
 /* Takes the event out, queues the builds, notes what the tag names. A hook_db_write's work. */

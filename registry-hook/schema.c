@@ -20,7 +20,8 @@ static const char schema[] =
         "CREATE TABLE deliveries (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE) STRICT;"
         /* What each event came to, for whoever waits for it (trigger) and for people. */
         "CREATE TABLE decisions ("
-        " event INTEGER PRIMARY KEY, name TEXT NOT NULL, decided INTEGER NOT NULL, text TEXT NOT NULL) STRICT;"
+        " event INTEGER PRIMARY KEY, name TEXT NOT NULL, decided INTEGER NOT NULL, text TEXT NOT NULL,"
+        " marked INTEGER NOT NULL) STRICT;"
         "CREATE TABLE builds ("
         " id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL,"
         " platform TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL, priority INTEGER NOT NULL,"

@@ -94,7 +94,7 @@ static struct hook_wanted decide(struct world *w, const char *digest, int priori
                                         .wanted = &wanted,
                                         .wanted_count = 1,
                                         .text = "marked",
-                                        .tag_digest = digest,
+                                        .tag_digest = pending.event.tag[0] ? digest : NULL,
                                         .now_ms = w->now_ms };
         assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
         return wanted;

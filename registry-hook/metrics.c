@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * /metrics (Prometheus's text format), /healthz, /readyz.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "registry-hook/clock.h"
+#include "registry-hook/server.h"
+
+static void line(struct zp_buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void line(struct zp_buffer *out, const char *format, ...) {
+        char text[512];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        zp_buffer_text(out, text);
+        zp_buffer_text(out, "\n");
+}
+
+static void metric(struct zp_buffer *out, const char *name, const char *kind, const char *help, uint64_t value) {
+        line(out, "# HELP zeropull_hook_%s %s", name, help);
+        line(out, "# TYPE zeropull_hook_%s %s", name, kind);
+        line(out, "zeropull_hook_%s %" PRIu64, name, value);
+}
+
+static void add_counters(struct zp_buffer *out, struct hook_counters *c) {
+        const struct {
+                const char *name, *help;
+                atomic_ullong *value;
+        } counters[] = {
+                { "requests_total", "HTTP requests.", &c->requests },
+                { "deliveries_total", "Notifications that arrived.", &c->deliveries },
+                { "deliveries_refused_total", "Notifications refused: not authenticated, malformed, not allowed.",
+                  &c->refused },
+                { "events_stored_total", "Events that were new and are on disk.", &c->events_stored },
+                { "events_ignored_total", "Events that no rule is interested in.", &c->events_ignored },
+                { "disk_full_total", "Notifications refused with 503 because the disk was full.", &c->disk_full },
+        };
+        for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+                metric(out, counters[i].name, "counter", counters[i].help, atomic_load(counters[i].value));
+        line(out, "# HELP zeropull_hook_delivery_seconds From a notification's first byte until it is on disk.");
+        line(out, "# TYPE zeropull_hook_delivery_seconds histogram");
+        size_t last = sizeof c->stored_in / sizeof *c->stored_in - 1;
+        for (size_t i = 0; i < last; i++)
+                line(out, "zeropull_hook_delivery_seconds_bucket{le=\"%g\"} %llu", (double) (1u << i) / 1000,
+                     atomic_load(&c->stored_in[i]));
+        line(out, "zeropull_hook_delivery_seconds_bucket{le=\"+Inf\"} %llu", atomic_load(&c->stored_in[last]));
+        line(out, "zeropull_hook_delivery_seconds_count %llu", atomic_load(&c->stored_in[last]));
+}
+
+static int add_builds(struct zp_buffer *out, sqlite3 *db, struct zp_error *err) {
+        static const char *const states[] = { "queued", "running", "done", "failed", "cancelled", "superseded" };
+        line(out, "# HELP zeropull_hook_builds Builds by state, as far back as the history goes.");
+        line(out, "# TYPE zeropull_hook_builds gauge");
+        int64_t value;
+        int r = 0;
+        for (size_t i = 0; i < sizeof states / sizeof *states && r == 0; i++) {
+                r = hook_sql_number(db, &value, err, "SELECT count(*) FROM builds WHERE state = ?1", "s", states[i]);
+                if (r == 0)
+                        line(out, "zeropull_hook_builds{state=\"%s\"} %" PRId64, states[i], value);
+        }
+        if (r == 0)
+                r = hook_sql_number(db, &value, err, "SELECT count(*) FROM events", "");
+        if (r == 0)
+                metric(out, "events_pending", "gauge", "Events not yet decided about.", (uint64_t) value);
+        if (r == 0)
+                r = hook_sql_number(db, &value, err, "SELECT count(*) FROM snapshots WHERE gone = 0", "");
+        if (r == 0)
+                metric(out, "snapshots", "gauge", "Published snapshots.", (uint64_t) value);
+        return r;
+}
+
+enum MHD_Result hook_metrics(struct hook_exchange *x) {
+        zp_autobuffer struct zp_buffer out = { 0 };
+        struct zp_error err = { 0 };
+        add_counters(&out, &x->service->counters);
+        metric(&out, "uptime_seconds", "gauge", "Since the service started.",
+               (uint64_t) (hook_monotonic_ms() - x->service->started_ms) / 1000);
+        metric(&out, "disk_full", "gauge", "1 while no build is started for want of space.",
+               hook_scheduler_is_blocked(x->service->scheduler));
+        int r = add_builds(&out, hook_db_begin_read(x->service->db), &err);
+        hook_db_end_read(x->service->db);
+        return r < 0 ? hook_reply_failed(x, &err)
+                     : hook_reply_text(x, "text/plain; version=0.0.4; charset=utf-8", &out);
+}
+
+enum MHD_Result hook_health(struct hook_exchange *x) {
+        return hook_reply_static(x, "text/plain; charset=utf-8", "ok\n", 3);
+}
+
+static int write_nothing(sqlite3 *db, void *context, struct zp_error *err) {
+        (void) context;
+        return hook_sql_exec(db, "UPDATE deliveries SET number = number WHERE number = 0", err);
+}
+
+/* Ready to take notifications: the database can be written to. */
+enum MHD_Result hook_ready(struct hook_exchange *x) {
+        struct zp_error err = { 0 };
+        if (hook_db_write(x->service->db, write_nothing, NULL, &err) < 0)
+                return hook_reply_failed(x, &err);
+        return hook_reply_static(x, "text/plain; charset=utf-8", "ready\n", 6);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The thread that starts builds when their turn comes, watches over them, and writes down how they ended.
+ */
+#ifndef HOOK_SCHEDULER_H
+#define HOOK_SCHEDULER_H
+
+#include "registry-hook/config.h"
+#include "registry-hook/db.h"
+#include "registry-hook/live.h"
+#include "registry-hook/sandbox.h"
+
+struct hook_scheduler;
+
+struct hook_scheduler_options {
+        struct hook_db *db;
+        struct hook_current *current;
+        struct hook_live *live;
+        const struct hook_sandbox *sandbox;
+        const char *builder, *store; /* paths; must outlive it */
+};
+int hook_scheduler_new(const struct hook_scheduler_options *options, struct hook_scheduler **out, struct zp_error *err);
+/* Builds were queued, or the configuration is another. Any thread. */
+void hook_scheduler_wake(struct hook_scheduler *scheduler);
+/* A running build is asked to end; false: it does not run. Any thread. */
+bool hook_scheduler_cancel(struct hook_scheduler *scheduler, int64_t build);
+/* What a running build has said; false: it does not run. `log` or `line` (of HOOK_LINE_SIZE) may be NULL. Any
+ * thread. */
+bool hook_scheduler_look(struct hook_scheduler *scheduler, int64_t build, struct zp_buffer *log, char *line);
+/* How many run now. Any thread. */
+size_t hook_scheduler_running(struct hook_scheduler *scheduler);
+/* True while builds are not started because the disk is nearly full. Any thread. */
+bool hook_scheduler_is_blocked(struct hook_scheduler *scheduler);
+/* Kills what runs, which will be taken up again at the next start. */
+void hook_scheduler_free(struct hook_scheduler *scheduler);
+
+#endif

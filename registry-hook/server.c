@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry-hook/server.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/file.h"
+#include "oci/url.h"
+#include "registry-hook/clock.h"
+#include "registry-hook/connections.h"
+#include "registry-hook/log.h"
+
+/* Of all headers of a request; MHD answers 431 beyond. */
+#define HEADERS_MAX 32768
+/* Answers are made by so many threads; none of them waits for anything but reads from the database. */
+#define THREADS 2
+/* From a connection's first byte, or its last answer, to a whole request. */
+#define PATIENCE_MS 30000
+#define CERTIFICATE_MAX (1u << 20)
+
+struct hook_server {
+        struct hook_service *service;
+        struct MHD_Daemon *daemon;
+        struct hook_connections *connections;
+        char *certificate, *key;
+        unsigned port;
+        bool is_loopback;
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        size_t suspended; /* guarded by lock, as is this */
+        bool is_ending;
+};
+
+/* ---- waiting ---- */
+
+bool hook_suspend(struct hook_server *server, struct MHD_Connection *connection) {
+        pthread_mutex_lock(&server->lock);
+        bool may = !server->is_ending;
+        server->suspended += may;
+        pthread_mutex_unlock(&server->lock);
+        if (may)
+                MHD_suspend_connection(connection);
+        return may;
+}
+
+void hook_resume(struct hook_server *server, struct MHD_Connection *connection) {
+        MHD_resume_connection(connection);
+        pthread_mutex_lock(&server->lock);
+        if (--server->suspended == 0)
+                pthread_cond_broadcast(&server->wake);
+        pthread_mutex_unlock(&server->lock);
+}
+
+/* The library insists that nobody is suspended when it stops. */
+static void await_suspended(struct hook_server *server) {
+        pthread_mutex_lock(&server->lock);
+        server->is_ending = true;
+        while (server->suspended > 0)
+                pthread_cond_wait(&server->wake, &server->lock);
+        pthread_mutex_unlock(&server->lock);
+}
+
+/* ---- who may do what ---- */
+
+static const char *header(const struct hook_exchange *x, const char *name) {
+        return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
+}
+
+static const char *bearer(const struct hook_exchange *x) {
+        const char *value = header(x, "Authorization");
+        if (!value || strncasecmp(value, "Bearer ", 7) != 0)
+                return NULL;
+        for (value += 7; *value == ' '; value++)
+                continue;
+        return value;
+}
+
+/* A page from elsewhere, open in the browser of somebody who may reach us, must not act in his name: neither by a
+ * request across origins, nor by a name of its own that leads to this machine. */
+static bool is_foreign(const struct hook_exchange *x) {
+        const char *host = header(x, "Host"), *origin = header(x, "Origin");
+        if (x->server->is_loopback && host && !zp_is_loopback(host))
+                return true;
+        if (!origin || strcmp(x->method, "GET") == 0)
+                return false;
+        char from[ZP_URL_HOST_SIZE];
+        return !host || strcasecmp(zp_url_host(origin, from), host) != 0;
+}
+
+/* ---- answers ---- */
+
+static enum MHD_Result reply(struct hook_exchange *x, unsigned status, const char *type,
+                             struct MHD_Response *response) {
+        if (!response)
+                return MHD_NO;
+        MHD_add_response_header(response, "Content-Type", type);
+        MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+        if (!x->route || x->route->path[1] == 'v')
+                MHD_add_response_header(response, "Cache-Control", "no-store");
+        if (status == 401)
+                MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+        if (status == 503)
+                MHD_add_response_header(response, "Retry-After", "5");
+        if (strncmp(type, "text/html", 9) == 0) /* the page is all there is: nothing from elsewhere, in no frame */
+                MHD_add_response_header(
+                        response, "Content-Security-Policy",
+                        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
+        enum MHD_Result result = MHD_queue_response(x->connection, status, response);
+        MHD_destroy_response(response);
+        return result;
+}
+
+enum MHD_Result hook_reply_json(struct hook_exchange *x, unsigned status, json_t *json) {
+        char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+        json_decref(json);
+        if (!text)
+                return MHD_NO;
+        return reply(x, status, "application/json",
+                     MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE));
+}
+
+enum MHD_Result hook_reply_error(struct hook_exchange *x, unsigned status, const char *format, ...) {
+        char message[ZP_ERROR_MESSAGE_MAX];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(message, sizeof message, format, args);
+        va_end(args);
+        json_t *text = json_string(message);
+        return hook_reply_json(x, status, json_pack("{s:o}", "error", text ? text : json_string("malformed text")));
+}
+
+enum MHD_Result hook_reply_failed(struct hook_exchange *x, const struct zp_error *err) {
+        static const struct {
+                int code;
+                unsigned status;
+        } codes[] = { { ENOENT, 404 }, { EBUSY, 409 }, { EINVAL, 400 }, { EBADMSG, 400 }, { E2BIG, 413 } };
+        for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+                if (codes[i].code == err->code)
+                        return hook_reply_error(x, codes[i].status, "%s", err->message);
+        hook_log(HOOK_LOG_ERROR, "%s %s: %s", x->method, x->path, err->message);
+        return hook_reply_error(x, 503, "%s", err->message);
+}
+
+enum MHD_Result hook_reply_static(struct hook_exchange *x, const char *type, const void *data, size_t size) {
+        return reply(x, 200, type,
+                     MHD_create_response_from_buffer(size, (void *) (uintptr_t) data, MHD_RESPMEM_PERSISTENT));
+}
+
+enum MHD_Result hook_reply_text(struct hook_exchange *x, const char *type, struct zp_buffer *text) {
+        size_t size = text->size;
+        return reply(x, 200, type, MHD_create_response_from_buffer(size, zp_steal(&text->data), MHD_RESPMEM_MUST_FREE));
+}
+
+/* ---- questions ---- */
+
+const char *hook_query(const struct hook_exchange *x, const char *name) {
+        return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+bool hook_query_number(const struct hook_exchange *x, const char *name, int64_t otherwise, int64_t *out) {
+        const char *text = hook_query(x, name);
+        char *end;
+        *out = otherwise;
+        if (!text)
+                return true;
+        errno = 0;
+        *out = strtoll(text, &end, 10);
+        return text[0] >= '0' && text[0] <= '9' && !*end && errno == 0;
+}
+
+int hook_body_json(struct hook_exchange *x, json_t **out, struct zp_error *err) {
+        const char *type = header(x, "Content-Type");
+        if (!type || strncasecmp(type, "application/json", 16) != 0)
+                return zp_error_set(err, EBADMSG, "the body wants 'Content-Type: application/json'");
+        json_error_t error;
+        *out = json_loadb(x->body.data ? x->body.data : "", x->body.size, JSON_REJECT_DUPLICATES, &error);
+        if (json_is_object(*out))
+                return 0;
+        json_decref(*out);
+        return zp_error_set(err, EBADMSG, "the body is not a JSON object: %s", error.text);
+}
+
+/* ---- routes ---- */
+
+/* One '*' in the pattern takes one component into x->argument. */
+static bool takes(const char *pattern, const char *path, struct hook_exchange *x) {
+        const char *star = strchr(pattern, '*');
+        if (!star)
+                return strcmp(pattern, path) == 0;
+        size_t before = (size_t) (star - pattern);
+        if (strncmp(pattern, path, before) != 0)
+                return false;
+        size_t size = strcspn(path + before, "/");
+        if (size == 0 || size >= sizeof x->argument || strcmp(star + 1, path + before + size) != 0)
+                return false;
+        memcpy(x->argument, path + before, size);
+        x->argument[size] = '\0';
+        return true;
+}
+
+/* 0, or the status to refuse with. */
+static unsigned find_route(struct hook_exchange *x) {
+        bool is_known = false;
+        const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
+        for (const struct hook_route *route = hook_routes; route->method; route++) {
+                if (!takes(route->path, x->path, x))
+                        continue;
+                is_known = true;
+                if (strcmp(route->method, method) == 0) {
+                        x->route = route;
+                        return 0;
+                }
+        }
+        return is_known ? 405 : 404;
+}
+
+static unsigned check_role(struct hook_exchange *x, const char **reason) {
+        const char *token = bearer(x);
+        x->role = hook_config_role(x->config, token, &x->who);
+        *reason = "a page from elsewhere may not do this";
+        if (is_foreign(x))
+                return 403;
+        if (x->role >= x->route->role)
+                return 0;
+        *reason = x->role == HOOK_NOBODY ? "no token, or not a valid one" : "the token's role does not allow this";
+        return x->role == HOOK_NOBODY ? 401 : 403;
+}
+
+/* ---- a request ---- */
+
+static void end_exchange(struct hook_exchange *x) {
+        if (x->state)
+                x->free_state(x->state);
+        if (x->config)
+                hook_config_drop(x->config);
+        zp_buffer_clear(&x->body);
+        free(x);
+}
+
+static struct hook_connection *watched(struct MHD_Connection *connection) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        return info ? info->socket_context : NULL;
+}
+
+static enum MHD_Result begin(struct hook_exchange *x) {
+        const char *reason = "there is no such thing", *length = header(x, "Content-Length");
+        unsigned status = find_route(x);
+        if (status == 405)
+                reason = "there is something, but not for this method";
+        if (status == 0)
+                status = check_role(x, &reason);
+        if (status == 0 && length && (strlen(length) > 18 || atoll(length) > x->config->body_size)) {
+                status = 413;
+                reason = "the body is too large";
+        }
+        return status ? hook_reply_error(x, status, "%s", reason) : MHD_YES;
+}
+
+static enum MHD_Result take_body(struct hook_exchange *x, const char *data, size_t *size) {
+        if (x->body.size + *size > (size_t) x->config->body_size) {
+                if (x->is_too_large) /* it was told, and goes on */
+                        return MHD_NO;
+                x->is_too_large = true;
+                zp_buffer_clear(&x->body);
+        } else if (!x->is_too_large && !zp_buffer_append(&x->body, data, *size)) {
+                return MHD_NO;
+        }
+        *size = 0;
+        return MHD_YES;
+}
+
+static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                              const char *version, const char *data, size_t *size, void **exchange) {
+        struct hook_server *server = context;
+        struct hook_exchange *x = *exchange;
+        (void) version;
+        if (!x) {
+                x = calloc(1, sizeof *x);
+                if (!x)
+                        return MHD_NO;
+                *exchange = x;
+                *x = (struct hook_exchange){ .server = server,
+                                             .service = server->service,
+                                             .connection = connection,
+                                             .method = method,
+                                             .path = url,
+                                             .started_ms = hook_monotonic_ms() };
+                x->config = hook_current_hold(server->service->current);
+                atomic_fetch_add(&server->service->counters.requests, 1);
+                return begin(x);
+        }
+        if (*size > 0)
+                return take_body(x, data, size);
+        if (x->is_too_large)
+                return hook_reply_error(x, 413, "the body is too large");
+        hook_connections_set_waiting(server->connections, watched(connection), false);
+        return x->route->run(x);
+}
+
+static void completed(void *context, struct MHD_Connection *connection, void **exchange,
+                      enum MHD_RequestTerminationCode code) {
+        struct hook_server *server = context;
+        (void) code;
+        if (*exchange)
+                end_exchange(*exchange);
+        *exchange = NULL;
+        hook_connections_set_waiting(server->connections, watched(connection), true);
+}
+
+static void connection_changed(void *context, struct MHD_Connection *connection, void **state,
+                               enum MHD_ConnectionNotificationCode code) {
+        struct hook_server *server = context;
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        if (code == MHD_CONNECTION_NOTIFY_STARTED)
+                *state = info ? hook_connections_add(server->connections, info->connect_fd) : NULL;
+        else
+                hook_connections_remove(server->connections, *state);
+}
+
+static void log_mhd(void *context, const char *format, va_list args) {
+        char text[512];
+        (void) context;
+        vsnprintf(text, sizeof text, format, args);
+        text[strcspn(text, "\n")] = '\0';
+        hook_log(HOOK_LOG_WARNING, "http: %s", text);
+}
+
+/* ---- listening ---- */
+
+static int split_listen(const char *listen, char *host, size_t size, const char **port, struct zp_error *err) {
+        const char *colon = strrchr(listen, ':');
+        size_t length = colon ? (size_t) (colon - listen) : 0;
+        if (!colon || length >= size || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+                return zp_error_set(err, EINVAL, "listen '%s': not ADDRESS:PORT", listen);
+        bool is_bracketed = length > 1 && listen[0] == '[' && listen[length - 1] == ']';
+        snprintf(host, size, "%.*s", (int) (is_bracketed ? length - 2 : length), listen + is_bracketed);
+        *port = colon + 1;
+        return 0;
+}
+
+static int open_socket(struct hook_server *server, const char *listen_text, int *out, struct zp_error *err) {
+        char host[256];
+        const char *port = NULL;
+        struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
+                                  .ai_socktype = SOCK_STREAM };
+        struct addrinfo *address = NULL;
+        int r = split_listen(listen_text, host, sizeof host, &port, err), one = 1;
+        if (r < 0)
+                return r;
+        server->is_loopback = zp_is_loopback(host);
+        r = getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host[0] ? host : NULL, port, &hints, &address);
+        if (r != 0)
+                return zp_error_set(err, EINVAL, "listen '%s': %s", listen_text, gai_strerror(r));
+        zp_autoclose int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct sockaddr_storage bound;
+        socklen_t size = sizeof bound;
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+            bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0 ||
+            getsockname(fd, (struct sockaddr *) &bound, &size) < 0) {
+                r = zp_error_errno(err, errno, "listen '%s'", listen_text);
+                freeaddrinfo(address);
+                return r;
+        }
+        freeaddrinfo(address);
+        server->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &bound)->sin6_port
+                                                         : ((struct sockaddr_in *) &bound)->sin_port);
+        *out = zp_steal_fd(&fd);
+        return 0;
+}
+
+static int load_tls(struct hook_server *server, const struct hook_config *config, struct zp_error *err) {
+        size_t size;
+        if (!config->tls_certificate)
+                return 0;
+        int r = zp_read_file(AT_FDCWD, config->tls_certificate, CERTIFICATE_MAX, &server->certificate, &size, err);
+        return r < 0 ? r : zp_read_file(AT_FDCWD, config->tls_key, CERTIFICATE_MAX, &server->key, &size, err);
+}
+
+static int start(struct hook_server *server, const struct hook_config *config, struct zp_error *err) {
+        int fd = -1;
+        int r = hook_connections_new(PATIENCE_MS, &server->connections, err);
+        if (r == 0)
+                r = load_tls(server, config, err);
+        if (r == 0)
+                r = open_socket(server, config->listen, &fd, err);
+        if (r < 0)
+                return r;
+        struct MHD_OptionItem tls[] = { { MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate },
+                                        { MHD_OPTION_HTTPS_MEM_KEY, 0, server->key },
+                                        { MHD_OPTION_END, 0, NULL } };
+        struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
+        server->daemon = MHD_start_daemon(
+                MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                        (server->certificate ? MHD_USE_TLS : 0),
+                0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+                MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned) config->connections,
+                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                (unsigned) (config->idle_ms / 1000), MHD_OPTION_NOTIFY_COMPLETED, completed, server,
+                MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server, MHD_OPTION_ARRAY,
+                server->certificate ? tls : none, MHD_OPTION_END);
+        if (server->daemon)
+                return 0;
+        close(fd);
+        return zp_error_set(err, EIO, "listen '%s': the HTTP server does not start%s", config->listen,
+                            server->certificate ? " (is the certificate in order?)" : "");
+}
+
+int hook_server_new(struct hook_service *service, struct hook_server **out, struct zp_error *err) {
+        zp_auto(hook_config_drop) struct hook_config *config = hook_current_hold(service->current);
+        struct hook_server *server = calloc(1, sizeof *server);
+        if (!server)
+                return zp_error_errno(err, ENOMEM, "server");
+        server->service = service;
+        pthread_mutex_init(&server->lock, NULL);
+        pthread_cond_init(&server->wake, NULL);
+        int r = start(server, config, err);
+        if (r < 0)
+                hook_server_free(server);
+        else
+                *out = server;
+        return r;
+}
+
+unsigned hook_server_port(const struct hook_server *server) {
+        return server->port;
+}
+
+void hook_server_tick(struct hook_server *server) {
+        hook_connections_end_slow(server->connections, hook_monotonic_ms());
+}
+
+void hook_server_free(struct hook_server *server) {
+        if (server->daemon) {
+                await_suspended(server);
+                MHD_stop_daemon(server->daemon);
+        }
+        if (server->connections)
+                hook_connections_free(server->connections);
+        free(server->certificate);
+        if (server->key)
+                explicit_bzero(server->key, strlen(server->key));
+        free(server->key);
+        pthread_cond_destroy(&server->wake);
+        pthread_mutex_destroy(&server->lock);
+        free(server);
+}

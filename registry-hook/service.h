@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The parts of the running service, put together by main.c, and what each part may ask of the others.
+ */
+#ifndef HOOK_SERVICE_H
+#define HOOK_SERVICE_H
+
+#include <stdatomic.h>
+
+#include "registry-hook/config.h"
+#include "registry-hook/db.h"
+#include "registry-hook/deciders.h"
+#include "registry-hook/live.h"
+#include "registry-hook/scheduler.h"
+
+/* Since the start; for /metrics. */
+struct hook_counters {
+        atomic_ullong deliveries, refused, events_stored, events_ignored, disk_full, requests;
+        /* how long deliveries took until they were on disk: bucket i counts those of up to 2^i ms, the last all */
+        atomic_ullong stored_in[12];
+};
+
+struct hook_service {
+        struct hook_db *db;
+        struct hook_current *current;
+        struct hook_live *live;
+        struct hook_deciders *deciders;
+        struct hook_scheduler *scheduler;
+        const char *url; /* where the service is reached, "http://127.0.0.1:8480" */
+        struct hook_counters counters;
+        int64_t started_ms;
+};
+
+#endif
