@@ -13,18 +13,20 @@
 
 struct zp_content {
         struct zp_pack_writer *pack;
+        struct zp_placing *placing;
         struct zp_dedup *dedup;
         uint8_t *gathered; /* GATHER_MAX bytes */
-        /* extents of the file being written */
-        struct zp_extent *extents;
-        uint32_t extent_count, extent_room;
+        uint8_t *window;   /* of a large file that is placed in windows */
+        uint64_t window_room;
 };
 
-int zp_content_new(struct zp_pack_writer *pack, struct zp_content **out, struct zp_error *err) {
+int zp_content_new(struct zp_pack_writer *pack, struct zp_placing *placing, struct zp_content **out,
+                   struct zp_error *err) {
         zp_auto(zp_content_free) struct zp_content *content = calloc(1, sizeof *content);
         if (!content || !(content->gathered = malloc(GATHER_MAX)))
                 return zp_error_errno(err, ENOMEM, "layer content");
         content->pack = pack;
+        content->placing = placing;
         int r = zp_dedup_new(&content->dedup, err);
         if (r < 0)
                 return r;
@@ -37,50 +39,20 @@ void zp_content_free(struct zp_content *content) {
                 return;
         zp_dedup_free(content->dedup);
         free(content->gathered);
-        free(content->extents);
+        free(content->window);
         free(content);
 }
 
-/* ---- extents ---- */
-
-static int add_extent(struct zp_content *c, uint64_t block, uint64_t blocks, struct zp_error *err) {
-        struct zp_extent *last = c->extent_count ? &c->extents[c->extent_count - 1] : NULL;
-        if (last && (block == ZP_HOLE ? last->block == ZP_HOLE
-                                      : last->block != ZP_HOLE && last->block + last->blocks == block)) {
-                last->blocks += blocks;
-                return 0;
-        }
-        if (c->extent_count == c->extent_room) {
-                uint32_t room = c->extent_room ? c->extent_room * 2 : 16;
-                struct zp_extent *grown = realloc(c->extents, room * sizeof *grown);
-                if (!grown)
-                        return zp_error_errno(err, ENOMEM, "extents");
-                c->extents = grown;
-                c->extent_room = room;
-        }
-        c->extents[c->extent_count++] = (struct zp_extent){ .block = block, .blocks = blocks };
-        return 0;
-}
-
-static int too_large(struct zp_error *err) {
-        return zp_error_set(err, E2BIG, "the layer's metadata is too large");
-}
-
-/* A content that is there already: its extents, which nobody changes, are shared like the content. */
+/* A content that is there already: its extents, which are changed for all at once if ever, are shared like the
+ * content. */
 static int share_extents(struct zp_inode *inode, const struct zp_inode *known) {
         inode->extents = known->extents;
         inode->extent_count = known->extent_count;
         return 0;
 }
 
-static int keep_extents(struct zp_tree *tree, struct zp_inode *inode, const struct zp_extent *extents, uint32_t count,
-                        struct zp_error *err) {
-        inode->extents = zp_tree_alloc(tree, count * sizeof *extents);
-        if (!inode->extents)
-                return too_large(err);
-        memcpy(inode->extents, extents, count * sizeof *extents);
-        inode->extent_count = count;
-        return 0;
+static uint64_t blocks_of(uint64_t size) {
+        return zp_round_up(size, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE;
 }
 
 /* ---- small files ---- */
@@ -109,20 +81,28 @@ static int gather(struct zp_content *c, struct zp_tar *tar, uint64_t size, const
 static int store_inline(struct zp_tree *tree, struct zp_inode *inode, const uint8_t *data, struct zp_error *err) {
         uint8_t *copy = zp_tree_alloc(tree, (size_t) inode->size);
         if (!copy)
-                return too_large(err);
+                return zp_error_set(err, E2BIG, "the layer's metadata is too large");
         memcpy(copy, data, (size_t) inode->size);
         inode->data = copy;
         return 0;
 }
 
-static int append_padded(struct zp_content *c, const uint8_t *data, uint64_t size, struct zp_error *err) {
-        int r = zp_pack_writer_append(c->pack, data, (size_t) size, err);
-        uint64_t end = zp_pack_writer_offset(c->pack);
-        return r < 0 ? r : zp_pack_writer_append_zeros(c->pack, zp_round_up(end, ZP_BLOCK_SIZE) - end, err);
+static int place_small(struct zp_content *c, const char *path, const uint8_t *data, uint64_t size,
+                       struct zp_error *err) {
+        uint64_t window = zp_placing_begin(c->placing, path, size, true);
+        int r = 0;
+        if (window == 0 || window >= size)
+                return zp_placing_window(c->placing, data, size, err);
+        for (uint64_t at = 0, part; at < size && r == 0; at += part) {
+                part = zp_min_u64(window, size - at);
+                r = zp_is_zero(data + at, (size_t) part) ? zp_placing_own(c->placing, ZP_HOLE, blocks_of(part), err)
+                                                         : zp_placing_window(c->placing, data + at, part, err);
+        }
+        return r;
 }
 
-static int store_small(struct zp_content *c, struct zp_tree *tree, struct zp_inode *inode, const uint8_t *data,
-                       struct zp_error *err) {
+static int store_small(struct zp_content *c, const char *path, struct zp_tree *tree, struct zp_inode *inode,
+                       const uint8_t *data, struct zp_error *err) {
         struct zp_content_key key;
         zp_dedup_hash_begin(c->dedup);
         zp_dedup_hash_update(c->dedup, data, (size_t) inode->size);
@@ -131,49 +111,63 @@ static int store_small(struct zp_content *c, struct zp_tree *tree, struct zp_ino
         if (known)
                 return share_extents(inode, known);
 
-        struct zp_extent extent = { .block = zp_pack_writer_offset(c->pack) / ZP_BLOCK_SIZE,
-                                    .blocks = zp_round_up(inode->size, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE };
-        int r = append_padded(c, data, inode->size, err);
+        int r = place_small(c, path, data, inode->size, err);
         if (r == 0)
-                r = keep_extents(tree, inode, &extent, 1, err);
+                r = zp_placing_keep(c->placing, tree, inode, err);
         return r < 0 ? r : zp_dedup_add(c->dedup, &key, inode, err);
 }
 
 /* ---- large files ---- */
 
-/* One piece of ZP_HOLE_SIZE of the file while it comes in. Zeros are held back until something else
- * shows that the piece is not a hole. */
-struct hole_piece {
+/* One piece of the file while it comes in: written to the pack as it comes, or gathered as a window that is placed
+ * when it is whole. Zeros are held back until something else shows that the piece is not a hole. */
+struct piece {
+        uint64_t size;
+        bool is_window;
         uint64_t first_block; /* where it will lie if it is written */
         uint64_t seen;        /* bytes so far */
         bool is_written;
 };
 
-static int piece_update(struct zp_content *c, struct hole_piece *piece, const uint8_t *data, uint64_t size,
+static int piece_write(struct zp_content *c, const struct piece *piece, uint64_t at, const uint8_t *data, uint64_t size,
+                       struct zp_error *err) {
+        if (!piece->is_window)
+                return data ? zp_pack_writer_append(c->pack, data, (size_t) size, err)
+                            : zp_pack_writer_append_zeros(c->pack, size, err);
+        if (data)
+                memcpy(c->window + at, data, (size_t) size);
+        else
+                memset(c->window + at, 0, (size_t) size);
+        return 0;
+}
+
+static int piece_update(struct zp_content *c, struct piece *piece, const uint8_t *data, uint64_t size,
                         struct zp_error *err) {
+        uint64_t at = piece->seen;
+        piece->seen += size;
         if (!piece->is_written) {
-                if (!data || zp_is_zero(data, (size_t) size)) {
-                        piece->seen += size;
+                if (!data || zp_is_zero(data, (size_t) size))
                         return 0;
-                }
                 piece->is_written = true;
-                int r = zp_pack_writer_append_zeros(c->pack, piece->seen, err);
+                int r = piece_write(c, piece, 0, NULL, at, err);
                 if (r < 0)
                         return r;
         }
-        piece->seen += size;
-        return data ? zp_pack_writer_append(c->pack, data, (size_t) size, err)
-                    : zp_pack_writer_append_zeros(c->pack, size, err);
+        return piece_write(c, piece, at, data, size, err);
 }
 
-static int piece_end(struct zp_content *c, struct hole_piece *piece, struct zp_error *err) {
-        uint64_t blocks = zp_round_up(piece->seen, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE;
+static int piece_end(struct zp_content *c, struct piece *piece, struct zp_error *err) {
+        uint64_t blocks = blocks_of(piece->seen);
         int r = 0;
-        if (piece->seen > 0)
-                r = add_extent(c, piece->is_written ? piece->first_block : ZP_HOLE, blocks, err);
-        if (r == 0 && piece->is_written)
+        if (piece->is_written && piece->is_window)
+                r = zp_placing_window(c->placing, c->window, piece->seen, err);
+        else if (piece->seen > 0)
+                r = zp_placing_own(c->placing, piece->is_written ? piece->first_block : ZP_HOLE, blocks, err);
+        if (r == 0 && piece->is_written && !piece->is_window)
                 r = zp_pack_writer_append_zeros(c->pack, blocks * ZP_BLOCK_SIZE - piece->seen, err);
-        *piece = (struct hole_piece){ .first_block = zp_pack_writer_offset(c->pack) / ZP_BLOCK_SIZE };
+        piece->first_block = zp_pack_writer_offset(c->pack) / ZP_BLOCK_SIZE;
+        piece->seen = 0;
+        piece->is_written = false;
         return r;
 }
 
@@ -187,8 +181,8 @@ static void hash_piece(struct zp_content *c, const uint8_t *data, uint64_t size)
                 zp_dedup_hash_update(c->dedup, zeros, (size_t) zp_min_u64(sizeof zeros, size - done));
 }
 
-static int stream_content(struct zp_content *c, struct zp_tar *tar, uint64_t size, struct zp_error *err) {
-        struct hole_piece piece = { .first_block = zp_pack_writer_offset(c->pack) / ZP_BLOCK_SIZE };
+static int stream_content(struct zp_content *c, struct piece *piece, struct zp_tar *tar, uint64_t size,
+                          struct zp_error *err) {
         const uint8_t *data = NULL;
         uint64_t have = 0, data_size = 0;
         for (int r; have < size; have += data_size) {
@@ -196,45 +190,60 @@ static int stream_content(struct zp_content *c, struct zp_tar *tar, uint64_t siz
                         return r < 0 ? r : zp_error_set(err, EBADMSG, "its data ends early");
                 hash_piece(c, data, data_size);
                 for (uint64_t done = 0, part; done < data_size; done += part) {
-                        part = zp_min_u64(data_size - done, ZP_HOLE_SIZE - piece.seen);
-                        r = piece_update(c, &piece, data ? data + done : NULL, part, err);
-                        if (r == 0 && piece.seen == ZP_HOLE_SIZE)
-                                r = piece_end(c, &piece, err);
+                        part = zp_min_u64(data_size - done, piece->size - piece->seen);
+                        r = piece_update(c, piece, data ? data + done : NULL, part, err);
+                        if (r == 0 && piece->seen == piece->size)
+                                r = piece_end(c, piece, err);
                         if (r < 0)
                                 return r;
                 }
         }
-        return piece_end(c, &piece, err);
+        return piece_end(c, piece, err);
 }
 
-static int store_large(struct zp_content *c, struct zp_tar *tar, struct zp_tree *tree, struct zp_inode *inode,
-                       struct zp_error *err) {
+static int begin_large(struct zp_content *c, const char *path, uint64_t size, struct piece *out, struct zp_error *err) {
+        uint64_t window = zp_placing_begin(c->placing, path, size, false);
+        *out = (struct piece){ .size = window ? window : ZP_HOLE_SIZE,
+                               .is_window = window > 0,
+                               .first_block = zp_pack_writer_offset(c->pack) / ZP_BLOCK_SIZE };
+        if (window <= c->window_room)
+                return 0;
+        free(c->window);
+        c->window = malloc((size_t) window);
+        c->window_room = c->window ? window : 0;
+        return c->window ? 0 : zp_error_errno(err, ENOMEM, "layer content");
+}
+
+static int store_large(struct zp_content *c, const char *path, struct zp_tar *tar, struct zp_tree *tree,
+                       struct zp_inode *inode, struct zp_error *err) {
         bool may_be_known = zp_dedup_knows_size(c->dedup, inode->size);
-        c->extent_count = 0;
-        int r = may_be_known ? zp_pack_writer_mark(c->pack, err) : 0;
+        struct piece piece;
+        int r = begin_large(c, path, inode->size, &piece, err);
+        if (r == 0 && may_be_known)
+                r = zp_placing_mark(c->placing, err);
         zp_dedup_hash_begin(c->dedup);
-        if (r < 0 || (r = stream_content(c, tar, inode->size, err)) < 0)
+        if (r < 0 || (r = stream_content(c, &piece, tar, inode->size, err)) < 0)
                 return r;
         struct zp_content_key key;
         zp_dedup_hash_end(c->dedup, inode->size, &key);
         const struct zp_inode *known = zp_dedup_find(c->dedup, &key);
         if (known) {
-                r = zp_pack_writer_rollback(c->pack, err);
+                r = zp_placing_rollback(c->placing, err);
                 return r < 0 ? r : share_extents(inode, known);
         }
-        r = keep_extents(tree, inode, c->extents, c->extent_count, err);
+        r = zp_placing_keep(c->placing, tree, inode, err);
         return r < 0 ? r : zp_dedup_add(c->dedup, &key, inode, err);
 }
 
-int zp_content_store(void *context, struct zp_tar *tar, struct zp_tree *tree, struct zp_inode *inode,
+int zp_content_store(void *context, const char *path, struct zp_tar *tar, struct zp_tree *tree, struct zp_inode *inode,
                      struct zp_error *err) {
         struct zp_content *c = context;
         if (inode->size > GATHER_MAX)
-                return store_large(c, tar, tree, inode, err);
+                return store_large(c, path, tar, tree, inode, err);
         const uint8_t *data = NULL;
         int r = gather(c, tar, inode->size, &data, err);
         if (r < 0)
                 return r;
         return inode->size <= ZP_INLINE_FILE_MAX ? store_inline(tree, inode, data, err)
-                                                 : store_small(c, tree, inode, data, err);
+                                                 : store_small(c, path, tree, inode, data, err);
 }

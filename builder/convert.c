@@ -129,13 +129,15 @@ static int convert(struct converting *c, struct zp_staging *device, struct zp_st
         if (index_fd < 0)
                 return -err->code;
         zp_auto(zp_pack_writer_free) struct zp_pack_writer *pack = NULL;
+        zp_auto(zp_placing_free) struct zp_placing *placing = NULL;
         zp_auto(zp_content_free) struct zp_content *content = NULL;
         zp_auto(zp_tar_free) struct zp_tar *tar = NULL;
         zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
         struct zp_apply_stats stats = { 0 };
         struct zp_pack_info info;
         int r = zp_pack_writer_new(pack_fd, "device.zst", &c->input->pack, c->input->pool, &pack, err);
-        if (r < 0 || (r = zp_content_new(pack, &content, err)) < 0 || (r = zp_tar_new(next_piece, c, &tar, err)) < 0 ||
+        if (r < 0 || (r = zp_placing_new(pack, NULL, &placing, err)) < 0 ||
+            (r = zp_content_new(pack, placing, &content, err)) < 0 || (r = zp_tar_new(next_piece, c, &tar, err)) < 0 ||
             (r = zp_layer_apply(tar, zp_content_store, content, &tree, &stats, err)) < 0 ||
             (r = check_diff_id(c, err)) < 0 ||
             (r = zp_pack_writer_finish(pack, index_fd, "device.idx", &info, err)) < 0)

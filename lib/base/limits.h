@@ -55,5 +55,10 @@
 #define ZP_LIMIT_BASE_BLOCKS UINT32_C(16777216)
 /* Devices that a layer may refer to besides its own: each is one more file to attach. */
 #define ZP_LIMIT_BASE_DEVICES 16
+/* A start-up profile: a start that touches more ranges of files than this gains nothing from their order. */
+#define ZP_LIMIT_PROFILE_ENTRIES UINT32_C(131072)
+#define ZP_LIMIT_PROFILE_SIZE (UINT64_C(32) << 20)
+/* Prefetch ranges of a snapshot: a reader asks for each by a request of its own. */
+#define ZP_LIMIT_PREFETCH_RANGES 1024
 
 #endif

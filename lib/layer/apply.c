@@ -225,7 +225,7 @@ static int apply_regular(struct apply *apply, const struct zp_tar_entry *entry, 
                                     (unsigned long long) ZP_LIMIT_LAYER_SIZE);
         inode->size = size;
         if (size > 0)
-                return apply->store(apply->context, apply->tar, apply->tree, inode, err);
+                return apply->store(apply->context, apply->path.text, apply->tar, apply->tree, inode, err);
         return zp_tar_data(apply->tar, &data, &ignored, err);
 }
 

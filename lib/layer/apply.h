@@ -10,9 +10,10 @@
 #include "layer/tree.h"
 
 /* Stores the content of one regular file: pulls all of it with zp_tar_data(tar), and fills inode->data or
- * inode->extents (allocated with zp_tree_alloc). inode->size is set already. Not called for empty files. */
-typedef int (*zp_apply_store)(void *context, struct zp_tar *tar, struct zp_tree *tree, struct zp_inode *inode,
-                              struct zp_error *err);
+ * inode->extents (allocated with zp_tree_alloc). inode->size is set already. Not called for empty files. `path` is the
+ * entry's, clean (zp_path_clean), symbolic links in it not followed. */
+typedef int (*zp_apply_store)(void *context, const char *path, struct zp_tar *tar, struct zp_tree *tree,
+                              struct zp_inode *inode, struct zp_error *err);
 
 struct zp_apply_stats {
         uint64_t entries;    /* tar entries applied */

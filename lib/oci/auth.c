@@ -426,6 +426,20 @@ int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value,
         }
 }
 
+int zp_auth_current(struct zp_auth *auth, char **value, unsigned *generation, struct zp_error *err) {
+        int r = 0;
+        *value = NULL;
+        pthread_mutex_lock(&auth->lock);
+        const struct grant *grant = auth->grant_count ? &auth->grants[auth->current] : NULL;
+        *generation = auth->generation;
+        if (grant && now_s() > grant->expires_s) /* not >=: one that lives for a second must be good for something */
+                r = -EAGAIN;
+        else if (grant && !(*value = strdup(grant->value)))
+                r = out_of_memory(err);
+        pthread_mutex_unlock(&auth->lock);
+        return r;
+}
+
 /* What to ask for: the challenge's scope and, from the same server, that of the grant in use. Threads that push
  * and threads that only look would take each other's token away otherwise. */
 static int widen(struct zp_auth *auth, const struct zp_challenge *challenge, unsigned generation,

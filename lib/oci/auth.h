@@ -24,6 +24,8 @@ ZP_DEFINE_AUTO(struct zp_auth, zp_auth_free);
  * Fetches a new token when the last is about to expire. *generation goes to zp_auth_answer. */
 int zp_auth_header(struct zp_auth *auth, const char *registry_url, char **value, unsigned *generation,
                    struct zp_error *err);
+/* As zp_auth_header, but never waits: -EAGAIN, without `err`, when a new token has to be fetched. */
+int zp_auth_current(struct zp_auth *auth, char **value, unsigned *generation, struct zp_error *err);
 /* Answers a 401: after success zp_auth_header gives something newer than what `generation` stood for, good for what
  * the challenge names (`actions` on the repository, "pull,push", when it names nothing) and for what was granted
  * before. -EACCES: nothing to offer, or refused. Credentials go to `registry_url`'s origin, and to the realm when it

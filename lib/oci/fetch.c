@@ -31,10 +31,10 @@ bool zp_fetch_may_retry(const struct zp_http_response *response) {
         }
 }
 
-static unsigned next_delay_ms(const struct zp_retry *retry, const struct zp_http_response *response) {
+unsigned zp_retry_delay_ms(const struct zp_retry *retry, const struct zp_http_response *response) {
         unsigned asked_s = zp_http_retry_after_s(response);
         if (asked_s)
-                return asked_s * 1000;
+                return asked_s < UINT32_MAX / 1000 ? asked_s * 1000 : UINT32_MAX;
         unsigned delay = FIRST_DELAY_MS;
         for (unsigned i = 1; i < retry->failures && delay < DELAY_MAX_MS; i++)
                 delay *= 2;
@@ -62,14 +62,8 @@ bool zp_pause(unsigned ms, const struct zp_cancel *cancel) {
         return true;
 }
 
-static uint64_t now_ms(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
-}
-
 uint64_t zp_retry_latest_ms(void) {
-        return now_ms() + (RETRY_AFTER_MAX_S + 1) * 1000;
+        return zp_clock_ms() + (RETRY_AFTER_MAX_S + 1) * 1000;
 }
 
 bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request,
@@ -79,8 +73,8 @@ bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const str
         if (retry->failures >= FAILURES_MAX || retry->total >= ATTEMPTS_MAX ||
             zp_http_retry_after_s(response) > RETRY_AFTER_MAX_S)
                 return false;
-        unsigned left = next_delay_ms(retry, response);
-        if (retry->latest_ms && now_ms() + left > retry->latest_ms)
+        unsigned left = zp_retry_delay_ms(retry, response);
+        if (retry->latest_ms && zp_clock_ms() + left > retry->latest_ms)
                 return false;
         if (reason && zp_http_check_cancel(http, request, NULL) == 0)
                 zp_notice_tell(zp_http_notice(http), "%s: %s; trying again (%u of %d)", place, reason->message,
@@ -102,7 +96,7 @@ static bool is_redirect(const struct zp_http_response *response) {
 }
 
 /* May this request be sent to the place that the response names? */
-static int check_redirect(const struct zp_http_request *request, const struct zp_http_response *response, int hops,
+static int check_redirect(const struct zp_http_request *request, const struct zp_http_response *response, unsigned hops,
                           struct zp_error *err) {
         if (hops == REDIRECTS_MAX)
                 return zp_error_set(err, EPROTO, "more than %d redirects", REDIRECTS_MAX);
@@ -115,28 +109,38 @@ static int check_redirect(const struct zp_http_request *request, const struct zp
         return 0;
 }
 
+int zp_fetch_redirect(const struct zp_http_request *request, const char *url, const struct zp_http_response *response,
+                      unsigned hops, char **target, struct zp_error *err) {
+        if (!is_redirect(response))
+                return 0;
+        int r = check_redirect(request, response, hops, err);
+        if (r == 0)
+                r = zp_url_resolve(url, response->location, target, err);
+        return r < 0 ? r : 1;
+}
+
 int zp_fetch_once(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
                   struct zp_error *err) {
         struct zp_http_request next = *request;
         zp_autofree char *url = NULL;
-        for (int hops = 0;; hops++) {
+        for (unsigned hops = 0;; hops++) {
                 int r = zp_http_exchange(http, &next, response, err);
                 response->is_elsewhere = url && !zp_url_same_origin(request->url, url);
                 if (r < 0)
                         return r;
-                if (!is_redirect(response)) {
+                char *target;
+                r = zp_fetch_redirect(request, next.url, response, hops, &target, err);
+                if (r < 0)
+                        return r;
+                if (r == 0) {
                         response->url = strdup(next.url);
                         return response->url ? 0 : zp_error_errno(err, ENOMEM, "HTTP response");
                 }
-                r = check_redirect(request, response, hops, err);
-                char *target;
-                if (r == 0)
-                        r = zp_url_resolve(next.url, response->location, &target, err);
-                if (r < 0)
-                        return r;
                 free(url);
                 next.url = url = target;
-                next.authorization = zp_url_same_origin(request->url, url) ? request->authorization : NULL;
+                bool is_elsewhere = !zp_url_same_origin(request->url, url);
+                next.authorization = is_elsewhere ? NULL : request->authorization;
+                next.headers = is_elsewhere ? NULL : request->headers;
                 zp_http_response_clear(response);
         }
 }

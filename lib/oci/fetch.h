@@ -19,6 +19,8 @@ uint64_t zp_retry_latest_ms(void);
 
 /* True when the response (or its absence) is worth another attempt: cut, 408, 429, a passing 5xx. */
 bool zp_fetch_may_retry(const struct zp_http_response *response);
+/* How long to wait before the next attempt: as long as the server asks for, or ever longer with retry->failures. */
+unsigned zp_retry_delay_ms(const struct zp_retry *retry, const struct zp_http_response *response);
 /* Waits as long as the server asks for, or ever longer, and tells the client's notice why: `reason` of `place`, the
  * server. False: enough attempts, too long a time asked for (more than a minute), or cancelled. */
 bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request,
@@ -27,8 +29,12 @@ bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const str
 /* False: cancelled before the time was over. */
 bool zp_pause(unsigned ms, const struct zp_cancel *cancel);
 
-/* As zp_http_exchange, following redirects (a request that changes something, only 307 and 308). `authorization` goes
- * only to the origin of request->url. */
+/* 1: `response`, which `url` gave to `request` after so many redirects, leads to *target (malloc'ed); 0: it is none;
+ * negative: it leads where this request may not go. */
+int zp_fetch_redirect(const struct zp_http_request *request, const char *url, const struct zp_http_response *response,
+                      unsigned hops, char **target, struct zp_error *err);
+/* As zp_http_exchange, following redirects (a request that changes something, only 307 and 308). `authorization` and
+ * `headers` go only to the origin of request->url. */
 int zp_fetch_once(struct zp_http *http, const struct zp_http_request *request, struct zp_http_response *response,
                   struct zp_error *err);
 /* As zp_fetch_once with retries; for collected bodies. Returns 0 with the last response, also when its

@@ -14,6 +14,9 @@
 #include "base/cleanup.h"
 #include "oci/notice.h"
 
+/* CLOCK_MONOTONIC. */
+uint64_t zp_clock_ms(void);
+
 struct zp_http_options {
         const char *ca_file, *user_agent; /* must outlive the client; NULL ca_file: the system's */
         bool skip_tls_verify;

@@ -5,7 +5,7 @@
 #ifndef ZP_OCI_REGISTRY_H
 #define ZP_OCI_REGISTRY_H
 
-#include "oci/http.h"
+#include "oci/endpoint.h"
 #include "oci/source.h"
 
 /* Thread-safe. */
@@ -15,6 +15,8 @@ int zp_registry_new(const char *registry, const char *repository, const struct z
 void zp_registry_free(struct zp_registry *registry);
 ZP_DEFINE_AUTO(struct zp_registry, zp_registry_free);
 const struct zp_http *zp_registry_http(const struct zp_registry *registry);
+/* Its server. */
+struct zp_endpoint *zp_registry_endpoint(struct zp_registry *registry);
 /* As a reference names it, for messages. */
 const char *zp_registry_name(const struct zp_registry *registry);
 /* The CA file that its connections are checked with; NULL: the system's. */

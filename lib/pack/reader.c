@@ -233,9 +233,8 @@ struct pass {
         struct zp_pack *pack;
         struct zp_pool *pool;
         const struct zp_cancel *cancel;
-        int out_fd; /* -1: the frames are only checked */
-        const char *out_name;
-        uint64_t out_offset;
+        zp_pack_visit visit; /* NULL: the frames are only checked */
+        void *visit_context;
         pthread_mutex_t lock;
         pthread_cond_t changed;
         uint32_t next_number;    /* guarded by lock */
@@ -251,9 +250,16 @@ struct pass_job {
         uint8_t *plain;
 };
 
+struct extracting {
+        int fd;
+        const char *name;
+        uint64_t offset;
+};
+
 /* Writes a frame but for its blocks of zeros. */
-static int write_sparse(const struct pass *pass, const uint8_t *data, size_t size, uint64_t offset,
-                        struct zp_error *err) {
+static int write_sparse(void *context, uint64_t device_offset, const uint8_t *data, size_t size, struct zp_error *err) {
+        const struct extracting *out = context;
+        uint64_t offset = out->offset + device_offset;
         size_t start = 0, end = 0; /* of the run to write */
         for (size_t at = 0; at <= size; at += ZP_PACK_BLOCK_SIZE) {
                 bool is_data = at < size && !zp_is_zero(data + at, ZP_PACK_BLOCK_SIZE);
@@ -263,7 +269,7 @@ static int write_sparse(const struct pass *pass, const uint8_t *data, size_t siz
                         end = at + ZP_PACK_BLOCK_SIZE;
                 if (is_data || end != at || end == start)
                         continue;
-                int ret = zp_pwrite_all(pass->out_fd, data + start, end - start, offset + start, pass->out_name, err);
+                int ret = zp_pwrite_all(out->fd, data + start, end - start, offset + start, out->name, err);
                 if (ret < 0)
                         return ret;
         }
@@ -273,9 +279,9 @@ static int write_sparse(const struct pass *pass, const uint8_t *data, size_t siz
 static int do_frame(struct pass_job *job, const struct zp_pack_frame *frame, struct zp_error *err) {
         struct pass *pass = job->pass;
         int ret = load(pass->pack, job->workspace, frame, job->plain, err);
-        if (ret < 0 || pass->out_fd < 0)
+        if (ret < 0 || !pass->visit)
                 return ret;
-        return write_sparse(pass, job->plain, frame->size, pass->out_offset + frame->device_offset, err);
+        return pass->visit(pass->visit_context, frame->device_offset, job->plain, frame->size, err);
 }
 
 /* Runs on a worker. */
@@ -392,13 +398,13 @@ int zp_pack_extract(struct zp_pack *pack, int out_fd, const char *out_name, uint
         uint64_t end;
         if (zp_add_overflows(out_offset, pack->index.device_size, &end) || end > INT64_MAX)
                 return zp_error_set(err, EFBIG, "write '%s': too large", out_name);
+        struct extracting out = { .fd = out_fd, .name = out_name, .offset = out_offset };
         struct pass pass = {
                 .pack = pack,
                 .pool = pool,
                 .cancel = cancel,
-                .out_fd = out_fd,
-                .out_name = out_name,
-                .out_offset = out_offset,
+                .visit = write_sparse,
+                .visit_context = &out,
         };
         int ret = run_pass(&pass, progress, context, err);
         return ret < 0 ? ret : extend_to(out_fd, out_name, end, err);
@@ -426,7 +432,13 @@ static int verify_seek_table(const struct zp_pack *pack, struct zp_error *err) {
 
 int zp_pack_verify(struct zp_pack *pack, struct zp_pool *pool, const struct zp_cancel *cancel,
                    void (*progress)(void *context, uint64_t bytes), void *context, struct zp_error *err) {
-        struct pass pass = { .pack = pack, .pool = pool, .cancel = cancel, .out_fd = -1 };
+        struct pass pass = { .pack = pack, .pool = pool, .cancel = cancel };
         int ret = verify_seek_table(pack, err);
         return ret < 0 ? ret : run_pass(&pass, progress, context, err);
+}
+
+int zp_pack_visit_frames(struct zp_pack *pack, struct zp_pool *pool, const struct zp_cancel *cancel,
+                         zp_pack_visit visit, void *context, struct zp_error *err) {
+        struct pass pass = { .pack = pack, .pool = pool, .cancel = cancel, .visit = visit, .visit_context = context };
+        return run_pass(&pass, NULL, NULL, err);
 }

@@ -40,6 +40,13 @@ int zp_pack_extract(struct zp_pack *pack, int out_fd, const char *out_name, uint
                     const struct zp_cancel *cancel, void (*progress)(void *context, uint64_t bytes), void *context,
                     struct zp_error *err);
 
+/* Is given a frame's checked bytes, on a thread of the pool: several at once, in any order. */
+typedef int (*zp_pack_visit)(void *context, uint64_t device_offset, const uint8_t *data, size_t size,
+                             struct zp_error *err);
+/* Calls `visit` with every frame; the first error ends the pass. From a thread that is not one of the pool's. */
+int zp_pack_visit_frames(struct zp_pack *pack, struct zp_pool *pool, const struct zp_cancel *cancel,
+                         zp_pack_visit visit, void *context, struct zp_error *err);
+
 /* Checks all: every frame's digest, that each decompresses to its size, the seek table against the
  * index, nothing before, between or after. */
 int zp_pack_verify(struct zp_pack *pack, struct zp_pool *pool, const struct zp_cancel *cancel,

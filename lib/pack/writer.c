@@ -55,6 +55,8 @@ struct zp_pack_writer {
         struct frame *frames;
         uint32_t number; /* of the frame being filled: frames[number % frame_total] */
         bool is_finished;
+        bool is_spliced;      /* nothing more can be appended */
+        uint32_t spliced_gap; /* what the last spliced frame has less than the others */
         struct mark mark;
 
         pthread_mutex_t lock;
@@ -232,7 +234,9 @@ static int reserve_index(struct zp_pack_writer *w, uint32_t frames, struct zp_er
                                     ZP_LIMIT_PACK_FRAMES, w->frame_size);
         if (frames <= w->index_capacity)
                 return 0;
-        uint32_t capacity = w->index_capacity ? w->index_capacity * 2 : 256;
+        uint32_t capacity = w->index_capacity ? w->index_capacity : 256;
+        while (capacity < frames)
+                capacity *= 2;
         uint8_t *grown = realloc(w->index, ZP_INDEX_HEADER_SIZE + (size_t) capacity * ZP_INDEX_ENTRY_SIZE);
         if (!grown)
                 return zp_error_errno(err, ENOMEM, "write '%s'", w->name);
@@ -281,6 +285,8 @@ static int append(struct zp_pack_writer *w, const uint8_t *data, uint64_t size, 
         pthread_mutex_lock(&w->lock);
         int ret = report_failure(w, err);
         pthread_mutex_unlock(&w->lock);
+        if (ret == 0 && w->is_spliced && size > 0)
+                return zp_error_set(err, EINVAL, "write '%s': nothing can follow what was spliced", w->name);
         while (ret == 0 && size > 0) {
                 struct frame *frame = frame_of(w, w->number);
                 size_t part = (size_t) zp_min_u64(w->frame_size - frame->plain_size, size);
@@ -346,7 +352,7 @@ int zp_pack_writer_new(int pack_fd, const char *name, const struct zp_pack_optio
 }
 
 uint64_t zp_pack_writer_offset(const struct zp_pack_writer *w) {
-        return (uint64_t) w->number * w->frame_size + w->frames[w->number % w->frame_total].plain_size;
+        return (uint64_t) w->number * w->frame_size + w->frames[w->number % w->frame_total].plain_size - w->spliced_gap;
 }
 
 int zp_pack_writer_append(struct zp_pack_writer *w, const void *data, size_t size, struct zp_error *err) {
@@ -355,6 +361,11 @@ int zp_pack_writer_append(struct zp_pack_writer *w, const void *data, size_t siz
 
 int zp_pack_writer_append_zeros(struct zp_pack_writer *w, uint64_t size, struct zp_error *err) {
         return append(w, NULL, size, err);
+}
+
+int zp_pack_writer_pad_frame(struct zp_pack_writer *w, struct zp_error *err) {
+        uint64_t inside = zp_pack_writer_offset(w) % w->frame_size;
+        return inside ? append(w, NULL, w->frame_size - inside, err) : 0;
 }
 
 int zp_pack_writer_mark(struct zp_pack_writer *w, struct zp_error *err) {
@@ -406,6 +417,60 @@ static int flush(struct zp_pack_writer *w, struct zp_error *err) {
         if (ret == 0 && frame_of(w, w->number)->plain_size > 0)
                 ret = submit_frame(w, err);
         return ret < 0 ? ret : wait_idle(w, err);
+}
+
+/* Copies bytes between files, by the file system where that is possible. */
+static int copy_bytes(int from, int to, uint64_t to_offset, uint64_t size, const char *name, struct zp_error *err) {
+        static const size_t piece = 1 << 20;
+        zp_autofree uint8_t *buffer = NULL;
+        for (uint64_t done = 0; done < size;) {
+                off_t in = (off_t) done, out = (off_t) (to_offset + done);
+                ssize_t n = buffer ? 0 : copy_file_range(from, &in, to, &out, (size_t) (size - done), 0);
+                if (n <= 0) {
+                        n = (ssize_t) zp_min_u64(piece, size - done);
+                        if (!buffer && !(buffer = malloc(piece)))
+                                return zp_error_errno(err, ENOMEM, "write '%s'", name);
+                        int ret = zp_pread_all(from, buffer, (size_t) n, done, name, err);
+                        if (ret == 0)
+                                ret = zp_pwrite_all(to, buffer, (size_t) n, to_offset + done, name, err);
+                        if (ret < 0)
+                                return ret;
+                }
+                done += (uint64_t) n;
+        }
+        return 0;
+}
+
+/* Both have no frame under way, and room is reserved. */
+static void splice_index(struct zp_pack_writer *w, const struct zp_pack_writer *from) {
+        uint8_t *to = w->index + ZP_INDEX_HEADER_SIZE + (size_t) w->number * ZP_INDEX_ENTRY_SIZE;
+        const uint8_t *entry = from->index + ZP_INDEX_HEADER_SIZE;
+        memcpy(to, entry, (size_t) from->number * ZP_INDEX_ENTRY_SIZE);
+        for (uint32_t i = 0; i < from->number; i++, to += ZP_INDEX_ENTRY_SIZE)
+                zp_put_le64(to + ZP_INDEX_ENTRY_AT_OFFSET, zp_get_le64(to + ZP_INDEX_ENTRY_AT_OFFSET) + w->packed_size);
+}
+
+int zp_pack_writer_splice(struct zp_pack_writer *w, struct zp_pack_writer *from, struct zp_error *err) {
+        if (w->frame_size != from->frame_size || zp_pack_writer_offset(w) % w->frame_size || w->is_spliced)
+                return zp_error_set(err, EINVAL, "write '%s': not at the end of a frame", w->name);
+        uint64_t size = zp_round_up(zp_pack_writer_offset(from), ZP_PACK_BLOCK_SIZE);
+        int ret = flush(from, err);
+        if (ret < 0 || (ret = wait_idle(w, err)) < 0)
+                return ret;
+        struct zp_error own = { 0 };
+        from->is_spliced = w->is_spliced = true;
+        ret = reserve_index(w, w->number + from->number, &own);
+        if (ret == 0)
+                ret = copy_bytes(from->fd, w->fd, w->packed_size, from->packed_size, w->name, &own);
+        if (ret < 0)
+                return fail(w, ret, &own, err);
+        splice_index(w, from);
+        w->spliced_gap = (uint32_t) ((uint64_t) from->number * from->frame_size - size);
+        w->number += from->number;
+        w->next_to_place = w->number;
+        w->packed_size += from->packed_size;
+        frame_of(w, w->number)->plain_size = 0;
+        return 0;
 }
 
 static int write_seek_table(struct zp_pack_writer *w, const struct zp_pack_index *index, struct zp_error *err) {

@@ -46,6 +46,11 @@ int zp_pack_writer_append_zeros(struct zp_pack_writer *w, uint64_t size, struct 
 int zp_pack_writer_mark(struct zp_pack_writer *w, struct zp_error *err);
 /* Takes back all that was appended since the mark, which stays. */
 int zp_pack_writer_rollback(struct zp_pack_writer *w, struct zp_error *err);
+/* Appends zeros up to the end of the frame; nothing when a frame has just begun. */
+int zp_pack_writer_pad_frame(struct zp_pack_writer *w, struct zp_error *err);
+/* Appends all that `from` was given, as the frames it has made, padded to a whole block. `w` is at the end of a frame
+ * and of the same frame size. Afterwards `w` can only be finished, and `from` only freed. */
+int zp_pack_writer_splice(struct zp_pack_writer *w, struct zp_pack_writer *from, struct zp_error *err);
 /* Completes the pack and writes the index to `index_fd`. The device is padded with zeros to a whole
  * number of 4 KiB blocks. Does not sync. */
 int zp_pack_writer_finish(struct zp_pack_writer *w, int index_fd, const char *index_name, struct zp_pack_info *info,

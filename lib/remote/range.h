@@ -56,9 +56,9 @@ typedef void (*zp_range_done)(void *context, int result, const struct zp_error *
  * -ERANGE past the blob's end, -ENOMEM. */
 int zp_range_read(struct zp_range_blob *blob, uint64_t offset, size_t size, void *buffer,
                   enum zp_range_priority priority, zp_range_done done, void *context, struct zp_error *err);
-/* For the reads of this blob that were started with this context, and are not done yet. Raising makes them as urgent
- * as `priority` if they were less so. Cancelling makes them end soon with -ECANCELED, unless they end otherwise
- * first. */
+/* For the reads of this blob that were started with this context (NULL: all), and are not done yet. Raising makes them
+ * as urgent as `priority` if they were less so. Cancelling makes them end soon with -ECANCELED, unless they end
+ * otherwise first. */
 void zp_range_raise(struct zp_range_blob *blob, void *context, enum zp_range_priority priority);
 void zp_range_cancel(struct zp_range_blob *blob, void *context);
 

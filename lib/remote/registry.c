@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "oci/fetch.h"
 #include "oci/reference.h"
+#include "oci/response-error.h"
 #include "oci/transfer.h"
 #include "remote/referrers.h"
 
@@ -160,6 +162,60 @@ int zp_registry_put_manifest(struct zp_registry *registry, const char *name, con
         return zp_transfer_request(registry, path, NULL, &request, response, err);
 }
 
+static unsigned registry_server_count(void *state) {
+        (void) state;
+        return 1;
+}
+
+static struct zp_endpoint *endpoint_at(void *state, unsigned server) {
+        struct zp_registry_remote *remote = state;
+        (void) server;
+        return zp_registry_endpoint(remote->registry);
+}
+
+static const char *registry_server_name(void *state, unsigned server) {
+        return zp_endpoint_name(endpoint_at(state, server));
+}
+
+static const struct zp_http *registry_http(void *state, unsigned server) {
+        return zp_endpoint_http(endpoint_at(state, server));
+}
+
+static int registry_head(void *state, unsigned server, const struct zp_descriptor *blob, bool may_wait,
+                         struct zp_range_head *out, struct zp_error *err) {
+        char path[100] = "blobs/";
+        struct zp_endpoint_head head;
+        zp_digest_text(&blob->digest, path + strlen(path));
+        int r = zp_endpoint_head(endpoint_at(state, server), path, may_wait, &head, err);
+        if (r == 0)
+                *out = (struct zp_range_head){ .url = head.url,
+                                               .authorization = head.authorization,
+                                               .generation = head.generation,
+                                               .is_redirectable = true };
+        return r;
+}
+
+static int registry_answer(void *state, unsigned server, const struct zp_range_head *head, const char *challenges,
+                           struct zp_error *err) {
+        const struct zp_endpoint_head asked = { .url = head->url, .generation = head->generation };
+        return zp_endpoint_answer(endpoint_at(state, server), &asked, challenges, err);
+}
+
+static int registry_refused(void *state, unsigned server, const struct zp_http_response *response,
+                            struct zp_error *err) {
+        return zp_response_error(response, registry_server_name(state, server), err);
+}
+
+static const struct zp_range_kind registry_range = {
+        .server_count = registry_server_count,
+        .server_name = registry_server_name,
+        .http = registry_http,
+        .head = registry_head,
+        .answer = registry_answer,
+        .may_retry = zp_fetch_may_retry,
+        .refused = registry_refused,
+};
+
 const struct zp_remote_kind zp_remote_registry = {
         .prefix = "docker://",
         .open = registry_open,
@@ -170,4 +226,5 @@ const struct zp_remote_kind zp_remote_registry = {
         .publish = registry_publish,
         .find = registry_find,
         .get_manifest = registry_get_manifest,
+        .range = &registry_range,
 };

@@ -6,7 +6,33 @@
 #ifndef ZP_REMOTE_REMOTE_INTERNAL_H
 #define ZP_REMOTE_REMOTE_INTERNAL_H
 
+#include "oci/http.h"
 #include "remote/remote.h"
+
+/* What a GET for a blob must say. */
+struct zp_range_head {
+        char *url;
+        char *authorization;  /* as `lines` and `headers` for the URL's origin only; NULL: none */
+        unsigned generation;  /* of the authorization, for answer */
+        char *lines[4];       /* further ones, up to a NULL */
+        bool is_redirectable; /* a server that sends us elsewhere is followed */
+};
+
+/* What range.c must know to send its requests itself. A remote has one or more servers, tried in this order. */
+struct zp_range_kind {
+        unsigned (*server_count)(void *state);
+        const char *(*server_name)(void *state, unsigned server); /* with the port */
+        const struct zp_http *(*http)(void *state, unsigned server);
+        /* -EAGAIN, without `err`: not without waiting, and may_wait is false. */
+        int (*head)(void *state, unsigned server, const struct zp_descriptor *blob, bool may_wait,
+                    struct zp_range_head *out, struct zp_error *err);
+        /* Answers the 401 that a head has met; may wait. NULL: a 401 is final. */
+        int (*answer)(void *state, unsigned server, const struct zp_range_head *head, const char *challenges,
+                      struct zp_error *err);
+        bool (*may_retry)(const struct zp_http_response *response);
+        /* The error that a response of other than 2xx means. */
+        int (*refused)(void *state, unsigned server, const struct zp_http_response *response, struct zp_error *err);
+};
 
 struct zp_remote_kind {
         const char *prefix; /* "docker://" */
@@ -26,7 +52,16 @@ struct zp_remote_kind {
         /* Bytes as they are; *out malloc'ed, NUL-terminated. */
         int (*get_manifest)(void *state, const struct zp_descriptor *manifest, char **out, size_t *size,
                             struct zp_error *err);
+        const struct zp_range_kind *range; /* NULL: get_blob reads files */
 };
+
+struct zp_remote {
+        const struct zp_remote_kind *kind;
+        void *state;
+        char *name;
+};
+
+void zp_range_head_clear(struct zp_range_head *head);
 
 extern const struct zp_remote_kind zp_remote_registry, zp_remote_directory, zp_remote_s3;
 

@@ -9,12 +9,6 @@
 #include "oci/artifact-manifest.h"
 #include "remote/remote-internal.h"
 
-struct zp_remote {
-        const struct zp_remote_kind *kind;
-        void *state;
-        char *name;
-};
-
 static const struct zp_remote_kind *const kinds[] = {
         &zp_remote_registry, &zp_remote_directory, &zp_remote_s3, &zp_remote_directory, &zp_remote_s3,
 };
@@ -55,6 +49,14 @@ void zp_remote_close(struct zp_remote *remote) {
 
 const char *zp_remote_name(const struct zp_remote *remote) {
         return remote->name;
+}
+
+void zp_range_head_clear(struct zp_range_head *head) {
+        free(head->url);
+        free(head->authorization);
+        for (size_t i = 0; i < sizeof head->lines / sizeof *head->lines; i++)
+                free(head->lines[i]);
+        *head = (struct zp_range_head){ 0 };
 }
 
 /* "docker://host/repository: blob sha256:…: " */

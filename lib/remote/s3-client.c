@@ -170,17 +170,36 @@ static int sign(const struct zp_s3_place *place, const struct zp_s3_request *req
         return zp_sigv4_authorization(&keys, &to_sign, &out->authorization, err);
 }
 
+/* Makes the URL, and signs the request for it when there is a key to sign with. */
+static int prepare(const struct zp_s3_place *place, const struct zp_s3_request *request, struct zp_buffer *url,
+                   struct signature *signature, struct zp_error *err) {
+        zp_autobuffer struct zp_buffer query = { 0 };
+        int r = make_url(place, request, url, &query, err);
+        if (r == 0 && place->access_key)
+                r = sign(place, request, url->data + place->path_at, query.size ? query.data : "", signature, err);
+        if (r == 0 && query.size && (!zp_buffer_text(url, "?") || !zp_buffer_text(url, query.data)))
+                r = zp_error_errno(err, ENOMEM, "S3 request");
+        return r;
+}
+
+int zp_s3_head(const struct zp_s3_place *place, const char *key, struct zp_range_head *out, struct zp_error *err) {
+        const struct zp_s3_request request = { .method = "GET", .key = key };
+        struct zp_buffer url = { 0 };
+        struct signature signature = { 0 };
+        int r = prepare(place, &request, &url, &signature, err);
+        *out = (struct zp_range_head){ .url = url.data, .authorization = signature.authorization };
+        for (size_t i = 0; i < 3; i++)
+                out->lines[i] = signature.lines[i];
+        if (r < 0)
+                zp_range_head_clear(out);
+        return r;
+}
+
 int zp_s3_exchange(struct zp_s3 *s3, struct zp_http *http, const struct zp_s3_request *request,
                    struct zp_http_response *response, struct zp_error *err) {
         zp_autobuffer struct zp_buffer url = { 0 };
-        zp_autobuffer struct zp_buffer query = { 0 };
         struct signature signature = { 0 };
-        int r = make_url(&s3->place, request, &url, &query, err);
-        if (r == 0 && s3->place.access_key)
-                r = sign(&s3->place, request, url.data + s3->place.path_at, query.size ? query.data : "", &signature,
-                         err);
-        if (r == 0 && query.size && (!zp_buffer_text(&url, "?") || !zp_buffer_text(&url, query.data)))
-                r = zp_error_errno(err, ENOMEM, "S3 request");
+        int r = prepare(&s3->place, request, &url, &signature, err);
         if (r == 0)
                 r = zp_http_exchange(
                         http,

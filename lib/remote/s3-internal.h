@@ -55,6 +55,8 @@ int zp_s3_failure_error(const struct zp_s3_failure *failure, int status, const s
 /* True when the same request may succeed later. */
 bool zp_s3_may_retry(const struct zp_http_response *response);
 
+/* What a GET for an object must say. */
+int zp_s3_head(const struct zp_s3_place *place, const char *key, struct zp_range_head *out, struct zp_error *err);
 /* One signed request without redirects; 0 whatever its status, as zp_http_exchange. */
 int zp_s3_exchange(struct zp_s3 *s3, struct zp_http *http, const struct zp_s3_request *request,
                    struct zp_http_response *response, struct zp_error *err);

@@ -291,6 +291,46 @@ static int s3_get_manifest(void *state, const struct zp_descriptor *manifest, ch
         return 0;
 }
 
+static unsigned s3_server_count(void *state) {
+        (void) state;
+        return 1;
+}
+
+static const char *s3_server_name(void *state, unsigned server) {
+        struct zp_s3 *s3 = state;
+        (void) server;
+        return s3->place.host;
+}
+
+static const struct zp_http *s3_http(void *state, unsigned server) {
+        struct zp_s3 *s3 = state;
+        (void) server;
+        return s3->http;
+}
+
+static int s3_head(void *state, unsigned server, const struct zp_descriptor *blob, bool may_wait,
+                   struct zp_range_head *out, struct zp_error *err) {
+        struct zp_s3 *s3 = state;
+        char path[ZP_REMOTE_BLOB_PATH_SIZE];
+        (void) server, (void) may_wait;
+        return zp_s3_head(&s3->place, zp_remote_blob_path(&blob->digest, path), out, err);
+}
+
+static int s3_refused(void *state, unsigned server, const struct zp_http_response *response, struct zp_error *err) {
+        struct object object = { .s3 = state };
+        (void) server;
+        return refused(&object, response, err);
+}
+
+static const struct zp_range_kind s3_range = {
+        .server_count = s3_server_count,
+        .server_name = s3_server_name,
+        .http = s3_http,
+        .head = s3_head,
+        .may_retry = zp_s3_may_retry,
+        .refused = s3_refused,
+};
+
 const struct zp_remote_kind zp_remote_s3 = {
         .prefix = "s3://",
         .open = s3_open,
@@ -301,4 +341,5 @@ const struct zp_remote_kind zp_remote_s3 = {
         .publish = s3_publish,
         .find = s3_find,
         .get_manifest = s3_get_manifest,
+        .range = &s3_range,
 };

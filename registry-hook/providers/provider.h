@@ -87,10 +87,9 @@ extern const struct hook_provider hook_providers[];
 /* NULL: there is none of that name. */
 const struct hook_provider *hook_provider_find(const char *name);
 
-/* Authenticates and parses: fills `out` in any case. With endpoint->host every event gets that host. Events of our own
- * artifacts, and of tags that registries without a referrers API need for artifacts, are left out. `out` must be zeroed,
- * and its events cleared afterwards. Wrong method 405, not authenticated 401, malformed 400, too large or too many
- * events 413, no memory 503. */
+/* Authenticates and parses: fills `out` in any case. With endpoint->host every event gets that host. `out` must be
+ * zeroed, and its events cleared afterwards. Wrong method 405, not authenticated 401, malformed 400, too large or too
+ * many events 413, no memory 503. */
 void hook_provider_receive(const struct hook_endpoint *endpoint, const struct hook_request *request,
                            struct hook_result *out);
 

@@ -263,8 +263,15 @@ def replace_index(d, blob):
     d["layers"][4].update(digest=blob["digest"], size=blob["size"])
 
 
-def index_of_other_frames(p, d):
+def pack_of_other_frames(p, d):
     """The digests of index and pack are right, but they do not belong together."""
+    pack = bytearray(p.repository.blobs[d["layers"][5]["digest"]])
+    pack[1000] ^= 1
+    d["layers"][5].update(p.put_blob(bytes(pack)))
+
+
+def index_of_other_frames(p, d):
+    """As that, but the device's name is another one then."""
     index = bytearray(p.repository.blobs[d["layers"][4]["digest"]])
     index[-1] ^= 1
     replace_index(d, p.put_blob(bytes(index)))
@@ -302,8 +309,8 @@ SAYS = {
     "metadata of another layer": "device 1 is none of its layers'",
     "snapshot of another image": "its devices are not the artifact's",
     "metadata that tells no size": "not one zstd frame of the size",
-    "index of other frames": "damaged at byte",
-    "index of another pack": "sizes are not the artifact's",
+    "pack of other frames": "damaged at byte",
+    "pack of another device": "sizes are not the artifact's",
 }
 # The artifact's layers: 0 snapshot; 1, 2, 3 metadata; 4, 6 indexes; 5, 7 packs. Layer 2 has no device.
 MALFORMED = {
@@ -365,6 +372,7 @@ MALFORMED = {
     "garbage as snapshot": garbage(0),
     "metadata of another layer": metadata_of_another_layer,
     "snapshot of another image": snapshot_of_another_image,
+    "pack of other frames": pack_of_other_frames,
     "index of other frames": index_of_other_frames,
     "index of another pack": index_of_another_pack,
     "pack of another device": pack_of_another_device,

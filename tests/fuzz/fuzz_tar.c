@@ -33,8 +33,9 @@ static int64_t next_piece(void *context, const uint8_t **data, struct zp_error *
 }
 
 /* Takes the content in and forgets it; holes may be huge. */
-static int consume(void *context, struct zp_tar *tar, struct zp_tree *tree, struct zp_inode *inode,
+static int consume(void *context, const char *path, struct zp_tar *tar, struct zp_tree *tree, struct zp_inode *inode,
                    struct zp_error *err) {
+        (void) path;
         const uint8_t *data;
         uint64_t size, total = 0, *sum = context;
         int r;

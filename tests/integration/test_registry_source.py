@@ -17,6 +17,7 @@ from support import oci
 from support.fault_registry import Tokens, fault_registry
 from support.registry import registry
 from support.source_dump import SOURCE_DUMP, Failure, check_layers, source_dump
+from support.tls import self_signed
 
 BLOB_SIZE = 3_000_000
 
@@ -195,16 +196,7 @@ def tls_registry(layout, certificate, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-            "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", directory / "key",
-            "-out", directory / "certificate",
-        ],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    return directory / "certificate", directory / "key"
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 class TestTls:

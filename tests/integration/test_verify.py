@@ -87,11 +87,10 @@ def test_killed_rebuild_leaves_nothing_for_long(zeropull, work):
 
 
 def test_rebuild_finds_a_layer_that_is_another(zeropull, source):
-    zeropull.build(source)
-    """A pack of another compression level whose records are as they should be, named as if it were by the default."""
-    zeropull.build(source, "--level", "1")
+    """One whose records are right, but for how it was packed."""
+    zeropull.build(source, "--frame-size", "64K")
     database = sqlite3.connect(zeropull.store / "zeropull.db")
-    database.execute("UPDATE devices SET level = 0")
+    database.execute("UPDATE devices SET frame_size = 524288")
     database.commit()
     zeropull.ok("verify")
     output = zeropull.expect(FAILED, "verify", "--rebuild").stdout.decode()

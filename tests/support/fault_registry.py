@@ -139,12 +139,12 @@ class Handler(BaseHTTPRequestHandler):
     def blob(self, body):
         if body is None:
             return self.error(404, "BLOB_UNKNOWN", "blob unknown to registry")
-        if match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = int(match[1])
+        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, end = int(match[1]), min(int(match[2] or len(body)) + 1, len(body))
             if start >= len(body):
                 return self.answer(416)
-            content_range = f"bytes {start}-{len(body) - 1}/{len(body)}"
-            return self.answer(206, body[start:], [("Content-Range", content_range)])
+            content_range = f"bytes {start}-{end - 1}/{len(body)}"
+            return self.answer(206, body[start:end], [("Content-Range", content_range)])
         return self.answer(200, body)
 
 

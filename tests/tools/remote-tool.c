@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Does one thing with a remote, for tests, and prints what came of it as JSON:
- * remote-tool [-h] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS] [-t CANCEL_MS] [-m MOUNT_FROM]
- * NAME name                          its normalised name has DIGEST SIZE               whether it has the blob put
- * FILE…                     puts files as blobs, each by a thread of its own, unless the remote has them get DIGEST
- * SIZE OFFSET LENGTH the digest and number of the bytes that arrived whole DIGEST SIZE             the same for a whole
- * blob, which is checked publish FILE                  an artifact's manifest; subject and type are what it says find
- * SUBJECT-DIGEST TYPE      the artifacts manifest DIGEST SIZE          the text A failure is {"code", "message",
- * "hint"} and exit status 1.
+ *
+ *     remote-tool [OPTIONS] NAME VERB …
+ *
+ *     name                                 its normalised name
+ *     has DIGEST SIZE                      whether it has the blob
+ *     put FILE…                            puts files as blobs, each by a thread of its own, unless the remote has them
+ *     get DIGEST SIZE OFFSET LENGTH        the digest and number of the bytes that arrived
+ *     whole DIGEST SIZE                    the same for a whole blob, which is checked
+ *     ranges DIGEST SIZE START+LENGTH[d|a|b][!]…  reads them all at once by a range reader: demand, ahead, background;
+ *                                          with "!", once all are started, cancels it; with "^" raises it to demand
+ *     publish FILE                         an artifact's manifest; subject and type are what it says
+ *     find SUBJECT-DIGEST TYPE             the artifacts
+ *     manifest DIGEST SIZE                 the text
+ *
+ * Options: -h, -u USER:PASSWORD, -a AUTH_FILE, -c CA_FILE, -k as zeropull's --plain-http, --creds, --authfile,
+ * --ca-file and --tls-verify=false; -s STALL_MS; -t CANCEL_MS; -m MOUNT_FROM; for ranges -n REQUESTS_PER_SERVER, -d
+ * READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other. A failure is {"code", "message", "hint"} and exit
+ * status 1.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -20,6 +31,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "oci/artifact-manifest.h"
+#include "remote/range.h"
 #include "remote/remote.h"
 
 #define FILES_MAX 64
@@ -154,6 +166,109 @@ static int get(struct zp_remote *remote, char **arguments, bool whole, json_t **
         return r;
 }
 
+#define READS_MAX 4096
+
+/* A range that is read. */
+struct range {
+        uint64_t start, size;
+        enum zp_range_priority priority;
+        bool is_to_cancel, is_to_raise;
+        char *buffer;
+        unsigned place; /* in the order of completion */
+        int result;
+        char *message;
+};
+
+static struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        unsigned done; /* guarded by lock */
+} reads = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
+
+static void on_range(void *context, int result, const struct zp_error *err) {
+        struct range *range = context;
+        range->result = result;
+        range->message = result < 0 ? strdup(err->message) : NULL;
+        pthread_mutex_lock(&reads.lock);
+        range->place = reads.done++;
+        pthread_cond_signal(&reads.changed);
+        pthread_mutex_unlock(&reads.lock);
+}
+
+static void parse_range(const char *text, struct range *out) {
+        char *end;
+        *out = (struct range){ .start = strtoull(text, &end, 10) };
+        out->size = strtoull(end + 1, &end, 10);
+        out->priority = *end == 'b' ? ZP_RANGE_BACKGROUND : *end == 'a' ? ZP_RANGE_AHEAD : ZP_RANGE_DEMAND;
+        out->is_to_cancel = strchr(end, '!');
+        out->is_to_raise = strchr(end, '^');
+        out->buffer = malloc(out->size);
+}
+
+static json_t *range_json(struct range *range) {
+        struct zp_digest digest;
+        zp_digest_of(range->buffer, range->size, &digest);
+        json_t *json = range->result < 0
+                               ? json_pack("{s:i, s:s, s:i}", "code", -range->result, "message", range->message,
+                                           "place", range->place)
+                               : json_pack("{s:o, s:i}", "digest", digest_json(&digest), "place", range->place);
+        free(range->buffer);
+        free(range->message);
+        return json;
+}
+
+static int read_round(struct zp_range_blob *blob, int count, char **texts, json_t *out, struct zp_error *err) {
+        static struct range ranges[READS_MAX];
+        int r = 0;
+        reads.done = 0;
+        for (int i = 0; i < count && r == 0; i++) {
+                parse_range(texts[i], &ranges[i]);
+                r = zp_range_read(blob, ranges[i].start, ranges[i].size, ranges[i].buffer, ranges[i].priority, on_range,
+                                  &ranges[i], err);
+        }
+        if (r < 0)
+                return r;
+        for (int i = 0; i < count; i++) {
+                if (ranges[i].is_to_cancel)
+                        zp_range_cancel(blob, &ranges[i]);
+                if (ranges[i].is_to_raise)
+                        zp_range_raise(blob, &ranges[i], ZP_RANGE_DEMAND);
+        }
+        pthread_mutex_lock(&reads.lock);
+        while (reads.done < (unsigned) count)
+                pthread_cond_wait(&reads.changed, &reads.lock);
+        pthread_mutex_unlock(&reads.lock);
+        for (int i = 0; i < count; i++)
+                json_array_append_new(out, range_json(&ranges[i]));
+        return 0;
+}
+
+static int read_ranges(const char *name, const struct zp_range_options *options, unsigned rounds, int count,
+                       char **arguments, json_t **out, struct zp_error *err) {
+        struct zp_descriptor descriptor;
+        struct zp_range_reader *reader;
+        struct zp_range_blob *blob;
+        struct zp_range_statistics seen;
+        json_t *results = json_array();
+        int r = parse_descriptor(arguments, &descriptor, err);
+        if (r == 0)
+                r = zp_range_reader_new(options, &reader, err);
+        if (r < 0)
+                return r;
+        r = zp_range_blob_open(reader, name, &descriptor, &blob, err);
+        for (unsigned i = 0; i < rounds && r == 0; i++)
+                r = read_round(blob, count - 2, arguments + 2, results, err);
+        zp_range_reader_statistics(reader, &seen);
+        if (r == 0)
+                zp_range_blob_close(blob);
+        zp_range_reader_free(reader);
+        *out = json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "reads", results, "requests",
+                         (json_int_t) seen.requests, "http2_requests", (json_int_t) seen.http2_requests, "connections",
+                         (json_int_t) seen.connections, "retries", (json_int_t) seen.retries, "received",
+                         (json_int_t) seen.received_bytes, "delivered", (json_int_t) seen.delivered_bytes);
+        return r;
+}
+
 /* What the manifest says of itself; *out is the root, which type and subject belong to. */
 static int read_manifest(const char *body, size_t size, json_t **root, const char **type, struct zp_descriptor *subject,
                          struct zp_error *err) {
@@ -233,6 +348,12 @@ static int run(struct zp_remote *remote, const char *verb, int count, char **arg
         exit(2);
 }
 
+/* Notices go to standard error, one a line. */
+static void tell(void *context, const char *text) {
+        (void) context;
+        fprintf(stderr, "%s\n", text);
+}
+
 static void print(json_t *json) {
         json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
         json_decref(json);
@@ -247,13 +368,15 @@ static int fail(int r, struct zp_error *err) {
 }
 
 int main(int argc, char **argv) {
-        struct zp_source_options options = { .cancel = &cancel };
+        struct zp_source_options options = { .cancel = &cancel, .notice = { .tell = tell } };
+        struct zp_range_options ranges = { 0 };
+        unsigned rounds = 1;
         struct zp_error err = { 0 };
         struct zp_remote *remote;
         const char *mount_from = NULL;
         json_t *answer = NULL;
         pthread_t thread;
-        for (int option; (option = getopt(argc, argv, "hu:a:c:ks:t:m:")) != -1;) {
+        for (int option; (option = getopt(argc, argv, "hu:a:c:ks:t:m:n:d:r:")) != -1;) {
                 if (option == 'h')
                         options.plain_http = true;
                 else if (option == 'u')
@@ -268,16 +391,29 @@ int main(int argc, char **argv) {
                         options.stall_timeout_ms = (unsigned) strtoul(optarg, NULL, 10);
                 else if (option == 'm')
                         mount_from = optarg;
+                else if (option == 'n')
+                        ranges.requests_per_server = (unsigned) strtoul(optarg, NULL, 10);
+                else if (option == 'd')
+                        ranges.read_timeout_ms = (unsigned) strtoul(optarg, NULL, 10);
+                else if (option == 'r')
+                        rounds = (unsigned) strtoul(optarg, NULL, 10);
                 else if (option != 't' || pthread_create(&thread, NULL, cancel_later, optarg) != 0)
                         return 2;
         }
         if (argc - optind < 2)
                 return 2;
-        int r = zp_remote_open(argv[optind], &options, &remote, &err);
-        if (r < 0)
-                return fail(r, &err);
-        r = run(remote, argv[optind + 1], argc - optind - 2, argv + optind + 2, mount_from, &answer, &err);
-        zp_remote_close(remote);
+        int count = argc - optind - 2, r;
+        char **arguments = argv + optind + 2;
+        if (strcmp(argv[optind + 1], "ranges") == 0 && count > 2 && count - 2 <= READS_MAX) {
+                ranges.source = options;
+                r = read_ranges(argv[optind], &ranges, rounds, count, arguments, &answer, &err);
+        } else {
+                r = zp_remote_open(argv[optind], &options, &remote, &err);
+                if (r < 0)
+                        return fail(r, &err);
+                r = run(remote, argv[optind + 1], count, arguments, mount_from, &answer, &err);
+                zp_remote_close(remote);
+        }
         if (r == 0) {
                 print(answer);
                 return 0;

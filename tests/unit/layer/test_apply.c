@@ -30,8 +30,9 @@ static int tear_down(void **state) {
 }
 
 /* Keeps small contents in the tree. */
-static int store(void *context, struct zp_tar *tar, struct zp_tree *into, struct zp_inode *inode,
+static int store(void *context, const char *path, struct zp_tar *tar, struct zp_tree *into, struct zp_inode *inode,
                  struct zp_error *error) {
+        (void) path;
         uint8_t *content = zp_tree_alloc(into, inode->size);
         const uint8_t *data;
         uint64_t size, at = 0;

@@ -193,6 +193,76 @@ static void rollback_leaves_no_trace(void **state) {
                                 check_rollback(before[i], dropped[j], after[k]);
 }
 
+static struct zp_pack_writer *writer_of(int fd, struct zp_pool *pool, const uint8_t *data, size_t size) {
+        struct zp_error err = { 0 };
+        struct zp_pack_writer *w = NULL;
+        struct zp_pack_options options = { .frame_size = FRAME };
+        assert_int_equal(zp_pack_writer_new(fd, "part", &options, pool, &w, &err), 0);
+        assert_int_equal(zp_pack_writer_append(w, data, size, &err), 0);
+        return w;
+}
+
+/* Splices a writer of `behind` bytes behind one of `before` bytes: as if all had been appended to one. */
+static void check_splice(size_t before, size_t behind) {
+        uint8_t *data = sample_device(before + behind);
+        struct zp_error err = { 0 };
+        struct zp_pool *pool;
+        int fd = temporary_file(), from_fd = temporary_file(), index_fd = temporary_file();
+        assert_int_equal(zp_pool_new(2, &pool, &err), 0);
+        struct zp_pack_writer *w = writer_of(fd, pool, data, before);
+        struct zp_pack_writer *from = writer_of(from_fd, pool, data + before, behind);
+        struct zp_pack_info info;
+        assert_int_equal(zp_pack_writer_splice(w, from, &err), 0);
+        assert_int_equal(zp_pack_writer_offset(w), zp_round_up(before + behind, 4096));
+        assert_int_equal(zp_pack_writer_append(w, data, 1, &err), -EINVAL);
+        assert_int_equal(zp_pack_writer_splice(w, from, &err), -EINVAL);
+        assert_int_equal(zp_pack_writer_finish(w, index_fd, "spliced.index", &info, &err), 0);
+        struct packed straight = pack_bytes(data, before + behind, FRAME, 1);
+        assert_true(zp_digest_equal(&straight.info.index_digest, &info.index_digest));
+        assert_int_equal(straight.info.pack_size, info.pack_size);
+        uint8_t *expected = file_bytes(straight.fd), *actual = file_bytes(fd);
+        assert_int_equal(file_size(straight.fd), file_size(fd));
+        assert_memory_equal(expected, actual, file_size(fd));
+        free(expected);
+        free(actual);
+        packed_clear(&straight);
+        zp_pack_writer_free(from);
+        zp_pack_writer_free(w);
+        zp_pool_free(pool);
+        close(fd);
+        close(from_fd);
+        close(index_fd);
+        free(data);
+}
+
+static void splicing_frames_is_like_appending_their_bytes(void **state) {
+        (void) state;
+        static const size_t before[] = { 0, FRAME, 50 * FRAME };
+        static const size_t behind[] = { 0, 1, 4096, FRAME, 30 * FRAME + 5000, 700 * FRAME };
+        for (size_t i = 0; i < 3; i++)
+                for (size_t j = 0; j < 6; j++)
+                        check_splice(before[i], behind[j]);
+}
+
+static void frames_are_spliced_only_behind_whole_ones(void **state) {
+        (void) state;
+        struct zp_error err = { 0 };
+        struct zp_pool *pool;
+        uint8_t *data = sample_device(2 * FRAME);
+        int fd = temporary_file(), from_fd = temporary_file();
+        assert_int_equal(zp_pool_new(1, &pool, &err), 0);
+        struct zp_pack_writer *w = writer_of(fd, pool, data, 100), *from = writer_of(from_fd, pool, data, FRAME);
+        assert_int_equal(zp_pack_writer_splice(w, from, &err), -EINVAL);
+        assert_int_equal(zp_pack_writer_append(w, data, FRAME - 100, &err), 0);
+        assert_int_equal(zp_pack_writer_splice(w, from, &err), 0);
+        zp_pack_writer_free(from);
+        zp_pack_writer_free(w);
+        zp_pool_free(pool);
+        close(fd);
+        close(from_fd);
+        free(data);
+}
+
 static void zeros_are_like_appended_zeros(void **state) {
         (void) state;
         size_t size = 100000;
@@ -342,6 +412,8 @@ int main(void) {
                 cmocka_unit_test(the_index_lists_each_frame_with_its_digest),
                 cmocka_unit_test(bytes_do_not_depend_on_threads_or_pieces),
                 cmocka_unit_test(rollback_leaves_no_trace),
+                cmocka_unit_test(splicing_frames_is_like_appending_their_bytes),
+                cmocka_unit_test(frames_are_spliced_only_behind_whole_ones),
                 cmocka_unit_test(zeros_are_like_appended_zeros),
                 cmocka_unit_test(a_full_disk_stops_the_writer_with_its_error),
                 cmocka_unit_test(impossible_options_are_refused),

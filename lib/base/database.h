@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A daemon's own SQLite database: opened for one process, with a write-ahead log, every commit durable; transactions
+ * and statements with errors that name it.
+ */
+#ifndef ZP_BASE_DATABASE_H
+#define ZP_BASE_DATABASE_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+struct zp_database;
+
+struct zp_database_schema {
+        uint32_t application_id; /* tells this kind of database from all others */
+        int version;             /* ≥ 1; of a database that `create` makes */
+        const char *create;      /* statements */
+};
+
+/* Opens the database, and makes it when it is not there. -EBADMSG: damaged, of another application, or of another
+ * version; -EINVAL: something else than a file is there. */
+int zp_database_open(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
+                     struct zp_error *err);
+void zp_database_close(struct zp_database *database);
+ZP_DEFINE_AUTO(struct zp_database, zp_database_close);
+
+/* A transaction has the database for itself among the threads of the process; between begin and end nothing else may
+ * be waited for. `end` commits when `result` is ≥ 0, else rolls back; returns `result`, or the commit's failure. */
+int zp_database_begin(struct zp_database *database, bool writes, struct zp_error *err);
+int zp_database_end(struct zp_database *database, int result, struct zp_error *err);
+
+/* The rest is for inside a transaction. */
+ZP_DEFINE_AUTO(sqlite3_stmt, sqlite3_finalize);
+int zp_database_prepare(struct zp_database *database, const char *sql, sqlite3_stmt **out, struct zp_error *err);
+/* 1: a row, 0: no more rows. -EEXIST: a UNIQUE or PRIMARY KEY constraint does not allow it. */
+int zp_database_step(struct zp_database *database, sqlite3_stmt *statement, struct zp_error *err);
+/* The rowid of the last INSERT. */
+int64_t zp_database_last_id(struct zp_database *database);
+/* A row that this program did not write: -EBADMSG. */
+int zp_database_bad_row(struct zp_database *database, const char *table, struct zp_error *err);
+
+#endif

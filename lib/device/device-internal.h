@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine's state. One lock guards all of it; no origin, disk or `done` is called with the lock held.
+ */
+#ifndef ZP_DEVICE_DEVICE_INTERNAL_H
+#define ZP_DEVICE_DEVICE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/pool.h"
+#include "device/device.h"
+#include "device/record.h"
+#include "pack/index.h"
+
+#define ZP_FETCH_BUCKETS 256
+#define ZP_STREAMS 4
+
+enum zp_fetch_state { ZP_FETCH_QUEUED, ZP_FETCH_PAUSED, ZP_FETCH_UNDER_WAY };
+
+/* One frame that somebody wants. Made by the first, joined by all others, gone when the frame is here or given up. */
+struct zp_fetch {
+        struct zp_fetch *next;                    /* in its bucket */
+        struct zp_fetch *queue_next, *queue_prev; /* of its urgency, while queued */
+        struct zp_device *device;
+        struct zp_pack_frame frame;
+        uint32_t number;
+        enum zp_fetch_state state;
+        enum zp_device_urgency urgency;
+        bool was_demanded, is_cancelled;
+        unsigned origin, failures, wrong;
+        uint64_t resume_ms; /* while paused */
+        uint8_t *packed;
+        int result; /* of the origin */
+        struct zp_pool_item item;
+};
+
+/* A reader that goes forward. */
+struct zp_stream {
+        uint32_t next_frame, window;
+        uint64_t used; /* when, by the device's count of reads */
+};
+
+struct zp_device {
+        struct zp_device_engine *engine;
+        struct zp_device *next, **link;
+        struct zp_pack_index index;
+        void *index_bytes;
+        struct zp_digest digest;
+        char hex[ZP_SHA256_HEX_SIZE];
+        struct zp_device_origin *origins[ZP_DEVICE_ORIGINS];
+        unsigned origin_count;
+        struct zp_record record; /* fd -1: nothing is kept */
+        bool has_record;
+        /* guarded by the engine's lock */
+        uint32_t fetches, reads, users; /* users: threads that work on it */
+        bool is_closing, wants_all, is_finished;
+        uint32_t background_next;
+        uint64_t read_count;
+        struct zp_stream streams[ZP_STREAMS];
+};
+
+struct zp_prefetch {
+        struct zp_prefetch *next;
+        struct zp_device *device;
+        uint32_t frame, end;
+};
+
+/* An unpacked frame that is not on the disk, for those who come back for the rest of it. */
+struct zp_recent {
+        struct zp_recent *next; /* the latest first */
+        struct zp_device *device;
+        uint32_t frame, size;
+        uint8_t *data;
+};
+
+struct zp_worker {
+        struct zp_pack_decoder *decoder;
+        uint8_t *unpacked;
+        uint32_t size;
+};
+
+struct zp_queue {
+        struct zp_fetch *first, *last;
+};
+
+struct zp_device_engine {
+        struct zp_device_options options;
+        uint8_t boot_id[ZP_RECORD_BOOT_ID_SIZE];
+        struct zp_pool *pool;
+        struct zp_worker *workers;
+        pthread_mutex_t lock;
+        pthread_cond_t timer_wake, keeper_wake, device_free;
+        pthread_t timer, keeper;
+        bool has_timer, has_keeper;
+        /* guarded by lock */
+        bool is_ending;
+        struct zp_device *devices;
+        struct zp_device_read *reads; /* that wait */
+        struct zp_fetch *buckets[ZP_FETCH_BUCKETS];
+        struct zp_queue queues[ZP_DEVICE_URGENCIES];
+        uint32_t paused, under_way[ZP_DEVICE_URGENCIES];
+        uint64_t memory_used;
+        struct zp_prefetch *prefetches, **last_prefetch;
+        struct zp_recent *recent;
+        uint64_t recent_size;
+        uint64_t background_ready_ms; /* not before */
+        unsigned background_failures;
+        uint64_t cache_written, cache_full_until_ms; /* since the last look; nothing is kept before */
+        bool must_look;                              /* the keeper has something to finish or to count */
+        bool is_dirty;                               /* it has something to sync */
+        uint64_t next_notice_ms;
+        struct zp_device_statistics statistics;
+};
+
+uint64_t zp_device_now_ms(void);
+void zp_device_notice(struct zp_device_engine *engine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* queue.c; all with the lock held */
+struct zp_fetch *zp_fetch_find(struct zp_device *device, uint32_t frame);
+/* The fetch of a frame, made when there is none, made more urgent when it was less so. NULL: out of memory. */
+struct zp_fetch *zp_fetch_want(struct zp_device *device, uint32_t frame, enum zp_device_urgency urgency);
+void zp_fetch_enqueue(struct zp_fetch *fetch);
+/* Waits until `resume_ms`. */
+void zp_fetch_pause(struct zp_fetch *fetch, uint64_t resume_ms);
+void zp_fetch_drop(struct zp_fetch *fetch);
+/* The next that may start now, its memory taken: NULL: none. */
+struct zp_fetch *zp_fetch_take(struct zp_device_engine *engine);
+
+/* Cancels or drops the fetches that nobody awaits any more: all of a device, or (NULL) those that were awaited. Gives
+ * the lock back meanwhile. */
+void zp_fetches_forsake(struct zp_device_engine *engine, struct zp_device *device);
+
+/* device.c: while held, a device is not freed. Lock held. */
+void zp_device_hold(struct zp_device *device);
+void zp_device_let_go(struct zp_device *device);
+
+/* fetch.c: starts what may start; without the lock. */
+void zp_device_pump(struct zp_device_engine *engine);
+
+/* read.c; with the lock held: takes frame off the reads that await it, and puts those that await nothing more on
+ * `finished`. `data` is the frame if it is not kept; `result` 0 or why there will be none. */
+void zp_reads_settle(struct zp_device *device, uint32_t frame, const uint8_t *data, int result,
+                     struct zp_device_read **finished);
+/* As above: fails the reads that match: of a device (NULL: any) and past their deadline (0: all). */
+void zp_reads_fail(struct zp_device_engine *engine, struct zp_device *device, uint64_t now_ms,
+                   struct zp_device_read **finished);
+/* Whether somebody awaits a frame. Lock held. */
+bool zp_reads_await(struct zp_device *device, uint32_t frame);
+/* Answers them; without the lock. */
+void zp_reads_finish(struct zp_device_read *finished);
+
+/* ahead.c; lock held */
+void zp_ahead_note(struct zp_device *device, uint32_t first, uint32_t count);
+/* The next frame to fetch although nobody waits: makes a fetch of it. */
+struct zp_fetch *zp_ahead_next(struct zp_device_engine *engine);
+void zp_ahead_forget(struct zp_device *device);
+
+/* recent.c; lock held */
+const uint8_t *zp_recent_find(struct zp_device *device, uint32_t frame);
+void zp_recent_keep(struct zp_device *device, uint32_t frame, uint8_t *data, uint32_t size);
+void zp_recent_forget(struct zp_device *device);
+
+/* keeper.c: the thread that syncs, completes, and keeps the directory within its limit. */
+void *zp_device_keeper(void *engine);
+
+/* cache.c: bytes on disk; removes the copies used longest ago and in nobody's use until no more than `limit` are left.
+ * Returns what is left. */
+uint64_t zp_cache_trim(struct zp_device_engine *engine, uint64_t limit);
+
+static inline bool zp_device_has(const struct zp_device *device, uint32_t frame) {
+        return device->has_record && zp_record_has(&device->record, frame);
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The beginning and the end of an engine, and its sense of time.
+ */
+#include "device/device-internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define DEFAULT_MEMORY (UINT64_C(32) << 20)
+#define DEFAULT_DEADLINE_MS 60000
+#define DEFAULT_RETRY_MS 100
+/* The timer looks this often while anything waits for time to pass, and else not at all. */
+#define TICK_MS 10
+/* No more lines than one in this time: when a registry is away, every read has something to say. */
+#define NOTICE_EVERY_MS 1000
+
+uint64_t zp_device_now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+void zp_device_notice(struct zp_device_engine *engine, const char *format, ...) {
+        char line[ZP_ERROR_MESSAGE_MAX + 128];
+        uint64_t now = zp_device_now_ms();
+        pthread_mutex_lock(&engine->lock);
+        bool is_due = engine->options.notice && now >= engine->next_notice_ms;
+        if (is_due)
+                engine->next_notice_ms = now + NOTICE_EVERY_MS;
+        pthread_mutex_unlock(&engine->lock);
+        if (!is_due)
+                return;
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(line, sizeof line, format, arguments);
+        va_end(arguments);
+        engine->options.notice(engine->options.context, line);
+}
+
+static bool has_background(const struct zp_device_engine *engine) {
+        for (const struct zp_device *device = engine->devices; device; device = device->next)
+                if (device->wants_all && device->has_record && device->record.missing)
+                        return true;
+        return false;
+}
+
+static void resume_paused(struct zp_device_engine *engine, uint64_t now) {
+        for (unsigned i = 0; i < ZP_FETCH_BUCKETS && engine->paused; i++)
+                for (struct zp_fetch *fetch = engine->buckets[i]; fetch; fetch = fetch->next)
+                        if (fetch->state == ZP_FETCH_PAUSED && now >= fetch->resume_ms)
+                                zp_fetch_enqueue(fetch);
+}
+
+static void tick(struct zp_device_engine *engine) {
+        struct zp_device_read *late = NULL;
+        uint64_t now = zp_device_now_ms();
+        resume_paused(engine, now);
+        zp_reads_fail(engine, NULL, now, &late);
+        if (late)
+                zp_fetches_forsake(engine, NULL);
+        pthread_mutex_unlock(&engine->lock);
+        zp_reads_finish(late);
+        zp_device_pump(engine);
+        pthread_mutex_lock(&engine->lock);
+}
+
+static void *keep_time(void *argument) {
+        struct zp_device_engine *engine = argument;
+        pthread_mutex_lock(&engine->lock);
+        while (!engine->is_ending) {
+                if (!engine->reads && !engine->paused && !has_background(engine)) {
+                        pthread_cond_wait(&engine->timer_wake, &engine->lock);
+                        continue;
+                }
+                struct timespec until;
+                clock_gettime(CLOCK_MONOTONIC, &until);
+                until.tv_nsec += TICK_MS * 1000000;
+                until.tv_sec += until.tv_nsec / 1000000000;
+                until.tv_nsec %= 1000000000;
+                pthread_cond_timedwait(&engine->timer_wake, &engine->lock, &until);
+                tick(engine);
+        }
+        pthread_mutex_unlock(&engine->lock);
+        return NULL;
+}
+
+static void set_defaults(struct zp_device_options *options) {
+        if (!options->memory_limit)
+                options->memory_limit = DEFAULT_MEMORY;
+        if (!options->deadline_ms)
+                options->deadline_ms = DEFAULT_DEADLINE_MS;
+        if (!options->retry_ms)
+                options->retry_ms = DEFAULT_RETRY_MS;
+        if (!options->threads)
+                options->threads = zp_usable_cpus();
+}
+
+static int start_threads(struct zp_device_engine *engine, struct zp_error *err) {
+        int r = zp_pool_new(engine->options.threads, &engine->pool, err);
+        if (r < 0)
+                return r;
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        int code = pthread_create(&engine->timer, NULL, keep_time, engine);
+        engine->has_timer = code == 0;
+        if (code == 0)
+                code = pthread_create(&engine->keeper, NULL, zp_device_keeper, engine);
+        engine->has_keeper = code == 0 && engine->has_timer;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return code ? zp_error_errno(err, code, "start a thread") : 0;
+}
+
+int zp_device_engine_new(const struct zp_device_options *options, struct zp_device_engine **out, struct zp_error *err) {
+        struct zp_device_engine *engine = calloc(1, sizeof *engine);
+        if (!engine)
+                return zp_error_errno(err, ENOMEM, "devices");
+        engine->options = *options;
+        set_defaults(&engine->options);
+        engine->last_prefetch = &engine->prefetches;
+        engine->must_look = true;
+        pthread_condattr_t monotonic;
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_mutex_init(&engine->lock, NULL);
+        pthread_cond_init(&engine->timer_wake, &monotonic);
+        pthread_cond_init(&engine->keeper_wake, &monotonic);
+        pthread_cond_init(&engine->device_free, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        engine->workers = calloc(engine->options.threads, sizeof *engine->workers);
+        int r = engine->workers ? zp_record_boot_id(engine->boot_id, err) : zp_error_errno(err, ENOMEM, "devices");
+        if (r == 0)
+                r = start_threads(engine, err);
+        if (r < 0) {
+                zp_device_engine_free(engine);
+                return r;
+        }
+        *out = engine;
+        return 0;
+}
+
+void zp_device_engine_free(struct zp_device_engine *engine) {
+        if (!engine)
+                return;
+        pthread_mutex_lock(&engine->lock);
+        engine->is_ending = true;
+        pthread_cond_signal(&engine->timer_wake);
+        pthread_cond_signal(&engine->keeper_wake);
+        pthread_mutex_unlock(&engine->lock);
+        if (engine->has_timer)
+                pthread_join(engine->timer, NULL);
+        if (engine->has_keeper)
+                pthread_join(engine->keeper, NULL);
+        zp_pool_free(engine->pool);
+        for (unsigned i = 0; engine->workers && i < engine->options.threads; i++) {
+                zp_pack_decoder_free(engine->workers[i].decoder);
+                free(engine->workers[i].unpacked);
+        }
+        free(engine->workers);
+        pthread_cond_destroy(&engine->timer_wake);
+        pthread_cond_destroy(&engine->keeper_wake);
+        pthread_cond_destroy(&engine->device_free);
+        pthread_mutex_destroy(&engine->lock);
+        free(engine);
+}
+
+void zp_device_engine_statistics(struct zp_device_engine *engine, struct zp_device_statistics *out) {
+        pthread_mutex_lock(&engine->lock);
+        *out = engine->statistics;
+        pthread_mutex_unlock(&engine->lock);
+}

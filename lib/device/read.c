@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The reads: which frames they need, which they still wait for, and their answers.
+ */
+#include "device/device-internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+
+/* So many fetches of one read are told to hurry; more only with frames that are tiny. */
+#define RAISED_MAX 8
+
+/* The part of a frame that a read wants: where in the device, how long. */
+static uint64_t part_of(const struct zp_device_read *read, uint32_t frame, uint32_t *size) {
+        uint64_t frame_size = read->device->index.frame_size, start = frame * frame_size;
+        uint64_t from = start > read->offset ? start : read->offset;
+        uint64_t to = zp_min_u64(start + frame_size, read->offset + read->size);
+        *size = (uint32_t) (to - from);
+        return from;
+}
+
+static void copy_part(struct zp_device_read *read, uint32_t frame, const uint8_t *data) {
+        uint32_t size;
+        uint64_t from = part_of(read, frame, &size);
+        if (!read->buffer)
+                read->buffer = malloc(read->size);
+        if (read->buffer)
+                memcpy(read->buffer + (from - read->offset),
+                       data + (from - (uint64_t) frame * read->device->index.frame_size), size);
+        else
+                read->result = -ENOMEM;
+}
+
+static bool awaits(const struct zp_device_read *read, uint32_t frame) {
+        uint32_t i = frame - read->first_frame; /* huge when before */
+        return i < read->frame_count && read->waiting[i / 64] >> i % 64 & 1;
+}
+
+static void unlink_read(struct zp_device_read *read) {
+        *read->link = read->next;
+        if (read->next)
+                read->next->link = read->link;
+}
+
+static void move_to(struct zp_device_read *read, struct zp_device_read **finished) {
+        unlink_read(read);
+        read->next = *finished;
+        *finished = read;
+}
+
+bool zp_reads_await(struct zp_device *device, uint32_t frame) {
+        for (struct zp_device_read *read = device->engine->reads; read; read = read->next)
+                if (read->device == device && awaits(read, frame))
+                        return true;
+        return false;
+}
+
+void zp_reads_settle(struct zp_device *device, uint32_t frame, const uint8_t *data, int result,
+                     struct zp_device_read **finished) {
+        for (struct zp_device_read *read = device->engine->reads, *next; read; read = next) {
+                next = read->next;
+                if (read->device != device || !awaits(read, frame))
+                        continue;
+                uint32_t i = frame - read->first_frame;
+                read->waiting[i / 64] &= ~(UINT64_C(1) << i % 64);
+                read->waiting_count--;
+                if (result < 0)
+                        read->result = result;
+                else if (data)
+                        copy_part(read, frame, data);
+                if (read->waiting_count == 0 || read->result < 0)
+                        move_to(read, finished);
+        }
+}
+
+void zp_reads_fail(struct zp_device_engine *engine, struct zp_device *device, uint64_t now_ms,
+                   struct zp_device_read **finished) {
+        for (struct zp_device_read *read = engine->reads, *next; read; read = next) {
+                next = read->next;
+                if ((device && read->device != device) || (now_ms && read->deadline_ms > now_ms))
+                        continue;
+                read->result = -EIO;
+                move_to(read, finished);
+        }
+}
+
+/* Brings what is on the disk to what is only in memory. */
+static int fill_buffer(struct zp_device_read *read) {
+        for (uint32_t i = 0; i < read->frame_count; i++) {
+                uint32_t size, frame = read->first_frame + i;
+                uint64_t from = part_of(read, frame, &size);
+                if (!zp_device_has(read->device, frame))
+                        continue;
+                int r = zp_pread_all(read->device->record.fd, read->buffer + (from - read->offset), size, from,
+                                     read->device->hex, NULL);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* A disk that failed takes frames back. */
+static int check_kept(const struct zp_device_read *read) {
+        for (uint32_t i = 0; i < read->frame_count; i++)
+                if (!zp_device_has(read->device, read->first_frame + i))
+                        return -EIO;
+        return 0;
+}
+
+void zp_reads_finish(struct zp_device_read *finished) {
+        for (struct zp_device_read *read = finished, *next; read; read = next) {
+                next = read->next;
+                struct zp_device *device = read->device;
+                struct zp_device_engine *engine = device->engine;
+                uint8_t *buffer = read->buffer;
+                if (read->result == 0)
+                        read->result = buffer ? fill_buffer(read) : check_kept(read);
+                bool is_failed = read->result < 0;
+                read->done(read, read->result, device->record.fd, buffer);
+                free(buffer);
+                pthread_mutex_lock(&engine->lock);
+                engine->statistics.failed_reads += is_failed;
+                if (--device->reads == 0)
+                        pthread_cond_broadcast(&engine->device_free);
+                pthread_mutex_unlock(&engine->lock);
+        }
+}
+
+/* Wants the frames that are not here. Returns how many of `raised` are under way without hurry. */
+static unsigned want_frames(struct zp_device *device, struct zp_device_read *read,
+                            struct zp_fetch *raised[RAISED_MAX]) {
+        unsigned count = 0;
+        for (uint32_t i = 0; i < read->frame_count; i++) {
+                uint32_t frame = read->first_frame + i;
+                if (zp_device_has(device, frame))
+                        continue;
+                const uint8_t *recent = zp_recent_find(device, frame);
+                if (recent) {
+                        copy_part(read, frame, recent);
+                        continue;
+                }
+                struct zp_fetch *fetch = zp_fetch_find(device, frame);
+                bool is_slow = fetch && fetch->state == ZP_FETCH_UNDER_WAY && fetch->urgency != ZP_DEVICE_DEMAND;
+                fetch = zp_fetch_want(device, frame, ZP_DEVICE_DEMAND);
+                if (!fetch) {
+                        read->result = -ENOMEM;
+                        break;
+                }
+                if (is_slow && count < RAISED_MAX)
+                        raised[count++] = fetch;
+                read->waiting[i / 64] |= UINT64_C(1) << i % 64;
+                read->waiting_count++;
+        }
+        return count;
+}
+
+static void enlist(struct zp_device_engine *engine, struct zp_device_read *read) {
+        if (engine->reads)
+                engine->reads->link = &read->next;
+        read->next = engine->reads;
+        read->link = &engine->reads;
+        engine->reads = read;
+        read->deadline_ms = zp_device_now_ms() + engine->options.deadline_ms;
+        engine->statistics.waited_reads++;
+        pthread_cond_signal(&engine->timer_wake);
+}
+
+/* What happens to a fetch meanwhile does not matter: its address only names a read of the origin. */
+static void raise_all(struct zp_device *device, unsigned origin, struct zp_fetch *const *raised, unsigned count) {
+        struct zp_device_origin *from = device->origins[origin];
+        for (unsigned i = 0; i < count && from->ops->raise; i++)
+                from->ops->raise(from, ZP_DEVICE_DEMAND, raised[i]);
+}
+
+static bool prepare(struct zp_device *device, struct zp_device_read *read) {
+        uint64_t end = device->index.device_size;
+        uint64_t left = read->offset < end ? end - read->offset : 0;
+        read->size = (uint32_t) zp_min_u64(read->size, zp_min_u64(left, ZP_DEVICE_READ_MAX));
+        read->device = device;
+        read->next = NULL;
+        read->buffer = NULL;
+        read->result = 0;
+        read->waiting_count = 0;
+        memset(read->waiting, 0, sizeof read->waiting);
+        if (read->size == 0)
+                return false;
+        read->first_frame = (uint32_t) (read->offset / device->index.frame_size);
+        read->frame_count =
+                (uint32_t) ((read->offset + read->size - 1) / device->index.frame_size) + 1 - read->first_frame;
+        return true;
+}
+
+void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
+        struct zp_device_engine *engine = device->engine;
+        struct zp_fetch *raised[RAISED_MAX];
+        if (!prepare(device, read)) {
+                read->done(read, 0, -1, "");
+                return;
+        }
+        pthread_mutex_lock(&engine->lock);
+        engine->statistics.reads++;
+        device->reads++;
+        unsigned raised_count = 0, origin = 0;
+        if (!device->has_record || device->record.missing) {
+                raised_count = want_frames(device, read, raised);
+                origin = raised_count ? raised[0]->origin : 0;
+                zp_ahead_note(device, read->first_frame, read->frame_count);
+        }
+        bool must_wait = read->waiting_count && read->result == 0;
+        if (must_wait)
+                enlist(engine, read);
+        zp_device_hold(device);
+        pthread_mutex_unlock(&engine->lock);
+        if (!must_wait)
+                zp_reads_finish(read);
+        raise_all(device, origin, raised, raised_count);
+        zp_device_pump(engine);
+        pthread_mutex_lock(&engine->lock);
+        zp_device_let_go(device);
+        pthread_mutex_unlock(&engine->lock);
+}

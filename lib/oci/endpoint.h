@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One server that has one repository: where it is, how it is spoken to, what it wants to see before it answers.
+ */
+#ifndef ZP_OCI_ENDPOINT_H
+#define ZP_OCI_ENDPOINT_H
+
+#include "oci/http.h"
+
+struct zp_endpoint_options {
+        const char *name;                    /* as a reference names it, for messages and to find credentials */
+        const char *host;                    /* "registry-1.docker.io", "localhost:5000" */
+        const char *scheme;                  /* "https" or "http"; NULL: it is asked what it speaks */
+        const char *repository;              /* "library/debian" */
+        const char *auth_file, *credentials; /* as in zp_source_options */
+        struct zp_http_options http;
+};
+
+/* Thread-safe. */
+struct zp_endpoint;
+int zp_endpoint_new(const struct zp_endpoint_options *options, struct zp_endpoint **out, struct zp_error *err);
+void zp_endpoint_free(struct zp_endpoint *endpoint);
+ZP_DEFINE_AUTO(struct zp_endpoint, zp_endpoint_free);
+const char *zp_endpoint_name(const struct zp_endpoint *endpoint);
+const struct zp_http *zp_endpoint_http(const struct zp_endpoint *endpoint);
+
+/* As zp_registry_request and zp_registry_request_url. */
+int zp_endpoint_request(struct zp_endpoint *endpoint, const char *path, const struct zp_http_request *request,
+                        struct zp_http_response *response, struct zp_error *err);
+int zp_endpoint_request_url(struct zp_endpoint *endpoint, const char *url, const struct zp_http_request *request,
+                            struct zp_http_response *response, struct zp_error *err);
+
+/* What those who send a GET for /v2/REPOSITORY/PATH themselves must know. */
+struct zp_endpoint_head {
+        char *url;
+        char *authorization; /* goes to the URL's origin only; NULL: none */
+        unsigned generation; /* of the authorization */
+};
+void zp_endpoint_head_clear(struct zp_endpoint_head *head);
+/* -EAGAIN, without `err`: something has to be fetched first, and the caller must not wait. */
+int zp_endpoint_head(struct zp_endpoint *endpoint, const char *path, bool may_wait, struct zp_endpoint_head *out,
+                     struct zp_error *err);
+/* Answers the 401 that a request with this head met. Waits. */
+int zp_endpoint_answer(struct zp_endpoint *endpoint, const struct zp_endpoint_head *head, const char *challenges,
+                       struct zp_error *err);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "remote/range-internal.h"
+
+void zp_range_enqueue(struct zp_range_read *read, bool at_front) {
+        struct zp_range_reads *queue = &read->blob->remote->waiting[read->priority];
+        struct zp_range_reads *places = &read->blob->waiting;
+        struct zp_range_read *before = TAILQ_LAST(places, zp_range_reads);
+        /* From the end, for most come in order. */
+        while (before && zp_range_read_next(before) > zp_range_read_next(read))
+                before = TAILQ_PREV(before, zp_range_reads, by_place);
+        if (before)
+                TAILQ_INSERT_AFTER(places, before, read, by_place);
+        else
+                TAILQ_INSERT_HEAD(places, read, by_place);
+        if (at_front)
+                TAILQ_INSERT_HEAD(queue, read, in_queue);
+        else
+                TAILQ_INSERT_TAIL(queue, read, in_queue);
+        read->is_waiting = true;
+}
+
+void zp_range_dequeue(struct zp_range_read *read) {
+        TAILQ_REMOVE(&read->blob->remote->waiting[read->priority], read, in_queue);
+        TAILQ_REMOVE(&read->blob->waiting, read, by_place);
+        read->is_waiting = false;
+}
+
+/* The run of bytes that a request asks for, as it grows. */
+struct run {
+        uint64_t start, end;
+        const struct zp_range_options *limits;
+};
+
+static bool fits(const struct run *run, const struct zp_range_read *read, uint64_t now_ms) {
+        uint64_t start = zp_range_read_next(read), end = zp_range_read_end(read);
+        start = start < run->start ? start : run->start;
+        end = end > run->end ? end : run->end;
+        return end - start <= run->limits->coalesce_bytes && read->not_before_ms <= now_ms;
+}
+
+static void take(struct run *run, struct zp_range_read *read) {
+        if (zp_range_read_next(read) < run->start)
+                run->start = zp_range_read_next(read);
+        if (zp_range_read_end(read) > run->end)
+                run->end = zp_range_read_end(read);
+        zp_range_dequeue(read);
+}
+
+void zp_range_gather(struct zp_range_read *read, const struct zp_range_options *limits, uint64_t now_ms,
+                     struct zp_range_reads *parts) {
+        struct run run = { zp_range_read_next(read), zp_range_read_end(read), limits };
+        struct zp_range_read *before = TAILQ_PREV(read, zp_range_reads, by_place), *after = TAILQ_NEXT(read, by_place);
+        struct zp_range_read *next;
+        take(&run, read);
+        TAILQ_INSERT_HEAD(parts, read, by_place);
+        for (; after && zp_range_read_next(after) <= run.end + limits->gap_bytes; after = next) {
+                next = TAILQ_NEXT(after, by_place);
+                if (after->server != read->server || !fits(&run, after, now_ms))
+                        continue;
+                take(&run, after);
+                TAILQ_INSERT_TAIL(parts, after, by_place);
+        }
+        for (; before && zp_range_read_end(before) + limits->gap_bytes >= run.start; before = next) {
+                next = TAILQ_PREV(before, zp_range_reads, by_place);
+                if (before->server != read->server || before->priority > read->priority || !fits(&run, before, now_ms))
+                        continue;
+                take(&run, before);
+                TAILQ_INSERT_HEAD(parts, before, by_place);
+        }
+}

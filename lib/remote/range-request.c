@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "oci/content-range.h"
+#include "oci/url.h"
+#include "remote/range-internal.h"
+
+/* A server that ignores ranges sends the blob from its beginning: so much is read past, no more. */
+#define SKIP_MAX (8u << 20)
+/* A server may answer a range with its beginning (RFC 9110, 15.3.7), but not byte by byte. */
+#define SHORT_ANSWER_MIN 65536u
+#define CHALLENGES_MAX 5
+#define PAUSE_MAX_MS 60000u
+/* What libcurl is told to end a transfer that has given all that was wanted. */
+#define ENOUGH (-ECANCELED)
+
+struct zp_range_request {
+        struct zp_range_server *server;
+        struct zp_range_blob *blob; /* may be gone when there are no parts any more */
+        struct zp_range_reads parts;
+        uint64_t start, end; /* what is asked for */
+        struct zp_range_head head;
+        char *url; /* where we were sent; NULL: head.url */
+        unsigned hops;
+        bool is_elsewhere;   /* url is of another origin */
+        bool is_remembered;  /* url is from an earlier request */
+        bool has_body;       /* the response's head was checked */
+        uint64_t body_start; /* of the response's body in the blob */
+        uint64_t body_end;
+        uint64_t received;
+        struct zp_http_exchange *exchange;
+};
+
+static int on_piece(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
+                    size_t size, struct zp_error *err);
+static void on_done(void *context, int result, const struct zp_http_response *response, const struct zp_error *err);
+
+static struct zp_range_reader *reader_of(const struct zp_range_request *request) {
+        return request->server->remote->reader;
+}
+
+static void request_free(struct zp_range_request *request) {
+        request->server->host->active--;
+        zp_range_head_clear(&request->head);
+        free(request->url);
+        free(request);
+}
+
+/* The next read leaves the request, NULL: there is none. */
+static struct zp_range_read *take_last(struct zp_range_request *request) {
+        struct zp_range_read *read = TAILQ_LAST(&request->parts, zp_range_reads);
+        if (read) {
+                TAILQ_REMOVE(&request->parts, read, by_place);
+                read->request = NULL;
+        }
+        return read;
+}
+
+static void fail_all(struct zp_range_request *request, int result, const struct zp_error *err, bool may_retry,
+                     const struct zp_http_response *response) {
+        for (struct zp_range_read *read; (read = take_last(request));)
+                zp_range_fail(read, result, err, may_retry, response);
+}
+
+static int send_request(struct zp_range_request *request, struct zp_error *err) {
+        struct zp_range_reader *reader = reader_of(request);
+        const struct zp_remote *remote = request->server->remote->remote;
+        bool is_whole = request->start == 0 && request->end == request->blob->descriptor.size;
+        const struct zp_http_request http = {
+                .url = request->url ? request->url : request->head.url,
+                .authorization = request->is_elsewhere ? NULL : request->head.authorization,
+                .headers = request->is_elsewhere ? NULL : (const char *const *) request->head.lines,
+                .range_start = request->start,
+                .range_end = is_whole ? 0 : request->end,
+                .sink = on_piece,
+                .context = request,
+        };
+        const struct zp_http_multi_options options = {
+                .is_on_new_connection = TAILQ_FIRST(&request->parts)->wants_new_connection,
+                .done = on_done,
+                .context = request,
+        };
+        pthread_mutex_lock(&reader->lock);
+        reader->statistics.requests++;
+        pthread_mutex_unlock(&reader->lock);
+        return zp_http_multi_start(reader->multi, remote->kind->range->http(remote->state, request->server->index),
+                                   &http, &options, &request->exchange, err);
+}
+
+/* Where to ask: where we were sent the last time, else the server itself. */
+static int make_head(struct zp_range_request *request, struct zp_error *err) {
+        struct zp_range_server *server = request->server;
+        const struct zp_remote *remote = server->remote->remote;
+        const char *known = request->blob->elsewhere[server->index];
+        if (!known)
+                return remote->kind->range->head(remote->state, server->index, &request->blob->descriptor, false,
+                                                 &request->head, err);
+        request->url = strdup(known);
+        request->is_elsewhere = request->is_remembered = true;
+        return request->url ? 0 : zp_error_errno(err, ENOMEM, "request");
+}
+
+static void gather(struct zp_range_request *request, struct zp_range_read *read) {
+        struct zp_range_read *part;
+        zp_range_gather(read, &reader_of(request)->options, zp_clock_ms(), &request->parts);
+        request->start = zp_range_read_next(TAILQ_FIRST(&request->parts));
+        TAILQ_FOREACH(part, &request->parts, by_place) {
+                part->request = request;
+                if (zp_range_read_end(part) > request->end)
+                        request->end = zp_range_read_end(part);
+        }
+}
+
+void zp_range_request_start(struct zp_range_read *read) {
+        struct zp_range_server *server = zp_range_read_server(read);
+        struct zp_range_request *request = calloc(1, sizeof *request);
+        struct zp_error err = { 0 };
+        if (!request) {
+                zp_range_dequeue(read);
+                zp_error_errno(&err, ENOMEM, "request");
+                zp_range_complete(read, -ENOMEM, &err);
+                return;
+        }
+        *request = (struct zp_range_request){ .server = server, .blob = read->blob };
+        TAILQ_INIT(&request->parts);
+        server->host->active++;
+        int r = make_head(request, &err);
+        if (r == -EAGAIN) {
+                zp_range_clerk_send(server, &read->blob->descriptor, NULL, NULL);
+                request_free(request);
+                return;
+        }
+        gather(request, read);
+        if (r == 0)
+                r = send_request(request, &err);
+        if (r < 0) {
+                fail_all(request, r, &err, false, NULL);
+                request_free(request);
+        }
+}
+
+void zp_range_request_leave(struct zp_range_read *read) {
+        struct zp_range_request *request = read->request;
+        TAILQ_REMOVE(&request->parts, read, by_place);
+        read->request = NULL;
+        if (!TAILQ_EMPTY(&request->parts))
+                return;
+        zp_http_multi_abort(reader_of(request)->multi, request->exchange);
+        request_free(request);
+}
+
+static int check_part(struct zp_range_request *request, const struct zp_http_response *response, struct zp_error *err) {
+        struct zp_content_range range;
+        uint64_t size = request->blob->descriptor.size;
+        if (!zp_content_range_parse(response->content_range, &range) || range.start != request->start ||
+            range.end > request->end)
+                return zp_error_set(err, EPROTO, "the server sent another range than was asked for");
+        if (range.total && range.total != size)
+                return zp_error_set(err, EBADMSG, "has %ju bytes there, not %ju", (uintmax_t) range.total,
+                                    (uintmax_t) size);
+        request->body_start = range.start;
+        request->body_end = range.end;
+        return 0;
+}
+
+static int check_whole(struct zp_range_request *request, const struct zp_http_response *response,
+                       struct zp_error *err) {
+        uint64_t size = request->blob->descriptor.size;
+        if (response->content_length && strtoull(response->content_length, NULL, 10) != size)
+                return zp_error_set(err, EBADMSG, "has %.30s bytes there, not %ju", response->content_length,
+                                    (uintmax_t) size);
+        if (request->start > SKIP_MAX)
+                return zp_error_set(err, ENOTSUP, "the server serves no parts of blobs: it ignores Range");
+        request->body_start = 0;
+        request->body_end = size;
+        return 0;
+}
+
+/* The server does what it should: what was held against it is forgotten, and the way to it remembered. */
+static void note_success(struct zp_range_request *request) {
+        struct zp_range_server *server = request->server;
+        char **elsewhere = &request->blob->elsewhere[server->index];
+        server->is_failing = false;
+        server->avoid_until_ms = 0;
+        if (request->is_elsewhere && !request->is_remembered) {
+                free(*elsewhere);
+                *elsewhere = strdup(request->url);
+        }
+}
+
+/* Gives a piece at `position` of the blob to those who wait for it. They stand in the order of what they miss. */
+static void hand_out(struct zp_range_request *request, uint64_t position, const char *data, size_t size) {
+        for (struct zp_range_read *part = TAILQ_FIRST(&request->parts), *next; part; part = next) {
+                uint64_t from = zp_range_read_next(part);
+                next = TAILQ_NEXT(part, by_place);
+                if (from >= position + size)
+                        return;
+                if (from < position) /* joined by nobody behind its back: cannot be */
+                        continue;
+                size_t n = (size_t) (zp_min_u64(zp_range_read_end(part), position + size) - from);
+                memcpy(part->buffer + part->filled, data + (from - position), n);
+                part->filled += n;
+                part->retry.failures = part->challenges = 0;
+                part->wants_new_connection = false;
+                if (part->filled < part->size)
+                        continue;
+                TAILQ_REMOVE(&request->parts, part, by_place);
+                part->request = NULL;
+                zp_range_complete(part, 0, NULL);
+        }
+}
+
+static void note_bytes(struct zp_range_request *request, size_t size) {
+        struct zp_range_reader *reader = reader_of(request);
+        request->received += size;
+        pthread_mutex_lock(&reader->lock);
+        reader->statistics.received_bytes += size;
+        pthread_mutex_unlock(&reader->lock);
+}
+
+static int on_piece(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
+                    size_t size, struct zp_error *err) {
+        struct zp_range_request *request = context;
+        if (TAILQ_EMPTY(&request->parts))
+                return ENOUGH;
+        if (!request->has_body) {
+                int r = response->status == 206 ? check_part(request, response, err)
+                        : response->status == 200
+                                ? check_whole(request, response, err)
+                                : zp_error_set(err, EPROTO, "the server answered %d", response->status);
+                if (r < 0)
+                        return r;
+                request->has_body = true;
+                note_success(request);
+        }
+        note_bytes(request, size);
+        if (size > request->body_end - request->body_start - offset)
+                return zp_error_set(err, EBADMSG, "the server sent more than it said");
+        hand_out(request, request->body_start + offset, data, size);
+        bool is_over = request->body_start + offset + size == request->body_end;
+        return TAILQ_EMPTY(&request->parts) && !is_over ? ENOUGH : 0;
+}
+
+/* 1: the request goes on elsewhere. */
+static int follow(struct zp_range_request *request, const struct zp_http_response *response, struct zp_error *err) {
+        const struct zp_http_request asked = { .url = request->head.url };
+        const char *url = request->url ? request->url : request->head.url;
+        char *target;
+        if (request->head.url && !request->head.is_redirectable)
+                return 0;
+        int r = zp_fetch_redirect(&asked, url, response, request->hops++, &target, err);
+        if (r <= 0)
+                return r;
+        request->is_elsewhere = !request->head.url || !zp_url_same_origin(request->head.url, target);
+        free(request->url);
+        request->url = target;
+        r = send_request(request, err);
+        return r < 0 ? r : 1;
+}
+
+/* Answers a 401 of the server itself. False: that is not to be. */
+static bool challenge(struct zp_range_request *request, const struct zp_http_response *response) {
+        const struct zp_remote *remote = request->server->remote->remote;
+        const char *challenges = response->challenges.data;
+        if (response->status != 401 || request->is_elsewhere || !challenges || !remote->kind->range->answer ||
+            TAILQ_FIRST(&request->parts)->challenges >= CHALLENGES_MAX)
+                return false;
+        zp_range_clerk_send(request->server, &request->blob->descriptor, &request->head, challenges);
+        for (struct zp_range_read *read; (read = take_last(request));) {
+                read->challenges++;
+                zp_range_enqueue(read, true);
+        }
+        return true;
+}
+
+/* The place that was remembered is good no more: the server is asked again, at once. */
+static bool ask_again(struct zp_range_request *request) {
+        if (!request->is_remembered || request->received > 0)
+                return false;
+        free(zp_steal(&request->blob->elsewhere[request->server->index]));
+        for (struct zp_range_read *read; (read = take_last(request));)
+                zp_range_enqueue(read, true);
+        return true;
+}
+
+static void count_retry(struct zp_range_request *request) {
+        struct zp_range_reader *reader = reader_of(request);
+        pthread_mutex_lock(&reader->lock);
+        reader->statistics.retries++;
+        pthread_mutex_unlock(&reader->lock);
+}
+
+/* What a response of other than 2xx means, and whether it is worth asking again. */
+static int judge(const struct zp_range_request *request, const struct zp_http_response *response, bool *may_retry,
+                 struct zp_error *err) {
+        const struct zp_remote *remote = request->server->remote->remote;
+        struct zp_http_response seen = *response;
+        seen.is_elsewhere = request->is_elsewhere;
+        if (response->status == 416)
+                return zp_error_set(err, EBADMSG, "is shorter there than %ju bytes",
+                                    (uintmax_t) request->blob->descriptor.size);
+        *may_retry = remote->kind->range->may_retry(&seen);
+        return remote->kind->range->refused(remote->state, request->server->index, &seen, err);
+}
+
+/* A body that ended well, but too early. */
+static int judge_end(const struct zp_range_request *request, const struct zp_http_response *response, bool *may_retry,
+                     struct zp_error *err) {
+        uint64_t missing = request->end - request->body_start - request->received;
+        *may_retry = request->has_body && response->status == 206;
+        return zp_error_set(err, EBADMSG, "ends %ju bytes before it should", (uintmax_t) missing);
+}
+
+static void end_badly(struct zp_range_request *request, int result, const struct zp_http_response *response,
+                      const struct zp_error *why) {
+        struct zp_error err = *why;
+        bool is_answer = result == 0, is_success = response->status >= 200 && response->status < 300;
+        bool may_retry = !is_answer && response->is_transient;
+        if (is_answer && challenge(request, response))
+                return;
+        if (!(is_answer && is_success) && ask_again(request))
+                return;
+        if (is_answer && is_success && request->received >= SHORT_ANSWER_MIN && response->status == 206) {
+                for (struct zp_range_read *read; (read = take_last(request));)
+                        zp_range_enqueue(read, true);
+                return;
+        }
+        if (is_answer)
+                result = is_success ? judge_end(request, response, &may_retry, &err)
+                                    : judge(request, response, &may_retry, &err);
+        if (may_retry)
+                count_retry(request);
+        if (may_retry && zp_http_retry_after_s(response))
+                request->server->not_before_ms =
+                        zp_clock_ms() + zp_min_u64(zp_retry_delay_ms(&request->server->retry, response), PAUSE_MAX_MS);
+        struct zp_range_read *part;
+        TAILQ_FOREACH(part, &request->parts, by_place)
+        part->wants_new_connection = !is_answer;
+        fail_all(request, result, &err, may_retry, response);
+}
+
+static void on_done(void *context, int result, const struct zp_http_response *response, const struct zp_error *why) {
+        struct zp_range_request *request = context;
+        struct zp_error err = *why;
+        if (!TAILQ_EMPTY(&request->parts)) {
+                int r = result == 0 ? follow(request, response, &err) : 0;
+                if (r > 0)
+                        return;
+                if (r < 0 && !ask_again(request))
+                        fail_all(request, r, &err, false, NULL);
+                else if (r == 0)
+                        end_badly(request, result, response, &err);
+        }
+        request_free(request);
+}

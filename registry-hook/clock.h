@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Times.
+ */
+#ifndef HOOK_CLOCK_H
+#define HOOK_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* Unix time in milliseconds, as the database has it. */
+static inline int64_t hook_now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+/* For durations. */
+static inline int64_t hook_monotonic_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `rules:` of a configuration.
+ */
+#include <string.h>
+
+#include "oci/manifest.h"
+#include "registry-hook/config-internal.h"
+#include "registry-hook/queue.h"
+
+static int read_conditions(struct hook_yaml *y, const yaml_node_t *node, const char *what,
+                           const struct hook_condition **out, size_t *count) {
+        int r = hook_yaml_pairs(y, node, what, HOOK_PATTERNS_MAX, count);
+        struct hook_condition *conditions = r < 0 ? NULL : zp_arena_alloc(y->arena, (*count + 1) * sizeof *conditions);
+        if (r == 0 && !conditions)
+                return hook_yaml_no_memory(y);
+        for (size_t i = 0; i < *count && r == 0; i++) {
+                const yaml_node_t *name, *pattern;
+                hook_yaml_pair(y, node, i, &name, &pattern);
+                r = hook_yaml_text(y, name, what, &conditions[i].name);
+                if (r == 0)
+                        r = hook_yaml_text(y, pattern, what, &conditions[i].pattern);
+        }
+        *out = conditions;
+        return r;
+}
+
+/* Patterns of "host/repository": one that can match nothing was meant otherwise. */
+static int read_repositories(struct hook_yaml *y, const yaml_node_t *node, const char *what, const char *const **out,
+                             size_t *count) {
+        int r = hook_yaml_texts(y, node, what, HOOK_PATTERNS_MAX, out, count);
+        for (size_t i = 0; i < *count && r == 0; i++) {
+                const char *pattern = (*out)[i], *slash = strchr(pattern, '/');
+                const yaml_node_t *item = hook_yaml_item(y, node, i);
+                if (strncmp(pattern, "**", 2) != 0 && !slash)
+                        r = hook_yaml_fail(y, item, "%s: '%.100s' names no host: write 'HOST/REPOSITORY'", what,
+                                           pattern);
+                else if (strpbrk(slash ? slash : pattern, ":@ "))
+                        r = hook_yaml_fail(y, item, "%s: '%.100s': a tag does not belong here", what, pattern);
+        }
+        return r;
+}
+
+static int read_exclude(struct hook_yaml *y, const yaml_node_t *node, struct hook_rule *rule) {
+        enum { REPOSITORIES, TAGS, COUNT };
+        static const char *const names[] = { "repositories", "tags", NULL };
+        const yaml_node_t *v[COUNT];
+        int r = hook_yaml_members(y, node, "exclude", names, v);
+        if (r == 0 && v[REPOSITORIES])
+                r = read_repositories(y, v[REPOSITORIES], "exclude: repositories", &rule->not_repositories,
+                                      &rule->not_repository_count);
+        if (r == 0 && v[TAGS])
+                r = hook_yaml_texts(y, v[TAGS], "exclude: tags", HOOK_PATTERNS_MAX, &rule->not_tags,
+                                    &rule->not_tag_count);
+        return r;
+}
+
+static int read_platforms(struct hook_yaml *y, const yaml_node_t *node, struct hook_rule *rule) {
+        int r = hook_yaml_texts(y, node, "platforms", HOOK_PATTERNS_MAX, &rule->platforms, &rule->platform_count);
+        for (size_t i = 0; i < rule->platform_count && r == 0; i++) {
+                struct zp_platform platform;
+                struct zp_error reason = { 0 };
+                if (zp_platform_parse(rule->platforms[i], &platform, &reason) < 0)
+                        r = hook_yaml_fail(y, hook_yaml_item(y, node, i), "platforms: %s", reason.message);
+        }
+        return r;
+}
+
+static int read_retention(struct hook_yaml *y, const yaml_node_t *node, struct hook_rule *rule) {
+        enum { KEEP, SUPERSEDED, DELETED, COUNT };
+        static const char *const names[] = { "keep", "superseded", "deleted", NULL };
+        const yaml_node_t *v[COUNT];
+        int r = hook_yaml_members(y, node, "retention", names, v);
+        if (r == 0 && v[KEEP])
+                r = hook_yaml_number(y, v[KEEP], "keep", 1, 1000000, &rule->keep);
+        if (r == 0 && v[SUPERSEDED])
+                r = hook_yaml_duration(y, v[SUPERSEDED], "superseded", &rule->superseded_ms);
+        if (r == 0 && v[DELETED])
+                r = hook_yaml_duration(y, v[DELETED], "deleted", &rule->deleted_ms);
+        return r;
+}
+
+enum {
+        NAME,
+        ACTION,
+        REPOSITORIES,
+        TAGS,
+        EXCLUDE,
+        LABELS,
+        ANNOTATIONS,
+        PLATFORMS,
+        MIN_SIZE,
+        TARGET,
+        SIGN_KEY,
+        PASSPHRASE_FILE,
+        BASE,
+        PROFILE,
+        PRIORITY,
+        RETENTION,
+        COUNT
+};
+static const char *const names[] = {
+        "name",   "action",   "repositories",    "tags", "exclude", "labels",   "annotations", "platforms", "min-size",
+        "target", "sign-key", "passphrase-file", "base", "profile", "priority", "retention",   NULL
+};
+
+/* What says which images. */
+static int read_what(struct hook_yaml *y, const yaml_node_t *const *v, struct hook_rule *rule) {
+        int r = read_repositories(y, v[REPOSITORIES], "repositories", &rule->repositories, &rule->repository_count);
+        if (r == 0 && v[TAGS])
+                r = hook_yaml_texts(y, v[TAGS], "tags", HOOK_PATTERNS_MAX, &rule->tags, &rule->tag_count);
+        if (r == 0 && v[EXCLUDE])
+                r = read_exclude(y, v[EXCLUDE], rule);
+        if (r == 0 && v[LABELS])
+                r = read_conditions(y, v[LABELS], "labels", &rule->labels, &rule->label_count);
+        if (r == 0 && v[ANNOTATIONS])
+                r = read_conditions(y, v[ANNOTATIONS], "annotations", &rule->annotations, &rule->annotation_count);
+        if (r == 0 && v[PLATFORMS])
+                r = read_platforms(y, v[PLATFORMS], rule);
+        if (r == 0 && v[MIN_SIZE])
+                r = hook_yaml_size(y, v[MIN_SIZE], "min-size", &rule->min_size);
+        return r;
+}
+
+/* What says how they are built. */
+static int read_how(struct hook_yaml *y, const yaml_node_t *const *v, struct hook_rule *rule) {
+        static const char *const bases[] = { "reuse", "rebuild", NULL };
+        static const char *const profiles[] = { "none", "merged", NULL };
+        int r = 0, word = 0;
+        int64_t priority = 0;
+        if (v[TARGET])
+                r = hook_yaml_text(y, v[TARGET], "target", &rule->target);
+        if (r == 0 && v[SIGN_KEY])
+                r = hook_yaml_text(y, v[SIGN_KEY], "sign-key", &rule->sign_key);
+        if (r == 0 && v[PASSPHRASE_FILE])
+                r = hook_yaml_text(y, v[PASSPHRASE_FILE], "passphrase-file", &rule->passphrase_file);
+        if (r == 0 && v[PASSPHRASE_FILE] && !v[SIGN_KEY])
+                r = hook_yaml_fail(y, v[PASSPHRASE_FILE], "passphrase-file: only beside 'sign-key'");
+        if (r == 0 && v[BASE]) {
+                r = hook_yaml_word(y, v[BASE], "base", bases, &word);
+                rule->is_rebuild = word == 1;
+        }
+        if (r == 0 && v[PROFILE]) {
+                r = hook_yaml_word(y, v[PROFILE], "profile", profiles, &word);
+                rule->has_profile = word == 1;
+        }
+        if (r == 0 && v[PRIORITY])
+                r = hook_yaml_number(y, v[PRIORITY], "priority", -1000, 1000, &priority);
+        rule->priority = (int) priority;
+        if (r == 0 && v[RETENTION])
+                r = read_retention(y, v[RETENTION], rule);
+        return r;
+}
+
+static int check_name(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                      const struct hook_rule *rule) {
+        if (strlen(rule->name) >= QUEUE_NAME_SIZE)
+                return hook_yaml_fail(y, node, "name: longer than %d", QUEUE_NAME_SIZE - 1);
+        for (const struct hook_rule *other = config->rules; other < rule; other++)
+                if (strcmp(other->name, rule->name) == 0)
+                        return hook_yaml_fail(y, node, "name: '%.100s' is that of the rule on line %zu", rule->name,
+                                              other->line);
+        return 0;
+}
+
+static int read_rule(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                     struct hook_rule *rule) {
+        static const char *const actions[] = { "build", "skip", NULL };
+        const yaml_node_t *v[COUNT];
+        int r = hook_yaml_members(y, node, "rule", names, v), action = 0;
+        if (r < 0)
+                return r;
+        rule->line = hook_yaml_line(node);
+        rule->has_profile = true;
+        if (!v[NAME] || !v[REPOSITORIES])
+                return hook_yaml_fail(y, node, "rule: '%s' is missing", v[NAME] ? "repositories" : "name");
+        r = hook_yaml_text(y, v[NAME], "name", &rule->name);
+        if (r == 0)
+                r = check_name(y, v[NAME], config, rule);
+        if (r == 0 && v[ACTION])
+                r = hook_yaml_word(y, v[ACTION], "action", actions, &action);
+        rule->is_skip = action == 1;
+        for (int i = TARGET; i <= RETENTION && r == 0 && rule->is_skip; i++)
+                if (v[i])
+                        r = hook_yaml_fail(y, v[i], "%s: of no use in a rule that skips", names[i]);
+        if (r == 0)
+                r = read_what(y, v, rule);
+        return r < 0 ? r : read_how(y, v, rule);
+}
+
+int hook_config_read_rules(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *config) {
+        size_t count;
+        int r = hook_yaml_count(y, node, "rules", HOOK_RULES_MAX, &count);
+        if (r < 0)
+                return r;
+        struct hook_rule *rules = zp_arena_alloc(y->arena, count * sizeof *rules);
+        if (!rules)
+                return hook_yaml_no_memory(y);
+        config->rules = rules;
+        for (size_t i = 0; i < count && r == 0; i++) {
+                r = read_rule(y, hook_yaml_item(y, node, i), config, &rules[i]);
+                config->rule_count++;
+        }
+        return r;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "registry-hook/config-internal.h"
+#include "registry-hook/glob.h"
+
+#define CONFIG_SIZE_MAX (1u << 20)
+
+/* ---- the document ---- */
+
+static const char *const role_words[] = { "nobody", "reader", "builder", "admin", NULL };
+
+static int read_limits(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *c) {
+        enum { BODY, CONNECTIONS, IDLE, MEMORY, TIME, FILE_SIZE, MIN_FREE, COUNT };
+        static const char *const names[] = { "body", "connections", "idle",     "memory",
+                                             "time", "file-size",   "min-free", NULL };
+        const yaml_node_t *v[COUNT];
+        int r = hook_yaml_members(y, node, "limits", names, v);
+        if (r == 0 && v[BODY])
+                r = hook_yaml_size(y, v[BODY], "body", &c->body_size);
+        if (r == 0 && v[CONNECTIONS])
+                r = hook_yaml_number(y, v[CONNECTIONS], "connections", 4, 65536, &c->connections);
+        if (r == 0 && v[IDLE])
+                r = hook_yaml_duration(y, v[IDLE], "idle", &c->idle_ms);
+        if (r == 0 && v[MEMORY])
+                r = hook_yaml_size(y, v[MEMORY], "memory", &c->memory);
+        if (r == 0 && v[TIME])
+                r = hook_yaml_duration(y, v[TIME], "time", &c->time_ms);
+        if (r == 0 && v[FILE_SIZE])
+                r = hook_yaml_size(y, v[FILE_SIZE], "file-size", &c->file_size);
+        if (r == 0 && v[MIN_FREE])
+                r = hook_yaml_size(y, v[MIN_FREE], "min-free", &c->min_free);
+        if (r == 0 && (c->body_size < 1024 || c->body_size > 64 << 20))
+                r = hook_yaml_fail(y, node, "body: not from 1K to 64M");
+        return r;
+}
+
+static int read_tls(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *c) {
+        enum { CERTIFICATE, KEY, COUNT };
+        static const char *const names[] = { "certificate", "key", NULL };
+        const yaml_node_t *v[COUNT];
+        int r = hook_yaml_members(y, node, "tls", names, v);
+        if (r == 0 && (!v[CERTIFICATE] || !v[KEY]))
+                r = hook_yaml_fail(y, node, "tls: wants 'certificate' and 'key'");
+        if (r == 0)
+                r = hook_yaml_text(y, v[CERTIFICATE], "certificate", &c->tls_certificate);
+        return r < 0 ? r : hook_yaml_text(y, v[KEY], "key", &c->tls_key);
+}
+
+static int read_history(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *c) {
+        enum { AGE, KEEP, COUNT };
+        static const char *const names[] = { "age", "keep", NULL };
+        const yaml_node_t *v[COUNT];
+        int r = hook_yaml_members(y, node, "history", names, v);
+        if (r == 0 && v[AGE])
+                r = hook_yaml_duration(y, v[AGE], "age", &c->history_ms);
+        return r < 0 || !v[KEEP] ? r : hook_yaml_number(y, v[KEEP], "keep", 1, 10000000, &c->history_keep);
+}
+
+enum {
+        VERSION,
+        LISTEN,
+        URL,
+        TLS,
+        STATE,
+        BUILDER,
+        STORE,
+        CONCURRENCY,
+        ANONYMOUS,
+        LIMITS,
+        HISTORY,
+        TOKENS,
+        ENDPOINTS,
+        REGISTRIES,
+        RULES,
+        COUNT
+};
+static const char *const names[] = { "version",   "listen",      "url",       "tls",    "state",   "builder",
+                                     "store",     "concurrency", "anonymous", "limits", "history", "tokens",
+                                     "endpoints", "registries",  "rules",     NULL };
+
+static int read_service(struct hook_yaml *y, const yaml_node_t *const *v, struct hook_config *c) {
+        const struct {
+                int at;
+                const char **out;
+        } texts[] = { { LISTEN, &c->listen },
+                      { URL, &c->url },
+                      { STATE, &c->state },
+                      { BUILDER, &c->builder },
+                      { STORE, &c->store } };
+        int r = 0, role = HOOK_NOBODY;
+        int64_t concurrency = 2;
+        for (size_t i = 0; i < sizeof texts / sizeof *texts && r == 0; i++)
+                if (v[texts[i].at])
+                        r = hook_yaml_text(y, v[texts[i].at], names[texts[i].at], texts[i].out);
+        if (r == 0 && v[TLS])
+                r = read_tls(y, v[TLS], c);
+        if (r == 0 && v[CONCURRENCY])
+                r = hook_yaml_number(y, v[CONCURRENCY], "concurrency", 1, 256, &concurrency);
+        c->concurrency = (int) concurrency;
+        if (r == 0 && v[ANONYMOUS])
+                r = hook_yaml_word(y, v[ANONYMOUS], "anonymous", role_words, &role);
+        c->anonymous = (enum hook_role) role;
+        if (r == 0 && v[LIMITS])
+                r = read_limits(y, v[LIMITS], c);
+        if (r == 0 && v[HISTORY])
+                r = read_history(y, v[HISTORY], c);
+        return r;
+}
+
+static int read_document(struct hook_yaml *y, const yaml_node_t *root, void *context) {
+        struct hook_config *c = context;
+        const yaml_node_t *v[COUNT];
+        int64_t version;
+        int r = hook_yaml_members(y, root, "configuration", names, v);
+        static const int required[] = { VERSION, REGISTRIES, RULES };
+        for (size_t i = 0; i < sizeof required / sizeof *required && r == 0; i++)
+                if (!v[required[i]])
+                        r = hook_yaml_fail(y, root, "configuration: '%s' is missing", names[required[i]]);
+        if (r == 0)
+                r = hook_yaml_number(y, v[VERSION], "version", 1, 1, &version);
+        if (r == 0)
+                r = read_service(y, v, c);
+        if (r == 0 && v[TOKENS])
+                r = hook_config_read_tokens(y, v[TOKENS], c);
+        if (r == 0)
+                r = hook_config_read_registries(y, v[REGISTRIES], c);
+        if (r == 0 && v[ENDPOINTS])
+                r = hook_config_read_endpoints(y, v[ENDPOINTS], c);
+        return r < 0 ? r : hook_config_read_rules(y, v[RULES], c);
+}
+
+int hook_config_parse(const char *text, size_t size, const char *path, struct hook_config **out, struct zp_error *err) {
+        struct zp_error ignored = { 0 };
+        zp_auto(hook_config_drop) struct hook_config *c = calloc(1, sizeof *c);
+        if (c)
+                c->references = 1;
+        if (!c || !(c->arena = calloc(1, sizeof *c->arena)) || !(c->path = zp_arena_copy(c->arena, path, strlen(path))))
+                return zp_error_errno(err, ENOMEM, "configuration '%s'", path);
+        c->listen = "127.0.0.1:8480";
+        c->body_size = 1 << 20;
+        c->connections = 512;
+        c->idle_ms = 30 * 1000;
+        c->memory = INT64_C(4) << 30;
+        c->time_ms = 3600 * 1000;
+        c->file_size = INT64_C(64) << 30;
+        c->min_free = 1 << 30;
+        c->history_ms = INT64_C(30) * 24 * 3600 * 1000;
+        c->history_keep = 100000;
+        struct hook_yaml y = { .path = c->path, .arena = c->arena, .err = err ? err : &ignored };
+        int r = hook_yaml_parse(&y, text, size, read_document, c);
+        if (r == 0)
+                *out = zp_steal(&c);
+        return r;
+}
+
+int hook_config_load(const char *path, struct hook_config **out, struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        size_t size;
+        int r = zp_read_file(AT_FDCWD, path, CONFIG_SIZE_MAX, &text, &size, err);
+        return r < 0 ? zp_error_wrap(err, "configuration") : hook_config_parse(text, size, path, out, err);
+}
+
+struct hook_config *hook_config_hold(struct hook_config *config) {
+        __atomic_add_fetch(&config->references, 1, __ATOMIC_RELAXED);
+        return config;
+}
+
+void hook_config_drop(struct hook_config *config) {
+        if (__atomic_sub_fetch(&config->references, 1, __ATOMIC_ACQ_REL) > 0)
+                return;
+        if (config->arena)
+                zp_arena_clear(config->arena);
+        free(config->arena);
+        free(config);
+}
+
+/* ---- questions ---- */
+
+const struct hook_endpoint *hook_config_endpoint(const struct hook_config *config, const char *name) {
+        for (size_t i = 0; i < config->endpoint_count; i++)
+                if (strcmp(config->endpoints[i].name, name) == 0)
+                        return &config->endpoints[i];
+        return NULL;
+}
+
+const struct hook_registry *hook_config_registry(const struct hook_config *config, const char *host) {
+        for (size_t i = 0; i < config->registry_count; i++)
+                if (hook_glob(config->registries[i].host, host))
+                        return &config->registries[i];
+        return NULL;
+}
+
+const struct hook_rule *hook_config_rule(const struct hook_config *config, const char *name) {
+        for (size_t i = 0; i < config->rule_count; i++)
+                if (strcmp(config->rules[i].name, name) == 0)
+                        return &config->rules[i];
+        return NULL;
+}
+
+enum hook_role hook_config_role(const struct hook_config *config, const char *token, const char **name) {
+        struct zp_digest digest;
+        const char *ignored;
+        const struct hook_token *found = NULL;
+        if (!name)
+                name = &ignored;
+        *name = "anonymous";
+        if (!token)
+                return config->anonymous;
+        zp_digest_of(token, strlen(token), &digest);
+        for (size_t i = 0; i < config->token_count; i++)
+                if (CRYPTO_memcmp(&digest, &config->tokens[i].digest, sizeof digest) == 0)
+                        found = &config->tokens[i];
+        if (!found)
+                return HOOK_NOBODY;
+        *name = found->name;
+        return found->role;
+}
+
+/* ---- the one in force ---- */
+
+struct hook_current {
+        pthread_mutex_t lock;
+        struct hook_config *config; /* guarded by lock */
+};
+
+int hook_current_new(struct hook_config *config, struct hook_current **out, struct zp_error *err) {
+        struct hook_current *current = calloc(1, sizeof *current);
+        if (!current) {
+                hook_config_drop(config);
+                return zp_error_errno(err, ENOMEM, "configuration");
+        }
+        pthread_mutex_init(&current->lock, NULL);
+        current->config = config;
+        *out = current;
+        return 0;
+}
+
+struct hook_config *hook_current_hold(struct hook_current *current) {
+        pthread_mutex_lock(&current->lock);
+        struct hook_config *config = hook_config_hold(current->config);
+        pthread_mutex_unlock(&current->lock);
+        return config;
+}
+
+void hook_current_exchange(struct hook_current *current, struct hook_config *config) {
+        pthread_mutex_lock(&current->lock);
+        struct hook_config *old = current->config;
+        current->config = config;
+        pthread_mutex_unlock(&current->lock);
+        hook_config_drop(old);
+}
+
+void hook_current_free(struct hook_current *current) {
+        hook_config_drop(current->config);
+        pthread_mutex_destroy(&current->lock);
+        free(current);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry-hook/deciders.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry-hook/clock.h"
+#include "registry-hook/decide.h"
+#include "registry-hook/log.h"
+
+#define THREADS 8
+/* A registry that is away for a day has lost its notifications: the reconcile poll finds what is left. */
+#define ATTEMPTS_MAX 32
+/* When the disk is full, or the database cannot be read. */
+#define TROUBLE_MS 1000
+
+struct hook_deciders {
+        struct hook_deciders_options options;
+        struct zp_cancel cancel;
+        pthread_t threads[THREADS];
+        size_t thread_count;
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        int64_t busy[THREADS]; /* events being decided; guarded by lock, as all below */
+        size_t busy_count;
+        uint64_t wakes; /* how often somebody said that events have come */
+};
+
+/* ---- one event ---- */
+
+static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, struct hook_decision *decision,
+                         struct zp_error *err) {
+        struct hook_verdict verdict = { .pending = pending,
+                                        .wanted = decision->wanted,
+                                        .wanted_count = decision->count,
+                                        .text = decision->text,
+                                        .tag_digest = decision->tag_digest[0] ? decision->tag_digest : NULL,
+                                        .now_ms = hook_now_ms() };
+        int r = hook_db_write(d->options.db, hook_queue_decide, &verdict, err);
+        if (r < 0)
+                return r;
+        bool any = false;
+        for (size_t i = 0; i < decision->count; i++) {
+                char text[64];
+                snprintf(text, sizeof text, "{\"id\": %lld}", (long long) decision->wanted[i].build);
+                any |= decision->wanted[i].outcome == HOOK_QUEUED;
+                if (decision->wanted[i].outcome != HOOK_PUBLISHED)
+                        hook_live_send(d->options.live, "build", text);
+        }
+        hook_log(HOOK_LOG_INFO, "%s/%s%s%s: %s%s", pending->event.host, pending->event.repository,
+                 pending->event.tag[0] ? ":" : "", pending->event.tag, decision->text,
+                 any               ? ": queued"
+                 : decision->count ? ": nothing new"
+                                   : "");
+        if (any)
+                d->options.queued(d->options.context);
+        return 0;
+}
+
+static int postpone(struct hook_deciders *d, struct hook_pending *pending, const struct zp_error *reason,
+                    struct zp_error *err) {
+        struct hook_decision none = { 0 };
+        if (pending->attempts + 1 >= ATTEMPTS_MAX) {
+                snprintf(none.text, sizeof none.text, "given up: %.400s", reason->message);
+                return write_verdict(d, pending, &none, err);
+        }
+        struct hook_postponed postponed = { pending, hook_now_ms() + hook_queue_backoff_ms(pending->attempts + 1),
+                                            reason->message };
+        hook_log(HOOK_LOG_WARNING, "%s/%s: %s; asking again later", pending->event.host, pending->event.repository,
+                 reason->message);
+        return hook_db_write(d->options.db, hook_queue_postpone, &postponed, err);
+}
+
+static int decide(struct hook_deciders *d, struct hook_pending *pending, struct zp_error *err) {
+        zp_auto(hook_config_drop) struct hook_config *config = hook_current_hold(d->options.current);
+        struct hook_decision decision = { 0 };
+        struct zp_error reason = { 0 };
+        int r = 0;
+        if (pending->event.kind == HOOK_DELETE)
+                snprintf(decision.text, sizeof decision.text, "deleted");
+        else
+                r = hook_decide(config, &pending->event, &d->cancel, NULL, &decision, &reason);
+        if (zp_cancelled(&d->cancel))
+                r = 0;
+        else
+                r = r < 0 ? postpone(d, pending, &reason, err) : write_verdict(d, pending, &decision, err);
+        hook_decision_clear(&decision);
+        return r;
+}
+
+/* ---- the threads ---- */
+
+static bool take(struct hook_deciders *d, struct hook_pending *out, int64_t *next_ms) {
+        struct zp_error err = { 0 };
+        *next_ms = 0;
+        int r = hook_queue_next_event(hook_db_begin_read(d->options.db), hook_now_ms(), d->busy, d->busy_count, out,
+                                      next_ms, &err);
+        hook_db_end_read(d->options.db);
+        if (r < 0) {
+                hook_log(HOOK_LOG_ERROR, "%s", err.message);
+                *next_ms = hook_now_ms() + TROUBLE_MS;
+        }
+        if (r == 1)
+                d->busy[d->busy_count++] = out->id;
+        return r == 1;
+}
+
+static void give_back(struct hook_deciders *d, int64_t id) {
+        for (size_t i = 0; i < d->busy_count; i++)
+                if (d->busy[i] == id) {
+                        d->busy[i] = d->busy[--d->busy_count];
+                        break;
+                }
+}
+
+/* Until somebody says that there is more, or the next is due. */
+static void wait_for_more(struct hook_deciders *d, uint64_t wakes, int64_t until_ms) {
+        struct timespec until;
+        while (!zp_cancelled(&d->cancel) && d->wakes == wakes) {
+                if (!until_ms) {
+                        pthread_cond_wait(&d->wake, &d->lock);
+                        continue;
+                }
+                until = (struct timespec){ until_ms / 1000, until_ms % 1000 * 1000000 };
+                if (pthread_cond_timedwait(&d->wake, &d->lock, &until) == ETIMEDOUT)
+                        break;
+        }
+}
+
+static void *work(void *context) {
+        struct hook_deciders *d = context;
+        pthread_mutex_lock(&d->lock);
+        while (!zp_cancelled(&d->cancel)) {
+                struct hook_pending pending;
+                int64_t next_ms;
+                uint64_t wakes = d->wakes;
+                if (!take(d, &pending, &next_ms)) {
+                        wait_for_more(d, wakes, next_ms);
+                        continue;
+                }
+                pthread_mutex_unlock(&d->lock);
+                struct zp_error err = { 0 };
+                int r = decide(d, &pending, &err);
+                pthread_mutex_lock(&d->lock);
+                give_back(d, pending.id);
+                if (r < 0) {
+                        hook_log(HOOK_LOG_ERROR, "%s; trying again", err.message);
+                        wait_for_more(d, d->wakes, hook_now_ms() + TROUBLE_MS);
+                }
+        }
+        pthread_mutex_unlock(&d->lock);
+        return NULL;
+}
+
+int hook_deciders_new(const struct hook_deciders_options *options, struct hook_deciders **out, struct zp_error *err) {
+        struct hook_deciders *d = calloc(1, sizeof *d);
+        if (!d)
+                return zp_error_errno(err, ENOMEM, "deciders");
+        d->options = *options;
+        pthread_mutex_init(&d->lock, NULL);
+        pthread_cond_init(&d->wake, NULL);
+        for (; d->thread_count < THREADS; d->thread_count++) {
+                int code = pthread_create(&d->threads[d->thread_count], NULL, work, d);
+                if (code) {
+                        hook_deciders_free(d);
+                        return zp_error_errno(err, code, "start a thread");
+                }
+        }
+        *out = d;
+        return 0;
+}
+
+void hook_deciders_wake(struct hook_deciders *d) {
+        pthread_mutex_lock(&d->lock);
+        d->wakes++;
+        pthread_cond_broadcast(&d->wake);
+        pthread_mutex_unlock(&d->lock);
+}
+
+void hook_deciders_free(struct hook_deciders *d) {
+        atomic_store(&d->cancel.requested, true);
+        hook_deciders_wake(d);
+        for (size_t i = 0; i < d->thread_count; i++)
+                pthread_join(d->threads[i], NULL);
+        pthread_cond_destroy(&d->wake);
+        pthread_mutex_destroy(&d->lock);
+        free(d);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry-hook/look.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "oci/json.h"
+#include "oci/registry.h"
+#include "oci/transfer.h"
+
+/* Of one index: every platform that Go knows, and attestations beside. */
+#define ENTRIES_MAX 256
+/* A decision waits for nobody: what does not answer is asked again later. */
+#define STALL_TIMEOUT_MS 10000
+
+struct zp_source_options hook_registry_options(const struct hook_registry *registry, const struct zp_cancel *cancel) {
+        return (struct zp_source_options){ .auth_file = registry->auth_file,
+                                           .ca_file = registry->ca_file,
+                                           .plain_http = registry->plain_http,
+                                           .user_agent = "zeropull-hook/" ZP_VERSION,
+                                           .stall_timeout_ms = STALL_TIMEOUT_MS,
+                                           .cancel = cancel };
+}
+
+/* A document with its digest. */
+struct document {
+        char *body, *media_type;
+        size_t size;
+        struct zp_digest digest;
+};
+
+static void document_clear(struct document *document) {
+        free(document->body);
+        free(document->media_type);
+}
+#define autodocument __attribute__((cleanup(document_clear)))
+
+/* GETs PATH ("manifests/latest", "blobs/sha256:…"); `expected` NULL: whatever it is. */
+static int get(struct zp_registry *registry, const char *path, const char *accept, const struct zp_digest *expected,
+               struct document *out, struct zp_error *err) {
+        struct zp_http_request request = { .accept = accept, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_response response = { 0 };
+        int r = zp_registry_request(registry, path, &request, &response, err);
+        if (r == 0 && (response.status < 200 || response.status > 299))
+                r = zp_registry_refused(registry, &response, err);
+        if (r == 0 && !response.body.data)
+                r = zp_error_set(err, EBADMSG, "the answer is empty");
+        if (r == 0) {
+                zp_digest_of(response.body.data, response.body.size, &out->digest);
+                if (expected && !zp_digest_equal(expected, &out->digest))
+                        r = zp_error_set(err, EBADMSG, "the content has another digest");
+                out->size = response.body.size;
+                out->body = zp_steal(&response.body.data);
+                out->media_type = zp_steal(&response.content_type);
+        }
+        zp_http_response_clear(&response);
+        return r < 0 ? zp_error_wrap(err, "%s: %s", zp_registry_name(registry), path) : 0;
+}
+
+static int get_by_digest(struct zp_registry *registry, const char *kind, const char *accept,
+                         const struct zp_digest *digest, struct document *out, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        zp_autofree char *path = zp_format("%s/%s", kind, zp_digest_text(digest, text));
+        return path ? get(registry, path, accept, digest, out, err) : zp_error_errno(err, ENOMEM, "look");
+}
+
+static json_t *object_of(json_t *parent, const char *name) {
+        json_t *value = json_object_get(parent, name);
+        return json_is_object(value) ? json_incref(value) : NULL;
+}
+
+/* ---- one platform's manifest ---- */
+
+static int read_config(struct zp_registry *registry, const struct zp_descriptor *config, struct hook_image *image,
+                       struct zp_error *err) {
+        autodocument struct document document = { 0 };
+        struct zp_platform platform;
+        zp_autofree struct zp_digest *diff_ids = NULL;
+        uint16_t count;
+        zp_auto(json_decref) json_t *root = NULL;
+        int r = get_by_digest(registry, "blobs", NULL, &config->digest, &document, err);
+        if (r == 0)
+                r = zp_config_parse(document.body, document.size, &platform, &diff_ids, &count, err);
+        if (r == 0)
+                r = zp_json_load(document.body, document.size, "config", &root, err);
+        if (r < 0)
+                return r;
+        if (!image->platform[0])
+                zp_platform_text(&platform, image->platform);
+        image->labels = object_of(json_object_get(root, "config"), "Labels");
+        return 0;
+}
+
+/* Adds the image; 1: it is an artifact and no image. */
+static int read_manifest(struct zp_registry *registry, const struct document *document, const char *platform,
+                         struct hook_look *look, struct zp_error *err) {
+        struct hook_image *image = &look->images[look->image_count];
+        zp_auto(json_decref) json_t *root = NULL;
+        struct zp_descriptor config = { 0 }, *layers = NULL;
+        uint16_t count = 0;
+        int r = zp_json_load(document->body, document->size, "manifest", &root, err);
+        if (r < 0)
+                return r;
+        if (json_object_get(root, "artifactType") || json_object_get(root, "subject"))
+                return 1;
+        r = zp_manifest_parse(document->body, document->size, &config, &layers, &count, err);
+        if (r == -ENOTSUP)
+                return 1;
+        if (r < 0)
+                return r;
+        *image = (struct hook_image){ .annotations = object_of(root, "annotations") };
+        look->image_count++;
+        zp_digest_text(&document->digest, image->digest);
+        snprintf(image->platform, sizeof image->platform, "%s", platform);
+        for (uint16_t i = 0; i < count; i++) {
+                if (zp_add_overflows(image->size, layers[i].size, &image->size))
+                        image->size = UINT64_MAX;
+                free(layers[i].media_type);
+        }
+        free(layers);
+        r = read_config(registry, &config, image, err);
+        free(config.media_type);
+        return r;
+}
+
+/* ---- an index ---- */
+
+static bool entry_platform(json_t *entry, char text[100]) {
+        json_t *object = json_object_get(entry, "platform");
+        const char *os = json_string_value(json_object_get(object, "os"));
+        const char *architecture = json_string_value(json_object_get(object, "architecture"));
+        const char *variant = json_string_value(json_object_get(object, "variant"));
+        if (!os || !architecture || strcmp(os, "linux") != 0)
+                return false;
+        return snprintf(text, 100, "%s/%s%s%s", os, architecture, variant ? "/" : "", variant ? variant : "") < 100;
+}
+
+static bool is_listed(const struct hook_look *look, const struct zp_digest *digest) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        zp_digest_text(digest, text);
+        for (size_t i = 0; i < look->image_count; i++)
+                if (strcmp(look->images[i].digest, text) == 0)
+                        return true;
+        return false;
+}
+
+static int read_entry(const struct hook_look_request *request, struct zp_registry *registry, json_t *entry,
+                      struct hook_look *look, struct zp_error *err) {
+        char platform[100];
+        struct zp_digest digest;
+        if (!entry_platform(entry, platform) || !request->wants(request->context, platform))
+                return 0;
+        int r = zp_json_digest(entry, "digest", "index", &digest, err);
+        if (r < 0 || is_listed(look, &digest))
+                return r;
+        autodocument struct document document = { 0 };
+        r = get_by_digest(registry, "manifests", ZP_ACCEPT_MANIFESTS, &digest, &document, err);
+        if (r == -ENOENT) /* an index that was pushed for the platforms it has */
+                return 0;
+        if (r == 0)
+                r = read_manifest(registry, &document, platform, look, err);
+        return r < 0 ? r : 0;
+}
+
+static int read_index(const struct hook_look_request *request, struct zp_registry *registry,
+                      const struct document *document, struct hook_look *look, struct zp_error *err) {
+        zp_auto(json_decref) json_t *root = NULL;
+        json_t *manifests;
+        int r = zp_json_load(document->body, document->size, "index", &root, err);
+        if (r == 0)
+                r = zp_json_get(root, "manifests", JSON_ARRAY, ZP_JSON_REQUIRED, "index", &manifests, err);
+        if (r < 0)
+                return r;
+        look->is_artifact = json_object_get(root, "artifactType") || json_object_get(root, "subject");
+        if (look->is_artifact)
+                return 0;
+        size_t count = json_array_size(manifests);
+        if (count > ENTRIES_MAX)
+                return zp_error_set(err, EBADMSG, "index: more than %d entries", ENTRIES_MAX);
+        look->index_annotations = object_of(root, "annotations");
+        look->images = calloc(count + 1, sizeof *look->images);
+        if (!look->images)
+                return zp_error_errno(err, ENOMEM, "look");
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = read_entry(request, registry, json_array_get(manifests, i), look, err);
+        return r;
+}
+
+/* ---- either ---- */
+
+static int read_root(const struct hook_look_request *request, struct zp_registry *registry,
+                     const struct document *document, struct hook_look *out, struct zp_error *err) {
+        enum zp_document_kind kind;
+        zp_digest_text(&document->digest, out->digest);
+        int r = zp_document_kind(document->body, document->size, document->media_type, &kind, err);
+        if (r == -ENOTSUP) {
+                out->is_artifact = true;
+                return 0;
+        }
+        if (r < 0)
+                return r;
+        if (kind == ZP_DOCUMENT_INDEX)
+                return read_index(request, registry, document, out, err);
+        out->images = calloc(1, sizeof *out->images);
+        if (!out->images)
+                return zp_error_errno(err, ENOMEM, "look");
+        r = read_manifest(registry, document, "", out, err);
+        out->is_artifact = r == 1;
+        return r < 0 ? r : 0;
+}
+
+int hook_look(const struct hook_look_request *request, struct hook_look *out, struct zp_error *err) {
+        struct zp_source_options options = hook_registry_options(request->registry, request->cancel);
+        zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
+        autodocument struct document document = { 0 };
+        *out = (struct hook_look){ 0 };
+        int r = zp_registry_new(request->host, request->repository, &options, &registry, err);
+        if (r < 0)
+                return r;
+        if (request->tag[0]) {
+                zp_autofree char *path = zp_format("manifests/%s", request->tag);
+                r = path ? get(registry, path, ZP_ACCEPT_MANIFESTS, NULL, &document, err)
+                         : zp_error_errno(err, ENOMEM, "look");
+        } else {
+                r = get_by_digest(registry, "manifests", ZP_ACCEPT_MANIFESTS, request->digest, &document, err);
+        }
+        return r < 0 ? r : read_root(request, registry, &document, out, err);
+}
+
+void hook_look_clear(struct hook_look *look) {
+        for (size_t i = 0; i < look->image_count; i++) {
+                json_decref(look->images[i].labels);
+                json_decref(look->images[i].annotations);
+        }
+        json_decref(look->index_annotations);
+        free(look->images);
+        *look = (struct hook_look){ 0 };
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The half of the queue where events wait for a decision.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "registry-hook/queue.h"
+
+/* How many deliveries are remembered; an older one that comes again finds its image built. */
+#define DELIVERIES_MAX 65536
+
+/* 1: it was seen before. */
+static int is_replay(sqlite3 *db, const struct hook_delivery *delivery, const struct hook_event *event,
+                     struct zp_error *err) {
+        if (!event->id[0])
+                return 0;
+        /* the same notification may tell several events under one id */
+        char digest[ZP_DIGEST_TEXT_SIZE] = "";
+        if (event->has_digest)
+                zp_digest_text(&event->digest, digest);
+        zp_autofree char *name = zp_format("%s %s %s/%s:%s@%s %d", delivery->source, event->id, event->host,
+                                           event->repository, event->tag, digest, event->kind);
+        if (!name)
+                return zp_error_errno(err, ENOMEM, "queue");
+        int r = hook_sql_run(db, err, "INSERT OR IGNORE INTO deliveries (name) VALUES (?1)", "s", name);
+        if (r > 0 && sqlite3_last_insert_rowid(db) % 64 == 0 &&
+            hook_sql_run(db, err, "DELETE FROM deliveries WHERE number <= ?1", "i",
+                         (int64_t) sqlite3_last_insert_rowid(db) - DELIVERIES_MAX) < 0)
+                return -err->code;
+        return r < 0 ? r : r == 0;
+}
+
+static int store_event(sqlite3 *db, struct hook_delivery *delivery, const struct hook_event *event,
+                       struct zp_error *err) {
+        char digest[ZP_DIGEST_TEXT_SIZE] = "";
+        if (event->has_digest)
+                zp_digest_text(&event->digest, digest);
+        hook_autostmt sqlite3_stmt *statement = NULL;
+        int r = hook_sql_prepare(
+                db, &statement, err,
+                "INSERT INTO events (kind, host, repository, tag, digest, requested_by, is_forced, received)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+                " ON CONFLICT DO UPDATE SET version = version + 1, not_before = 0, received = excluded.received"
+                " RETURNING id, version",
+                "isssssii", (int64_t) event->kind, event->host, event->repository, event->tag, digest,
+                delivery->requested_by, (int64_t) delivery->is_forced, delivery->now_ms);
+        if (r == 0)
+                r = hook_sql_step(statement, err);
+        if (r < 0)
+                return r;
+        delivery->last_id = sqlite3_column_int64(statement, 0);
+        delivery->stored += sqlite3_column_int64(statement, 1) == 0;
+        while ((r = hook_sql_step(statement, err)) > 0)
+                continue;
+        return r;
+}
+
+int hook_queue_accept(sqlite3 *db, void *context, struct zp_error *err) {
+        struct hook_delivery *delivery = context;
+        delivery->stored = 0;
+        delivery->last_id = 0;
+        for (size_t i = 0; i < delivery->count; i++) {
+                int r = is_replay(db, delivery, &delivery->events[i], err);
+                if (r == 0)
+                        r = store_event(db, delivery, &delivery->events[i], err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static bool fill_pending(sqlite3_stmt *row, struct hook_pending *out) {
+        *out = (struct hook_pending){ .id = sqlite3_column_int64(row, 0), .event.kind = sqlite3_column_int(row, 1) };
+        hook_sql_copy(row, 2, out->event.host, sizeof out->event.host);
+        hook_sql_copy(row, 3, out->event.repository, sizeof out->event.repository);
+        hook_sql_copy(row, 4, out->event.tag, sizeof out->event.tag);
+        out->event.has_digest = hook_sql_text(row, 5)[0] != '\0';
+        hook_sql_copy(row, 6, out->requested_by, sizeof out->requested_by);
+        out->is_forced = sqlite3_column_int(row, 7);
+        out->attempts = sqlite3_column_int(row, 8);
+        out->version = sqlite3_column_int64(row, 9);
+        return !out->event.has_digest || zp_digest_parse(hook_sql_text(row, 5), &out->event.digest, NULL) == 0;
+}
+
+static bool contains(const int64_t *ids, size_t count, int64_t id) {
+        for (size_t i = 0; i < count; i++)
+                if (ids[i] == id)
+                        return true;
+        return false;
+}
+
+int hook_queue_next_event(sqlite3 *db, int64_t now_ms, const int64_t *busy, size_t busy_count, struct hook_pending *out,
+                          int64_t *next_ms, struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
+        int r = hook_sql_prepare(db, &row, err,
+                                 "SELECT id, kind, host, repository, tag, digest, requested_by, is_forced, attempts,"
+                                 " version FROM events WHERE not_before <= ?1 ORDER BY not_before, id",
+                                 "i", now_ms);
+        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
+                if (contains(busy, busy_count, sqlite3_column_int64(row, 0))) {
+                        r = 0;
+                        continue;
+                }
+                return fill_pending(row, out) ? 1 : zp_error_set(err, EBADMSG, "queue: a malformed event");
+        }
+        return r < 0 ? r
+                     : hook_sql_number(db, next_ms, err, "SELECT min(not_before) FROM events WHERE not_before > ?1",
+                                       "i", now_ms);
+}
+
+/* ---- decisions ---- */
+
+static int find_published(sqlite3 *db, struct hook_wanted *wanted, struct zp_error *err) {
+        return hook_sql_number(db, &wanted->build, err,
+                               "SELECT build FROM snapshots WHERE digest = ?1 AND target = ?2 AND gone = 0", "ss",
+                               wanted->digest, wanted->target);
+}
+
+static int join_active(sqlite3 *db, struct hook_wanted *wanted, struct zp_error *err) {
+        int r = hook_sql_number(db, &wanted->build, err,
+                                "SELECT id FROM builds WHERE digest = ?1 AND target = ?2"
+                                " AND state IN ('queued', 'running')",
+                                "ss", wanted->digest, wanted->target);
+        if (r == 0 && wanted->build)
+                r = hook_sql_run(db, err, "UPDATE builds SET priority = max(priority, ?2) WHERE id = ?1", "ii",
+                                 wanted->build, (int64_t) wanted->priority);
+        return r < 0 ? r : 0;
+}
+
+static int insert_build(sqlite3 *db, const struct hook_verdict *verdict, struct hook_wanted *wanted,
+                        struct zp_error *err) {
+        const struct hook_pending *p = verdict->pending;
+        int r = hook_sql_run(db, err,
+                             "INSERT INTO builds (host, repository, digest, platform, target, state, priority, rule,"
+                             " is_forced, requested_by, created, image_size)"
+                             " VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6, ?7, ?8, ?9, ?10, ?11)",
+                             "sssssisisii", p->event.host, p->event.repository, wanted->digest, wanted->platform,
+                             wanted->target, (int64_t) wanted->priority, wanted->rule, (int64_t) p->is_forced,
+                             p->requested_by, verdict->now_ms, (int64_t) wanted->image_size);
+        wanted->build = sqlite3_last_insert_rowid(db);
+        return r < 0 ? r : 0;
+}
+
+/* The tag names another image now: who waits only for the old one's sake need not be built. */
+static int supersede(sqlite3 *db, const struct hook_verdict *verdict, const struct hook_wanted *wanted,
+                     struct zp_error *err) {
+        const struct hook_event *event = &verdict->pending->event;
+        int r = hook_sql_run(db, err,
+                             "DELETE FROM build_tags WHERE tag = ?1 AND build IN (SELECT id FROM builds WHERE"
+                             " state = 'queued' AND host = ?2 AND repository = ?3 AND platform = ?4 AND digest <> ?5)",
+                             "sssss", event->tag, event->host, event->repository, wanted->platform, wanted->digest);
+        if (r <= 0)
+                return r;
+        return hook_sql_run(db, err,
+                            "UPDATE builds SET state = 'superseded', finished = ?1, reason = 'tag ' || ?2 || ' names '"
+                            " || ?3 WHERE state = 'queued' AND host = ?4 AND repository = ?5 AND platform = ?6"
+                            " AND digest <> ?3 AND had_tags AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
+                            "isssss", verdict->now_ms, event->tag, wanted->digest, event->host, event->repository,
+                            wanted->platform);
+}
+
+static int note_tag(sqlite3 *db, const struct hook_verdict *verdict, const char *platform, const char *digest,
+                    struct zp_error *err) {
+        const struct hook_event *event = &verdict->pending->event;
+        return hook_sql_run(db, err,
+                            "INSERT INTO tags (host, repository, tag, platform, digest, seen)"
+                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+                            " ON CONFLICT DO UPDATE SET digest = excluded.digest, seen = excluded.seen",
+                            "sssssi", event->host, event->repository, event->tag, platform, digest, verdict->now_ms);
+}
+
+static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook_wanted *wanted, struct zp_error *err) {
+        const struct hook_pending *p = verdict->pending;
+        wanted->build = 0;
+        int r = p->is_forced ? 0 : find_published(db, wanted, err);
+        wanted->outcome = HOOK_PUBLISHED;
+        if (r == 0 && !wanted->build) {
+                wanted->outcome = HOOK_JOINED;
+                r = join_active(db, wanted, err);
+        }
+        if (r == 0 && !wanted->build) {
+                wanted->outcome = HOOK_QUEUED;
+                r = insert_build(db, verdict, wanted, err);
+        }
+        if (r >= 0)
+                r = hook_sql_run(db, err,
+                                 "INSERT OR IGNORE INTO build_events (build, event) SELECT id, ?2 FROM builds"
+                                 " WHERE id = ?1",
+                                 "ii", wanted->build, p->id);
+        if (r < 0 || !p->event.tag[0])
+                return r < 0 ? r : 0;
+        if (wanted->outcome != HOOK_PUBLISHED) {
+                r = hook_sql_run(db, err, "INSERT OR IGNORE INTO build_tags (build, tag) VALUES (?1, ?2)", "is",
+                                 wanted->build, p->event.tag);
+                if (r >= 0)
+                        r = hook_sql_run(db, err, "UPDATE builds SET had_tags = 1 WHERE id = ?1", "i", wanted->build);
+        }
+        if (r >= 0)
+                r = supersede(db, verdict, wanted, err);
+        if (r >= 0)
+                r = note_tag(db, verdict, wanted->platform, wanted->digest, err);
+        return r < 0 ? r : 0;
+}
+
+int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
+        struct hook_verdict *verdict = context;
+        const struct hook_pending *p = verdict->pending;
+        int r = hook_sql_run(db, err, "DELETE FROM events WHERE id = ?1 AND version = ?2", "ii", p->id, p->version);
+        for (size_t i = 0; i < verdict->wanted_count && r >= 0; i++)
+                r = want_one(db, verdict, &verdict->wanted[i], err);
+        if (r >= 0 && p->event.tag[0] && verdict->tag_digest)
+                r = note_tag(db, verdict, "", verdict->tag_digest, err);
+        zp_autofree char *name =
+                zp_format("%s/%s%s%s", p->event.host, p->event.repository, p->event.tag[0] ? ":" : "", p->event.tag);
+        if (r < 0 || !name)
+                return r < 0 ? r : zp_error_errno(err, ENOMEM, "queue");
+        r = hook_sql_run(db, err,
+                         "INSERT OR REPLACE INTO decisions (event, name, decided, text) VALUES (?1, ?2, ?3, ?4)",
+                         "isis", p->id, name, verdict->now_ms, verdict->text);
+        return r < 0 ? r : 0;
+}
+
+int hook_queue_postpone(sqlite3 *db, void *context, struct zp_error *err) {
+        const struct hook_postponed *postponed = context;
+        const struct hook_pending *p = postponed->pending;
+        int r = hook_sql_run(db, err,
+                             "UPDATE events SET attempts = ?3, not_before = ?4, reason = ?5"
+                             " WHERE id = ?1 AND version = ?2",
+                             "iiiis", p->id, p->version, (int64_t) p->attempts + 1, postponed->not_before_ms,
+                             postponed->reason);
+        return r < 0 ? r : 0;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The durable queue: events wait until it is decided what they lead to, builds wait until they are run. A build is
+ * named by its image's manifest digest (one platform) and where its snapshot goes; there is never more than one of a
+ * name that is queued or running, and none where the snapshot is published already.
+ *
+ *     queued ─▶ running ─▶ done
+ *       ▲ │        ├─────▶ failed       for good, or after QUEUE_ATTEMPTS_MAX attempts
+ *       │ │        └─▶ queued           to be tried again, or the service died
+ *       │ ├─▶ cancelled                 so does running, when somebody asks
+ *       │ └─▶ superseded                every tag that asked for it names another image now
+ *       └── failed, cancelled, superseded: when somebody asks to try again
+ */
+#ifndef HOOK_QUEUE_H
+#define HOOK_QUEUE_H
+
+#include "registry-hook/db.h"
+#include "registry-hook/event.h"
+
+#define QUEUE_ATTEMPTS_MAX 5
+/* What a build may say of itself that is kept. */
+#define QUEUE_LOG_MAX 65536
+#define QUEUE_REASON_SIZE 512
+#define QUEUE_TARGET_SIZE 1024
+#define QUEUE_NAME_SIZE 128
+#define QUEUE_PLATFORM_SIZE 100
+
+/* ---- events: queue-events.c ---- */
+
+/* One delivery's events on their way to the disk. */
+struct hook_delivery {
+        const struct hook_event *events; /* until `done` */
+        size_t count;
+        const char *source;       /* the endpoint; with an event's id it names the delivery */
+        const char *requested_by; /* who asked: an endpoint's or a token's name, "reconcile" */
+        bool is_forced;           /* build again what is published */
+        int64_t now_ms;
+        size_t stored;   /* how many were new; set before `done`, as is: */
+        int64_t last_id; /* the number of the last event, stored now or waiting already; 0: all were replays */
+};
+int hook_queue_accept(sqlite3 *db, void *delivery, struct zp_error *err); /* a hook_db_job.work */
+
+struct hook_pending {
+        int64_t id;
+        struct hook_event event;
+        char requested_by[QUEUE_NAME_SIZE];
+        bool is_forced;
+        int attempts;
+        int64_t version; /* the same news came again meanwhile: what is decided from the old is not the last word */
+};
+/* The next event that is due and not in `busy`. 1: *out is filled, 0: there is none. *next_ms: when the next will be
+ * due, when that is known; 0: unknown. */
+int hook_queue_next_event(sqlite3 *db, int64_t now_ms, const int64_t *busy, size_t busy_count, struct hook_pending *out,
+                          int64_t *next_ms, struct zp_error *err);
+
+/* One image that the event leads to. */
+struct hook_wanted {
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        char platform[QUEUE_PLATFORM_SIZE];
+        char target[QUEUE_TARGET_SIZE];
+        char rule[QUEUE_NAME_SIZE];
+        int priority;
+        uint64_t image_size;                                                    /* compressed layers, bytes */
+        enum hook_outcome { HOOK_QUEUED, HOOK_JOINED, HOOK_PUBLISHED } outcome; /* set by hook_queue_decide */
+        int64_t build;                                                          /* as is this */
+};
+struct hook_verdict {
+        const struct hook_pending *pending;
+        struct hook_wanted *wanted;
+        size_t wanted_count;
+        const char *text;       /* one line for people */
+        const char *tag_digest; /* what the tag names now; NULL: there is none */
+        int64_t now_ms;
+};
+/* Takes the event out, queues the builds, notes what the tag names. A hook_db_write's work. */
+int hook_queue_decide(sqlite3 *db, void *verdict, struct zp_error *err);
+
+struct hook_postponed {
+        const struct hook_pending *pending;
+        int64_t not_before_ms;
+        const char *reason;
+};
+int hook_queue_postpone(sqlite3 *db, void *postponed, struct zp_error *err);
+
+/* ---- builds: queue-builds.c ---- */
+
+struct hook_build {
+        int64_t id;
+        char host[HOOK_HOST_SIZE], repository[HOOK_REPOSITORY_SIZE];
+        char digest[ZP_DIGEST_TEXT_SIZE], platform[QUEUE_PLATFORM_SIZE], target[QUEUE_TARGET_SIZE];
+        char rule[QUEUE_NAME_SIZE];
+        int attempts; /* those that ended */
+        bool is_forced;
+};
+/* What was running when the service died is queued again. */
+int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err);
+
+struct hook_start {
+        int64_t now_ms;
+        int (*limit)(const void *context, const char *host); /* how many builds of its images may run at a time */
+        const void *context;
+        struct hook_build build; /* set when `is_found` */
+        bool is_found;
+        int64_t next_ms; /* when one that is postponed becomes due; 0: none is */
+};
+/* Starts the build of the highest priority, the oldest first, of a registry that is not at its limit. */
+int hook_queue_start(sqlite3 *db, void *start, struct zp_error *err);
+
+struct hook_end {
+        const struct hook_build *build;
+        enum hook_end_kind { HOOK_DONE, HOOK_RETRY, HOOK_FAILED, HOOK_CANCELLED } kind;
+        const char *reason; /* of whatever is not done */
+        const char *result; /* the builder's JSON; "" */
+        const char *log;
+        const char *artifact; /* of done: the snapshot's digest */
+        uint64_t snapshot_size, sent_size;
+        double seconds;
+        int64_t now_ms;
+};
+int hook_queue_end(sqlite3 *db, void *end, struct zp_error *err);
+/* How long to wait after so many attempts: 10 s, doubled each time, an hour at most. */
+int64_t hook_queue_backoff_ms(int attempts);
+
+/* Somebody's wish for one build. -ENOENT: no such build; -EBUSY: its state does not allow it, or another of the same
+ * name is queued. */
+struct hook_wish {
+        int64_t id, now_ms;
+        bool is_running; /* set by cancel: it runs, and whoever runs it must end it */
+};
+int hook_queue_cancel(sqlite3 *db, void *wish, struct zp_error *err);
+int hook_queue_retry(sqlite3 *db, void *wish, struct zp_error *err);
+
+/* Forgets finished builds beyond `keep`, or older than `age_ms`, and old decisions and deliveries. */
+struct hook_history {
+        int64_t now_ms, age_ms, keep;
+};
+int hook_queue_forget(sqlite3 *db, void *history, struct zp_error *err);
+
+#endif

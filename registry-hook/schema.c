@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry-hook/schema.h"
+
+#define APPLICATION_ID 0x7a70686b /* "zphk" */
+#define SCHEMA_VERSION 1
+#define STRING(x) #x
+#define VALUE(x) STRING(x)
+
+/* Times are Unix milliseconds. `target` is where the snapshot goes: "docker://host/repository". */
+static const char schema[] =
+        /* What was accepted and not yet decided about; the same news twice is one row. */
+        "CREATE TABLE events ("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, host TEXT NOT NULL, repository TEXT NOT NULL,"
+        " tag TEXT NOT NULL, digest TEXT NOT NULL, requested_by TEXT NOT NULL, is_forced INTEGER NOT NULL,"
+        " received INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, "
+        "not_before INTEGER NOT NULL DEFAULT 0,"
+        " reason TEXT NOT NULL DEFAULT '', UNIQUE (host, repository, tag, digest, kind, is_forced)) STRICT;"
+        "CREATE INDEX events_due ON events (not_before, id);"
+        /* Deliveries seen, so that a replayed one is told from a new one. */
+        "CREATE TABLE deliveries (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE) STRICT;"
+        /* What each event came to, for whoever waits for it (trigger) and for people. */
+        "CREATE TABLE decisions ("
+        " event INTEGER PRIMARY KEY, name TEXT NOT NULL, decided INTEGER NOT NULL, text TEXT NOT NULL) STRICT;"
+        "CREATE TABLE builds ("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL,"
+        " platform TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL, priority INTEGER NOT NULL,"
+        " rule TEXT NOT NULL, is_forced INTEGER NOT NULL, had_tags INTEGER NOT NULL DEFAULT 0, requested_by TEXT NOT "
+        "NULL, created INTEGER NOT NULL,"
+        " not_before INTEGER NOT NULL DEFAULT 0, started INTEGER NOT NULL DEFAULT 0,"
+        " finished INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',"
+        " image_size INTEGER NOT NULL DEFAULT 0, result TEXT NOT NULL DEFAULT '', log TEXT NOT NULL DEFAULT '') STRICT;"
+        "CREATE UNIQUE INDEX builds_active ON builds (digest, target) WHERE state IN ('queued', 'running');"
+        "CREATE INDEX builds_next ON builds (state, priority DESC, id);"
+        "CREATE INDEX builds_of ON builds (host, repository, id);"
+        "CREATE TABLE build_events (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, event INTEGER NOT NULL,"
+        " PRIMARY KEY (build, event)) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX build_events_of ON build_events (event);"
+        /* The tags under which a build was asked for. */
+        "CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, tag TEXT NOT NULL,"
+        " PRIMARY KEY (build, tag)) STRICT, WITHOUT ROWID;"
+        /* What is published, by this service. */
+        "CREATE TABLE snapshots ("
+        " digest TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL, repository TEXT NOT NULL,"
+        " platform TEXT NOT NULL, rule TEXT NOT NULL, artifact TEXT NOT NULL, build INTEGER NOT NULL,"
+        " published INTEGER NOT NULL, image_size INTEGER NOT NULL, snapshot_size INTEGER NOT NULL,"
+        " sent_size INTEGER NOT NULL, seconds REAL NOT NULL, gone INTEGER NOT NULL DEFAULT 0,"
+        " PRIMARY KEY (digest, target)) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX snapshots_of ON snapshots (host, repository, published);"
+        /* What each tag was last seen to name (index or manifest), and each platform's image below it. */
+        "CREATE TABLE tags ("
+        " host TEXT NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL, platform TEXT NOT NULL,"
+        " digest TEXT NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (host, repository, tag, platform))"
+        " STRICT, WITHOUT ROWID;"
+        /* One merged start-up profile for a repository. */
+        "CREATE TABLE profiles ("
+        " repository TEXT PRIMARY KEY, profile TEXT NOT NULL, reports INTEGER NOT NULL, updated INTEGER NOT NULL)"
+        " STRICT, WITHOUT ROWID;"
+        "PRAGMA application_id = " VALUE(APPLICATION_ID) "; PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
+
+int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
+        int64_t version, application, objects;
+        int r = hook_sql_number(db, &version, err, "PRAGMA user_version", "");
+        if (r == 0)
+                r = hook_sql_number(db, &application, err, "PRAGMA application_id", "");
+        if (r == 0)
+                r = hook_sql_number(db, &objects, err, "SELECT count(*) FROM sqlite_schema", "");
+        if (r < 0)
+                return r;
+        if (objects > 0 && application != APPLICATION_ID)
+                return zp_error_set(err, EBADMSG, "hook.db is not zeropull-hook's");
+        if (version > SCHEMA_VERSION)
+                return zp_error_set(err, EBADMSG, "hook.db was written by a newer zeropull-hook");
+        if (objects > 0)
+                return 0;
+        r = hook_sql_exec(db, "BEGIN IMMEDIATE", err);
+        if (r == 0)
+                r = hook_sql_exec(db, schema, err);
+        if (r == 0)
+                r = hook_sql_exec(db, "COMMIT", err);
+        if (!sqlite3_get_autocommit(db))
+                sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+        return r;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A daemon's database: what is committed is there when it is opened again, what is rolled back is not, and what is not
+ * this program's database is refused.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/database.h"
+#include "base/file.h"
+
+static struct zp_error err;
+static char directory[64], path[80];
+
+static const struct zp_database_schema schema = {
+        .application_id = 0x7a707431,
+        .version = 2,
+        .create = "CREATE TABLE things (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE) STRICT;",
+};
+
+static int setup(void **state) {
+        (void) state;
+        strcpy(directory, "/tmp/zp-database-XXXXXX");
+        if (!mkdtemp(directory))
+                return -1;
+        snprintf(path, sizeof path, "%s/test.db", directory);
+        return 0;
+}
+
+static int teardown(void **state) {
+        (void) state;
+        return zp_remove_tree(-1, directory, &err);
+}
+
+static struct zp_database *open_it(void) {
+        struct zp_database *database = NULL;
+        if (zp_database_open(path, &schema, &database, &err) < 0)
+                fail_msg("%s", err.message);
+        return database;
+}
+
+static int insert(struct zp_database *database, const char *name) {
+        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        assert_int_equal(zp_database_prepare(database, "INSERT INTO things (name) VALUES (?1)", &statement, &err), 0);
+        sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
+        return zp_database_step(database, statement, &err);
+}
+
+static int64_t count(struct zp_database *database) {
+        assert_int_equal(zp_database_begin(database, false, &err), 0);
+        sqlite3_stmt *statement = NULL;
+        assert_int_equal(zp_database_prepare(database, "SELECT count(*) FROM things", &statement, &err), 0);
+        assert_int_equal(zp_database_step(database, statement, &err), 1);
+        int64_t rows = sqlite3_column_int64(statement, 0);
+        sqlite3_finalize(statement);
+        assert_int_equal(zp_database_end(database, 0, &err), 0);
+        return rows;
+}
+
+static void committed_rows_are_there_when_opened_again(void **state) {
+        (void) state;
+        struct zp_database *database = open_it();
+        assert_int_equal(zp_database_begin(database, true, &err), 0);
+        assert_int_equal(insert(database, "a"), 0);
+        assert_int_equal(zp_database_last_id(database), 1);
+        assert_int_equal(zp_database_end(database, 7, &err), 7);
+        zp_database_close(database);
+        database = open_it();
+        assert_int_equal(count(database), 1);
+        zp_database_close(database);
+}
+
+static void a_failed_transaction_leaves_nothing(void **state) {
+        (void) state;
+        struct zp_database *database = open_it();
+        assert_int_equal(zp_database_begin(database, true, &err), 0);
+        assert_int_equal(insert(database, "a"), 0);
+        assert_int_equal(zp_database_end(database, -EINVAL, &err), -EINVAL);
+        assert_int_equal(count(database), 0);
+        zp_database_close(database);
+}
+
+static void a_second_row_of_the_same_name_is_told_apart(void **state) {
+        (void) state;
+        struct zp_database *database = open_it();
+        assert_int_equal(zp_database_begin(database, true, &err), 0);
+        assert_int_equal(insert(database, "a"), 0);
+        assert_int_equal(insert(database, "a"), -EEXIST);
+        assert_int_equal(zp_database_end(database, -EEXIST, &err), -EEXIST);
+        zp_database_close(database);
+}
+
+static void assert_refused(int code, const char *message) {
+        struct zp_database *database = NULL;
+        assert_int_equal(zp_database_open(path, &schema, &database, &err), code);
+        assert_null(database);
+        if (!strstr(err.message, message) || !strstr(err.message, path))
+                fail_msg("%s", err.message);
+}
+
+static void what_is_not_this_database_is_refused(void **state) {
+        (void) state;
+        struct zp_database_schema other = schema;
+        struct zp_database *database = NULL;
+        other.version = 3;
+        assert_int_equal(zp_database_open(path, &other, &database, &err), 0);
+        zp_database_close(database);
+        assert_refused(-EBADMSG, "of version 3, this program knows 2");
+        unlink(path);
+        other.application_id = 1;
+        assert_int_equal(zp_database_open(path, &other, &database, &err), 0);
+        zp_database_close(database);
+        assert_refused(-EBADMSG, "some other program's");
+        assert_int_equal(zp_replace_file(-1, path, "no database, but long enough to be looked at", 44, 0644, &err), 0);
+        assert_refused(-EBADMSG, "not a database");
+        unlink(path);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        assert_refused(-EINVAL, "not a regular file");
+}
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(committed_rows_are_there_when_opened_again, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_failed_transaction_leaves_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_second_row_of_the_same_name_is_told_apart, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_not_this_database_is_refused, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a partly present device promises its readers.
+ */
+#include "device-fixture.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+static struct zp_device_statistics statistics_of(struct world *w) {
+        struct zp_device_statistics statistics;
+        zp_device_engine_statistics(w->engine, &statistics);
+        return statistics;
+}
+
+static void every_range_reads_as_the_device(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        uint64_t offset = 1;
+        for (uint32_t size = 1; size < SIZE; size = size * 3 / 2 + 1) {
+                for (int i = 0; i < 10; i++) {
+                        offset = offset * 1103515245 + 12345;
+                        assert_int_equal(read_range(w, offset % (SIZE - size + 1), size), 0);
+                }
+        }
+        assert_int_equal(read_range(w, 0, SIZE), 0);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                assert_int_equal(asked(&w->faults[0], i), 1);
+        struct waiting *waiting = begin_read(w, SIZE - 100, 4096);
+        assert_int_equal(waiting->read.size, 100);
+        assert_int_equal(end_read(w, waiting), 0);
+        waiting = begin_read(w, SIZE + 100, 4096);
+        assert_int_equal(waiting->read.size, 0);
+        assert_int_equal(end_read(w, waiting), 0);
+}
+
+static void a_frame_is_fetched_once_however_many_wait(void **state) {
+        struct world *w = *state;
+        struct waiting *waiting[50];
+        open_world(w, 1);
+        hold_origin(&w->faults[0], true);
+        for (unsigned i = 0; i < 50; i++)
+                waiting[i] = begin_read(w, 7 * FRAME + i * 100, 1000);
+        hold_origin(&w->faults[0], false);
+        for (unsigned i = 0; i < 50; i++)
+                assert_int_equal(end_read(w, waiting[i]), 0);
+        assert_int_equal(asked(&w->faults[0], 7), 1);
+        assert_int_equal(statistics_of(w).waited_reads, 50);
+        assert_int_equal(read_frame(w, 7), 0);
+        assert_int_equal(statistics_of(w).waited_reads, 50);
+}
+
+static void wrong_bytes_are_asked_for_again_and_then_an_error_of_that_frame_alone(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        spoil_reads(&w->faults[0], 3, 1);
+        assert_int_equal(read_frame(w, 3), 0);
+        assert_int_equal(asked(&w->faults[0], 3), 2);
+        spoil_reads(&w->faults[0], 10, 2);
+        assert_int_equal(read_frame(w, 10), -EIO);
+        assert_int_equal(asked(&w->faults[0], 10), 2);
+        assert_int_equal(read_frame(w, 20), 0);
+        assert_int_equal(read_frame(w, 10), 0); /* later reads try again */
+        assert_int_equal(statistics_of(w).wrong_frames, 3);
+}
+
+static void failures_are_retried_until_the_deadline(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        fail_reads(&w->faults[0], 5, 6);
+        assert_int_equal(read_frame(w, 5), 0);
+        assert_int_equal(asked(&w->faults[0], 5), 7);
+        close_world(w);
+
+        w->options.deadline_ms = 50;
+        open_world(w, 1);
+        fail_reads(&w->faults[0], 30, 1 << 20);
+        assert_int_equal(read_frame(w, 30), -EIO);
+        assert_true(asked(&w->faults[0], 30) > 1);
+        assert_int_equal(read_frame(w, 5), 0);
+        assert_int_equal(read_frame(w, 35), 0);
+        fail_reads(&w->faults[0], 30, 0);
+        assert_int_equal(read_frame(w, 30), 0);
+}
+
+static void an_origin_that_says_nothing_does_not_hang_its_readers(void **state) {
+        struct world *w = *state;
+        w->options.deadline_ms = 50;
+        open_world(w, 1);
+        hold_origin(&w->faults[0], true);
+        assert_int_equal(read_frame(w, 2), -EIO);
+        await(w->faults[0].cancelled == 1); /* which lets it go */
+        assert_int_equal(read_frame(w, 2), 0);
+        /* and one that is closed meanwhile */
+        hold_origin(&w->faults[0], true);
+        struct waiting *waiting = begin_read(w, 12 * FRAME, 10);
+        zp_device_close(w->device);
+        w->device = NULL;
+        assert_int_equal(end_read(w, waiting), -EIO);
+}
+
+static void the_next_origin_helps_out(void **state) {
+        struct world *w = *state;
+        open_world(w, 2);
+        fail_reads(&w->faults[0], 1, 1);
+        spoil_reads(&w->faults[0], 9, 1);
+        assert_int_equal(read_frame(w, 1), 0);
+        assert_int_equal(read_frame(w, 9), 0);
+        assert_int_equal(asked(&w->faults[0], 1) + asked(&w->faults[0], 9), 2);
+        assert_int_equal(asked(&w->faults[1], 1), 1);
+        assert_int_equal(asked(&w->faults[1], 9), 1);
+        assert_int_equal(read_frame(w, 15), 0);
+        assert_int_equal(asked(&w->faults[1], 15), 0);
+}
+
+static void sequential_readers_find_the_next_frames_there(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        for (uint32_t i = 0; i < 4; i++)
+                assert_int_equal(read_range(w, i * FRAME, FRAME), 0);
+        /* frame 0 nothing, 1 one more, 2 two, 3 four: up to frame 7 */
+        await(asked(&w->faults[0], 7) == 1);
+        assert_int_equal(asked_at_all(&w->faults[0]), 8);
+        uint64_t waited = statistics_of(w).waited_reads;
+        await(zp_device_is_idle(w->device));
+        for (uint32_t at = 4 * FRAME; at < 8 * FRAME; at += 4096)
+                assert_int_equal(read_range(w, at, 4096), 0);
+        assert_int_equal(statistics_of(w).waited_reads, waited);
+        await(asked(&w->faults[0], FRAMES - 1) == 1);
+}
+
+static void scattered_reads_fetch_nothing_else(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        for (uint32_t i = 0; i < FRAMES; i += 3)
+                assert_int_equal(read_frame(w, (i * 7 + 3) % FRAMES), 0);
+        await(zp_device_is_idle(w->device));
+        for (uint32_t i = 0; i < FRAMES; i += 3)
+                assert_int_equal(asked(&w->faults[0], (i * 7 + 3) % FRAMES), 1);
+        assert_int_equal(asked_at_all(&w->faults[0]), (FRAMES + 2) / 3);
+}
+
+static void announced_ranges_are_there_before_they_are_read(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        zp_device_prefetch(w->device, 20 * FRAME + 1, FRAME);
+        zp_device_prefetch(w->device, 5 * FRAME, 1);
+        zp_device_prefetch(w->device, SIZE, UINT64_MAX);
+        await(zp_device_is_idle(w->device));
+        assert_int_equal(asked_at_all(&w->faults[0]), 3);
+        assert_int_equal(read_frame(w, 21) + read_frame(w, 20) + read_frame(w, 5), 0);
+        assert_int_equal(statistics_of(w).waited_reads, 0);
+        assert_int_equal(statistics_of(w).ahead_frames, 3);
+}
+
+static void a_reader_hurries_what_was_fetched_ahead(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        hold_origin(&w->faults[0], true);
+        zp_device_prefetch(w->device, 8 * FRAME, 1);
+        await(asked(&w->faults[0], 8) == 1);
+        struct waiting *waiting = begin_read(w, 8 * FRAME, 10);
+        assert_int_equal(w->faults[0].raised, 1);
+        hold_origin(&w->faults[0], false);
+        assert_int_equal(end_read(w, waiting), 0);
+        assert_int_equal(asked(&w->faults[0], 8), 1);
+}
+
+static void a_whole_device_becomes_a_plain_file(void **state) {
+        struct world *w = *state;
+        w->options.background_bytes_per_s = 4 << 20;
+        fail_reads(&w->faults[0], 12, 3);
+        open_world(w, 1);
+        assert_int_equal(zp_device_open_complete(w->cache_fd, &w->packed.info.index_digest, SIZE, NULL), -ENOENT);
+        zp_device_complete(w->device);
+        await(has_file(w, ".raw"));
+        assert_true(zp_device_is_complete(w->device));
+        assert_false(has_file(w, ".part"));
+        assert_int_equal(read_range(w, 0, SIZE), 0);
+        close_world(w);
+
+        int fd = zp_device_open_complete(w->cache_fd, &w->packed.info.index_digest, SIZE, NULL);
+        assert_true(fd >= 0);
+        assert_int_equal(file_size(fd), SIZE);
+        uint8_t *bytes = file_bytes(fd);
+        assert_memory_equal(bytes, w->data, SIZE);
+        free(bytes);
+        close(fd);
+        open_world(w, 0); /* needs no origin any more */
+        assert_true(zp_device_is_complete(w->device));
+        assert_int_equal(read_range(w, 0, SIZE), 0);
+}
+
+static void the_background_keeps_to_its_rate(void **state) {
+        struct world *w = *state;
+        w->options.background_bytes_per_s = w->packed.info.pack_size * 4; /* a quarter of a second */
+        open_world(w, 1);
+        struct timespec start, end;
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        zp_device_complete(w->device);
+        await(zp_device_is_complete(w->device));
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        double seconds = (double) (end.tv_sec - start.tv_sec) + (double) (end.tv_nsec - start.tv_nsec) / 1e9;
+        assert_true(seconds > 0.2);
+}
+
+static void the_background_yields_to_readers(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        hold_origin(&w->faults[0], true);
+        struct waiting *waiting = begin_read(w, 30 * FRAME, 10);
+        zp_device_complete(w->device);
+        struct waiting *other = begin_read(w, 10 * FRAME, 10);
+        await(asked(&w->faults[0], 10) == 1);
+        assert_int_equal(asked_at_all(&w->faults[0]), 2);
+        hold_origin(&w->faults[0], false);
+        assert_int_equal(end_read(w, waiting) + end_read(w, other), 0);
+        await(zp_device_is_complete(w->device));
+}
+
+static void frames_outlive_the_process(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        assert_int_equal(read_range(w, 0, 10 * FRAME), 0);
+        close_world(w);
+        open_world(w, 1);
+        assert_int_equal(read_range(w, 0, 10 * FRAME), 0);
+        assert_int_equal(asked_at_all(&w->faults[0]), 10);
+        assert_int_equal(statistics_of(w).waited_reads, 0);
+}
+
+static void a_disk_without_room_costs_no_read(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        assert_int_equal(read_frame(w, 0), 0);
+        struct rlimit before, limit;
+        signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        limit = before;
+        limit.rlim_cur = FRAME; /* no more of the copy can be written */
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        assert_int_equal(read_range(w, 100, 6 * FRAME), 0); /* one frame from the disk, the others from memory */
+        assert_int_equal(read_frame(w, 3), 0);
+        assert_int_equal(read_range(w, FRAME, 5 * FRAME), 0);
+        setrlimit(RLIMIT_FSIZE, &before);
+        assert_int_equal(asked(&w->faults[0], 3), 1);
+        assert_true(statistics_of(w).unkept_frames >= 5);
+}
+
+static void without_a_directory_everything_still_reads(void **state) {
+        struct world *w = *state;
+        w->options.cache_fd = -1;
+        w->options.memory_limit = 8 * FRAME;
+        open_world(w, 1);
+        for (int i = 0; i < 2; i++)
+                for (uint64_t at = 0; at < SIZE; at += 5000)
+                        assert_int_equal(read_range(w, at, at + 30000 < SIZE ? 30000 : 1), 0);
+        assert_false(zp_device_is_complete(w->device));
+}
+
+static void memory_under_way_is_bounded(void **state) {
+        struct world *w = *state;
+        struct waiting *waiting[FRAMES];
+        w->options.memory_limit = 4 * FRAME;
+        open_world(w, 1);
+        hold_origin(&w->faults[0], true);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                waiting[i] = begin_read(w, (uint64_t) i * FRAME, 1);
+        hold_origin(&w->faults[0], false);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                assert_int_equal(end_read(w, waiting[i]), 0);
+        assert_true(w->faults[0].outstanding_max <= 4 * FRAME);
+        assert_true(w->faults[0].outstanding_max > FRAME);
+}
+
+static void what_is_at_hand_is_not_copied(void **state) {
+        struct world *w = *state;
+        struct zp_device_description description = describe(w);
+        open_world(w, 1);
+        zp_device_close(w->device);
+        struct zp_device_origin *origin;
+        assert_int_equal(zp_device_origin_file(dup(w->packed.fd), true, &origin, NULL), 0);
+        description.origins[description.origin_count++] = origin;
+        uint64_t before = statistics_of(w).unkept_frames;
+        assert_int_equal(zp_device_open(w->engine, &description, &w->device, NULL), 0);
+        assert_int_equal(read_range(w, 0, SIZE), 0);
+        assert_int_equal(statistics_of(w).unkept_frames - before, FRAMES);
+        zp_device_close(w->device);
+
+        description = describe(w);
+        description.raw_fd = temporary_file();
+        assert_int_equal(zp_pwrite_all(description.raw_fd, w->data, SIZE, 0, "raw", NULL), 0);
+        assert_int_equal(zp_device_open(w->engine, &description, &w->device, NULL), 0);
+        assert_true(zp_device_is_complete(w->device));
+        assert_int_equal(read_range(w, 0, SIZE), 0);
+}
+
+static void a_damaged_index_is_refused(void **state) {
+        struct world *w = *state;
+        struct zp_error err = { 0 };
+        open_world(w, 1);
+        struct zp_device *device;
+        w->packed.index[50] ^= 1;
+        struct zp_device_description description = describe(w);
+        assert_int_equal(zp_device_open(w->engine, &description, &device, &err), -EBADMSG);
+        w->packed.index[50] ^= 1;
+        assert_int_equal(zp_device_open(w->engine, &description, &device, &err), -ENOENT); /* no origin */
+}
+
+static bool is_used(void *context, const char *hex) {
+        return strncmp(hex, context, strlen(context)) == 0;
+}
+
+static void the_copies_used_longest_ago_make_room(void **state) {
+        struct world *w = *state;
+        static const char *const names[] = { "aa", "bb", "cc", "dd" };
+        char name[4][80];
+        for (int i = 0; i < 4; i++) { /* aa is the oldest, but in use */
+                snprintf(name[i], sizeof name[i], "%s%062d.%s", names[i], 0, i % 2 ? "raw" : "part");
+                int fd = openat(w->cache_fd, name[i], O_CREAT | O_RDWR, 0600);
+                assert_int_equal(zp_pwrite_all(fd, w->data, SIZE, 0, name[i], NULL), 0);
+                const struct timespec times[2] = { { .tv_sec = 1000 + i }, { .tv_sec = 1000 + i } };
+                assert_int_equal(futimens(fd, times), 0);
+                close(fd);
+        }
+        int fd = openat(w->cache_fd, "something else", O_CREAT | O_RDWR, 0600);
+        close(fd);
+        w->options.cache_limit = 2 * SIZE + 65536;
+        w->options.is_in_use = is_used;
+        w->options.context = (void *) "aa";
+        open_world(w, 1);
+        await(faccessat(w->cache_fd, name[2], F_OK, 0) < 0);
+        assert_int_equal(faccessat(w->cache_fd, name[0], F_OK, 0), 0);
+        assert_int_equal(faccessat(w->cache_fd, name[1], F_OK, 0), -1);
+        assert_int_equal(faccessat(w->cache_fd, name[3], F_OK, 0), 0);
+        assert_int_equal(faccessat(w->cache_fd, "something else", F_OK, 0), 0);
+}
+
+struct stress {
+        struct world *world;
+        unsigned seed;
+        int bad;
+};
+
+static void *read_at_random(void *argument) {
+        struct stress *stress = argument;
+        uint64_t state = stress->seed;
+        for (int i = 0; i < 400; i++) {
+                state = state * 6364136223846793005u + 1442695040888963407u;
+                uint64_t offset = (state >> 20) % SIZE;
+                uint32_t size = (uint32_t) (state >> 50) * 4 + 1;
+                if (offset + size > SIZE)
+                        size = (uint32_t) (SIZE - offset);
+                stress->bad += read_range(stress->world, offset, size) != 0;
+        }
+        return NULL;
+}
+
+static void many_readers_and_many_faults_give_right_bytes(void **state) {
+        struct world *w = *state;
+        for (uint32_t i = 0; i < FRAMES; i++) {
+                w->faults[0].fail[i] = (int) (i * 5 % 4);
+                w->faults[1].spoil[i] = i % 3 == 0;
+        }
+        w->options.memory_limit = 8 * FRAME;
+        open_world(w, 2);
+        zp_device_complete(w->device);
+        struct stress stress[8];
+        pthread_t threads[8];
+        for (unsigned i = 0; i < 8; i++) {
+                stress[i] = (struct stress){ .world = w, .seed = i + 1 };
+                assert_int_equal(pthread_create(&threads[i], NULL, read_at_random, &stress[i]), 0);
+        }
+        for (unsigned i = 0; i < 8; i++) {
+                pthread_join(threads[i], NULL);
+                assert_int_equal(stress[i].bad, 0);
+        }
+        await(has_file(w, ".raw"));
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                test(every_range_reads_as_the_device),
+                test(a_frame_is_fetched_once_however_many_wait),
+                test(wrong_bytes_are_asked_for_again_and_then_an_error_of_that_frame_alone),
+                test(failures_are_retried_until_the_deadline),
+                test(an_origin_that_says_nothing_does_not_hang_its_readers),
+                test(the_next_origin_helps_out),
+                test(sequential_readers_find_the_next_frames_there),
+                test(scattered_reads_fetch_nothing_else),
+                test(announced_ranges_are_there_before_they_are_read),
+                test(a_reader_hurries_what_was_fetched_ahead),
+                test(a_whole_device_becomes_a_plain_file),
+                test(the_background_keeps_to_its_rate),
+                test(the_background_yields_to_readers),
+                test(frames_outlive_the_process),
+                test(a_disk_without_room_costs_no_read),
+                test(without_a_directory_everything_still_reads),
+                test(memory_under_way_is_bounded),
+                test(what_is_at_hand_is_not_copied),
+                test(a_damaged_index_is_refused),
+                test(the_copies_used_longest_ago_make_room),
+                test(many_readers_and_many_faults_give_right_bytes),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

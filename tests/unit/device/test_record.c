@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which frames are believed after a kill, after a loss of power, and after damage. A loss of power is played by another
+ * boot id: whatever was not synced may then be anything.
+ */
+#include "device-fixture.h"
+
+#include "device/record.h"
+
+static const uint8_t boots[2][ZP_RECORD_BOOT_ID_SIZE] = { "first boot", "second boot" };
+
+static int open_record(struct world *w, int boot, struct zp_record *record) {
+        return zp_record_open(w->cache_fd, &w->packed.info.index_digest, SIZE, FRAMES, boots[boot], record, NULL);
+}
+
+static void put(struct world *w, struct zp_record *record, uint32_t frame) {
+        uint64_t offset = (uint64_t) frame * FRAME;
+        uint32_t size = (uint32_t) (SIZE - offset < FRAME ? SIZE - offset : FRAME);
+        assert_int_equal(zp_record_put(record, frame, offset, w->data + offset, size, NULL), 0);
+}
+
+static uint64_t good_frames(const struct zp_record *record) {
+        uint64_t bits = 0;
+        for (uint32_t i = 0; i < FRAMES; i++)
+                bits |= (uint64_t) zp_record_has(record, i) << i;
+        assert_int_equal(record->missing, FRAMES - (unsigned) __builtin_popcountll(bits));
+        return bits;
+}
+
+#define BIT(frame) (UINT64_C(1) << (frame))
+
+static void a_killed_process_loses_nothing_and_a_lost_power_line_what_was_not_synced(void **state) {
+        struct world *w = *state;
+        struct zp_record record;
+        assert_int_equal(open_record(w, 0, &record), 0);
+        put(w, &record, 0);
+        put(w, &record, 9);
+        assert_true(zp_record_is_unsynced(&record));
+        assert_int_equal(zp_record_sync(&record, NULL), 0);
+        assert_false(zp_record_is_unsynced(&record));
+        put(w, &record, 17);
+        put(w, &record, FRAMES - 1);
+        zp_record_close(&record);
+
+        assert_int_equal(open_record(w, 0, &record), 0);
+        assert_int_equal(good_frames(&record), BIT(0) | BIT(9) | BIT(17) | BIT(FRAMES - 1));
+        assert_true(zp_record_is_unsynced(&record));
+        zp_record_close(&record);
+
+        assert_int_equal(open_record(w, 1, &record), 0);
+        assert_int_equal(good_frames(&record), BIT(0) | BIT(9));
+        put(w, &record, 2);
+        zp_record_close(&record);
+
+        /* what the first boot had said is forgotten for good */
+        assert_int_equal(open_record(w, 1, &record), 0);
+        assert_int_equal(good_frames(&record), BIT(0) | BIT(2) | BIT(9));
+        zp_record_close(&record);
+        assert_int_equal(open_record(w, 0, &record), 0);
+        assert_int_equal(good_frames(&record), BIT(0) | BIT(9));
+        zp_record_close(&record);
+}
+
+static void one_process_at_a_time_has_a_copy(void **state) {
+        struct world *w = *state;
+        struct zp_record record, other;
+        assert_int_equal(open_record(w, 0, &record), 0);
+        assert_int_equal(open_record(w, 0, &other), -EBUSY);
+        zp_record_close(&record);
+        assert_int_equal(open_record(w, 0, &other), 0);
+        zp_record_close(&other);
+}
+
+static void a_finished_copy_is_the_device_and_nothing_else(void **state) {
+        struct world *w = *state;
+        struct zp_record record;
+        assert_int_equal(open_record(w, 0, &record), 0);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                put(w, &record, i);
+        assert_int_equal(record.missing, 0);
+        assert_int_equal(zp_record_finish(&record, w->cache_fd, NULL), 0);
+        assert_int_equal(zp_record_sync(&record, NULL), 0);
+        assert_int_equal(file_size(record.fd), SIZE);
+        uint8_t *bytes = file_bytes(record.fd);
+        assert_memory_equal(bytes, w->data, SIZE);
+        free(bytes);
+        zp_record_close(&record);
+        assert_true(has_file(w, ".raw") && !has_file(w, ".part"));
+        assert_int_equal(open_record(w, 1, &record), 0);
+        assert_int_equal(good_frames(&record), BIT(FRAMES) - 1);
+        zp_record_close(&record);
+}
+
+static char *part_path(const struct world *w) {
+        static char path[160];
+        char hex[ZP_SHA256_HEX_SIZE];
+        snprintf(path, sizeof path, "%s/%s.part", w->directory, zp_digest_hex(&w->packed.info.index_digest, hex));
+        return path;
+}
+
+/* Power lost between the two steps of finishing. */
+static void a_copy_that_was_only_cut_is_finished_later(void **state) {
+        struct world *w = *state;
+        struct zp_record record;
+        int fd = open(part_path(w), O_RDWR | O_CREAT | O_EXCL, 0600);
+        assert_int_equal(zp_pwrite_all(fd, w->data, SIZE, 0, "part", NULL), 0);
+        close(fd);
+        assert_int_equal(open_record(w, 0, &record), 0);
+        assert_int_equal(good_frames(&record), BIT(FRAMES) - 1);
+        zp_record_close(&record);
+        assert_true(has_file(w, ".raw") && !has_file(w, ".part"));
+}
+
+/* Of a record that is not whole or not this device's, nothing is believed. */
+static void a_foreign_or_damaged_record_is_not_believed(void **state) {
+        struct world *w = *state;
+        static const unsigned at[] = { 0, 8, 16, 40, 70 };
+        struct zp_record record;
+        for (unsigned i = 0; i < sizeof at / sizeof at[0] + 2; i++) {
+                assert_int_equal(open_record(w, 0, &record), 0);
+                assert_int_equal(good_frames(&record), 0);
+                put(w, &record, 4);
+                assert_int_equal(zp_record_sync(&record, NULL), 0);
+                zp_record_close(&record);
+                int fd = open(part_path(w), O_RDWR);
+                if (i < sizeof at / sizeof at[0])
+                        assert_int_equal(pwrite(fd, "\xA5", 1, SIZE + at[i]), 1);
+                else if (i == sizeof at / sizeof at[0])
+                        assert_int_equal(ftruncate(fd, (off_t) file_size(fd) - 1), 0);
+                else
+                        assert_int_equal(ftruncate(fd, 0), 0);
+                close(fd);
+        }
+        assert_int_equal(unlink(part_path(w)), 0);
+        assert_int_equal(symlink("/dev/null", part_path(w)), 0);
+        assert_int_equal(open_record(w, 0, &record), 0);
+        assert_int_equal(good_frames(&record), 0);
+        zp_record_close(&record);
+}
+
+static void bits_behind_the_last_frame_mean_nothing(void **state) {
+        struct world *w = *state;
+        struct zp_record record;
+        assert_int_equal(open_record(w, 0, &record), 0);
+        zp_record_close(&record);
+        int fd = open(part_path(w), O_RDWR);
+        uint64_t bits = ~(BIT(FRAMES) - 1) | 1;
+        assert_int_equal(pwrite(fd, &bits, sizeof bits, SIZE + 4096), sizeof bits);
+        close(fd);
+        assert_int_equal(open_record(w, 0, &record), 0);
+        assert_int_equal(good_frames(&record), 1);
+        zp_record_close(&record);
+}
+
+static void the_boot_has_an_id(void **state) {
+        (void) state;
+        uint8_t id[ZP_RECORD_BOOT_ID_SIZE], zeros[ZP_RECORD_BOOT_ID_SIZE] = { 0 };
+        char text[64], expected[64] = "";
+        assert_int_equal(zp_record_boot_id(id, NULL), 0);
+        assert_memory_not_equal(id, zeros, sizeof id);
+        FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+        assert_non_null(fgets(text, sizeof text, file));
+        fclose(file);
+        for (int i = 0; i < ZP_RECORD_BOOT_ID_SIZE; i++)
+                snprintf(expected + strlen(expected), 8, "%02x%s", id[i],
+                         i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
+        assert_memory_equal(text, expected, 36);
+}
+
+#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                test(a_killed_process_loses_nothing_and_a_lost_power_line_what_was_not_synced),
+                test(one_process_at_a_time_has_a_copy),
+                test(a_finished_copy_is_the_device_and_nothing_else),
+                test(a_copy_that_was_only_cut_is_finished_later),
+                test(a_foreign_or_damaged_record_is_not_believed),
+                test(bits_behind_the_last_frame_mean_nothing),
+                test(the_boot_has_an_id),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

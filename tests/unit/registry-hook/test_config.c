@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buffer.h"
+#include "base/create.h"
+#include "base/file.h"
+#include "registry-hook/config.h"
+
+#include <fcntl.h>
+
+#define MINIMAL "version: 1\nregistries: [{host: r.example}]\nrules: [{name: all, repositories: r.example/**}]\n"
+
+static int parse(const char *text, struct hook_config **out, struct zp_error *err) {
+        return hook_config_parse(text, strlen(text), "hook.yaml", out, err);
+}
+
+static void what_is_left_out_has_a_default_that_is_safe(void **state) {
+        (void) state;
+        zp_auto(hook_config_drop) struct hook_config *c = NULL;
+        assert_int_equal(parse(MINIMAL, &c, NULL), 0);
+        assert_string_equal(c->listen, "127.0.0.1:8480");
+        assert_int_equal(c->anonymous, HOOK_NOBODY);
+        assert_int_equal(c->body_size, 1 << 20);
+        assert_int_equal(c->concurrency, 2);
+        assert_int_equal(c->endpoint_count, 0);
+        assert_true(c->rules[0].has_profile);
+        assert_false(c->rules[0].is_rebuild);
+}
+
+static void every_setting_arrives(void **state) {
+        (void) state;
+        zp_auto(hook_config_drop) struct hook_config *c = NULL;
+        struct zp_error err = { 0 };
+        int r = parse(
+                "version: 1\n"
+                "listen: '[::]:443'\n"
+                "tls: {certificate: c.pem, key: k.pem}\n"
+                "state: /s\nbuilder: /b\nstore: /st\nconcurrency: 7\nanonymous: reader\n"
+                "limits: {body: 2M, connections: 9, idle: 5s, memory: 1G, time: 10m, file-size: 3G, min-free: 5M}\n"
+                "history: {age: 2d, keep: 12}\n"
+                "tokens: [{name: ci, role: builder, sha256: "
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad}]\n"
+                "registries:\n"
+                "- {host: r.example, auth-file: a, ca-file: c, plain-http: true, concurrency: 3,"
+                " reconcile: {every: 2h, catalog: true, repositories: [x/y]}}\n"
+                "rules:\n"
+                "- {name: none, action: skip, repositories: ['r.example/tmp/**']}\n"
+                "- name: web\n"
+                "  repositories: ['r.example/acme/*', '**/web']\n"
+                "  tags: [v*, latest]\n"
+                "  exclude: {repositories: 'r.example/acme/x', tags: '*-dev'}\n"
+                "  labels: {a: b}\n  annotations: {c: d}\n  platforms: [linux/amd64]\n  min-size: 10M\n"
+                "  target: docker://o.example/s\n  sign-key: k\n  passphrase-file: p\n  base: rebuild\n"
+                "  profile: none\n  priority: -5\n  retention: {keep: 3, superseded: 7d, deleted: 1h}\n",
+                &c, &err);
+        assert_string_equal(err.message, "");
+        assert_int_equal(r, 0);
+        assert_string_equal(c->tls_key, "k.pem");
+        assert_int_equal(c->connections, 9);
+        assert_int_equal(c->idle_ms, 5000);
+        assert_int_equal(c->memory, 1 << 30);
+        assert_int_equal(c->time_ms, 600000);
+        assert_int_equal(c->history_ms, 2 * 86400000);
+        assert_int_equal(c->registries[0].reconcile_ms, 7200000);
+        assert_string_equal(c->registries[0].repositories[0], "x/y");
+        assert_true(c->rules[0].is_skip);
+        const struct hook_rule *rule = hook_config_rule(c, "web");
+        assert_int_equal(rule->repository_count, 2);
+        assert_int_equal(rule->tag_count, 2);
+        assert_string_equal(rule->not_tags[0], "*-dev");
+        assert_string_equal(rule->labels[0].pattern, "b");
+        assert_int_equal(rule->min_size, 10 << 20);
+        assert_int_equal(rule->priority, -5);
+        assert_int_equal(rule->keep, 3);
+        assert_int_equal(rule->superseded_ms, 7 * 86400000);
+        assert_int_equal(rule->deleted_ms, 3600000);
+        assert_true(rule->is_rebuild);
+        assert_false(rule->has_profile);
+        const char *name;
+        assert_int_equal(hook_config_role(c, "abc", &name), HOOK_BUILDER);
+        assert_string_equal(name, "ci");
+        assert_int_equal(hook_config_role(c, "abd", NULL), HOOK_NOBODY);
+        assert_int_equal(hook_config_role(c, NULL, NULL), HOOK_READER);
+}
+
+static void errors_name_file_and_line(void **state) {
+        (void) state;
+#define HEAD "version: 1\nregistries: [{host: r.example}]\n"
+        static const struct {
+                const char *text, *message;
+        } cases[] = {
+                { "", "hook.yaml:1: the file is empty" },
+                { "version: 2\nregistries: []\nrules: []\n", "hook.yaml:1: version: '2' is not a number from 1 to 1" },
+                { "version: 1\n", "hook.yaml:1: configuration: 'registries' is missing" },
+                { HEAD "rules:\n- {name: a}\n", "hook.yaml:4: rule: 'repositories' is missing" },
+                { HEAD "rules:\n- name: a\n  repositories: web\n",
+                  "hook.yaml:5: repositories: 'web' names no host: write 'HOST/REPOSITORY'" },
+                { HEAD "rules:\n- name: a\n  repositories: r.example/web:1\n",
+                  "hook.yaml:5: repositories: 'r.example/web:1': a tag does not belong here" },
+                { HEAD "rules:\n- name: a\n  repositories: '**'\n  platform: x\n",
+                  "hook.yaml:6: rule: 'platform' is not known" },
+                { HEAD "rules:\n- name: a\n  repositories: '**'\n  platforms: [linux]\n", "hook.yaml:6: platforms: " },
+                { HEAD "rules:\n- {name: a, repositories: '**'}\n- {name: a, repositories: '**'}\n",
+                  "hook.yaml:5: name: 'a' is that of the rule on line 4" },
+                { HEAD "rules:\n- {name: a, action: skip, repositories: '**', priority: 3}\n",
+                  "hook.yaml:4: priority: of no use in a rule that skips" },
+                { HEAD "rules:\n- {name: a, repositories: '**', min-size: 10X}\n",
+                  "hook.yaml:4: min-size: '10X' is not a number" },
+                { HEAD "rules:\n- {name: a, repositories: **}\n", "hook.yaml:4: while scanning an alias" },
+                { HEAD "endpoints: [{provider: distribution}]\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: endpoint 'distribution': wants 'secret-file', or 'open: true'" },
+                { HEAD "endpoints: [{provider: nexus, open: true}]\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: endpoint 'nexus': 'host' is missing" },
+                { HEAD "endpoints: [{provider: x}]\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: provider: 'x' is not known" },
+                { HEAD "endpoints:\n- {provider: harbor, secret-file: /nonexistent}\nrules: []\n",
+                  "hook.yaml:4: secret-file: " },
+                { HEAD "tokens:\n- {name: a, role: root, sha256: 00}\n", "hook.yaml:1: configuration: 'rules'" },
+                { HEAD "tokens:\n- {name: a, role: root, sha256: 00}\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:4: token: wants" },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct hook_config *c = NULL;
+                struct zp_error err = { 0 };
+                int r = parse(cases[i].text, &c, &err);
+                if (i == sizeof cases / sizeof *cases - 1) { /* the role comes first there */
+                        assert_string_equal(err.message,
+                                            "hook.yaml:4: role: 'root' is none of: reader, builder, admin");
+                        continue;
+                }
+                if (r != -EINVAL || strncmp(err.message, cases[i].message, strlen(cases[i].message)) != 0)
+                        fail_msg("case %zu: %d '%s'", i, r, err.message);
+        }
+}
+
+static void secrets_are_the_first_lines_of_files(void **state) {
+        (void) state;
+        char directory[] = "/tmp/zp-config-XXXXXX";
+        assert_non_null(mkdtemp(directory));
+        zp_autofree char *file = zp_format("%s/secret", directory);
+        zp_autofree char *text = zp_format(HEAD "endpoints: [{provider: harbor, secret-file: %s}]\n"
+                                                "tokens: [{name: t, role: admin, file: %s}]\n"
+                                                "rules: [{name: a, repositories: '**'}]\n",
+                                           file, file);
+        assert_int_equal(zp_create_file(file, "0123456789abcdef\n# note\n", 24, 0600, NULL), 0);
+        zp_auto(hook_config_drop) struct hook_config *c = NULL;
+        assert_int_equal(parse(text, &c, NULL), 0);
+        assert_string_equal(hook_config_endpoint(c, "harbor")->secrets[0], "0123456789abcdef");
+        assert_int_equal(hook_config_role(c, "0123456789abcdef", NULL), HOOK_ADMIN);
+        zp_remove_tree(AT_FDCWD, directory, NULL);
+}
+
+static void hosts_that_no_entry_names_are_not_allowed(void **state) {
+        (void) state;
+        zp_auto(hook_config_drop) struct hook_config *c = NULL;
+        assert_int_equal(parse("version: 1\nregistries: [{host: '*.r.example'}, {host: 'localhost:*'}]\n"
+                               "rules: [{name: a, repositories: '**'}]\n",
+                               &c, NULL),
+                         0);
+        assert_non_null(hook_config_registry(c, "a.r.example"));
+        assert_non_null(hook_config_registry(c, "localhost:5000"));
+        assert_null(hook_config_registry(c, "r.example"));
+        assert_null(hook_config_registry(c, "a.r.example.evil"));
+        assert_null(hook_config_registry(c, "169.254.169.254"));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_is_left_out_has_a_default_that_is_safe),
+                cmocka_unit_test(every_setting_arrives),
+                cmocka_unit_test(errors_name_file_and_line),
+                cmocka_unit_test(secrets_are_the_first_lines_of_files),
+                cmocka_unit_test(hosts_that_no_entry_names_are_not_allowed),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "registry-hook/queue.h"
+
+#define A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define TARGET "docker://r.example/acme/web"
+
+struct world {
+        char directory[64];
+        struct hook_db *db;
+        int64_t now_ms;
+};
+
+static int make_world(void **state) {
+        struct world *w = calloc(1, sizeof *w);
+        strcpy(w->directory, "/tmp/zp-queue-XXXXXX");
+        assert_non_null(mkdtemp(w->directory));
+        w->now_ms = 1000000;
+        assert_int_equal(hook_db_open(w->directory, &w->db, NULL), 0);
+        *state = w;
+        return 0;
+}
+
+static int end_world(void **state) {
+        struct world *w = *state;
+        if (w->db)
+                hook_db_close(w->db);
+        zp_remove_tree(AT_FDCWD, w->directory, NULL);
+        free(w);
+        return 0;
+}
+
+static void reopen(struct world *w) {
+        hook_db_close(zp_steal(&w->db));
+        assert_int_equal(hook_db_open(w->directory, &w->db, NULL), 0);
+        assert_int_equal(hook_db_write(w->db, hook_queue_recover, NULL, NULL), 0);
+}
+
+static int64_t count(struct world *w, const char *sql) {
+        int64_t number = -1;
+        sqlite3 *db = hook_db_begin_read(w->db);
+        assert_int_equal(hook_sql_number(db, &number, NULL, sql, ""), 0);
+        hook_db_end_read(w->db);
+        return number;
+}
+
+static struct hook_event push(const char *tag, const char *digest, const char *id) {
+        struct hook_events events = { 0 };
+        struct hook_event_text text = {
+                .host = "r.example", .repository = "acme/web", .tag = tag, .digest = digest, .id = id
+        };
+        assert_int_equal(hook_events_add(&events, &text, NULL), 0);
+        struct hook_event event = events.items[0];
+        hook_events_clear(&events);
+        return event;
+}
+
+static struct hook_delivery accept_event(struct world *w, struct hook_event event) {
+        struct hook_delivery delivery = {
+                .events = &event, .count = 1, .source = "test", .requested_by = "tester", .now_ms = w->now_ms
+        };
+        assert_int_equal(hook_db_write(w->db, hook_queue_accept, &delivery, NULL), 0);
+        return delivery;
+}
+
+static bool next_event(struct world *w, struct hook_pending *out) {
+        int64_t next;
+        int r = hook_queue_next_event(hook_db_begin_read(w->db), w->now_ms, NULL, 0, out, &next, NULL);
+        hook_db_end_read(w->db);
+        assert_true(r >= 0);
+        return r == 1;
+}
+
+/* Takes the next event and decides that it leads to one image. */
+static struct hook_wanted decide(struct world *w, const char *digest, int priority) {
+        struct hook_pending pending;
+        struct hook_wanted wanted = {
+                .platform = "linux/amd64", .target = TARGET, .rule = "web", .priority = priority
+        };
+        strcpy(wanted.digest, digest);
+        assert_true(next_event(w, &pending));
+        struct hook_verdict verdict = { .pending = &pending,
+                                        .wanted = &wanted,
+                                        .wanted_count = 1,
+                                        .text = "marked",
+                                        .tag_digest = digest,
+                                        .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
+        return wanted;
+}
+
+static int two(const void *context, const char *host) {
+        (void) context;
+        (void) host;
+        return 2;
+}
+
+static bool start(struct world *w, struct hook_build *out) {
+        struct hook_start s = { .now_ms = w->now_ms, .limit = two };
+        assert_int_equal(hook_db_write(w->db, hook_queue_start, &s, NULL), 0);
+        if (s.is_found)
+                *out = s.build;
+        return s.is_found;
+}
+
+static void end(struct world *w, const struct hook_build *build, enum hook_end_kind kind) {
+        struct hook_end e = { .build = build,
+                              .kind = kind,
+                              .reason = "because",
+                              .result = "{}",
+                              .log = "line\n",
+                              .artifact = A,
+                              .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_end, &e, NULL), 0);
+}
+
+static void events_survive_the_end_of_the_process_and_are_decided_once(void **state) {
+        struct world *w = *state;
+        assert_int_equal(accept_event(w, push("1", A, "x")).stored, 1);
+        reopen(w);
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_QUEUED);
+        struct hook_pending pending;
+        assert_false(next_event(w, &pending));
+        reopen(w);
+        assert_false(next_event(w, &pending));
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 1);
+}
+
+static void a_replayed_delivery_is_nothing_new(void **state) {
+        struct world *w = *state;
+        assert_int_equal(accept_event(w, push("1", A, "x")).stored, 1);
+        decide(w, A, 0);
+        struct hook_delivery again = accept_event(w, push("1", A, "x"));
+        assert_int_equal(again.stored, 0);
+        assert_int_equal(again.last_id, 0);
+        assert_int_equal(accept_event(w, push("1", B, "x")).stored, 1); /* same id, other news */
+}
+
+static void one_image_is_built_once_however_many_events_name_it(void **state) {
+        struct world *w = *state;
+        for (int i = 0; i < 5; i++) {
+                char id[8], tag[8];
+                snprintf(id, sizeof id, "id%d", i);
+                snprintf(tag, sizeof tag, "t%d", i);
+                accept_event(w, push(tag, A, id));
+                struct hook_wanted wanted = decide(w, A, i);
+                assert_int_equal(wanted.outcome, i == 0 ? HOOK_QUEUED : HOOK_JOINED);
+        }
+        assert_int_equal(count(w, "SELECT count(*) FROM builds"), 1);
+        assert_int_equal(count(w, "SELECT priority FROM builds"), 4);
+        struct hook_build build;
+        assert_true(start(w, &build));
+        end(w, &build, HOOK_DONE);
+        accept_event(w, push("late", A, "late"));
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_PUBLISHED);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds"), 1);
+}
+
+static void news_that_come_again_while_they_are_decided_are_decided_again(void **state) {
+        struct world *w = *state;
+        struct hook_pending pending;
+        accept_event(w, push("latest", NULL, "1"));
+        assert_true(next_event(w, &pending));
+        accept_event(w, push("latest", NULL, "2"));
+        struct hook_verdict verdict = { .pending = &pending, .text = "old", .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
+        assert_true(next_event(w, &pending));
+        verdict.text = "new";
+        assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
+        assert_false(next_event(w, &pending));
+}
+
+static void postponed_events_wait_for_their_time(void **state) {
+        struct world *w = *state;
+        struct hook_pending pending;
+        accept_event(w, push("1", A, NULL));
+        assert_true(next_event(w, &pending));
+        struct hook_postponed postponed = { &pending, w->now_ms + 5000, "registry is down" };
+        assert_int_equal(hook_db_write(w->db, hook_queue_postpone, &postponed, NULL), 0);
+        assert_false(next_event(w, &pending));
+        w->now_ms += 5000;
+        assert_true(next_event(w, &pending));
+        assert_int_equal(pending.attempts, 1);
+}
+
+static void higher_priority_first_then_the_older(void **state) {
+        struct world *w = *state;
+        static const char *const digests[] = {
+                A, B, "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+        };
+        static const int priorities[] = { 0, 7, 7 };
+        struct hook_build build;
+        for (int i = 0; i < 3; i++) {
+                accept_event(w, push(NULL, digests[i], NULL));
+                decide(w, digests[i], priorities[i]);
+        }
+        for (int i = 0; i < 3; i++) {
+                assert_true(start(w, &build));
+                assert_string_equal(build.digest, digests[(i + 1) % 3]);
+                end(w, &build, HOOK_DONE);
+        }
+}
+
+static void a_registry_at_its_limit_starts_nothing_more(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        for (int i = 0; i < 3; i++) {
+                char digest[ZP_DIGEST_TEXT_SIZE];
+                strcpy(digest, A);
+                digest[10] = (char) ('0' + i);
+                accept_event(w, push(NULL, digest, NULL));
+                decide(w, digest, 0);
+        }
+        assert_true(start(w, &build));
+        assert_true(start(w, &build));
+        assert_false(start(w, &build));
+}
+
+static void a_failing_build_is_tried_again_ever_later_and_then_given_up(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_event(w, push("1", A, NULL));
+        decide(w, A, 0);
+        for (int i = 1; i <= QUEUE_ATTEMPTS_MAX; i++) {
+                assert_true(start(w, &build));
+                end(w, &build, HOOK_RETRY);
+                assert_false(start(w, &build));
+                w->now_ms += hook_queue_backoff_ms(i);
+        }
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'failed' AND reason = 'because'"), 1);
+        struct hook_wish wish = { .id = build.id, .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_retry, &wish, NULL), 0);
+        assert_true(start(w, &build));
+        assert_int_equal(hook_db_write(w->db, hook_queue_retry, &wish, NULL), -EBUSY);
+}
+
+static void waits_grow_to_an_hour_and_no_further(void **state) {
+        (void) state;
+        assert_int_equal(hook_queue_backoff_ms(1), 10000);
+        assert_int_equal(hook_queue_backoff_ms(2), 20000);
+        assert_int_equal(hook_queue_backoff_ms(1000), 3600000);
+}
+
+static void a_build_that_ran_when_the_service_died_is_taken_up_again(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_event(w, push("1", A, NULL));
+        decide(w, A, 0);
+        for (int i = 0; i < 20; i++) { /* however often: it is not the image's fault */
+                assert_true(start(w, &build));
+                assert_int_equal(build.attempts, 0);
+                reopen(w);
+        }
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 1);
+}
+
+static void a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone(void **state) {
+        struct world *w = *state;
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded' AND digest = '" A "'"), 1);
+        accept_event(w, push("v1", B, NULL));
+        decide(w, B, 0);
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2); /* v1 still wants B */
+}
+
+static void what_was_pushed_without_a_tag_is_never_superseded(void **state) {
+        struct world *w = *state;
+        accept_event(w, push(NULL, A, NULL));
+        decide(w, A, 0);
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2);
+}
+
+static void cancelling_ends_what_waits_and_tells_of_what_runs(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_event(w, push("1", A, NULL));
+        struct hook_wish wish = { .id = decide(w, A, 0).build, .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_cancel, &wish, NULL), 0);
+        assert_false(wish.is_running);
+        assert_false(start(w, &build));
+        assert_int_equal(hook_db_write(w->db, hook_queue_retry, &wish, NULL), 0);
+        assert_true(start(w, &build));
+        assert_int_equal(hook_db_write(w->db, hook_queue_cancel, &wish, NULL), 0);
+        assert_true(wish.is_running);
+        end(w, &build, HOOK_CANCELLED);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'cancelled'"), 1);
+        wish.id = 999;
+        assert_int_equal(hook_db_write(w->db, hook_queue_cancel, &wish, NULL), -ENOENT);
+}
+
+static void a_new_push_of_an_image_whose_build_failed_builds_it(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_event(w, push("1", A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &build));
+        end(w, &build, HOOK_FAILED);
+        accept_event(w, push("1", A, NULL));
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_QUEUED);
+}
+
+static void old_history_is_forgotten_and_what_waits_is_not(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        for (int i = 0; i < 4; i++) {
+                char digest[ZP_DIGEST_TEXT_SIZE];
+                strcpy(digest, A);
+                digest[10] = (char) ('0' + i);
+                accept_event(w, push(NULL, digest, NULL));
+                decide(w, digest, 0);
+                if (i == 3)
+                        break;
+                assert_true(start(w, &build));
+                end(w, &build, HOOK_DONE);
+        }
+        struct hook_history history = { .now_ms = w->now_ms, .age_ms = 1000, .keep = 2 };
+        assert_int_equal(hook_db_write(w->db, hook_queue_forget, &history, NULL), 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds"), 3);
+        history.now_ms += 2000;
+        assert_int_equal(hook_db_write(w->db, hook_queue_forget, &history, NULL), 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots"), 3); /* what is published stays known */
+}
+
+static int set_limit(sqlite3 *db, void *sql, struct zp_error *err) {
+        int64_t ignored;
+        return hook_sql_number(db, &ignored, err, sql, "");
+}
+
+static void a_full_disk_refuses_events_and_loses_none(void **state) {
+        struct world *w = *state;
+        struct hook_event event = push("1", A, NULL);
+        int64_t pages = count(w, "PRAGMA page_count");
+        zp_autofree char *limit = zp_format("PRAGMA max_page_count = %lld", (long long) pages + 2);
+        struct hook_delivery delivery = { .events = &event, .count = 1, .source = "t", .requested_by = "t" };
+        assert_int_equal(hook_db_write(w->db, set_limit, limit, NULL), 0);
+        int64_t accepted = 0;
+        int r = 0;
+        struct zp_error err = { 0 };
+        for (int i = 0; i < 10000 && r == 0; i++) {
+                snprintf(event.tag, sizeof event.tag, "t%d", i);
+                r = hook_db_write(w->db, hook_queue_accept, &delivery, &err);
+                accepted += r == 0;
+        }
+        assert_int_equal(r, -ENOSPC);
+        assert_true(accepted > 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM events"), accepted);
+        char free_again[] = "PRAGMA max_page_count = 100000";
+        assert_int_equal(hook_db_write(w->db, set_limit, free_again, NULL), 0);
+        assert_int_equal(hook_db_write(w->db, hook_queue_accept, &delivery, NULL), 0);
+}
+
+static void a_second_service_on_the_same_state_is_refused(void **state) {
+        struct world *w = *state;
+        struct hook_db *second = NULL;
+        assert_int_equal(hook_db_open(w->directory, &second, NULL), -EBUSY);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_world, end_world)
+        const struct CMUnitTest tests[] = {
+                TEST(events_survive_the_end_of_the_process_and_are_decided_once),
+                TEST(a_replayed_delivery_is_nothing_new),
+                TEST(one_image_is_built_once_however_many_events_name_it),
+                TEST(news_that_come_again_while_they_are_decided_are_decided_again),
+                TEST(postponed_events_wait_for_their_time),
+                TEST(higher_priority_first_then_the_older),
+                TEST(a_registry_at_its_limit_starts_nothing_more),
+                TEST(a_failing_build_is_tried_again_ever_later_and_then_given_up),
+                TEST(waits_grow_to_an_hour_and_no_further),
+                TEST(a_build_that_ran_when_the_service_died_is_taken_up_again),
+                TEST(a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone),
+                TEST(what_was_pushed_without_a_tag_is_never_superseded),
+                TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
+                TEST(a_new_push_of_an_image_whose_build_failed_builds_it),
+                TEST(old_history_is_forgotten_and_what_waits_is_not),
+                TEST(a_full_disk_refuses_events_and_loses_none),
+                TEST(a_second_service_on_the_same_state_is_refused),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

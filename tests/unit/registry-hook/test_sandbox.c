@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The program runs itself in the sandbox, as a build that somebody has taken over: "test_sandbox ATTEMPT ARGUMENT"
+ * tries one thing and exits with the errno it met.
+ */
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "registry-hook/sandbox.h"
+
+/* ---- the attempts ---- */
+
+static int result_of(long result) {
+        return result < 0 ? errno : 0;
+}
+
+static int write_to(const char *path) {
+        zp_autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        return fd < 0 ? errno : result_of(write(fd, "x", 1));
+}
+
+static int try_memory(void) {
+        size_t size = 512u << 20;
+        char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return memory == MAP_FAILED ? errno : 0;
+}
+
+static int try_large_file(const char *path) {
+        signal(SIGXFSZ, SIG_IGN);
+        zp_autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        return fd < 0 ? errno : result_of(ftruncate(fd, 1 << 20));
+}
+
+static int attempt(const char *what, const char *argument) {
+        static const struct {
+                const char *name;
+                long number, first;
+        } calls[] = {
+                { "bpf", SYS_bpf, 0 },
+                { "keyctl", SYS_keyctl, KEYCTL_GET_KEYRING_ID },
+                { "userfaultfd", SYS_userfaultfd, 0 },
+                { "io_uring", 425, 1 },
+                { "open_by_handle_at", SYS_open_by_handle_at, AT_FDCWD },
+                { "kexec", SYS_kexec_load, 0 },
+                { "perf", SYS_perf_event_open, 0 },
+                { "setuid", SYS_setuid, 0 },
+                { "unshare", SYS_unshare, CLONE_NEWUSER },
+                { "clone", SYS_clone, CLONE_NEWUSER | SIGCHLD },
+                { "clone3", 435, 0 },
+                { "chroot", SYS_chroot, (long) "/" },
+                { "ptrace", SYS_ptrace, PTRACE_TRACEME },
+        };
+        for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+                if (strcmp(what, calls[i].name) == 0)
+                        return result_of(syscall(calls[i].number, calls[i].first, 0L, 0L, 0L, 0L));
+        if (strcmp(what, "mount") == 0)
+                return result_of(mount("none", "/tmp", "tmpfs", 0, NULL));
+        if (strcmp(what, "device") == 0)
+                return result_of(mknod(argument, S_IFBLK | 0600, 0x700));
+        if (strcmp(what, "packet") == 0)
+                return result_of(socket(AF_PACKET, SOCK_RAW, 0));
+        if (strcmp(what, "tcp") == 0)
+                return result_of(socket(AF_INET, SOCK_STREAM, 0));
+        if (strcmp(what, "write") == 0)
+                return write_to(argument);
+        if (strcmp(what, "kill") == 0)
+                return result_of(kill(atoi(argument), SIGTERM));
+        if (strcmp(what, "memory") == 0)
+                return try_memory();
+        if (strcmp(what, "large") == 0)
+                return try_large_file(argument);
+        if (strcmp(what, "privileges") == 0)
+                return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 && prctl(PR_GET_SECCOMP) == 2 ? 0 : EPERM;
+        if (strcmp(what, "descriptors") == 0)
+                return fcntl(atoi(argument), F_GETFD) < 0 ? 0 : EEXIST;
+        if (strcmp(what, "say") == 0)
+                return printf("said %s\n", argument) > 0 ? 0 : EIO;
+        for (volatile unsigned long spin = 0; strcmp(what, "spin") == 0; spin++)
+                continue;
+        if (strcmp(what, "wait") == 0)
+                pause();
+        return ENOTSUP;
+}
+
+/* ---- the tests ---- */
+
+struct world {
+        char inside[64], outside[64], self[4096];
+        struct hook_sandbox *sandbox;
+        bool has_mounts, has_pids;
+        int out[2];
+};
+
+static int make_world(void **state) {
+        struct world *w = calloc(1, sizeof *w);
+        strcpy(w->inside, "/tmp/zp-inside-XXXXXX");
+        strcpy(w->outside, "/tmp/zp-outside-XXXXXX");
+        assert_non_null(mkdtemp(w->inside));
+        assert_non_null(mkdtemp(w->outside));
+        assert_true(readlink("/proc/self/exe", w->self, sizeof w->self - 1) > 0);
+        assert_int_equal(hook_sandbox_new(w->inside, &w->sandbox, NULL), 0);
+        w->has_mounts = strstr(hook_sandbox_text(w->sandbox), "mount");
+        w->has_pids = strstr(hook_sandbox_text(w->sandbox), "pid");
+        assert_int_equal(pipe2(w->out, O_CLOEXEC), 0);
+        *state = w;
+        return 0;
+}
+
+static int end_world(void **state) {
+        struct world *w = *state;
+        hook_sandbox_free(w->sandbox);
+        close(w->out[0]);
+        close(w->out[1]);
+        zp_remove_tree(AT_FDCWD, w->inside, NULL);
+        zp_remove_tree(AT_FDCWD, w->outside, NULL);
+        free(w);
+        return 0;
+}
+
+static struct hook_sandboxed start(struct world *w, const char *what, const char *argument) {
+        const char *argv[] = { w->self, what, argument, NULL },
+                   *environment[] = { "ASAN_OPTIONS=detect_leaks=0", NULL };
+        struct hook_sandbox_options options = { .argv = argv,
+                                                .environment = environment,
+                                                .writable = { w->inside },
+                                                .stdout_fd = w->out[1],
+                                                .stderr_fd = 2,
+                                                .cgroup_fd = -1,
+                                                .memory = strcmp(what, "memory") == 0 ? 256u << 20 : 0,
+                                                .file_size = 65536,
+                                                .cpu_s = 1 };
+        struct hook_sandboxed child;
+        struct zp_error err = { 0 };
+        if (hook_sandbox_start(w->sandbox, &options, &child, &err) < 0)
+                fail_msg("%s", err.message);
+        return child;
+}
+
+static siginfo_t end_of(struct hook_sandboxed *child) {
+        siginfo_t info = { 0 };
+        assert_int_equal(waitid(P_PIDFD, (id_t) child->pidfd, &info, WEXITED), 0);
+        close(child->pidfd);
+        return info;
+}
+
+static int run(struct world *w, const char *what, const char *argument) {
+        struct hook_sandboxed child = start(w, what, argument);
+        siginfo_t info = end_of(&child);
+        if (info.si_code != CLD_EXITED)
+                fail_msg("%s: signal %d", what, info.si_status);
+        return info.si_status;
+}
+
+static void what_reaches_into_the_kernel_or_others_is_refused(void **state) {
+        static const char *const attempts[] = {
+                "mount",  "bpf",     "keyctl", "userfaultfd", "io_uring", "open_by_handle_at", "kexec", "perf",
+                "setuid", "unshare", "clone",  "chroot",      "ptrace"
+        };
+        for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++)
+                if (run(*state, attempts[i], "") != EPERM)
+                        fail_msg("%s is not refused", attempts[i]);
+        assert_int_equal(run(*state, "clone3", ""), ENOSYS);
+        assert_int_equal(run(*state, "packet", ""), EAFNOSUPPORT);
+        assert_int_equal(run(*state, "tcp", ""), 0);
+        assert_int_equal(run(*state, "privileges", ""), 0);
+}
+
+static void only_its_directories_can_be_written_to(void **state) {
+        struct world *w = *state;
+        zp_autofree char *inside = zp_format("%s/file", w->inside), *outside = zp_format("%s/file", w->outside);
+        zp_autofree char *device = zp_format("%s/device", w->inside);
+        assert_int_equal(run(w, "write", inside), 0);
+        assert_int_equal(access(inside, F_OK), 0);
+        assert_int_equal(run(w, "device", device), EPERM);
+        if (!w->has_mounts) {
+                print_message("no mount namespaces here: not tested\n");
+                skip();
+        }
+        assert_int_equal(run(w, "write", outside), EROFS);
+        assert_int_not_equal(access(outside, F_OK), 0);
+}
+
+static void other_processes_cannot_be_reached(void **state) {
+        struct world *w = *state;
+        if (!w->has_pids) {
+                print_message("no pid namespaces here: not tested\n");
+                skip();
+        }
+        zp_autofree char *pid = zp_format("%d", getpid());
+        assert_int_equal(run(w, "kill", pid), ESRCH);
+}
+
+static void memory_files_and_time_have_an_end(void **state) {
+        struct world *w = *state;
+        zp_autofree char *file = zp_format("%s/large", w->inside);
+#ifndef __SANITIZE_ADDRESS__ /* whose shadow does not fit in any limit */
+        assert_int_equal(run(w, "memory", ""), ENOMEM);
+#endif
+        assert_int_equal(run(w, "large", file), EFBIG);
+        struct hook_sandboxed child = start(w, "spin", "");
+        siginfo_t info = end_of(&child);
+        assert_int_equal(info.si_code, CLD_KILLED);
+}
+
+static void no_descriptor_of_the_service_is_inherited(void **state) {
+        struct world *w = *state;
+        int fd = open("/dev/null", O_RDONLY); /* not close-on-exec, as a library might */
+        zp_autofree char *number = zp_format("%d", fd);
+        assert_int_equal(run(w, "descriptors", number), 0);
+        close(fd);
+}
+
+static void what_it_says_arrives(void **state) {
+        struct world *w = *state;
+        char text[32] = "";
+        assert_int_equal(run(w, "say", "hello"), 0);
+        assert_int_equal(read(w->out[0], text, sizeof text - 1), 11);
+        assert_string_equal(text, "said hello\n");
+}
+
+/* A service is played by a process that starts a build and is then killed. */
+static void it_dies_with_the_service(void **state) {
+        struct world *w = *state;
+        int ready[2];
+        assert_int_equal(pipe(ready), 0);
+        pid_t service = fork();
+        if (service == 0) {
+                struct hook_sandboxed child = start(w, "wait", "");
+                ssize_t ignored = write(ready[1], &child.pid, sizeof child.pid);
+                (void) ignored;
+                pause();
+                _exit(0);
+        }
+        pid_t build;
+        assert_int_equal(read(ready[0], &build, sizeof build), sizeof build);
+        int pidfd = (int) syscall(SYS_pidfd_open, build, 0);
+        assert_true(pidfd >= 0);
+        kill(service, SIGKILL);
+        waitpid(service, NULL, 0);
+        /* readable once the process has ended */
+        struct timespec limit = { 10, 0 };
+        fd_set set;
+        FD_ZERO(&set);
+        FD_SET(pidfd, &set);
+        assert_int_equal(pselect(pidfd + 1, &set, NULL, NULL, &limit, NULL), 1);
+        close(pidfd);
+        close(ready[0]);
+        close(ready[1]);
+}
+
+static void a_program_that_is_not_there_is_an_error_of_the_start(void **state) {
+        struct world *w = *state;
+        const char *argv[] = { "/nonexistent", NULL }, *environment[] = { NULL };
+        struct hook_sandbox_options options = { .argv = argv,
+                                                .environment = environment,
+                                                .writable = { w->inside },
+                                                .stdout_fd = 1,
+                                                .stderr_fd = 2,
+                                                .cgroup_fd = -1 };
+        struct hook_sandboxed child;
+        struct zp_error err = { 0 };
+        assert_int_equal(hook_sandbox_start(w->sandbox, &options, &child, &err), -ENOENT);
+        assert_non_null(strstr(err.message, "'/nonexistent'"));
+}
+
+int main(int argc, char **argv) {
+        if (argc == 3)
+                return attempt(argv[1], argv[2]);
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_world, end_world)
+        const struct CMUnitTest tests[] = {
+                TEST(what_reaches_into_the_kernel_or_others_is_refused),
+                TEST(only_its_directories_can_be_written_to),
+                TEST(other_processes_cannot_be_reached),
+                TEST(memory_files_and_time_have_an_end),
+                TEST(no_descriptor_of_the_service_is_inherited),
+                TEST(what_it_says_arrives),
+                TEST(it_dies_with_the_service),
+                TEST(a_program_that_is_not_there_is_an_error_of_the_start),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
