@@ -27,6 +27,8 @@ struct build {
         struct zp_image image;
         struct zp_pool *pool;
         struct zp_cancel stop; /* set when the caller cancels or one layer fails: the others need not go on */
+        /* the layers' names in the store; each written by the thread that has the layer */
+        struct zp_digest names[ZP_LIMIT_LAYERS];
 
         pthread_mutex_t lock;
         uint16_t order[ZP_LIMIT_LAYERS]; /* distinct layers, largest blob first */
@@ -53,12 +55,13 @@ static void tell_waiting(void *context) {
 
 /* Tells of a layer, and of those further up that are the same one. */
 static void tell_layer(struct build *b, uint16_t layer, enum zp_layer_state state) {
+        const struct zp_digest *name = state == ZP_LAYER_CONVERTING ? NULL : &b->names[layer];
         if (!b->options->events.layer_state)
                 return;
         pthread_mutex_lock(&b->lock);
         for (uint16_t i = layer; i < b->image.layer_count; i++)
                 if (zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[layer]))
-                        b->options->events.layer_state(b->options->events.context, i, state);
+                        b->options->events.layer_state(b->options->events.context, i, state, name);
         pthread_mutex_unlock(&b->lock);
 }
 
@@ -80,17 +83,21 @@ static void tell_progress(void *context, uint64_t blob_bytes_read) {
 /* ---- layers ---- */
 
 static struct zp_pack_options packing_of(const struct zp_build_options *options, const struct zp_digest *diff_id) {
-        for (size_t i = 0; i < options->known_layer_count; i++) {
-                const struct zp_layer_record *known = &options->known_layers[i];
-                if (zp_digest_equal(&known->diff_id, diff_id))
-                        return (struct zp_pack_options){ .frame_size = known->frame_size, .level = known->level };
-        }
-        return options->pack;
+        struct zp_pack_options pack = options->pack;
+        for (size_t i = 0; i < options->known_count; i++)
+                if (zp_digest_equal(&options->known[i].diff_id, diff_id))
+                        pack = options->known[i].pack;
+        if (pack.frame_size == 0)
+                pack.frame_size = ZP_PACK_DEFAULT_FRAME_SIZE;
+        return pack;
 }
 
 static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *err) {
-        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
-        int r = zp_staging_new(b->store, &staging, err);
+        zp_auto(zp_staging_free) struct zp_staging *for_device = NULL;
+        zp_auto(zp_staging_free) struct zp_staging *for_layer = NULL;
+        int r = zp_staging_new(b->store, &for_device, err);
+        if (r == 0)
+                r = zp_staging_new(b->store, &for_layer, err);
         if (r < 0)
                 return r;
         struct progress progress = { b, layer };
@@ -104,17 +111,29 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
                 .progress = tell_progress,
                 .context = &progress,
         };
-        struct zp_layer_record record;
-        r = zp_convert_layer(&input, staging, &record, err);
-        return r < 0 ? r : zp_staging_commit_layer(staging, &record, err);
+        struct zp_converted converted;
+        r = zp_convert_layer(&input, for_device, for_layer, &converted, err);
+        if (r == 0 && converted.device.device_size > 0)
+                r = zp_staging_commit_device(for_device, &converted.device, err);
+        if (r == 0)
+                r = zp_staging_commit_layer(for_layer, &converted.layer, err);
+        if (r == 0)
+                b->names[layer] = converted.layer.metadata_digest;
+        return r;
 }
 
 /* 1: the store has the layer, and it was made here. What was fetched from others shows what they chose: that is fine
  * for their snapshot, but nothing that is built, and perhaps signed, here may rest on it. */
-static int find_built_layer(struct build *b, const struct zp_digest *diff_id, struct zp_error *err) {
+static int find_built_layer(struct build *b, uint16_t layer, struct zp_error *err) {
+        const struct zp_digest *diff_id = &b->image.diff_ids[layer];
+        struct zp_pack_options pack = packing_of(b->options, diff_id);
         struct zp_layer_record known;
-        int found = b->options->rebuild ? 0 : zp_store_find_layer(b->store, diff_id, &known, err);
-        return found == 1 ? !known.is_fetched : found;
+        if (b->options->rebuild)
+                return 0;
+        int found = zp_store_find_built_layer(b->store, diff_id, "", pack.frame_size, pack.level, &known, err);
+        if (found == 1)
+                b->names[layer] = known.metadata_digest;
+        return found;
 }
 
 /* As above for the image; b->result->image is filled when it was. */
@@ -131,13 +150,13 @@ static int find_built_image(struct build *b, struct zp_error *err) {
 static int build_layer(struct build *b, uint16_t layer, struct zp_error *err) {
         const struct zp_digest *diff_id = &b->image.diff_ids[layer];
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
-        int found = find_built_layer(b, diff_id, err);
+        int found = find_built_layer(b, layer, err);
         if (found == 0) {
                 int r = zp_store_lock(b->store, diff_id, &b->stop, tell_waiting, b, &lock, err);
                 if (r < 0)
                         return r;
                 /* whoever held it may have made it */
-                found = find_built_layer(b, diff_id, err);
+                found = find_built_layer(b, layer, err);
         }
         if (found < 0)
                 return found;
@@ -199,6 +218,16 @@ static void order_layers(struct build *b) {
         }
 }
 
+/* A layer that occurs again was built once, where it occurs first. */
+static void name_repeated_layers(struct build *b) {
+        for (uint16_t i = 0; i < b->image.layer_count; i++)
+                for (uint16_t first = 0; first < i; first++)
+                        if (zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[first])) {
+                                b->names[i] = b->names[first];
+                                break;
+                        }
+}
+
 static int build_all_layers(struct build *b, unsigned threads, struct zp_error *err) {
         order_layers(b);
         unsigned at_once = threads < LAYERS_AT_ONCE ? threads : LAYERS_AT_ONCE;
@@ -247,6 +276,7 @@ static int commit_image(struct build *b, struct zp_staging *staging, struct zp_i
         record->image_size = image_size(&b->image);
         record->created_s = time(NULL);
         record->layer_count = b->image.layer_count;
+        record->layers = b->names;
         record->diff_ids = b->image.diff_ids;
         record->names = names;
         return zp_staging_commit_image(staging, record, err);
@@ -263,7 +293,8 @@ static int write_snapshot(struct build *b, struct zp_error *err) {
         zp_autoclose int fd = zp_staging_create(staging, "snapshot.erofs", err);
         if (fd < 0)
                 return fd;
-        struct zp_snapshot_layers layers = { b->store, b->image.diff_ids, b->image.layer_count, b->options->cancel };
+        struct zp_snapshot_layers layers = { b->store, b->names, b->image.diff_ids, b->image.layer_count,
+                                             b->options->cancel };
         struct zp_erofs_result written;
         struct zp_image_record record = { 0 };
         r = zp_snapshot_write(&layers, ZP_EROFS_DEVICE_TABLE, fd, "snapshot.erofs", NULL, NULL, &written, err);
@@ -285,7 +316,10 @@ static int build_image(struct build *b, unsigned threads, struct zp_error *err) 
                 b->result->layers_reused = b->image.layer_count;
                 return zp_store_add_name(b->store, b->image.name, &b->image.manifest_digest, err);
         }
-        if ((r = build_all_layers(b, threads, err)) < 0 || (r = write_snapshot(b, err)) < 0)
+        if ((r = build_all_layers(b, threads, err)) < 0)
+                return r;
+        name_repeated_layers(b);
+        if ((r = write_snapshot(b, err)) < 0)
                 return r;
         found = zp_store_find_image(b->store, &b->image.manifest_digest, &b->result->image, err);
         return found == 0  ? zp_error_set(err, ENOENT, "the image was removed while it was built")

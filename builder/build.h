@@ -32,10 +32,17 @@ enum zp_layer_state {
 struct zp_build_events {
         void *context;
         void (*resolved)(void *context, const struct zp_image *image);
-        void (*layer_state)(void *context, uint16_t layer, enum zp_layer_state state);
+        /* `name` is the layer's in the store, once it is there; before that NULL */
+        void (*layer_state)(void *context, uint16_t layer, enum zp_layer_state state, const struct zp_digest *name);
         void (*layer_progress)(void *context, uint16_t layer, uint64_t blob_bytes_read);
         void (*waiting)(void *context); /* another process builds the same image or layer */
         void (*merging)(void *context);
+};
+
+/* How the own device of a layer was packed. */
+struct zp_known_packing {
+        struct zp_digest diff_id;
+        struct zp_pack_options pack;
 };
 
 struct zp_build_options {
@@ -43,8 +50,8 @@ struct zp_build_options {
         unsigned threads; /* 0: as many as the process may use */
         struct zp_pack_options pack;
         /* of these layers the packs are made as they were, whatever `pack` says */
-        const struct zp_layer_record *known_layers;
-        size_t known_layer_count;
+        const struct zp_known_packing *known;
+        size_t known_count;
         bool rebuild; /* convert every layer and write the snapshot even if the store has them */
         bool confine; /* zp_confine() the process, for good, before the first layer is read */
         const char *also_writable, *also_readable; /* what the caller still needs when confined; NULL: nothing */

@@ -90,25 +90,42 @@ static int check_diff_id(struct converting *c, struct zp_error *err) {
                             zp_digest_text(c->input->diff_id, want), zp_digest_text(&actual, have));
 }
 
-static int write_metadata(const struct zp_convert_input *input, struct zp_staging *staging, struct zp_tree *tree,
-                          struct zp_layer_record *record, struct zp_error *err) {
+static int write_metadata(struct zp_staging *staging, struct zp_tree *tree, struct zp_converted *converted,
+                          struct zp_error *err) {
+        struct zp_layer_record *layer = &converted->layer;
         zp_autoclose int fd = zp_staging_create(staging, "layer.erofs", err);
         if (fd < 0)
                 return fd;
-        struct zp_erofs_device device = { *input->diff_id, record->device_size / ZP_BLOCK_SIZE };
+        struct zp_erofs_device device = { converted->device.digest, converted->device.device_size / ZP_BLOCK_SIZE };
         struct zp_erofs_options options = { .layout = ZP_EROFS_DEVICE_TABLE,
                                             .devices = &device,
-                                            .device_count = record->device_size > 0,
+                                            .device_count = layer->device_count,
                                             .is_layer = true };
         struct zp_erofs_result result;
         int r = zp_erofs_write(tree, &options, fd, "layer.erofs", &result, err);
-        return r < 0 ? r : zp_fingerprint(fd, "layer.erofs", &record->metadata_size, &record->metadata_digest, err);
+        return r < 0 ? r : zp_fingerprint(fd, "layer.erofs", &layer->metadata_size, &layer->metadata_digest, err);
 }
 
-static int convert(struct converting *c, struct zp_staging *staging, struct zp_layer_record *record,
+static void describe(const struct converting *c, const struct zp_apply_stats *stats, const struct zp_pack_info *info,
+                     struct zp_converted *out) {
+        *out = (struct zp_converted){
+                .layer = { .diff_id = *c->input->diff_id, .tar_size = c->tar_size, .entries = stats->entries },
+                .device = { .digest = info->index_digest,
+                            .index_size = info->index_size,
+                            .pack_size = info->pack_size,
+                            .device_size = info->device_size,
+                            .frame_size = c->input->pack.frame_size,
+                            .level = c->input->pack.level,
+                            .is_complete = true },
+        };
+        if (info->device_size > 0)
+                out->layer.devices[out->layer.device_count++] = info->index_digest;
+}
+
+static int convert(struct converting *c, struct zp_staging *device, struct zp_staging *layer, struct zp_converted *out,
                    struct zp_error *err) {
-        zp_autoclose int pack_fd = zp_staging_create(staging, "device.zst", err);
-        zp_autoclose int index_fd = pack_fd < 0 ? -1 : zp_staging_create(staging, "device.idx", err);
+        zp_autoclose int pack_fd = zp_staging_create(device, "device.zst", err);
+        zp_autoclose int index_fd = pack_fd < 0 ? -1 : zp_staging_create(device, "device.idx", err);
         if (index_fd < 0)
                 return -err->code;
         zp_auto(zp_pack_writer_free) struct zp_pack_writer *pack = NULL;
@@ -125,20 +142,12 @@ static int convert(struct converting *c, struct zp_staging *staging, struct zp_l
             (r = check_diff_id(c, err)) < 0 ||
             (r = zp_pack_writer_finish(pack, index_fd, "device.idx", &info, err)) < 0)
                 return r;
-        *record = (struct zp_layer_record){ .diff_id = *c->input->diff_id,
-                                            .tar_size = c->tar_size,
-                                            .entries = stats.entries,
-                                            .index_digest = info.index_digest,
-                                            .index_size = info.index_size,
-                                            .pack_size = info.pack_size,
-                                            .device_size = info.device_size,
-                                            .frame_size = c->input->pack.frame_size,
-                                            .level = c->input->pack.level };
-        return write_metadata(c->input, staging, tree, record, err);
+        describe(c, &stats, &info, out);
+        return write_metadata(layer, tree, out, err);
 }
 
-int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *staging, struct zp_layer_record *record,
-                     struct zp_error *err) {
+int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *device, struct zp_staging *layer,
+                     struct zp_converted *out, struct zp_error *err) {
         zp_auto(zp_ring_free) struct zp_ring *ring = zp_ring_new();
         zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
         zp_auto(zp_decompress_free) struct zp_decompress *decompress = NULL;
@@ -154,7 +163,7 @@ int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *st
         int code = pthread_create(&thread, NULL, read_blob, &reading);
         if (code)
                 return zp_error_errno(err, code, "start thread");
-        r = convert(&converting, staging, record, err);
+        r = convert(&converting, device, layer, out, err);
         zp_ring_stop(ring);
         pthread_join(thread, NULL);
         return r;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Converts one layer: its blob in, layer metadata and device pack out, in a staging directory.
+ * Converts one layer: its blob in, layer metadata and a device out, in staging directories.
  */
 #ifndef ZP_BUILDER_CONVERT_H
 #define ZP_BUILDER_CONVERT_H
@@ -22,10 +22,15 @@ struct zp_convert_input {
         void *context;
 };
 
-/* Runs in the calling thread (tar, tree) and one more (read, inflate). Fills `staging` with layer.erofs,
- * device.zst and device.idx and *record with what they are; commits nothing. The blob's digest and the
- * diffID have been checked when it returns 0. */
-int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *staging, struct zp_layer_record *record,
-                     struct zp_error *err);
+struct zp_converted {
+        struct zp_layer_record layer;
+        struct zp_device_record device; /* its own; device_size 0: it has none */
+};
+
+/* Runs in the calling thread (tar, tree) and one more (read, inflate). Fills `device` with device.zst and device.idx,
+ * `layer` with layer.erofs, and *out with what they are; commits nothing. The blob's digest and the diffID have been
+ * checked when it returns 0. */
+int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *device, struct zp_staging *layer,
+                     struct zp_converted *out, struct zp_error *err);
 
 #endif

@@ -81,7 +81,7 @@ static void on_resolved(void *context, const struct zp_image *image) {
         begin_shipping(w);
 }
 
-static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state state) {
+static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state state, const struct zp_digest *name) {
         struct watch *w = context;
         char label[32], verb[64];
         snprintf(label, sizeof label, "layer %u/%u", layer + 1u, w->layer_count);
@@ -93,7 +93,7 @@ static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state st
         else if (state == ZP_LAYER_REUSED)
                 progress_say(w->progress, "%s: %s is already there", label, w->digests[layer]);
         if (w->shipping.push && (state == ZP_LAYER_DONE || state == ZP_LAYER_REUSED))
-                zp_push_add_layer(w->shipping.push, &w->diff_ids[layer], (uint16_t) (layer + 1));
+                zp_push_add_layer(w->shipping.push, name, &w->diff_ids[layer], (uint16_t) (layer + 1));
 }
 
 static void on_layer_progress(void *context, uint16_t layer, uint64_t blob_bytes_read) {

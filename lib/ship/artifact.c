@@ -19,6 +19,8 @@
 #define DIFF_ID_NOTE "dev.zeropull.diff-id"
 #define TAR_SIZE_NOTE "dev.zeropull.tar-size"
 #define ENTRIES_NOTE "dev.zeropull.entries"
+#define RECIPE_NOTE "dev.zeropull.recipe"
+#define DEVICE_NOTE "dev.zeropull.device"
 #define DEVICE_SIZE_NOTE "dev.zeropull.device-size"
 #define LEVEL_NOTE "dev.zeropull.level"
 
@@ -28,9 +30,16 @@
 #define PACK_SIZE_MAX (2 * ZP_LIMIT_LAYER_SIZE)
 #define LEVEL_MAX 22 /* zstd's */
 
+int zp_artifact_init(struct zp_artifact *artifact, struct zp_error *err) {
+        *artifact = (struct zp_artifact){ .layers = calloc(ZP_LIMIT_LAYERS, sizeof *artifact->layers),
+                                          .devices = calloc(ZP_LIMIT_DEVICES, sizeof *artifact->devices) };
+        return artifact->layers && artifact->devices ? 0 : zp_error_errno(err, ENOMEM, "snapshot artifact");
+}
+
 void zp_artifact_clear(struct zp_artifact *artifact) {
         free(artifact->subject_media_type);
         free(artifact->layers);
+        free(artifact->devices);
         *artifact = (struct zp_artifact){ 0 };
 }
 
@@ -39,6 +48,14 @@ const struct zp_artifact_layer *zp_artifact_find_layer(const struct zp_artifact 
         for (uint16_t i = 0; i < artifact->layer_count; i++)
                 if (zp_digest_equal(&artifact->layers[i].diff_id, diff_id))
                         return &artifact->layers[i];
+        return NULL;
+}
+
+const struct zp_artifact_device *zp_artifact_find_device(const struct zp_artifact *artifact,
+                                                         const struct zp_digest *digest) {
+        for (uint16_t i = 0; i < artifact->device_count; i++)
+                if (zp_digest_equal(&artifact->devices[i].digest, digest))
+                        return &artifact->devices[i];
         return NULL;
 }
 
@@ -91,12 +108,17 @@ static void add_layer(struct writing *w, json_t *layers, const struct zp_artifac
         set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
         set_number(w, notes, TAR_SIZE_NOTE, layer->tar_size);
         set_number(w, notes, ENTRIES_NOTE, layer->entries);
-        notes = add_blob(w, layers, INDEX_TYPE, &layer->index_digest, layer->index_size);
-        set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
-        notes = add_blob(w, layers, PACK_TYPE, &layer->pack_digest, layer->pack_size);
-        set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
-        set_number(w, notes, DEVICE_SIZE_NOTE, layer->device_size);
-        set_number(w, notes, LEVEL_NOTE, layer->level);
+        if (layer->recipe[0])
+                set(w, notes, RECIPE_NOTE, json_string(layer->recipe));
+}
+
+static void add_device(struct writing *w, json_t *layers, const struct zp_artifact_device *device) {
+        json_t *notes = add_blob(w, layers, INDEX_TYPE, &device->digest, device->index_size);
+        set_digest(w, notes, DEVICE_NOTE, &device->digest);
+        notes = add_blob(w, layers, PACK_TYPE, &device->pack_digest, device->pack_size);
+        set_digest(w, notes, DEVICE_NOTE, &device->digest);
+        set_number(w, notes, DEVICE_SIZE_NOTE, device->device_size);
+        set_number(w, notes, LEVEL_NOTE, device->level);
 }
 
 int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *size, struct zp_error *err) {
@@ -105,6 +127,8 @@ int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *s
         add_metadata(&w, layers, SNAPSHOT_TYPE, &artifact->snapshot);
         for (uint16_t i = 0; i < artifact->layer_count; i++)
                 add_layer(&w, layers, &artifact->layers[i]);
+        for (uint16_t i = 0; i < artifact->device_count; i++)
+                add_device(&w, layers, &artifact->devices[i]);
         if (w.out_of_memory) {
                 json_decref(layers);
                 layers = NULL;
@@ -163,7 +187,25 @@ static int read_metadata(const struct blob *blob, struct zp_artifact_metadata *o
         return r;
 }
 
+static int read_recipe(json_t *notes, char out[ZP_RECIPE_SIZE], struct zp_error *err) {
+        const char *text;
+        if (!json_object_get(notes, RECIPE_NOTE))
+                return 0;
+        int r = zp_json_text(notes, RECIPE_NOTE, ZP_JSON_REQUIRED, "snapshot artifact: annotations", &text, err);
+        if (r < 0)
+                return r;
+        if (!text[0] || strlen(text) >= ZP_RECIPE_SIZE)
+                return bad(err, "a recipe that is empty or too long");
+        for (const char *c = text; *c; c++)
+                if ((unsigned char) *c < 0x20 || (unsigned char) *c > 0x7e)
+                        return bad(err, "a malformed recipe");
+        strcpy(out, text);
+        return 0;
+}
+
 static int read_layer(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
+        if (artifact->device_count > 0)
+                return bad(err, "a layer among the devices");
         if (artifact->layer_count == ZP_LIMIT_LAYERS)
                 return bad(err, "too many layers");
         struct zp_artifact_layer *layer = &artifact->layers[artifact->layer_count];
@@ -175,35 +217,51 @@ static int read_layer(const struct blob *blob, struct zp_artifact *artifact, str
                 r = read_number(blob->annotations, TAR_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->tar_size, err);
         if (r == 0)
                 r = read_number(blob->annotations, ENTRIES_NOTE, ZP_LIMIT_LAYER_ENTRIES, &layer->entries, err);
+        if (r == 0)
+                r = read_recipe(blob->annotations, layer->recipe, err);
         if (r == 0 && zp_artifact_find_layer(artifact, &layer->diff_id))
                 r = bad(err, "a layer twice");
         artifact->layer_count += r == 0;
         return r;
 }
 
-/* Index and pack follow the metadata of the layer they belong to. */
+static int read_index(const struct blob *blob, const struct zp_digest *device, struct zp_artifact *artifact,
+                      struct zp_error *err) {
+        if (artifact->device_count == ZP_LIMIT_DEVICES)
+                return bad(err, "too many devices");
+        if (!zp_digest_equal(device, &blob->digest))
+                return bad(err, "an index that is another device's");
+        if (zp_artifact_find_device(artifact, device))
+                return bad(err, "a device twice");
+        if (blob->size == 0 || blob->size > INDEX_SIZE_MAX)
+                return bad(err, "a device of an impossible size");
+        artifact->devices[artifact->device_count++] =
+                (struct zp_artifact_device){ .digest = *device, .index_size = blob->size };
+        return 0;
+}
+
+/* Follows the index of the device that it belongs to. */
+static int read_pack(const struct blob *blob, const struct zp_digest *digest, struct zp_artifact *artifact,
+                     struct zp_error *err) {
+        struct zp_artifact_device *device =
+                artifact->device_count ? &artifact->devices[artifact->device_count - 1] : NULL;
+        if (!device || !zp_digest_equal(digest, &device->digest) || device->pack_size > 0)
+                return bad(err, "index and pack of a device are not where they belong");
+        device->pack_digest = blob->digest;
+        device->pack_size = blob->size;
+        int r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &device->device_size, err);
+        if (r == 0 && (blob->size == 0 || blob->size > PACK_SIZE_MAX || device->device_size == 0 ||
+                       device->device_size % ZP_BLOCK_SIZE))
+                r = bad(err, "a device of an impossible size");
+        return r < 0 ? r : read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &device->level, err);
+}
+
 static int read_device_part(const struct blob *blob, bool is_pack, struct zp_artifact *artifact, struct zp_error *err) {
-        struct zp_artifact_layer *layer = artifact->layer_count ? &artifact->layers[artifact->layer_count - 1] : NULL;
-        struct zp_digest diff_id;
-        int r = zp_json_digest(blob->annotations, DIFF_ID_NOTE, "snapshot artifact: annotations", &diff_id, err);
+        struct zp_digest device;
+        int r = zp_json_digest(blob->annotations, DEVICE_NOTE, "snapshot artifact: annotations", &device, err);
         if (r < 0)
                 return r;
-        if (!layer || !zp_digest_equal(&diff_id, &layer->diff_id) || blob->size == 0 ||
-            (is_pack ? layer->index_size == 0 || layer->pack_size > 0 : layer->index_size > 0))
-                return bad(err, "index and pack of a device are not where they belong");
-        if (blob->size > (is_pack ? PACK_SIZE_MAX : INDEX_SIZE_MAX))
-                return bad(err, "a device of an impossible size");
-        if (!is_pack) {
-                layer->index_digest = blob->digest;
-                layer->index_size = blob->size;
-                return 0;
-        }
-        layer->pack_digest = blob->digest;
-        layer->pack_size = blob->size;
-        r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->device_size, err);
-        if (r == 0 && layer->device_size % ZP_BLOCK_SIZE)
-                r = bad(err, "a device of an impossible size");
-        return r < 0 ? r : read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &layer->level, err);
+        return is_pack ? read_pack(blob, &device, artifact, err) : read_index(blob, &device, artifact, err);
 }
 
 static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_error *err) {
@@ -228,9 +286,9 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
         }
         if (i == 0)
                 return bad(err, "it has no layers");
-        for (uint16_t n = 0; n < artifact->layer_count; n++)
-                if (artifact->layers[n].pack_size == 0)
-                        return bad(err, "a layer without its device");
+        for (uint16_t n = 0; n < artifact->device_count; n++)
+                if (artifact->devices[n].pack_size == 0)
+                        return bad(err, "an index without its pack");
         return 0;
 }
 
@@ -246,9 +304,10 @@ static int read_manifest(json_t *root, struct zp_artifact *artifact, struct zp_e
 
 int zp_artifact_parse(const char *body, size_t size, struct zp_artifact *out, struct zp_error *err) {
         zp_auto(json_decref) json_t *root = NULL;
-        struct zp_artifact artifact = { .layers = calloc(ZP_LIMIT_LAYERS, sizeof *artifact.layers) };
-        int r = artifact.layers ? zp_json_load(body, size, "snapshot artifact", &root, err)
-                                : zp_error_errno(err, ENOMEM, "snapshot artifact");
+        struct zp_artifact artifact;
+        int r = zp_artifact_init(&artifact, err);
+        if (r == 0)
+                r = zp_json_load(body, size, "snapshot artifact", &root, err);
         if (r == 0)
                 r = read_manifest(root, &artifact, err);
         if (r < 0)
