@@ -36,7 +36,9 @@ struct hook_exchange {
         const char *who;   /* the token's name */
         enum hook_role role;
         struct zp_buffer body; /* NUL-terminated */
-        bool is_too_large;
+        unsigned refusal; /* the status that follows the body, whatever is in it; 0: none */
+        const char *refusal_reason;
+        size_t discarded; /* bytes of the body */
         int64_t started_ms; /* monotonic */
         void *state;        /* the route's, while it waits */
         void (*free_state)(void *state);
