@@ -16,8 +16,6 @@ const struct hook_route hook_routes[] = {
         { "GET", "/v1/repositories", HOOK_READER, hook_api_list_repositories },
         { "GET", "/v1/pending", HOOK_READER, hook_api_list_pending },
         { "GET", "/v1/status", HOOK_READER, hook_api_status },
-        { "POST", "/v1/profiles", HOOK_BUILDER, hook_api_add_profile },
-        { "GET", "/v1/profiles", HOOK_READER, hook_api_get_profile },
         { "GET", "/v1/events", HOOK_READER, hook_watch },
         { "GET", "/metrics", HOOK_READER, hook_metrics },
         { "GET", "/healthz", HOOK_NOBODY, hook_health },

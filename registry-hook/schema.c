@@ -52,10 +52,10 @@ static const char schema[] =
         " host TEXT NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL, platform TEXT NOT NULL,"
         " digest TEXT NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (host, repository, tag, platform))"
         " STRICT, WITHOUT ROWID;"
-        /* The latest start-up profiles that nodes reported of a repository ("host/repository"). */
+        /* One merged start-up profile for a repository. */
         "CREATE TABLE profiles ("
-        " id INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL, digest TEXT NOT NULL, profile TEXT NOT NULL,"
-        " received INTEGER NOT NULL, UNIQUE (repository, digest)) STRICT;"
+        " repository TEXT PRIMARY KEY, profile TEXT NOT NULL, reports INTEGER NOT NULL, updated INTEGER NOT NULL)"
+        " STRICT, WITHOUT ROWID;"
         "PRAGMA application_id = " VALUE(APPLICATION_ID) "; PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
 
 int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
