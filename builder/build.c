@@ -12,7 +12,7 @@
 #include "base/limits.h"
 #include "base/pool.h"
 #include "builder/convert.h"
-#include "builder/snapshot.h"
+#include "snapshot/snapshot.h"
 
 /* More layers side by side than this only take memory: the pool compresses for all of them. */
 #define LAYERS_AT_ONCE 4u
