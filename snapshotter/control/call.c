@@ -22,6 +22,7 @@ struct snap_call {
         grpc_call_details details;
         grpc_metadata_array metadata;
         grpc_byte_buffer *received;
+        grpc_slice data;          /* of it, in one piece */
         grpc_byte_buffer *unsent; /* the last message: goes with the status */
         int was_cancelled;
         struct zp_cancel cancel;
@@ -48,6 +49,7 @@ static void free_call(struct snap_call *call) {
         grpc_metadata_array_destroy(&call->metadata);
         grpc_byte_buffer_destroy(call->received);
         grpc_byte_buffer_destroy(call->unsent);
+        grpc_slice_unref(call->data);
         pthread_mutex_destroy(&call->lock);
         pthread_cond_destroy(&call->changed);
         zp_arena_clear(&call->request.arena);
@@ -165,31 +167,40 @@ static void run(void *argument, unsigned worker) {
         struct snap_call *call = argument;
         struct zp_error err = { 0 };
         (void) worker;
-        grpc_byte_buffer_reader reader;
-        int r;
-        if (!grpc_byte_buffer_reader_init(&reader, call->received)) {
-                r = zp_error_set(&err, EINVAL, "the request cannot be read");
-        } else {
-                grpc_slice data = grpc_byte_buffer_reader_readall(&reader);
-                call->request.data = GRPC_SLICE_START_PTR(data);
-                call->request.size = GRPC_SLICE_LENGTH(data);
-                r = call->method->run(&call->request, &err);
-                grpc_slice_unref(data);
-                grpc_byte_buffer_reader_destroy(&reader);
-        }
+        call->request.data = GRPC_SLICE_START_PTR(call->data);
+        call->request.size = GRPC_SLICE_LENGTH(call->data);
+        int r = call->method->run(&call->request, &err);
         if (r < 0)
                 log_failure(call, &err);
         finish(call, r < 0 ? r : 0, err.message);
         release(call);
 }
 
+/* Who names no target does not queue behind those who wait for registries. */
+static enum snap_pace pace_of(const struct snap_call *call) {
+        static const char target[] = SNAP_LABEL_TARGET;
+        if (call->method->pace != SNAP_MAY_ASK)
+                return call->method->pace;
+        bool is_target =
+                memmem(GRPC_SLICE_START_PTR(call->data), GRPC_SLICE_LENGTH(call->data), target, strlen(target)) != NULL;
+        return is_target ? SNAP_MAY_ASK : SNAP_STARTS;
+}
+
+static bool take_data(struct snap_call *call) {
+        grpc_byte_buffer_reader reader;
+        if (!call->received || !grpc_byte_buffer_reader_init(&reader, call->received))
+                return false;
+        call->data = grpc_byte_buffer_reader_readall(&reader);
+        grpc_byte_buffer_reader_destroy(&reader);
+        return true;
+}
+
 static void on_message(struct snap_call *call, bool success) {
-        if (!success || !call->received) {
+        if (!success || !take_data(call)) {
                 finish(call, success ? -EINVAL : -ECANCELED, "no request came");
         } else {
-                struct zp_pool *pool = call->method->is_slow ? call->calls->slow : call->calls->quick;
                 atomic_fetch_add(&call->references, 1);
-                zp_pool_submit(pool, &call->item, run, call);
+                zp_pool_submit(call->calls->pools[pace_of(call)], &call->item, run, call);
         }
         release(call);
 }
@@ -249,6 +260,7 @@ static struct snap_call *new_call(struct snap_calls *calls) {
         call->request.send = send_message;
         call->cancel.parent = &calls->stopping;
         call->references = 1;
+        call->data = grpc_empty_slice();
         call->arrived = (struct snap_tag){ on_arrived, call };
         call->closed = (struct snap_tag){ on_closed, call };
         call->message = (struct snap_tag){ on_message, call };

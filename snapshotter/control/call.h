@@ -22,7 +22,7 @@ struct snap_calls {
         struct snap_service *service;
         grpc_server *server;
         grpc_completion_queue *queue;
-        struct zp_pool *quick, *slow;
+        struct zp_pool *pools[SNAP_PACES];
         struct zp_cancel stopping;
         pthread_mutex_t lock;
         pthread_cond_t changed;

@@ -12,12 +12,16 @@
 #define FILE_MAX 65536
 
 void snap_config_init(struct snap_config *config) {
-        *config = (struct snap_config){ .log_level = SNAP_LOG_INFO };
+        *config = (struct snap_config){ .log_level = SNAP_LOG_INFO, .accelerate = true, .registry_timeout_s = 10 };
 }
 
 void snap_config_clear(struct snap_config *config) {
         free(config->root);
         free(config->address);
+        free(config->store);
+        free(config->policy);
+        free(config->auth_file);
+        free(config->ca_file);
         snap_config_init(config);
 }
 
@@ -65,9 +69,40 @@ static int read_version(struct zp_yaml *yaml, const yaml_node_t *root, const yam
         return r == 0 && version != 1 ? zp_yaml_fail(yaml, node, "version: only 1 is known") : r;
 }
 
+enum {
+        VERSION,
+        ROOT,
+        ADDRESS,
+        LOG_LEVEL,
+        REMAP_IDS,
+        ACCELERATE,
+        STORE,
+        POLICY,
+        REGISTRY_TIMEOUT,
+        AUTH_FILE,
+        CA_FILE,
+        COUNT
+};
+
+static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
+        int r = read_bool(yaml, values[ACCELERATE], "accelerate", &config->accelerate);
+        if (r == 0)
+                r = read_path(yaml, values[STORE], "store", &config->store);
+        if (r == 0)
+                r = read_path(yaml, values[POLICY], "policy", &config->policy);
+        if (r == 0)
+                r = read_path(yaml, values[AUTH_FILE], "auth_file", &config->auth_file);
+        if (r == 0)
+                r = read_path(yaml, values[CA_FILE], "ca_file", &config->ca_file);
+        if (r < 0 || !values[REGISTRY_TIMEOUT])
+                return r;
+        return zp_yaml_number(yaml, values[REGISTRY_TIMEOUT], "registry_timeout_s", &config->registry_timeout_s);
+}
+
 static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
-        enum { VERSION, ROOT, ADDRESS, LOG_LEVEL, REMAP_IDS, COUNT };
-        static const char *const names[] = { "version", "root", "address", "log_level", "remap_ids" };
+        static const char *const names[COUNT] = { "version",    "root",  "address", "log_level",          "remap_ids",
+                                                  "accelerate", "store", "policy",  "registry_timeout_s", "auth_file",
+                                                  "ca_file" };
         struct snap_config *config = yaml->context;
         yaml_node_t *values[COUNT];
         int r = zp_yaml_members(yaml, root, "configuration", names, COUNT, values);
@@ -79,7 +114,9 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
                 r = read_path(yaml, values[ADDRESS], "address", &config->address);
         if (r == 0)
                 r = read_level(yaml, values[LOG_LEVEL], &config->log_level);
-        return r < 0 ? r : read_bool(yaml, values[REMAP_IDS], "remap_ids", &config->remap_ids);
+        if (r == 0)
+                r = read_bool(yaml, values[REMAP_IDS], "remap_ids", &config->remap_ids);
+        return r < 0 ? r : read_acceleration(yaml, values, config);
 }
 
 int snap_config_load(const char *path, struct snap_config *config, struct zp_error *err) {

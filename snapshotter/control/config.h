@@ -7,11 +7,18 @@
  *   address: /run/zeropull/snapshotter.sock
  *   log_level: info          # debug, info, warn, error
  *   remap_ids: false         # containerd maps ids at the mount (2.x, capability "remap-ids")
+ *   accelerate: true         # use snapshots of images
+ *   store: /var/lib/zeropull # where they are kept; without it: ROOT/store
+ *   policy: /etc/zeropull/policy.yaml
+ *   registry_timeout_s: 10
+ *   auth_file: /root/.docker/config.json
+ *   ca_file: /etc/ssl/registry.pem
  */
 #ifndef SNAP_CONFIG_H
 #define SNAP_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/error.h"
 #include "snapshotter/control/log.h"
@@ -19,7 +26,9 @@
 struct snap_config {
         char *root, *address; /* NULL: not given */
         enum snap_log_level log_level;
-        bool remap_ids;
+        bool remap_ids, accelerate;
+        char *store, *policy, *auth_file, *ca_file; /* NULL: not given */
+        size_t registry_timeout_s;
 };
 
 void snap_config_init(struct snap_config *config);

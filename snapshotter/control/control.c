@@ -86,7 +86,16 @@ int snap_control_run(const struct snap_config *config, struct zp_error *err) {
         int r = block_signals(&signals, err);
         if (r < 0)
                 return r;
-        struct snap_service_options options = { .root = config->root, .remap_ids = config->remap_ids };
+        struct snap_service_options options = {
+                .root = config->root,
+                .remap_ids = config->remap_ids,
+                .store = config->store,
+                .accelerate = config->accelerate,
+                .acceleration = { .policy = config->policy,
+                                  .timeout_ms = (unsigned) config->registry_timeout_s * 1000,
+                                  .auth_file = config->auth_file,
+                                  .ca_file = config->ca_file },
+        };
         r = snap_service_open(&options, &service, err);
         return r < 0 ? r : run(config, service, signals, err);
 }

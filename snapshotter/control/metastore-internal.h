@@ -21,12 +21,27 @@ int snap_prepare_text(struct snap_metastore *store, const char *sql, const char 
 int snap_prepare_id(struct snap_metastore *store, const char *sql, uint64_t id, sqlite3_stmt **out,
                     struct zp_error *err);
 
+/* A copy in the arena; NULL: out of memory. */
+const char *snap_copy_text(struct zp_arena *arena, sqlite3_stmt *row, int column);
+
 #define SNAP_INFO_COLUMNS                                                                              \
         "s.id, s.name, coalesce(p.name, ''), s.kind, s.created_ns, s.updated_ns, coalesce(s.size, 0)," \
         " coalesce(s.inodes, 0) FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent "
 /* Reads a row of SNAP_INFO_COLUMNS, without labels. `usage` may be NULL. */
 int snap_read_info(struct snap_metastore *store, struct zp_arena *arena, sqlite3_stmt *row, struct snap_info *info,
                    struct snap_usage *usage, struct zp_error *err);
+
+/* *id 0: no parent. -ENOENT: none of that name; -code_uncommitted: it is not committed. */
+int snap_find_parent(struct snap_metastore *store, struct zp_arena *arena, const char *name, int code_uncommitted,
+                     uint64_t *id, struct zp_error *err);
+
+/* metastore-bases.c */
+int snap_read_base(struct snap_metastore *store, struct zp_arena *arena, uint64_t id, struct snap_base *out,
+                   struct zp_error *err);
+/* The base a snapshot shows; 0: none. */
+int snap_base_of(struct snap_metastore *store, uint64_t snapshot, uint64_t *base_id, struct zp_error *err);
+/* 1: nothing has it any more, and its record is gone. */
+int snap_drop_unused_base(struct snap_metastore *store, uint64_t base_id, struct zp_error *err);
 
 /* -ENOENT: no snapshot of that name. */
 int snap_find(struct snap_metastore *store, struct zp_arena *arena, const char *name, struct snap_info *info,
@@ -37,7 +52,7 @@ int snap_read_labels(struct snap_metastore *store, struct zp_arena *arena, uint6
 int snap_write_labels(struct snap_metastore *store, uint64_t id, const struct snap_labels *labels,
                       struct zp_error *err);
 int snap_delete_labels(struct snap_metastore *store, uint64_t id, struct zp_error *err);
-/* The ids below a snapshot. */
+/* The ids below a snapshot, and the base. */
 int snap_read_parents(struct snap_metastore *store, struct zp_arena *arena, struct snap_chain *chain,
                       struct zp_error *err);
 

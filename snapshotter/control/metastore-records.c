@@ -13,15 +13,27 @@
 static const struct zp_database_schema schema = {
         .application_id = APPLICATION_ID,
         .version = 1,
-        .create = "CREATE TABLE snapshots ("
+        .create = "CREATE TABLE bases ("
+                  " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                  " chain_id BLOB NOT NULL UNIQUE CHECK (length(chain_id) = 32),"
+                  " manifest_digest BLOB NOT NULL CHECK (length(manifest_digest) = 32),"
+                  " reference TEXT NOT NULL, layers INTEGER NOT NULL, of_layers INTEGER NOT NULL"
+                  ") STRICT;"
+                  "CREATE TABLE images ("
+                  " manifest_digest BLOB PRIMARY KEY CHECK (length(manifest_digest) = 32),"
+                  " reference TEXT NOT NULL, reason TEXT, updated_ns INTEGER NOT NULL"
+                  ") STRICT, WITHOUT ROWID;"
+                  "CREATE TABLE snapshots ("
                   " id INTEGER PRIMARY KEY AUTOINCREMENT,"
                   " name TEXT NOT NULL UNIQUE,"
                   " parent INTEGER REFERENCES snapshots,"
                   " kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),"
                   " created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL,"
-                  " size INTEGER, inodes INTEGER"
+                  " size INTEGER, inodes INTEGER,"
+                  " base INTEGER REFERENCES bases"
                   ") STRICT;"
                   "CREATE INDEX snapshots_by_parent ON snapshots (parent);"
+                  "CREATE INDEX snapshots_by_base ON snapshots (base);"
                   "CREATE TABLE labels ("
                   " snapshot INTEGER NOT NULL REFERENCES snapshots ON DELETE CASCADE,"
                   " key TEXT NOT NULL, value TEXT NOT NULL,"
@@ -72,8 +84,7 @@ int snap_prepare_id(struct snap_metastore *store, const char *sql, uint64_t id, 
         return r;
 }
 
-/* A copy in the arena; NULL: out of memory. */
-static const char *copy_text(struct zp_arena *arena, sqlite3_stmt *row, int column) {
+const char *snap_copy_text(struct zp_arena *arena, sqlite3_stmt *row, int column) {
         const unsigned char *text = sqlite3_column_text(row, column);
         return text ? zp_arena_copy(arena, text, (size_t) sqlite3_column_bytes(row, column)) : NULL;
 }
@@ -83,8 +94,8 @@ int snap_read_info(struct snap_metastore *store, struct zp_arena *arena, sqlite3
         int kind = sqlite3_column_int(row, 3);
         *info = (struct snap_info){
                 .id = (uint64_t) sqlite3_column_int64(row, 0),
-                .name = copy_text(arena, row, 1),
-                .parent = copy_text(arena, row, 2),
+                .name = snap_copy_text(arena, row, 1),
+                .parent = snap_copy_text(arena, row, 2),
                 .kind = (enum snap_kind) kind,
                 .created_ns = sqlite3_column_int64(row, 4),
                 .updated_ns = sqlite3_column_int64(row, 5),
@@ -127,7 +138,7 @@ int snap_read_labels(struct snap_metastore *store, struct zp_arena *arena, uint6
                 }
                 if (!out->items || out->count == room)
                         return snap_no_memory(err);
-                struct snap_label label = { copy_text(arena, row, 0), copy_text(arena, row, 1) };
+                struct snap_label label = { snap_copy_text(arena, row, 0), snap_copy_text(arena, row, 1) };
                 if (!label.key || !label.value)
                         return snap_no_memory(err);
                 out->items[out->count++] = label;
@@ -170,23 +181,29 @@ int snap_delete_labels(struct snap_metastore *store, uint64_t id, struct zp_erro
 
 int snap_read_parents(struct snap_metastore *store, struct zp_arena *arena, struct snap_chain *chain,
                       struct zp_error *err) {
-        static const char sql[] = "WITH RECURSIVE chain (id, depth) AS ("
-                                  " SELECT parent, 1 FROM snapshots WHERE id = ?1 AND parent IS NOT NULL"
-                                  " UNION ALL SELECT s.parent, depth + 1 FROM chain JOIN snapshots s ON s.id = chain.id"
-                                  " WHERE s.parent IS NOT NULL)"
-                                  "SELECT id, count(*) OVER () FROM chain ORDER BY depth";
+        static const char sql[] = "WITH RECURSIVE chain (id, base, depth) AS ("
+                                  " SELECT p.id, p.base, 1 FROM snapshots s JOIN snapshots p ON p.id = s.parent"
+                                  " WHERE s.id = ?1"
+                                  " UNION ALL SELECT p.id, p.base, depth + 1 FROM chain"
+                                  " JOIN snapshots s ON s.id = chain.id JOIN snapshots p ON p.id = s.parent"
+                                  " WHERE chain.base IS NULL)"
+                                  "SELECT id, coalesce(base, 0), count(*) OVER () FROM chain ORDER BY depth";
         zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
         size_t room = 0;
         int r = snap_prepare_id(store, sql, chain->info.id, &row, err);
         chain->parents = NULL;
         chain->parent_count = 0;
+        chain->base = (struct snap_base){ 0 };
         while (r == 0 && (r = zp_database_step(store->database, row, err)) == 1) {
+                uint64_t base = (uint64_t) sqlite3_column_int64(row, 1);
                 if (!chain->parents) {
-                        room = (size_t) sqlite3_column_int64(row, 1);
+                        room = (size_t) sqlite3_column_int64(row, 2);
                         chain->parents = zp_arena_alloc(arena, room * sizeof *chain->parents);
                 }
                 if (!chain->parents || chain->parent_count == room)
                         return snap_no_memory(err);
+                if (base)
+                        return snap_read_base(store, arena, base, &chain->base, err);
                 chain->parents[chain->parent_count++] = (uint64_t) sqlite3_column_int64(row, 0);
                 r = 0;
         }

@@ -37,11 +37,35 @@ int snap_metastore_get_chain(struct snap_metastore *store, struct zp_arena *aren
         return zp_database_end(store->database, read_chain(store, arena, name, out, err), err);
 }
 
+static int find_base(struct snap_metastore *store, struct zp_arena *arena, const char *name, struct snap_base *out,
+                     struct zp_error *err) {
+        struct snap_chain chain;
+        uint64_t own;
+        int r = snap_find(store, arena, name, &chain.info, NULL, NULL);
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0)
+                r = snap_base_of(store, chain.info.id, &own, err);
+        if (r == 0 && own)
+                return snap_read_base(store, arena, own, out, err);
+        if (r == 0)
+                r = snap_read_parents(store, arena, &chain, err);
+        if (r == 0)
+                *out = chain.base;
+        return r;
+}
+
+int snap_metastore_get_base(struct snap_metastore *store, struct zp_arena *arena, const char *name,
+                            struct snap_base *out, struct zp_error *err) {
+        *out = (struct snap_base){ 0 };
+        int r = zp_database_begin(store->database, false, err);
+        return r < 0 ? r : zp_database_end(store->database, find_base(store, arena, name, out, err), err);
+}
+
 /* ---- create ---- */
 
-/* *id 0: no parent. */
-static int find_parent(struct snap_metastore *store, struct zp_arena *arena, const char *name, int code_uncommitted,
-                       uint64_t *id, struct zp_error *err) {
+int snap_find_parent(struct snap_metastore *store, struct zp_arena *arena, const char *name, int code_uncommitted,
+                     uint64_t *id, struct zp_error *err) {
         struct snap_info parent;
         *id = 0;
         if (name[0] == '\0')
@@ -78,7 +102,7 @@ static int insert(struct snap_metastore *store, const struct snap_create *create
 static int create_snapshot(struct snap_metastore *store, struct zp_arena *arena, const struct snap_create *create,
                            struct snap_chain *chain, struct zp_error *err) {
         uint64_t parent;
-        int r = find_parent(store, arena, create->parent, EINVAL, &parent, err);
+        int r = snap_find_parent(store, arena, create->parent, EINVAL, &parent, err);
         if (r == 0)
                 r = insert(store, create, parent, &chain->info, err);
         if (r == 0)
@@ -154,7 +178,7 @@ static int commit_snapshot(struct snap_metastore *store, struct zp_arena *arena,
         if (r == 0)
                 r = check_commit(store, commit, &info, err);
         if (r == 0 && !info.parent[0])
-                r = find_parent(store, arena, commit->parent, EBUSY, &parent, err);
+                r = snap_find_parent(store, arena, commit->parent, EBUSY, &parent, err);
         return r < 0 ? r : write_commit(store, commit, parent, err);
 }
 
@@ -170,33 +194,51 @@ int snap_metastore_commit(struct snap_metastore *store, const struct snap_commit
 
 /* ---- remove ---- */
 
-static int has_children(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
+static int has_row(struct snap_metastore *store, const char *sql, uint64_t id, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
-        int r = snap_prepare_id(store, "SELECT 1 FROM snapshots WHERE parent = ?1", id, &row, err);
+        int r = snap_prepare_id(store, sql, id, &row, err);
         return r < 0 ? r : zp_database_step(store->database, row, err);
 }
 
-static int remove_snapshot(struct snap_metastore *store, struct zp_arena *arena, const char *name, uint64_t *id,
-                           struct zp_error *err) {
+static int has_children(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
+        return has_row(store, "SELECT 1 FROM snapshots WHERE parent = ?1", id, err);
+}
+
+static int delete_snapshot(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        int r = snap_prepare_id(store, "DELETE FROM snapshots WHERE id = ?1", id, &statement, err);
+        return r < 0 ? r : zp_database_step(store->database, statement, err);
+}
+
+static int remove_snapshot(struct snap_metastore *store, struct zp_arena *arena, const char *name, uint64_t *id,
+                           uint64_t *base_id, struct zp_error *err) {
         struct snap_info info;
+        uint64_t base = 0;
+        *base_id = 0;
         int r = snap_find(store, arena, name, &info, NULL, err);
         if (r == 0)
                 r = has_children(store, info.id, err);
         if (r == 1)
                 return zp_error_set(err, EBUSY, "cannot remove snapshot '%.400s': others are based on it", name);
         if (r == 0)
-                r = snap_prepare_id(store, "DELETE FROM snapshots WHERE id = ?1", info.id, &statement, err);
+                r = snap_base_of(store, info.id, &base, err);
+        if (r == 0)
+                r = delete_snapshot(store, info.id, err);
+        if (r == 0 && base)
+                r = snap_drop_unused_base(store, base, err);
+        if (r == 1)
+                *base_id = base;
         *id = info.id;
-        return r < 0 ? r : zp_database_step(store->database, statement, err);
+        return r < 0 ? r : 0;
 }
 
-int snap_metastore_remove(struct snap_metastore *store, const char *name, uint64_t *id, struct zp_error *err) {
+int snap_metastore_remove(struct snap_metastore *store, const char *name, uint64_t *id, uint64_t *base_id,
+                          struct zp_error *err) {
         struct zp_arena arena = { 0 };
         int r = zp_database_begin(store->database, true, err);
         if (r < 0)
                 return r;
-        r = zp_database_end(store->database, remove_snapshot(store, &arena, name, id, err), err);
+        r = zp_database_end(store->database, remove_snapshot(store, &arena, name, id, base_id, err), err);
         zp_arena_clear(&arena);
         return r;
 }
@@ -273,14 +315,15 @@ int snap_metastore_list(struct snap_metastore *store, struct zp_arena *arena, ui
         return zp_database_end(store->database, list(store, arena, after, max, out, err), err);
 }
 
-int snap_metastore_has_id(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+static int ask_for_row(struct snap_metastore *store, const char *sql, uint64_t id, struct zp_error *err) {
         int r = zp_database_begin(store->database, false, err);
-        if (r < 0)
-                return r;
-        r = snap_prepare_id(store, "SELECT 1 FROM snapshots WHERE id = ?1", id, &row, err);
-        if (r == 0)
-                r = zp_database_step(store->database, row, err);
-        sqlite3_finalize(zp_steal(&row)); /* before the commit */
-        return zp_database_end(store->database, r, err);
+        return r < 0 ? r : zp_database_end(store->database, has_row(store, sql, id, err), err);
+}
+
+int snap_metastore_has_id(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
+        return ask_for_row(store, "SELECT 1 FROM snapshots WHERE id = ?1", id, err);
+}
+
+int snap_metastore_has_base(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
+        return ask_for_row(store, "SELECT 1 FROM bases WHERE id = ?1", id, err);
 }

@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/cleanup.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "snapshotter/control/info.h"
 
@@ -23,11 +24,21 @@ int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp
 void snap_metastore_close(struct snap_metastore *store);
 ZP_DEFINE_AUTO(struct snap_metastore, snap_metastore_close);
 
-/* A snapshot with the ids of what lies below it, the nearest first. */
+/* The first `layers` layers of an image, as one read-only file system: what accelerated snapshots show, and what lies
+ * below the snapshots based on them. It has a record as long as a snapshot has it. */
+struct snap_base {
+        uint64_t id; /* 0: none; never used twice */
+        struct zp_digest chain_id, manifest_digest;
+        const char *reference; /* of the image, as containerd calls it */
+        uint16_t layers, of;   /* so many of the image's */
+};
+
+/* A snapshot with the ids of what lies below it, the nearest first, down to a base. */
 struct snap_chain {
         struct snap_info info;
         uint64_t *parents;
         size_t parent_count;
+        struct snap_base base; /* lies below them all; id 0: none */
 };
 
 /* Reads one by its name. -ENOENT. `usage` (may be NULL) is what was recorded when it was committed, else zero. */
@@ -36,6 +47,10 @@ int snap_metastore_get(struct snap_metastore *store, struct zp_arena *arena, con
 /* -ENOENT; -EBUSY: it is committed. */
 int snap_metastore_get_chain(struct snap_metastore *store, struct zp_arena *arena, const char *name,
                              struct snap_chain *out, struct zp_error *err);
+
+/* The base that the named snapshot shows, or that lies below it; id 0: none, or no such snapshot. */
+int snap_metastore_get_base(struct snap_metastore *store, struct zp_arena *arena, const char *name,
+                            struct snap_base *out, struct zp_error *err);
 
 struct snap_create {
         enum snap_kind kind; /* SNAP_VIEW, SNAP_ACTIVE */
@@ -61,8 +76,21 @@ struct snap_commit {
  * not active, or the parent not committed. -EINVAL: it has another parent. */
 int snap_metastore_commit(struct snap_metastore *store, const struct snap_commit *commit, struct zp_error *err);
 
-/* -ENOENT; -EBUSY: it has children. */
-int snap_metastore_remove(struct snap_metastore *store, const char *name, uint64_t *id, struct zp_error *err);
+/* Records a committed snapshot that shows `base` (whose id counts for nothing). When there is one of that parent and
+ * chain already, it stays the only one: containerd looks for it by those. -ENOENT, -EINVAL: the parent; -EEXIST: the
+ * name is taken. */
+struct snap_accelerated {
+        const char *name, *parent;
+        struct snap_labels labels;
+        struct snap_base base;
+};
+int snap_metastore_add_accelerated(struct snap_metastore *store, const struct snap_accelerated *accelerated,
+                                   struct zp_error *err);
+
+/* *base_id is that of a base that nothing has any more, and that has no record any more either; 0: none.
+ * -ENOENT; -EBUSY: it has children. */
+int snap_metastore_remove(struct snap_metastore *store, const char *name, uint64_t *id, uint64_t *base_id,
+                          struct zp_error *err);
 
 /* Replaces all labels, or, with `keys`, sets those of its labels (away when the new value is empty or not there).
  * *info is as it is afterwards. -ENOENT. */
@@ -79,7 +107,16 @@ int snap_metastore_update(struct snap_metastore *store, struct zp_arena *arena, 
  * the time once. Returns how many. */
 int snap_metastore_list(struct snap_metastore *store, struct zp_arena *arena, uint64_t after, size_t max,
                         struct snap_info *out, struct zp_error *err);
-/* 1: there is one with that id, 0: none. */
+/* 1: there is a snapshot, or a base, with that id, 0: none. */
 int snap_metastore_has_id(struct snap_metastore *store, uint64_t id, struct zp_error *err);
+int snap_metastore_has_base(struct snap_metastore *store, uint64_t id, struct zp_error *err);
+
+/* What became of an image when it was last asked for, for `zeropull status`. */
+struct snap_outcome {
+        struct zp_digest manifest_digest;
+        const char *reference;
+        const char *reason; /* why it is not accelerated; NULL: it is */
+};
+int snap_metastore_note(struct snap_metastore *store, const struct snap_outcome *outcome, struct zp_error *err);
 
 #endif

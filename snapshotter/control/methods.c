@@ -87,7 +87,7 @@ static int create(struct snap_request *request, enum snap_kind kind, struct zp_e
         if (r == 0)
                 r = take_labels(request, message->labels, message->n_labels, &new.labels, err);
         if (r == 0)
-                r = snap_service_create(request->service, &request->arena, &new, &mount, err);
+                r = snap_service_create(request->service, &request->arena, &new, request->cancel, &mount, err);
         if (r < 0)
                 return r;
         snap_log(SNAP_LOG_DEBUG, kind == SNAP_VIEW ? "view prepared" : "snapshot prepared", "key", new.key, "parent",
@@ -115,7 +115,7 @@ static int run_mounts(struct snap_request *request, struct zp_error *err) {
         struct snap_mount mount;
         int r = take_key(request, &key, err);
         if (r == 0)
-                r = snap_service_mounts(request->service, &request->arena, key, &mount, err);
+                r = snap_service_mounts(request->service, &request->arena, key, request->cancel, &mount, err);
         return r < 0 ? r : reply_mount(request, &mount, err);
 }
 
@@ -312,15 +312,15 @@ static int run_usage(struct snap_request *request, struct zp_error *err) {
 #define METHOD(name) "/containerd.services.snapshots.v1.Snapshots/" name
 
 const struct snap_method snap_methods[] = {
-        { METHOD("Prepare"), false, run_prepare },
-        { METHOD("View"), false, run_view },
-        { METHOD("Mounts"), false, run_mounts },
-        { METHOD("Commit"), true, run_commit },
-        { METHOD("Remove"), false, run_remove },
-        { METHOD("Stat"), false, run_stat },
-        { METHOD("Update"), false, run_update },
-        { METHOD("List"), true, run_list },
-        { METHOD("Usage"), true, run_usage },
-        { METHOD("Cleanup"), true, run_cleanup },
+        { METHOD("Prepare"), SNAP_MAY_ASK, run_prepare },
+        { METHOD("View"), SNAP_STARTS, run_view },
+        { METHOD("Mounts"), SNAP_STARTS, run_mounts },
+        { METHOD("Commit"), SNAP_WALKS, run_commit },
+        { METHOD("Remove"), SNAP_QUICK, run_remove },
+        { METHOD("Stat"), SNAP_QUICK, run_stat },
+        { METHOD("Update"), SNAP_QUICK, run_update },
+        { METHOD("List"), SNAP_WALKS, run_list },
+        { METHOD("Usage"), SNAP_WALKS, run_usage },
+        { METHOD("Cleanup"), SNAP_WALKS, run_cleanup },
         { 0 },
 };

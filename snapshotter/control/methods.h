@@ -7,9 +7,18 @@
 
 #include "snapshotter/control/request.h"
 
+/* What a call may have to wait for; each kind has threads of its own. */
+enum snap_pace {
+        SNAP_QUICK,   /* records and small directories */
+        SNAP_STARTS,  /* a mount: a container waits for it */
+        SNAP_WALKS,   /* a whole tree */
+        SNAP_MAY_ASK, /* a registry, when a target is named; else as SNAP_STARTS */
+        SNAP_PACES
+};
+
 struct snap_method {
         const char *path; /* as HTTP/2 has it */
-        bool is_slow;     /* walks a tree, or waits: such calls have threads of their own */
+        enum snap_pace pace;
         int (*run)(struct snap_request *request, struct zp_error *err);
 };
 

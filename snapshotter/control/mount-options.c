@@ -52,6 +52,12 @@ static const char *path_of(const struct snap_mount_settings *settings, struct zp
         return keep(arena, zp_format("%s%s/snapshots/%" PRIu64 "/%s", option, settings->root, id, what));
 }
 
+static const char *base_path(const struct snap_mount_settings *settings, struct zp_arena *arena,
+                             const struct snap_chain *chain) {
+        return keep(arena, zp_format("%s/mounts/%" PRIu64, settings->root, chain->base.id));
+}
+
+/* The base is the lowest of all. */
 static const char *lower_of(const struct snap_mount_settings *settings, struct zp_arena *arena,
                             const struct snap_chain *chain) {
         zp_autobuffer struct zp_buffer text = { 0 };
@@ -59,6 +65,11 @@ static const char *lower_of(const struct snap_mount_settings *settings, struct z
                 zp_autofree char *path = zp_format("%s%s/snapshots/%" PRIu64 "/fs",
                                                    i ? ":" : "lowerdir=", settings->root, chain->parents[i]);
                 if (!path || !zp_buffer_text(&text, path))
+                        return NULL;
+        }
+        if (chain->base.id) {
+                const char *path = base_path(settings, arena, chain);
+                if (!path || !zp_buffer_text(&text, text.size ? ":" : "lowerdir=") || !zp_buffer_text(&text, path))
                         return NULL;
         }
         return zp_arena_copy(arena, text.data, text.size);
@@ -82,10 +93,9 @@ static bool add_mappings(const struct snap_mount_settings *settings, const struc
                 add_mapping(mount, arena, &chain->info.labels, SNAP_LABEL_GID_MAPPING, "gidmap"));
 }
 
-static bool bind(const struct snap_mount_settings *settings, uint64_t id, bool is_writable, struct zp_arena *arena,
-                 struct snap_mount *mount) {
+static bool bind(const char *source, bool is_writable, struct snap_mount *mount) {
         mount->type = "bind";
-        mount->source = path_of(settings, arena, "", id, "fs");
+        mount->source = source;
         return mount->source && add(mount, is_writable ? "rw" : "ro") && add(mount, "rbind");
 }
 
@@ -110,12 +120,15 @@ int snap_mount_of(const struct snap_mount_settings *settings, const struct snap_
         *out = (struct snap_mount){ .options = zp_arena_alloc(arena, OPTIONS_MAX * sizeof *out->options) };
         if (!out->options || !add_mappings(settings, chain, arena, out))
                 return no_memory(err);
-        if (chain->parent_count == 0)
-                done = bind(settings, chain->info.id, is_active, arena, out);
-        else if (chain->parent_count == 1 && !is_active)
-                done = bind(settings, chain->parents[0], false, arena, out);
-        else
+        size_t lower_count = chain->parent_count + (chain->base.id ? 1 : 0);
+        if (lower_count == 0)
+                done = bind(path_of(settings, arena, "", chain->info.id, "fs"), is_active, out);
+        else if (lower_count > 1 || is_active)
                 done = overlay(settings, chain, arena, out);
+        else if (chain->base.id)
+                done = bind(base_path(settings, arena, chain), false, out);
+        else
+                done = bind(path_of(settings, arena, "", chain->parents[0], "fs"), false, out);
         return done ? 0 : no_memory(err);
 }
 

@@ -14,9 +14,9 @@
 #include "snapshotter/control/call.h"
 #include "snapshotter/control/log.h"
 
-/* Records and small directories; and trees, and registries. */
-#define QUICK_THREADS 4
-#define SLOW_THREADS 8
+static const unsigned threads[SNAP_PACES] = {
+        [SNAP_QUICK] = 2, [SNAP_STARTS] = 6, [SNAP_WALKS] = 4, [SNAP_MAY_ASK] = 8
+};
 /* Beyond what a request with hundreds of labels takes. */
 #define MESSAGE_MAX (1 << 20)
 
@@ -78,9 +78,9 @@ int snap_server_new(struct snap_service *service, struct snap_server **out, stru
         server->calls.service = service;
         pthread_mutex_init(&server->calls.lock, NULL);
         pthread_cond_init(&server->calls.changed, NULL);
-        int r = zp_pool_new(QUICK_THREADS, &server->calls.quick, err);
-        if (r == 0)
-                r = zp_pool_new(SLOW_THREADS, &server->calls.slow, err);
+        int r = 0;
+        for (int pace = 0; pace < SNAP_PACES && r == 0; pace++)
+                r = zp_pool_new(threads[pace], &server->calls.pools[pace], err);
         if (r < 0)
                 return r;
         create_grpc(server);
@@ -132,8 +132,8 @@ void snap_server_free(struct snap_server *server) {
         if (server->is_polling)
                 while (!snap_calls_wait_idle(&server->calls, 1000))
                         snap_log(SNAP_LOG_DEBUG, "waiting for calls to end", NULL);
-        zp_pool_free(server->calls.quick);
-        zp_pool_free(server->calls.slow);
+        for (int pace = 0; pace < SNAP_PACES; pace++)
+                zp_pool_free(server->calls.pools[pace]);
         if (server->is_polling) {
                 grpc_completion_queue_shutdown(server->calls.queue);
                 pthread_join(server->poller, NULL);

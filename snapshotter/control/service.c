@@ -3,13 +3,19 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buffer.h"
 #include "snapshotter/control/directories.h"
+#include "snapshotter/control/log.h"
+#include "snapshotter/mounts/mounts.h"
 
 struct snap_service {
         struct snap_directories *directories;
         struct snap_metastore *metastore;
+        struct zp_store *store;
+        struct snap_mounts *bases;
+        struct snap_accelerator *accelerator; /* NULL: nothing is accelerated */
         struct snap_mount_settings mounts;
         pthread_rwlock_t creating; /* shared: a directory may not have its record yet; exclusive: none may */
 };
@@ -30,6 +36,27 @@ static int open_metastore(struct snap_service *service, struct zp_error *err) {
         return snap_metastore_open(path, &service->metastore, err);
 }
 
+static int open_store(struct snap_service *service, const struct snap_service_options *options, struct zp_error *err) {
+        zp_autofree char *path = options->store ? strdup(options->store)
+                                                : zp_format("%s/store", snap_directories_root(service->directories));
+        if (!path)
+                return zp_error_errno(err, ENOMEM, "store");
+        return zp_store_open(path, ZP_STORE_CREATE, &service->store, err);
+}
+
+static int open_acceleration(struct snap_service *service, const struct snap_service_options *options,
+                             struct zp_error *err) {
+        int r = open_store(service, options, err);
+        if (r == 0)
+                r = snap_mounts_open(snap_directories_root(service->directories), service->store, &service->bases, err);
+        if (r == 0)
+                r = snap_mounts_sweep(service->bases, service->metastore, err);
+        if (r == 0 && options->accelerate)
+                r = snap_accelerator_new(service->store, service->metastore, &options->acceleration,
+                                         &service->accelerator, err);
+        return r;
+}
+
 int snap_service_open(const struct snap_service_options *options, struct snap_service **out, struct zp_error *err) {
         zp_auto(snap_service_close) struct snap_service *service = calloc(1, sizeof *service);
         if (!service)
@@ -40,6 +67,8 @@ int snap_service_open(const struct snap_service_options *options, struct snap_se
                 r = open_metastore(service, err);
         if (r == 0)
                 r = snap_directories_sweep(service->directories, service->metastore, err);
+        if (r == 0)
+                r = open_acceleration(service, options, err);
         if (r < 0)
                 return r;
         snap_mount_settings_detect(snap_directories_root(service->directories), &service->mounts);
@@ -51,6 +80,10 @@ int snap_service_open(const struct snap_service_options *options, struct snap_se
 void snap_service_close(struct snap_service *service) {
         if (!service)
                 return;
+        snap_accelerator_free(service->accelerator);
+        snap_mounts_close(service->bases);
+        if (service->store)
+                zp_store_close(service->store);
         snap_metastore_close(service->metastore);
         snap_directories_close(service->directories);
         pthread_rwlock_destroy(&service->creating);
@@ -61,59 +94,126 @@ struct snap_metastore *snap_service_metastore(struct snap_service *service) {
         return service->metastore;
 }
 
+/* ---- bases ---- */
+
+/* Mounts what lies below; an image that the store has lost is fetched again. */
+static int ensure_base(struct snap_service *service, const struct snap_base *base, const struct zp_cancel *cancel,
+                       struct stat *root_directory, struct zp_error *err) {
+        int r = snap_mounts_ensure(service->bases, base, cancel, root_directory, err);
+        if (r == -ENOENT && service->accelerator) {
+                snap_log(SNAP_LOG_WARN, "fetching a snapshot again that the store has lost", "image", base->reference,
+                         NULL);
+                r = snap_accelerator_restore(service->accelerator, base, cancel, err);
+                if (r == 0)
+                        r = snap_mounts_ensure(service->bases, base, cancel, root_directory, err);
+        }
+        return trouble(r, err);
+}
+
+/* A base that was mounted for somebody who then could not have it. */
+static void drop_if_unused(struct snap_service *service, uint64_t base_id) {
+        if (base_id && snap_metastore_has_base(service->metastore, base_id, NULL) == 0)
+                snap_mounts_drop(service->bases, base_id);
+}
+
+/* 1: the target that the labels name is a snapshot now. */
+static int accelerate(struct snap_service *service, const struct snap_new *new, const struct zp_cancel *cancel,
+                      struct zp_error *err) {
+        struct snap_accelerated accelerated = { .name = new->key, .parent = new->parent, .labels = new->labels };
+        if (!service->accelerator || new->kind != SNAP_ACTIVE ||
+            snap_accelerate(service->accelerator, &new->labels, cancel, &accelerated.base) == 0)
+                return 0;
+        int r = snap_metastore_add_accelerated(service->metastore, &accelerated, err);
+        return r < 0 ? r : 1;
+}
+
 /* ---- Prepare, View ---- */
 
 struct creation {
         struct snap_service *service;
-        struct snap_owner mapped; /* -1: as the parent's */
+        struct snap_owner owner; /* who gets the root directory */
         bool is_mapped, is_made;
+        struct snap_base base;      /* what was mounted for it */
+        struct stat base_directory; /* its root */
 };
 
 /* The root directory belongs to whom it belongs in the parent: with a bind mount or an overlay, it is the one seen. */
 static int make_directory(void *context, const struct snap_chain *chain, struct zp_error *err) {
         struct creation *creation = context;
         struct snap_directories *directories = creation->service->directories;
-        struct snap_owner owner = creation->mapped;
+        struct snap_owner owner = creation->owner;
         int r = 0;
+        if (chain->base.id != creation->base.id)
+                return zp_error_set(err, EAGAIN, "the parent '%.400s' was replaced meanwhile", chain->info.parent);
         if (!creation->is_mapped && chain->parent_count > 0)
                 r = snap_directories_owner(directories, chain->parents[0], &owner, err);
+        else if (!creation->is_mapped && chain->base.id)
+                owner = (struct snap_owner){ creation->base_directory.st_uid, creation->base_directory.st_gid };
         if (r == 0)
                 r = snap_directories_make(directories, chain->info.id, chain->info.kind, owner, err);
         creation->is_made = r == 0;
         return trouble(r, err);
 }
 
-int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
-                        struct snap_mount *mount, struct zp_error *err) {
-        struct creation creation = { .service = service };
+static int create_recorded(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
+                           struct creation *creation, struct snap_chain *chain, struct zp_error *err) {
         struct snap_create create = { .kind = new->kind,
                                       .name = new->key,
                                       .parent = new->parent,
                                       .labels = new->labels,
                                       .make = make_directory,
-                                      .context = &creation };
+                                      .context = creation };
+        pthread_rwlock_rdlock(&service->creating);
+        int r = snap_metastore_create(service->metastore, arena, &create, chain, err);
+        if (r < 0 && creation->is_made)
+                snap_directories_discard(service->directories, chain->info.id);
+        pthread_rwlock_unlock(&service->creating);
+        return r;
+}
+
+/* Mounting may take long, and comes before the transaction. */
+static int create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
+                  struct creation *creation, const struct zp_cancel *cancel, struct snap_chain *chain,
+                  struct zp_error *err) {
+        int r = new->parent[0] ? snap_metastore_get_base(service->metastore, arena, new->parent, &creation->base, err)
+                               : 0;
+        if (r == 0 && creation->base.id)
+                r = ensure_base(service, &creation->base, cancel, &creation->base_directory, err);
+        if (r == 0)
+                r = create_recorded(service, arena, new, creation, chain, err);
+        if (r < 0)
+                drop_if_unused(service, creation->base.id);
+        return r;
+}
+
+int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
+                        const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
+        struct creation creation = { .service = service };
         struct snap_chain chain;
         int64_t uid, gid;
-        int r = snap_mapped_root(&new->labels, &uid, &gid, err);
+        int r = accelerate(service, new, cancel, err);
+        if (r == 1)
+                return zp_error_set(err, EEXIST, "target snapshot '%.400s' already exists",
+                                    snap_label_get(&new->labels, SNAP_LABEL_TARGET));
+        if (r == 0)
+                r = snap_mapped_root(&new->labels, &uid, &gid, err);
         if (r < 0)
                 return r;
         creation.is_mapped = uid >= 0;
         if (creation.is_mapped)
-                creation.mapped = (struct snap_owner){ (uid_t) uid, (gid_t) gid };
-        pthread_rwlock_rdlock(&service->creating);
-        r = snap_metastore_create(service->metastore, arena, &create, &chain, err);
-        if (r < 0 && creation.is_made)
-                snap_directories_discard(service->directories, chain.info.id);
-        pthread_rwlock_unlock(&service->creating);
+                creation.owner = (struct snap_owner){ (uid_t) uid, (gid_t) gid };
+        r = create(service, arena, new, &creation, cancel, &chain, err);
         return r < 0 ? r : snap_mount_of(&service->mounts, &chain, arena, mount, err);
 }
 
 /* ---- the others ---- */
 
-int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key, struct snap_mount *mount,
-                        struct zp_error *err) {
+int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key,
+                        const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
         struct snap_chain chain;
         int r = snap_metastore_get_chain(service->metastore, arena, key, &chain, err);
+        if (r == 0 && chain.base.id)
+                r = ensure_base(service, &chain.base, cancel, NULL, err);
         return r < 0 ? r : snap_mount_of(&service->mounts, &chain, arena, mount, err);
 }
 
@@ -132,10 +232,12 @@ int snap_service_commit(struct snap_service *service, const char *name, const ch
 }
 
 int snap_service_remove(struct snap_service *service, const char *key, struct zp_error *err) {
-        uint64_t id;
-        int r = snap_metastore_remove(service->metastore, key, &id, err);
+        uint64_t id, base_id;
+        int r = snap_metastore_remove(service->metastore, key, &id, &base_id, err);
         if (r == 0)
                 snap_directories_discard(service->directories, id);
+        if (r == 0 && base_id)
+                snap_mounts_drop(service->bases, base_id);
         return r;
 }
 

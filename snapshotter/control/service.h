@@ -10,6 +10,7 @@
 #define SNAP_SERVICE_H
 
 #include "base/cancel.h"
+#include "snapshotter/control/accelerate.h"
 #include "snapshotter/control/metastore.h"
 #include "snapshotter/control/mount-options.h"
 
@@ -17,7 +18,10 @@ struct snap_service;
 
 struct snap_service_options {
         const char *root;
-        bool remap_ids; /* see struct snap_mount_settings */
+        bool remap_ids;    /* see struct snap_mount_settings */
+        const char *store; /* of snapshots of images; NULL: ROOT/store, made when it is not there */
+        bool accelerate;
+        struct snap_accelerator_options acceleration;
 };
 
 /* Opens ROOT, and puts right what a process that died left half done. */
@@ -31,10 +35,11 @@ struct snap_new {
         const char *key, *parent;
         struct snap_labels labels;
 };
+/* -EEXIST also when the labels name a target that is there now, and need not be unpacked. */
 int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
-                        struct snap_mount *mount, struct zp_error *err);
-int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key, struct snap_mount *mount,
-                        struct zp_error *err);
+                        const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err);
+int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key,
+                        const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err);
 /* `parent` for a snapshot that was prepared without one; "": none. */
 int snap_service_commit(struct snap_service *service, const char *name, const char *key, const char *parent,
                         const struct snap_labels *labels, const struct zp_cancel *cancel, struct zp_error *err);

@@ -33,6 +33,9 @@ _PROXY_PLUGIN = """[proxy_plugins.zeropull]
   type = "snapshot"
   address = "{address}"
 """
+_EXPORTS = """  [proxy_plugins.zeropull.exports]
+    enable_remote_snapshot_annotations = "true"
+"""
 _TRANSFER = """  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
     platform = "linux/amd64"
     snapshotter = "{snapshotter}"
@@ -102,7 +105,7 @@ class Containerd:
     def _config(self):
         text = _CONFIG.format(root=self.directory, version=3 if self.programs else 2)
         if self.proxy:
-            text += _PROXY_PLUGIN.format(address=self.proxy)
+            text += _PROXY_PLUGIN.format(address=self.proxy) + (_EXPORTS if self.programs else "")
         if self.programs:
             text += '[plugins."io.containerd.transfer.v1.local"]\n' + _TRANSFER.format(snapshotter=self.snapshotter)
         return text

@@ -17,6 +17,18 @@ static void settings_arrive(void **state) {
         assert_string_equal(config.address, "/run/x.sock");
         assert_int_equal(config.log_level, SNAP_LOG_DEBUG);
         assert_true(config.remap_ids);
+        assert_true(config.accelerate);
+        assert_int_equal(config.registry_timeout_s, 10);
+        snap_config_clear(&config);
+        write_text("config.yaml", "version: 1\naccelerate: false\nstore: /s\npolicy: /p.yaml\nregistry_timeout_s: 3\n"
+                                  "auth_file: /a.json\nca_file: /c.pem\n");
+        assert_ok(snap_config_load("config.yaml", &config, &err));
+        assert_false(config.accelerate);
+        assert_int_equal(config.registry_timeout_s, 3);
+        assert_string_equal(config.store, "/s");
+        assert_string_equal(config.policy, "/p.yaml");
+        assert_string_equal(config.auth_file, "/a.json");
+        assert_string_equal(config.ca_file, "/c.pem");
         snap_config_clear(&config);
 }
 

@@ -63,8 +63,8 @@ static void layer(const char *name, const char *parent) {
 }
 
 static int remove_it(const char *name) {
-        uint64_t id;
-        return snap_metastore_remove(store, name, &id, &err);
+        uint64_t id, base_id;
+        return snap_metastore_remove(store, name, &id, &base_id, &err);
 }
 
 static void a_snapshot_is_what_was_asked_for(void **state) {
@@ -285,6 +285,72 @@ static void long_chains_are_no_trouble(void **state) {
         assert_int_equal(chain.parents[199], get("0").id);
 }
 
+/* ---- accelerated snapshots ---- */
+
+static struct snap_base base_of(const char *chain, uint16_t layers) {
+        struct snap_base base = { .reference = "registry.example/web:1", .layers = layers, .of = 3 };
+        zp_digest_of(chain, strlen(chain), &base.chain_id);
+        zp_digest_of("manifest", 8, &base.manifest_digest);
+        return base;
+}
+
+static int accelerate(const char *name, const char *parent, const char *chain, uint16_t layers) {
+        struct snap_accelerated accelerated = { .name = name, .parent = parent, .base = base_of(chain, layers) };
+        return snap_metastore_add_accelerated(store, &accelerated, &err);
+}
+
+static uint64_t base_id(const char *name) {
+        struct snap_base base;
+        assert_ok(snap_metastore_get_base(store, &arena, name, &base, &err));
+        return base.id;
+}
+
+static void a_chain_ends_at_the_nearest_base(void **state) {
+        (void) state;
+        struct snap_chain chain;
+        assert_ok(accelerate("one", "", "1", 1));
+        assert_ok(accelerate("two", "one", "1 2", 2));
+        layer("three", "two");
+        assert_ok(create(SNAP_ACTIVE, "c", "three", &chain));
+        assert_int_equal(chain.parent_count, 1);
+        assert_int_equal(chain.parents[0], get("three").id);
+        assert_int_equal(chain.base.id, base_id("two"));
+        assert_int_equal(chain.base.layers, 2);
+        assert_string_equal(chain.base.reference, "registry.example/web:1");
+        assert_int_equal(base_id("three"), chain.base.id);
+        assert_int_equal(base_id("absent"), 0);
+        assert_true(base_id("one") != base_id("two"));
+        struct snap_info info = get("two");
+        assert_int_equal(info.kind, SNAP_COMMITTED);
+        assert_string_equal(info.parent, "one");
+}
+
+static void a_target_is_recorded_once(void **state) {
+        (void) state;
+        struct snap_info page[4];
+        assert_ok(accelerate("a", "", "1", 1));
+        assert_ok(accelerate("b", "", "1", 1)); /* another namespace */
+        assert_int_equal(snap_metastore_list(store, &arena, 0, 4, page, &err), 1);
+        assert_ok(accelerate("c", "a", "1", 1)); /* on another parent it is another one, of the same base */
+        assert_int_equal(base_id("c"), base_id("a"));
+        assert_int_equal(accelerate("a", "c", "2", 2), -EEXIST);
+        assert_int_equal(accelerate("d", "absent", "2", 2), -ENOENT);
+}
+
+static void a_base_goes_with_its_last_snapshot(void **state) {
+        (void) state;
+        uint64_t id, base, expected;
+        assert_ok(accelerate("a", "", "1", 1));
+        assert_ok(accelerate("b", "a", "1", 1));
+        expected = base_id("a");
+        assert_ok(snap_metastore_remove(store, "b", &id, &base, &err));
+        assert_int_equal(base, 0);
+        assert_int_equal(snap_metastore_has_base(store, expected, &err), 1);
+        assert_ok(snap_metastore_remove(store, "a", &id, &base, &err));
+        assert_int_equal(base, expected);
+        assert_int_equal(snap_metastore_has_base(store, expected, &err), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_store, teardown_store)
 
 int main(void) {
@@ -303,6 +369,9 @@ int main(void) {
                 TEST(labels_are_not_inherited_by_a_commit),
                 TEST(pages_show_each_snapshot_once),
                 TEST(long_chains_are_no_trouble),
+                TEST(a_chain_ends_at_the_nearest_base),
+                TEST(a_target_is_recorded_once),
+                TEST(a_base_goes_with_its_last_snapshot),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,26 @@ static void several_directories_are_an_overlay(void **state) {
                      "overlay overlay index=off lowerdir=/r/snapshots/7/fs:/r/snapshots/3/fs");
 }
 
+static void assert_mount_on_base(enum snap_kind kind, size_t parent_count, const char *expected) {
+        struct snap_mount_settings settings = { .root = "/r" };
+        struct snap_chain chain = { .info = { .id = 42, .kind = kind },
+                                    .parents = parents,
+                                    .parent_count = parent_count,
+                                    .base = { .id = 5 } };
+        assert_ok(snap_mount_of(&settings, &chain, &arena, &mount, &err));
+        assert_string_equal(mount.option_count > 2 ? mount.options[2] : mount.options[0], expected);
+}
+
+static void a_base_is_the_lowest_of_all(void **state) {
+        (void) state;
+        assert_mount_on_base(SNAP_ACTIVE, 0, "lowerdir=/r/mounts/5");
+        assert_mount_on_base(SNAP_ACTIVE, 2, "lowerdir=/r/snapshots/7/fs:/r/snapshots/3/fs:/r/mounts/5");
+        assert_mount_on_base(SNAP_VIEW, 1, "lowerdir=/r/snapshots/7/fs:/r/mounts/5");
+        assert_mount_on_base(SNAP_VIEW, 0, "ro");
+        assert_string_equal(mount.type, "bind");
+        assert_string_equal(mount.source, "/r/mounts/5");
+}
+
 static void ids_are_mapped_by_the_mount_only_where_wanted(void **state) {
         (void) state;
         struct snap_label maps[] = { { SNAP_LABEL_UID_MAPPING, "0:1000:10" }, { SNAP_LABEL_GID_MAPPING, "0:2000:10" } };
@@ -120,6 +140,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_teardown(one_directory_is_bound, drop_arena),
                 cmocka_unit_test_teardown(several_directories_are_an_overlay, drop_arena),
+                cmocka_unit_test_teardown(a_base_is_the_lowest_of_all, drop_arena),
                 cmocka_unit_test_teardown(ids_are_mapped_by_the_mount_only_where_wanted, drop_arena),
                 cmocka_unit_test(the_root_of_a_mapping_is_found),
                 cmocka_unit_test(a_mapping_that_makes_no_sense_is_refused),

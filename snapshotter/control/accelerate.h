@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decides whether a layer that containerd is about to download is not needed: the image has a snapshot, here or beside
+ * the image, that may be trusted, and can be had before a deadline.
+ */
+#ifndef SNAP_ACCELERATE_H
+#define SNAP_ACCELERATE_H
+
+#include "base/cancel.h"
+#include "snapshotter/control/metastore.h"
+#include "store/store.h"
+
+/* What containerd says of the layer: the chain ID it shall become, and whose layer it is. The last two come from CRI,
+ * and from containerd 2's transfer service. */
+#define SNAP_LABEL_TARGET "containerd.io/snapshot.ref"
+#define SNAP_LABEL_IMAGE "containerd.io/snapshot/cri.image-ref"
+#define SNAP_LABEL_MANIFEST "containerd.io/snapshot/cri.manifest-digest"
+
+struct snap_accelerator;
+
+struct snap_accelerator_options {
+        const char *policy;    /* file; NULL: /etc/zeropull/policy.yaml, when it is there */
+        unsigned timeout_ms;   /* for registry and signatures, each image */
+        const char *auth_file; /* see struct zp_source_options */
+        const char *ca_file;
+};
+
+/* `store` and `metastore` must outlive it; strings are copied. */
+int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastore,
+                         const struct snap_accelerator_options *options, struct snap_accelerator **out,
+                         struct zp_error *err);
+void snap_accelerator_free(struct snap_accelerator *accelerator);
+ZP_DEFINE_AUTO(struct snap_accelerator, snap_accelerator_free);
+
+/* 1: *base is what the target will show; its reference is one of the labels'. 0: an ordinary download it is, or the
+ * labels do not ask for more. Why, is logged and recorded once for each image and attempt: an answer counts for the
+ * image's other layers, a good one for ten minutes, a bad one for a minute. Thread-safe; those who ask for the same
+ * image at the same time wait for one of them. */
+int snap_accelerate(struct snap_accelerator *accelerator, const struct snap_labels *labels,
+                    const struct zp_cancel *cancel, struct snap_base *base);
+
+/* Fetches the snapshot of an image again that the store does not have any more. */
+int snap_accelerator_restore(struct snap_accelerator *accelerator, const struct snap_base *base,
+                             const struct zp_cancel *cancel, struct zp_error *err);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of this room share.
+ */
+#ifndef SNAP_MOUNTS_INTERNAL_H
+#define SNAP_MOUNTS_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/pool.h"
+#include "snapshotter/mounts/mounts.h"
+
+#define SNAP_BASE_FILE_SIZE 32
+
+struct snap_mounts {
+        char *root;
+        struct zp_store *store;
+        struct zp_pool *pool; /* unpacks devices */
+        int mounts_fd, bases_fd;
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        uint64_t *busy; /* ids being mounted or dropped; guarded by lock */
+        size_t busy_count, busy_room;
+};
+
+/* metadata.c: opens the metadata of a base, which is made when it is not there yet: the image's own when it is all of
+ * its layers, else what a merge of the first ones gives. *source (malloc'ed) is what the mount's source shall be. */
+int snap_base_metadata(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
+                       char **source, struct zp_error *err);
+char *snap_base_file(uint64_t id, char name[SNAP_BASE_FILE_SIZE]);
+
+/* devices.c: opens a device that EROFS is to read its data from: the one place that knows where devices are. */
+int snap_device_open(struct snap_mounts *mounts, const struct zp_digest *device, const struct zp_cancel *cancel,
+                     struct zp_error *err);
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/mounts/mounts.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "erofs/reader.h"
+#include "mount/erofs_mount.h"
+#include "snapshotter/control/log.h"
+#include "snapshotter/mounts/mounts-internal.h"
+
+static int no_memory(struct zp_error *err) {
+        return zp_error_errno(err, ENOMEM, "mounts");
+}
+
+static char *point_of(const struct snap_mounts *m, uint64_t id) {
+        return zp_format("%s/mounts/%" PRIu64, m->root, id);
+}
+
+static int open_directory(const char *root, const char *name, int *fd, struct zp_error *err) {
+        zp_autofree char *path = zp_format("%s/%s", root, name);
+        if (!path)
+                return no_memory(err);
+        int r = zp_make_directories(path, 0700, err);
+        if (r < 0)
+                return r;
+        *fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return *fd < 0 ? zp_error_errno(err, errno, "'%s'", path) : 0;
+}
+
+int snap_mounts_open(const char *root, struct zp_store *store, struct snap_mounts **out, struct zp_error *err) {
+        zp_auto(snap_mounts_close) struct snap_mounts *m = calloc(1, sizeof *m);
+        if (!m)
+                return no_memory(err);
+        m->mounts_fd = m->bases_fd = -1;
+        m->store = store;
+        pthread_mutex_init(&m->lock, NULL);
+        pthread_cond_init(&m->changed, NULL);
+        m->root = strdup(root);
+        int r = m->root ? zp_pool_new(zp_usable_cpus(), &m->pool, err) : no_memory(err);
+        if (r == 0)
+                r = open_directory(root, "mounts", &m->mounts_fd, err);
+        if (r == 0)
+                r = open_directory(root, "bases", &m->bases_fd, err);
+        if (r == 0)
+                *out = zp_steal(&m);
+        return r;
+}
+
+void snap_mounts_close(struct snap_mounts *m) {
+        if (!m)
+                return;
+        zp_pool_free(m->pool);
+        zp_cleanup_fd(&m->mounts_fd);
+        zp_cleanup_fd(&m->bases_fd);
+        pthread_mutex_destroy(&m->lock);
+        pthread_cond_destroy(&m->changed);
+        free(m->busy);
+        free(m->root);
+        free(m);
+}
+
+/* ---- one at a time for each base ---- */
+
+static bool is_busy(const struct snap_mounts *m, uint64_t id) {
+        for (size_t i = 0; i < m->busy_count; i++)
+                if (m->busy[i] == id)
+                        return true;
+        return false;
+}
+
+static int begin(struct snap_mounts *m, uint64_t id, struct zp_error *err) {
+        int r = 0;
+        pthread_mutex_lock(&m->lock);
+        while (is_busy(m, id))
+                pthread_cond_wait(&m->changed, &m->lock);
+        if (m->busy_count == m->busy_room) {
+                size_t room = m->busy_room ? 2 * m->busy_room : 16;
+                uint64_t *busy = reallocarray(m->busy, room, sizeof *busy);
+                if (busy) {
+                        m->busy = busy;
+                        m->busy_room = room;
+                } else {
+                        r = no_memory(err);
+                }
+        }
+        if (r == 0)
+                m->busy[m->busy_count++] = id;
+        pthread_mutex_unlock(&m->lock);
+        return r;
+}
+
+static void end(struct snap_mounts *m, uint64_t id) {
+        pthread_mutex_lock(&m->lock);
+        for (size_t i = 0; i < m->busy_count; i++)
+                if (m->busy[i] == id) {
+                        m->busy[i] = m->busy[--m->busy_count];
+                        break;
+                }
+        pthread_cond_broadcast(&m->changed);
+        pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- mounting ---- */
+
+static bool is_mounted(const char *point) {
+        struct statfs fs;
+        return statfs(point, &fs) == 0 && fs.f_type == EROFS_SUPER_MAGIC_V1;
+}
+
+struct devices {
+        int *fds;
+        unsigned count;
+};
+
+static void close_devices(struct devices *devices) {
+        for (unsigned i = 0; i < devices->count; i++)
+                close(devices->fds[i]);
+        free(devices->fds);
+}
+
+static int read_table(int fd, struct zp_erofs_device **table, uint16_t *count, struct zp_error *err) {
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return zp_error_errno(err, errno, "metadata");
+        void *data = st.st_size > 0 ? mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+        if (data == MAP_FAILED)
+                return zp_error_errno(err, st.st_size > 0 ? errno : EBADMSG, "metadata");
+        int r = zp_erofs_read_devices(data, (size_t) st.st_size, table, count, err);
+        munmap(data, (size_t) st.st_size);
+        return r;
+}
+
+static int open_devices(struct snap_mounts *m, int meta_fd, const struct zp_cancel *cancel, struct devices *out,
+                        struct zp_error *err) {
+        zp_autofree struct zp_erofs_device *table = NULL;
+        uint16_t count = 0;
+        int r = read_table(meta_fd, &table, &count, err);
+        if (r < 0)
+                return r;
+        out->fds = calloc((size_t) count + 1, sizeof *out->fds);
+        if (!out->fds)
+                return no_memory(err);
+        for (uint16_t i = 0; i < count; i++) {
+                int fd = snap_device_open(m, &table[i].digest, cancel, err);
+                if (fd < 0)
+                        return fd;
+                out->fds[out->count++] = fd;
+        }
+        return 0;
+}
+
+static int mount_devices(struct snap_mounts *m, const struct snap_base *base, const char *point,
+                         const struct zp_cancel *cancel, struct zp_error *err) {
+        zp_autofree char *source = NULL;
+        struct devices devices = { 0 };
+        zp_autoclose int meta_fd = snap_base_metadata(m, base, cancel, &source, err);
+        if (meta_fd < 0)
+                return meta_fd;
+        int r = open_devices(m, meta_fd, cancel, &devices, err);
+        if (r == 0)
+                r = zp_erofs_mount(meta_fd, devices.fds, devices.count, source, point, 0, err);
+        close_devices(&devices);
+        return r;
+}
+
+/* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */
+static int mount_base(struct snap_mounts *m, const struct snap_base *base, const char *point,
+                      const struct zp_cancel *cancel, struct zp_error *err) {
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
+        if (mkdir(point, 0700) < 0 && errno != EEXIST)
+                return zp_error_errno(err, errno, "create '%s'", point);
+        int r = zp_store_lock(m->store, &base->manifest_digest, cancel, NULL, NULL, &lock, err);
+        if (r == 0)
+                r = mount_devices(m, base, point, cancel, err);
+        if (r == 0)
+                snap_log(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
+        return r;
+}
+
+int snap_mounts_ensure(struct snap_mounts *m, const struct snap_base *base, const struct zp_cancel *cancel,
+                       struct stat *root_directory, struct zp_error *err) {
+        zp_autofree char *point = point_of(m, base->id);
+        if (!point)
+                return no_memory(err);
+        int r = begin(m, base->id, err);
+        if (r < 0)
+                return r;
+        if (!is_mounted(point))
+                r = mount_base(m, base, point, cancel, err);
+        if (r == 0 && root_directory && stat(point, root_directory) < 0)
+                r = zp_error_errno(err, errno, "'%s'", point);
+        end(m, base->id);
+        return r < 0 ? zp_error_wrap(err, "mount %s", base->reference) : 0;
+}
+
+/* ---- the way out ---- */
+
+static void unmount(const char *point) {
+        struct zp_error err = { 0 };
+        /* several, when one was mounted over another by a process that did not know of it */
+        for (int i = 0; i < 8 && is_mounted(point); i++)
+                if (zp_unmount(point, false, &err) < 0 && zp_unmount(point, true, &err) < 0) {
+                        snap_log(SNAP_LOG_WARN, "cannot unmount", "point", point, "error", err.message, NULL);
+                        return;
+                }
+        if (rmdir(point) < 0 && errno != ENOENT)
+                snap_log(SNAP_LOG_WARN, "cannot remove a mount point", "point", point, "error", strerrordesc_np(errno),
+                         NULL);
+}
+
+void snap_mounts_drop(struct snap_mounts *m, uint64_t base_id) {
+        zp_autofree char *point = point_of(m, base_id);
+        char file[SNAP_BASE_FILE_SIZE];
+        if (!point || begin(m, base_id, NULL) < 0)
+                return; /* the next start sweeps */
+        unmount(point);
+        unlinkat(m->bases_fd, snap_base_file(base_id, file), 0);
+        end(m, base_id);
+}
+
+static int sweep_directory(struct snap_mounts *m, int fd, struct snap_metastore *metastore, struct zp_error *err) {
+        zp_autoclosedir DIR *dir = zp_open_listing(fd, ".");
+        if (!dir)
+                return zp_error_errno(err, errno, "root directory '%s'", m->root);
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
+                uint64_t id = strtoull(entry->d_name, NULL, 10);
+                int r = id ? snap_metastore_has_base(metastore, id, err) : 1;
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        snap_mounts_drop(m, id);
+        }
+        return 0;
+}
+
+int snap_mounts_sweep(struct snap_mounts *m, struct snap_metastore *metastore, struct zp_error *err) {
+        int r = sweep_directory(m, m->mounts_fd, metastore, err);
+        return r < 0 ? r : sweep_directory(m, m->bases_fd, metastore, err);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The read-only file systems below accelerated snapshots: EROFS mounts, made when they are wanted, one for all
+ * snapshots with the same base.
+ *
+ *   ROOT/mounts/ID         the mount of the base with that id
+ *   ROOT/bases/ID.erofs    its metadata, when it is not that of a whole image
+ *
+ * Mounts live on when this process ends. Thread-safe.
+ */
+#ifndef SNAP_MOUNTS_H
+#define SNAP_MOUNTS_H
+
+#include <sys/stat.h>
+
+#include "base/cancel.h"
+#include "base/cleanup.h"
+#include "snapshotter/control/metastore.h"
+#include "store/store.h"
+
+struct snap_mounts;
+
+/* `store` has the images, and must outlive the mounts. */
+int snap_mounts_open(const char *root, struct zp_store *store, struct snap_mounts **out, struct zp_error *err);
+void snap_mounts_close(struct snap_mounts *mounts);
+ZP_DEFINE_AUTO(struct snap_mounts, snap_mounts_close);
+
+/* Mounts it unless it is mounted; *root_directory (may be NULL) describes its root. -ENOENT: the store does not have
+ * the image (any more). */
+int snap_mounts_ensure(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
+                       struct stat *root_directory, struct zp_error *err);
+/* Unmounts it, and removes what it needed. What is still in use disappears with its last user. */
+void snap_mounts_drop(struct snap_mounts *mounts, uint64_t base_id);
+/* Drops all that have no record. */
+int snap_mounts_sweep(struct snap_mounts *mounts, struct snap_metastore *metastore, struct zp_error *err);
+
+#endif

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real containerd (Debian's 1.6, and 2.2) with zeropull-snapshotter as its snapshotter: images are pulled, run, written
+to, committed and removed as with overlayfs, and nothing is left behind."""
+import json
+import os
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from support import images
+from support.containerd import ContainerdError, containerd, containerd_2
+from support.programs import treecmp
+from support.registry import registry
+from support.snapshotter import mounted, snapshotter
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+GC_SECONDS = 60
+
+
+class Node:
+    """A containerd with the snapshotter, and a client of the snapshotter beside it."""
+
+    def __init__(self, daemon, server):
+        self.daemon = daemon
+        self.server = server
+        self.api = daemon.client()
+
+    def ctr(self, *arguments, **options):
+        return self.server.ctr(*arguments, **options)
+
+    def run(self, image, name, *command, rm=True, options=()):
+        return self.ctr("run", *(["--rm"] if rm else []), *options, image, name, *command)
+
+    def info(self, key):
+        text = self.ctr("snapshots", "info", key)
+        return json.loads(text[text.index("{") :])
+
+    def run_when_connected(self, *arguments):
+        """containerd waits a moment before it connects again."""
+        deadline = time.monotonic() + GC_SECONDS
+        while True:
+            try:
+                return self.run(*arguments)
+            except ContainerdError as error:
+                if "connect" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    @contextmanager
+    def shown(self, work):
+        """The one image there is, as a view."""
+        infos = self.api.list("kind==committed")
+        (top,) = {info.name for info in infos} - {info.parent for info in infos}
+        with mounted(self.api.view("shown", top), work / "shown") as root:
+            yield root
+        self.api.remove("shown")
+
+    def await_nothing_left(self):
+        """Garbage collection is asynchronous in containerd; it ends with nothing here."""
+        deadline = time.monotonic() + GC_SECONDS
+        while time.monotonic() < deadline:
+            left = self.api.names()
+            if not left:
+                self.api.cleanup()
+                left = self.daemon.directories() + self.daemon.trash()
+            if not left:
+                break
+            time.sleep(0.2)
+        assert left == []
+        with open("/proc/self/mounts") as mounts:
+            assert [line for line in mounts if str(self.daemon.root) in line] == []
+
+
+@contextmanager
+def node_with(work, programs):
+    with snapshotter(work) as daemon, containerd(programs, daemon.socket) as server:
+        node = Node(daemon, server)
+        yield node
+        node.api.close()
+
+
+@pytest.fixture(params=["1.6", "2.2"])
+def node(request, work):
+    programs = None
+    if request.param == "2.2":
+        programs = containerd_2()
+        if not programs:
+            pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
+    with node_with(work, programs) as made:
+        yield made
+
+
+@pytest.fixture
+def served(work):
+    """A function that puts a test image into a registry and returns its reference."""
+    with registry(work) as server:
+
+        def serve(name):
+            server.push(images.source(name), name)
+            return server.reference(name).removeprefix("docker://")
+
+        yield serve
+
+
+def output_of(name):
+    return images.config(name)["Labels"]["test.output"]
+
+
+@pytest.mark.parametrize("name", ["busybox", "python"])
+def test_an_image_is_pulled_run_and_removed_without_a_trace(node, served, name):
+    image = served(name)
+    node.server.pull(image)
+    assert output_of(name) in node.run(image, "c1")
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def test_the_image_is_what_overlayfs_shows(node, served, containerd, work):
+    epoch = int(time.time())
+    image = served("odd-changed")
+    node.server.pull(image)
+    reference = containerd.import_layout(images.layout("odd-changed"), "odd-changed")
+    with node.shown(work) as ours, containerd.mounted(reference) as theirs:
+        assert treecmp(theirs, ours, "--ignore-dir-mtime-after", epoch) == []
+    containerd.remove(reference)
+
+
+def test_forty_layers_are_mounted(node, served, work):
+    image = served("stack40")
+    node.server.pull(image)
+    assert len(node.api.names("kind==committed")) == 40
+    with node.shown(work) as root:
+        assert os.listdir(root)
+
+
+def test_containers_write_each_for_itself(node, served):
+    image = served("busybox")
+    node.server.pull(image)
+    script = "test ! -e /mine && echo $0 >/mine && rm /etc/passwd && cat /mine"
+    for i in range(20):
+        assert node.run(image, f"c{i}", "/bin/sh", "-c", script, f"number-{i}", rm=False).splitlines()[-1] == f"number-{i}"
+    assert len(node.api.names("kind==active")) == 20
+    assert node.api.usage(node.api.names("kind==active")[0])[1] >= 3
+    for i in range(20):
+        node.ctr("containers", "remove", f"c{i}")
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def test_a_container_is_committed_and_run_from(node, served):
+    image = served("busybox")
+    node.server.pull(image)
+    node.run(image, "c1", "/bin/sh", "-c", "echo made >/made; rm /etc/passwd", rm=False)
+    node.ctr("snapshots", "commit", "committed", "c1")
+    node.ctr("snapshots", "prepare", "again", "committed")
+    (mount,) = node.api.mounts(node.api.names("kind==active")[0])
+    assert mount.type == "overlay"
+    node.ctr("containers", "remove", "c1")
+    node.ctr("snapshots", "view", "look", "committed")
+    usage = node.ctr("snapshots", "usage", "committed")
+    assert "committed" in usage
+    for key in ("look", "again", "committed"):
+        node.ctr("snapshots", "remove", key)
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def test_a_parent_in_use_stays(node, served):
+    image = served("busybox")
+    node.server.pull(image)
+    node.run(image, "c1", "/bin/true", rm=False)
+    node.server.remove(image)
+    committed = node.api.names("kind==committed")
+    assert committed and all(node.api.stat(name).kind == 3 for name in committed)
+    with pytest.raises(ContainerdError, match="cannot remove snapshot"):
+        node.ctr("snapshots", "remove", node.info("c1")["Parent"])
+    node.ctr("containers", "remove", "c1")
+    # removing the last name of something is what makes containerd collect
+    node.server.pull(image)
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def test_a_killed_snapshotter_is_not_noticed_by_containers(node, served):
+    image = served("busybox")
+    node.server.pull(image)
+    node.ctr("run", "--detach", image, "c1", "/bin/sh", "-c", "while :; do date >/now; sleep 0.05; done")
+    node.daemon.kill()
+    node.ctr("tasks", "exec", "--exec-id", "e1", "c1", "/bin/sh", "-c", "echo still >/there && cat /there /now")
+    node.daemon.start()
+    assert node.run_when_connected(image, "c2", "/bin/echo", "after").splitlines()[-1] == "after"
+    node.ctr("tasks", "kill", "--signal", "KILL", "c1")
+    node.ctr("tasks", "delete", "--force", "c1")
+    node.ctr("containers", "remove", "c1")
+    node.server.remove(image)
+    node.await_nothing_left()

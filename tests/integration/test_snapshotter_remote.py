@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that need not be downloaded: the snapshotter finds the image's snapshot, says that the layers are there, and
+shows containers the same files; or says why not, and everything goes the ordinary way."""
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+
+from support import oci
+from support.programs import treecmp
+from support.registry import registry
+from support.ship import fill_app, fill_bare, fill_base, make_image
+from support.snapshots_api import COMMITTED
+from support.snapshotter import mounted, snapshotter
+from support.zeropull import Zeropull
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+def chains(diff_ids):
+    """OCI image-spec, Layer ChainID."""
+    result = []
+    for diff_id in diff_ids:
+        result.append(diff_id if not result else "sha256:" + hashlib.sha256(f"{result[-1]} {diff_id}".encode()).hexdigest())
+    return result
+
+
+class Image:
+    """What containerd knows of an image when it pulls it."""
+
+    def __init__(self, server, name, manifest_digest):
+        self.name = f"{server.host}/{name}"
+        self.digest = manifest_digest
+        self.layers, config = [], None
+        manifest = self._get(server, name, "manifests", manifest_digest)
+        self.layers = [layer["digest"] for layer in manifest["layers"]]
+        config = self._get(server, name, "blobs", manifest["config"]["digest"])
+        self.chain = chains(config["rootfs"]["diff_ids"])
+
+    @staticmethod
+    def _get(server, name, kind, digest):
+        request = urllib.request.Request(f"{server.url}/v2/{name}/{kind}/{digest}", headers={"Accept": oci.MANIFEST})
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def labels(self, index):
+        return {
+            "containerd.io/snapshot.ref": self.chain[index],
+            "containerd.io/snapshot/cri.image-ref": f"{self.name}:latest",
+            "containerd.io/snapshot/cri.manifest-digest": self.digest,
+            "containerd.io/snapshot/cri.layer-digest": self.layers[index],
+            "containerd.io/snapshot/cri.image-layers": ",".join(self.layers[index:]),
+        }
+
+
+class World:
+    def __init__(self, work, server):
+        self.work = work
+        self.server = server
+        self.zeropull = Zeropull(work / "builder")
+        self.layout = oci.Layout(work / "layout")
+        self.counter = 0
+
+    def image(self, name, *fills, publish=True):
+        digest = make_image(self.layout, name, *fills)
+        self.server.push(f"oci:{self.layout.directory}:{name}", name)
+        if publish:
+            self.zeropull.ok("build", "--push", self.server.reference(name))
+        return Image(self.server, name, digest)
+
+    def expected(self, image):
+        """The image's root file system, mounted by the zeropull command."""
+        return self.zeropull.mounted(f"docker://{image.name}:latest", self.work / "expected")
+
+    def blobs_read(self):
+        """Digests of the blobs that the registry gave away."""
+        log = self.server.log.read_text(errors="replace")
+        return {word for line in log.splitlines() if '"GET /v2/' in line and "/blobs/" in line for word in line.split("/") if "sha256:" in word}
+
+
+@pytest.fixture
+def world(work):
+    with registry(work) as server:
+        yield World(work, server)
+
+
+@pytest.fixture
+def daemon(work):
+    (work / "config.yaml").write_text(f"version: 1\npolicy: {work}/policy.yaml\nregistry_timeout_s: 3\n")
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    with snapshotter(work, "--config", work / "config.yaml") as running:
+        yield running
+
+
+@pytest.fixture
+def api(daemon):
+    client = daemon.client()
+    yield client
+    client.close()
+
+
+def prepare_layer(api, image, index, parent, count=[0]):
+    """As containerd does: the parent's name, or None when an ordinary unpack is wanted."""
+    count[0] += 1
+    key = f"test/{count[0]}/extract-{image.chain[index]}"
+    try:
+        api.prepare(key, parent, image.labels(index))
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.ALREADY_EXISTS, error.details()
+    else:
+        return None
+    # how containerd finds it: core/metadata
+    found = api.list(f'labels."containerd.io/snapshot.ref"=={image.chain[index]},parent=="{parent}"')
+    assert [info.kind for info in found] == [COMMITTED]
+    return found[0].name
+
+
+def pull(api, image):
+    """Names of the image's committed snapshots; None from the first layer on that must be unpacked."""
+    names = []
+    for index in range(len(image.chain)):
+        name = prepare_layer(api, image, index, names[-1] if names else "")
+        names.append(name)
+        if name is None:
+            break
+    return names
+
+
+def reason(daemon):
+    lines = [line for line in daemon.log().splitlines() if 'msg="image not accelerated"' in line]
+    return lines[-1] if lines else ""
+
+
+def mounts_of(daemon):
+    with open("/proc/self/mounts") as file:
+        return [line.split()[1] for line in file if str(daemon.root) in line]
+
+
+def test_an_image_with_a_snapshot_needs_no_layer(world, daemon, api, work):
+    image = world.image("web", fill_base, fill_bare, fill_app(3))
+    names = pull(api, image)
+    assert None not in names and len(names) == 3
+    with world.expected(image) as expected:
+        with mounted(api.view("view", names[-1]), work / "v") as root:
+            assert treecmp(expected, root) == []
+        with mounted(api.prepare("container", names[-1]), work / "c") as root:
+            (root / "new").write_text("written")
+            (root / "bin/tool00").unlink()
+            assert (root / "app/main").read_bytes() == (expected / "app/main").read_bytes()
+    assert not world.blobs_read() & set(image.layers)
+    api.commit("committed", "container")
+    with mounted(api.view("again", "committed"), work / "v") as root:
+        assert (root / "new").read_text() == "written" and not (root / "bin/tool00").exists()
+    assert len(mounts_of(daemon)) == 1
+
+
+def test_nothing_is_left_when_the_last_snapshot_is_gone(world, daemon, api):
+    image = world.image("web", fill_base, fill_app(3))
+    names = pull(api, image)
+    api.prepare("c1", names[-1])
+    api.prepare("c2", names[-1])
+    api.view("v", names[0])
+    assert len(mounts_of(daemon)) == 2
+    for name in ("c1", "c2", "v"):
+        api.remove(name)
+    for name in reversed(names):
+        api.remove(name)
+    api.cleanup()
+    assert mounts_of(daemon) == []
+    assert daemon.directories() == daemon.trash() == []
+    assert list((daemon.root / "mounts").iterdir()) == list((daemon.root / "bases").iterdir()) == []
+
+
+def test_an_image_on_the_same_lower_layers_needs_only_its_own(world, daemon, api, work):
+    """Two of three layers come from the first image's snapshot; the second image has none."""
+    first = world.image("first", fill_base, fill_bare, fill_app(3))
+    names = pull(api, first)
+    with mounted(api.prepare("extract", names[1]), work / "m") as root:
+        assert (root / "etc/conf.d").stat().st_uid == 7
+        assert not (root / "bin/tool07").exists() and not (root / "app").exists()
+        (root / "own").write_text("of the second image")
+    api.commit("second", "extract")
+    shorter = world.image("shorter", fill_base, fill_bare)
+    with world.expected(shorter) as expected, mounted(api.view("lower", names[1]), work / "m") as root:
+        assert treecmp(expected, root) == []
+    with mounted(api.view("upper", "second"), work / "m") as root:
+        assert (root / "own").read_text() == "of the second image" and (root / "data/text").exists()
+
+
+def test_an_image_without_a_snapshot_goes_the_ordinary_way(world, daemon, api, work):
+    image = world.image("plain", fill_base, publish=False)
+    assert pull(api, image) == [None]
+    assert "has no snapshot" in reason(daemon) or "no snapshot" in reason(daemon)
+    assert api.names("kind==active") and not api.names("kind==committed")
+    with mounted(api.mounts(api.names("kind==active")[0]), work / "m") as root:
+        (root / "f").write_text("unpacked")
+
+
+def test_a_policy_that_rejects_is_obeyed(world, daemon, api, work):
+    image = world.image("web", fill_base)
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: reject\n")
+    assert pull(api, image) == [None]
+    assert "policy.yaml" in reason(daemon)
+
+
+def test_a_policy_that_cannot_be_read_accepts_nothing(world, daemon, api, work):
+    image = world.image("web", fill_base)
+    (work / "policy.yaml").write_text("version: 1\nrulez: []\n")
+    assert pull(api, image) == [None]
+    assert "policy.yaml:2" in reason(daemon)
+
+
+def test_a_registry_that_does_not_answer_delays_by_the_deadline(world, daemon, api):
+    image = world.image("web", fill_base, fill_app(1))
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(16)
+        image.name = "127.0.0.1:%d/web" % deaf.getsockname()[1]
+        start = time.monotonic()
+        assert prepare_layer(api, image, 0, "") is None
+        assert 2.5 < time.monotonic() - start < 10
+        # the answer counts for the other layers, too
+        start = time.monotonic()
+        assert prepare_layer(api, image, 0, "") is None
+        assert time.monotonic() - start < 1
+    assert "could not be had within 3000 ms" in reason(daemon)
+
+
+def test_a_damaged_snapshot_goes_the_ordinary_way(world, daemon, api):
+    image = world.image("web", fill_base)
+    for path in Path(world.server.storage).rglob("data"):
+        content = path.read_bytes()
+        if content.startswith(b"\x28\xb5\x2f\xfd"):  # zstd: packs and metadata
+            path.write_bytes(content[:100] + b"\0" * 10 + content[110:])
+    assert pull(api, image) == [None]
+    assert reason(daemon)
+
+
+def test_labels_that_make_no_sense_are_no_obstacle(api, daemon):
+    for n, labels in enumerate([
+        {"containerd.io/snapshot.ref": "sha256:0"},
+        {"containerd.io/snapshot.ref": "x", "containerd.io/snapshot/cri.image-ref": "y", "containerd.io/snapshot/cri.manifest-digest": "z"},
+        {"containerd.io/snapshot.ref": "sha256:" + "0" * 64, "containerd.io/snapshot/cri.image-ref": "UPPER/../x",
+         "containerd.io/snapshot/cri.manifest-digest": "sha256:" + "0" * 64},
+    ]):  # fmt: skip
+        assert api.prepare(f"k{n}", labels=labels)[0].type == "bind"
+
+
+def test_two_namespaces_share_what_is_accelerated(world, daemon, api):
+    image = world.image("web", fill_base, fill_app(3))
+    assert pull(api, image) == pull(api, image)
+    assert len(api.names("kind==committed")) == 2
+
+
+def test_what_was_mounted_is_mounted_again(world, daemon, work):
+    """After a kill mounts are still there; after a reboot they are made when somebody asks."""
+    image = world.image("web", fill_base, fill_app(3))
+    api = daemon.client()
+    names = pull(api, image)
+    mounts = api.prepare("c", names[-1])
+    api.view("lower", names[0])
+    with mounted(mounts, work / "m") as root:
+        api.close()
+        daemon.kill()
+        assert (root / "app/main").read_bytes()
+    before = mounts_of(daemon)
+    for point in before:
+        subprocess.run(["umount", point], check=True)
+    daemon.start()
+    api = daemon.client()
+    for key in ("c", "lower"):
+        with mounted(api.mounts(key), work / "m") as root:
+            assert (root / "data/text").exists()
+    assert sorted(mounts_of(daemon)) == sorted(before)
+    api.close()
+
+
+def test_what_the_store_has_lost_is_fetched_again(world, daemon, api, work):
+    image = world.image("web", fill_base, fill_app(3))
+    names = pull(api, image)
+    Zeropull(daemon.root / "store").ok("remove", image.digest)
+    with mounted(api.prepare("c", names[-1]), work / "m") as root:
+        assert (root / "app/main").exists()
+
+
+def test_a_failed_mount_leaves_no_snapshot(world, daemon, api):
+    image = world.image("web", fill_base, fill_app(3))
+    names = pull(api, image)
+    Zeropull(daemon.root / "store").ok("remove", image.digest)
+    for path in Path(world.server.storage).rglob("_manifests"):
+        subprocess.run(["rm", "-r", path], check=True)
+    with pytest.raises(grpc.RpcError) as failure:
+        api.prepare("c", names[-1])
+    assert failure.value.code() == grpc.StatusCode.INTERNAL
+    assert api.names("kind==active") == []
+    for name in reversed(names):
+        api.remove(name)
+    assert mounts_of(daemon) == []
