@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Converts one layer: its blob in, layer metadata and device pack out, in a staging directory.
+ * Converts one layer: its blob in, layer metadata and a device out, in staging directories.
  */
 #ifndef ZP_BUILDER_CONVERT_H
 #define ZP_BUILDER_CONVERT_H
 
 #include "base/cancel.h"
 #include "base/pool.h"
+#include "builder/base.h"
 #include "oci/source.h"
 #include "pack/writer.h"
 #include "store/store.h"
@@ -17,15 +18,23 @@ struct zp_convert_input {
         const struct zp_digest *diff_id; /* what the uncompressed tar must hash to */
         struct zp_pool *pool;            /* compresses frames */
         struct zp_pack_options pack;
+        const struct zp_recipe *recipe;
+        const struct zp_base *base;       /* the recipe's devices, loaded */
+        const struct zp_profile *profile; /* the recipe's; NULL: it has none */
         const struct zp_cancel *cancel;
         void (*progress)(void *context, uint64_t blob_bytes_read); /* from a thread of its own; may be NULL */
         void *context;
 };
 
-/* Runs in the calling thread (tar, tree) and one more (read, inflate). Fills `staging` with layer.erofs,
- * device.zst and device.idx and *record with what they are; commits nothing. The blob's digest and the
- * diffID have been checked when it returns 0. */
-int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *staging, struct zp_layer_record *record,
-                     struct zp_error *err);
+struct zp_converted {
+        struct zp_layer_record layer;
+        struct zp_device_record device; /* its own; device_size 0: it has none */
+};
+
+/* Runs in the calling thread (tar, tree) and one more (read, inflate). Fills `device` with device.zst and device.idx,
+ * `layer` with layer.erofs, and *out with what they are; commits nothing. The blob's digest and the diffID have been
+ * checked when it returns 0. */
+int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *device, struct zp_staging *layer,
+                     struct zp_converted *out, struct zp_error *err);
 
 #endif

@@ -30,7 +30,7 @@ static int select_device(struct reading *r, uint16_t device, struct zp_error *er
         cli_close_pack(&r->pack);
         r->device = device;
         return device < r->tree->device_count
-                       ? cli_open_pack(r->store, &r->tree->devices[device].diff_id, &r->pack, err)
+                       ? cli_open_pack(r->store, &r->tree->devices[device].digest, &r->pack, err)
                        : zp_error_set(err, EBADMSG, "snapshot.erofs: a file on a device that is not there");
 }
 

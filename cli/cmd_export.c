@@ -11,11 +11,11 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/pool.h"
-#include "builder/snapshot.h"
 #include "cli/new-file.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/view.h"
+#include "snapshot/snapshot.h"
 
 enum { OPTION_COMPAT };
 
@@ -59,7 +59,7 @@ static int write_flat(const struct cli_call *call, struct zp_store *store, const
         zp_autoclose int fd = memfd_create("snapshot.erofs", MFD_CLOEXEC);
         if (fd < 0)
                 return zp_error_errno(err, errno, "make snapshot.erofs");
-        struct zp_snapshot_layers layers = { store, image->diff_ids, image->layer_count, call->cancel };
+        struct zp_snapshot_layers layers = { store, image->layers, image->diff_ids, image->layer_count, call->cancel };
         struct zp_erofs_result written;
         int r = zp_snapshot_write(&layers, ZP_EROFS_FLAT, fd, "snapshot.erofs", &disk->devices, &disk->device_count,
                                   &written, err);
@@ -90,9 +90,9 @@ static int extract_device(struct zp_store *store, const struct zp_erofs_device *
                           uint64_t offset, struct zp_pool *pool, struct progress *progress,
                           const struct zp_cancel *cancel, struct zp_error *err) {
         struct cli_pack pack;
-        int r = cli_open_pack(store, &device->diff_id, &pack, err);
+        int r = cli_open_pack(store, &device->digest, &pack, err);
         if (r == 0 && zp_pack_device_size(pack.pack) != device->blocks * ZP_BLOCK_SIZE)
-                r = zp_error_set(err, EBADMSG, "snapshot.erofs: a device's size is not its layer's");
+                r = zp_error_set(err, EBADMSG, "snapshot.erofs: a device has another size than its record");
         if (r == 0)
                 r = zp_pack_extract(pack.pack, out_fd, name, offset, pool, cancel, on_progress, progress, err);
         cli_close_pack(&pack);

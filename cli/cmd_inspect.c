@@ -27,6 +27,7 @@ struct counts {
 
 struct layer_view {
         struct zp_layer_record record;
+        struct zp_device_record devices[ZP_LIMIT_LAYER_DEVICES];
         bool has_blob;
         struct zp_descriptor blob; /* as the manifest names it */
         struct counts counts;
@@ -126,6 +127,14 @@ static int take_disk(struct zp_store *store, struct view *view, struct zp_error 
         return r;
 }
 
+static int take_layer(struct zp_store *store, struct view *view, uint16_t number, struct zp_error *err) {
+        struct layer_view *layer = &view->layers[number];
+        int r = cli_find_layer(store, &view->image, number, &layer->record, err);
+        for (uint16_t i = 0; r == 0 && i < layer->record.device_count; i++)
+                r = cli_find_device(store, &layer->record.devices[i], &layer->devices[i], err);
+        return r == 0 && view->with_counts ? count_layer(store, layer, err) : r;
+}
+
 static int take_all(struct zp_store *store, struct view *view, struct zp_error *err) {
         if (view->image.layer_count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, EBADMSG, "the store's record has %u layers", view->image.layer_count);
@@ -134,11 +143,8 @@ static int take_all(struct zp_store *store, struct view *view, struct zp_error *
                 r = take_blobs(store, view, err);
         if (r == 0)
                 r = take_disk(store, view, err);
-        for (uint16_t i = 0; i < view->image.layer_count && r == 0; i++) {
-                r = cli_find_layer(store, &view->image.diff_ids[i], &view->layers[i].record, err);
-                if (r == 0 && view->with_counts)
-                        r = count_layer(store, &view->layers[i], err);
-        }
+        for (uint16_t i = 0; i < view->image.layer_count && r == 0; i++)
+                r = take_layer(store, view, i, err);
         return r;
 }
 
@@ -153,19 +159,22 @@ static void print_counts(const struct counts *c) {
 
 static void print_layer(const struct view *view, const char *store, uint16_t number) {
         const struct layer_view *layer = &view->layers[number];
-        char text[ZP_DIGEST_TEXT_SIZE], hex[ZP_SHA256_HEX_SIZE], a[CLI_SIZE_TEXT], b[CLI_SIZE_TEXT], c[CLI_SIZE_TEXT];
+        char text[ZP_DIGEST_TEXT_SIZE], hex[ZP_SHA256_HEX_SIZE], a[CLI_SIZE_TEXT], b[CLI_SIZE_TEXT];
         printf("\n%3u. diffID        %s\n", number + 1u, zp_digest_text(&layer->record.diff_id, text));
         if (layer->has_blob)
                 printf("     blob          %s, %s\n", zp_digest_text(&layer->blob.digest, text),
                        cli_size_text(layer->blob.size, a));
         printf("     tar           %s, %" PRIu64 " entries\n", cli_size_text(layer->record.tar_size, a),
                layer->record.entries);
-        printf("     here          metadata %s, pack %s for a device of %s\n",
-               cli_size_text(layer->record.metadata_size, a), cli_size_text(layer->record.pack_size, b),
-               cli_size_text(layer->record.device_size, c));
+        printf("     here          metadata %s in %s/layers/%s\n", cli_size_text(layer->record.metadata_size, a), store,
+               zp_digest_hex(&layer->record.metadata_digest, hex));
+        for (uint16_t i = 0; i < layer->record.device_count; i++) {
+                const struct zp_device_record *device = &layer->devices[i];
+                printf("     device        %s, packed %s, in %s/devices/%s\n", cli_size_text(device->device_size, a),
+                       cli_size_text(device->pack_size, b), store, zp_digest_hex(&device->digest, hex));
+        }
         if (view->with_counts)
                 print_counts(&layer->counts);
-        printf("     files         %s/layers/%s\n", store, zp_digest_hex(&layer->record.diff_id, hex));
 }
 
 static void print_text(const struct view *view, const char *store) {
@@ -193,6 +202,28 @@ static void print_text(const struct view *view, const char *store) {
                 print_layer(view, store, i);
 }
 
+static json_t *device_json(const struct zp_device_record *device) {
+        json_t *out = json_object();
+        bool done = cli_json_set(out, "digest", cli_json_digest(&device->digest)) &&
+                    cli_json_set(out, "size", json_integer((json_int_t) device->device_size)) &&
+                    cli_json_set(out, "indexSize", json_integer((json_int_t) device->index_size)) &&
+                    cli_json_set(out, "packSize", json_integer((json_int_t) device->pack_size));
+        if (done)
+                return out;
+        json_decref(out);
+        return NULL;
+}
+
+static json_t *devices_json(const struct layer_view *layer) {
+        json_t *out = json_array();
+        for (uint16_t i = 0; i < layer->record.device_count; i++)
+                if (json_array_append_new(out, device_json(&layer->devices[i])) < 0) {
+                        json_decref(out);
+                        return NULL;
+                }
+        return out;
+}
+
 static json_t *layer_json(const struct view *view, const struct layer_view *layer) {
         const struct counts *c = &layer->counts;
         json_t *out = json_object();
@@ -204,10 +235,8 @@ static json_t *layer_json(const struct view *view, const struct layer_view *laye
                 cli_json_set(out, "entries", json_integer((json_int_t) layer->record.entries)) &&
                 cli_json_set(out, "metadataDigest", cli_json_digest(&layer->record.metadata_digest)) &&
                 cli_json_set(out, "metadataSize", json_integer((json_int_t) layer->record.metadata_size)) &&
-                cli_json_set(out, "indexDigest", cli_json_digest(&layer->record.index_digest)) &&
-                cli_json_set(out, "indexSize", json_integer((json_int_t) layer->record.index_size)) &&
-                cli_json_set(out, "packSize", json_integer((json_int_t) layer->record.pack_size)) &&
-                cli_json_set(out, "deviceSize", json_integer((json_int_t) layer->record.device_size));
+                cli_json_set(out, "recipe", json_string(layer->record.recipe)) &&
+                cli_json_set(out, "devices", devices_json(layer));
         if (done && view->with_counts)
                 done = cli_json_set(out, "holds",
                                     json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "files",

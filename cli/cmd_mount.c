@@ -22,7 +22,7 @@ static const struct cli_option mount_options[] = {
 };
 
 struct devices {
-        int fds[ZP_LIMIT_LAYERS];
+        int fds[ZP_LIMIT_DEVICES];
         uint16_t count;
 };
 
@@ -34,11 +34,11 @@ static void close_devices(struct devices *devices) {
 static int unpack_devices(const struct cli_call *call, struct zp_store *store, const struct cli_tree *tree,
                           struct devices *out, struct zp_error *err) {
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
-        if (tree->device_count > ZP_LIMIT_LAYERS)
+        if (tree->device_count > ZP_LIMIT_DEVICES)
                 return zp_error_set(err, EBADMSG, "snapshot.erofs: %u devices", tree->device_count);
         int r = zp_pool_new(zp_usable_cpus(), &pool, err);
         for (uint16_t i = 0; i < tree->device_count && r == 0; i++) {
-                int fd = zp_store_unpack_device(store, &tree->devices[i].diff_id, pool, call->cancel, err);
+                int fd = zp_store_unpack_device(store, &tree->devices[i].digest, pool, call->cancel, err);
                 if (fd < 0)
                         return fd;
                 out->fds[out->count++] = fd;

@@ -24,22 +24,24 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r < 0)
                 return r;
         if (call->json)
-                return cli_print_json(json_pack("{s:I, s:I, s:I, s:b}", "layers", (json_int_t) result.layers, "devices",
-                                                (json_int_t) result.devices, "bytes", (json_int_t) result.bytes,
+                return cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:b}", "layers", (json_int_t) result.layers,
+                                                "devices", (json_int_t) result.devices, "unpacked",
+                                                (json_int_t) result.unpacked, "bytes", (json_int_t) result.bytes,
                                                 "dryRun", (int) is_dry),
                                       err);
         char size[CLI_SIZE_TEXT];
         if (!call->quiet)
-                printf("%s: %" PRIu64 " layer%s, %" PRIu64 " unpacked device%s, %s\n",
+                printf("%s: %" PRIu64 " layer%s, %" PRIu64 " device%s, %" PRIu64 " unpacked, %s\n",
                        is_dry ? "would remove" : "removed", result.layers, result.layers == 1 ? "" : "s",
-                       result.devices, result.devices == 1 ? "" : "s", cli_size_text(result.bytes, size));
+                       result.devices, result.devices == 1 ? "" : "s", result.unpacked,
+                       cli_size_text(result.bytes, size));
         return 0;
 }
 
 const struct cli_command cli_prune = {
         .name = "prune",
         .arguments = "",
-        .summary = "Remove layers that no image uses, and unpacked devices",
+        .summary = "Remove what no image uses, and unpacked devices",
         .example = "zeropull prune --dry-run",
         .options = options,
         .run = run,

@@ -22,6 +22,8 @@ static int check_all(struct verifier *v, unsigned threads, struct zp_error *err)
         int r = zp_pool_new(threads ? threads : zp_usable_cpus(), &pool, err);
         v->progress = progress;
         v->pool = pool;
+        for (size_t i = 0; i < v->device_count && r == 0; i++)
+                r = verify_device(v, &v->devices[i], err);
         for (size_t i = 0; i < v->layer_count && r == 0; i++)
                 r = verify_layer(v, &v->layers[i], err);
         for (size_t i = 0; i < v->image_count && r == 0; i++)
@@ -47,13 +49,15 @@ static int check_signatures(struct verifier *v, const struct zp_source_options *
 static int report(const struct verifier *v, struct zp_error *err) {
         int r = 0;
         size_t images = v->image_count - v->gone_images, layers = v->layer_count - v->gone_layers;
+        size_t devices = v->device_count - v->gone_devices;
         if (v->call->json)
-                r = cli_print_json(json_pack("{s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
-                                             (json_int_t) layers, "problems", v->problems),
+                r = cli_print_json(json_pack("{s:I, s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
+                                             (json_int_t) layers, "devices", (json_int_t) devices, "problems",
+                                             v->problems),
                                    err);
         else if (v->problem_count == 0 && !v->call->quiet)
-                printf("verified: %zu image%s, %zu layer%s\n", images, images == 1 ? "" : "s", layers,
-                       layers == 1 ? "" : "s");
+                printf("verified: %zu image%s, %zu layer%s, %zu device%s\n", images, images == 1 ? "" : "s", layers,
+                       layers == 1 ? "" : "s", devices, devices == 1 ? "" : "s");
         if (r == 0 && v->problem_count) {
                 r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
                                  v->problem_count > 1 ? "s" : "");

@@ -7,6 +7,8 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "builder/base.h"
+#include "builder/start.h"
 #include "cli/child.h"
 #include "cli/output.h"
 #include "cli/source-options.h"
@@ -43,28 +45,51 @@ static int compare_bytes(int a, int b, const char *name, struct zp_error *err) {
 
 typedef int (*open_file)(struct zp_store *, const struct zp_digest *, const char *, struct zp_error *);
 
+/* A file that is here under the name `digest`, and built again under the name `other`. */
 static int compare_file(struct verifier *v, struct zp_store *again, struct verify_subject *subject, open_file open_one,
-                        const struct zp_digest *digest, const char *file, struct zp_error *err) {
+                        const struct zp_digest *digest, const struct zp_digest *other, const char *file,
+                        struct zp_error *err) {
         int r = zp_check_cancel(v->call->cancel, err);
         if (r < 0)
                 return r;
         zp_autoclose int a = open_one(v->store, digest, file, err);
-        zp_autoclose int b = a < 0 ? a : open_one(again, digest, file, err);
+        zp_autoclose int b = a < 0 ? a : open_one(again, other, file, err);
         r = a < 0 || b < 0 ? -1 : compare_bytes(a, b, file, err);
         return verify_note(v, subject, r, err);
 }
 
-static int compare_layer(struct verifier *v, struct zp_store *again, const struct zp_layer_record *layer,
-                         struct zp_error *err) {
-        static const char *const files[] = { "layer.erofs", "device.idx", "device.zst" };
-        struct verify_subject subject = verify_layer_subject(layer);
-        struct zp_layer_record built;
-        int r = zp_store_find_layer(again, &layer->diff_id, &built, err);
+/* What has the same name is the same, if it is what the record says: that was checked. */
+static int compare_device(struct verifier *v, struct zp_store *again, const struct zp_digest *device,
+                          const struct zp_digest *other, struct zp_error *err) {
+        static const char *const files[] = { "device.idx", "device.zst" };
+        struct zp_device_record record;
+        if (zp_digest_equal(device, other))
+                return 0;
+        int r = zp_store_find_device(v->store, device, &record, err);
+        struct verify_subject subject = verify_device_subject(&record);
         if (r <= 0)
-                return r; /* of an image whose build failed, or of none */
+                return r; /* told of already */
         r = 0;
         for (size_t i = 0; i < sizeof files / sizeof *files && r == 0 && !subject.is_gone; i++)
-                r = compare_file(v, again, &subject, zp_store_open_layer_file, &layer->diff_id, files[i], err);
+                r = compare_file(v, again, &subject, zp_store_open_device_file, device, other, files[i], err);
+        return r;
+}
+
+static int compare_layer(struct verifier *v, struct zp_store *again, const struct zp_image_record *image,
+                         const struct zp_image_record *built, uint16_t number, struct zp_error *err) {
+        struct zp_layer_record here, there;
+        if (zp_digest_equal(&image->layers[number], &built->layers[number]))
+                return 0;
+        int r = zp_store_find_layer(v->store, &image->layers[number], &image->diff_ids[number], &here, err);
+        if (r == 1)
+                r = zp_store_find_layer(again, &built->layers[number], &built->diff_ids[number], &there, err);
+        if (r <= 0)
+                return r; /* told of already */
+        struct verify_subject subject = verify_layer_subject(&here);
+        r = compare_file(v, again, &subject, zp_store_open_layer_file, &here.metadata_digest, &there.metadata_digest,
+                         "layer.erofs", err);
+        for (uint16_t i = 0; r == 0 && i < here.device_count && i < there.device_count; i++)
+                r = compare_device(v, again, &here.devices[i], &there.devices[i], err);
         return r;
 }
 
@@ -88,19 +113,36 @@ static char *source_name(const struct zp_image_record *image) {
 /* ---- one build, in a process that confines itself ---- */
 
 struct rebuilding {
+        const char *from; /* the store that is verified */
         const char *path; /* of the store it goes to */
         const char *name;
         const struct zp_image_record *image;
         const struct zp_source_options *source_options;
         struct zp_build_options options;
+        struct zp_profile *profile;
 };
 
+/* What the layers were compared with, and the profile, come from the store that is verified. */
+static int bring_recipes(struct rebuilding *b, struct zp_store *again, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *from = NULL;
+        zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
+        int r = zp_store_open(b->from, ZP_STORE_READ, &from, err);
+        if (r == 0)
+                r = zp_pool_new(zp_usable_cpus(), &pool, err);
+        for (size_t i = 0; r == 0 && i < b->options.known_count; i++)
+                r = zp_base_copy(from, again, &b->options.known[i].recipe, pool, b->options.cancel, err);
+        return r == 0 ? zp_start_read_profile(from, &b->image->manifest_digest, &b->profile, err) : r;
+}
+
 static int build_again(void *context, struct zp_error *err) {
-        const struct rebuilding *b = context;
+        struct rebuilding *b = context;
         zp_auto(zp_store_close) struct zp_store *again = NULL;
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         struct zp_build_result result = { 0 };
         int r = zp_store_open(b->path, ZP_STORE_CREATE, &again, err);
+        if (r == 0)
+                r = bring_recipes(b, again, err);
+        b->options.profile = b->profile;
         if (r == 0)
                 r = zp_source_open(b->name, b->source_options, &source, err);
         if (r == 0)
@@ -110,7 +152,31 @@ static int build_again(void *context, struct zp_error *err) {
                 r = zp_error_set(err, ESTALE, "%s is another image by now: %s", b->name,
                                  zp_digest_text(&result.image.manifest_digest, text));
         zp_image_record_clear(&result.image);
+        zp_profile_free(b->profile);
         return r;
+}
+
+/* How the image's layers were packed: `known` has room for all. */
+static int take_packing(struct verifier *v, const struct zp_image_record *image, struct zp_known_conversion *known,
+                        size_t *count, struct zp_error *err) {
+        *count = 0;
+        for (uint16_t i = 0; i < image->layer_count; i++) {
+                struct zp_layer_record layer;
+                struct zp_device_record device;
+                int r = zp_store_find_layer(v->store, &image->layers[i], &image->diff_ids[i], &layer, err);
+                if (r == 0)
+                        continue; /* told of already */
+                struct zp_known_conversion *one = &known[(*count)++];
+                *one = (struct zp_known_conversion){ .diff_id = image->diff_ids[i] };
+                if (r == 1)
+                        r = zp_recipe_parse(layer.recipe, &one->recipe, err);
+                if (r == 0 && layer.device_count > 0 &&
+                    (r = zp_store_find_device(v->store, &layer.devices[0], &device, err)) == 1)
+                        one->pack = (struct zp_pack_options){ device.frame_size, device.level };
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int build_in_child(struct verifier *v, const char *path, const struct zp_image_record *image,
@@ -121,11 +187,13 @@ static int build_in_child(struct verifier *v, const char *path, const struct zp_
         zp_autofree char *name = source_name(image);
         if (!name)
                 return zp_error_errno(err, ENOMEM, "verify");
-        struct rebuilding b = { path, name, image, source_options, *build_options };
-        b.options.known_layers = v->layers;
-        b.options.known_layer_count = v->layer_count;
+        struct zp_known_conversion known[ZP_LIMIT_LAYERS];
+        struct rebuilding b = { zp_store_path(v->store), path, name, image, source_options, *build_options, NULL };
+        b.options.known = known;
         b.options.confine = true;
-        int r = zp_platform_parse(image->platform, &b.options.platform, err);
+        int r = take_packing(v, image, known, &b.options.known_count, err);
+        if (r == 0)
+                r = zp_platform_parse(image->platform, &b.options.platform, err);
         if (r < 0)
                 return r;
         progress_say(v->progress, "building %s again", name);
@@ -140,12 +208,15 @@ static int compare_image(struct verifier *v, struct zp_store *again, const struc
         struct verify_subject subject = verify_image_subject(image);
         struct zp_image_record built = { 0 };
         int r = zp_store_find_image(again, &image->manifest_digest, &built, err);
-        zp_image_record_clear(&built);
         if (r <= 0)
                 return r; /* its build failed, and was told of */
         r = 0;
         for (size_t i = 0; i < sizeof files / sizeof *files && r == 0 && !subject.is_gone; i++)
-                r = compare_file(v, again, &subject, zp_store_open_image_file, &image->manifest_digest, files[i], err);
+                r = compare_file(v, again, &subject, zp_store_open_image_file, &image->manifest_digest,
+                                 &image->manifest_digest, files[i], err);
+        for (uint16_t i = 0; i < image->layer_count && i < built.layer_count && r == 0; i++)
+                r = compare_layer(v, again, image, &built, i, err);
+        zp_image_record_clear(&built);
         return r;
 }
 
@@ -154,8 +225,6 @@ static int compare_all(struct verifier *v, const char *path, struct zp_error *er
         int r = zp_store_open(path, ZP_STORE_READ, &again, err);
         for (size_t i = 0; i < v->image_count && r == 0; i++)
                 r = compare_image(v, again, &v->images[i], err);
-        for (size_t i = 0; i < v->layer_count && r == 0; i++)
-                r = compare_layer(v, again, &v->layers[i], err);
         return r;
 }
 

@@ -40,20 +40,27 @@ struct verify_subject verify_image_subject(const struct zp_image_record *image) 
 struct verify_subject verify_layer_subject(const struct zp_layer_record *layer) {
         struct verify_subject subject = { .layer = layer };
         char text[ZP_DIGEST_TEXT_SIZE];
-        snprintf(subject.name, sizeof subject.name, "layer %s", zp_digest_text(&layer->diff_id, text));
+        snprintf(subject.name, sizeof subject.name, "layer %s", zp_digest_text(&layer->metadata_digest, text));
+        return subject;
+}
+
+struct verify_subject verify_device_subject(const struct zp_device_record *device) {
+        struct verify_subject subject = { .device = device };
+        char text[ZP_DIGEST_TEXT_SIZE];
+        snprintf(subject.name, sizeof subject.name, "device %s", zp_digest_text(&device->digest, text));
         return subject;
 }
 
 /* 1: the record is the one that was checked against. */
 static int is_recorded(struct verifier *v, const struct verify_subject *subject, struct zp_error *err) {
         struct zp_layer_record layer;
+        struct zp_device_record device;
         struct zp_image_record image = { 0 };
         int r = zp_store_await_change(v->store, v->call->cancel, err);
-        if (r == 0 && subject->layer) {
-                r = zp_store_find_layer(v->store, &subject->layer->diff_id, &layer, err);
-                if (r == 1)
-                        r = zp_digest_equal(&layer.index_digest, &subject->layer->index_digest) &&
-                            zp_digest_equal(&layer.metadata_digest, &subject->layer->metadata_digest);
+        if (r == 0 && subject->device) {
+                r = zp_store_find_device(v->store, &subject->device->digest, &device, err);
+        } else if (r == 0 && subject->layer) {
+                r = zp_store_find_layer(v->store, &subject->layer->metadata_digest, NULL, &layer, err);
         } else if (r == 0) {
                 r = zp_store_find_image(v->store, &subject->image->manifest_digest, &image, err);
                 if (r == 1)
@@ -86,9 +93,16 @@ int verify_note(struct verifier *v, struct verify_subject *subject, int result, 
 
 /* ---- what to check ---- */
 
-static bool has_layer(const struct verifier *v, const struct zp_digest *diff_id) {
+static bool has_layer(const struct verifier *v, const struct zp_digest *name) {
         for (size_t i = 0; i < v->layer_count; i++)
-                if (zp_digest_equal(&v->layers[i].diff_id, diff_id))
+                if (zp_digest_equal(&v->layers[i].metadata_digest, name))
+                        return true;
+        return false;
+}
+
+static bool has_device(const struct verifier *v, const struct zp_digest *name) {
+        for (size_t i = 0; i < v->device_count; i++)
+                if (zp_digest_equal(&v->devices[i].digest, name))
                         return true;
         return false;
 }
@@ -100,10 +114,11 @@ static int collect_layers_of(struct verifier *v, const struct zp_image_record *i
                 return zp_error_errno(err, ENOMEM, "verify");
         v->layers = grown;
         for (uint16_t i = 0; i < image->layer_count; i++) {
-                if (has_layer(v, &image->diff_ids[i]))
+                if (has_layer(v, &image->layers[i]))
                         continue;
                 /* one that is missing is told of with its image */
-                int r = zp_store_find_layer(v->store, &image->diff_ids[i], &v->layers[v->layer_count], err);
+                int r = zp_store_find_layer(v->store, &image->layers[i], &image->diff_ids[i],
+                                            &v->layers[v->layer_count], err);
                 if (r < 0)
                         return r;
                 v->layer_count += (size_t) r;
@@ -111,21 +126,44 @@ static int collect_layers_of(struct verifier *v, const struct zp_image_record *i
         return 0;
 }
 
+static int collect_devices_of(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0;
+        int r = zp_store_list_devices_of(v->store, &image->manifest_digest, &devices, &count, err);
+        if (r < 0)
+                return r;
+        struct zp_device_record *grown = reallocarray(v->devices, v->device_count + count + 1, sizeof *grown);
+        if (!grown)
+                return zp_error_errno(err, ENOMEM, "verify");
+        v->devices = grown;
+        for (size_t i = 0; i < count; i++)
+                if (!has_device(v, &devices[i].digest))
+                        v->devices[v->device_count++] = devices[i];
+        return 0;
+}
+
+static int collect_all(struct verifier *v, struct zp_error *err) {
+        int r = zp_store_list_images(v->store, &v->images, &v->image_count, err);
+        if (r == 0)
+                r = zp_store_list_layers(v->store, &v->layers, &v->layer_count, err);
+        return r < 0 ? r : zp_store_list_devices(v->store, &v->devices, &v->device_count, err);
+}
+
 int verify_collect(struct verifier *v, struct zp_error *err) {
-        if (v->call->argument_count == 0) {
-                int r = zp_store_list_images(v->store, &v->images, &v->image_count, err);
-                return r < 0 ? r : zp_store_list_layers(v->store, &v->layers, &v->layer_count, err);
-        }
+        if (v->call->argument_count == 0)
+                return collect_all(v, err);
         v->images = calloc((size_t) v->call->argument_count, sizeof *v->images);
         if (!v->images)
                 return zp_error_errno(err, ENOMEM, "verify");
         for (int i = 0; i < v->call->argument_count; i++) {
                 struct zp_image_record *image = &v->images[v->image_count];
                 int r = cli_lookup(v->store, v->call->arguments[i], image, err);
-                if (r == 0) {
-                        v->image_count++;
-                        r = collect_layers_of(v, image, err);
-                }
+                if (r < 0)
+                        return r;
+                v->image_count++;
+                r = collect_layers_of(v, image, err);
+                if (r == 0)
+                        r = collect_devices_of(v, image, err);
                 if (r < 0)
                         return r;
         }
@@ -137,6 +175,7 @@ void verify_clear(struct verifier *v) {
                 zp_image_record_clear(&v->images[i]);
         free(v->images);
         free(v->layers);
+        free(v->devices);
 }
 
 /* ---- layers ---- */
@@ -160,39 +199,54 @@ static int check_digest(int fd, const char *name, uint64_t size, const struct zp
 static int check_layer_metadata(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
         struct cli_tree tree = { 0 };
         int r = cli_load_layer(v->store, layer, &tree, err);
-        uint64_t blocks = layer->device_size / ZP_BLOCK_SIZE;
-        if (r == 0 && (tree.device_count != (blocks ? 1 : 0) ||
-                       (blocks && (!zp_digest_equal(&tree.devices[0].diff_id, &layer->diff_id) ||
-                                   tree.devices[0].blocks != blocks))))
-                r = zp_error_set(err, EBADMSG, "'layer.erofs' does not name the layer's own device");
+        bool fits = tree.device_count == layer->device_count;
+        for (uint16_t i = 0; r == 0 && fits && i < tree.device_count; i++) {
+                struct zp_device_record device;
+                r = cli_find_device(v->store, &layer->devices[i], &device, err);
+                fits = r == 0 && zp_digest_equal(&tree.devices[i].digest, &device.digest) &&
+                       tree.devices[i].blocks == device.device_size / ZP_BLOCK_SIZE;
+        }
+        if (r == 0 && !fits)
+                r = zp_error_set(err, EBADMSG, "'layer.erofs' names other devices than the record");
         cli_tree_clear(&tree);
         return r;
 }
+
+int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
+        struct verify_subject subject = verify_layer_subject(layer);
+        int r = zp_check_cancel(v->call->cancel, err);
+        if (r == 0)
+                r = verify_note(v, &subject, check_layer_metadata(v, layer, err), err);
+        v->gone_layers += subject.is_gone;
+        return r;
+}
+
+/* ---- devices ---- */
 
 static void on_progress(void *context, uint64_t bytes) {
         struct verifier *v = context;
         progress_advance(v->progress, 0, bytes);
 }
 
-static int check_pack(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
+static int check_pack(struct verifier *v, const struct zp_device_record *device, struct zp_error *err) {
         struct cli_pack pack;
-        int r = cli_open_pack(v->store, &layer->diff_id, &pack, err);
+        int r = cli_open_pack(v->store, &device->digest, &pack, err);
         if (r == 0)
                 r = zp_pack_verify(pack.pack, v->pool, v->call->cancel, on_progress, v, err);
         cli_close_pack(&pack);
         return r;
 }
 
-/* ---- devices unpacked for mounts ---- */
+/* ---- unpacked for mounts ---- */
 
 /* prune leaves what is mounted */
-static int bad_device(struct zp_error *err) {
+static int bad_unpacked(struct zp_error *err) {
         return zp_error_set(err, EBADMSG,
-                            "its unpacked device is not what 'device.zst' holds; once no image with this layer is "
-                            "mounted, 'zeropull prune' removes it, and 'zeropull mount' makes it again");
+                            "unpacked it is not what 'device.zst' holds; once no image with it is mounted, "
+                            "'zeropull prune' removes it, and 'zeropull mount' makes it again");
 }
 
-static int compare_device(struct verifier *v, struct zp_pack *pack, int fd, struct zp_error *err) {
+static int compare_unpacked(struct verifier *v, struct zp_pack *pack, int fd, struct zp_error *err) {
         zp_autofree uint8_t *pieces = malloc(2 * (size_t) DEVICE_PIECE);
         if (!pieces)
                 return zp_error_errno(err, ENOMEM, "verify");
@@ -207,44 +261,42 @@ static int compare_device(struct verifier *v, struct zp_pack *pack, int fd, stru
                 if (r < 0)
                         return r;
                 if (memcmp(pieces, pieces + DEVICE_PIECE, part) != 0)
-                        return bad_device(err);
+                        return bad_unpacked(err);
                 on_progress(v, part);
         }
         return 0;
 }
 
-static int check_device(struct verifier *v, const struct zp_layer_record *layer, int fd, struct zp_error *err) {
+static int check_unpacked(struct verifier *v, const struct zp_device_record *device, int fd, struct zp_error *err) {
         struct stat st;
         struct cli_pack pack;
         if (fstat(fd, &st) < 0)
                 return zp_error_errno(err, errno, "the unpacked device");
-        if ((uint64_t) st.st_size != layer->device_size)
-                return bad_device(err);
-        int r = cli_open_pack(v->store, &layer->diff_id, &pack, err);
+        if ((uint64_t) st.st_size != device->device_size)
+                return bad_unpacked(err);
+        int r = cli_open_pack(v->store, &device->digest, &pack, err);
         if (r == 0)
-                r = compare_device(v, pack.pack, fd, err);
+                r = compare_unpacked(v, pack.pack, fd, err);
         cli_close_pack(&pack);
         return r;
 }
 
-int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
+int verify_device(struct verifier *v, const struct zp_device_record *device, struct zp_error *err) {
         char label[40], text[CLI_SHORT_DIGEST];
-        struct verify_subject subject = verify_layer_subject(layer);
+        struct verify_subject subject = verify_device_subject(device);
         size_t before = v->problem_count;
-        zp_autoclose int device_fd = zp_store_open_device(v->store, &layer->diff_id, err);
-        int r = device_fd == -ENOENT ? 0 : verify_note(v, &subject, device_fd, err);
-        snprintf(label, sizeof label, "layer %s", cli_short_digest(&layer->diff_id, text));
-        progress_begin(v->progress, 0, label, "verifying", layer->device_size * (device_fd < 0 ? 1 : 2));
+        zp_autoclose int unpacked_fd = zp_store_open_unpacked(v->store, &device->digest, err);
+        int r = unpacked_fd == -ENOENT ? 0 : verify_note(v, &subject, unpacked_fd, err);
+        snprintf(label, sizeof label, "device %s", cli_short_digest(&device->digest, text));
+        progress_begin(v->progress, 0, label, "verifying", device->device_size * (unpacked_fd < 0 ? 1 : 2));
         if (r == 0)
                 r = zp_check_cancel(v->call->cancel, err);
         if (r == 0)
-                r = verify_note(v, &subject, check_layer_metadata(v, layer, err), err);
-        if (r == 0)
-                r = verify_note(v, &subject, check_pack(v, layer, err), err);
+                r = verify_note(v, &subject, check_pack(v, device, err), err);
         /* with a damaged pack there is nothing to compare with */
-        if (r == 0 && device_fd >= 0 && v->problem_count == before && !subject.is_gone)
-                r = verify_note(v, &subject, check_device(v, layer, device_fd, err), err);
-        v->gone_layers += subject.is_gone;
+        if (r == 0 && unpacked_fd >= 0 && v->problem_count == before && !subject.is_gone)
+                r = verify_note(v, &subject, check_unpacked(v, device, unpacked_fd, err), err);
+        v->gone_devices += subject.is_gone;
         if (r == 0)
                 progress_end(v->progress, 0,
                              subject.is_gone              ? "gone"
@@ -260,24 +312,26 @@ static int check_metadata_file(struct verifier *v, const struct zp_image_record 
         return fd < 0 ? fd : check_digest(fd, "snapshot.erofs", image->metadata_size, &image->metadata_digest, err);
 }
 
-/* Every device is one of the image's layers, with the size it has. */
+/* Every device is one of the image's layers', with the size it has. */
 static int check_devices(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
         struct cli_tree tree = { 0 };
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0;
         char text[ZP_DIGEST_TEXT_SIZE];
         int r = cli_load_snapshot(v->store, image, &tree, err);
+        if (r == 0)
+                r = zp_store_list_devices_of(v->store, &image->manifest_digest, &devices, &count, err);
         for (uint16_t d = 0; d < tree.device_count && r == 0; d++) {
                 const struct zp_erofs_device *device = &tree.devices[d];
-                struct zp_layer_record layer;
-                bool is_layer = false;
-                for (uint16_t i = 0; i < image->layer_count; i++)
-                        is_layer |= zp_digest_equal(&image->diff_ids[i], &device->diff_id);
-                if (!is_layer)
-                        r = zp_error_set(err, EBADMSG, "'snapshot.erofs': device %s is none of the image's layers",
-                                         zp_digest_text(&device->diff_id, text));
-                else if ((r = cli_find_layer(v->store, &device->diff_id, &layer, err)) == 0 &&
-                         layer.device_size != device->blocks * ZP_BLOCK_SIZE)
-                        r = zp_error_set(err, EBADMSG, "'snapshot.erofs': device %s has another size than the layer",
-                                         zp_digest_text(&device->diff_id, text));
+                size_t i = 0;
+                while (i < count && !zp_digest_equal(&devices[i].digest, &device->digest))
+                        i++;
+                if (i == count)
+                        r = zp_error_set(err, EBADMSG, "'snapshot.erofs': device %s is none of the image's layers'",
+                                         zp_digest_text(&device->digest, text));
+                else if (devices[i].device_size != device->blocks * ZP_BLOCK_SIZE)
+                        r = zp_error_set(err, EBADMSG, "'snapshot.erofs': device %s has another size than its record",
+                                         zp_digest_text(&device->digest, text));
         }
         cli_tree_clear(&tree);
         return r;
@@ -328,7 +382,7 @@ static int check_config(struct verifier *v, const struct zp_image_record *image,
 static int check_layers(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
         struct zp_layer_record layer;
         for (uint16_t i = 0; i < image->layer_count; i++) {
-                int r = cli_find_layer(v->store, &image->diff_ids[i], &layer, err);
+                int r = cli_find_layer(v->store, image, i, &layer, err);
                 if (r < 0)
                         return r;
         }

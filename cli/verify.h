@@ -24,14 +24,16 @@ struct verifier {
 
         struct zp_image_record *images;
         size_t image_count;
-        struct zp_layer_record *layers; /* each once */
+        struct zp_layer_record *layers; /* each once, as all here */
         size_t layer_count;
+        struct zp_device_record *devices;
+        size_t device_count;
 
         /* of these, removed or replaced by other processes during the check */
-        size_t gone_images, gone_layers;
+        size_t gone_images, gone_layers, gone_devices;
 };
 
-/* Fills images and layers: those named on the command line, or everything in the store. */
+/* Fills images, layers and devices: those named on the command line, or everything in the store. */
 int verify_collect(struct verifier *v, struct zp_error *err);
 void verify_clear(struct verifier *v);
 
@@ -39,19 +41,22 @@ void verify_clear(struct verifier *v);
  * memory, no room) are no problems: they are returned, negative. */
 int verify_problem(struct verifier *v, const char *object, const struct zp_error *problem);
 
-/* What a problem is found in: an image or a layer, by the record it was checked against. */
+/* What a problem is found in: an image, layer or device, by the record it was checked against. */
 struct verify_subject {
         char name[100];                      /* "layer sha256:…" */
-        const struct zp_image_record *image; /* one of these two */
+        const struct zp_image_record *image; /* one of these three */
         const struct zp_layer_record *layer;
+        const struct zp_device_record *device;
         bool is_gone; /* removed or replaced since: nothing that was found counts */
 };
 struct verify_subject verify_image_subject(const struct zp_image_record *image);
 struct verify_subject verify_layer_subject(const struct zp_layer_record *layer);
+struct verify_subject verify_device_subject(const struct zp_device_record *device);
 /* Takes what a check returned: a problem is noted, if its subject is still there. */
 int verify_note(struct verifier *v, struct verify_subject *subject, int result, struct zp_error *err);
 
 /* The files of the store against its records, and against each other. */
+int verify_device(struct verifier *v, const struct zp_device_record *device, struct zp_error *err);
 int verify_layer(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err);
 int verify_image(struct verifier *v, const struct zp_image_record *image, struct zp_error *err);
 

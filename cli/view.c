@@ -38,35 +38,38 @@ int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const c
         return r < 0 ? r : cli_lookup(*store, name, record, err);
 }
 
-int cli_find_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
-                   struct zp_error *err) {
+static int not_there(const char *what, const struct zp_digest *digest, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
-        int r = zp_store_find_layer(store, diff_id, out, err);
-        if (r != 0)
-                return r < 0 ? r : 0;
-        zp_error_set(err, ENOENT, "layer %s is not in the store", zp_digest_text(diff_id, text));
+        zp_error_set(err, ENOENT, "%s %s is not in the store", what, zp_digest_text(digest, text));
         zp_error_hint(err, "'zeropull build --rebuild' of the image makes it again");
         return -ENOENT;
 }
 
+int cli_find_layer(struct zp_store *store, const struct zp_image_record *image, uint16_t layer,
+                   struct zp_layer_record *out, struct zp_error *err) {
+        int r = zp_store_find_layer(store, &image->layers[layer], &image->diff_ids[layer], out, err);
+        if (r < 0)
+                return r;
+        return r == 1 ? 0 : not_there("layer", &image->layers[layer], err);
+}
+
+int cli_find_device(struct zp_store *store, const struct zp_digest *digest, struct zp_device_record *out,
+                    struct zp_error *err) {
+        int r = zp_store_find_device(store, digest, out, err);
+        if (r < 0)
+                return r;
+        return r == 1 ? 0 : not_there("device", digest, err);
+}
+
 int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record, struct cli_sizes *out,
                     struct zp_error *err) {
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0;
         *out = (struct cli_sizes){ .packed = record->metadata_size };
-        for (uint16_t i = 0; i < record->layer_count; i++) {
-                struct zp_layer_record layer;
-                bool is_repeated = false;
-                for (uint16_t j = 0; j < i; j++)
-                        is_repeated |= zp_digest_equal(&record->diff_ids[i], &record->diff_ids[j]);
-                if (is_repeated)
-                        continue;
-                int r = zp_store_find_layer(store, &record->diff_ids[i], &layer, err);
-                if (r < 0)
-                        return r;
-                /* gone when another process removed the image a moment ago */
-                if (r == 1)
-                        out->packed += layer.pack_size + layer.index_size;
-        }
-        return 0;
+        int r = zp_store_list_devices_of(store, &record->manifest_digest, &devices, &count, err);
+        for (size_t i = 0; i < count; i++)
+                out->packed += devices[i].pack_size + devices[i].index_size;
+        return r;
 }
 
 int cli_read_checked(int fd, const char *name, const uint64_t *size, const struct zp_digest *digest, char **out,
@@ -114,7 +117,7 @@ int cli_load_snapshot(struct zp_store *store, const struct zp_image_record *reco
 
 int cli_load_layer(struct zp_store *store, const struct zp_layer_record *record, struct cli_tree *out,
                    struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_layer_file(store, &record->diff_id, "layer.erofs", err);
+        zp_autoclose int fd = zp_store_open_layer_file(store, &record->metadata_digest, "layer.erofs", err);
         return fd < 0 ? fd : load(fd, "layer.erofs", record->metadata_size, &record->metadata_digest, out, err);
 }
 
@@ -125,22 +128,22 @@ void cli_tree_clear(struct cli_tree *tree) {
         *tree = (struct cli_tree){ 0 };
 }
 
-static int open_pack(struct zp_store *store, const struct zp_layer_record *layer, struct cli_pack *out,
+static int open_pack(struct zp_store *store, const struct zp_device_record *device, struct cli_pack *out,
                      struct zp_error *err) {
         zp_autofree char *index = NULL;
         size_t index_size;
-        zp_autoclose int index_fd = zp_store_open_layer_file(store, &layer->diff_id, "device.idx", err);
+        zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);
         if (index_fd < 0)
                 return index_fd;
-        int r = cli_read_checked(index_fd, "device.idx", &layer->index_size, &layer->index_digest, &index, &index_size,
+        int r = cli_read_checked(index_fd, "device.idx", &device->index_size, &device->digest, &index, &index_size,
                                  err);
         if (r < 0)
                 return r;
-        zp_autoclose int fd = zp_store_open_layer_file(store, &layer->diff_id, "device.zst", err);
+        zp_autoclose int fd = zp_store_open_device_file(store, &device->digest, "device.zst", err);
         if (fd < 0)
                 return fd;
-        r = zp_pack_open(fd, "device.zst", index, index_size, &layer->index_digest, &out->pack, err);
-        if (r == 0 && zp_pack_device_size(out->pack) != layer->device_size) {
+        r = zp_pack_open(fd, "device.zst", index, index_size, &device->digest, &out->pack, err);
+        if (r == 0 && zp_pack_device_size(out->pack) != device->device_size) {
                 zp_pack_close(zp_steal(&out->pack));
                 r = zp_error_set(err, EBADMSG, "'device.idx': its device size is not the recorded one");
         }
@@ -149,15 +152,15 @@ static int open_pack(struct zp_store *store, const struct zp_layer_record *layer
         return r;
 }
 
-int cli_open_pack(struct zp_store *store, const struct zp_digest *diff_id, struct cli_pack *out, struct zp_error *err) {
+int cli_open_pack(struct zp_store *store, const struct zp_digest *device, struct cli_pack *out, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
-        struct zp_layer_record layer;
+        struct zp_device_record record;
         *out = (struct cli_pack){ .fd = -1 };
-        int r = cli_find_layer(store, diff_id, &layer, err);
+        int r = cli_find_device(store, device, &record, err);
         if (r < 0)
                 return r;
-        r = open_pack(store, &layer, out, err);
-        return r < 0 ? zp_error_wrap(err, "layer %s", zp_digest_text(diff_id, text)) : 0;
+        r = open_pack(store, &record, out, err);
+        return r < 0 ? zp_error_wrap(err, "device %s", zp_digest_text(device, text)) : 0;
 }
 
 void cli_close_pack(struct cli_pack *pack) {

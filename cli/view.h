@@ -18,7 +18,7 @@ int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const c
                    struct zp_image_record *record, struct zp_error *err);
 
 struct cli_sizes {
-        uint64_t packed; /* snapshot metadata, and the packs and indexes of the layers, each once */
+        uint64_t packed; /* snapshot metadata, and the packs and indexes of its devices, each once */
 };
 int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record, struct cli_sizes *out,
                     struct zp_error *err);
@@ -42,16 +42,18 @@ int cli_load_layer(struct zp_store *store, const struct zp_layer_record *record,
                    struct zp_error *err);
 void cli_tree_clear(struct cli_tree *tree);
 
-/* A layer's pack, its index checked against the record. */
+/* A device's pack, its index checked against its name. */
 struct cli_pack {
         int fd;
         struct zp_pack *pack;
 };
-int cli_open_pack(struct zp_store *store, const struct zp_digest *diff_id, struct cli_pack *out, struct zp_error *err);
+int cli_open_pack(struct zp_store *store, const struct zp_digest *device, struct cli_pack *out, struct zp_error *err);
 void cli_close_pack(struct cli_pack *pack);
 
-/* The layer's record; -ENOENT when there is none. */
-int cli_find_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
-                   struct zp_error *err);
+/* The record of an image's layer; of a device. -ENOENT when there is none. */
+int cli_find_layer(struct zp_store *store, const struct zp_image_record *image, uint16_t layer,
+                   struct zp_layer_record *out, struct zp_error *err);
+int cli_find_device(struct zp_store *store, const struct zp_digest *digest, struct zp_device_record *out,
+                    struct zp_error *err);
 
 #endif

@@ -16,6 +16,10 @@
 /* Layers of an image: overlayfs on containerd's nodes stops at 128 (mount options in one page), and
  * docker refuses more than 127. */
 #define ZP_LIMIT_LAYERS 128
+/* Devices that a layer refers to: its own, and some of earlier versions of it. */
+#define ZP_LIMIT_LAYER_DEVICES 32
+/* Devices of a snapshot: those of its layers together. */
+#define ZP_LIMIT_DEVICES 256
 /* Entries (inodes + names) of one layer: bounds the builder's memory; the largest images we know of
  * have under a million. */
 #define ZP_LIMIT_LAYER_ENTRIES UINT32_C(4000000)

@@ -65,7 +65,7 @@ static int read_devices(const struct reader *r, const uint8_t *sb, struct zp_ero
         uint16_t n = zp_get_le16(sb + SB_EXTRA_DEVICES);
         const uint8_t *table = at(r, (uint64_t) zp_get_le16(sb + SB_DEVICE_SLOT) * EROFS_DEVICE_SIZE,
                                   (uint64_t) n * EROFS_DEVICE_SIZE);
-        if (!table || n > ZP_LIMIT_LAYERS)
+        if (!table || n > ZP_LIMIT_DEVICES)
                 return damaged(err, "device table outside the file");
         zp_autofree struct zp_erofs_device *devices = calloc((size_t) n + 1, sizeof *devices);
         if (!devices)
@@ -74,8 +74,8 @@ static int read_devices(const struct reader *r, const uint8_t *sb, struct zp_ero
                 char hex[ZP_SHA256_HEX_SIZE] = { 0 };
                 memcpy(hex, table + DEVICE_TAG, EROFS_DEVICE_TAG_SIZE);
                 devices[i].blocks = zp_get_le32(table + DEVICE_BLOCKS);
-                if (!zp_digest_parse_hex(hex, &devices[i].diff_id) || devices[i].blocks == 0)
-                        return damaged(err, "device slot without a diffID or blocks");
+                if (!zp_digest_parse_hex(hex, &devices[i].digest) || devices[i].blocks == 0)
+                        return damaged(err, "device slot without a digest or blocks");
         }
         *out = zp_steal(&devices);
         *count = n;
@@ -398,4 +398,12 @@ int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct z
                 *device_count = r.device_count;
         }
         return 0;
+}
+
+int zp_erofs_read_devices(const void *image, size_t size, struct zp_erofs_device **devices, uint16_t *device_count,
+                          struct zp_error *err) {
+        struct reader r = { .image = image, .size = size, .unclaimed = size };
+        const uint8_t *sb = NULL;
+        int e = read_superblock(&r, &sb, err);
+        return e < 0 ? e : read_devices(&r, sb, devices, device_count, err);
 }

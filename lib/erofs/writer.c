@@ -596,7 +596,7 @@ static int put_front(struct writer *w, struct zp_error *err) {
                 uint8_t *slot = front + EROFS_DEVICE_TABLE_OFFSET + (size_t) i * EROFS_DEVICE_SIZE;
                 char hex[ZP_SHA256_HEX_SIZE];
                 if (has_table) {
-                        memcpy(slot + DEVICE_TAG, zp_digest_hex(&o->devices[i].diff_id, hex), EROFS_DEVICE_TAG_SIZE);
+                        memcpy(slot + DEVICE_TAG, zp_digest_hex(&o->devices[i].digest, hex), EROFS_DEVICE_TAG_SIZE);
                         zp_put_le32(slot + DEVICE_BLOCKS, (uint32_t) o->devices[i].blocks);
                         zp_put_le32(slot + DEVICE_MAPPED_BLOCK, (uint32_t) disk_blocks);
                 }

@@ -10,8 +10,8 @@
 #include "layer/tree.h"
 
 struct zp_erofs_device {
-        struct zp_digest diff_id; /* its hex digits become the device's tag */
-        uint64_t blocks;          /* 4 KiB blocks, > 0 */
+        struct zp_digest digest; /* its hex digits become the device's tag */
+        uint64_t blocks;         /* 4 KiB blocks, > 0 */
 };
 
 enum zp_erofs_layout {

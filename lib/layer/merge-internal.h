@@ -17,6 +17,7 @@ struct zp_merge_member {
         const struct heir *parent; /* of the directory it is in; NULL: that has none */
         struct heir *heir;         /* of itself */
         uint16_t layer;
+        uint16_t first_device; /* what its device 0 becomes */
 };
 
 /* The names in the directories of one path, of all layers: by name, and the same name by layer, highest first.

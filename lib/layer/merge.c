@@ -37,7 +37,8 @@ struct zp_merge_member *zp_merge_children(const struct zp_merge_member *members,
         }
         for (size_t i = 0; i < count; i++)
                 for (const struct zp_dentry *child = members[i].name->inode->first_child; child; child = child->next)
-                        *next++ = (struct zp_merge_member){ child, members[i].heir, NULL, members[i].layer };
+                        *next++ = (struct zp_merge_member){ child, members[i].heir, NULL, members[i].layer,
+                                                             members[i].first_device };
         qsort(children, *total, sizeof *children, compare_members);
         return children;
 }
@@ -52,8 +53,8 @@ size_t zp_merge_same_name(const struct zp_merge_member *members, size_t count) {
 
 /* ---- overlay ---- */
 
-static int copy_extents(struct zp_tree *out, struct zp_inode *to, const struct zp_inode *from, uint16_t layer,
-                        struct zp_error *err) {
+static int copy_extents(struct zp_tree *out, struct zp_inode *to, const struct zp_inode *from,
+                        uint16_t first_device, struct zp_error *err) {
         if (from->extent_count == 0)
                 return 0;
         to->extents = zp_tree_alloc(out, from->extent_count * sizeof *to->extents);
@@ -62,12 +63,12 @@ static int copy_extents(struct zp_tree *out, struct zp_inode *to, const struct z
         memcpy(to->extents, from->extents, from->extent_count * sizeof *to->extents);
         to->extent_count = from->extent_count;
         for (uint32_t i = 0; i < to->extent_count; i++)
-                to->extents[i].device = layer;
+                to->extents[i].device += first_device;
         return 0;
 }
 
 /* The result's inode for a layer's: made at the first of its names, found again at the others, by its scratch. */
-static int copy_inode(struct zp_tree *merged, struct zp_inode *from, uint16_t layer, struct zp_inode **out,
+static int copy_inode(struct zp_tree *merged, struct zp_inode *from, uint16_t first_device, struct zp_inode **out,
                       struct zp_error *err) {
         if (!S_ISDIR(from->mode) && from->scratch) {
                 *out = (struct zp_inode *) (uintptr_t) from->scratch;
@@ -89,7 +90,7 @@ static int copy_inode(struct zp_tree *merged, struct zp_inode *from, uint16_t la
         to->rdev_minor = from->rdev_minor;
         if (!S_ISDIR(from->mode))
                 from->scratch = (uintptr_t) to;
-        return copy_extents(merged, to, from, layer, err);
+        return copy_extents(merged, to, from, first_device, err);
 }
 
 static int merge_directory(struct zp_tree *merged, const struct zp_merge_member *parts, size_t count,
@@ -102,7 +103,7 @@ static int merge_name(struct zp_tree *merged, const struct zp_merge_member *memb
         struct zp_inode *inode;
         if (zp_inode_is_whiteout(top->inode))
                 return 0;
-        int r = copy_inode(merged, top->inode, members[0].layer, &inode, err);
+        int r = copy_inode(merged, top->inode, members[0].first_device, &inode, err);
         if (r == 0)
                 r = zp_tree_link(merged, out, top->name, top->name_size, inode, err);
         if (r < 0)
@@ -133,7 +134,8 @@ static int merge_directory(struct zp_tree *merged, const struct zp_merge_member 
         return 0;
 }
 
-int zp_tree_merge(struct zp_tree *const *layers, size_t count, struct zp_tree **out, struct zp_error *err) {
+int zp_tree_merge(struct zp_tree *const *layers, const uint16_t *first_devices, size_t count, struct zp_tree **out,
+                  struct zp_error *err) {
         if (count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, E2BIG, "%zu layers; the limit is %d", count, ZP_LIMIT_LAYERS);
         zp_auto(zp_tree_free) struct zp_tree *merged = zp_tree_new();
@@ -143,6 +145,7 @@ int zp_tree_merge(struct zp_tree *const *layers, size_t count, struct zp_tree **
                 return zp_error_errno(err, ENOMEM, "merge");
         for (size_t i = 0; i < count; i++) {
                 roots[i].layer = (uint16_t) (count - 1 - i);
+                roots[i].first_device = first_devices ? first_devices[roots[i].layer] : 0;
                 roots[i].name = &names[i];
                 names[i].inode = zp_tree_root(layers[roots[i].layer]);
         }

@@ -9,16 +9,21 @@
 #include "base/limits.h"
 #include "layer/tree.h"
 #include "oci/artifact-manifest.h"
+#include "pack/block-map.h"
 
 #define SNAPSHOT_TYPE "application/vnd.zeropull.snapshot.metadata.v1+zstd"
 #define LAYER_TYPE "application/vnd.zeropull.layer.metadata.v1+zstd"
 #define INDEX_TYPE "application/vnd.zeropull.device.index.v1"
 #define PACK_TYPE "application/vnd.zeropull.device.pack.v1+zstd"
+#define MAP_TYPE "application/vnd.zeropull.device.map.v1"
+#define PREFETCH_TYPE "application/vnd.zeropull.snapshot.prefetch.v1+json"
 #define DIGEST_NOTE "dev.zeropull.digest"
 #define SIZE_NOTE "dev.zeropull.size"
 #define DIFF_ID_NOTE "dev.zeropull.diff-id"
 #define TAR_SIZE_NOTE "dev.zeropull.tar-size"
 #define ENTRIES_NOTE "dev.zeropull.entries"
+#define RECIPE_NOTE "dev.zeropull.recipe"
+#define DEVICE_NOTE "dev.zeropull.device"
 #define DEVICE_SIZE_NOTE "dev.zeropull.device-size"
 #define LEVEL_NOTE "dev.zeropull.level"
 
@@ -28,9 +33,16 @@
 #define PACK_SIZE_MAX (2 * ZP_LIMIT_LAYER_SIZE)
 #define LEVEL_MAX 22 /* zstd's */
 
+int zp_artifact_init(struct zp_artifact *artifact, struct zp_error *err) {
+        *artifact = (struct zp_artifact){ .layers = calloc(ZP_LIMIT_LAYERS, sizeof *artifact->layers),
+                                          .devices = calloc(ZP_LIMIT_DEVICES, sizeof *artifact->devices) };
+        return artifact->layers && artifact->devices ? 0 : zp_error_errno(err, ENOMEM, "snapshot artifact");
+}
+
 void zp_artifact_clear(struct zp_artifact *artifact) {
         free(artifact->subject_media_type);
         free(artifact->layers);
+        free(artifact->devices);
         *artifact = (struct zp_artifact){ 0 };
 }
 
@@ -39,6 +51,14 @@ const struct zp_artifact_layer *zp_artifact_find_layer(const struct zp_artifact 
         for (uint16_t i = 0; i < artifact->layer_count; i++)
                 if (zp_digest_equal(&artifact->layers[i].diff_id, diff_id))
                         return &artifact->layers[i];
+        return NULL;
+}
+
+const struct zp_artifact_device *zp_artifact_find_device(const struct zp_artifact *artifact,
+                                                         const struct zp_digest *digest) {
+        for (uint16_t i = 0; i < artifact->device_count; i++)
+                if (zp_digest_equal(&artifact->devices[i].digest, digest))
+                        return &artifact->devices[i];
         return NULL;
 }
 
@@ -91,20 +111,32 @@ static void add_layer(struct writing *w, json_t *layers, const struct zp_artifac
         set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
         set_number(w, notes, TAR_SIZE_NOTE, layer->tar_size);
         set_number(w, notes, ENTRIES_NOTE, layer->entries);
-        notes = add_blob(w, layers, INDEX_TYPE, &layer->index_digest, layer->index_size);
-        set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
-        notes = add_blob(w, layers, PACK_TYPE, &layer->pack_digest, layer->pack_size);
-        set_digest(w, notes, DIFF_ID_NOTE, &layer->diff_id);
-        set_number(w, notes, DEVICE_SIZE_NOTE, layer->device_size);
-        set_number(w, notes, LEVEL_NOTE, layer->level);
+        if (layer->recipe[0])
+                set(w, notes, RECIPE_NOTE, json_string(layer->recipe));
+}
+
+static void add_device(struct writing *w, json_t *layers, const struct zp_artifact_device *device) {
+        json_t *notes = add_blob(w, layers, INDEX_TYPE, &device->digest, device->index_size);
+        set_digest(w, notes, DEVICE_NOTE, &device->digest);
+        notes = add_blob(w, layers, PACK_TYPE, &device->pack_digest, device->pack_size);
+        set_digest(w, notes, DEVICE_NOTE, &device->digest);
+        set_number(w, notes, DEVICE_SIZE_NOTE, device->device_size);
+        set_number(w, notes, LEVEL_NOTE, device->level);
+        if (device->map_size > 0)
+                set_digest(w, add_blob(w, layers, MAP_TYPE, &device->map_digest, device->map_size), DEVICE_NOTE,
+                           &device->digest);
 }
 
 int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *size, struct zp_error *err) {
         struct writing w = { 0 };
         json_t *layers = json_array();
         add_metadata(&w, layers, SNAPSHOT_TYPE, &artifact->snapshot);
+        if (artifact->prefetch_size > 0)
+                add_blob(&w, layers, PREFETCH_TYPE, &artifact->prefetch_digest, artifact->prefetch_size);
         for (uint16_t i = 0; i < artifact->layer_count; i++)
                 add_layer(&w, layers, &artifact->layers[i]);
+        for (uint16_t i = 0; i < artifact->device_count; i++)
+                add_device(&w, layers, &artifact->devices[i]);
         if (w.out_of_memory) {
                 json_decref(layers);
                 layers = NULL;
@@ -136,8 +168,8 @@ static int read_blob(json_t *json, struct blob *out, struct zp_error *err) {
                 r = zp_json_digest(json, "digest", what, &out->digest, err);
         if (r == 0)
                 r = zp_json_size(json, "size", what, &out->size, err);
-        return r < 0 ? r
-                     : zp_json_get(json, "annotations", JSON_OBJECT, ZP_JSON_REQUIRED, what, &out->annotations, err);
+        enum zp_json_need need = r == 0 && strcmp(out->type, PREFETCH_TYPE) == 0 ? ZP_JSON_OPTIONAL : ZP_JSON_REQUIRED;
+        return r < 0 ? r : zp_json_get(json, "annotations", JSON_OBJECT, need, what, &out->annotations, err);
 }
 
 static int read_number(json_t *notes, const char *key, uint64_t max, uint64_t *out, struct zp_error *err) {
@@ -163,7 +195,25 @@ static int read_metadata(const struct blob *blob, struct zp_artifact_metadata *o
         return r;
 }
 
+static int read_recipe(json_t *notes, char out[ZP_RECIPE_SIZE], struct zp_error *err) {
+        const char *text;
+        if (!json_object_get(notes, RECIPE_NOTE))
+                return 0;
+        int r = zp_json_text(notes, RECIPE_NOTE, ZP_JSON_REQUIRED, "snapshot artifact: annotations", &text, err);
+        if (r < 0)
+                return r;
+        if (!text[0] || strlen(text) >= ZP_RECIPE_SIZE)
+                return bad(err, "a recipe that is empty or too long");
+        for (const char *c = text; *c; c++)
+                if ((unsigned char) *c < 0x20 || (unsigned char) *c > 0x7e)
+                        return bad(err, "a malformed recipe");
+        strcpy(out, text);
+        return 0;
+}
+
 static int read_layer(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
+        if (artifact->device_count > 0)
+                return bad(err, "a layer among the devices");
         if (artifact->layer_count == ZP_LIMIT_LAYERS)
                 return bad(err, "too many layers");
         struct zp_artifact_layer *layer = &artifact->layers[artifact->layer_count];
@@ -175,35 +225,83 @@ static int read_layer(const struct blob *blob, struct zp_artifact *artifact, str
                 r = read_number(blob->annotations, TAR_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->tar_size, err);
         if (r == 0)
                 r = read_number(blob->annotations, ENTRIES_NOTE, ZP_LIMIT_LAYER_ENTRIES, &layer->entries, err);
+        if (r == 0)
+                r = read_recipe(blob->annotations, layer->recipe, err);
         if (r == 0 && zp_artifact_find_layer(artifact, &layer->diff_id))
                 r = bad(err, "a layer twice");
         artifact->layer_count += r == 0;
         return r;
 }
 
-/* Index and pack follow the metadata of the layer they belong to. */
-static int read_device_part(const struct blob *blob, bool is_pack, struct zp_artifact *artifact, struct zp_error *err) {
-        struct zp_artifact_layer *layer = artifact->layer_count ? &artifact->layers[artifact->layer_count - 1] : NULL;
-        struct zp_digest diff_id;
-        int r = zp_json_digest(blob->annotations, DIFF_ID_NOTE, "snapshot artifact: annotations", &diff_id, err);
+static int read_index(const struct blob *blob, const struct zp_digest *device, struct zp_artifact *artifact,
+                      struct zp_error *err) {
+        if (artifact->device_count == ZP_LIMIT_DEVICES)
+                return bad(err, "too many devices");
+        if (!zp_digest_equal(device, &blob->digest))
+                return bad(err, "an index that is another device's");
+        if (zp_artifact_find_device(artifact, device))
+                return bad(err, "a device twice");
+        if (blob->size == 0 || blob->size > INDEX_SIZE_MAX)
+                return bad(err, "a device of an impossible size");
+        artifact->devices[artifact->device_count++] =
+                (struct zp_artifact_device){ .digest = *device, .index_size = blob->size };
+        return 0;
+}
+
+/* Follows the index of the device that it belongs to. */
+static int read_pack(const struct blob *blob, const struct zp_digest *digest, struct zp_artifact *artifact,
+                     struct zp_error *err) {
+        struct zp_artifact_device *device =
+                artifact->device_count ? &artifact->devices[artifact->device_count - 1] : NULL;
+        if (!device || !zp_digest_equal(digest, &device->digest) || device->pack_size > 0)
+                return bad(err, "index and pack of a device are not where they belong");
+        device->pack_digest = blob->digest;
+        device->pack_size = blob->size;
+        int r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &device->device_size, err);
+        if (r == 0 && (blob->size == 0 || blob->size > PACK_SIZE_MAX || device->device_size == 0 ||
+                       device->device_size % ZP_BLOCK_SIZE))
+                r = bad(err, "a device of an impossible size");
+        return r < 0 ? r : read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &device->level, err);
+}
+
+/* Follows the pack of the device that it belongs to. */
+static int read_map(const struct blob *blob, const struct zp_digest *digest, struct zp_artifact *artifact,
+                    struct zp_error *err) {
+        struct zp_artifact_device *device =
+                artifact->device_count ? &artifact->devices[artifact->device_count - 1] : NULL;
+        if (!device || !zp_digest_equal(digest, &device->digest) || device->pack_size == 0 || device->map_size > 0)
+                return bad(err, "the block map of a device is not where it belongs");
+        if (device->device_size / ZP_BLOCK_SIZE > ZP_LIMIT_BASE_BLOCKS ||
+            blob->size != zp_block_map_size(device->device_size))
+                return bad(err, "a block map of an impossible size");
+        device->map_digest = blob->digest;
+        device->map_size = blob->size;
+        return 0;
+}
+
+static int read_device_part(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
+        struct zp_digest device;
+        int r = zp_json_digest(blob->annotations, DEVICE_NOTE, "snapshot artifact: annotations", &device, err);
         if (r < 0)
                 return r;
-        if (!layer || !zp_digest_equal(&diff_id, &layer->diff_id) || blob->size == 0 ||
-            (is_pack ? layer->index_size == 0 || layer->pack_size > 0 : layer->index_size > 0))
-                return bad(err, "index and pack of a device are not where they belong");
-        if (blob->size > (is_pack ? PACK_SIZE_MAX : INDEX_SIZE_MAX))
-                return bad(err, "a device of an impossible size");
-        if (!is_pack) {
-                layer->index_digest = blob->digest;
-                layer->index_size = blob->size;
-                return 0;
-        }
-        layer->pack_digest = blob->digest;
-        layer->pack_size = blob->size;
-        r = read_number(blob->annotations, DEVICE_SIZE_NOTE, ZP_LIMIT_LAYER_SIZE, &layer->device_size, err);
-        if (r == 0 && layer->device_size % ZP_BLOCK_SIZE)
-                r = bad(err, "a device of an impossible size");
-        return r < 0 ? r : read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &layer->level, err);
+        if (strcmp(blob->type, INDEX_TYPE) == 0)
+                return read_index(blob, &device, artifact, err);
+        return strcmp(blob->type, PACK_TYPE) == 0 ? read_pack(blob, &device, artifact, err)
+                                                  : read_map(blob, &device, artifact, err);
+}
+
+static int read_prefetch(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
+        if (artifact->layer_count > 0 || artifact->device_count > 0 || artifact->prefetch_size > 0)
+                return bad(err, "a prefetch list that is not where it belongs");
+        if (blob->size == 0 || blob->size > ZP_LIMIT_JSON_SIZE)
+                return bad(err, "a prefetch list of an impossible size");
+        artifact->prefetch_digest = blob->digest;
+        artifact->prefetch_size = blob->size;
+        return 0;
+}
+
+static bool is_device_part(const char *type) {
+        return strcmp(type, INDEX_TYPE) == 0 || strcmp(type, PACK_TYPE) == 0 || strcmp(type, MAP_TYPE) == 0;
 }
 
 static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_error *err) {
@@ -219,8 +317,10 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
                                                                   : bad(err, "the first layer is not the snapshot");
                 else if (strcmp(blob.type, LAYER_TYPE) == 0)
                         r = read_layer(&blob, artifact, err);
-                else if (strcmp(blob.type, INDEX_TYPE) == 0 || strcmp(blob.type, PACK_TYPE) == 0)
-                        r = read_device_part(&blob, strcmp(blob.type, PACK_TYPE) == 0, artifact, err);
+                else if (is_device_part(blob.type))
+                        r = read_device_part(&blob, artifact, err);
+                else if (strcmp(blob.type, PREFETCH_TYPE) == 0)
+                        r = read_prefetch(&blob, artifact, err);
                 else
                         r = bad(err, "a layer of an unknown type");
                 if (r < 0)
@@ -228,9 +328,9 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
         }
         if (i == 0)
                 return bad(err, "it has no layers");
-        for (uint16_t n = 0; n < artifact->layer_count; n++)
-                if (artifact->layers[n].pack_size == 0)
-                        return bad(err, "a layer without its device");
+        for (uint16_t n = 0; n < artifact->device_count; n++)
+                if (artifact->devices[n].pack_size == 0)
+                        return bad(err, "an index without its pack");
         return 0;
 }
 
@@ -246,9 +346,10 @@ static int read_manifest(json_t *root, struct zp_artifact *artifact, struct zp_e
 
 int zp_artifact_parse(const char *body, size_t size, struct zp_artifact *out, struct zp_error *err) {
         zp_auto(json_decref) json_t *root = NULL;
-        struct zp_artifact artifact = { .layers = calloc(ZP_LIMIT_LAYERS, sizeof *artifact.layers) };
-        int r = artifact.layers ? zp_json_load(body, size, "snapshot artifact", &root, err)
-                                : zp_error_errno(err, ENOMEM, "snapshot artifact");
+        struct zp_artifact artifact;
+        int r = zp_artifact_init(&artifact, err);
+        if (r == 0)
+                r = zp_json_load(body, size, "snapshot artifact", &root, err);
         if (r == 0)
                 r = read_manifest(root, &artifact, err);
         if (r < 0)

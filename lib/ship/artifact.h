@@ -23,15 +23,20 @@ struct zp_artifact_metadata {
 
 struct zp_artifact_layer {
         struct zp_digest diff_id;
+        char recipe[ZP_RECIPE_SIZE];
         uint64_t tar_size, entries;
         struct zp_artifact_metadata metadata;
-        /* the device; one without file data has size 0 and a pack without frames */
-        uint64_t device_size;
-        struct zp_digest index_digest;
+};
+
+struct zp_artifact_device {
+        struct zp_digest digest; /* of its index: its name */
         uint64_t index_size;
+        uint64_t device_size;
         struct zp_digest pack_digest;
         uint64_t pack_size;
-        uint64_t level; /* how the pack was made: struct zp_pack_options */
+        uint64_t level;              /* how the pack was made: struct zp_pack_options */
+        struct zp_digest map_digest; /* of its block map */
+        uint64_t map_size;           /* 0: there is none */
 };
 
 struct zp_artifact {
@@ -39,10 +44,16 @@ struct zp_artifact {
         struct zp_digest subject_digest; /* the image's manifest */
         uint64_t subject_size;
         struct zp_artifact_metadata snapshot;
-        uint16_t layer_count; /* distinct layers, lowest first */
+        struct zp_digest prefetch_digest; /* of what a start reads, as JSON (docs/profiles.md) */
+        uint64_t prefetch_size;           /* 0: that is not known */
+        uint16_t layer_count;             /* distinct layers, lowest first */
         struct zp_artifact_layer *layers;
+        uint16_t device_count; /* those of the layers, each once */
+        struct zp_artifact_device *devices;
 };
 
+/* Room for as many layers and devices as there may be; to be cleared in any case. */
+int zp_artifact_init(struct zp_artifact *artifact, struct zp_error *err);
 void zp_artifact_clear(struct zp_artifact *artifact);
 
 /* Writes the manifest; the same artifact gives the same bytes. *out malloc'ed and NUL-terminated. */
@@ -52,5 +63,8 @@ int zp_artifact_parse(const char *body, size_t size, struct zp_artifact *out, st
 /* The layer of that diffID, or NULL. */
 const struct zp_artifact_layer *zp_artifact_find_layer(const struct zp_artifact *artifact,
                                                        const struct zp_digest *diff_id);
+/* The device of that name, or NULL. */
+const struct zp_artifact_device *zp_artifact_find_device(const struct zp_artifact *artifact,
+                                                         const struct zp_digest *digest);
 
 #endif

@@ -16,29 +16,45 @@ static int differs(const char *what, struct zp_error *err) {
         return -EBADMSG;
 }
 
-static int compare_pack(struct zp_store *store, const struct zp_artifact_layer *layer, const char *what,
+static int compare_pack(struct zp_store *store, const struct zp_artifact_device *device, const char *what,
                         struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_layer_file(store, &layer->diff_id, "device.zst", err);
+        zp_autoclose int fd = zp_store_open_device_file(store, &device->digest, "device.zst", err);
         struct zp_digest digest;
         uint64_t size;
         int r = fd < 0 ? fd : zp_fingerprint(fd, "device.zst", &size, &digest, err);
         if (r < 0)
                 return r;
-        return size == layer->pack_size && zp_digest_equal(&digest, &layer->pack_digest) ? 0 : differs(what, err);
+        return size == device->pack_size && zp_digest_equal(&digest, &device->pack_digest) ? 0 : differs(what, err);
 }
 
-static int compare_layer(struct zp_store *store, const struct zp_artifact_layer *layer, const char *what,
-                         bool with_packs, struct zp_error *err) {
-        struct zp_layer_record record;
-        int r = zp_store_find_layer(store, &layer->diff_id, &record, err);
-        if (r < 0)
-                return r;
-        if (r == 0 || !zp_digest_equal(&record.metadata_digest, &layer->metadata.digest) ||
-            record.metadata_size != layer->metadata.size ||
-            !zp_digest_equal(&record.index_digest, &layer->index_digest) || record.index_size != layer->index_size ||
-            record.pack_size != layer->pack_size || record.device_size != layer->device_size)
-                return differs(what, err);
-        return with_packs ? compare_pack(store, layer, what, err) : 0;
+/* A layer's name covers its metadata and the names of its devices, and those cover all that the indexes say. */
+static int compare_layers(const struct zp_image_record *image, const struct zp_artifact *artifact,
+                          struct zp_error *err) {
+        for (uint16_t i = 0; i < image->layer_count; i++) {
+                const struct zp_artifact_layer *layer = zp_artifact_find_layer(artifact, &image->diff_ids[i]);
+                char what[40];
+                snprintf(what, sizeof what, "its layer %u", i + 1u);
+                if (!layer || !zp_digest_equal(&layer->metadata.digest, &image->layers[i]))
+                        return differs(what, err);
+        }
+        return 0;
+}
+
+static int compare_devices(struct zp_store *store, const struct zp_image_record *image,
+                           const struct zp_artifact *artifact, bool with_packs, struct zp_error *err) {
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0;
+        int r = zp_store_list_devices_of(store, &image->manifest_digest, &devices, &count, err);
+        for (size_t i = 0; r == 0 && i < count; i++) {
+                const struct zp_artifact_device *device = zp_artifact_find_device(artifact, &devices[i].digest);
+                char what[40];
+                snprintf(what, sizeof what, "its device %zu", i + 1);
+                if (!device || devices[i].index_size != device->index_size ||
+                    devices[i].pack_size != device->pack_size || devices[i].device_size != device->device_size)
+                        return differs(what, err);
+                r = with_packs && devices[i].is_complete ? compare_pack(store, device, what, err) : 0;
+        }
+        return r;
 }
 
 int zp_held_compare(struct zp_store *store, const struct zp_image_record *image, const struct zp_artifact *artifact,
@@ -48,15 +64,8 @@ int zp_held_compare(struct zp_store *store, const struct zp_image_record *image,
         if (!zp_digest_equal(&artifact->snapshot.digest, &image->metadata_digest) ||
             artifact->snapshot.size != image->metadata_size)
                 return differs("its snapshot metadata", err);
-        for (uint16_t i = 0; i < image->layer_count; i++) {
-                const struct zp_artifact_layer *layer = zp_artifact_find_layer(artifact, &image->diff_ids[i]);
-                char what[40];
-                snprintf(what, sizeof what, "its layer %u", i + 1u);
-                int r = layer ? compare_layer(store, layer, what, with_packs, err) : differs(what, err);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        int r = compare_layers(image, artifact, err);
+        return r < 0 ? r : compare_devices(store, image, artifact, with_packs, err);
 }
 
 /* ---- the search ---- */

@@ -92,26 +92,31 @@ static int load_devices(int fd, const char *name, uint64_t size, struct zp_erofs
         return r < 0 ? zp_error_wrap(err, "%s", name) : 0;
 }
 
-static bool fits(const struct zp_erofs_device *device, const struct zp_artifact_layer *layer) {
-        return layer && zp_digest_equal(&device->diff_id, &layer->diff_id) &&
-               device->blocks == layer->device_size / ZP_BLOCK_SIZE;
+static int check_devices(int fd, const char *name, uint64_t size, const struct zp_artifact *artifact,
+                         struct zp_erofs_device **devices, uint16_t *count, struct zp_error *err) {
+        int r = load_devices(fd, name, size, devices, count, err);
+        for (uint16_t i = 0; r == 0 && i < *count; i++) {
+                const struct zp_artifact_device *known = zp_artifact_find_device(artifact, &(*devices)[i].digest);
+                if (!known || known->device_size / ZP_BLOCK_SIZE != (*devices)[i].blocks)
+                        r = bad(name, "its devices are not the artifact's", err);
+        }
+        return r;
 }
 
-int zp_metadata_check_layer(int fd, const struct zp_artifact_layer *layer, struct zp_error *err) {
+int zp_metadata_check_layer(int fd, const struct zp_artifact *artifact, const struct zp_artifact_layer *layer,
+                            struct zp_layer_record *record, struct zp_error *err) {
         zp_autofree struct zp_erofs_device *devices = NULL;
         uint16_t count = 0;
-        int r = load_devices(fd, "layer.erofs", layer->metadata.size, &devices, &count, err);
-        if (r == 0 && (count != (layer->device_size > 0) || (count == 1 && !fits(&devices[0], layer))))
-                r = bad("layer.erofs", "its device is not the artifact's", err);
+        int r = check_devices(fd, "layer.erofs", layer->metadata.size, artifact, &devices, &count, err);
+        if (r == 0 && count > ZP_LIMIT_LAYER_DEVICES)
+                r = bad("layer.erofs", "it has too many devices", err);
+        for (uint16_t i = 0; r == 0 && i < count; i++)
+                record->devices[record->device_count++] = devices[i].digest;
         return r;
 }
 
 int zp_metadata_check_snapshot(int fd, const struct zp_artifact *artifact, struct zp_error *err) {
         zp_autofree struct zp_erofs_device *devices = NULL;
         uint16_t count = 0;
-        int r = load_devices(fd, "snapshot.erofs", artifact->snapshot.size, &devices, &count, err);
-        for (uint16_t i = 0; r == 0 && i < count; i++)
-                if (!fits(&devices[i], zp_artifact_find_layer(artifact, &devices[i].diff_id)))
-                        r = bad("snapshot.erofs", "its devices are not the artifact's", err);
-        return r;
+        return check_devices(fd, "snapshot.erofs", artifact->snapshot.size, artifact, &devices, &count, err);
 }

@@ -26,10 +26,12 @@ typedef int (*zp_pull_check)(void *context, const struct zp_descriptor *artifact
 struct zp_pull_options {
         struct zp_platform platform;
         unsigned threads; /* blobs at the same time; 0: four */
-        /* NULL: all are trusted. With one, what the store has already is not taken on trust either: a layer is reused
-         * only when the artifact names its very index, and an image that is there must be the snapshot that passes. */
+        /* NULL: all are trusted. With one, an image that is there already must be the snapshot that passes, too. */
         zp_pull_check check;
         void *check_context;
+        /* Fetch no data of devices, but their block maps where there are such: what a base for the next version needs.
+         */
+        bool without_data;
         bool confine;              /* zp_confine() the process, for good, once the artifact is chosen */
         const char *also_readable; /* what `remote` still opens when confined; NULL: nothing */
         const struct zp_cancel *cancel;
@@ -46,9 +48,9 @@ struct zp_pull_result {
 
 /* Resolves the image, finds its snapshot in the remote, and fetches what the store does not have: every blob is checked
  * against the artifact's digests, the uncompressed metadata too, the pack's frames against its index, and what the
- * metadata says of its devices against the artifact, before a layer or image appears in the store. Of several artifacts
+ * metadata says of its devices against the artifact, before an image appears in the store. Of several artifacts
  * the newest is taken that is trusted and well-formed; when none is, the newest one's error is told. -ENOENT: the
- * remote has no snapshot of this image. A pull that was cut short leaves the layers it finished. */
+ * remote has no snapshot of this image. A pull that was cut short leaves the devices it finished. */
 int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store *store,
             const struct zp_pull_options *options, struct zp_pull_result *result, struct zp_error *err);
 

@@ -14,6 +14,7 @@
 #include "ship/artifact.h"
 #include "ship/frames.h"
 #include "ship/metadata.h"
+#include "store/device-map.h"
 
 #define THREADS_MAX 16u
 #define THREADS_DEFAULT 4u
@@ -21,10 +22,11 @@
 
 /* One blob to send; it is prepared by the thread that sends it. */
 struct piece {
-        enum { SNAPSHOT_METADATA, LAYER_METADATA, DEVICE_INDEX, DEVICE_PACK } kind;
-        struct zp_artifact_layer *layer; /* NULL for the snapshot's */
-        uint16_t number;                 /* of the layer, for messages */
-        bool is_taken;                   /* by a thread; guarded by push->lock */
+        enum { SNAPSHOT_METADATA, LAYER_METADATA, DEVICE_INDEX, DEVICE_PACK, DEVICE_MAP, PREFETCH } kind;
+        struct zp_artifact_layer *layer;   /* of a layer's metadata */
+        struct zp_artifact_device *device; /* of an index or pack */
+        uint16_t number;                   /* of the layer, for messages */
+        bool is_taken;                     /* by a thread; guarded by push->lock */
 };
 
 struct zp_push {
@@ -32,14 +34,15 @@ struct zp_push {
         struct zp_remote *remote;
         struct zp_push_options options;
         const struct zp_image_record *image; /* known at last */
-        struct zp_artifact artifact;         /* its layers in the order in which they were added */
+        struct zp_artifact artifact;         /* its layers and devices in the order in which they were added */
         struct zp_cancel stop;
+        struct zp_pool *pool; /* makes block maps */
         pthread_t threads[THREADS_MAX];
         unsigned thread_count;
 
         pthread_mutex_t lock;
-        pthread_cond_t more;                          /* pieces, or none will come any more */
-        struct piece pieces[1 + 3 * ZP_LIMIT_LAYERS]; /* guarded by lock, as all below */
+        pthread_cond_t more;                                             /* pieces, or none will come any more */
+        struct piece pieces[2 + ZP_LIMIT_LAYERS + 3 * ZP_LIMIT_DEVICES]; /* guarded by lock, as all below */
         unsigned piece_count;
         bool is_all; /* no more pieces will come */
         struct zp_push_result result;
@@ -64,6 +67,13 @@ static void clear_blob(struct blob *blob) {
                 close(blob->fd);
 }
 
+/* Of a device that is held by its index alone the remote has to have the data already. */
+static int say_absent(struct zp_error *err) {
+        zp_error_set(err, ENODATA, "its data is neither here nor there");
+        zp_error_hint(err, "it is a base's: `zeropull pull` of that image fetches it");
+        return -ENODATA;
+}
+
 static int read_blob(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
         struct blob *blob = context;
         struct zp_push *p = blob->push;
@@ -72,6 +82,8 @@ static int read_blob(void *context, uint64_t offset, void *buffer, size_t size, 
                 return r;
         if (blob->data)
                 memcpy(buffer, blob->data + offset, size);
+        else if (blob->fd < 0)
+                return say_absent(err);
         else if ((r = zp_pread_all(blob->fd, buffer, size, offset, "device.zst", err)) < 0)
                 return r;
         if (offset + size <= blob->sent || !p->options.events.progress)
@@ -84,8 +96,9 @@ static int read_blob(void *context, uint64_t offset, void *buffer, size_t size, 
 }
 
 static int open_file(struct zp_push *p, const struct piece *piece, const char *file, struct zp_error *err) {
-        return piece->layer ? zp_store_open_layer_file(p->store, &piece->layer->diff_id, file, err)
-                            : zp_store_open_image_file(p->store, &p->image->manifest_digest, file, err);
+        return piece->device  ? zp_store_open_device_file(p->store, &piece->device->digest, file, err)
+               : piece->layer ? zp_store_open_layer_file(p->store, &piece->layer->metadata.digest, file, err)
+                              : zp_store_open_image_file(p->store, &p->image->manifest_digest, file, err);
 }
 
 static int say_damaged(const char *file, struct zp_error *err) {
@@ -130,8 +143,8 @@ static int prepare_metadata(struct zp_push *p, const struct piece *piece, struct
 
 static int prepare_index(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
         zp_autoclose int fd = open_file(p, piece, "device.idx", err);
-        blob->size = piece->layer->index_size;
-        blob->digest = piece->layer->index_digest;
+        blob->size = piece->device->index_size;
+        blob->digest = piece->device->digest;
         return fd < 0 ? fd : read_whole(fd, "device.idx", blob->size, &blob->digest, &blob->data, err);
 }
 
@@ -163,29 +176,77 @@ static int digest_pack(struct zp_push *p, const struct zp_pack_index *index, str
 }
 
 static int prepare_pack(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+        struct zp_device_record record;
+        int found = zp_store_find_device(p->store, &piece->device->digest, &record, err);
+        if (found < 0)
+                return found;
+        if (found && !record.is_complete && record.has_pack_digest) {
+                blob->size = record.pack_size;
+                piece->device->pack_digest = blob->digest = record.pack_digest;
+                return 0;
+        }
         struct blob index_blob = { .push = p, .fd = -1 };
         struct zp_pack_index index;
         int r = prepare_index(p, piece, &index_blob, err);
         if (r == 0)
                 r = zp_pack_index_parse(index_blob.data, index_blob.size, NULL, "device.idx", &index, err);
-        if (r == 0 && index.pack_size != piece->layer->pack_size)
+        if (r == 0 && index.pack_size != piece->device->pack_size)
                 r = zp_error_set(err, EBADMSG, "device.idx: its sizes are not the store's");
         if (r == 0 && (blob->fd = open_file(p, piece, "device.zst", err)) < 0)
                 r = blob->fd;
-        blob->size = piece->layer->pack_size;
+        blob->size = piece->device->pack_size;
         if (r == 0)
                 r = digest_pack(p, &index, blob, err);
         if (r == 0)
-                piece->layer->pack_digest = blob->digest;
+                piece->device->pack_digest = blob->digest;
         clear_blob(&index_blob);
         return r;
+}
+
+/* 0: there is none, and nothing to send. */
+static int prepare_map(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+        struct zp_device_record record;
+        struct zp_device_map map;
+        int r = zp_store_find_device(p->store, &piece->device->digest, &record, err);
+        if (r == 1)
+                r = zp_store_load_map(p->store, &record, p->pool, &p->stop, &map, err);
+        if (r <= 0)
+                return r;
+        blob->data = map.bytes;
+        blob->size = map.size;
+        zp_digest_of(map.bytes, map.size, &blob->digest);
+        piece->device->map_digest = blob->digest;
+        piece->device->map_size = blob->size;
+        return 1;
+}
+
+static int prepare_prefetch(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+        zp_autoclose int fd = open_file(p, piece, "prefetch.json", NULL);
+        if (fd < 0)
+                return 0;
+        off_t size = lseek(fd, 0, SEEK_END);
+        if (size <= 0 || size > (off_t) ZP_LIMIT_JSON_SIZE)
+                return say_damaged("prefetch.json", err);
+        blob->size = (uint64_t) size;
+        blob->data = malloc((size_t) size);
+        if (!blob->data)
+                return zp_error_errno(err, ENOMEM, "prefetch.json");
+        int r = zp_pread_all(fd, blob->data, (size_t) size, 0, "prefetch.json", err);
+        if (r < 0)
+                return r;
+        zp_digest_of(blob->data, (size_t) size, &blob->digest);
+        p->artifact.prefetch_digest = blob->digest;
+        p->artifact.prefetch_size = blob->size;
+        return 1;
 }
 
 /* ---- sending ---- */
 
 static void describe(const struct piece *piece, char text[64]) {
-        static const char *const parts[] = { "metadata", "metadata", "index", "data" };
-        if (piece->layer)
+        static const char *const parts[] = { "metadata", "metadata", "index", "data", "block map", "" };
+        if (piece->kind == PREFETCH)
+                snprintf(text, 64, "prefetch list");
+        else if (piece->kind != SNAPSHOT_METADATA)
                 snprintf(text, 64, "layer %u, %s", piece->number, parts[piece->kind]);
         else
                 snprintf(text, 64, "snapshot metadata");
@@ -233,18 +294,32 @@ static int send_blob(struct zp_push *p, struct blob *blob, const char *what, str
         return r;
 }
 
+/* 1: `blob` is to be sent; 0: there is no such blob. */
+static int prepare(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+        int r;
+        switch (piece->kind) {
+        case DEVICE_MAP:
+                return prepare_map(p, piece, blob, err);
+        case PREFETCH:
+                return prepare_prefetch(p, piece, blob, err);
+        case DEVICE_PACK:
+                r = prepare_pack(p, piece, blob, err);
+                break;
+        case DEVICE_INDEX:
+                r = prepare_index(p, piece, blob, err);
+                break;
+        default:
+                r = prepare_metadata(p, piece, blob, err);
+        }
+        return r < 0 ? r : 1;
+}
+
 static int send_piece(struct zp_push *p, unsigned number, const struct piece *piece, struct zp_error *err) {
         struct blob blob = { .push = p, .piece = number, .fd = -1 };
         char what[64];
         describe(piece, what);
-        int r;
-        if (piece->kind == DEVICE_PACK)
-                r = prepare_pack(p, piece, &blob, err);
-        else if (piece->kind == DEVICE_INDEX)
-                r = prepare_index(p, piece, &blob, err);
-        else
-                r = prepare_metadata(p, piece, &blob, err);
-        if (r == 0)
+        int r = prepare(p, piece, &blob, err);
+        if (r == 1)
                 r = send_blob(p, &blob, what, err);
         clear_blob(&blob);
         return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
@@ -260,7 +335,7 @@ static void note_failure(struct zp_push *p, const struct zp_error *err) {
 }
 
 static uint64_t piece_size(const struct piece *piece) {
-        return piece->kind == DEVICE_PACK ? piece->layer->pack_size : 0;
+        return piece->kind == DEVICE_PACK ? piece->device->pack_size : 0;
 }
 
 /* Takes the largest piece that nobody has; with p->lock held. */
@@ -316,53 +391,76 @@ static void join_threads(struct zp_push *p) {
 
 /* ---- the list ---- */
 
-static int find_layer(struct zp_push *p, const struct zp_digest *diff_id, struct zp_artifact_layer *out,
-                      struct zp_error *err) {
-        struct zp_layer_record record;
+static int not_there(const char *what, const struct zp_digest *digest, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
-        int found = zp_store_find_layer(p->store, diff_id, &record, err);
-        if (found <= 0)
-                return found < 0 ? found
-                                 : zp_error_set(err, ENOENT, "layer %s is not in the store",
-                                                zp_digest_text(diff_id, text));
-        *out = (struct zp_artifact_layer){
-                .diff_id = record.diff_id,
-                .tar_size = record.tar_size,
-                .entries = record.entries,
-                .metadata = { .digest = record.metadata_digest, .size = record.metadata_size },
-                .device_size = record.device_size,
-                .index_digest = record.index_digest,
-                .index_size = record.index_size,
-                .pack_size = record.pack_size,
-                .level = (uint64_t) record.level,
-        };
-        return 0;
+        return zp_error_set(err, ENOENT, "%s %s is not in the store", what, zp_digest_text(digest, text));
 }
 
-static void add_pieces(struct zp_push *p, const struct zp_artifact_layer *found, uint16_t number) {
+static int add_device(struct zp_push *p, const struct zp_digest *digest, uint16_t number, struct zp_error *err) {
+        struct zp_device_record record;
+        int r = zp_store_find_device(p->store, digest, &record, err);
+        if (r <= 0)
+                return r < 0 ? r : not_there("device", digest, err);
         pthread_mutex_lock(&p->lock);
-        if (!zp_artifact_find_layer(&p->artifact, &found->diff_id)) {
+        bool is_known = zp_artifact_find_device(&p->artifact, digest) != NULL;
+        if (!is_known && p->artifact.device_count == ZP_LIMIT_DEVICES) {
+                r = zp_error_set(err, E2BIG, "the layers refer to more than %d devices", ZP_LIMIT_DEVICES);
+        } else if (!is_known) {
+                struct zp_artifact_device *device = &p->artifact.devices[p->artifact.device_count++];
+                *device = (struct zp_artifact_device){ .digest = record.digest,
+                                                       .index_size = record.index_size,
+                                                       .device_size = record.device_size,
+                                                       .pack_size = record.pack_size,
+                                                       .level = (uint64_t) record.level };
+                p->pieces[p->piece_count++] = (struct piece){ DEVICE_PACK, NULL, device, number, false };
+                p->pieces[p->piece_count++] = (struct piece){ DEVICE_INDEX, NULL, device, number, false };
+                p->pieces[p->piece_count++] = (struct piece){ DEVICE_MAP, NULL, device, number, false };
+                pthread_cond_broadcast(&p->more);
+        }
+        pthread_mutex_unlock(&p->lock);
+        return r < 0 ? r : 0;
+}
+
+static void add_metadata(struct zp_push *p, const struct zp_layer_record *record, uint16_t number) {
+        pthread_mutex_lock(&p->lock);
+        if (!zp_artifact_find_layer(&p->artifact, &record->diff_id)) {
                 struct zp_artifact_layer *layer = &p->artifact.layers[p->artifact.layer_count++];
-                *layer = *found;
-                p->pieces[p->piece_count++] = (struct piece){ DEVICE_PACK, layer, number, false };
-                p->pieces[p->piece_count++] = (struct piece){ LAYER_METADATA, layer, number, false };
-                p->pieces[p->piece_count++] = (struct piece){ DEVICE_INDEX, layer, number, false };
+                *layer = (struct zp_artifact_layer){
+                        .diff_id = record->diff_id,
+                        .tar_size = record->tar_size,
+                        .entries = record->entries,
+                        .metadata = { .digest = record->metadata_digest, .size = record->metadata_size },
+                };
+                strcpy(layer->recipe, record->recipe);
+                p->pieces[p->piece_count++] = (struct piece){ LAYER_METADATA, layer, NULL, number, false };
                 pthread_cond_broadcast(&p->more);
         }
         pthread_mutex_unlock(&p->lock);
 }
 
-static int add_layer(struct zp_push *p, const struct zp_digest *diff_id, uint16_t number, struct zp_error *err) {
-        struct zp_artifact_layer layer;
-        int r = find_layer(p, diff_id, &layer, err);
+static int find_layer(struct zp_push *p, const struct zp_digest *layer, const struct zp_digest *diff_id,
+                      struct zp_layer_record *out, struct zp_error *err) {
+        int r = zp_store_find_layer(p->store, layer, diff_id, out, err);
+        if (r < 0)
+                return r;
+        return r == 1 && zp_digest_equal(&out->diff_id, diff_id) ? 0 : not_there("layer", diff_id, err);
+}
+
+static int add_layer(struct zp_push *p, const struct zp_digest *layer, const struct zp_digest *diff_id, uint16_t number,
+                     struct zp_error *err) {
+        struct zp_layer_record record;
+        int r = find_layer(p, layer, diff_id, &record, err);
+        for (uint16_t i = 0; r == 0 && i < record.device_count; i++)
+                r = add_device(p, &record.devices[i], number, err);
         if (r == 0)
-                add_pieces(p, &layer, number);
+                add_metadata(p, &record, number);
         return r;
 }
 
-void zp_push_add_layer(struct zp_push *p, const struct zp_digest *diff_id, uint16_t number) {
+void zp_push_add_layer(struct zp_push *p, const struct zp_digest *layer, const struct zp_digest *diff_id,
+                       uint16_t number) {
         struct zp_error err = { 0 };
-        if (add_layer(p, diff_id, number, &err) < 0)
+        if (add_layer(p, layer, diff_id, number, &err) < 0)
                 note_failure(p, &err);
         else
                 start_threads(p, threads_wanted(p));
@@ -391,11 +489,12 @@ static int describe_subject(struct zp_push *p, struct zp_error *err) {
 static int add_image(struct zp_push *p, struct zp_error *err) {
         int r = describe_subject(p, err);
         for (uint16_t i = 0; r == 0 && i < p->image->layer_count; i++)
-                r = add_layer(p, &p->image->diff_ids[i], (uint16_t) (i + 1), err);
+                r = add_layer(p, &p->image->layers[i], &p->image->diff_ids[i], (uint16_t) (i + 1), err);
         if (r < 0)
                 return r;
         pthread_mutex_lock(&p->lock);
-        p->pieces[p->piece_count++] = (struct piece){ SNAPSHOT_METADATA, NULL, 0, false };
+        p->pieces[p->piece_count++] = (struct piece){ SNAPSHOT_METADATA, NULL, NULL, 0, false };
+        p->pieces[p->piece_count++] = (struct piece){ PREFETCH, NULL, NULL, 0, false };
         p->is_all = true;
         pthread_cond_broadcast(&p->more);
         pthread_mutex_unlock(&p->lock);
@@ -404,27 +503,42 @@ static int add_image(struct zp_push *p, struct zp_error *err) {
 
 /* ---- the manifest ---- */
 
-/* The artifact's layers as the format has them: the image's distinct ones, lowest first. */
-static int order_layers(struct zp_push *p, struct zp_error *err) {
-        struct zp_artifact ordered = p->artifact;
-        ordered.layers = calloc(ZP_LIMIT_LAYERS, sizeof *ordered.layers);
-        ordered.layer_count = 0;
-        if (!ordered.layers)
-                return zp_error_errno(err, ENOMEM, "push");
-        for (uint16_t i = 0; i < p->image->layer_count; i++) {
-                const struct zp_digest *diff_id = &p->image->diff_ids[i];
-                if (!zp_artifact_find_layer(&ordered, diff_id))
-                        ordered.layers[ordered.layer_count++] = *zp_artifact_find_layer(&p->artifact, diff_id);
+static void order_layer(struct zp_push *p, const struct zp_layer_record *record, struct zp_artifact *ordered) {
+        if (!zp_artifact_find_layer(ordered, &record->diff_id))
+                ordered->layers[ordered->layer_count++] = *zp_artifact_find_layer(&p->artifact, &record->diff_id);
+        for (uint16_t i = 0; i < record->device_count; i++)
+                if (!zp_artifact_find_device(ordered, &record->devices[i]))
+                        ordered->devices[ordered->device_count++] =
+                                *zp_artifact_find_device(&p->artifact, &record->devices[i]);
+}
+
+/* The artifact's layers and devices as the format has them: the image's distinct ones, lowest first. */
+static int order_parts(struct zp_push *p, struct zp_error *err) {
+        struct zp_artifact ordered;
+        struct zp_layer_record record;
+        int r = zp_artifact_init(&ordered, err);
+        for (uint16_t i = 0; r == 0 && i < p->image->layer_count; i++)
+                if ((r = find_layer(p, &p->image->layers[i], &p->image->diff_ids[i], &record, err)) == 0)
+                        order_layer(p, &record, &ordered);
+        if (r == 0) {
+                ordered.subject_media_type = zp_steal(&p->artifact.subject_media_type);
+                ordered.subject_digest = p->artifact.subject_digest;
+                ordered.subject_size = p->artifact.subject_size;
+                ordered.snapshot = p->artifact.snapshot;
+                ordered.prefetch_digest = p->artifact.prefetch_digest;
+                ordered.prefetch_size = p->artifact.prefetch_size;
+                struct zp_artifact added = p->artifact;
+                p->artifact = ordered;
+                ordered = added;
         }
-        free(p->artifact.layers);
-        p->artifact = ordered;
-        return 0;
+        zp_artifact_clear(&ordered);
+        return r;
 }
 
 static int publish(struct zp_push *p, struct zp_error *err) {
         zp_autofree char *manifest = NULL;
         size_t size;
-        int r = order_layers(p, err);
+        int r = order_parts(p, err);
         if (r == 0)
                 r = zp_artifact_format(&p->artifact, &manifest, &size, err);
         if (r < 0)
@@ -463,20 +577,19 @@ static int fail(const struct zp_push *p, struct zp_error *err) {
 int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct zp_push_options *options,
                  struct zp_push **out, struct zp_error *err) {
         struct zp_push *p = calloc(1, sizeof *p);
-        struct zp_artifact_layer *layers = calloc(ZP_LIMIT_LAYERS, sizeof *layers);
-        if (!p || !layers) {
-                free(p);
-                free(layers);
+        if (!p)
                 return zp_error_errno(err, ENOMEM, "push");
-        }
         p->store = store;
         p->remote = remote;
         p->options = *options;
-        p->artifact.layers = layers;
         p->stop.parent = options->cancel;
         pthread_mutex_init(&p->lock, NULL);
         pthread_cond_init(&p->more, NULL);
-        int r = send_empty_config(p, err);
+        int r = zp_artifact_init(&p->artifact, err);
+        if (r == 0)
+                r = zp_pool_new(zp_usable_cpus(), &p->pool, err);
+        if (r == 0)
+                r = send_empty_config(p, err);
         if (r < 0)
                 zp_push_close(p);
         else
@@ -487,6 +600,7 @@ int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct 
 void zp_push_close(struct zp_push *p) {
         atomic_store(&p->stop.requested, true);
         join_threads(p);
+        zp_pool_free(p->pool);
         zp_artifact_clear(&p->artifact);
         pthread_cond_destroy(&p->more);
         pthread_mutex_destroy(&p->lock);

@@ -43,9 +43,10 @@ struct zp_push;
  * up. Whatever the arguments point to outlives the push. */
 int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct zp_push_options *options,
                  struct zp_push **out, struct zp_error *err);
-/* A layer that is in the store is sent from now on, by threads that the first call starts; one that was added before
- * is not sent twice. What goes wrong, zp_push_finish tells. `number` is for messages. Thread-safe. */
-void zp_push_add_layer(struct zp_push *push, const struct zp_digest *diff_id, uint16_t number);
+/* A layer that is in the store is sent from now on with its devices, by threads that the first call starts; what was
+ * added before is not sent twice. What goes wrong, zp_push_finish tells. `number` is for messages. Thread-safe. */
+void zp_push_add_layer(struct zp_push *push, const struct zp_digest *layer, const struct zp_digest *diff_id,
+                       uint16_t number);
 /* Sends what is left of the image, waits for all, publishes. Once. */
 int zp_push_finish(struct zp_push *push, const struct zp_image_record *image, struct zp_push_result *result,
                    struct zp_error *err);

@@ -16,11 +16,14 @@
 struct expected_file {
         const char *name;
         uint64_t size;
+        bool is_optional;
 };
 
 static int sync_file(struct zp_store *store, int dir_fd, const struct expected_file *file, struct zp_error *err) {
         zp_autoclose int fd = openat(dir_fd, file->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         struct stat st;
+        if (fd < 0 && errno == ENOENT && file->is_optional)
+                return 0;
         if (fd < 0 || fstat(fd, &st) < 0)
                 return zp_error_errno(err, errno, "store '%s': '%s'", store->path, file->name);
         if (!S_ISREG(st.st_mode))
@@ -38,7 +41,7 @@ static bool is_expected(const struct expected_file *files, size_t count, const c
         return false;
 }
 
-/* Removes scratch files, so that a layer or image has its own files only. */
+/* Removes scratch files, so that a device, layer or image has its own files only. */
 static int remove_others(struct zp_store *store, int dir_fd, const struct expected_file *files, size_t count,
                          struct zp_error *err) {
         zp_autoclosedir DIR *dir = zp_open_listing(dir_fd, ".");
@@ -65,198 +68,91 @@ static int sync_all(struct zp_staging *staging, struct zp_store *store, const st
         return r;
 }
 
-/* A transaction of its own that says that the directory's content is about to change. */
-static int announce_replacement(struct zp_store *store, const char *sql, const struct zp_digest *digest,
-                                struct zp_error *err) {
-        int r = zp_store_begin_write(store, err);
-        if (r < 0)
-                return r;
-        return zp_store_end(store, zp_sql_run_digest(store, sql, digest, err), NULL, err);
-}
-
 static int out_of_range(struct zp_store *store, struct zp_error *err) {
         return zp_error_set(err, EINVAL, "store '%s': a size in the record is out of range", store->path);
 }
 
-static bool layer_in_range(const struct zp_layer_record *l) {
-        return l->tar_size <= INT64_MAX && l->entries <= INT64_MAX && l->metadata_size <= INT64_MAX &&
-               l->index_size <= INT64_MAX && l->pack_size <= INT64_MAX && l->device_size <= INT64_MAX && l->level >= 0;
+/* Where a staging directory goes, and the record that belongs to it. */
+struct place {
+        int dir_fd;
+        const char *directory;
+        const struct zp_digest *name;
+        /* 0, or 1: what is there is more, and stays */
+        int (*put)(struct zp_store *store, const void *record, struct zp_error *err);
+        const void *record;
+};
+
+static int install(struct zp_store *store, struct zp_staging *staging, const struct place *place,
+                   struct zp_moves *moves, struct zp_error *err) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        int r = place->put(store, place->record, err);
+        if (r == 0)
+                r = zp_moves_in(store, moves, zp_staging_name(staging), place->dir_fd,
+                                zp_digest_hex(place->name, hex), err);
+        return r == 0 ? zp_sync(place->dir_fd, place->directory, err) : r;
 }
 
-static bool same_device(const struct zp_layer_record *a, const struct zp_layer_record *b) {
-        return zp_digest_equal(&a->metadata_digest, &b->metadata_digest) && a->metadata_size == b->metadata_size &&
-               a->device_size == b->device_size;
-}
-
-static bool same_layer(const struct zp_layer_record *a, const struct zp_layer_record *b) {
-        return same_device(a, b) && zp_digest_equal(&a->index_digest, &b->index_digest) &&
-               a->index_size == b->index_size && a->pack_size == b->pack_size;
-}
-
-static int put_layer(struct zp_store *store, const struct zp_layer_record *l, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store,
-                               "INSERT INTO layers (diff_id, tar_size, entries, metadata_digest, metadata_size,"
-                               " index_digest, index_size, pack_size, device_size, frame_size, level, fetched)"
-                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-                               " ON CONFLICT (diff_id) DO UPDATE SET (tar_size, entries, metadata_digest,"
-                               " metadata_size, index_digest, index_size, pack_size, device_size, frame_size, level,"
-                               " fetched, replacing) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
-                               &s, err);
+/* The files have been synced. */
+static int commit(struct zp_staging *staging, const struct place *place, struct zp_error *err) {
+        struct zp_store *store = zp_staging_store(staging);
+        struct zp_moves moves = { 0 };
+        int r = zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
-        zp_sql_bind_digest(s, 1, &l->diff_id);
-        sqlite3_bind_int64(s, 2, (sqlite3_int64) l->tar_size);
-        sqlite3_bind_int64(s, 3, (sqlite3_int64) l->entries);
-        zp_sql_bind_digest(s, 4, &l->metadata_digest);
-        sqlite3_bind_int64(s, 5, (sqlite3_int64) l->metadata_size);
-        zp_sql_bind_digest(s, 6, &l->index_digest);
-        sqlite3_bind_int64(s, 7, (sqlite3_int64) l->index_size);
-        sqlite3_bind_int64(s, 8, (sqlite3_int64) l->pack_size);
-        sqlite3_bind_int64(s, 9, (sqlite3_int64) l->device_size);
-        sqlite3_bind_int64(s, 10, l->frame_size);
-        sqlite3_bind_int64(s, 11, l->level);
-        sqlite3_bind_int(s, 12, l->is_fetched);
-        return zp_sql_step(store, s, err);
+        r = install(store, staging, place, &moves, err);
+        r = zp_store_end(store, r, &moves, err);
+        if (r == 0)
+                zp_staging_let_go(staging);
+        return r < 0 ? r : 0;
 }
 
-/* Images hold addresses in the devices of their layers. When a layer gets another device, those that were
- * built on the old one would show wrong bytes: they go, and are quickly built again. */
-static int make_way_for_device(struct zp_store *store, const struct zp_layer_record *record, struct zp_moves *moves,
-                               struct zp_error *err) {
-        struct zp_mounts mounts = { 0 };
-        const char *point;
-        int r = zp_mounts_read(store, &mounts, err);
-        if (r == 0)
-                r = zp_mounts_of_layer(store, &mounts, &record->diff_id, &point, err);
-        if (r == 1) {
-                char text[ZP_DIGEST_TEXT_SIZE];
-                r = zp_error_set(err, EBUSY, "layer %s: an image on its present form is mounted at '%s'",
-                                 zp_digest_text(&record->diff_id, text), point);
-                zp_error_hint(err, "unmount it first: zeropull umount %s", point);
-        }
-        zp_mounts_clear(&mounts);
-        return r < 0 ? r : zp_records_drop_images_of(store, &record->diff_id, moves, err);
+/* ---- devices ---- */
+
+static int put_device(struct zp_store *store, const void *record, struct zp_error *err) {
+        const struct zp_device_record *device = record;
+        struct zp_device_record known;
+        int found = zp_records_get_device(store, &device->digest, &known, err);
+        if (found < 0)
+                return found;
+        int r = zp_records_put_device(store, device, err);
+        return r == 0 && found == 1 && known.is_complete && !device->is_complete ? 1 : r;
 }
 
-static int install_layer(struct zp_store *store, struct zp_staging *staging, const struct zp_layer_record *record,
-                         struct zp_moves *moves, struct zp_error *err) {
-        char hex[ZP_SHA256_HEX_SIZE], device[ZP_DEVICE_NAME_SIZE];
-        struct zp_layer_record old;
-        int found = zp_records_get_layer(store, &record->diff_id, &old, err);
-        int r = found < 0 ? found : 0;
-        if (found == 1 && !same_device(&old, record))
-                r = make_way_for_device(store, record, moves, err);
-        if (r == 0)
-                r = zp_moves_out(store, moves, store->devices_fd, zp_device_name(&record->diff_id, device), err);
-        if (r == 0)
-                r = zp_moves_in(store, moves, zp_staging_name(staging), store->layers_fd,
-                                zp_digest_hex(&record->diff_id, hex), err);
-        if (r == 0)
-                r = zp_sync(store->layers_fd, "layers", err);
-        return r == 0 ? put_layer(store, record, err) : r;
+int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_record *record, struct zp_error *err) {
+        struct zp_store *store = zp_staging_store(staging);
+        const struct place place = { store->devices_fd, "devices", &record->digest, put_device, record };
+        if (record->index_size > INT64_MAX || record->pack_size > INT64_MAX || record->device_size > INT64_MAX ||
+            record->device_size == 0 || record->level < 0)
+                return out_of_range(store, err);
+        const struct expected_file files[] = { { "device.idx", record->index_size, false },
+                                               { "device.map", UNKNOWN_SIZE, true },
+                                               { "device.zst", record->pack_size, false } };
+        size_t count = sizeof files / sizeof *files - !record->is_complete;
+        int r = sync_all(staging, store, files, count, err);
+        return r < 0 ? r : commit(staging, &place, err);
 }
 
-/* 1: what is there has another content than what will be. */
-static int layer_changes(struct zp_store *store, const struct zp_layer_record *record, struct zp_error *err) {
-        struct zp_layer_record old;
-        int r = zp_store_find_layer(store, &record->diff_id, &old, err);
-        return r == 1 ? !same_layer(&old, record) : r;
+/* ---- layers ---- */
+
+static int put_layer(struct zp_store *store, const void *record, struct zp_error *err) {
+        return zp_records_put_layer(store, record, err);
 }
 
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err) {
         struct zp_store *store = zp_staging_store(staging);
-        if (!layer_in_range(record))
+        const struct place place = { store->layers_fd, "layers", &record->metadata_digest, put_layer, record };
+        if (record->tar_size > INT64_MAX || record->entries > INT64_MAX || record->metadata_size > INT64_MAX ||
+            record->blob_size > INT64_MAX || record->device_count > ZP_LIMIT_LAYER_DEVICES)
                 return out_of_range(store, err);
-        const struct expected_file files[] = { { "layer.erofs", record->metadata_size },
-                                               { "device.zst", record->pack_size },
-                                               { "device.idx", record->index_size } };
-        int r = sync_all(staging, store, files, sizeof files / sizeof *files, err);
-        if (r < 0)
-                return r;
-        r = layer_changes(store, record, err);
-        if (r == 1)
-                r = announce_replacement(store, "UPDATE layers SET replacing = 1 WHERE diff_id = ?", &record->diff_id,
-                                         err);
-        if (r == 0)
-                r = zp_store_begin_write(store, err);
-        if (r < 0)
-                return r;
-        struct zp_moves moves = { 0 };
-        r = install_layer(store, staging, record, &moves, err);
-        r = zp_store_end(store, r, &moves, err);
-        if (r == 0)
-                zp_staging_let_go(staging);
-        return r;
+        const struct expected_file file = { "layer.erofs", record->metadata_size, false };
+        int r = sync_all(staging, store, &file, 1, err);
+        return r < 0 ? r : commit(staging, &place, err);
 }
 
-static int put_image_row(struct zp_store *store, const struct zp_image_record *i, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store,
-                               "INSERT INTO images (manifest_digest, manifest_media_type, platform, metadata_digest,"
-                               " metadata_size, config_digest, image_size, created_s, fetched)"
-                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
-                               " ON CONFLICT (manifest_digest) DO UPDATE SET (manifest_media_type, platform,"
-                               " metadata_digest, metadata_size, config_digest, image_size, created_s, fetched,"
-                               " replacing) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
-                               &s, err);
-        if (r < 0)
-                return r;
-        zp_sql_bind_digest(s, 1, &i->manifest_digest);
-        sqlite3_bind_text(s, 2, i->manifest_media_type, -1, SQLITE_STATIC);
-        sqlite3_bind_text(s, 3, i->platform, -1, SQLITE_STATIC);
-        zp_sql_bind_digest(s, 4, &i->metadata_digest);
-        sqlite3_bind_int64(s, 5, (sqlite3_int64) i->metadata_size);
-        zp_sql_bind_digest(s, 6, &i->config_digest);
-        sqlite3_bind_int64(s, 7, (sqlite3_int64) i->image_size);
-        sqlite3_bind_int64(s, 8, i->created_s);
-        sqlite3_bind_int(s, 9, i->is_fetched);
-        return zp_sql_step(store, s, err);
-}
+/* ---- images ---- */
 
-static int put_image_layer(struct zp_store *store, const struct zp_image_record *image, uint16_t position,
-                           struct zp_error *err) {
-        const struct zp_digest *diff_id = &image->diff_ids[position];
-        int r = zp_sql_run_digest(store, "SELECT 1 FROM layers WHERE diff_id = ?", diff_id, err);
-        if (r < 0)
-                return r;
-        if (r == 0) {
-                char text[ZP_DIGEST_TEXT_SIZE];
-                zp_error_set(err, EAGAIN, "layer %s is no longer in the store", zp_digest_text(diff_id, text));
-                zp_error_hint(err, "run the build again");
-                return -EAGAIN;
-        }
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        r = zp_sql_prepare(store, "INSERT INTO image_layers (manifest_digest, position, diff_id) VALUES (?, ?, ?)", &s,
-                           err);
-        if (r < 0)
-                return r;
-        zp_sql_bind_digest(s, 1, &image->manifest_digest);
-        sqlite3_bind_int(s, 2, position);
-        zp_sql_bind_digest(s, 3, diff_id);
-        return zp_sql_step(store, s, err);
-}
-
-static int put_image(struct zp_store *store, const struct zp_image_record *image, struct zp_error *err) {
-        int r = put_image_row(store, image, err);
-        if (r == 0)
-                r = zp_sql_run_digest(store, "DELETE FROM image_layers WHERE manifest_digest = ?",
-                                      &image->manifest_digest, err);
-        for (uint16_t i = 0; r == 0 && i < image->layer_count; i++)
-                r = put_image_layer(store, image, i, err);
-        for (char **name = image->names; r == 0 && name && *name; name++)
-                r = zp_records_put_name(store, *name, &image->manifest_digest, err);
-        return r;
-}
-
-static int install_image(struct zp_store *store, struct zp_staging *staging, const struct zp_image_record *record,
-                         struct zp_moves *moves, struct zp_error *err) {
-        char hex[ZP_SHA256_HEX_SIZE];
-        int r = put_image(store, record, err);
-        if (r == 0)
-                r = zp_moves_in(store, moves, zp_staging_name(staging), store->images_fd,
-                                zp_digest_hex(&record->manifest_digest, hex), err);
-        return r == 0 ? zp_sync(store->images_fd, "images", err) : r;
+static int put_image(struct zp_store *store, const void *record, struct zp_error *err) {
+        return zp_records_put_image(store, record, err);
 }
 
 static int image_changes(struct zp_store *store, const struct zp_image_record *record, struct zp_error *err) {
@@ -268,29 +164,32 @@ static int image_changes(struct zp_store *store, const struct zp_image_record *r
         return r;
 }
 
+/* A transaction of its own that says that the directory's content is about to change. */
+static int announce_replacement(struct zp_store *store, const struct zp_digest *manifest_digest,
+                                struct zp_error *err) {
+        int r = zp_store_begin_write(store, err);
+        if (r < 0)
+                return r;
+        r = zp_sql_run_digest(store, "UPDATE images SET replacing = 1 WHERE manifest_digest = ?", manifest_digest, err);
+        return zp_store_end(store, r, NULL, err);
+}
+
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err) {
         struct zp_store *store = zp_staging_store(staging);
-        if (record->metadata_size > INT64_MAX || record->image_size > INT64_MAX)
+        const struct place place = { store->images_fd, "images", &record->manifest_digest, put_image, record };
+        if (record->metadata_size > INT64_MAX || record->image_size > INT64_MAX || record->blob_size > INT64_MAX)
                 return out_of_range(store, err);
         if (!record->manifest_media_type || !record->platform || record->layer_count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, EINVAL, "store '%s': an incomplete image record", store->path);
-        const struct expected_file files[] = { { "snapshot.erofs", record->metadata_size },
-                                               { "manifest.json", UNKNOWN_SIZE },
-                                               { "config.json", UNKNOWN_SIZE } };
+        const struct expected_file files[] = { { "snapshot.erofs", record->metadata_size, false },
+                                               { "manifest.json", UNKNOWN_SIZE, false },
+                                               { "config.json", UNKNOWN_SIZE, false },
+                                               { "prefetch.json", UNKNOWN_SIZE, true },
+                                               { "profile", UNKNOWN_SIZE, true } };
         int r = sync_all(staging, store, files, sizeof files / sizeof *files, err);
         if (r == 0)
                 r = image_changes(store, record, err);
         if (r == 1)
-                r = announce_replacement(store, "UPDATE images SET replacing = 1 WHERE manifest_digest = ?",
-                                         &record->manifest_digest, err);
-        if (r == 0)
-                r = zp_store_begin_write(store, err);
-        if (r < 0)
-                return r;
-        struct zp_moves moves = { 0 };
-        r = install_image(store, staging, record, &moves, err);
-        r = zp_store_end(store, r, &moves, err);
-        if (r == 0)
-                zp_staging_let_go(staging);
-        return r;
+                r = announce_replacement(store, &record->manifest_digest, err);
+        return r < 0 ? r : commit(staging, &place, err);
 }

@@ -88,22 +88,24 @@ const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_d
         return NULL;
 }
 
-static int image_has_layer(struct zp_store *store, const struct zp_digest *manifest_digest,
-                           const struct zp_digest *diff_id, struct zp_error *err) {
+static int image_has_device(struct zp_store *store, const struct zp_digest *manifest_digest,
+                            const struct zp_digest *device, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store, "SELECT 1 FROM image_layers WHERE manifest_digest = ? AND diff_id = ?", &s, err);
+        int r = zp_sql_prepare(store,
+                               "SELECT 1 FROM image_layers JOIN layer_devices USING (layer)"
+                               " WHERE image = ? AND device = ?",
+                               &s, err);
         if (r < 0)
                 return r;
         zp_sql_bind_digest(s, 1, manifest_digest);
-        zp_sql_bind_digest(s, 2, diff_id);
+        zp_sql_bind_digest(s, 2, device);
         return zp_sql_step(store, s, err);
 }
 
-int zp_mounts_of_layer(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *diff_id,
-                       const char **point, struct zp_error *err) {
-        for (size_t i = mounts->count; i-- > 0;) {
-                int r = image_has_layer(store, &mounts->items[i].manifest_digest, diff_id, err);
-                *point = mounts->items[i].point;
+int zp_mounts_of_device(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *device,
+                        struct zp_error *err) {
+        for (size_t i = 0; i < mounts->count; i++) {
+                int r = image_has_device(store, &mounts->items[i].manifest_digest, device, err);
                 if (r != 0)
                         return r;
         }

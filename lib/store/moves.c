@@ -13,7 +13,7 @@ enum move_kind { MOVED_OUT, MOVED_IN, EXCHANGED, GONE };
 
 struct zp_move {
         enum move_kind kind;
-        int dir_fd; /* layers/, images/ or devices/ */
+        int dir_fd; /* devices/, layers/, images/ or unpacked/ */
         char name[NAME_MAX + 1];
         char tmp_name[NAME_MAX + 1];
         int lock_fd; /* keeps sweepers off what now lies in tmp/, until the transaction has ended */

@@ -38,28 +38,31 @@ int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manife
         return zp_store_end(store, remove_image(store, manifest_digest, &moves, err), &moves, err);
 }
 
+struct kind {
+        const char *table;
+        int dir_fd;
+        const char *unused; /* digests, and bytes */
+        const char *drop;
+};
+
 /* `moves` NULL: only counts. */
-static int prune_layers(struct zp_store *store, struct zp_moves *moves, struct zp_prune_result *result,
-                        struct zp_error *err) {
+static int prune_records(struct zp_store *store, const struct kind *kind, struct zp_moves *moves, uint64_t *count,
+                         uint64_t *bytes, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store,
-                               "SELECT diff_id, metadata_size, index_size, pack_size FROM layers"
-                               " WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)",
-                               &s, err);
+        int r = zp_sql_prepare(store, kind->unused, &s, err);
         if (r < 0)
                 return r;
         while ((r = zp_sql_step(store, s, err)) == 1) {
-                struct zp_digest diff_id;
-                uint64_t metadata_size, index_size, pack_size;
-                if (!zp_sql_column_digest(s, 0, &diff_id) || !zp_sql_column_u64(s, 1, &metadata_size) ||
-                    !zp_sql_column_u64(s, 2, &index_size) || !zp_sql_column_u64(s, 3, &pack_size))
-                        return zp_sql_bad_row(store, "layers", err);
-                result->layers++;
-                result->bytes += metadata_size + index_size + pack_size;
-                r = moves ? zp_sql_run_digest(store, "DELETE FROM layers WHERE diff_id = ?", &diff_id, err) : 0;
+                struct zp_digest digest;
+                uint64_t size;
                 char hex[ZP_SHA256_HEX_SIZE];
+                if (!zp_sql_column_digest(s, 0, &digest) || !zp_sql_column_u64(s, 1, &size))
+                        return zp_sql_bad_row(store, kind->table, err);
+                ++*count;
+                *bytes += size;
+                r = moves ? zp_sql_run_digest(store, kind->drop, &digest, err) : 0;
                 if (r == 0 && moves)
-                        r = zp_moves_out(store, moves, store->layers_fd, zp_digest_hex(&diff_id, hex), err);
+                        r = zp_moves_out(store, moves, kind->dir_fd, zp_digest_hex(&digest, hex), err);
                 if (r < 0)
                         return r;
         }
@@ -67,53 +70,64 @@ static int prune_layers(struct zp_store *store, struct zp_moves *moves, struct z
 }
 
 /* 1: the unpacked device of a layer of a mounted image. */
-static int device_is_used(struct zp_store *store, const struct zp_mounts *mounts, const char *name,
-                          struct zp_error *err) {
+static int unpacked_is_used(struct zp_store *store, const struct zp_mounts *mounts, const char *name,
+                            struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
-        struct zp_digest diff_id;
-        const char *point;
-        if (strlen(name) != ZP_DEVICE_NAME_SIZE - 1 || strcmp(name + ZP_SHA256_HEX_SIZE - 1, ".raw") != 0)
+        struct zp_digest device;
+        if (strlen(name) != ZP_UNPACKED_NAME_SIZE - 1 || strcmp(name + ZP_SHA256_HEX_SIZE - 1, ".raw") != 0)
                 return 0;
         snprintf(hex, sizeof hex, "%.64s", name);
-        if (!zp_digest_parse_hex(hex, &diff_id))
+        if (!zp_digest_parse_hex(hex, &device))
                 return 0;
-        return zp_mounts_of_layer(store, mounts, &diff_id, &point, err);
+        return zp_mounts_of_device(store, mounts, &device, err);
 }
 
-static int prune_devices(struct zp_store *store, const struct zp_mounts *mounts, struct zp_moves *moves,
-                         struct zp_prune_result *result, struct zp_error *err) {
-        zp_autoclosedir DIR *dir = zp_open_listing(store->devices_fd, ".");
+static int prune_unpacked(struct zp_store *store, const struct zp_mounts *mounts, struct zp_moves *moves,
+                          struct zp_prune_result *result, struct zp_error *err) {
+        zp_autoclosedir DIR *dir = zp_open_listing(store->unpacked_fd, ".");
         if (!dir)
-                return zp_error_errno(err, errno, "store '%s': read 'devices'", store->path);
+                return zp_error_errno(err, errno, "store '%s': read 'unpacked'", store->path);
         for (struct dirent *entry; (entry = zp_next_entry(dir));) {
                 struct stat st;
                 const char *name = entry->d_name;
-                if (fstatat(store->devices_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                if (fstatat(store->unpacked_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                         continue;
-                int r = device_is_used(store, mounts, name, err);
+                int r = unpacked_is_used(store, mounts, name, err);
                 if (r == 0 && moves)
-                        r = zp_moves_out(store, moves, store->devices_fd, name, err);
+                        r = zp_moves_out(store, moves, store->unpacked_fd, name, err);
                 else if (r == 1)
                         continue;
                 if (r < 0)
                         return r;
-                result->devices++;
+                result->unpacked++;
                 result->bytes += (uint64_t) st.st_blocks * 512;
         }
         return 0;
 }
 
 static int prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err) {
+        const struct kind layers = { "layers", store->layers_fd,
+                                     "SELECT metadata_digest, metadata_size FROM layers"
+                                     " WHERE metadata_digest NOT IN (SELECT layer FROM image_layers)",
+                                     "DELETE FROM layers WHERE metadata_digest = ?" };
+        /* the same before and after the layers go */
+        const struct kind devices = { "devices", store->devices_fd,
+                                      "SELECT digest, index_size + iif(complete, pack_size, 0) FROM devices WHERE digest"
+                                      " NOT IN (SELECT device FROM layer_devices JOIN image_layers USING (layer))",
+                                      "DELETE FROM devices WHERE digest = ?" };
         struct zp_moves moves = { 0 };
         struct zp_mounts mounts = { 0 };
         int r = dry_run ? zp_store_begin_read(store, err) : zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
+        struct zp_moves *real = dry_run ? NULL : &moves;
         r = zp_mounts_read(store, &mounts, err);
         if (r == 0)
-                r = prune_layers(store, dry_run ? NULL : &moves, result, err);
+                r = prune_records(store, &layers, real, &result->layers, &result->bytes, err);
         if (r == 0)
-                r = prune_devices(store, &mounts, dry_run ? NULL : &moves, result, err);
+                r = prune_records(store, &devices, real, &result->devices, &result->bytes, err);
+        if (r == 0)
+                r = prune_unpacked(store, &mounts, real, result, err);
         zp_mounts_clear(&mounts);
         return zp_store_end(store, r, &moves, err);
 }

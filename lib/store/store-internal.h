@@ -20,7 +20,7 @@ struct zp_store {
         char *path;              /* absolute, without symbolic links */
         enum zp_store_mode mode; /* ZP_STORE_READ or ZP_STORE_WRITE */
         bool may_create;
-        int dir_fd, layers_fd, images_fd, devices_fd, tmp_fd;
+        int dir_fd, devices_fd, layers_fd, images_fd, unpacked_fd, tmp_fd;
         pthread_mutex_t mutex; /* held from zp_store_begin_… to zp_store_end */
         sqlite3 *db;           /* guarded by mutex */
 };
@@ -78,18 +78,28 @@ int zp_store_begin_write(struct zp_store *store, struct zp_error *err);
  * back. Returns `result` or the failure. */
 int zp_store_end(struct zp_store *store, int result, struct zp_moves *moves, struct zp_error *err);
 
-/* records.c: inside a transaction. */
-int zp_records_get_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
-                         struct zp_error *err);
+/* records.c, list.c: inside a transaction. */
+int zp_records_get_device(struct zp_store *store, const struct zp_digest *digest, struct zp_device_record *out,
+                          struct zp_error *err);
+int zp_records_get_layer(struct zp_store *store, const struct zp_digest *metadata_digest,
+                         const struct zp_digest *diff_id, struct zp_layer_record *out, struct zp_error *err);
 int zp_records_get_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
                          struct zp_error *err);
-/* Deletes records, with the images that name a layer, and moves the directories out of the way. */
-int zp_records_drop_images_of(struct zp_store *store, const struct zp_digest *diff_id, struct zp_moves *moves,
-                              struct zp_error *err);
+/* The first column of all rows; `parameter` may be NULL. *out malloc'ed. */
+int zp_records_get_digests(struct zp_store *store, const char *sql, const struct zp_digest *parameter,
+                           struct zp_digest **out, size_t *count, struct zp_error *err);
+
+/* write.c: inside a transaction. Recording the same again keeps what zp_staging_commit_… promises. */
+int zp_records_put_device(struct zp_store *store, const struct zp_device_record *record, struct zp_error *err);
+int zp_records_put_layer(struct zp_store *store, const struct zp_layer_record *record, struct zp_error *err);
+int zp_records_put_image(struct zp_store *store, const struct zp_image_record *record, struct zp_error *err);
+/* Delete a record, with those that name it, and move the directories out of the way. */
 int zp_records_drop_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_moves *moves,
                           struct zp_error *err);
-int zp_records_drop_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_moves *moves,
+int zp_records_drop_layer(struct zp_store *store, const struct zp_digest *metadata_digest, struct zp_moves *moves,
                           struct zp_error *err);
+int zp_records_drop_device(struct zp_store *store, const struct zp_digest *digest, struct zp_moves *moves,
+                           struct zp_error *err);
 int zp_records_put_name(struct zp_store *store, const char *name, const struct zp_digest *manifest_digest,
                         struct zp_error *err);
 
@@ -107,7 +117,7 @@ void zp_tmp_name(char name[ZP_TMP_NAME_SIZE]);
 int zp_staging_dir_fd(const struct zp_staging *staging);
 const char *zp_staging_name(const struct zp_staging *staging);
 struct zp_store *zp_staging_store(const struct zp_staging *staging);
-/* It has become a layer or image: no longer the handle's to remove. */
+/* It has become a device, layer or image: no longer the handle's to remove. */
 void zp_staging_let_go(struct zp_staging *staging);
 
 /* sweep.c: what processes that died have left. */
@@ -131,13 +141,13 @@ int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table,
 void zp_mounts_clear(struct zp_mounts *mounts);
 /* Where; NULL: nowhere. */
 const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_digest *manifest_digest);
-/* 1: an image with the layer is mounted at *point, 0: none is. */
-int zp_mounts_of_layer(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *diff_id,
-                       const char **point, struct zp_error *err);
+/* 1: an image with the device is mounted, 0: none is. */
+int zp_mounts_of_device(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *device,
+                        struct zp_error *err);
 
 /* "<hex>.raw" */
-#define ZP_DEVICE_NAME_SIZE (ZP_SHA256_HEX_SIZE + 4)
-char *zp_device_name(const struct zp_digest *diff_id, char name[ZP_DEVICE_NAME_SIZE]);
+#define ZP_UNPACKED_NAME_SIZE (ZP_SHA256_HEX_SIZE + 4)
+char *zp_unpacked_name(const struct zp_digest *device, char name[ZP_UNPACKED_NAME_SIZE]);
 
 /* Opens a regular file for reading, following no symbolic link. `name` has no '/'. */
 int zp_store_open_file(struct zp_store *store, int dir_fd, const char *directory, const char *file,

@@ -123,11 +123,13 @@ static int open_all(struct zp_store *store, const char *path, struct zp_error *e
         if (r == 0)
                 r = zp_store_open_database(store, err);
         if (r == 0)
+                r = open_subdirectory(store, "devices", &store->devices_fd, err);
+        if (r == 0)
                 r = open_subdirectory(store, "layers", &store->layers_fd, err);
         if (r == 0)
                 r = open_subdirectory(store, "images", &store->images_fd, err);
         if (r == 0)
-                r = open_subdirectory(store, "devices", &store->devices_fd, err);
+                r = open_subdirectory(store, "unpacked", &store->unpacked_fd, err);
         if (r == 0)
                 r = open_subdirectory(store, "tmp", &store->tmp_fd, err);
         if (r == 0)
@@ -143,7 +145,7 @@ int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **o
                 return zp_error_errno(err, ENOMEM, "store '%s'", path);
         store->mode = mode == ZP_STORE_READ ? ZP_STORE_READ : ZP_STORE_WRITE;
         store->may_create = mode == ZP_STORE_CREATE;
-        store->dir_fd = store->layers_fd = store->images_fd = store->devices_fd = store->tmp_fd = -1;
+        store->dir_fd = store->devices_fd = store->layers_fd = store->images_fd = store->unpacked_fd = store->tmp_fd = -1;
         pthread_mutex_init(&store->mutex, NULL);
         int r = open_all(store, path, err);
         if (r < 0)
@@ -156,7 +158,8 @@ void zp_store_close(struct zp_store *store) {
         if (!store)
                 return;
         sqlite3_close(store->db);
-        const int fds[] = { store->dir_fd, store->layers_fd, store->images_fd, store->devices_fd, store->tmp_fd };
+        const int fds[] = { store->dir_fd,    store->devices_fd,  store->layers_fd,
+                            store->images_fd, store->unpacked_fd, store->tmp_fd };
         for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
@@ -189,9 +192,14 @@ static int open_file_of(struct zp_store *store, int dir_fd, const struct zp_dige
         return zp_store_open_file(store, dir_fd, zp_digest_hex(digest, hex), file, err);
 }
 
-int zp_store_open_layer_file(struct zp_store *store, const struct zp_digest *diff_id, const char *file,
+int zp_store_open_device_file(struct zp_store *store, const struct zp_digest *device, const char *file,
+                              struct zp_error *err) {
+        return open_file_of(store, store->devices_fd, device, file, err);
+}
+
+int zp_store_open_layer_file(struct zp_store *store, const struct zp_digest *metadata_digest, const char *file,
                              struct zp_error *err) {
-        return open_file_of(store, store->layers_fd, diff_id, file, err);
+        return open_file_of(store, store->layers_fd, metadata_digest, file, err);
 }
 
 int zp_store_open_image_file(struct zp_store *store, const struct zp_digest *manifest_digest, const char *file,

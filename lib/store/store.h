@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The local store: a directory with layers, snapshots, and a SQLite database that is the truth about
+ * The local store: a directory with devices, layers, snapshots, and a SQLite database that is the truth about
  * what is complete. docs/store.md shows the layout:
  *
- *   zeropull.db                     layers, images, names
+ *   zeropull.db                     devices, layers, images, names
  *   lock                            byte ranges of this one file are the locks
- *   layers/<diffID hex>/            layer.erofs  device.zst  device.idx
- *   images/<manifest digest hex>/   snapshot.erofs  manifest.json  config.json
- *   devices/<diffID hex>.raw        layer devices unpacked for a mount; a cache
+ *   devices/<device digest hex>/    device.idx  [device.zst]  [device.map]
+ *   layers/<layer.erofs hex>/       layer.erofs
+ *   images/<manifest digest hex>/   snapshot.erofs  manifest.json  config.json  [prefetch.json]  [profile]
+ *   unpacked/<device digest>.raw    devices unpacked for a mount; a cache
  *   tmp/<random>/                   work in progress, locked by the process that owns it
  *
- * A layer or image appears by one rename inside one database transaction. A process that dies leaves a
- * directory in tmp/ that the next one to open the store for writing removes.
+ * A device is named by the SHA-256 of its index, which has the digest of each frame of its data; a layer by that of
+ * its layer.erofs, which has its devices' names. So neither is ever replaced by another one. A device, layer or image
+ * appears by one rename inside one database transaction. A process that dies leaves a directory in tmp/ that the next
+ * one to open the store for writing removes.
  * Thread-safe.
  */
 #ifndef ZP_STORE_STORE_H
@@ -20,6 +23,7 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/digest.h"
+#include "base/limits.h"
 
 struct zp_store;
 
@@ -40,20 +44,37 @@ ZP_DEFINE_AUTO(struct zp_store, zp_store_close);
 char *zp_store_default_path(void);
 const char *zp_store_path(const struct zp_store *store);
 
-struct zp_layer_record {
-        struct zp_digest diff_id;
-        uint64_t tar_size; /* uncompressed */
-        uint64_t entries;
-        struct zp_digest metadata_digest; /* of layer.erofs */
-        uint64_t metadata_size;
-        struct zp_digest index_digest; /* of device.idx, which covers device.zst */
+struct zp_device_record {
+        struct zp_digest digest; /* of device.idx, which covers device.zst: its name */
         uint64_t index_size;
         uint64_t pack_size;   /* of device.zst */
-        uint64_t device_size; /* uncompressed; 0: the layer has no file data, its pack has no frames */
+        uint64_t device_size; /* uncompressed, > 0 */
+        struct zp_digest pack_digest;
+        bool has_pack_digest; /* else it is not known yet */
         /* how the pack was made, to make the same one again: struct zp_pack_options */
         uint32_t frame_size;
         int level;
-        bool is_fetched; /* somebody else made it: what is built here does not rest on it */
+        bool is_fetched;  /* somebody else made it */
+        bool is_complete; /* device.zst is here; else the device is held by its index alone */
+};
+
+/* How a layer was converted, as text: "" from its tar alone; else canonical JSON. With the final NUL: */
+#define ZP_RECIPE_SIZE 2048
+
+/* A layer, and what it was converted from: different tars may become the same layer. */
+struct zp_layer_record {
+        struct zp_digest metadata_digest; /* of layer.erofs: its name */
+        uint64_t metadata_size;
+        struct zp_digest blob_digest; /* of layer.erofs as it travels */
+        uint64_t blob_size;           /* 0: that is not known yet */
+        uint16_t device_count;        /* 0: no file data */
+        struct zp_digest devices[ZP_LIMIT_LAYER_DEVICES]; /* its own first */
+
+        struct zp_digest diff_id;
+        char recipe[ZP_RECIPE_SIZE];
+        uint64_t tar_size; /* uncompressed */
+        uint64_t entries;
+        bool is_fetched; /* somebody else says so: what is built here does not rest on it */
 };
 
 struct zp_image_record {
@@ -65,16 +86,28 @@ struct zp_image_record {
         struct zp_digest config_digest;
         uint64_t image_size; /* compressed, as the registry has it: sum of the layer blobs */
         int64_t created_s;   /* when it was built here, or fetched */
-        bool is_fetched;     /* as of a layer */
+        bool is_fetched;     /* somebody else made it */
+        struct zp_digest blob_digest; /* of snapshot.erofs as it travels */
+        uint64_t blob_size;           /* 0: that is not known yet */
+        char *origin;                 /* name of the remote it was fetched from; NULL: none */
+        struct zp_digest artifact_digest;
+        bool has_artifact_digest; /* as what it was fetched */
         uint16_t layer_count;
-        struct zp_digest *diff_ids; /* lowest first */
-        char **names;               /* source names under which it was built, NULL-terminated */
+        struct zp_digest *layers;   /* their names, lowest first */
+        struct zp_digest *diff_ids; /* as many */
+        char **names;             /* source names under which it was built, NULL-terminated */
 };
 void zp_image_record_clear(struct zp_image_record *record);
 
 /* 1: found, 0: not there, negative: error. */
-int zp_store_find_layer(struct zp_store *store, const struct zp_digest *diff_id, struct zp_layer_record *out,
-                        struct zp_error *err);
+int zp_store_find_device(struct zp_store *store, const struct zp_digest *digest, struct zp_device_record *out,
+                         struct zp_error *err);
+/* `diff_id`: what it was converted from, when it is several things; NULL: any of them. */
+int zp_store_find_layer(struct zp_store *store, const struct zp_digest *metadata_digest,
+                        const struct zp_digest *diff_id, struct zp_layer_record *out, struct zp_error *err);
+/* A layer that was built here: of that diffID, by that recipe, its own device packed so (if it has one). */
+int zp_store_find_built_layer(struct zp_store *store, const struct zp_digest *diff_id, const char *recipe,
+                              uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err);
 int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
                         struct zp_error *err);
 /* Waits until no other process is in the middle of a change. Files are moved before a change is committed: who misses
@@ -86,10 +119,16 @@ int zp_store_lookup_image(struct zp_store *store, const char *text, struct zp_im
 /* All images, newest first. *out malloc'ed, each record to be cleared. */
 int zp_store_list_images(struct zp_store *store, struct zp_image_record **out, size_t *count, struct zp_error *err);
 int zp_store_list_layers(struct zp_store *store, struct zp_layer_record **out, size_t *count, struct zp_error *err);
+int zp_store_list_devices(struct zp_store *store, struct zp_device_record **out, size_t *count, struct zp_error *err);
+/* The devices of an image's layers, each once. */
+int zp_store_list_devices_of(struct zp_store *store, const struct zp_digest *manifest_digest,
+                             struct zp_device_record **out, size_t *count, struct zp_error *err);
 
-/* Opens a file of a layer ("layer.erofs", "device.zst", "device.idx") or image ("snapshot.erofs",
+/* Opens a file of a device ("device.idx", "device.zst"), layer ("layer.erofs") or image ("snapshot.erofs",
  * "manifest.json", "config.json") read-only. Returns the descriptor, the caller's, or a negative errno. */
-int zp_store_open_layer_file(struct zp_store *store, const struct zp_digest *diff_id, const char *file,
+int zp_store_open_device_file(struct zp_store *store, const struct zp_digest *device, const char *file,
+                              struct zp_error *err);
+int zp_store_open_layer_file(struct zp_store *store, const struct zp_digest *metadata_digest, const char *file,
                              struct zp_error *err);
 int zp_store_open_image_file(struct zp_store *store, const struct zp_digest *manifest_digest, const char *file,
                              struct zp_error *err);
@@ -97,23 +136,26 @@ int zp_store_open_image_file(struct zp_store *store, const struct zp_digest *man
 /* A lock on one digest, against other processes and other threads. Waits (until cancelled); `waiting`, when
  * given, is called once if it has to. The holder keeps it until released or dead (a child that inherits the
  * descriptor holds it as well). As long as anybody holds one, nobody prunes: a build holds its image's from
- * beginning to end. A thread that holds a layer's must not wait for another layer's. */
+ * beginning to end. Whoever makes a layer locks its diffID, whoever fetches or unpacks a device its digest. A thread that
+ * holds one of these must not wait for another. */
 struct zp_store_lock;
 int zp_store_lock(struct zp_store *store, const struct zp_digest *key, const struct zp_cancel *cancel,
                   void (*waiting)(void *context), void *context, struct zp_store_lock **out, struct zp_error *err);
 void zp_store_unlock(struct zp_store_lock *lock);
 ZP_DEFINE_AUTO(struct zp_store_lock, zp_store_unlock);
 
-/* A place to write a new layer or image: a directory in tmp/, removed with the handle unless committed. */
+/* A place to write a new device, layer or image: a directory in tmp/, removed with the handle unless committed. */
 struct zp_staging;
 int zp_staging_new(struct zp_store *store, struct zp_staging **out, struct zp_error *err);
 /* Creates a file in it for reading and writing; returns the descriptor, the caller's. */
 int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_error *err);
-/* Syncs all files, moves the directory to its place and records it, all or nothing. Hold the lock on the
- * diffID or manifest digest. A record already there is replaced (the new one is known good). Files that do
- * not belong to a layer or image are removed; those that do must have the recorded sizes (-EINVAL).
- * A layer that gets another device takes the images on it along; -EBUSY while one of them is mounted.
- * An image's layers must be in the store: -EAGAIN when one is not, and the build should be run again. */
+/* Syncs all files, moves the directory to its place and records it, all or nothing. A record already there is replaced
+ * (the new one is known good); what was fetched and is now built here counts as built, never the other way round, and
+ * no complete device becomes incomplete. Files that do not belong to a device, layer or image are
+ * removed; those that do must have the recorded sizes (-EINVAL). A layer's devices, an image's layers must be in the
+ * store: -EAGAIN when one is not, and the build should be run again. For an image, hold the lock on its manifest
+ * digest. */
+int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_record *record, struct zp_error *err);
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
 /* The directory's path, for more than files of a layer or image; malloc'ed, the caller's. NULL: out of memory. */
@@ -128,22 +170,23 @@ int zp_store_add_name(struct zp_store *store, const char *name, const struct zp_
 /* Removes an image; its layers stay until prune. -EBUSY while it is mounted. */
 int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
 struct zp_prune_result {
-        uint64_t layers, devices, bytes;
+        uint64_t layers, devices, unpacked, bytes;
 };
-/* Removes layers no image names, unpacked devices not mounted, leftovers. -EBUSY while anybody holds a lock
+/* Removes layers no image names, devices no layer names, unpacked devices not mounted, leftovers. -EBUSY while anybody holds a lock
  * (builds, unpacks). A dry run changes nothing and works for a reader; its numbers leave out leftovers. */
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
-/* The layer's device unpacked as a raw file for the kernel to read, made when it is not there yet (verified,
- * in parallel, under the layer's lock). One that is there is taken as it is when its size is right: to compare it
- * takes longer than to make it, and is `verify`'s work. Returns a read-only descriptor, the caller's. */
+/* The device unpacked as a raw file for the kernel to read, made when it is not there yet (verified, in parallel, under
+ * the device's lock). One that is there is taken as it is when its size is right: to compare it takes longer than to
+ * make it, and is `verify`'s work. Returns a read-only descriptor, the caller's. -ENODATA: the device is held by its
+ * index alone. */
 struct zp_pool;
-int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_pool *pool,
+int zp_store_unpack_device(struct zp_store *store, const struct zp_digest *device, struct zp_pool *pool,
                            const struct zp_cancel *cancel, struct zp_error *err);
 
 /* The unpacked device as it lies there, not compared with anything; the descriptor is the caller's. -ENOENT, without
  * a message: there is none; -EBADMSG: something else has its name. */
-int zp_store_open_device(struct zp_store *store, const struct zp_digest *diff_id, struct zp_error *err);
+int zp_store_open_unpacked(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
 
 /* What is mounted is not removed: the kernel's mount table says which images are, by the file each EROFS is read
  * from. Whoever mounts gives this as the source (malloc'ed, the caller's; NULL: no memory; good as long as the store is

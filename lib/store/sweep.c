@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Puts right what processes that died have left: directories in tmp/ that nobody owns, layers and images
- * without a record, records without a directory, and contents exchanged under a record that still
- * describes the old one. Runs whenever the store is opened for writing.
+ * Puts right what processes that died have left: directories in tmp/ that nobody owns, devices, layers and
+ * images without a record, records without a directory, and snapshots exchanged under a record that still describes
+ * the old one. Runs whenever the store is opened for writing.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -29,30 +29,22 @@ static void sweep_tmp(struct zp_store *store) {
 struct kind {
         const char *directory; /* also the table */
         int dir_fd;
-        const char *all, *one, *replacing, *done;
+        const char *all, *one;
         int (*drop)(struct zp_store *store, const struct zp_digest *digest, struct zp_moves *moves,
                     struct zp_error *err);
-        const char *file; /* whose digest the record has */
 };
 
 static int drop_without_directory(struct zp_store *store, const struct kind *kind, struct zp_moves *moves,
                                   struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store, kind->all, &s, err);
-        if (r < 0)
-                return r;
-        while ((r = zp_sql_step(store, s, err)) == 1) {
-                struct zp_digest digest;
+        zp_autofree struct zp_digest *digests = NULL;
+        size_t count = 0;
+        int r = zp_records_get_digests(store, kind->all, NULL, &digests, &count, err);
+        for (size_t i = 0; r == 0 && i < count; i++) {
                 struct stat st;
                 char hex[ZP_SHA256_HEX_SIZE];
-                if (!zp_sql_column_digest(s, 0, &digest))
-                        return zp_sql_bad_row(store, kind->directory, err);
-                if (fstatat(kind->dir_fd, zp_digest_hex(&digest, hex), &st, AT_SYMLINK_NOFOLLOW) == 0 ||
-                    errno != ENOENT)
-                        continue;
-                r = kind->drop(store, &digest, moves, err);
-                if (r < 0)
-                        return r;
+                if (fstatat(kind->dir_fd, zp_digest_hex(&digests[i], hex), &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+                    errno == ENOENT)
+                        r = kind->drop(store, &digests[i], moves, err);
         }
         return r;
 }
@@ -81,68 +73,69 @@ static int move_out_orphans(struct zp_store *store, const struct kind *kind, str
         return 0;
 }
 
-/* Does the directory's file have the recorded digest? Anything but a clear yes is no. */
-static bool content_fits(struct zp_store *store, const struct kind *kind, const struct zp_digest *digest,
-                         const char *file, const struct zp_digest *expected) {
-        char hex[ZP_SHA256_HEX_SIZE];
-        zp_autoclose int fd = zp_store_open_file(store, kind->dir_fd, zp_digest_hex(digest, hex), file, NULL);
+/* Does the image's file have the recorded digest? Anything but a clear yes is no. */
+static bool content_fits(struct zp_store *store, const struct zp_digest *manifest_digest,
+                         const struct zp_digest *expected) {
+        static const char file[] = "snapshot.erofs";
+        zp_autoclose int fd = zp_store_open_image_file(store, manifest_digest, file, NULL);
         struct zp_digest actual;
         uint64_t size;
         return fd >= 0 && zp_fingerprint(fd, file, &size, &actual, NULL) == 0 && zp_digest_equal(&actual, expected);
 }
 
-/* Columns of `kind->replacing`: the digest, and that of `kind->file`. */
-static int settle_replacement(struct zp_store *store, const struct kind *kind, sqlite3_stmt *s, struct zp_moves *moves,
+static int settle_replacement(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_moves *moves,
                               struct zp_error *err) {
-        struct zp_digest digest, expected, other;
-        if (!zp_sql_column_digest(s, 0, &digest) || !zp_sql_column_digest(s, 1, &expected) ||
-            !zp_sql_column_digest(s, 2, &other))
-                return zp_sql_bad_row(store, kind->directory, err);
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
-        int r = zp_store_try_lock(store, &digest, &lock, err);
+        struct zp_image_record image = { 0 };
+        int r = zp_store_try_lock(store, manifest_digest, &lock, err);
+        if (r == 1)
+                r = zp_records_get_image(store, manifest_digest, &image, err);
         if (r != 1)
                 return r; /* whoever replaces it is alive */
-        bool fits = content_fits(store, kind, &digest, kind->file, &expected) &&
-                    (kind->drop != zp_records_drop_layer || content_fits(store, kind, &digest, "layer.erofs", &other));
-        return fits ? zp_sql_run_digest(store, kind->done, &digest, err) : kind->drop(store, &digest, moves, err);
+        bool fits = content_fits(store, manifest_digest, &image.metadata_digest);
+        zp_image_record_clear(&image);
+        return fits ? zp_sql_run_digest(store, "UPDATE images SET replacing = 0 WHERE manifest_digest = ?",
+                                        manifest_digest, err)
+                    : zp_records_drop_image(store, manifest_digest, moves, err);
 }
 
-static int settle_replacements(struct zp_store *store, const struct kind *kind, struct zp_moves *moves,
-                               struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store, kind->replacing, &s, err);
-        while (r == 0 && (r = zp_sql_step(store, s, err)) == 1)
-                r = settle_replacement(store, kind, s, moves, err);
+static int settle_replacements(struct zp_store *store, struct zp_moves *moves, struct zp_error *err) {
+        zp_autofree struct zp_digest *digests = NULL;
+        size_t count = 0;
+        int r = zp_records_get_digests(store, "SELECT manifest_digest FROM images WHERE replacing != 0", NULL, &digests,
+                                       &count, err);
+        for (size_t i = 0; r == 0 && i < count; i++)
+                r = settle_replacement(store, &digests[i], moves, err);
         return r;
 }
 
-static int sweep_kind(struct zp_store *store, const struct kind *kind, struct zp_moves *moves, struct zp_error *err) {
-        int r = drop_without_directory(store, kind, moves, err);
+/* What others name comes first: whoever names a record that has lost its directory goes with it. */
+static int sweep(struct zp_store *store, struct zp_moves *moves, struct zp_error *err) {
+        const struct kind kinds[] = {
+                { "devices", store->devices_fd, "SELECT digest FROM devices", "SELECT 1 FROM devices WHERE digest = ?",
+                  zp_records_drop_device },
+                { "layers", store->layers_fd, "SELECT metadata_digest FROM layers",
+                  "SELECT 1 FROM layers WHERE metadata_digest = ?", zp_records_drop_layer },
+                { "images", store->images_fd, "SELECT manifest_digest FROM images",
+                  "SELECT 1 FROM images WHERE manifest_digest = ?", zp_records_drop_image },
+        };
+        const size_t count = sizeof kinds / sizeof *kinds;
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < count; i++)
+                r = drop_without_directory(store, &kinds[i], moves, err);
         if (r == 0)
-                r = settle_replacements(store, kind, moves, err);
-        if (r == 0)
-                r = move_out_orphans(store, kind, moves, err);
+                r = settle_replacements(store, moves, err);
+        for (size_t i = 0; r == 0 && i < count; i++)
+                r = move_out_orphans(store, &kinds[i], moves, err);
         return r;
 }
 
 int zp_store_sweep(struct zp_store *store, struct zp_error *err) {
-        const struct kind kinds[] = {
-                { "layers", store->layers_fd, "SELECT diff_id FROM layers", "SELECT 1 FROM layers WHERE diff_id = ?",
-                  "SELECT diff_id, index_digest, metadata_digest FROM layers WHERE replacing != 0",
-                  "UPDATE layers SET replacing = 0 WHERE diff_id = ?", zp_records_drop_layer, "device.idx" },
-                { "images", store->images_fd, "SELECT manifest_digest FROM images",
-                  "SELECT 1 FROM images WHERE manifest_digest = ?",
-                  "SELECT manifest_digest, metadata_digest, metadata_digest FROM images WHERE replacing != 0",
-                  "UPDATE images SET replacing = 0 WHERE manifest_digest = ?", zp_records_drop_image,
-                  "snapshot.erofs" },
-        };
         struct zp_moves moves = { 0 };
         int r = zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
-        for (size_t i = 0; r == 0 && i < sizeof kinds / sizeof *kinds; i++)
-                r = sweep_kind(store, &kinds[i], &moves, err);
-        r = zp_store_end(store, r, &moves, err);
+        r = zp_store_end(store, sweep(store, &moves, err), &moves, err);
         if (r == 0)
                 sweep_tmp(store);
         return r;

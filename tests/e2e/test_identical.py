@@ -69,18 +69,16 @@ def test_snapshot_is_what_containerd_shows(built, containerd, work):
 
 
 def unpack_devices(zeropull, directory):
-    """Unpacks the device of every layer by zstd; returns {diffID in hex: file}, devices of layers without data left out."""
+    """Unpacks every device by zstd; returns {its name: file}."""
     devices = {}
-    for layer in zeropull.layer_directories():
-        raw = directory / (layer.name + ".raw")
-        subprocess.run(["zstd", "-dq", "--sparse", layer / "device.zst", "-o", raw], check=True)
-        if raw.stat().st_size:
-            devices[layer.name] = raw
+    for device in zeropull.device_directories():
+        devices[device.name] = directory / (device.name + ".raw")
+        subprocess.run(["zstd", "-dq", "--sparse", device / "device.zst", "-o", devices[device.name]], check=True)
     return devices
 
 
 def device_options(metadata, devices):
-    """fsck.erofs's options for the devices in a file system's table, whose tags are diffIDs (erofs_fs.h)."""
+    """fsck.erofs's options for the devices in a file system's table, whose tags are their names (erofs_fs.h)."""
     data = metadata.read_bytes()
     count, first_slot = struct.unpack_from("<HH", data, 1024 + 86)
     tags = [data[slot * 128 : slot * 128 + 64].decode() for slot in range(first_slot, first_slot + count)]

@@ -21,8 +21,11 @@ def check_store(zeropull):
     assert zeropull.leftovers() == []
     zeropull.ok("verify")
     zeropull.ok("prune")
-    kept = {layer["diffID"].removeprefix("sha256:") for layer in zeropull.json("inspect", images.source(IMAGE))["layers"]}
-    assert {directory.name for directory in zeropull.layer_directories()} == kept
+    layers = zeropull.json("inspect", images.source(IMAGE))["layers"]
+    devices = {device["digest"].removeprefix("sha256:") for layer in layers for device in layer["devices"]}
+    assert {directory.name for directory in zeropull.device_directories()} == devices
+    names = {layer["metadataDigest"].removeprefix("sha256:") for layer in layers}
+    assert {directory.name for directory in zeropull.layer_directories()} == names
 
 
 @pytest.fixture(scope="module")

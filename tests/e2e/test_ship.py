@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots travel: built here, published, fetched there, the same to the byte."""
-import hashlib
 import json
 import os
 import random
@@ -127,7 +126,7 @@ class TestRoundTrip:
     def test_build_and_push_in_one(self, place, work):
         left, right = place.store(work, "left"), place.store(work, "right")
         built = json.loads(left.ok("build", place.push_option, place.reference("one"), "--json"))
-        assert built["blobsSent"] == 10 and built["snapshot"] in place.snapshots(built["digest"])
+        assert built["blobsSent"] == 8 and built["snapshot"] in place.snapshots(built["digest"])
         right.ok("pull", place.reference("one"), *place.source)
         ship.check_same(left, right)
 
@@ -135,7 +134,7 @@ class TestRoundTrip:
         left = place.store(work, "left")
         first = json.loads(left.ok("build", place.push_option, place.reference("one"), "--json"))
         again = json.loads(left.ok("push", place.reference("one"), *place.to, "--json"))
-        assert again == {**again, "blobsSent": 0, "blobsPresent": 10, "bytesSent": 0, "snapshot": first["snapshot"]}
+        assert again == {**again, "blobsSent": 0, "blobsPresent": 8, "bytesSent": 0, "snapshot": first["snapshot"]}
         assert place.snapshots(first["digest"]) == [first["snapshot"]]
 
     def test_only_the_changed_layer_travels(self, place, work):
@@ -144,7 +143,7 @@ class TestRoundTrip:
         right.ok("pull", place.reference("one"), *place.source)
         second = json.loads(left.ok("build", place.push_option, place.reference("two"), "--json"))
         # the new layer's three blobs and the snapshot's metadata
-        assert (second["blobsSent"], second["blobsPresent"]) == (4, 6)
+        assert (second["blobsSent"], second["blobsPresent"]) == (4, 4)
         assert 400_000 < second["bytesSent"] < 450_000
         pulled = json.loads(right.ok("pull", place.reference("two"), *place.source, "--json"))
         assert (pulled["layersFetched"], pulled["layersReused"]) == (1, 2)
@@ -291,39 +290,29 @@ class TestPlatforms:
 class TestStore:
     """What the pulling store has already."""
 
-    def test_a_layer_packed_in_another_way_is_kept(self, beside, work):
+    def test_a_layer_packed_in_another_way_lies_beside_the_published_one(self, beside, work):
         left, right = beside.store(work, "left"), beside.store(work, "right")
         left.ok("build", "--push", beside.reference("one"))
         right.build(beside.reference("two"), "--frame-size", "64K", "--level", "1")
         pulled = json.loads(right.ok("pull", beside.reference("one"), "--json"))
-        assert (pulled["layersFetched"], pulled["layersReused"]) == (1, 2)
+        assert (pulled["layersFetched"], pulled["layersReused"]) == (2, 1)  # the one without data is the same
+        assert len(right.json("list")) == 2
         right.ok("verify")
+        right.ok("remove", beside.reference("two"))
+        right.ok("prune")
+        ship.check_same(left, right)
 
-    def test_a_layer_laid_out_in_another_way_is_replaced(self, beside, work):
-        """As another version of the builder might have made it: the snapshot's addresses would not fit it."""
+    def test_what_is_damaged_in_the_store_is_fetched_again(self, beside, work):
         left, right = beside.store(work, "left"), beside.store(work, "right")
         left.ok("build", "--push", beside.reference("one"))
-        right.build(beside.reference("two"))
-        base = max(right.layer_directories(), key=lambda d: (d / "device.zst").stat().st_size)
-        file = base / "layer.erofs"
-        other = file.read_bytes() + bytes(4096)
-        file.write_bytes(other)
-        subprocess.run(
-            ["/usr/bin/python3", "-c",
-             "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute("
-             "'update layers set metadata_digest = ?, metadata_size = ? where diff_id = ?',"
-             "(bytes.fromhex(sys.argv[2]), int(sys.argv[3]), bytes.fromhex(sys.argv[4]))); db.commit()",
-             right.store / "zeropull.db", hashlib.sha256(other).hexdigest(), str(len(other)), base.name], check=True,
-        )  # fmt: skip
-        # no pull takes away another image
-        refused = right.expect(FAILED, "pull", beside.reference("one"))
-        assert "layer 1" in refused.stderr and "another way" in refused.stderr
-        assert len(right.json("list")) == 1
+        left.ok("build", "--push", beside.reference("two"))
+        right.ok("pull", beside.reference("two"))
+        for file in [*right.store.glob("layers/*/layer.erofs"), *right.store.glob("devices/*/device.idx")]:
+            file.write_bytes(file.read_bytes()[:-1] + b"?")
+        os.truncate(max(right.store.glob("devices/*/device.zst"), key=lambda file: file.stat().st_size), 1000)
         right.ok("remove", beside.reference("two"))
-        pulled = json.loads(right.ok("pull", beside.reference("one"), "--json"))
-        assert (pulled["layersFetched"], pulled["layersReused"]) == (2, 1)
-        right.ok("verify")
-        right.ok("prune")
+        right.ok("pull", beside.reference("two"))
+        right.ok("pull", beside.reference("one"))
         ship.check_same(left, right)
 
     def test_a_pulled_image_can_be_built_again_and_compared(self, beside, work):
@@ -344,15 +333,15 @@ class TestStore:
     def test_what_is_damaged_in_the_store_does_not_travel(self, beside, work):
         left = beside.store(work, "left")
         left.build(beside.reference("one"))
-        top = [d for d in left.layer_directories() if 300_000 < (d / "device.zst").stat().st_size < 600_000][0]
-        for file in ("device.zst", "device.idx", "layer.erofs"):
-            good = (top / file).read_bytes()
+        device, layer = left.device_directories()[0], left.layer_directories()[0]
+        for file in (device / "device.zst", device / "device.idx", layer / "layer.erofs"):
+            good = file.read_bytes()
             half = len(good) // 2
-            (top / file).write_bytes(good[:half] + bytes([good[half] ^ 1]) + good[half + 1 :])
+            file.write_bytes(good[:half] + bytes([good[half] ^ 1]) + good[half + 1 :])
             failed = left.run("push", beside.reference("one"))
             assert failed.returncode == FAILED and len(error_lines(failed.stderr)) == 1
-            assert file in failed.stderr and "damaged" in failed.stderr
-            (top / file).write_bytes(good)
+            assert file.name in failed.stderr and "damaged" in failed.stderr
+            file.write_bytes(good)
         assert beside.snapshots(left.json("list")[0]["digest"]) == []
         left.ok("push", beside.reference("one"))
 

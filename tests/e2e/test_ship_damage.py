@@ -32,6 +32,9 @@ class Published:
         self.builder = ship.fresh(work, "builder")
         built = json.loads(self.builder.ok("build", "--push", self.reference, "--json"))
         self.digest = built["snapshot"]
+        elsewhere = ship.put_image(server, layout, "other")
+        command = ("build", "--push", elsewhere, "--json")
+        self.other_digest = json.loads(ship.fresh(work, "elsewhere").ok(*command))["snapshot"]
         self.repository = server.repository()
         self.artifact = json.loads(self.repository.manifests[self.digest][1])
         self.good = copy.deepcopy(self.repository)
@@ -84,7 +87,7 @@ def refused(store, reference, *names, codes=(FAILED, REFUSED)):
     lines = error_lines(result.stderr)
     assert len(lines) == 1 and all(name in lines[0] for name in names), result.stderr
     ship.check_empty(store)
-    if store.layer_directories():
+    if store.device_directories():
         store.ok("verify")
     return lines[0]
 
@@ -97,8 +100,8 @@ class TestDamage:
     """Any byte of any blob."""
 
     @pytest.mark.parametrize("name", [
-        "snapshot metadata", "layer 1, metadata", "layer 1, index", "layer 1, data",
-        "layer 2, metadata", "layer 2, index", "layer 2, data", "layer 3, data",
+        "snapshot metadata", "layer 1, metadata", "layer 2, metadata", "device 1, index", "device 1, data",
+        "device 2, index", "device 2, data",
     ])  # fmt: skip
     def test_a_changed_byte_of_a_blob(self, published, work, name):
         blob = published.blob(name)
@@ -108,13 +111,13 @@ class TestDamage:
             published.repository.blobs[blob["digest"]] = good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :]
             store = ship.fresh(work, f"store{number}")
             refused(store, published.reference, name, blob["digest"])
-            if name != "snapshot metadata":
-                layer = published.artifact["layers"][published.artifact["layers"].index(blob)]
-                diff_id = layer["annotations"]["dev.zeropull.diff-id"].removeprefix("sha256:")
-                assert diff_id not in [d.name for d in store.layer_directories()]
+            assert store.layer_directories() == []
+            if name.startswith("device"):
+                device = blob["annotations"]["dev.zeropull.device"].removeprefix("sha256:")
+                assert device not in [d.name for d in store.device_directories()]
 
     @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"\0", lambda b: b""], ids=["short", "long", "empty"])
-    @pytest.mark.parametrize("name", ["snapshot metadata", "layer 1, index", "layer 1, data"])
+    @pytest.mark.parametrize("name", ["snapshot metadata", "device 1, index", "device 1, data"])
     def test_a_blob_of_another_size(self, published, work, name, change):
         blob = published.blob(name)
         published.repository.blobs[blob["digest"]] = change(published.repository.blobs[blob["digest"]])
@@ -146,8 +149,8 @@ class TestDamage:
             ship.fresh(work, "last").ok("pull", reference)
 
     def test_the_next_pull_gets_what_was_damaged(self, published, work):
-        """Layers that were right stay, the rest is fetched when it is right again."""
-        blob = published.blob("layer 3, data")
+        """Devices that were right stay, the rest is fetched when it is right again."""
+        blob = published.blob("device 2, data")
         good = published.repository.blobs[blob["digest"]]
         published.repository.blobs[blob["digest"]] = bytes(len(good))
         store = ship.fresh(work, "store")
@@ -181,18 +184,31 @@ def without(*positions):
 
 
 def swapped(p, d):
-    d["layers"][2], d["layers"][3] = d["layers"][3], d["layers"][2]
+    d["layers"][4], d["layers"][5] = d["layers"][5], d["layers"][4]
 
 
 def layer_twice(p, d):
-    d["layers"] += d["layers"][1:4]
+    d["layers"].insert(2, d["layers"][1])
+
+
+def device_twice(p, d):
+    d["layers"] += d["layers"][4:6]
+
+
+def layer_behind_devices(p, d):
+    d["layers"].append(d["layers"].pop(1))
 
 
 def strange_layer(p, d):
-    extra = copy.deepcopy(d["layers"][1:4])
-    for blob in extra:
-        blob["annotations"]["dev.zeropull.diff-id"] = oci.sha256(b"strange")
-    d["layers"] += extra
+    extra = copy.deepcopy(d["layers"][1])
+    extra["annotations"]["dev.zeropull.diff-id"] = oci.sha256(b"strange")
+    d["layers"].insert(1, extra)
+
+
+def strange_device(p, d):
+    """One that is right in itself, but that no layer refers to."""
+    other = json.loads(p.repository.manifests[p.other_digest][1])
+    d["layers"] += [blob for blob in other["layers"] if "dev.zeropull.device" in blob["annotations"]]
 
 
 def frame(data):
@@ -212,8 +228,8 @@ def garbage(at):
 
 def metadata_of_another_layer(p, d):
     for key in ("digest", "size"):
-        d["layers"][1][key] = d["layers"][7][key]
-        d["layers"][1]["annotations"][f"dev.zeropull.{key}"] = d["layers"][7]["annotations"][f"dev.zeropull.{key}"]
+        d["layers"][1][key] = d["layers"][3][key]
+        d["layers"][1]["annotations"][f"dev.zeropull.{key}"] = d["layers"][3]["annotations"][f"dev.zeropull.{key}"]
 
 
 def snapshot_of_another_image(p, d):
@@ -240,21 +256,36 @@ def metadata_of_another_digest(p, d):
     d["layers"][1]["annotations"]["dev.zeropull.digest"] = oci.sha256(b"other")
 
 
-def index_of_other_frames(p, d):
+def replace_index(d, blob):
+    """The device gets the name of this index."""
+    for at in (4, 5):
+        d["layers"][at]["annotations"]["dev.zeropull.device"] = blob["digest"]
+    d["layers"][4].update(digest=blob["digest"], size=blob["size"])
+
+
+def pack_of_other_frames(p, d):
     """The digests of index and pack are right, but they do not belong together."""
-    index = bytearray(p.repository.blobs[d["layers"][2]["digest"]])
+    pack = bytearray(p.repository.blobs[d["layers"][5]["digest"]])
+    pack[1000] ^= 1
+    d["layers"][5].update(p.put_blob(bytes(pack)))
+
+
+def index_of_other_frames(p, d):
+    """As that, but the device's name is another one then."""
+    index = bytearray(p.repository.blobs[d["layers"][4]["digest"]])
     index[-1] ^= 1
-    d["layers"][2].update(p.put_blob(bytes(index)))
+    replace_index(d, p.put_blob(bytes(index)))
 
 
 def index_of_another_pack(p, d):
-    for key in ("digest", "size"):
-        d["layers"][2][key] = d["layers"][8][key]
+    other = copy.deepcopy(d["layers"][6])
+    del d["layers"][6:]
+    replace_index(d, other)
 
 
-def pack_of_another_layer(p, d):
+def pack_of_another_device(p, d):
     for key in ("digest", "size"):
-        d["layers"][3][key] = d["layers"][9][key]
+        d["layers"][5][key] = d["layers"][7][key]
 
 
 # What a message has to say, where another check might refuse the case as well.
@@ -265,20 +296,23 @@ SAYS = {
     "all layers are missing": "lacks layer 1",
     "a layer twice": "a layer twice",
     "a layer that the image has not": "that the image has not",
+    "a device twice": "a device twice",
+    "a device that no layer has": "none of its layers'",
+    "a layer behind devices": "a layer among the devices",
     "metadata size another": "not one zstd frame of the size",
     "metadata size octal": "malformed number",
     "index of 2^40 bytes": "impossible size",
     "metadata of 2^40 bytes": "impossible size",
-    "device size another": "its device is not the artifact's",
+    "device size another": "not the artifact's",
     "garbage as layer": "layer.erofs",
     "garbage as snapshot": "snapshot.erofs",
-    "metadata of another layer": "its device is not the artifact's",
+    "metadata of another layer": "device 1 is none of its layers'",
     "snapshot of another image": "its devices are not the artifact's",
     "metadata that tells no size": "not one zstd frame of the size",
-    "index of other frames": "damaged at byte",
-    "index of another pack": "sizes are not the artifact's",
+    "pack of other frames": "damaged at byte",
+    "pack of another device": "sizes are not the artifact's",
 }
-# The artifact's layers: 0 snapshot; 1, 4, 7 metadata; 2, 5, 8 indexes; 3, 6, 9 packs.
+# The artifact's layers: 0 snapshot; 1, 2, 3 metadata; 4, 6 indexes; 5, 7 packs. Layer 2 has no device.
 MALFORMED = {
     "other subject": other_subject,
     "subject of another size": subject_of_another_size,
@@ -288,41 +322,48 @@ MALFORMED = {
     "no layers": lambda p, d: d.update(layers=[]),
     "layers is an object": lambda p, d: d.update(layers={}),
     "a layer is null": lambda p, d: d["layers"].append(None),
-    "a layer is missing": without(4, 5, 6),
-    "all layers are missing": without(*range(1, 10)),
+    "a layer is missing": without(2),
+    "all layers are missing": without(*range(1, 8)),
     "the snapshot is missing": without(0),
-    "a pack is missing": without(6),
-    "an index is missing": without(8),
-    "metadata is missing": without(4),
+    "a pack is missing": without(5),
+    "an index is missing": without(6),
+    "a device is missing": without(4, 5),
+    "the last device is missing": without(6, 7),
     "a layer twice": layer_twice,
     "a layer that the image has not": strange_layer,
+    "a layer behind devices": layer_behind_devices,
+    "a device twice": device_twice,
+    "a device that no layer has": strange_device,
     "index after pack": swapped,
-    "unknown media type": lambda p, d: d["layers"][3].update(mediaType="application/octet-stream"),
+    "unknown media type": lambda p, d: d["layers"][5].update(mediaType="application/octet-stream"),
     "no annotations": lambda p, d: d["layers"][1].pop("annotations"),
     "no digest": lambda p, d: d["layers"][1].pop("digest"),
     "sha512": lambda p, d: d["layers"][1].update(digest="sha512:" + "0" * 128),
-    "size too small": lambda p, d: d["layers"][3].update(size=d["layers"][3]["size"] - 1),
-    "size too large": lambda p, d: d["layers"][3].update(size=d["layers"][3]["size"] + 1),
+    "size too small": lambda p, d: d["layers"][5].update(size=d["layers"][5]["size"] - 1),
+    "size too large": lambda p, d: d["layers"][5].update(size=d["layers"][5]["size"] + 1),
     "size 0": set_size(1, 0),
     "size -1": set_size(1, -1),
-    "size 2^63": set_size(3, 1 << 63),
-    "size 2^63-1": set_size(3, (1 << 63) - 1),
-    "index of 2^40 bytes": set_size(2, 1 << 40),
+    "size 2^63": set_size(5, 1 << 63),
+    "size 2^63-1": set_size(5, (1 << 63) - 1),
+    "index of 2^40 bytes": set_size(4, 1 << 40),
     "metadata of 2^40 bytes": set_size(1, 1 << 40),
-    "size a fraction": set_size(3, 1.5),
-    "size a string": set_size(3, "1"),
+    "size a fraction": set_size(5, 1.5),
+    "size a string": set_size(5, "1"),
     "metadata size 0": set_note(1, "size", "0"),
     "metadata size 2^64": set_note(1, "size", str(1 << 64)),
     "metadata size 5 GiB": set_note(1, "size", str(5 << 30)),
     "metadata size another": set_note(1, "size", "4096"),
     "metadata size octal": set_note(1, "size", "010000"),
     "metadata size a number": set_note(1, "size", 4096),
-    "device size another": set_note(3, "device-size", "4096"),
-    "device size no block": set_note(3, "device-size", "4097"),
-    "device size of an empty one": set_note(6, "device-size", "4096"),
-    "device size 2^60": set_note(3, "device-size", str(1 << 60)),
-    "level 100": set_note(3, "level", "100"),
-    "diffIDs differ": set_note(3, "diff-id", oci.sha256(b"x")),
+    "device size another": set_note(5, "device-size", "4096"),
+    "device size no block": set_note(5, "device-size", "4097"),
+    "device size 0": set_note(5, "device-size", "0"),
+    "device size 2^60": set_note(5, "device-size", str(1 << 60)),
+    "level 100": set_note(5, "level", "100"),
+    "devices differ": set_note(5, "device", oci.sha256(b"x")),
+    "index is another device's": set_note(4, "device", oci.sha256(b"x")),
+    "an empty recipe": set_note(1, "recipe", ""),
+    "a recipe of 3 KiB": set_note(1, "recipe", "x" * 3000),
     "metadata of another digest": metadata_of_another_digest,
     "metadata with a tail": metadata_with_a_tail,
     "metadata not compressed": metadata_not_compressed,
@@ -331,9 +372,10 @@ MALFORMED = {
     "garbage as snapshot": garbage(0),
     "metadata of another layer": metadata_of_another_layer,
     "snapshot of another image": snapshot_of_another_image,
+    "pack of other frames": pack_of_other_frames,
     "index of other frames": index_of_other_frames,
     "index of another pack": index_of_another_pack,
-    "pack of another layer": pack_of_another_layer,
+    "pack of another device": pack_of_another_device,
 }
 RAW = {
     "not JSON": b"\x00\x01\x02",
@@ -382,7 +424,7 @@ class TestMalformed:
 
     def test_an_older_snapshot_is_taken_when_the_newest_is_malformed(self, published, work):
         newest = copy.deepcopy(published.artifact)
-        newest["layers"] = newest["layers"][:4]
+        newest["layers"] = newest["layers"][:5]
         published.server.put_manifest(json.dumps(newest).encode())
         store = ship.fresh(work, "store")
         pulled = json.loads(store.ok("pull", published.reference, "--json"))
@@ -448,7 +490,7 @@ PUSH_FAULTS = {
 class TestFaults:
     """Every case ends in the right result or in one error."""
 
-    @pytest.mark.parametrize("blob", ["snapshot metadata", "layer 1, index", "layer 1, data"])
+    @pytest.mark.parametrize("blob", ["snapshot metadata", "device 1, index", "device 1, data"])
     @pytest.mark.parametrize("name", PULL_FAULTS)
     def test_one_bad_answer_to_a_pull(self, published, work, name, blob):
         fault, passes = PULL_FAULTS[name]

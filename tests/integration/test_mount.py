@@ -102,11 +102,11 @@ def test_mounted_image_is_not_removed_wherever_the_mount_went(change, mounting):
     assert (directory / "file").stat().st_size == 100_000
     result = zeropull.expect(FAILED, "remove", source)
     assert f"is mounted at '{directory}'" in result.stderr
-    assert zeropull.json("prune")["devices"] == 0
+    assert zeropull.json("prune")["unpacked"] == 0
     zeropull.ok("umount", str(directory))
     assert not os.path.ismount(directory)
     zeropull.ok("remove", source)
-    assert zeropull.json("prune")["devices"] == 1
+    assert zeropull.json("prune")["unpacked"] == 1
 
 
 def test_umount_follows_a_symbolic_link(mounting):
@@ -133,5 +133,5 @@ def test_store_with_a_long_path_mounts_and_keeps_what_is_mounted(zeropull, work)
     with zeropull.mounted(source, work / "mnt") as directory:
         assert (directory / "file").stat().st_size == 100_000
         zeropull.expect(FAILED, "remove", source)
-        assert zeropull.json("prune")["devices"] == 0
+        assert zeropull.json("prune")["unpacked"] == 0
     zeropull.ok("remove", source)

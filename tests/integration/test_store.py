@@ -64,10 +64,10 @@ def test_link_in_place_of_an_unpacked_device_is_told_by_verify_and_replaced_by_m
     zeropull.build(f"oci:{work / 'layout'}:v1")
     with zeropull.mounted(f"oci:{work / 'layout'}:v1", work / "mnt"):
         pass
-    device = min(zeropull.store.glob("devices/*.raw"))
+    device = min(zeropull.store.glob("unpacked/*.raw"))
     device.rename(work / "aside")
     device.symlink_to(work / "aside")
-    assert f"'devices/{device.name}' is not a regular file" in zeropull.expect(FAILED, "verify").stdout.decode()
+    assert f"'unpacked/{device.name}' is not a regular file" in zeropull.expect(FAILED, "verify").stdout.decode()
     with zeropull.mounted(f"oci:{work / 'layout'}:v1", work / "mnt"):
         assert not device.is_symlink()
     zeropull.ok("verify")

@@ -35,11 +35,11 @@ def test_damaged_unpacked_device_is_found_and_made_again(zeropull, work, source)
     with zeropull.mounted(source, work / "mnt") as mounted:
         good = (mounted / "file0").read_bytes()
     zeropull.ok("verify")
-    devices = sorted(zeropull.store.glob("devices/*.raw"))
+    devices = sorted(zeropull.store.glob("unpacked/*.raw"))
     assert len(devices) == 2
     change_byte(devices[0], 1_000_000)
     result = zeropull.expect(FAILED, "verify")
-    assert f"layer sha256:{devices[0].stem}: its unpacked device" in result.stdout.decode()
+    assert f"device sha256:{devices[0].stem}: unpacked it is not" in result.stdout.decode()
     assert devices[1].stem not in result.stdout.decode()
     assert "zeropull prune" in result.stdout.decode()
     zeropull.ok("prune")
@@ -53,7 +53,7 @@ def test_truncated_unpacked_device_is_found_and_made_again_by_mount(zeropull, wo
     zeropull.build(source)
     with zeropull.mounted(source, work / "mnt"):
         pass
-    device = min(zeropull.store.glob("devices/*.raw"))
+    device = min(zeropull.store.glob("unpacked/*.raw"))
     os.truncate(device, 4096)
     assert device.stem in zeropull.expect(FAILED, "verify").stdout.decode()
     with zeropull.mounted(source, work / "mnt"):
@@ -87,11 +87,17 @@ def test_killed_rebuild_leaves_nothing_for_long(zeropull, work):
 
 
 def test_rebuild_finds_a_layer_that_is_another(zeropull, source):
-    zeropull.build(source)
-    (layer, _) = zeropull.layer_directories()
-    index = layer / "device.idx"
-    change_byte(index, index.stat().st_size - 1)
-    assert f"layer sha256:{layer.name}: 'device.idx'" in zeropull.expect(FAILED, "verify", "--rebuild").stdout.decode()
+    """One whose records are right, but for how it was packed."""
+    zeropull.build(source, "--frame-size", "64K")
+    database = sqlite3.connect(zeropull.store / "zeropull.db")
+    database.execute("UPDATE devices SET frame_size = 524288")
+    database.commit()
+    zeropull.ok("verify")
+    output = zeropull.expect(FAILED, "verify", "--rebuild").stdout.decode()
+    for device in zeropull.device_directories():
+        assert f"device sha256:{device.name}: 'device.idx'" in output
+    for layer in zeropull.layer_directories():
+        assert f"layer sha256:{layer.name}: 'layer.erofs' differs from what is built again" in output
 
 
 @pytest.fixture
@@ -132,7 +138,7 @@ def test_verify_tells_an_image_removed_beside_it_from_a_damaged_one(zeropull, pa
     assert process.returncode == (0 if commits else FAILED), err
     assert (b"No such file" in out) != commits
     if commits:
-        assert out == b"verified: 0 images, 2 layers\n"
+        assert out == b"verified: 0 images, 2 layers, 2 devices\n"
 
 
 def test_verify_beside_remove_and_build_finds_no_damage(zeropull, source):

@@ -73,7 +73,7 @@ class Device:
     nothing is contiguous by accident."""
 
     def __init__(self, name="device"):
-        self.diff_id = hashlib.sha256(name.encode()).hexdigest()
+        self.name = hashlib.sha256(name.encode()).hexdigest()
         self.data = bytearray(b"\xee" * BLOCK)
 
     def add(self, data):
@@ -142,7 +142,7 @@ def describe(root, devices, device_of=lambda node: 0):
             if node.kind == stat.S_IFDIR:
                 pending.append(node)
     lines += [f"nlink {numbers[node]} {node.nlink}" for node in numbers if node.nlink is not None]
-    lines = [f"device {d.diff_id} {d.blocks}" for d in devices] + lines
+    lines = [f"device {d.name} {d.blocks}" for d in devices] + lines
     return "\n".join(lines) + "\n"
 
 

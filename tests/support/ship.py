@@ -80,12 +80,13 @@ def snapshots(remote, subject, **options):
 
 
 def layers_of(artifact):
-    """[(what the messages call the blob, descriptor)] of a snapshot artifact (parsed)."""
-    found, number = [], 0
-    for blob in artifact["layers"]:
+    """[(what a pull's messages call the blob, descriptor)] of a snapshot artifact (parsed)."""
+    found, layers, devices = [("snapshot metadata", artifact["layers"][0])], 0, 0
+    for blob in artifact["layers"][1:]:
         kind = KINDS[blob["mediaType"]]
-        number += kind == "metadata"
-        found.append((kind if kind == "snapshot metadata" else f"layer {number}, {kind}", blob))
+        layers += kind == "metadata"
+        devices += kind == "index"
+        found.append((f"layer {layers}, {kind}" if kind == "metadata" else f"device {devices}, {kind}", blob))
     return found
 
 

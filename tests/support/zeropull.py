@@ -103,6 +103,9 @@ class Zeropull:
     def layer_directories(self):
         return sorted((self.store / "layers").iterdir()) if (self.store / "layers").exists() else []
 
+    def device_directories(self):
+        return sorted((self.store / "devices").iterdir()) if (self.store / "devices").exists() else []
+
     def leftovers(self):
         """What lies in tmp/: nothing, unless a build is at work or was killed."""
         return sorted((self.store / "tmp").iterdir()) if (self.store / "tmp").exists() else []
@@ -110,9 +113,9 @@ class Zeropull:
     def files(self):
         """{relative path: bytes} of everything that a build wrote and that must be the same on every machine."""
         found = {}
-        for top in ("layers", "images"):
+        for top in ("devices", "layers", "images"):
             for path in sorted((self.store / top).rglob("*")):
-                if path.is_file():
+                if path.is_file() and path.name != "device.map":  # a cache
                     found[str(path.relative_to(self.store))] = path.read_bytes()
         return found
 

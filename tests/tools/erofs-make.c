@@ -109,7 +109,7 @@ static void do_device(struct maker *m) {
                 fail(m, "too many devices");
         struct zp_erofs_device *device = &m->devices[m->device_count++];
         const char *hex = word(m);
-        if (!hex || !zp_digest_parse_hex(hex, &device->diff_id))
+        if (!hex || !zp_digest_parse_hex(hex, &device->digest))
                 fail(m, "bad device");
         device->blocks = number(m, 10);
 }

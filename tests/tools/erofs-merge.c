@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
         struct zp_erofs_options options = { .layout = ZP_EROFS_DEVICE_TABLE };
         struct zp_erofs_device devices[ZP_LIMIT_LAYERS];
         struct zp_tree *trees[ZP_LIMIT_LAYERS], *merged = NULL;
+        uint16_t first_devices[ZP_LIMIT_LAYERS];
         char *files[ZP_LIMIT_LAYERS];
         struct zp_erofs_result result;
         struct zp_error err = { 0 };
@@ -50,11 +51,12 @@ int main(int argc, char **argv) {
                         return fail(&err);
                 }
                 devices[i] = own[0];
+                first_devices[i] = i;
         }
         options.devices = devices;
         options.device_count = count;
         zp_autoclose int fd = open(argv[first], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        if (fd < 0 || zp_tree_merge(trees, count, &merged, &err) < 0 ||
+        if (fd < 0 || zp_tree_merge(trees, first_devices, count, &merged, &err) < 0 ||
             zp_erofs_write(merged, &options, fd, argv[first], &result, &err) < 0)
                 return fail(&err);
         printf("%" PRIu64 "\n", result.blocks);

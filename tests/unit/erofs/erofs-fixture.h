@@ -20,8 +20,8 @@
 #include "erofs/format.h"
 #include "erofs/reader.h"
 
-static const struct zp_erofs_device test_devices[2] = { { .diff_id = { { 0x11 } }, .blocks = 1000 },
-                                                        { .diff_id = { { 0x22 } }, .blocks = 2000000 } };
+static const struct zp_erofs_device test_devices[2] = { { .digest = { { 0x11 } }, .blocks = 1000 },
+                                                        { .digest = { { 0x22 } }, .blocks = 2000000 } };
 
 struct image {
         uint8_t *bytes;

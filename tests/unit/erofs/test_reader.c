@@ -174,7 +174,7 @@ static void device_table_comes_back(void **state) {
         assert_int_equal(zp_erofs_load(image.bytes, image.size, &again, &devices, &count, NULL), 0);
         assert_int_equal(count, 2);
         for (int i = 0; i < 2; i++) {
-                assert_true(zp_digest_equal(&devices[i].diff_id, &test_devices[i].diff_id));
+                assert_true(zp_digest_equal(&devices[i].digest, &test_devices[i].digest));
                 assert_int_equal(devices[i].blocks, test_devices[i].blocks);
         }
         free(devices);

@@ -35,7 +35,7 @@ static void merge(struct layers *l, size_t count, const char *expected) {
         struct zp_error err = { 0 };
         zp_tree_free(l->merged);
         l->merged = NULL;
-        if (zp_tree_merge(l->trees, count, &l->merged, &err) < 0)
+        if (zp_tree_merge(l->trees, NULL, count, &l->merged, &err) < 0)
                 fail_msg("%s", err.message);
         zp_tree_sort(l->merged, NULL);
         assert_tree(l->merged, expected);
@@ -111,20 +111,25 @@ static void partly_hidden_hard_links_keep_their_count(void **state) {
         assert_int_equal(at(l, "/b")->nlink, 3);
 }
 
-static void extents_get_the_number_of_their_layer(void **state) {
+static void device_numbers_start_where_the_caller_says(void **state) {
         struct layers *l = *state;
-        struct zp_extent extents[2] = { { 1, 2, 0 }, { 9, 1, 0 } };
+        static const uint16_t first_devices[] = { 0, 2 };
+        struct zp_extent extents[2] = { { 1, 2, 0 }, { 9, 1, 1 } };
         for (int i = 0; i < 2; i++) {
                 struct zp_inode *file = add(l->trees[i], i ? "b" : "a", S_IFREG);
                 file->extents = extents;
                 file->extent_count = 2;
                 file->size = 3 * 4096;
         }
-        merge(l, 2, "a b");
-        assert_int_equal(at(l, "/a")->extents[1].device, 0);
-        assert_int_equal(at(l, "/b")->extents[1].device, 1);
+        assert_int_equal(zp_tree_merge(l->trees, first_devices, 2, &l->merged, NULL), 0);
+        assert_int_equal(at(l, "/a")->extents[0].device, 0);
+        assert_int_equal(at(l, "/a")->extents[1].device, 1);
+        assert_int_equal(at(l, "/b")->extents[0].device, 2);
+        assert_int_equal(at(l, "/b")->extents[1].device, 3);
         assert_int_equal(at(l, "/b")->extents[1].block, 9);
-        assert_int_equal(extents[1].device, 0);
+        assert_int_equal(extents[1].device, 1);
+        merge(l, 2, "a b");
+        assert_int_equal(at(l, "/b")->extents[1].device, 1);
 }
 
 static struct zp_inode *add_implied(struct zp_tree *tree, const char *path) {
@@ -178,7 +183,7 @@ static void implied_directory_through_a_file_is_refused(void **state) {
         struct zp_error err = { 0 };
         add(l->trees[0], "f", S_IFREG);
         add_implied(l->trees[1], "f/d");
-        assert_int_equal(zp_tree_merge(l->trees, 2, &l->merged, &err), -ENOTDIR);
+        assert_int_equal(zp_tree_merge(l->trees, NULL, 2, &l->merged, &err), -ENOTDIR);
         assert_non_null(strstr(err.message, "layer 2: directory '/f/d': in layer 1"));
 }
 
@@ -186,7 +191,7 @@ static void is_refused(struct layers *l, size_t count, int code, const char *mes
         struct zp_error err = { 0 };
         zp_tree_free(l->merged);
         l->merged = NULL;
-        assert_int_equal(zp_tree_merge(l->trees, count, &l->merged, &err), code);
+        assert_int_equal(zp_tree_merge(l->trees, NULL, count, &l->merged, &err), code);
         if (!strstr(err.message, message))
                 fail_msg("%s", err.message);
         assert_null(l->merged);
@@ -409,7 +414,7 @@ static void implied_directories_in_many_layers_are_found(void **state) {
         struct zp_inode *linked;
         add_link(trees[5], "l", "e");
         add_implied(trees[ZP_LIMIT_LAYERS - 1], "l/5");
-        assert_int_equal(zp_tree_merge(trees, ZP_LIMIT_LAYERS, &merged, NULL), 0);
+        assert_int_equal(zp_tree_merge(trees, NULL, ZP_LIMIT_LAYERS, &merged, NULL), 0);
         assert_int_equal(zp_tree_lstat(merged, "l/5", 3, &linked, NULL), 0);
         assert_int_equal(linked->uid, 5);
         for (int i = 0; i < ZP_LIMIT_LAYERS; i++) {
@@ -457,8 +462,8 @@ static void number_of_layers_is_limited(void **state) {
         struct zp_tree *many[ZP_LIMIT_LAYERS + 1];
         for (int i = 0; i <= ZP_LIMIT_LAYERS; i++)
                 many[i] = l->trees[0];
-        assert_int_equal(zp_tree_merge(many, ZP_LIMIT_LAYERS + 1, &l->merged, NULL), -E2BIG);
-        assert_int_equal(zp_tree_merge(many, ZP_LIMIT_LAYERS, &l->merged, NULL), 0);
+        assert_int_equal(zp_tree_merge(many, NULL, ZP_LIMIT_LAYERS + 1, &l->merged, NULL), -E2BIG);
+        assert_int_equal(zp_tree_merge(many, NULL, ZP_LIMIT_LAYERS, &l->merged, NULL), 0);
         merge(l, 0, "");
 }
 
@@ -472,7 +477,7 @@ int main(void) {
                 merge_test(opaque_root_hides_nothing),
                 merge_test(type_change_ends_the_merge),
                 merge_test(partly_hidden_hard_links_keep_their_count),
-                merge_test(extents_get_the_number_of_their_layer),
+                merge_test(device_numbers_start_where_the_caller_says),
                 merge_test(implied_directory_takes_attributes_from_below),
                 merge_test(implied_directory_without_one_below_keeps_the_default),
                 merge_test(implied_directory_looks_through_links),

@@ -21,36 +21,44 @@ static struct zp_artifact_metadata metadata(uint8_t fill) {
         return (struct zp_artifact_metadata){ digest(fill), 8192u + fill, digest((uint8_t) (fill + 1)), 4000u + fill };
 }
 
-static void make(struct zp_artifact *a, struct zp_artifact_layer layers[2]) {
-        layers[0] = (struct zp_artifact_layer){ .diff_id = digest(10),
-                                                .tar_size = 10240,
-                                                .entries = 7,
-                                                .metadata = metadata(11),
-                                                .device_size = 1 << 20,
-                                                .index_digest = digest(13),
-                                                .index_size = 112,
-                                                .pack_digest = digest(14),
-                                                .pack_size = 54321,
-                                                .level = 19 };
-        layers[1] = (struct zp_artifact_layer){ .diff_id = digest(20),
-                                                .metadata = metadata(21),
-                                                .index_digest = digest(23),
-                                                .index_size = 32,
-                                                .pack_digest = digest(24),
-                                                .pack_size = 17 };
+struct parts {
+        struct zp_artifact_layer layers[2];
+        struct zp_artifact_device devices[2];
+};
+
+static void make(struct zp_artifact *a, struct parts *parts) {
+        *parts = (struct parts){
+                .layers = { { .diff_id = digest(10), .tar_size = 10240, .entries = 7, .metadata = metadata(11) },
+                            { .diff_id = digest(20),
+                              .metadata = metadata(21),
+                              .recipe = "{\"base\":[\"sha256:1\"]}" } },
+                .devices = { { .digest = digest(13),
+                               .index_size = 112,
+                               .device_size = 1 << 20,
+                               .pack_digest = digest(14),
+                               .pack_size = 54321,
+                               .level = 19 },
+                             { .digest = digest(23),
+                               .index_size = 72,
+                               .device_size = 4096,
+                               .pack_digest = digest(24),
+                               .pack_size = 17 } },
+        };
         *a = (struct zp_artifact){ .subject_media_type = (char *) "application/vnd.oci.image.manifest.v1+json",
                                    .subject_digest = digest(1),
                                    .subject_size = 500,
                                    .snapshot = metadata(2),
                                    .layer_count = 2,
-                                   .layers = layers };
+                                   .layers = parts->layers,
+                                   .device_count = 2,
+                                   .devices = parts->devices };
 }
 
 static void what_is_written_is_read_back(void **state) {
         (void) state;
-        struct zp_artifact_layer layers[2];
+        struct parts parts;
         struct zp_artifact in, out;
-        make(&in, layers);
+        make(&in, &parts);
         char *text;
         size_t size;
         struct zp_error err = { 0 };
@@ -62,30 +70,32 @@ static void what_is_written_is_read_back(void **state) {
         assert_memory_equal(&out.snapshot, &in.snapshot, sizeof in.snapshot);
         assert_int_equal(out.layer_count, 2);
         for (int i = 0; i < 2; i++) {
-                assert_true(zp_digest_equal(&out.layers[i].diff_id, &layers[i].diff_id));
-                assert_memory_equal(&out.layers[i].metadata, &layers[i].metadata, sizeof layers[i].metadata);
-                assert_true(zp_digest_equal(&out.layers[i].index_digest, &layers[i].index_digest));
-                assert_true(zp_digest_equal(&out.layers[i].pack_digest, &layers[i].pack_digest));
-                assert_int_equal(out.layers[i].device_size, layers[i].device_size);
-                assert_int_equal(out.layers[i].pack_size, layers[i].pack_size);
+                assert_true(zp_digest_equal(&out.layers[i].diff_id, &parts.layers[i].diff_id));
+                assert_memory_equal(&out.layers[i].metadata, &parts.layers[i].metadata,
+                                    sizeof parts.layers[i].metadata);
+                assert_string_equal(out.layers[i].recipe, parts.layers[i].recipe);
         }
+        assert_int_equal(out.device_count, 2);
+        assert_memory_equal(out.devices, parts.devices, sizeof parts.devices);
         char *again;
         size_t again_size;
         assert_int_equal(zp_artifact_format(&out, &again, &again_size, &err), 0);
         assert_string_equal(again, text);
         free(again);
-        struct zp_digest second = digest(20), none = digest(99);
+        struct zp_digest second = digest(20), device = digest(23), none = digest(99);
         assert_ptr_equal(zp_artifact_find_layer(&out, &second), &out.layers[1]);
+        assert_ptr_equal(zp_artifact_find_device(&out, &device), &out.devices[1]);
         assert_null(zp_artifact_find_layer(&out, &none));
+        assert_null(zp_artifact_find_device(&out, &none));
         zp_artifact_clear(&out);
         free(text);
 }
 
 static void the_manifest_is_an_oci_artifact(void **state) {
         (void) state;
-        struct zp_artifact_layer layers[2];
+        struct parts parts;
         struct zp_artifact in;
-        make(&in, layers);
+        make(&in, &parts);
         char *text;
         size_t size;
         assert_int_equal(zp_artifact_format(&in, &text, &size, NULL), 0);
@@ -120,9 +130,9 @@ static void assert_refused(const char *text, const char *from, const char *to) {
 
 static void anything_else_is_refused(void **state) {
         (void) state;
-        struct zp_artifact_layer layers[2];
+        struct parts parts;
         struct zp_artifact in;
-        make(&in, layers);
+        make(&in, &parts);
         char *text;
         size_t size;
         assert_int_equal(zp_artifact_format(&in, &text, &size, NULL), 0);
@@ -141,6 +151,9 @@ static void anything_else_is_refused(void **state) {
         assert_refused(text, "level\":\"19\"", "depth\":\"19\"");
         assert_refused(text, "\"size\":54321", "\"size\":99999999999999999");
         assert_refused(text, "\"size\":4002", "\"size\":12002"); /* more than what it holds can take */
+        assert_refused(text, "zeropull.device\":\"sha256:0d", "zeropull.device\":\"sha256:0e");
+        assert_refused(text, "device-size\":\"4096\"", "device-size\":\"0\"");
+        assert_refused(text, "recipe\":\"{", "recipe\":\"\\n{");
         assert_refused(text, "\"subject\"", "\"object\"");
         assert_refused(text, "sha256:0101", "sha256:01X1");
         for (size_t cut = 0; cut < size; cut += 7) {
@@ -150,12 +163,25 @@ static void anything_else_is_refused(void **state) {
         free(text);
 }
 
+static void a_device_twice_is_refused(void **state) {
+        (void) state;
+        struct parts parts;
+        struct zp_artifact in, out;
+        make(&in, &parts);
+        parts.devices[1].digest = parts.devices[0].digest;
+        char *text;
+        size_t size;
+        assert_int_equal(zp_artifact_format(&in, &text, &size, NULL), 0);
+        assert_int_equal(zp_artifact_parse(text, size, &out, NULL), -EBADMSG);
+        free(text);
+}
+
 static void a_layer_twice_is_refused(void **state) {
         (void) state;
-        struct zp_artifact_layer layers[2];
+        struct parts parts;
         struct zp_artifact in, out;
-        make(&in, layers);
-        layers[1].diff_id = layers[0].diff_id;
+        make(&in, &parts);
+        parts.layers[1].diff_id = parts.layers[0].diff_id;
         char *text;
         size_t size;
         assert_int_equal(zp_artifact_format(&in, &text, &size, NULL), 0);
@@ -169,6 +195,7 @@ int main(void) {
                 cmocka_unit_test(the_manifest_is_an_oci_artifact),
                 cmocka_unit_test(anything_else_is_refused),
                 cmocka_unit_test(a_layer_twice_is_refused),
+                cmocka_unit_test(a_device_twice_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,55 +136,90 @@ static int write_metadata(const struct zp_erofs_device *devices, uint16_t count,
         return fd;
 }
 
-static void a_layer_has_its_own_device_only(void **state) {
+struct described {
+        struct zp_artifact_device devices[3];
+        struct zp_artifact_layer layer;
+        struct zp_artifact artifact;
+};
+
+static void describe_devices(struct described *d) {
+        *d = (struct described){ .devices = { { .digest = digest(1), .device_size = 10 * 4096 },
+                                              { .digest = digest(2), .device_size = 5 * 4096 },
+                                              { .digest = digest(3), .device_size = 7 * 4096 } } };
+        d->artifact = (struct zp_artifact){ .devices = d->devices, .device_count = 3 };
+}
+
+static int check_layer(const struct described *d, int fd, struct zp_layer_record *record) {
+        *record = (struct zp_layer_record){ 0 };
+        return zp_metadata_check_layer(fd, &d->artifact, &d->layer, record, NULL);
+}
+
+static void a_layer_has_devices_of_the_artifact_only(void **state) {
         (void) state;
-        struct zp_erofs_device devices[] = { { digest(1), 10 }, { digest(2), 5 } };
-        struct zp_artifact_layer layer = { .diff_id = digest(1), .device_size = 10 * 4096 };
-        int fd = write_metadata(devices, 1, true, &layer.metadata.size);
-        assert_int_equal(zp_metadata_check_layer(fd, &layer, NULL), 0);
-        layer.device_size = 9 * 4096;
-        assert_int_equal(zp_metadata_check_layer(fd, &layer, NULL), -EBADMSG);
-        layer.device_size = 0;
-        assert_int_equal(zp_metadata_check_layer(fd, &layer, NULL), -EBADMSG);
-        layer = (struct zp_artifact_layer){ digest(2), .device_size = 10 * 4096, .metadata = layer.metadata };
-        assert_int_equal(zp_metadata_check_layer(fd, &layer, NULL), -EBADMSG);
+        struct zp_erofs_device devices[] = { { digest(2), 5 }, { digest(1), 10 } };
+        struct described d;
+        struct zp_layer_record record;
+        describe_devices(&d);
+        int fd = write_metadata(devices, 2, true, &d.layer.metadata.size);
+        assert_int_equal(check_layer(&d, fd, &record), 0);
+        assert_int_equal(record.device_count, 2);
+        assert_true(zp_digest_equal(&record.devices[0], &devices[0].digest));
+        assert_true(zp_digest_equal(&record.devices[1], &devices[1].digest));
+        d.devices[0].device_size = 9 * 4096;
+        assert_int_equal(check_layer(&d, fd, &record), -EBADMSG);
+        d.devices[0] = (struct zp_artifact_device){ .digest = digest(4), .device_size = 10 * 4096 };
+        assert_int_equal(check_layer(&d, fd, &record), -EBADMSG);
         close(fd);
-        layer = (struct zp_artifact_layer){ digest(1), .device_size = 10 * 4096 };
-        fd = write_metadata(devices, 2, true, &layer.metadata.size);
-        assert_int_equal(zp_metadata_check_layer(fd, &layer, NULL), -EBADMSG);
+        fd = write_metadata(NULL, 0, true, &d.layer.metadata.size);
+        assert_int_equal(check_layer(&d, fd, &record), 0);
+        assert_int_equal(record.device_count, 0);
         close(fd);
-        fd = write_metadata(NULL, 0, true, &layer.metadata.size);
-        assert_int_equal(zp_metadata_check_layer(fd, &layer, NULL), -EBADMSG);
-        layer.device_size = 0;
-        assert_int_equal(zp_metadata_check_layer(fd, &layer, NULL), 0);
+}
+
+static void a_layer_has_a_bounded_number_of_devices(void **state) {
+        (void) state;
+        struct zp_erofs_device devices[ZP_LIMIT_LAYER_DEVICES + 1];
+        struct zp_artifact_device known[ZP_LIMIT_LAYER_DEVICES + 1];
+        struct described d = { .artifact = { .devices = known, .device_count = ZP_LIMIT_LAYER_DEVICES + 1 } };
+        struct zp_layer_record record;
+        for (uint8_t i = 0; i <= ZP_LIMIT_LAYER_DEVICES; i++) {
+                devices[i] = (struct zp_erofs_device){ digest(i), 1 };
+                known[i] = (struct zp_artifact_device){ .digest = digest(i), .device_size = 4096 };
+        }
+        int fd = write_metadata(devices, ZP_LIMIT_LAYER_DEVICES, true, &d.layer.metadata.size);
+        assert_int_equal(check_layer(&d, fd, &record), 0);
+        assert_int_equal(record.device_count, ZP_LIMIT_LAYER_DEVICES);
+        close(fd);
+        fd = write_metadata(devices, ZP_LIMIT_LAYER_DEVICES + 1, true, &d.layer.metadata.size);
+        assert_int_equal(check_layer(&d, fd, &record), -EBADMSG);
         close(fd);
 }
 
 static void a_snapshot_has_devices_of_the_artifact_only(void **state) {
         (void) state;
         struct zp_erofs_device devices[] = { { digest(1), 10 }, { digest(2), 5 } };
-        struct zp_artifact_layer layers[] = { { .diff_id = digest(1), .device_size = 10 * 4096 },
-                                              { .diff_id = digest(2), .device_size = 5 * 4096 },
-                                              { .diff_id = digest(3), .device_size = 7 * 4096 } };
-        struct zp_artifact artifact = { .layers = layers, .layer_count = 3 };
-        int fd = write_metadata(devices, 2, false, &artifact.snapshot.size);
-        assert_int_equal(zp_metadata_check_snapshot(fd, &artifact, NULL), 0); /* one whose data is hidden has none */
-        layers[1].device_size += 4096;
-        assert_int_equal(zp_metadata_check_snapshot(fd, &artifact, NULL), -EBADMSG);
-        layers[1].device_size -= 4096;
-        artifact.layer_count = 1;
-        assert_int_equal(zp_metadata_check_snapshot(fd, &artifact, NULL), -EBADMSG);
+        struct described d;
+        describe_devices(&d);
+        int fd = write_metadata(devices, 2, false, &d.artifact.snapshot.size);
+        /* one whose data is hidden has none */
+        assert_int_equal(zp_metadata_check_snapshot(fd, &d.artifact, NULL), 0);
+        d.devices[1].device_size += 4096;
+        assert_int_equal(zp_metadata_check_snapshot(fd, &d.artifact, NULL), -EBADMSG);
+        d.devices[1].device_size -= 4096;
+        d.artifact.device_count = 1;
+        assert_int_equal(zp_metadata_check_snapshot(fd, &d.artifact, NULL), -EBADMSG);
         close(fd);
 }
 
 static void garbage_is_no_metadata(void **state) {
         (void) state;
-        struct zp_artifact_layer layer = { .diff_id = digest(1), .device_size = 4096, .metadata.size = SIZE };
+        struct described d = { .layer = { .metadata.size = SIZE } };
+        struct zp_layer_record record = { 0 };
         uint8_t *data = content();
         struct zp_error err = { 0 };
         int fd = new_file();
         assert_int_equal(zp_write_all(fd, data, SIZE, "file", NULL), 0);
-        assert_true(zp_metadata_check_layer(fd, &layer, &err) < 0);
+        assert_true(zp_metadata_check_layer(fd, &d.artifact, &d.layer, &record, &err) < 0);
         assert_non_null(strstr(err.message, "layer.erofs"));
         close(fd);
         free(data);
@@ -195,7 +230,8 @@ int main(void) {
                 cmocka_unit_test(what_is_compressed_is_unpacked_again),
                 cmocka_unit_test(anything_but_that_file_is_refused),
                 cmocka_unit_test(a_bomb_is_not_unpacked),
-                cmocka_unit_test(a_layer_has_its_own_device_only),
+                cmocka_unit_test(a_layer_has_devices_of_the_artifact_only),
+                cmocka_unit_test(a_layer_has_a_bounded_number_of_devices),
                 cmocka_unit_test(a_snapshot_has_devices_of_the_artifact_only),
                 cmocka_unit_test(garbage_is_no_metadata),
         };

@@ -30,14 +30,20 @@ struct world {
         struct zp_error err;
 };
 
-static inline int world_setup(void **state) {
+static inline int world_setup_in(const char *base, void **state) {
         struct world *w = calloc(1, sizeof *w);
-        strcpy(w->directory, "/tmp/zeropull-test-XXXXXX");
-        if (!w || !mkdtemp(w->directory))
+        if (!w)
+                return -1;
+        snprintf(w->directory, sizeof w->directory, "%s/zeropull-test-XXXXXX", base);
+        if (!mkdtemp(w->directory))
                 return -1;
         snprintf(w->path, sizeof w->path, "%s/store", w->directory);
         *state = w;
         return zp_store_open(w->path, ZP_STORE_CREATE, &w->store, &w->err);
+}
+
+static inline int world_setup(void **state) {
+        return world_setup_in("/tmp", state);
 }
 
 static inline int world_teardown(void **state) {
@@ -94,7 +100,7 @@ static inline int put_file(struct zp_staging *staging, const char *name, const c
         return r;
 }
 
-/* The layer called `name`; its three files hold texts made from name and `content`. */
+/* The layer called `name` on a device of its own; their three files hold texts made from name and `content`. */
 struct layer_texts {
         char metadata[128], pack[128], index[128];
 };
@@ -105,44 +111,65 @@ static inline struct layer_texts layer_texts(const char *name, const char *conte
         snprintf(t.index, sizeof t.index, "index %s %s", name, content);
         return t;
 }
-static inline struct zp_layer_record layer_record(const char *name, const char *content) {
+static inline struct zp_device_record device_record(const char *name, const char *content) {
         struct layer_texts t = layer_texts(name, content);
-        return (struct zp_layer_record){
-                .diff_id = digest_of_text(name),
-                .tar_size = 10240,
-                .entries = 7,
-                .metadata_digest = digest_of_text(t.metadata),
-                .metadata_size = strlen(t.metadata),
-                .index_digest = digest_of_text(t.index),
+        return (struct zp_device_record){
+                .digest = digest_of_text(t.index),
                 .index_size = strlen(t.index),
                 .pack_size = strlen(t.pack),
                 .device_size = 4096,
                 .frame_size = 524288,
                 .level = 7,
+                .is_complete = true,
+        };
+}
+static inline struct zp_layer_record layer_record(const char *name, const char *content) {
+        struct layer_texts t = layer_texts(name, content);
+        return (struct zp_layer_record){
+                .metadata_digest = digest_of_text(t.metadata),
+                .metadata_size = strlen(t.metadata),
+                .device_count = 1,
+                .devices = { digest_of_text(t.index) },
+                .diff_id = digest_of_text(name),
+                .tar_size = 10240,
+                .entries = 7,
         };
 }
 
-static inline int commit_layer(struct zp_store *store, const char *name, const char *content, struct zp_error *err) {
+static inline int put_device(struct zp_store *store, const char *name, const char *content,
+                             const struct zp_device_record *record, struct zp_error *err) {
         struct layer_texts t = layer_texts(name, content);
-        struct zp_layer_record record = layer_record(name, content);
-        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
-        int r = zp_store_lock(store, &record.diff_id, NULL, NULL, NULL, &lock, err);
-        if (r == 0)
-                r = zp_staging_new(store, &staging, err);
-        if (r == 0)
-                r = put_file(staging, "layer.erofs", t.metadata, err);
-        if (r == 0)
-                r = put_file(staging, "device.zst", t.pack, err);
+        int r = zp_staging_new(store, &staging, err);
         if (r == 0)
                 r = put_file(staging, "device.idx", t.index, err);
-        return r == 0 ? zp_staging_commit_layer(staging, &record, err) : r;
+        if (r == 0 && record->is_complete)
+                r = put_file(staging, "device.zst", t.pack, err);
+        return r == 0 ? zp_staging_commit_device(staging, record, err) : r;
 }
 
-/* An image on the layers called by the NULL-terminated list; known as `source` (may be NULL). */
+static inline int put_layer_only(struct zp_store *store, const char *name, const char *content,
+                                 const struct zp_layer_record *record, struct zp_error *err) {
+        struct layer_texts t = layer_texts(name, content);
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        int r = zp_staging_new(store, &staging, err);
+        if (r == 0)
+                r = put_file(staging, "layer.erofs", t.metadata, err);
+        return r == 0 ? zp_staging_commit_layer(staging, record, err) : r;
+}
+
+static inline int commit_layer(struct zp_store *store, const char *name, const char *content, struct zp_error *err) {
+        struct zp_device_record device = device_record(name, content);
+        struct zp_layer_record layer = layer_record(name, content);
+        int r = put_device(store, name, content, &device, err);
+        return r == 0 ? put_layer_only(store, name, content, &layer, err) : r;
+}
+
+/* An image on the layers called by the NULL-terminated list, of the content "1" or as "name/content" says; known as
+ * `source` (may be NULL). */
 static inline int commit_image(struct zp_store *store, const char *name, const char *content, const char *source,
                                const char *const *layers, struct zp_error *err) {
-        struct zp_digest diff_ids[8];
+        struct zp_digest digests[8], diff_ids[8];
         char *names[] = { (char *) source, NULL };
         char text[128];
         snprintf(text, sizeof text, "snapshot %s %s", name, content);
@@ -154,10 +181,19 @@ static inline int commit_image(struct zp_store *store, const char *name, const c
                                           .config_digest = digest_of_text("config"),
                                           .image_size = 12345,
                                           .created_s = 1700000000,
+                                          .layers = digests,
                                           .diff_ids = diff_ids,
                                           .names = names };
-        for (; layers[record.layer_count]; record.layer_count++)
-                diff_ids[record.layer_count] = digest_of_text(layers[record.layer_count]);
+        for (; layers[record.layer_count]; record.layer_count++) {
+                char layer[64];
+                snprintf(layer, sizeof layer, "%s", layers[record.layer_count]);
+                char *slash = strchr(layer, '/');
+                if (slash)
+                        *slash = '\0';
+                struct zp_layer_record of_layer = layer_record(layer, slash ? slash + 1 : "1");
+                digests[record.layer_count] = of_layer.metadata_digest;
+                diff_ids[record.layer_count] = of_layer.diff_id;
+        }
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         int r = zp_store_lock(store, &record.manifest_digest, NULL, NULL, NULL, &lock, err);
@@ -201,17 +237,30 @@ static inline size_t count_entries(const char *path) {
 
 /* The promise of a store, whatever happened to the processes before. */
 static inline void assert_whole(struct world *w) {
+        zp_autofree struct zp_device_record *devices = NULL;
         zp_autofree struct zp_layer_record *layers = NULL;
         zp_autofree struct zp_image_record *images = NULL;
-        size_t layer_count = 0, image_count = 0;
+        size_t device_count = 0, layer_count = 0, image_count = 0;
+        must(w, zp_store_list_devices(w->store, &devices, &device_count, &w->err));
         must(w, zp_store_list_layers(w->store, &layers, &layer_count, &w->err));
         must(w, zp_store_list_images(w->store, &images, &image_count, &w->err));
+        for (size_t i = 0; i < device_count; i++) {
+                const struct zp_device_record *d = &devices[i];
+                struct stat st;
+                assert_file_has(w->store, zp_store_open_device_file(w->store, &d->digest, "device.idx", &w->err),
+                                &d->digest, d->index_size);
+                assert_true(!d->is_complete || (stat(below(w, "devices/%s/device.zst", hex_of(&d->digest)), &st) == 0 &&
+                                                (uint64_t) st.st_size == d->pack_size));
+        }
         for (size_t i = 0; i < layer_count; i++) {
                 const struct zp_layer_record *l = &layers[i];
-                assert_file_has(w->store, zp_store_open_layer_file(w->store, &l->diff_id, "layer.erofs", &w->err),
+                assert_file_has(w->store,
+                                zp_store_open_layer_file(w->store, &l->metadata_digest, "layer.erofs", &w->err),
                                 &l->metadata_digest, l->metadata_size);
-                assert_file_has(w->store, zp_store_open_layer_file(w->store, &l->diff_id, "device.idx", &w->err),
-                                &l->index_digest, l->index_size);
+                for (uint16_t k = 0; k < l->device_count; k++) {
+                        struct zp_device_record device;
+                        assert_int_equal(zp_store_find_device(w->store, &l->devices[k], &device, &w->err), 1);
+                }
         }
         for (size_t i = 0; i < image_count; i++) {
                 struct zp_image_record *m = &images[i];
@@ -220,10 +269,12 @@ static inline void assert_whole(struct world *w) {
                                 &m->metadata_digest, m->metadata_size);
                 for (uint16_t k = 0; k < m->layer_count; k++) {
                         struct zp_layer_record layer;
-                        assert_int_equal(zp_store_find_layer(w->store, &m->diff_ids[k], &layer, &w->err), 1);
+                        assert_int_equal(
+                                zp_store_find_layer(w->store, &m->layers[k], &m->diff_ids[k], &layer, &w->err), 1);
                 }
                 zp_image_record_clear(m);
         }
+        assert_int_equal(count_entries(below(w, "devices")), device_count);
         assert_int_equal(count_entries(below(w, "layers")), layer_count);
         assert_int_equal(count_entries(below(w, "images")), image_count);
         assert_int_equal(count_entries(below(w, "tmp")), 0);
@@ -239,12 +290,16 @@ static inline void run_sql(struct world *w, const char *sql) {
         sqlite3_close(db);
 }
 
+/* Of any content. */
 static inline bool has_layer(struct world *w, const char *name) {
         struct zp_digest diff_id = digest_of_text(name);
-        struct zp_layer_record layer;
-        int r = zp_store_find_layer(w->store, &diff_id, &layer, &w->err);
-        assert_true(r >= 0);
-        return r == 1;
+        zp_autofree struct zp_layer_record *layers = NULL;
+        size_t count = 0;
+        bool is_there = false;
+        must(w, zp_store_list_layers(w->store, &layers, &count, &w->err));
+        for (size_t i = 0; i < count; i++)
+                is_there |= zp_digest_equal(&layers[i].diff_id, &diff_id);
+        return is_there;
 }
 
 static inline bool has_image(struct world *w, const char *name) {

@@ -11,7 +11,21 @@ static void layer_comes_back_as_recorded(void **state) {
         struct world *w = *state;
         struct zp_layer_record expected = layer_record("a", "1"), actual = { 0 };
         must(w, commit_layer(w->store, "a", "1", &w->err));
-        assert_int_equal(zp_store_find_layer(w->store, &expected.diff_id, &actual, &w->err), 1);
+        assert_int_equal(zp_store_find_layer(w->store, &expected.metadata_digest, NULL, &actual, &w->err), 1);
+        assert_memory_equal(&actual, &expected, sizeof expected);
+        assert_whole(w);
+}
+
+static void device_comes_back_as_recorded(void **state) {
+        struct world *w = *state;
+        struct zp_device_record expected = device_record("a", "1"), actual;
+        must(w, put_device(w->store, "a", "1", &expected, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &expected.digest, &actual, &w->err), 1);
+        assert_memory_equal(&actual, &expected, sizeof expected);
+        expected.pack_digest = digest_of_text(layer_texts("a", "1").pack);
+        expected.has_pack_digest = true;
+        must(w, put_device(w->store, "a", "1", &expected, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &expected.digest, &actual, &w->err), 1);
         assert_memory_equal(&actual, &expected, sizeof expected);
         assert_whole(w);
 }
@@ -19,14 +33,18 @@ static void layer_comes_back_as_recorded(void **state) {
 static void image_comes_back_as_recorded(void **state) {
         struct world *w = *state;
         struct zp_image_record image = { 0 };
-        struct zp_digest digest = digest_of_text("i"), a = digest_of_text("a"), b = digest_of_text("b");
+        struct zp_digest digest = digest_of_text("i"), a = layer_record("a", "1").metadata_digest,
+                         b = layer_record("b", "1").metadata_digest, diff_id = digest_of_text("b");
         must(w, commit_layer(w->store, "a", "1", &w->err));
         must(w, commit_layer(w->store, "b", "1", &w->err));
         must(w, commit_image(w->store, "i", "1", "oci:/x:y", (const char *[]){ "b", "a", "b", NULL }, &w->err));
         assert_int_equal(zp_store_find_image(w->store, &digest, &image, &w->err), 1);
         assert_int_equal(image.layer_count, 3);
-        assert_true(zp_digest_equal(&image.diff_ids[0], &b) && zp_digest_equal(&image.diff_ids[1], &a) &&
-                    zp_digest_equal(&image.diff_ids[2], &b));
+        assert_true(zp_digest_equal(&image.layers[0], &b) && zp_digest_equal(&image.layers[1], &a) &&
+                    zp_digest_equal(&image.layers[2], &b));
+        assert_true(zp_digest_equal(&image.diff_ids[2], &diff_id));
+        assert_null(image.origin);
+        assert_false(image.has_artifact_digest);
         assert_string_equal(image.names[0], "oci:/x:y");
         assert_null(image.names[1]);
         assert_string_equal(image.platform, "linux/amd64");
@@ -52,15 +70,12 @@ static void image_without_layers_is_possible(void **state) {
 static void file_of_another_size_than_recorded_is_refused(void **state) {
         struct world *w = *state;
         struct zp_staging *staging = NULL;
-        struct zp_layer_record record = layer_record("a", "1");
-        struct layer_texts t = layer_texts("a", "1");
+        struct zp_device_record record = device_record("a", "1");
         must(w, zp_staging_new(w->store, &staging, &w->err));
-        must(w, put_file(staging, "layer.erofs", t.metadata, &w->err));
         must(w, put_file(staging, "device.zst", "short", &w->err));
-        must(w, put_file(staging, "device.idx", t.index, &w->err));
-        assert_int_equal(zp_staging_commit_layer(staging, &record, &w->err), -EINVAL);
+        must(w, put_file(staging, "device.idx", layer_texts("a", "1").index, &w->err));
+        assert_int_equal(zp_staging_commit_device(staging, &record, &w->err), -EINVAL);
         zp_staging_free(staging);
-        assert_false(has_layer(w, "a"));
         assert_whole(w);
 }
 
@@ -77,72 +92,132 @@ static void missing_file_is_refused(void **state) {
 static void scratch_files_do_not_come_along(void **state) {
         struct world *w = *state;
         struct zp_staging *staging = NULL;
-        struct zp_layer_record record = layer_record("a", "1");
+        struct zp_device_record record = device_record("a", "1");
         struct layer_texts t = layer_texts("a", "1");
         must(w, zp_staging_new(w->store, &staging, &w->err));
-        must(w, put_file(staging, "layer.erofs", t.metadata, &w->err));
         must(w, put_file(staging, "device.zst", t.pack, &w->err));
         must(w, put_file(staging, "device.idx", t.index, &w->err));
+        must(w, put_file(staging, "device.map", "map", &w->err));
         must(w, put_file(staging, "scratch", "x", &w->err));
-        must(w, zp_staging_commit_layer(staging, &record, &w->err));
+        must(w, zp_staging_commit_device(staging, &record, &w->err));
         zp_staging_free(staging);
-        assert_int_equal(count_entries(below(w, "layers/%s", hex_of(&record.diff_id))), 3);
+        assert_int_equal(count_entries(below(w, "devices/%s", hex_of(&record.digest))), 3);
 }
 
-static void same_layer_again_replaces_damaged_files_and_keeps_images(void **state) {
+static void layer_needs_its_devices(void **state) {
         struct world *w = *state;
-        struct zp_digest a = digest_of_text("a");
+        struct zp_layer_record record = layer_record("a", "1");
+        assert_int_equal(put_layer_only(w->store, "a", "1", &record, &w->err), -EAGAIN);
+        assert_non_null(strstr(w->err.message, "no longer in the store"));
+        assert_whole(w);
+}
+
+static void same_again_replaces_damaged_files_and_keeps_images(void **state) {
+        struct world *w = *state;
+        struct zp_digest device = device_record("a", "1").digest, layer = layer_record("a", "1").metadata_digest;
         must(w, commit_layer(w->store, "a", "1", &w->err));
         must(w, commit_image(w->store, "i", "1", NULL, (const char *[]){ "a", NULL }, &w->err));
-        assert_int_equal(truncate(below(w, "layers/%s/device.idx", hex_of(&a)), 0), 0);
+        assert_int_equal(truncate(below(w, "devices/%s/device.idx", hex_of(&device)), 0), 0);
+        assert_int_equal(unlink(below(w, "devices/%s/device.zst", hex_of(&device))), 0);
+        assert_int_equal(truncate(below(w, "layers/%s/layer.erofs", hex_of(&layer)), 0), 0);
         must(w, commit_layer(w->store, "a", "1", &w->err));
         assert_true(has_image(w, "i"));
         assert_whole(w);
 }
 
-/* "1" and "2" have different metadata: files lie elsewhere in the device. */
-static void layer_with_another_device_takes_its_images_along(void **state) {
+static void another_conversion_of_a_layer_lies_beside_the_first(void **state) {
         struct world *w = *state;
-        must(w, commit_layer(w->store, "a", "1", &w->err));
-        must(w, commit_layer(w->store, "b", "1", &w->err));
-        must(w, commit_image(w->store, "on-a", "1", NULL, (const char *[]){ "b", "a", NULL }, &w->err));
-        must(w, commit_image(w->store, "on-b", "1", NULL, (const char *[]){ "b", NULL }, &w->err));
-        must(w, commit_layer(w->store, "a", "2", &w->err));
-        assert_false(has_image(w, "on-a"));
-        assert_true(has_image(w, "on-b"));
-        assert_whole(w);
-}
-
-/* Only the pack differs (another compression level): addresses in the device are the same. */
-static void layer_with_another_pack_keeps_its_images(void **state) {
-        struct world *w = *state;
-        struct zp_layer_record record = layer_record("a", "1"), found;
-        struct layer_texts t = layer_texts("a", "1");
-        struct zp_staging *staging = NULL;
+        struct zp_layer_record found;
+        struct zp_digest diff_id = digest_of_text("a"), first = layer_record("a", "1").metadata_digest;
         must(w, commit_layer(w->store, "a", "1", &w->err));
         must(w, commit_image(w->store, "i", "1", NULL, (const char *[]){ "a", NULL }, &w->err));
-        record.pack_size = strlen("tighter");
-        record.index_digest = digest_of_text("other index");
-        record.index_size = strlen("other index");
-        must(w, zp_staging_new(w->store, &staging, &w->err));
-        must(w, put_file(staging, "layer.erofs", t.metadata, &w->err));
-        must(w, put_file(staging, "device.zst", "tighter", &w->err));
-        must(w, put_file(staging, "device.idx", "other index", &w->err));
-        must(w, zp_staging_commit_layer(staging, &record, &w->err));
-        zp_staging_free(staging);
+        must(w, commit_layer(w->store, "a", "2", &w->err));
+        assert_int_equal(zp_store_find_layer(w->store, &first, &diff_id, &found, &w->err), 1);
         assert_true(has_image(w, "i"));
-        assert_int_equal(zp_store_find_layer(w->store, &record.diff_id, &found, &w->err), 1);
-        assert_int_equal(found.pack_size, record.pack_size);
+        assert_int_equal(count_entries(below(w, "layers")), 2);
         assert_whole(w);
 }
 
-static void replaced_layer_loses_its_unpacked_device(void **state) {
+/* As two tars that differ only in padding become the same file system. */
+static void different_tars_may_become_the_same_layer(void **state) {
         struct world *w = *state;
-        struct zp_digest a = digest_of_text("a");
+        struct zp_layer_record one = layer_record("a", "1"), other = one, found;
+        other.diff_id = digest_of_text("a with padding");
+        other.tar_size = 20480;
         must(w, commit_layer(w->store, "a", "1", &w->err));
-        assert_int_equal(close(open(below(w, "devices/%s.raw", hex_of(&a)), O_CREAT | O_WRONLY, 0644)), 0);
-        must(w, commit_layer(w->store, "a", "2", &w->err));
-        assert_int_equal(count_entries(below(w, "devices")), 0);
+        must(w, put_layer_only(w->store, "a", "1", &other, &w->err));
+        assert_int_equal(zp_store_find_layer(w->store, &one.metadata_digest, &one.diff_id, &found, &w->err), 1);
+        assert_memory_equal(&found, &one, sizeof one);
+        assert_int_equal(zp_store_find_layer(w->store, &one.metadata_digest, &other.diff_id, &found, &w->err), 1);
+        assert_memory_equal(&found, &other, sizeof other);
+        assert_whole(w);
+}
+
+static int find_built(struct world *w, const char *recipe, uint32_t frame_size, int level) {
+        struct zp_layer_record found;
+        struct zp_digest diff_id = digest_of_text("a");
+        int r = zp_store_find_built_layer(w->store, &diff_id, recipe, frame_size, level, &found, &w->err);
+        assert_true(r >= 0);
+        return r;
+}
+
+static void built_layer_is_found_by_all_that_made_it(void **state) {
+        struct world *w = *state;
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        assert_int_equal(find_built(w, "", 524288, 7), 1);
+        assert_int_equal(find_built(w, "other", 524288, 7), 0);
+        assert_int_equal(find_built(w, "", 262144, 7), 0);
+        assert_int_equal(find_built(w, "", 524288, 0), 0);
+        struct zp_layer_record by_recipe = layer_record("a", "1");
+        strcpy(by_recipe.recipe, "other");
+        must(w, put_layer_only(w->store, "a", "1", &by_recipe, &w->err));
+        assert_int_equal(find_built(w, "other", 524288, 7), 1);
+        assert_int_equal(find_built(w, "", 524288, 7), 1);
+        assert_whole(w);
+}
+
+static void layer_without_devices_is_found_however_it_would_be_packed(void **state) {
+        struct world *w = *state;
+        struct zp_layer_record record = layer_record("a", "1");
+        record.device_count = 0;
+        must(w, put_layer_only(w->store, "a", "1", &record, &w->err));
+        assert_int_equal(find_built(w, "", 4096, 19), 1);
+}
+
+static void what_others_say_counts_as_built_once_it_was_built_here(void **state) {
+        struct world *w = *state;
+        struct zp_device_record device = device_record("a", "1"), found;
+        struct zp_layer_record layer = layer_record("a", "1");
+        device.is_fetched = layer.is_fetched = true;
+        device.level = 3;
+        must(w, put_device(w->store, "a", "1", &device, &w->err));
+        must(w, put_layer_only(w->store, "a", "1", &layer, &w->err));
+        assert_int_equal(find_built(w, "", 524288, 3), 0);
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        assert_int_equal(find_built(w, "", 524288, 7), 1);
+        /* and stays so */
+        must(w, put_device(w->store, "a", "1", &device, &w->err));
+        must(w, put_layer_only(w->store, "a", "1", &layer, &w->err));
+        assert_int_equal(find_built(w, "", 524288, 7), 1);
+        assert_int_equal(zp_store_find_device(w->store, &device.digest, &found, &w->err), 1);
+        assert_false(found.is_fetched);
+        assert_int_equal(found.level, 7);
+        assert_whole(w);
+}
+
+static void index_alone_takes_no_data_away(void **state) {
+        struct world *w = *state;
+        struct zp_device_record device = device_record("a", "1"), found;
+        device.is_complete = false;
+        must(w, put_device(w->store, "a", "1", &device, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &device.digest, &found, &w->err), 1);
+        assert_false(found.is_complete);
+        assert_whole(w);
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        must(w, put_device(w->store, "a", "1", &device, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &device.digest, &found, &w->err), 1);
+        assert_true(found.is_complete);
+        assert_whole(w);
 }
 
 static void image_needs_its_layers(void **state) {
@@ -205,7 +280,7 @@ static void images_are_listed_newest_first(void **state) {
 static int build_once(struct world *w, int log_fd) {
         struct zp_store *store = NULL;
         struct zp_layer_record layer;
-        struct zp_digest image = digest_of_text("i"), a = digest_of_text("a");
+        struct zp_digest image = digest_of_text("i"), a = layer_record("a", "1").metadata_digest;
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         int r = zp_store_open(w->path, ZP_STORE_WRITE, &store, &w->err);
         /* Its own key: commit_layer and commit_image take the locks on theirs. */
@@ -219,7 +294,7 @@ static int build_once(struct world *w, int log_fd) {
         zp_image_record_clear(&found);
         if (r != 0)
                 return r < 0 ? r : 0;
-        if (zp_store_find_layer(store, &a, &layer, &w->err) != 0 || write(log_fd, "x", 1) != 1)
+        if (zp_store_find_layer(store, &a, NULL, &layer, &w->err) != 0 || write(log_fd, "x", 1) != 1)
                 return -1;
         r = commit_layer(store, "a", "1", &w->err);
         return r < 0 ? r : commit_image(store, "i", "1", "oci:/x:y", (const char *[]){ "a", NULL }, &w->err);
@@ -276,23 +351,28 @@ static void processes_committing_side_by_side_lose_nothing(void **state) {
                 assert_int_equal(status, 0);
         }
         assert_whole(w);
-        assert_int_equal(count_entries(below(w, "layers")), PROCESSES * 10 + 1);
+        assert_int_equal(count_entries(below(w, "layers")), PROCESSES * 10 + 2);
         assert_int_equal(count_entries(below(w, "images")), PROCESSES * 10);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(layer_comes_back_as_recorded),
+                world_test(device_comes_back_as_recorded),
                 world_test(image_comes_back_as_recorded),
                 world_test(what_is_not_there_is_not_found),
                 world_test(image_without_layers_is_possible),
                 world_test(file_of_another_size_than_recorded_is_refused),
                 world_test(missing_file_is_refused),
                 world_test(scratch_files_do_not_come_along),
-                world_test(same_layer_again_replaces_damaged_files_and_keeps_images),
-                world_test(layer_with_another_device_takes_its_images_along),
-                world_test(layer_with_another_pack_keeps_its_images),
-                world_test(replaced_layer_loses_its_unpacked_device),
+                world_test(layer_needs_its_devices),
+                world_test(same_again_replaces_damaged_files_and_keeps_images),
+                world_test(another_conversion_of_a_layer_lies_beside_the_first),
+                world_test(different_tars_may_become_the_same_layer),
+                world_test(built_layer_is_found_by_all_that_made_it),
+                world_test(layer_without_devices_is_found_however_it_would_be_packed),
+                world_test(what_others_say_counts_as_built_once_it_was_built_here),
+                world_test(index_alone_takes_no_data_away),
                 world_test(image_needs_its_layers),
                 world_test(tag_moves_to_the_newer_image),
                 world_test(names_are_checked),

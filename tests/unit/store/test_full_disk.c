@@ -32,7 +32,10 @@ static void take_off_tmpfs(struct world *w) {
 }
 
 static int build(struct world *w, const char *content) {
-        static const char *const both[] = { "a", "b", NULL };
+        char a[32], b[32];
+        const char *const both[] = { a, b, NULL };
+        snprintf(a, sizeof a, "a/%s", content);
+        snprintf(b, sizeof b, "b/%s", content);
         int r = w->store ? 0 : zp_store_open(w->path, ZP_STORE_CREATE, &w->store, &w->err);
         if (r == 0)
                 r = commit_layer(w->store, "a", content, &w->err);

@@ -78,9 +78,10 @@ static void reference_with_the_images_digest_finds_it(void **state) {
 static void beginning_of_two_digests_is_ambiguous(void **state) {
         struct world *w = *state;
         must(w, commit_image(w->store, "i", "1", NULL, none, &w->err));
-        run_sql(w, "INSERT INTO images SELECT CAST(substr(manifest_digest, 1, 31) || x'ff' AS BLOB), "
-                   "manifest_media_type, platform,"
-                   " metadata_digest, metadata_size, config_digest, image_size, created_s, fetched, 0 FROM images");
+        run_sql(w, "INSERT INTO images (manifest_digest, manifest_media_type, platform, metadata_digest, metadata_size,"
+                   " config_digest, image_size, created_s, fetched)"
+                   " SELECT CAST(substr(manifest_digest, 1, 31) || x'ff' AS BLOB), manifest_media_type, platform,"
+                   " metadata_digest, metadata_size, config_digest, image_size, created_s, fetched FROM images");
         struct zp_digest digest = digest_of_text("i");
         char hex[ZP_SHA256_HEX_SIZE];
         zp_digest_hex(&digest, hex);

@@ -15,9 +15,9 @@ static void put_two_images(struct world *w) {
         must(w, commit_image(w->store, "large", "1", "oci:/large:1", (const char *[]){ "base", "top", NULL }, &w->err));
 }
 
-static void put_device(struct world *w, const char *layer) {
-        struct zp_digest diff_id = digest_of_text(layer);
-        int fd = open(below(w, "devices/%s.raw", hex_of(&diff_id)), O_CREAT | O_WRONLY, 0644);
+static void put_unpacked(struct world *w, const char *layer) {
+        struct zp_digest device = device_record(layer, "1").digest;
+        int fd = open(below(w, "unpacked/%s.raw", hex_of(&device)), O_CREAT | O_WRONLY, 0644);
         assert_int_equal(write(fd, "data", 4), 4);
         close(fd);
 }
@@ -37,6 +37,7 @@ static void removed_image_keeps_layers_until_prune(void **state) {
         assert_whole(w);
         must(w, zp_store_prune(w->store, false, &result, &w->err));
         assert_int_equal(result.layers, 2);
+        assert_int_equal(result.devices, 2);
         assert_false(has_layer(w, "top") || has_layer(w, "loose"));
         assert_true(has_layer(w, "base") && has_image(w, "small"));
         assert_whole(w);
@@ -59,17 +60,40 @@ static void dry_run_counts_and_keeps(void **state) {
         struct world *w = *state;
         struct zp_prune_result dry, real;
         put_two_images(w);
-        put_device(w, "base");
+        put_unpacked(w, "base");
         must(w, zp_store_prune(w->store, true, &dry, &w->err));
         assert_true(has_layer(w, "loose"));
-        assert_int_equal(count_entries(below(w, "devices")), 1);
+        assert_int_equal(count_entries(below(w, "unpacked")), 1);
         must(w, zp_store_prune(w->store, false, &real, &w->err));
         assert_int_equal(dry.layers, 1);
         assert_int_equal(dry.devices, 1);
+        assert_int_equal(dry.unpacked, 1);
         struct zp_layer_record loose = layer_record("loose", "1");
-        assert_true(dry.bytes >= loose.metadata_size + loose.index_size + loose.pack_size);
+        struct zp_device_record device = device_record("loose", "1");
+        assert_true(dry.bytes >= loose.metadata_size + device.index_size + device.pack_size);
         assert_memory_equal(&dry, &real, sizeof dry);
-        assert_int_equal(count_entries(below(w, "devices")), 0);
+        assert_int_equal(count_entries(below(w, "unpacked")), 0);
+        assert_whole(w);
+}
+
+static void device_goes_with_the_last_layer_that_names_it(void **state) {
+        struct world *w = *state;
+        struct zp_prune_result result;
+        struct zp_device_record base = device_record("base", "1"), found;
+        struct zp_layer_record newer = layer_record("newer", "1");
+        put_two_images(w);
+        newer.devices[0] = base.digest;
+        must(w, put_layer_only(w->store, "newer", "1", &newer, &w->err));
+        must(w, commit_image(w->store, "next", "1", NULL, (const char *[]){ "newer", NULL }, &w->err));
+        must(w, remove_image(w, "small"));
+        must(w, remove_image(w, "large"));
+        must(w, zp_store_prune(w->store, false, &result, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &base.digest, &found, &w->err), 1);
+        assert_false(has_layer(w, "base"));
+        assert_whole(w);
+        must(w, remove_image(w, "next"));
+        must(w, zp_store_prune(w->store, false, &result, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &base.digest, &found, &w->err), 0);
         assert_whole(w);
 }
 
@@ -101,12 +125,11 @@ static bool shows(struct world *w, const struct zp_mount_table *table, const cha
 }
 
 static bool uses(struct world *w, const struct zp_mount_table *table, const char *layer) {
-        struct zp_digest digest = digest_of_text(layer);
+        struct zp_digest device = device_record(layer, "1").digest;
         struct zp_mounts mounts = { 0 };
-        const char *point = NULL;
         must(w, zp_mounts_select(w->store, table, &mounts, &w->err));
-        int r = zp_mounts_of_layer(w->store, &mounts, &digest, &point, &w->err);
-        assert_true(r == 0 || (r == 1 && strcmp(point, "/mnt") == 0));
+        int r = zp_mounts_of_device(w->store, &mounts, &device, &w->err);
+        assert_true(r >= 0);
         zp_mounts_clear(&mounts);
         return r == 1;
 }
@@ -189,6 +212,7 @@ int main(void) {
                 world_test(removing_what_is_not_there_says_so),
                 world_test(removed_image_frees_its_names),
                 world_test(dry_run_counts_and_keeps),
+                world_test(device_goes_with_the_last_layer_that_names_it),
                 world_test(mount_is_known_by_the_file_it_is_read_from),
                 world_test(store_is_known_by_any_name),
                 world_test(other_mounts_are_not_ours),

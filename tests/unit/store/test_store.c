@@ -112,12 +112,17 @@ static void damaged_database_is_a_clear_error(void **state) {
 static void values_no_zeropull_wrote_are_damage(void **state) {
         struct world *w = *state;
         struct zp_layer_record layer;
-        struct zp_digest diff_id = digest_of_text("a");
+        struct zp_device_record device;
+        struct zp_digest name = layer_record("a", "1").metadata_digest, of_device = device_record("a", "1").digest;
         must(w, commit_layer(w->store, "a", "1", &w->err));
-        run_sql(w, "UPDATE layers SET index_digest = x'00'");
-        assert_int_equal(zp_store_find_layer(w->store, &diff_id, &layer, &w->err), -EBADMSG);
-        run_sql(w, "UPDATE layers SET index_digest = metadata_digest, tar_size = -1");
-        assert_int_equal(zp_store_find_layer(w->store, &diff_id, &layer, &w->err), -EBADMSG);
+        run_sql(w, "UPDATE devices SET pack_digest = x'00'");
+        assert_int_equal(zp_store_find_device(w->store, &of_device, &device, &w->err), -EBADMSG);
+        run_sql(w, "UPDATE conversions SET tar_size = -1");
+        assert_int_equal(zp_store_find_layer(w->store, &name, NULL, &layer, &w->err), -EBADMSG);
+        run_sql(w, "UPDATE conversions SET tar_size = 1, diff_id = x'00'");
+        assert_int_equal(zp_store_find_layer(w->store, &name, NULL, &layer, &w->err), -EBADMSG);
+        run_sql(w, "UPDATE conversions SET diff_id = layer; UPDATE layer_devices SET position = 1");
+        assert_int_equal(zp_store_find_layer(w->store, &name, NULL, &layer, &w->err), -EBADMSG);
 }
 
 static void gaps_in_an_images_layers_are_damage(void **state) {
@@ -133,31 +138,31 @@ static void gaps_in_an_images_layers_are_damage(void **state) {
 static void symbolic_links_inside_the_store_are_not_followed(void **state) {
         struct world *w = *state;
         struct zp_store *store = NULL;
-        struct zp_digest diff_id = digest_of_text("a");
+        struct zp_digest name = layer_record("a", "1").metadata_digest;
         must(w, commit_layer(w->store, "a", "1", &w->err));
-        assert_int_equal(unlink(below(w, "layers/%s/device.idx", hex_of(&diff_id))), 0);
-        assert_int_equal(symlink("/etc/passwd", below(w, "layers/%s/device.idx", hex_of(&diff_id))), 0);
-        assert_int_equal(zp_store_open_layer_file(w->store, &diff_id, "device.idx", &w->err), -ELOOP);
-        assert_int_equal(rmdir(below(w, "devices")), 0);
-        assert_int_equal(symlink("/tmp", below(w, "devices")), 0);
+        assert_int_equal(unlink(below(w, "layers/%s/layer.erofs", hex_of(&name))), 0);
+        assert_int_equal(symlink("/etc/passwd", below(w, "layers/%s/layer.erofs", hex_of(&name))), 0);
+        assert_int_equal(zp_store_open_layer_file(w->store, &name, "layer.erofs", &w->err), -ELOOP);
+        assert_int_equal(rmdir(below(w, "unpacked")), 0);
+        assert_int_equal(symlink("/tmp", below(w, "unpacked")), 0);
         assert_true(zp_store_open(w->path, ZP_STORE_WRITE, &store, &w->err) < 0);
 }
 
 static void fifo_in_place_of_a_file_does_not_hang(void **state) {
         struct world *w = *state;
-        struct zp_digest diff_id = digest_of_text("a");
+        struct zp_digest name = layer_record("a", "1").metadata_digest;
         must(w, commit_layer(w->store, "a", "1", &w->err));
-        assert_int_equal(unlink(below(w, "layers/%s/device.idx", hex_of(&diff_id))), 0);
-        assert_int_equal(mkfifo(below(w, "layers/%s/device.idx", hex_of(&diff_id)), 0644), 0);
-        assert_int_equal(zp_store_open_layer_file(w->store, &diff_id, "device.idx", &w->err), -EBADMSG);
+        assert_int_equal(unlink(below(w, "layers/%s/layer.erofs", hex_of(&name))), 0);
+        assert_int_equal(mkfifo(below(w, "layers/%s/layer.erofs", hex_of(&name)), 0644), 0);
+        assert_int_equal(zp_store_open_layer_file(w->store, &name, "layer.erofs", &w->err), -EBADMSG);
 }
 
 static void names_with_slashes_open_nothing(void **state) {
         struct world *w = *state;
-        struct zp_digest diff_id = digest_of_text("a");
+        struct zp_digest name = layer_record("a", "1").metadata_digest;
         must(w, commit_layer(w->store, "a", "1", &w->err));
-        assert_int_equal(zp_store_open_layer_file(w->store, &diff_id, "../../lock", &w->err), -EINVAL);
-        assert_int_equal(zp_store_open_layer_file(w->store, &diff_id, "..", &w->err), -EINVAL);
+        assert_int_equal(zp_store_open_layer_file(w->store, &name, "../../lock", &w->err), -EINVAL);
+        assert_int_equal(zp_store_open_layer_file(w->store, &name, "..", &w->err), -EINVAL);
 }
 
 static void store_opened_for_reading_refuses_to_write(void **state) {
@@ -184,9 +189,9 @@ static void use_read_only_file_system(struct world *w) {
                 _exit(77);
         struct zp_store *store = NULL;
         struct zp_layer_record layer;
-        struct zp_digest diff_id = digest_of_text("a");
+        struct zp_digest name = layer_record("a", "1").metadata_digest;
         int r = zp_store_open(w->path, ZP_STORE_READ, &store, &w->err);
-        if (r < 0 || zp_store_find_layer(store, &diff_id, &layer, &w->err) != 1)
+        if (r < 0 || zp_store_find_layer(store, &name, NULL, &layer, &w->err) != 1)
                 _exit(1);
         zp_store_close(store);
         _exit(zp_store_open(w->path, ZP_STORE_WRITE, &store, &w->err) == -EROFS ? 0 : 2);
@@ -218,9 +223,9 @@ static void use_as_other_user(struct world *w) {
                 _exit(77);
         struct zp_store *store = NULL;
         struct zp_layer_record layer;
-        struct zp_digest diff_id = digest_of_text("a");
+        struct zp_digest name = layer_record("a", "1").metadata_digest;
         int r = zp_store_open(w->path, ZP_STORE_READ, &store, &w->err);
-        if (r < 0 || zp_store_find_layer(store, &diff_id, &layer, &w->err) != 1)
+        if (r < 0 || zp_store_find_layer(store, &name, NULL, &layer, &w->err) != 1)
                 _exit(1);
         zp_store_close(store);
         r = zp_store_open(w->path, ZP_STORE_WRITE, &store, &w->err);
@@ -272,14 +277,14 @@ static void reading_changes_nothing(void **state) {
         zp_store_close(w->store);
         w->store = NULL;
         char before[4096] = "", after[4096] = "";
-        static const char *const directories[] = { "", "tmp", "layers", "images", "devices" };
-        for (size_t i = 0; i < 5; i++)
+        static const char *const directories[] = { "", "tmp", "devices", "layers", "images", "unpacked" };
+        for (size_t i = 0; i < 6; i++)
                 snapshot_of(below(w, "%s", directories[i]), before, sizeof before);
         world_reopen(w, ZP_STORE_READ);
         assert_true(has_layer(w, "a"));
         zp_store_close(w->store);
         w->store = NULL;
-        for (size_t i = 0; i < 5; i++)
+        for (size_t i = 0; i < 6; i++)
                 snapshot_of(below(w, "%s", directories[i]), after, sizeof after);
         assert_string_equal(before, after);
 }

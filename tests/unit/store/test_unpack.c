@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Layer devices unpacked for the kernel: right, once, and never half.
+ * Devices unpacked for the kernel: right, once, and never half.
  */
 #include <pthread.h>
 
@@ -22,26 +22,24 @@ static int device_setup(void **state) {
 
 #define device_test(name) cmocka_unit_test_setup_teardown(name, device_setup, world_teardown)
 
-static struct zp_digest put_layer(struct world *w, struct zp_pool *pool, size_t device_size) {
-        struct zp_layer_record record = { .diff_id = digest_of_text("layer"), .metadata_size = 4 };
+static struct zp_digest put_packed(struct world *w, struct zp_pool *pool) {
+        struct zp_device_record record = { .is_complete = true };
         struct zp_pack_info info;
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         zp_auto(zp_pack_writer_free) struct zp_pack_writer *writer = NULL;
         must(w, zp_staging_new(w->store, &staging, &w->err));
-        must(w, put_file(staging, "layer.erofs", "tree", &w->err));
         zp_autoclose int pack_fd = zp_staging_create(staging, "device.zst", &w->err);
         zp_autoclose int index_fd = zp_staging_create(staging, "device.idx", &w->err);
         struct zp_pack_options options = { .frame_size = 65536 };
         must(w, zp_pack_writer_new(pack_fd, "device.zst", &options, pool, &writer, &w->err));
-        must(w, zp_pack_writer_append(writer, device, device_size, &w->err));
+        must(w, zp_pack_writer_append(writer, device, DEVICE_SIZE, &w->err));
         must(w, zp_pack_writer_finish(writer, index_fd, "device.idx", &info, &w->err));
-        zp_digest_of("tree", 4, &record.metadata_digest);
-        record.index_digest = info.index_digest;
+        record.digest = info.index_digest;
         record.index_size = info.index_size;
         record.pack_size = info.pack_size;
         record.device_size = info.device_size;
-        must(w, zp_staging_commit_layer(staging, &record, &w->err));
-        return record.diff_id;
+        must(w, zp_staging_commit_device(staging, &record, &w->err));
+        return record.digest;
 }
 
 static struct zp_pool *new_pool(struct world *w) {
@@ -60,11 +58,11 @@ static void assert_is_device(int fd) {
 static void unpacked_device_has_the_packs_content(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
-        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
-        zp_autoclose int fd = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        struct zp_digest name = put_packed(w, pool);
+        zp_autoclose int fd = zp_store_unpack_device(w->store, &name, pool, NULL, &w->err);
         assert_is_device(fd);
         assert_int_equal(write(fd, "x", 1), -1);
-        assert_int_equal(count_entries(below(w, "devices")), 1);
+        assert_int_equal(count_entries(below(w, "unpacked")), 1);
         assert_whole(w);
         zp_pool_free(pool);
 }
@@ -73,10 +71,10 @@ static void second_time_the_same_file_is_used_even_by_a_reader(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
         struct stat first, second;
-        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
-        zp_autoclose int fd = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        struct zp_digest name = put_packed(w, pool);
+        zp_autoclose int fd = zp_store_unpack_device(w->store, &name, pool, NULL, &w->err);
         world_reopen(w, ZP_STORE_READ);
-        zp_autoclose int again = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        zp_autoclose int again = zp_store_unpack_device(w->store, &name, pool, NULL, &w->err);
         assert_int_equal(fstat(fd, &first), 0);
         assert_int_equal(fstat(again, &second), 0);
         assert_int_equal(first.st_ino, second.st_ino);
@@ -86,25 +84,25 @@ static void second_time_the_same_file_is_used_even_by_a_reader(void **state) {
 static void reader_cannot_unpack(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
-        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
+        struct zp_digest name = put_packed(w, pool);
         world_reopen(w, ZP_STORE_READ);
-        assert_int_equal(zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err), -EROFS);
+        assert_int_equal(zp_store_unpack_device(w->store, &name, pool, NULL, &w->err), -EROFS);
         zp_pool_free(pool);
 }
 
 static void damaged_pack_is_found_and_leaves_nothing(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
-        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
-        int fd = open(below(w, "layers/%s/device.zst", hex_of(&diff_id)), O_RDWR);
+        struct zp_digest name = put_packed(w, pool);
+        int fd = open(below(w, "devices/%s/device.zst", hex_of(&name)), O_RDWR);
         uint8_t byte;
         assert_int_equal(pread(fd, &byte, 1, 5000), 1);
         byte ^= 1;
         assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
         close(fd);
-        assert_int_equal(zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err), -EBADMSG);
-        assert_non_null(strstr(w->err.message, "unpack layer sha256:"));
-        assert_int_equal(count_entries(below(w, "devices")), 0);
+        assert_int_equal(zp_store_unpack_device(w->store, &name, pool, NULL, &w->err), -EBADMSG);
+        assert_non_null(strstr(w->err.message, "unpack device sha256:"));
+        assert_int_equal(count_entries(below(w, "unpacked")), 0);
         assert_whole(w);
         zp_pool_free(pool);
 }
@@ -112,9 +110,9 @@ static void damaged_pack_is_found_and_leaves_nothing(void **state) {
 static void file_of_a_wrong_size_is_made_again(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
-        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
-        assert_int_equal(close(open(below(w, "devices/%s.raw", hex_of(&diff_id)), O_CREAT | O_WRONLY, 0644)), 0);
-        zp_autoclose int fd = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        struct zp_digest name = put_packed(w, pool);
+        assert_int_equal(close(open(below(w, "unpacked/%s.raw", hex_of(&name)), O_CREAT | O_WRONLY, 0644)), 0);
+        zp_autoclose int fd = zp_store_unpack_device(w->store, &name, pool, NULL, &w->err);
         assert_is_device(fd);
         zp_pool_free(pool);
 }
@@ -122,57 +120,56 @@ static void file_of_a_wrong_size_is_made_again(void **state) {
 static void what_is_no_file_makes_way(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
-        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
-        assert_int_equal(symlink("/etc/passwd", below(w, "devices/%s.raw", hex_of(&diff_id))), 0);
-        zp_autoclose int instead_of_link = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        struct zp_digest name = put_packed(w, pool);
+        assert_int_equal(symlink("/etc/passwd", below(w, "unpacked/%s.raw", hex_of(&name))), 0);
+        zp_autoclose int instead_of_link = zp_store_unpack_device(w->store, &name, pool, NULL, &w->err);
         assert_is_device(instead_of_link);
-        assert_int_equal(unlink(below(w, "devices/%s.raw", hex_of(&diff_id))), 0);
-        assert_int_equal(mkdir(below(w, "devices/%s.raw", hex_of(&diff_id)), 0755), 0);
-        zp_autoclose int instead_of_directory = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
+        assert_int_equal(unlink(below(w, "unpacked/%s.raw", hex_of(&name))), 0);
+        assert_int_equal(mkdir(below(w, "unpacked/%s.raw", hex_of(&name)), 0755), 0);
+        zp_autoclose int instead_of_directory = zp_store_unpack_device(w->store, &name, pool, NULL, &w->err);
         assert_is_device(instead_of_directory);
         zp_pool_free(pool);
 }
 
-static void layer_without_file_data_gives_an_empty_device(void **state) {
+static void device_held_by_its_index_alone_says_how_to_get_the_rest(void **state) {
         struct world *w = *state;
-        struct zp_pool *pool = new_pool(w);
-        struct zp_digest diff_id = put_layer(w, pool, 0);
-        struct stat st;
-        zp_autoclose int fd = zp_store_unpack_device(w->store, &diff_id, pool, NULL, &w->err);
-        assert_true(fd >= 0);
-        assert_int_equal(fstat(fd, &st), 0);
-        assert_int_equal(st.st_size, 0);
-        zp_pool_free(pool);
+        struct zp_device_record record = device_record("a", "1");
+        record.is_complete = false;
+        must(w, put_device(w->store, "a", "1", &record, &w->err));
+        assert_int_equal(zp_store_unpack_device(w->store, &record.digest, NULL, NULL, &w->err), -ENODATA);
+        assert_non_null(strstr(w->err.hint, "pull --complete"));
+        assert_int_equal(count_entries(below(w, "unpacked")), 0);
+        assert_whole(w);
 }
 
 static void cancelled_unpacking_leaves_nothing(void **state) {
         struct world *w = *state;
         struct zp_pool *pool = new_pool(w);
         struct zp_cancel cancel = { 0 };
-        struct zp_digest diff_id = put_layer(w, pool, DEVICE_SIZE);
+        struct zp_digest name = put_packed(w, pool);
         atomic_store(&cancel.requested, true);
-        assert_int_equal(zp_store_unpack_device(w->store, &diff_id, pool, &cancel, &w->err), -ECANCELED);
-        assert_int_equal(count_entries(below(w, "devices")), 0);
+        assert_int_equal(zp_store_unpack_device(w->store, &name, pool, &cancel, &w->err), -ECANCELED);
+        assert_int_equal(count_entries(below(w, "unpacked")), 0);
         assert_whole(w);
         zp_pool_free(pool);
 }
 
-static void unknown_layer_is_not_found(void **state) {
+static void unknown_device_is_not_found(void **state) {
         struct world *w = *state;
-        struct zp_digest diff_id = digest_of_text("nosuch");
-        assert_int_equal(zp_store_unpack_device(w->store, &diff_id, NULL, NULL, &w->err), -ENOENT);
+        struct zp_digest name = digest_of_text("nosuch");
+        assert_int_equal(zp_store_unpack_device(w->store, &name, NULL, NULL, &w->err), -ENOENT);
 }
 
 struct unpacker {
         struct world *w;
         struct zp_pool *pool;
-        struct zp_digest diff_id;
+        struct zp_digest name;
 };
 
 static void *unpack(void *argument) {
         struct unpacker *u = argument;
         struct zp_error err = { 0 };
-        int fd = zp_store_unpack_device(u->w->store, &u->diff_id, u->pool, NULL, &err);
+        int fd = zp_store_unpack_device(u->w->store, &u->name, u->pool, NULL, &err);
         struct stat st;
         ino_t inode = fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
         if (fd >= 0)
@@ -183,7 +180,7 @@ static void *unpack(void *argument) {
 static void threads_share_one_unpacking(void **state) {
         struct unpacker u = { .w = *state };
         u.pool = new_pool(u.w);
-        u.diff_id = put_layer(u.w, u.pool, DEVICE_SIZE);
+        u.name = put_packed(u.w, u.pool);
         pthread_t threads[4];
         void *inodes[4];
         for (int i = 0; i < 4; i++)
@@ -204,9 +201,9 @@ int main(void) {
                 device_test(damaged_pack_is_found_and_leaves_nothing),
                 device_test(file_of_a_wrong_size_is_made_again),
                 device_test(what_is_no_file_makes_way),
-                device_test(layer_without_file_data_gives_an_empty_device),
+                device_test(device_held_by_its_index_alone_says_how_to_get_the_rest),
                 device_test(cancelled_unpacking_leaves_nothing),
-                device_test(unknown_layer_is_not_found),
+                device_test(unknown_device_is_not_found),
                 device_test(threads_share_one_unpacking),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

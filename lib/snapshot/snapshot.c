@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "builder/snapshot.h"
+#include "snapshot/snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +15,14 @@ struct loaded {
         const struct zp_snapshot_layers *layers;
         char *files[ZP_LIMIT_LAYERS]; /* the trees point into them */
         struct zp_tree *trees[ZP_LIMIT_LAYERS];
-        struct zp_erofs_device devices[ZP_LIMIT_LAYERS]; /* of each layer; blocks 0: it has none */
-        uint16_t slots[ZP_LIMIT_LAYERS];                 /* device number of each layer in the snapshot */
-        bool is_used[ZP_LIMIT_LAYERS];
+        /* the devices of all layers, one after the other, and what became of them */
+        struct loaded_device {
+                struct zp_erofs_device device;
+                uint16_t slot; /* in the snapshot's table */
+                bool is_used;
+        } devices[ZP_LIMIT_LAYERS * ZP_LIMIT_LAYER_DEVICES];
+        uint16_t device_count;
+        uint16_t first_devices[ZP_LIMIT_LAYERS]; /* of each layer */
         uint64_t entries, metadata_size; /* of all loaded so far */
 };
 
@@ -36,13 +41,13 @@ static int check_limits(struct loaded *l, const struct zp_layer_record *record, 
 /* The layer's metadata file as the store recorded it; what was damaged since then goes no further. */
 static int read_metadata(struct loaded *l, uint16_t i, size_t *size, struct zp_error *err) {
         struct zp_layer_record record;
-        int found = zp_store_find_layer(l->layers->store, &l->layers->diff_ids[i], &record, err);
+        int found = zp_store_find_layer(l->layers->store, &l->layers->names[i], &l->layers->diff_ids[i], &record, err);
         if (found <= 0)
                 return found < 0 ? found : zp_error_set(err, ENOENT, "the store does not have it");
         int r = check_limits(l, &record, err);
         if (r < 0)
                 return r;
-        zp_autoclose int fd = zp_store_open_layer_file(l->layers->store, &record.diff_id, "layer.erofs", err);
+        zp_autoclose int fd = zp_store_open_layer_file(l->layers->store, &record.metadata_digest, "layer.erofs", err);
         if (fd < 0)
                 return fd;
         *size = (size_t) record.metadata_size;
@@ -66,13 +71,14 @@ static int load_layer(struct loaded *l, uint16_t i, struct zp_error *err) {
         int r = read_metadata(l, i, &size, err);
         if (r == 0)
                 r = zp_erofs_load(l->files[i], size, &l->trees[i], &devices, &count, err);
-        if (r == 0 && (count > 1 || (count == 1 && !zp_digest_equal(&devices[0].diff_id, &l->layers->diff_ids[i]))))
-                r = zp_error_set(err, EBADMSG, "layer.erofs: it is another layer's");
+        if (r == 0 && count > ZP_LIMIT_LAYER_DEVICES)
+                r = zp_error_set(err, E2BIG, "layer.erofs: %u devices; the limit is %d", count, ZP_LIMIT_LAYER_DEVICES);
         char digest[ZP_DIGEST_TEXT_SIZE];
         if (r < 0)
                 return zp_error_wrap(err, "layer %u (%s)", i + 1u, zp_digest_text(&l->layers->diff_ids[i], digest));
-        if (count == 1)
-                l->devices[i] = devices[0];
+        l->first_devices[i] = l->device_count;
+        for (uint16_t d = 0; d < count; d++)
+                l->devices[l->device_count++].device = devices[d];
         return 0;
 }
 
@@ -81,7 +87,7 @@ static void note_devices(struct loaded *l, const struct zp_inode *dir) {
                 const struct zp_inode *inode = child->inode;
                 for (uint32_t i = 0; i < inode->extent_count; i++)
                         if (inode->extents[i].block != ZP_HOLE)
-                                l->is_used[inode->extents[i].device] = true;
+                                l->devices[inode->extents[i].device].is_used = true;
                 if (S_ISDIR(inode->mode))
                         note_devices(l, inode);
         }
@@ -93,27 +99,31 @@ static void renumber_devices(const struct loaded *l, struct zp_inode *dir, uint3
                 /* a file with several names is met several times */
                 for (uint32_t i = 0; i < inode->extent_count && inode->scratch != mark; i++)
                         if (inode->extents[i].block != ZP_HOLE)
-                                inode->extents[i].device = l->slots[inode->extents[i].device];
+                                inode->extents[i].device = l->devices[inode->extents[i].device].slot;
                 inode->scratch = mark;
                 if (S_ISDIR(inode->mode))
                         renumber_devices(l, inode, mark);
         }
 }
 
-/* Gives each layer whose data is used a device number; a layer that occurs twice has one device. */
-static uint16_t number_devices(struct loaded *l, struct zp_erofs_device *devices) {
-        uint16_t count = 0;
-        for (uint16_t i = 0; i < l->layers->count; i++) {
+/* Gives each device that is used a number; one that several layers refer to has one. */
+static int number_devices(struct loaded *l, struct zp_erofs_device *devices, uint16_t *count, struct zp_error *err) {
+        *count = 0;
+        for (uint16_t i = 0; i < l->device_count; i++) {
+                struct loaded_device *d = &l->devices[i];
                 uint16_t slot = 0;
-                if (!l->is_used[i])
+                if (!d->is_used)
                         continue;
-                while (slot < count && !zp_digest_equal(&devices[slot].diff_id, &l->devices[i].diff_id))
+                while (slot < *count && !zp_digest_equal(&devices[slot].digest, &d->device.digest))
                         slot++;
-                if (slot == count)
-                        devices[count++] = l->devices[i];
-                l->slots[i] = slot;
+                if (slot == ZP_LIMIT_DEVICES)
+                        return zp_error_set(err, E2BIG, "the layers together use more than %d devices",
+                                            ZP_LIMIT_DEVICES);
+                if (slot == *count)
+                        devices[(*count)++] = d->device;
+                d->slot = slot;
         }
-        return count;
+        return 0;
 }
 
 static int write_snapshot(struct loaded *l, enum zp_erofs_layout layout, int fd, const char *name,
@@ -129,11 +139,13 @@ static int write_snapshot(struct loaded *l, enum zp_erofs_layout layout, int fd,
         zp_auto(zp_tree_free) struct zp_tree *merged = NULL;
         int r = zp_check_cancel(l->layers->cancel, err);
         if (r == 0)
-                r = zp_tree_merge(l->trees, l->layers->count, &merged, err);
+                r = zp_tree_merge(l->trees, l->first_devices, l->layers->count, &merged, err);
         if (r < 0)
                 return r;
         note_devices(l, zp_tree_root(merged));
-        *device_count = number_devices(l, devices);
+        r = number_devices(l, devices, device_count, err);
+        if (r < 0)
+                return r;
         renumber_devices(l, zp_tree_root(merged), 1);
         struct zp_erofs_options options = { .layout = layout, .devices = devices, .device_count = *device_count };
         return zp_erofs_write(merged, &options, fd, name, result, err);
@@ -145,7 +157,7 @@ int zp_snapshot_write(const struct zp_snapshot_layers *layers, enum zp_erofs_lay
         if (layers->count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, E2BIG, "%u layers; the limit is %d", layers->count, ZP_LIMIT_LAYERS);
         zp_autofree struct loaded *l = calloc(1, sizeof *l);
-        zp_autofree struct zp_erofs_device *table = calloc(ZP_LIMIT_LAYERS, sizeof *table);
+        zp_autofree struct zp_erofs_device *table = calloc(ZP_LIMIT_DEVICES, sizeof *table);
         uint16_t count = 0;
         if (!l || !table)
                 return zp_error_errno(err, ENOMEM, "merge");
