@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's data path: containers' reads while processes die, are replaced, and the registry misbehaves. Needs root."""
 import errno
+import hashlib
 import mmap
 import multiprocessing
 import os
 import queue
 import random
 import shutil
+import sqlite3
 import struct
 import subprocess
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
-from support import erofs, oci
+from support import erofs, oci, ship
 from support.fault_proxy import fault_proxy
 from support.node import NODE_DATA, Device, Manager, is_mounted, node, push_blob
 from support.registry import registry
+from support.zeropull import Zeropull
 
 SECONDS = float(os.environ.get("ZP_KILL_SECONDS", "5"))
 FILES = {f"data/{i:02}": random.Random(i).randbytes(300_000 + i * 17_000) for i in range(24)}
@@ -344,6 +347,55 @@ def test_start_up_ranges_are_fetched_when_the_image_is_announced(tmp_path, devic
             assert time.monotonic() < until
             time.sleep(0.02)
         assert running.statistics()["fetched_frames"] == before + 5
+
+
+def make_lazy(store, remote):
+    """As an image is held that was fetched without its data: devices by their indexes, packs in the remote."""
+    with closing(sqlite3.connect(store / "zeropull.db")) as database, database:
+        for directory in (store / "devices").iterdir():
+            pack = (directory / "device.zst").read_bytes()
+            (directory / "device.zst").unlink()
+            database.execute("UPDATE devices SET complete = 0, pack_digest = ? WHERE digest = ?",
+                             (hashlib.sha256(pack).digest(), bytes.fromhex(directory.name)))
+        database.execute("UPDATE images SET origin = ?", (remote,))
+
+
+def test_the_store_says_where_the_rest_of_an_image_is_and_what_it_needs_first(tmp_path, real_registry):
+    layout = oci.Layout(tmp_path / "layout")
+    ship.make_image(layout, "x", fill, ship.fill_app(1))
+    profile = tmp_path / "profile"
+    profile.write_text("data/07\ndata/15\n")
+    reference = real_registry.push(f"oci:{layout.directory}:x", "some/image", "x", "--preserve-digests")
+    zeropull = Zeropull(tmp_path / "store")
+    zeropull.build(reference, "--frame-size", "64k", "--profile", profile)
+    zeropull.ok("push", reference)
+    make_lazy(tmp_path / "store", f"docker://{real_registry.host}/some/image")
+    (image,) = (tmp_path / "store" / "images").iterdir()
+    devices = device_table(image / "snapshot.erofs")
+    assert len(devices) == 2
+    with node(tmp_path, "database=1") as running:
+        files = [running.mount / hex for hex in devices]
+        with erofs.mounted_with_devices(image / "snapshot.erofs", files, tmp_path / "rootfs") as rootfs:
+            assert not (running.mount / f"start-{image.name}").exists()
+            wanted = len(FILES["data/07"]) + len(FILES["data/15"])
+            until = time.monotonic() + 30
+            while running.statistics()["ahead_frames"] < wanted // 65536:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            waited = running.statistics()["waited_reads"]
+            for name in ("data/07", "data/15"):
+                assert read_cold(rootfs / name) == FILES[name]
+            assert running.statistics()["waited_reads"] <= waited + 1  # the last frame may still be on its way
+            for name, data in FILES.items():
+                assert read_cold(rootfs / name) == data
+            assert (rootfs / "app/main").read_bytes() == random.Random(1).randbytes(400_000)
+
+
+def device_table(snapshot):
+    """The devices' names in the file system's own order: the tags of its device table."""
+    data = snapshot.read_bytes()
+    count, slot = struct.unpack_from("<HH", data, 1024 + 86)
+    return [data[(slot + i) * 128:(slot + i) * 128 + 64].decode() for i in range(count)]
 
 
 def index_of(seed, frames=2000, frame_size=512 << 10):

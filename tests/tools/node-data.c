@@ -15,7 +15,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "snapshotter/data/data.h"
+#include "snapshotter/data/store.h"
 #include "snapshotter/supervisor/supervisor.h"
 
 #define WORKER_ARGUMENT "--data-plane"
@@ -62,6 +62,16 @@ static void print_log(void *context, bool is_bad, const char *line) {
         fprintf(stderr, "supervisor%s: %s\n", is_bad ? " (bad)" : "", line);
 }
 
+/* The store's own answers. `notice` is given the same context, which it does not need. */
+static void ask_database(struct snap_data_options *options) {
+        struct snap_store *store;
+        if (snap_store_new(options->store, &store, NULL) < 0)
+                abort();
+        options->lookups = snap_store_lookups(store);
+        options->device.is_in_use = snap_store_is_in_use;
+        options->device.context = store;
+}
+
 static void set(struct snap_data_options *options, const char **preloads, const char *setting) {
         const char *value = strchr(setting, '=');
         size_t length = value ? (size_t) (value - setting) : strlen(setting);
@@ -79,6 +89,8 @@ static void set(struct snap_data_options *options, const char **preloads, const 
                 options->device.cache_limit = number;
         else if (IS("completes_all"))
                 options->completes_all = number;
+        else if (IS("database"))
+                ask_database(options);
         else if (IS("preload"))
                 preloads[0] = value;
         else
