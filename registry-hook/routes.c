@@ -24,5 +24,9 @@ const struct hook_route hook_routes[] = {
         { "GET", "/metrics", HOOK_READER, hook_metrics },
         { "GET", "/healthz", HOOK_NOBODY, hook_health },
         { "GET", "/readyz", HOOK_NOBODY, hook_ready },
+        { "GET", "/v1/openapi.json", HOOK_NOBODY, hook_page_get_openapi },
+        { "GET", "/", HOOK_NOBODY, hook_page_get_index },
+        { "GET", "/page/style.css", HOOK_NOBODY, hook_page_get_style },
+        { "GET", "/page/app.js", HOOK_NOBODY, hook_page_get_script },
         { 0 },
 };

@@ -109,9 +109,9 @@ static enum MHD_Result reply(struct hook_exchange *x, unsigned status, const cha
         if (status == 503)
                 MHD_add_response_header(response, "Retry-After", "5");
         if (strncmp(type, "text/html", 9) == 0) /* the page is all there is: nothing from elsewhere, in no frame */
-                MHD_add_response_header(
-                        response, "Content-Security-Policy",
-                        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
+                MHD_add_response_header(response, "Content-Security-Policy",
+                                        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri "
+                                        "'none'; form-action 'self'");
         enum MHD_Result result = MHD_queue_response(x->connection, status, response);
         MHD_destroy_response(response);
         return result;

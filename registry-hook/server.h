@@ -88,6 +88,10 @@ enum MHD_Result hook_api_list_retention(struct hook_exchange *x);
 enum MHD_Result hook_api_hurry_upkeep(struct hook_exchange *x);
 enum MHD_Result hook_api_add_profile(struct hook_exchange *x); /* api-profiles.c */
 enum MHD_Result hook_api_get_profile(struct hook_exchange *x);
+enum MHD_Result hook_page_get_index(struct hook_exchange *x); /* api-page.c */
+enum MHD_Result hook_page_get_style(struct hook_exchange *x);
+enum MHD_Result hook_page_get_script(struct hook_exchange *x);
+enum MHD_Result hook_page_get_openapi(struct hook_exchange *x);
 enum MHD_Result hook_metrics(struct hook_exchange *x); /* metrics.c */
 enum MHD_Result hook_health(struct hook_exchange *x);
 enum MHD_Result hook_ready(struct hook_exchange *x);

@@ -3,11 +3,13 @@
  * What libcurl is told to do for one exchange, and what it tells us meanwhile.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/bytes.h"
 #include "oci/http-internal.h"
+#include "oci/proxy.h"
 #include "oci/url.h"
 
 #define CONNECT_TIMEOUT_MS 10000L
@@ -197,6 +199,29 @@ static void set_method(CURL *handle, struct zp_http_transfer *t) {
         }
 }
 
+static void set_blob(CURL *handle, CURLoption option, const char *pem) {
+        struct curl_blob blob = { .data = (void *) pem, .len = strlen(pem), .flags = CURL_BLOB_NOCOPY };
+        curl_easy_setopt(handle, option, &blob);
+}
+
+static void set_tls(CURL *handle, const struct zp_http_options *options) {
+        curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+        if (options->ca_file) {
+                curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
+                curl_easy_setopt(handle, CURLOPT_CAPATH, NULL); /* Debian's libcurl has both by default */
+        }
+        if (options->ca_pem) /* in place of the bundle; the system's are in its directory, too */
+                set_blob(handle, CURLOPT_CAINFO_BLOB, options->ca_pem);
+        if (options->client_pem) {
+                set_blob(handle, CURLOPT_SSLCERT_BLOB, options->client_pem);
+                set_blob(handle, CURLOPT_SSLKEY_BLOB, options->client_key_pem);
+        }
+        if (options->skip_tls_verify) {
+                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
+                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
+        }
+}
+
 static void set_options(CURL *handle, struct zp_http_transfer *t) {
         const struct zp_http_options *options = zp_http_get_options(t->http);
         const struct zp_http_request *request = t->request;
@@ -212,9 +237,9 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
                 curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
                 curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, 256L << 10);
         }
-        curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
         curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+        curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS,
+                         options->connect_timeout_ms ? (long) options->connect_timeout_ms : CONNECT_TIMEOUT_MS);
         curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
         curl_easy_setopt(handle, CURLOPT_HTTPHEADER, t->headers);
         curl_easy_setopt(handle, CURLOPT_USERAGENT, options->user_agent);
@@ -227,16 +252,16 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
         curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
         set_method(handle, t);
-        if (options->ca_file) {
-                curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
-                curl_easy_setopt(handle, CURLOPT_CAPATH, NULL); /* Debian's libcurl has both by default */
-        }
-        if (options->skip_tls_verify) {
-                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
-                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
-        }
-        if (zp_url_is_loopback(request->url))
-                curl_easy_setopt(handle, CURLOPT_PROXY, "");
+        set_tls(handle, options);
+}
+
+static int set_proxy(CURL *handle, struct zp_http_transfer *t) {
+        const char *given = zp_http_get_options(t->http)->proxy;
+        zp_autofree char *found = NULL;
+        int r = given ? 0 : zp_proxy_find(t->request->url, getenv, &found, t->err);
+        curl_easy_setopt(handle, CURLOPT_PROXY, given ? given : found ? found : "");
+        curl_easy_setopt(handle, CURLOPT_NOPROXY, ""); /* that has been looked at */
+        return r;
 }
 
 int zp_http_transfer_prepare(struct zp_http_transfer *t, CURL *handle) {
@@ -244,7 +269,7 @@ int zp_http_transfer_prepare(struct zp_http_transfer *t, CURL *handle) {
         if (!make_headers(t))
                 return zp_error_errno(t->err, ENOMEM, "HTTP request");
         set_options(handle, t);
-        return 0;
+        return set_proxy(handle, t);
 }
 
 void zp_http_transfer_clear(struct zp_http_transfer *t) {

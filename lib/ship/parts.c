@@ -10,6 +10,8 @@
 
 #include "base/file.h"
 #include "base/fingerprint.h"
+#include "pack/block-map.h"
+#include "profile/prefetch.h"
 #include "ship/frames.h"
 #include "ship/metadata.h"
 #include "ship/pull-internal.h"
@@ -33,8 +35,9 @@ static int find_layer(struct zp_pull *p, const struct zp_artifact_layer *layer, 
                       struct zp_error *err) {
         int r = zp_store_find_layer(p->store, &layer->metadata.digest, &layer->diff_id, out, err);
         return r == 1 ? zp_digest_equal(&out->diff_id, &layer->diff_id) &&
-                                is_intact(zp_store_open_layer_file(p->store, &out->metadata_digest, "layer.erofs", NULL),
-                                          out->metadata_size, &out->metadata_digest)
+                                is_intact(
+                                        zp_store_open_layer_file(p->store, &out->metadata_digest, "layer.erofs", NULL),
+                                        out->metadata_size, &out->metadata_digest)
                       : r;
 }
 
@@ -108,6 +111,19 @@ static int fetch_pack(struct zp_pull *p, const struct zp_artifact_device *device
         return r;
 }
 
+static int fetch_map(struct zp_pull *p, const struct zp_artifact_device *device, uint16_t number,
+                     struct zp_staging *staging, struct zp_error *err) {
+        zp_autofree uint8_t *bytes = NULL;
+        struct zp_block_map map;
+        char what[64];
+        snprintf(what, sizeof what, "device %u, block map", number + 1u);
+        int r = zp_pull_receive_whole(p, what, &device->map_digest, device->map_size, &bytes, err);
+        if (r == 0)
+                r = zp_block_map_parse(bytes, (size_t) device->map_size, &device->digest, device->device_size, what,
+                                       &map, err);
+        return r < 0 ? r : zp_pull_stage(staging, "device.map", (char *) bytes, (size_t) device->map_size, err);
+}
+
 static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *device, uint16_t number,
                         struct zp_error *err) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
@@ -126,6 +142,7 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
         if (r < 0)
                 return zp_error_wrap(err, "%s", what);
         snprintf(what, sizeof what, "device %u, data", number + 1u);
+        bool with_data = !p->options->without_data;
         const struct zp_device_record record = { .digest = device->digest,
                                                  .index_size = device->index_size,
                                                  .pack_size = device->pack_size,
@@ -135,8 +152,11 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                                                  .frame_size = index.frame_size,
                                                  .level = (int) device->level,
                                                  .is_fetched = true,
-                                                 .is_complete = true };
-        r = fetch_pack(p, device, &index, what, staging, err);
+                                                 .is_complete = with_data };
+        if (with_data)
+                r = fetch_pack(p, device, &index, what, staging, err);
+        else if (device->map_size > 0)
+                r = fetch_map(p, device, number, staging, err);
         return r < 0 ? r : zp_staging_commit_device(staging, &record, err);
 }
 
@@ -144,6 +164,19 @@ static bool has_size(int fd, uint64_t size) {
         zp_autoclose int file = fd;
         struct stat st;
         return file >= 0 && fstat(file, &st) == 0 && (uint64_t) st.st_size == size;
+}
+
+/* A device has one map. One that is here already, from whomever, must be the one that this artifact vouches for: else
+ * one of the two is a lie. 1: it is here. */
+static int check_map(struct zp_pull *p, const struct zp_artifact_device *device, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        int fd = zp_store_open_device_file(p->store, &device->digest, "device.map", NULL);
+        if (fd < 0)
+                return device->map_size == 0;
+        if (device->map_size == 0 || is_intact(fd, device->map_size, &device->map_digest))
+                return 1;
+        return zp_error_set(err, EBADMSG, "device %s: its block map is not the one that is in the store",
+                            zp_digest_text(&device->digest, text));
 }
 
 static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err) {
@@ -160,10 +193,53 @@ static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err)
                       &known.digest) &&
             has_size(zp_store_open_device_file(p->store, &known.digest, "device.zst", NULL), known.pack_size))
                 return 0;
+        if (found && !known.is_complete && p->options->without_data) {
+                r = check_map(p, device, err);
+                if (r != 0)
+                        return r < 0 ? r : 0;
+        }
         return fetch_device(p, device, number, err);
 }
 
+int zp_pull_missing_data(struct zp_pull *p, const struct zp_device_record *missing, size_t count,
+                         struct zp_error *err) {
+        for (size_t i = 0; i < count; i++) {
+                const struct zp_artifact_device *device = zp_artifact_find_device(&p->artifact, &missing[i].digest);
+                char text[ZP_DIGEST_TEXT_SIZE];
+                if (missing[i].is_complete)
+                        continue;
+                if (!device)
+                        return zp_error_set(err, ENOENT, "the snapshot does not have device %s",
+                                            zp_digest_text(&missing[i].digest, text));
+                int r = pull_device(p, (uint16_t) (device - p->artifact.devices), err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* ---- the snapshot's metadata ---- */
+
+/* What the list says of devices must fit the artifact; that they are the snapshot's is for whoever uses it to see. */
+static int pull_prefetch(struct zp_pull *p, struct zp_error *err) {
+        static const char what[] = "prefetch list";
+        zp_autofree uint8_t *bytes = NULL;
+        zp_autofree struct zp_prefetch_device *devices = calloc(ZP_LIMIT_DEVICES, sizeof *devices);
+        struct zp_prefetch list = { 0 };
+        if (!devices)
+                return zp_error_errno(err, ENOMEM, "%s", what);
+        for (uint16_t i = 0; i < p->artifact.device_count; i++)
+                devices[i] = (struct zp_prefetch_device){ p->artifact.devices[i].digest,
+                                                          p->artifact.devices[i].device_size };
+        int r = zp_pull_receive_whole(p, what, &p->artifact.prefetch_digest, p->artifact.prefetch_size, &bytes, err);
+        if (r == 0)
+                r = zp_prefetch_parse((char *) bytes, (size_t) p->artifact.prefetch_size, what, devices,
+                                      p->artifact.device_count, &list, err);
+        zp_prefetch_clear(&list);
+        return r < 0 ? r
+                     : zp_pull_stage(p->for_snapshot, "prefetch.json", (char *) bytes,
+                                     (size_t) p->artifact.prefetch_size, err);
+}
 
 static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {
         static const char what[] = "snapshot metadata";
@@ -175,7 +251,9 @@ static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {
         if (fd < 0)
                 return fd;
         r = zp_metadata_check_snapshot(fd, &p->artifact, err);
-        return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
+        if (r < 0)
+                return zp_error_wrap(err, "%s", what);
+        return p->artifact.prefetch_size > 0 ? pull_prefetch(p, err) : 0;
 }
 
 /* ---- all of them ---- */

@@ -44,5 +44,8 @@ int zp_pull_stage(struct zp_staging *staging, const char *file, const void *data
 /* parts.c: fetches what the store does not have of the artifact, several parts at a time. Devices are in the store
  * then, layers too, the snapshot's metadata is in `for_snapshot`. */
 int zp_pull_parts(struct zp_pull *pull, struct zp_error *err);
+/* Fetches the data of those devices that are held by their index alone. */
+int zp_pull_missing_data(struct zp_pull *pull, const struct zp_device_record *devices, size_t count,
+                         struct zp_error *err);
 
 #endif

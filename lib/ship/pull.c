@@ -143,6 +143,21 @@ static int check_present(const struct zp_pull *p, struct zp_error *err) {
         return r < 0 ? zp_error_wrap(err, "the snapshot in the store") : 0;
 }
 
+/* What is there may lack the data of devices. */
+static int complete(struct zp_pull *p, struct zp_error *err) {
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0, missing = 0;
+        int r = zp_store_list_devices_of(p->store, &p->image.manifest_digest, &devices, &count, err);
+        for (size_t i = 0; r == 0 && i < count; i++)
+                missing += !devices[i].is_complete;
+        if (r < 0 || missing == 0)
+                return r;
+        p->result->was_present = false;
+        if ((r = find_artifact(p, err)) < 0 || (r = confine(p, err)) < 0)
+                return r;
+        return zp_pull_missing_data(p, devices, count, err);
+}
+
 static int pull_image(struct zp_pull *p, struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         const struct zp_digest *digest = &p->image.manifest_digest;
@@ -156,6 +171,8 @@ static int pull_image(struct zp_pull *p, struct zp_error *err) {
         if (found) {
                 p->result->was_present = true;
                 r = check_present(p, err);
+                if (r == 0 && !p->options->without_data)
+                        r = complete(p, err);
                 return r < 0 ? r : zp_store_add_name(p->store, p->image.name, digest, err);
         }
         if ((r = find_artifact(p, err)) < 0 || (r = confine(p, err)) < 0 || (r = zp_pull_parts(p, err)) < 0 ||

@@ -69,12 +69,13 @@ static int prune_records(struct zp_store *store, const struct kind *kind, struct
         return r;
 }
 
-/* 1: the unpacked device of a layer of a mounted image. */
+/* 1: the unpacked device of a layer of a mounted image, or (".part") what is there of one. */
 static int unpacked_is_used(struct zp_store *store, const struct zp_mounts *mounts, const char *name,
                             struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
         struct zp_digest device;
-        if (strlen(name) != ZP_UNPACKED_NAME_SIZE - 1 || strcmp(name + ZP_SHA256_HEX_SIZE - 1, ".raw") != 0)
+        if (strlen(name) < ZP_SHA256_HEX_SIZE ||
+            (strcmp(name + ZP_SHA256_HEX_SIZE - 1, ".raw") != 0 && strcmp(name + ZP_SHA256_HEX_SIZE - 1, ".part") != 0))
                 return 0;
         snprintf(hex, sizeof hex, "%.64s", name);
         if (!zp_digest_parse_hex(hex, &device))

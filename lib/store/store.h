@@ -124,6 +124,12 @@ int zp_store_list_devices(struct zp_store *store, struct zp_device_record **out,
 int zp_store_list_devices_of(struct zp_store *store, const struct zp_digest *manifest_digest,
                              struct zp_device_record **out, size_t *count, struct zp_error *err);
 
+/* For a device that is held by its index alone: the remote that some image with it came from, malloc'ed. 1, 0: none. */
+int zp_store_find_device_origin(struct zp_store *store, const struct zp_digest *device, char **origin,
+                                struct zp_error *err);
+/* 1: an image with this device is mounted somewhere, 0: none is. */
+int zp_store_device_is_mounted(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
+
 /* Opens a file of a device ("device.idx", "device.zst"), layer ("layer.erofs") or image ("snapshot.erofs",
  * "manifest.json", "config.json") read-only. Returns the descriptor, the caller's, or a negative errno. */
 int zp_store_open_device_file(struct zp_store *store, const struct zp_digest *device, const char *file,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """zeropull-hook with a real registry that notifies it: a push of a marked image ends in a published snapshot."""
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 from support import hook as hook_support
 from support import images, oci
 from support.hook import HOOK, fake_builder, hook, notifications, until
+from support.programs import SOURCE
 from support.registry import registry
 from support.zeropull import Zeropull
 
@@ -294,3 +296,110 @@ def test_standalone_prints_the_lines_for_the_registry(work):
     assert lines[1] == "notifications:\n" and lines[2] == "  endpoints:\n"
     refused = subprocess.run([HOOK, "--standalone", "--listen", "0.0.0.0:0"], capture_output=True, text=True)
     assert refused.returncode == 1 and "loopback only" in refused.stderr
+
+
+def test_reconcile_finds_pushes_that_nobody_told_of(work):
+    with registry(work) as place:
+        place.push(marked_layout(work, "a"), "app", "1")
+        place.push(marked_layout(work, "b", content=b"b"), "team/web", "2")
+        config = config_file(work, place.host, ALL)
+        config.write_text(
+            config.read_text().replace(
+                f"- host: '{place.host}'", f"- host: '{place.host}'\n  reconcile: {{every: 1h, catalog: true}}"
+            )
+        )
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            until(lambda: len(service.snapshots()) == 2, 30, service.said)
+            place.push(marked_layout(work, "c", content=b"c"), "app", "1")  # the tag moves
+            assert service.request("/v1/upkeep", method="POST", raw=b"")[0] == 202
+            until(lambda: len(service.snapshots()) == 3, 30, service.said)
+            service.settle()
+            assert service.request("/v1/upkeep", method="POST", raw=b"")[0] == 202
+            until(lambda: service.said().count("0 name something new") >= 1, 30, service.said)
+            assert len(service.builds()) == 3
+
+
+def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1s}}\n"
+    service, place = pair(rule)
+    for name in ("a", "b"):
+        place.push(marked_layout(work, name, content=name.encode()), "app", "latest")
+        until(lambda n=name: len(service.snapshots()) == 1 + (n == "b"), 60, service.said)
+        service.settle()
+    old, new = sorted(service.snapshots(), key=lambda s: s["published"])
+    assert (old["tags"], new["tags"]) == ("", "latest")
+    assert service.get("/v1/retention")["toRemove"] == []  # nothing was surveyed yet
+    service.request("/v1/upkeep", method="POST", raw=b"")
+    (candidate,) = until(lambda: service.get("/v1/retention")["toRemove"], 30, service.said)
+    assert candidate["artifact"] == old["artifact"] and candidate["reason"] == "no tag names its image"
+    assert len(service.snapshots()) == 2
+    service.request("/v1/upkeep", method="POST", raw=b"")
+    until(lambda: service.snapshots() == [new], 30, service.said)
+    assert referrers(place, "app", old["digest"]) == []
+    assert [entry["digest"] for entry in referrers(place, "app", new["digest"])] == [new["artifact"]]
+
+
+def test_profiles_of_nodes_are_merged_latest_first(pair, work):
+    service, place = pair(ALL, builder=fake_builder(work))
+    path = f"/v1/profiles?repository={place.host}/app"
+    assert service.request(path)[0] == 404
+    for text in ("/bin/old\t0\t4096\n/bin/both\t0\t10\n", "/bin/both\t0\t100\n"):
+        status, answer = service.request(path, raw=text.encode(), headers={"Content-Type": "text/plain"})
+        assert status == 200, answer
+    merged = service.request(path)[1]
+    assert [line.split("\t")[0].lstrip("/") for line in merged.splitlines()] == ["bin/both", "bin/old"]
+    assert "\t100" in merged
+    assert service.request(path, raw=b"bad\tline\n")[0] == 400
+    assert service.request("/v1/profiles?repository=evil.example/x", raw=b"/a\n")[0] == 400
+
+
+def test_openapi_document_tells_of_every_route(pair):
+    service, _ = pair(ALL)
+    document = service.get("/v1/openapi.json")
+    told = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    routes = re.findall(r'\{ "(\w+)", "([^"]+)"', (SOURCE / "registry-hook" / "routes.c").read_text())
+    served = {(method, path) for method, path in routes if not path.startswith("/page/") and path != "/"}
+    assert {(method, re.sub(r"\{\w+\}", "*", path)) for method, path in told} == served
+
+
+def test_tls_is_spoken_and_trigger_trusts_the_given_authority(work):
+    certificate, key = work / "cert.pem", work / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    config = config_file(work, "127.0.0.1:*", ALL, f"tls: {{certificate: {certificate}, key: {key}}}")
+    with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        assert service.scheme == "https"
+        answer = subprocess.run(
+            ["curl", "-sS", "--cacert", certificate, service.url + "/healthz"], capture_output=True, text=True
+        )
+        assert answer.stdout == "ok\n", answer.stderr
+        failed = service.command("trigger", "--ca-file", certificate, "--timeout", "20", "127.0.0.1:1/x:1")
+        assert failed.returncode == 1 and "not decided in time" in failed.stderr, failed.stderr
+
+
+def test_second_version_rests_on_the_first_and_is_laid_out_by_what_nodes_reported(pair, work):
+    service, place = pair(ALL)
+    place.push(images.source("busybox"), "app", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    status, answer = service.request(
+        f"/v1/profiles?repository={place.host}/app", raw=b"/bin/busybox\t0\t8192\n/new\n",
+        headers={"Content-Type": "text/plain"},
+    )  # fmt: skip
+    assert status == 200, answer
+    layout = oci.Layout(work / "second")
+    made = images.Maker(work)
+    made.layers += oci.Layout(images.layout("busybox")).layers("busybox")
+    with made.layer() as tar:
+        tar.file("new", b"new" * 5000)
+    layout.add_image("second", made.layers, {})
+    place.push(f"oci:{work / 'second'}:second", "app", "2")
+    until(lambda: len(service.snapshots()) == 2, 60, service.said)
+    newer, older = service.snapshots()
+    build = service.get(f"/v1/builds/{newer['build']}")
+    assert "of the base" in build["log"] and build["result"]["bytesSent"] < 20000, build
+    prefetch = list((work / "state" / "store" / "images").glob("*/prefetch.json"))
+    assert len(prefetch) == 1 and json.loads(prefetch[0].read_text())["ranges"]
+    assert list((work / "state" / "profiles").iterdir()) == []

@@ -9,7 +9,10 @@ import pytest
 from support.programs import BUILD, SOURCE, ZEROPULL
 
 PAGES = SOURCE / "docs" / "man"
-DAEMONS = {"zeropull-snapshotter": BUILD / "snapshotter" / "zeropull-snapshotter"}
+DAEMONS = {
+    "zeropull-hook": BUILD / "registry-hook" / "zeropull-hook",
+    "zeropull-snapshotter": BUILD / "snapshotter" / "zeropull-snapshotter",
+}
 
 
 def help_of(*arguments):
