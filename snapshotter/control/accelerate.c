@@ -84,7 +84,7 @@ struct fetch {
 
 static void log_notice(void *context, const char *text) {
         (void) context;
-        snap_log(SNAP_LOG_WARN, "notice", "text", text, NULL);
+        snap_log_event(SNAP_LOG_WARN, "notice", "text", text, NULL);
 }
 
 /* The very manifest that containerd pulls, whatever the tag says by now; and the repository it is in. */
@@ -201,14 +201,14 @@ static void tell(struct snap_accelerator *a, const struct zp_digest *manifest, c
                                         .reference = reference,
                                         .reason = result < 0 ? reason->message : NULL };
         if (result < 0)
-                snap_log(SNAP_LOG_WARN, "image not accelerated", "image", reference, "manifest",
-                         zp_digest_text(manifest, digest), "reason", reason->message, "hint",
-                         reason->hint[0] ? reason->hint : NULL, NULL);
+                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", reference, "manifest",
+                               zp_digest_text(manifest, digest), "reason", reason->message, "hint",
+                               reason->hint[0] ? reason->hint : NULL, NULL);
         else
-                snap_log(SNAP_LOG_INFO, "image accelerated", "image", reference, "manifest",
-                         zp_digest_text(manifest, digest), NULL);
+                snap_log_event(SNAP_LOG_INFO, "image accelerated", "image", reference, "manifest",
+                               zp_digest_text(manifest, digest), NULL);
         if (snap_metastore_note(a->metastore, &outcome, &err) < 0)
-                snap_log(SNAP_LOG_WARN, "cannot record what became of an image", "error", err.message, NULL);
+                snap_log_event(SNAP_LOG_WARN, "cannot record what became of an image", "error", err.message, NULL);
 }
 
 /* Whether the image's snapshot is here. Asks once for all who want to know at the same time. */
@@ -291,15 +291,15 @@ int snap_accelerate(struct snap_accelerator *a, const struct snap_labels *labels
         if (!target || !reference || !manifest)
                 return 0;
         if (zp_digest_parse(target, &chain_id, &err) < 0 || zp_digest_parse(manifest, &manifest_digest, &err) < 0) {
-                snap_log(SNAP_LOG_WARN, "image not accelerated", "image", reference, "reason", err.message, NULL);
+                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", reference, "reason", err.message, NULL);
                 return 0;
         }
         for (int attempt = 0; attempt < 2 && is_available(a, &manifest_digest, reference, cancel); attempt++) {
                 int r = describe(a, &manifest_digest, &chain_id, base, &err);
                 base->reference = reference;
                 if (r < 0)
-                        snap_log(SNAP_LOG_WARN, "image not accelerated", "image", reference, "reason", err.message,
-                                 NULL);
+                        snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", reference, "reason",
+                                       err.message, NULL);
                 if (r != 0)
                         return r > 0;
                 forget_answer(a, &manifest_digest, reference);

@@ -159,8 +159,8 @@ static void log_failure(const struct snap_call *call, const struct zp_error *err
         const char *name = strrchr(call->method->path, '/') + 1;
         bool is_trouble = status_of(-err->code) == GRPC_STATUS_INTERNAL ||
                           status_of(-err->code) == GRPC_STATUS_RESOURCE_EXHAUSTED;
-        snap_log(is_trouble ? SNAP_LOG_ERROR : SNAP_LOG_DEBUG, "call failed", "method", name, "error", err->message,
-                 "hint", err->hint[0] ? err->hint : NULL, NULL);
+        snap_log_event(is_trouble ? SNAP_LOG_ERROR : SNAP_LOG_DEBUG, "call failed", "method", name, "error",
+                       err->message, "hint", err->hint[0] ? err->hint : NULL, NULL);
 }
 
 static void run(void *argument, unsigned worker) {

@@ -40,7 +40,7 @@ static void accept_one(struct snap_server *server, int listener) {
                 return;
         }
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                snap_log(SNAP_LOG_ERROR, "cannot accept a connection", "error", strerrordesc_np(errno), NULL);
+                snap_log_event(SNAP_LOG_ERROR, "cannot accept a connection", "error", strerrordesc_np(errno), NULL);
                 nanosleep(&(struct timespec){ .tv_nsec = ACCEPT_PAUSE_NS }, NULL);
         }
 }
@@ -67,13 +67,13 @@ static int run(const struct snap_config *config, struct snap_service *service, i
         if (r == 0) {
                 char pid[16];
                 snprintf(pid, sizeof pid, "%d", (int) getpid());
-                snap_log(SNAP_LOG_INFO, "serving", "pid", pid, "address", config->address, "root", config->root,
-                         "version", ZP_VERSION, NULL);
+                snap_log_event(SNAP_LOG_INFO, "serving", "pid", pid, "address", config->address, "root", config->root,
+                               "version", ZP_VERSION, NULL);
                 r = serve(server, socket.fd, signals, err);
         }
         snap_socket_close(&socket);
         if (r == 0) {
-                snap_log(SNAP_LOG_INFO, "stopping", NULL);
+                snap_log_event(SNAP_LOG_INFO, "stopping", NULL);
                 snap_server_stop(server, STOP_GRACE_MS);
         }
         return r;

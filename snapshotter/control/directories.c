@@ -182,8 +182,8 @@ void snap_directories_discard(struct snap_directories *d, uint64_t id) {
         char name[ID_SIZE];
         struct zp_error err = { 0 };
         if (snap_trash_take(d->trash, d->snapshots_fd, id_text(id, name), &err) < 0)
-                snap_log(SNAP_LOG_WARN, "cannot discard a snapshot's directory", "id", name, "error", err.message,
-                         NULL);
+                snap_log_event(SNAP_LOG_WARN, "cannot discard a snapshot's directory", "id", name, "error", err.message,
+                               NULL);
 }
 
 /* A name that is an id as this program writes it. */
@@ -206,7 +206,8 @@ int snap_directories_sweep(struct snap_directories *d, struct snap_metastore *st
                 if (r < 0)
                         return r;
                 if (r == 0) {
-                        snap_log(SNAP_LOG_INFO, "discarding a directory without a snapshot", "id", entry->d_name, NULL);
+                        snap_log_event(SNAP_LOG_INFO, "discarding a directory without a snapshot", "id", entry->d_name,
+                                       NULL);
                         snap_directories_discard(d, id);
                 }
         }

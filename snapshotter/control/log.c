@@ -62,7 +62,7 @@ static void add_time(struct zp_buffer *line) {
         zp_buffer_text(line, full);
 }
 
-void snap_log(enum snap_log_level level, const char *message, ...) {
+void snap_log_event(enum snap_log_level level, const char *message, ...) {
         if (level < lowest)
                 return;
         zp_autobuffer struct zp_buffer line = { 0 };

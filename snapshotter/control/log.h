@@ -18,6 +18,6 @@ bool snap_log_parse_level(const char *text, enum snap_log_level *out);
 
 /* `message`, then pairs of a field's name and its value, then NULL. A field whose value is NULL is left out. Values are
  * quoted where they must be, and never break the line. Any thread; a line is written at once. */
-void snap_log(enum snap_log_level level, const char *message, ...) __attribute__((sentinel));
+void snap_log_event(enum snap_log_level level, const char *message, ...) __attribute__((sentinel));
 
 #endif

@@ -90,8 +90,8 @@ static int create(struct snap_request *request, enum snap_kind kind, struct zp_e
                 r = snap_service_create(request->service, &request->arena, &new, request->cancel, &mount, err);
         if (r < 0)
                 return r;
-        snap_log(SNAP_LOG_DEBUG, kind == SNAP_VIEW ? "view prepared" : "snapshot prepared", "key", new.key, "parent",
-                 new.parent, NULL);
+        snap_log_event(SNAP_LOG_DEBUG, kind == SNAP_VIEW ? "view prepared" : "snapshot prepared", "key", new.key,
+                       "parent", new.parent, NULL);
         return reply_mount(request, &mount, err);
 }
 
@@ -143,7 +143,7 @@ static int run_commit(struct snap_request *request, struct zp_error *err) {
                 r = snap_service_commit(request->service, name, key, parent, &labels, request->cancel, err);
         if (r < 0)
                 return r;
-        snap_log(SNAP_LOG_DEBUG, "snapshot committed", "key", key, "name", name, NULL);
+        snap_log_event(SNAP_LOG_DEBUG, "snapshot committed", "key", key, "name", name, NULL);
         return reply_empty(request, err);
 }
 
@@ -154,7 +154,7 @@ static int run_remove(struct snap_request *request, struct zp_error *err) {
                 r = snap_service_remove(request->service, key, err);
         if (r < 0)
                 return r;
-        snap_log(SNAP_LOG_DEBUG, "snapshot removed", "key", key, NULL);
+        snap_log_event(SNAP_LOG_DEBUG, "snapshot removed", "key", key, NULL);
         return reply_empty(request, err);
 }
 

@@ -50,8 +50,8 @@ static void *poll_queue(void *argument) {
 }
 
 static void log_message(gpr_log_func_args *args) {
-        snap_log(args->severity == GPR_LOG_SEVERITY_ERROR ? SNAP_LOG_WARN : SNAP_LOG_DEBUG, "grpc", "text",
-                 args->message, NULL);
+        snap_log_event(args->severity == GPR_LOG_SEVERITY_ERROR ? SNAP_LOG_WARN : SNAP_LOG_DEBUG, "grpc", "text",
+                       args->message, NULL);
 }
 
 static void create_grpc(struct snap_server *server) {
@@ -119,7 +119,7 @@ void snap_server_stop(struct snap_server *server, unsigned grace_ms) {
         pthread_mutex_unlock(&server->calls.lock);
         grpc_server_shutdown_and_notify(server->calls.server, server->calls.queue, &server->shut);
         if (!snap_calls_wait_idle(&server->calls, grace_ms))
-                snap_log(SNAP_LOG_WARN, "calls under way are cancelled", NULL);
+                snap_log_event(SNAP_LOG_WARN, "calls under way are cancelled", NULL);
         atomic_store(&server->calls.stopping.requested, true);
         grpc_server_cancel_all_calls(server->calls.server);
         await_shutdown(server);
@@ -131,7 +131,7 @@ void snap_server_free(struct snap_server *server) {
         snap_server_stop(server, 0);
         if (server->is_polling)
                 while (!snap_calls_wait_idle(&server->calls, 1000))
-                        snap_log(SNAP_LOG_DEBUG, "waiting for calls to end", NULL);
+                        snap_log_event(SNAP_LOG_DEBUG, "waiting for calls to end", NULL);
         for (int pace = 0; pace < SNAP_PACES; pace++)
                 zp_pool_free(server->calls.pools[pace]);
         if (server->is_polling) {

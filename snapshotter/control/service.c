@@ -101,8 +101,8 @@ static int ensure_base(struct snap_service *service, const struct snap_base *bas
                        struct stat *root_directory, struct zp_error *err) {
         int r = snap_mounts_ensure(service->bases, base, cancel, root_directory, err);
         if (r == -ENOENT && service->accelerator) {
-                snap_log(SNAP_LOG_WARN, "fetching a snapshot again that the store has lost", "image", base->reference,
-                         NULL);
+                snap_log_event(SNAP_LOG_WARN, "fetching a snapshot again that the store has lost", "image",
+                               base->reference, NULL);
                 r = snap_accelerator_restore(service->accelerator, base, cancel, err);
                 if (r == 0)
                         r = snap_mounts_ensure(service->bases, base, cancel, root_directory, err);

@@ -31,14 +31,14 @@ struct snap_trash {
 static void empty(struct snap_trash *trash) {
         zp_autoclosedir DIR *dir = zp_open_listing(trash->fd, ".");
         if (!dir) {
-                snap_log(SNAP_LOG_WARN, "cannot list the trash", "error", strerrordesc_np(errno), NULL);
+                snap_log_event(SNAP_LOG_WARN, "cannot list the trash", "error", strerrordesc_np(errno), NULL);
                 return;
         }
         for (struct dirent *entry; !zp_cancelled(&trash->ending) && (entry = zp_next_entry(dir));) {
                 struct zp_error err = { 0 };
                 if (snap_remove_tree(trash->fd, entry->d_name, &trash->ending, &err) < 0 && err.code != ECANCELED)
-                        snap_log(SNAP_LOG_WARN, "cannot empty the trash", "name", entry->d_name, "error", err.message,
-                                 NULL);
+                        snap_log_event(SNAP_LOG_WARN, "cannot empty the trash", "name", entry->d_name, "error",
+                                       err.message, NULL);
         }
 }
 

@@ -30,7 +30,7 @@ int snap_base_metadata(struct snap_mounts *mounts, const struct snap_base *base,
 char *snap_base_file(uint64_t id, char name[SNAP_BASE_FILE_SIZE]);
 
 /* devices.c: opens a device that EROFS is to read its data from: the one place that knows where devices are. */
-int snap_device_open(struct snap_mounts *mounts, const struct zp_digest *device, const struct zp_cancel *cancel,
+int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device, const struct zp_cancel *cancel,
                      struct zp_error *err);
 
 #endif

@@ -150,7 +150,7 @@ static int open_devices(struct snap_mounts *m, int meta_fd, const struct zp_canc
         if (!out->fds)
                 return no_memory(err);
         for (uint16_t i = 0; i < count; i++) {
-                int fd = snap_device_open(m, &table[i].digest, cancel, err);
+                int fd = snap_base_device(m, &table[i].digest, cancel, err);
                 if (fd < 0)
                         return fd;
                 out->fds[out->count++] = fd;
@@ -182,7 +182,7 @@ static int mount_base(struct snap_mounts *m, const struct snap_base *base, const
         if (r == 0)
                 r = mount_devices(m, base, point, cancel, err);
         if (r == 0)
-                snap_log(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
+                snap_log_event(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
         return r;
 }
 
@@ -209,12 +209,12 @@ static void unmount(const char *point) {
         /* several, when one was mounted over another by a process that did not know of it */
         for (int i = 0; i < 8 && is_mounted(point); i++)
                 if (zp_unmount(point, false, &err) < 0 && zp_unmount(point, true, &err) < 0) {
-                        snap_log(SNAP_LOG_WARN, "cannot unmount", "point", point, "error", err.message, NULL);
+                        snap_log_event(SNAP_LOG_WARN, "cannot unmount", "point", point, "error", err.message, NULL);
                         return;
                 }
         if (rmdir(point) < 0 && errno != ENOENT)
-                snap_log(SNAP_LOG_WARN, "cannot remove a mount point", "point", point, "error", strerrordesc_np(errno),
-                         NULL);
+                snap_log_event(SNAP_LOG_WARN, "cannot remove a mount point", "point", point, "error",
+                               strerrordesc_np(errno), NULL);
 }
 
 void snap_mounts_drop(struct snap_mounts *m, uint64_t base_id) {

@@ -31,8 +31,8 @@ static char *end_log(void) {
 static void values_are_quoted_where_they_must_be(void **state) {
         (void) state;
         begin_log();
-        snap_log(SNAP_LOG_INFO, "two words", "key", "a/b:c", "left_out", NULL, "odd", "x\"y\\z\n=\x01", "empty", "",
-                 NULL);
+        snap_log_event(SNAP_LOG_INFO, "two words", "key", "a/b:c", "left_out", NULL, "odd", "x\"y\\z\n=\x01", "empty",
+                       "", NULL);
         char *text = end_log();
         assert_int_equal(strncmp(text, "time=20", 7), 0);
         assert_non_null(
@@ -48,8 +48,8 @@ static void what_is_below_the_level_is_left_out(void **state) {
         assert_false(snap_log_parse_level("warning", &level));
         snap_log_set_level(level);
         begin_log();
-        snap_log(SNAP_LOG_INFO, "no", NULL);
-        snap_log(SNAP_LOG_ERROR, "yes", NULL);
+        snap_log_event(SNAP_LOG_INFO, "no", NULL);
+        snap_log_event(SNAP_LOG_ERROR, "yes", NULL);
         char *text = end_log();
         snap_log_set_level(SNAP_LOG_INFO);
         assert_null(strstr(text, "msg=no"));
