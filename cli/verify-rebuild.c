@@ -151,8 +151,8 @@ static int take_packing(struct verifier *v, const struct zp_image_record *image,
                 if (r < 0)
                         return r;
                 if (r == 1)
-                        known[(*count)++] = (struct zp_known_packing){ layer.diff_id,
-                                                                       { device.frame_size, device.level } };
+                        known[(*count)++] =
+                                (struct zp_known_packing){ layer.diff_id, { device.frame_size, device.level } };
         }
         return 0;
 }

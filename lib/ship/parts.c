@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The parts of a snapshot: its metadata, its layers, their devices. A few threads fetch what the store does not have;
- * then the layers, which name devices, become part of the store.
+ * The parts of a snapshot without which nothing starts: its metadata, its layers, the indexes of their devices. What
+ * the store does not have is fetched all at once; then the layers, which name devices, become part of the store.
  */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
 #include "base/fingerprint.h"
-#include "ship/frames.h"
+#include "pack/index.h"
 #include "ship/metadata.h"
 #include "ship/pull-internal.h"
 
-#define THREADS_MAX 16u
-#define THREADS_DEFAULT 4u
+/* Small blobs that are fetched at the same time: a round trip for them all, unless an image has more than thirty
+ * layers. Registries allow that many connections, or answer the last ones later. */
+#define AT_ONCE 64u
 
 /* The file that `fd` (closed; negative: there is none) is, is what the record says: damage heals by fetching again. */
 static bool is_intact(int fd, uint64_t size, const struct zp_digest *digest) {
@@ -33,8 +31,9 @@ static int find_layer(struct zp_pull *p, const struct zp_artifact_layer *layer, 
                       struct zp_error *err) {
         int r = zp_store_find_layer(p->store, &layer->metadata.digest, &layer->diff_id, out, err);
         return r == 1 ? zp_digest_equal(&out->diff_id, &layer->diff_id) &&
-                                is_intact(zp_store_open_layer_file(p->store, &out->metadata_digest, "layer.erofs", NULL),
-                                          out->metadata_size, &out->metadata_digest)
+                                is_intact(
+                                        zp_store_open_layer_file(p->store, &out->metadata_digest, "layer.erofs", NULL),
+                                        out->metadata_size, &out->metadata_digest)
                       : r;
 }
 
@@ -76,35 +75,12 @@ static int pull_layer(struct zp_pull *p, uint16_t number, struct zp_error *err) 
 
 /* ---- a device ---- */
 
-struct receiving_pack {
-        int fd;
-        struct zp_frames frames;
-};
-
-static int into_pack(void *context, const void *data, size_t size, struct zp_error *err) {
-        struct receiving_pack *pack = context;
-        int r = zp_frames_take(&pack->frames, data, size, err);
-        return r < 0 ? r : zp_write_all(pack->fd, data, size, "device.zst", err);
-}
-
 /* The index must fit the artifact's own words about the pack, so that a reader may rely on either. */
 static int check_index(const struct zp_artifact_device *device, const uint8_t *bytes, struct zp_pack_index *out,
                        struct zp_error *err) {
         int r = zp_pack_index_parse(bytes, device->index_size, &device->digest, "device.zst", out, err);
         if (r == 0 && (out->device_size != device->device_size || out->pack_size != device->pack_size))
                 r = zp_error_set(err, EBADMSG, "index of 'device.zst': its sizes are not the artifact's");
-        return r;
-}
-
-static int fetch_pack(struct zp_pull *p, const struct zp_artifact_device *device, const struct zp_pack_index *index,
-                      const char *what, struct zp_staging *staging, struct zp_error *err) {
-        zp_autoclose int fd = zp_staging_create(staging, "device.zst", err);
-        struct receiving_pack pack = { .fd = fd };
-        int r = fd < 0 ? fd : zp_frames_begin(&pack.frames, index, err);
-        if (r < 0)
-                return r;
-        r = zp_pull_receive(p, what, &device->pack_digest, device->pack_size, into_pack, &pack, err);
-        zp_frames_clear(&pack.frames);
         return r;
 }
 
@@ -125,7 +101,6 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                 r = zp_pull_stage(staging, "device.idx", bytes, device->index_size, err);
         if (r < 0)
                 return zp_error_wrap(err, "%s", what);
-        snprintf(what, sizeof what, "device %u, data", number + 1u);
         const struct zp_device_record record = { .digest = device->digest,
                                                  .index_size = device->index_size,
                                                  .pack_size = device->pack_size,
@@ -134,33 +109,19 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                                                  .has_pack_digest = true,
                                                  .frame_size = index.frame_size,
                                                  .level = (int) device->level,
-                                                 .is_fetched = true,
-                                                 .is_complete = true };
-        r = fetch_pack(p, device, &index, what, staging, err);
-        return r < 0 ? r : zp_staging_commit_device(staging, &record, err);
-}
-
-static bool has_size(int fd, uint64_t size) {
-        zp_autoclose int file = fd;
-        struct stat st;
-        return file >= 0 && fstat(file, &st) == 0 && (uint64_t) st.st_size == size;
+                                                 .is_fetched = true };
+        return zp_staging_commit_device(staging, &record, err);
 }
 
 static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err) {
         const struct zp_artifact_device *device = &p->artifact.devices[number];
-        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         struct zp_device_record known;
-        int r = zp_store_lock(p->store, &device->digest, &p->stop, p->options->events.waiting,
-                              p->options->events.context, &lock, err);
-        int found = r < 0 ? r : zp_store_find_device(p->store, &device->digest, &known, err);
+        int found = zp_store_find_device(p->store, &device->digest, &known, err);
         if (found < 0)
                 return found;
-        if (found && known.is_complete &&
-            is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL), known.index_size,
-                      &known.digest) &&
-            has_size(zp_store_open_device_file(p->store, &known.digest, "device.zst", NULL), known.pack_size))
-                return 0;
-        return fetch_device(p, device, number, err);
+        bool is_there = found && is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL),
+                                           known.index_size, &known.digest);
+        return is_there ? 0 : fetch_device(p, device, number, err);
 }
 
 /* ---- the snapshot's metadata ---- */
@@ -192,44 +153,6 @@ static int pull_part(struct zp_pull *p, unsigned part, struct zp_error *err) {
                                               : pull_device(p, (uint16_t) (part - p->artifact.layer_count), err);
 }
 
-static void *pull_some(void *context) {
-        struct zp_pull *p = context;
-        for (;;) {
-                pthread_mutex_lock(&p->lock);
-                unsigned part = p->next < part_count(p) ? p->next++ : UINT_MAX;
-                pthread_mutex_unlock(&p->lock);
-                struct zp_error err = { 0 };
-                if (part == UINT_MAX || zp_cancelled(&p->stop))
-                        return NULL;
-                if (pull_part(p, part, &err) == 0)
-                        continue;
-                pthread_mutex_lock(&p->lock);
-                if (p->first_error.code == 0) /* the others stop because of it */
-                        p->first_error = err;
-                pthread_mutex_unlock(&p->lock);
-                atomic_store(&p->stop.requested, true);
-        }
-}
-
-static int fetch_all(struct zp_pull *p, struct zp_error *err) {
-        unsigned threads = p->options->threads ? p->options->threads : THREADS_DEFAULT, started = 0;
-        if (threads > THREADS_MAX)
-                threads = THREADS_MAX;
-        pthread_t others[THREADS_MAX];
-        while (started + 1 < threads && started + 1 < part_count(p) &&
-               pthread_create(&others[started], NULL, pull_some, p) == 0)
-                started++;
-        pull_some(p);
-        for (unsigned i = 0; i < started; i++)
-                pthread_join(others[i], NULL);
-        int r = zp_check_cancel(p->options->cancel, err);
-        if (r == 0 && p->first_error.code) {
-                *err = p->first_error;
-                r = -err->code;
-        }
-        return r;
-}
-
 static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
         for (uint16_t n = 0; n < p->artifact.layer_count; n++)
                 for (uint16_t d = 0; d < p->layers[n].device_count; d++)
@@ -239,7 +162,7 @@ static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
 }
 
 int zp_pull_parts(struct zp_pull *p, struct zp_error *err) {
-        int r = fetch_all(p, err);
+        int r = zp_pull_each(p, part_count(p), AT_ONCE, pull_part, err);
         for (uint16_t i = 0; r == 0 && i < p->artifact.device_count; i++)
                 if (!is_named(p, &p->artifact.devices[i].digest))
                         r = zp_error_set(err, EBADMSG, "device %u is none of its layers'", i + 1u);
