@@ -12,7 +12,9 @@
 #include "base/limits.h"
 #include "base/pool.h"
 #include "builder/convert.h"
-#include "builder/snapshot.h"
+#include "builder/reuse.h"
+#include "builder/start.h"
+#include "snapshot/snapshot.h"
 
 /* More layers side by side than this only take memory: the pool compresses for all of them. */
 #define LAYERS_AT_ONCE 4u
@@ -26,7 +28,9 @@ struct build {
         struct zp_build_result *result;
         struct zp_image image;
         struct zp_pool *pool;
-        struct zp_cancel stop; /* set when the caller cancels or one layer fails: the others need not go on */
+        struct zp_cancel stop;   /* set when the caller cancels or one layer fails: the others need not go on */
+        struct zp_recipe recipe; /* of the layers to convert */
+        struct zp_base base;
         /* the layers' names in the store; each written by the thread that has the layer */
         struct zp_digest names[ZP_LIMIT_LAYERS];
 
@@ -82,14 +86,33 @@ static void tell_progress(void *context, uint64_t blob_bytes_read) {
 
 /* ---- layers ---- */
 
-static struct zp_pack_options packing_of(const struct zp_build_options *options, const struct zp_digest *diff_id) {
-        struct zp_pack_options pack = options->pack;
-        for (size_t i = 0; i < options->known_count; i++)
-                if (zp_digest_equal(&options->known[i].diff_id, diff_id))
-                        pack = options->known[i].pack;
+static const struct zp_known_conversion *find_known(const struct build *b, const struct zp_digest *diff_id) {
+        for (size_t i = 0; i < b->options->known_count; i++)
+                if (zp_digest_equal(&b->options->known[i].diff_id, diff_id))
+                        return &b->options->known[i];
+        return NULL;
+}
+
+static struct zp_pack_options packing_of(const struct build *b, const struct zp_digest *diff_id) {
+        const struct zp_known_conversion *known = find_known(b, diff_id);
+        struct zp_pack_options pack = known ? known->pack : b->options->pack;
         if (pack.frame_size == 0)
                 pack.frame_size = ZP_PACK_DEFAULT_FRAME_SIZE;
         return pack;
+}
+
+static int convert_by(struct build *b, struct zp_convert_input *input, struct zp_staging *for_device,
+                      struct zp_staging *for_layer, struct zp_converted *out, struct zp_error *err) {
+        const struct zp_known_conversion *known = find_known(b, input->diff_id);
+        struct zp_base own = { 0 };
+        input->recipe = known ? &known->recipe : &b->recipe;
+        input->base = known ? &own : &b->base;
+        input->profile = input->recipe->has_profile ? b->options->profile : NULL;
+        int r = known ? zp_base_load(b->store, input->recipe, b->pool, &b->stop, &own, err) : 0;
+        if (r == 0)
+                r = zp_convert_layer(input, for_device, for_layer, out, err);
+        zp_base_clear(&own);
+        return r;
 }
 
 static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *err) {
@@ -106,13 +129,13 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
                 .blob = &b->image.layers[layer],
                 .diff_id = &b->image.diff_ids[layer],
                 .pool = b->pool,
-                .pack = packing_of(b->options, &b->image.diff_ids[layer]),
+                .pack = packing_of(b, &b->image.diff_ids[layer]),
                 .cancel = &b->stop,
                 .progress = tell_progress,
                 .context = &progress,
         };
         struct zp_converted converted;
-        r = zp_convert_layer(&input, for_device, for_layer, &converted, err);
+        r = convert_by(b, &input, for_device, for_layer, &converted, err);
         if (r == 0 && converted.device.device_size > 0)
                 r = zp_staging_commit_device(for_device, &converted.device, err);
         if (r == 0)
@@ -122,29 +145,45 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
         return r;
 }
 
-/* 1: the store has the layer, and it was made here. What was fetched from others shows what they chose: that is fine
- * for their snapshot, but nothing that is built, and perhaps signed, here may rest on it. */
+static struct zp_reuse reuse_of(const struct build *b) {
+        return (struct zp_reuse){ b->store, b->options->base, b->options->profile, &b->recipe };
+}
+
 static int find_built_layer(struct build *b, uint16_t layer, struct zp_error *err) {
         const struct zp_digest *diff_id = &b->image.diff_ids[layer];
-        struct zp_pack_options pack = packing_of(b->options, diff_id);
-        struct zp_layer_record known;
+        struct zp_pack_options pack = packing_of(b, diff_id);
+        struct zp_reuse reuse = reuse_of(b);
+        struct zp_layer_record found_layer;
         if (b->options->rebuild)
                 return 0;
-        int found = zp_store_find_built_layer(b->store, diff_id, "", pack.frame_size, pack.level, &known, err);
+        int found = zp_reuse_find_layer(&reuse, diff_id, pack.frame_size, pack.level, &found_layer, err);
         if (found == 1)
-                b->names[layer] = known.metadata_digest;
+                b->names[layer] = found_layer.metadata_digest;
         return found;
 }
 
-/* As above for the image; b->result->image is filled when it was. */
+/* 1: the image was built by the profile that is wanted now. */
+static int has_profile(struct build *b, struct zp_error *err) {
+        zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
+        struct zp_digest digest;
+        if (!b->options->profile)
+                return 1;
+        int r = zp_start_read_profile(b->store, &b->image.manifest_digest, &profile, err);
+        if (r == 0 && profile)
+                r = zp_profile_digest(profile, &digest, err);
+        return r < 0 ? r : profile && zp_digest_equal(&digest, &b->recipe.profile);
+}
+
+/* 1: the store has the image, made here as it is wanted: b->result->image is filled. */
 static int find_built_image(struct build *b, struct zp_error *err) {
         struct zp_image_record *known = &b->result->image;
         int found = b->options->rebuild ? 0 : zp_store_find_image(b->store, &b->image.manifest_digest, known, err);
-        if (found == 1 && known->is_fetched) {
+        bool is_built = found == 1 && !known->is_fetched;
+        if (is_built)
+                found = has_profile(b, err);
+        if (found != 1 || !is_built)
                 zp_image_record_clear(known);
-                return 0;
-        }
-        return found;
+        return found < 0 ? found : is_built && found == 1;
 }
 
 static int build_layer(struct build *b, uint16_t layer, struct zp_error *err) {
@@ -228,8 +267,44 @@ static void name_repeated_layers(struct build *b) {
                         }
 }
 
+/* How many devices the layers that are used as they are leave to the others; 0: too few to refer to any. */
+static int count_room(struct build *b, uint16_t *room, struct zp_error *err) {
+        struct zp_reuse reuse = reuse_of(b);
+        uint32_t taken = 0;
+        bool is_needed = false;
+        for (uint16_t i = 0; i < b->order_count; i++) {
+                struct zp_layer_record layer;
+                int found = zp_reuse_find_in_base(&reuse, &b->image.diff_ids[b->order[i]], &layer, err);
+                if (found < 0)
+                        return found;
+                taken += found ? layer.device_count : 1;
+                is_needed |= !found;
+        }
+        *room = is_needed && taken < ZP_LIMIT_DEVICES ? (uint16_t) (ZP_LIMIT_DEVICES - taken) : 0;
+        return 0;
+}
+
+/* Loads what layers are compared with, when there are such as have to be converted. */
+static int load_base(struct build *b, struct zp_error *err) {
+        uint16_t room = 0;
+        if (!b->options->base)
+                return 0;
+        int r = count_room(b, &room, err);
+        if (r == 0 && room > 0)
+                r = zp_base_choose(b->store, b->options->base, room, b->options->profile != NULL, b->pool,
+                                   b->options->cancel, &b->recipe, err);
+        if (r == 0 && b->recipe.base_count > 0)
+                r = zp_base_load(b->store, &b->recipe, b->pool, b->options->cancel, &b->base, err);
+        if (r == 0 && b->recipe.base_count > 0 && b->options->events.comparing)
+                b->options->events.comparing(b->options->events.context, b->recipe.base_count);
+        return r < 0 ? zp_error_wrap(err, "base") : 0;
+}
+
 static int build_all_layers(struct build *b, unsigned threads, struct zp_error *err) {
         order_layers(b);
+        int r = load_base(b, err);
+        if (r < 0)
+                return r;
         unsigned at_once = threads < LAYERS_AT_ONCE ? threads : LAYERS_AT_ONCE;
         if (at_once > b->order_count)
                 at_once = b->order_count;
@@ -300,6 +375,8 @@ static int write_snapshot(struct build *b, struct zp_error *err) {
         r = zp_snapshot_write(&layers, ZP_EROFS_DEVICE_TABLE, fd, "snapshot.erofs", NULL, NULL, &written, err);
         if (r == 0)
                 r = zp_fingerprint(fd, "snapshot.erofs", &record.metadata_size, &record.metadata_digest, err);
+        if (r == 0 && b->options->profile)
+                r = zp_start_write(staging, fd, record.metadata_size, b->options->profile, err);
         return r < 0 ? r : commit_image(b, staging, &record, err);
 }
 
@@ -348,7 +425,10 @@ int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_b
                 return r;
         pthread_mutex_init(&b.lock, NULL);
         tell_resolved(&b);
-        if (options->confine)
+        b.recipe.has_profile = options->profile != NULL;
+        if (options->profile)
+                r = zp_profile_digest(options->profile, &b.recipe.profile, err);
+        if (r == 0 && options->confine)
                 r = confine(&b, err);
         if (r == 0)
                 r = zp_pool_new(threads, &b.pool, err);
@@ -356,6 +436,7 @@ int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_b
                 r = build_image(&b, threads, err);
         if (r < 0)
                 zp_error_wrap(err, "build %s", b.image.name);
+        zp_base_clear(&b.base);
         zp_pool_free(b.pool);
         pthread_mutex_destroy(&b.lock);
         zp_image_clear(&b.image);

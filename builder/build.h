@@ -17,6 +17,7 @@
 #define ZP_BUILDER_BUILD_H
 
 #include "base/cancel.h"
+#include "builder/recipe.h"
 #include "oci/source.h"
 #include "pack/writer.h"
 #include "store/store.h"
@@ -35,22 +36,28 @@ struct zp_build_events {
         /* `name` is the layer's in the store, once it is there; before that NULL */
         void (*layer_state)(void *context, uint16_t layer, enum zp_layer_state state, const struct zp_digest *name);
         void (*layer_progress)(void *context, uint16_t layer, uint64_t blob_bytes_read);
-        void (*waiting)(void *context); /* another process builds the same image or layer */
+        void (*waiting)(void *context);                     /* another process builds the same image or layer */
+        void (*comparing)(void *context, uint16_t devices); /* of the base, with which layers are compared */
         void (*merging)(void *context);
 };
 
-/* How the own device of a layer was packed. */
-struct zp_known_packing {
+/* How a layer was converted. */
+struct zp_known_conversion {
         struct zp_digest diff_id;
         struct zp_pack_options pack;
+        struct zp_recipe recipe; /* its base devices are in the store, at least with index and block map */
 };
 
 struct zp_build_options {
         struct zp_platform platform;
         unsigned threads; /* 0: as many as the process may use */
         struct zp_pack_options pack;
-        /* of these layers the packs are made as they were, whatever `pack` says */
-        const struct zp_known_packing *known;
+        /* An image in the store, whose snapshot is trusted: layers it has are used, and content that its devices hold
+         * is referred to and not stored again. NULL: none. It need not have the data of its devices. */
+        const struct zp_image_record *base;
+        const struct zp_profile *profile; /* NULL: none. What it names lies first on the devices. */
+        /* these layers are converted as they were, whatever `pack`, `base` and `profile` say */
+        const struct zp_known_conversion *known;
         size_t known_count;
         bool rebuild; /* convert every layer and write the snapshot even if the store has them */
         bool confine; /* zp_confine() the process, for good, before the first layer is read */

@@ -2,8 +2,11 @@
 #include "builder/convert.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/fingerprint.h"
 #include "base/limits.h"
 #include "builder/content.h"
@@ -90,15 +93,14 @@ static int check_diff_id(struct converting *c, struct zp_error *err) {
                             zp_digest_text(c->input->diff_id, want), zp_digest_text(&actual, have));
 }
 
-static int write_metadata(struct zp_staging *staging, struct zp_tree *tree, struct zp_converted *converted,
-                          struct zp_error *err) {
+static int write_metadata(struct zp_staging *staging, struct zp_tree *tree, const struct zp_erofs_device *devices,
+                          struct zp_converted *converted, struct zp_error *err) {
         struct zp_layer_record *layer = &converted->layer;
         zp_autoclose int fd = zp_staging_create(staging, "layer.erofs", err);
         if (fd < 0)
                 return fd;
-        struct zp_erofs_device device = { converted->device.digest, converted->device.device_size / ZP_BLOCK_SIZE };
         struct zp_erofs_options options = { .layout = ZP_EROFS_DEVICE_TABLE,
-                                            .devices = &device,
+                                            .devices = devices,
                                             .device_count = layer->device_count,
                                             .is_layer = true };
         struct zp_erofs_result result;
@@ -118,32 +120,110 @@ static void describe(const struct converting *c, const struct zp_apply_stats *st
                             .level = c->input->pack.level,
                             .is_complete = true },
         };
-        if (info->device_size > 0)
-                out->layer.devices[out->layer.device_count++] = info->index_digest;
 }
 
-static int convert(struct converting *c, struct zp_staging *device, struct zp_staging *layer, struct zp_converted *out,
-                   struct zp_error *err) {
-        zp_autoclose int pack_fd = zp_staging_create(device, "device.zst", err);
-        zp_autoclose int index_fd = pack_fd < 0 ? -1 : zp_staging_create(device, "device.idx", err);
-        if (index_fd < 0)
+/* What the device numbers of extents mean, for the layer's metadata and its record. */
+static void list_devices(const struct converting *c, const uint16_t *numbers, uint16_t count, struct zp_converted *out,
+                         struct zp_erofs_device *devices) {
+        for (uint16_t i = 0; i < count; i++) {
+                if (numbers[i] == ZP_PLACING_OWN)
+                        devices[i] =
+                                (struct zp_erofs_device){ out->device.digest, out->device.device_size / ZP_BLOCK_SIZE };
+                else
+                        devices[i] = (struct zp_erofs_device){ c->input->base->devices[numbers[i]].digest,
+                                                               c->input->base->devices[numbers[i]].blocks };
+                out->layer.devices[out->layer.device_count++] = devices[i].digest;
+        }
+}
+
+/* The device's pack, where all that streams by goes; and with a profile the files that hot content needs. */
+struct packs {
+        int pack_fd, index_fd, hot_fd, front_fd;
+        struct zp_pack_writer *pack, *front;
+        struct zp_placing *placing;
+        struct zp_content *content;
+};
+
+static void close_packs(struct packs *p) {
+        zp_content_free(p->content);
+        zp_placing_free(p->placing);
+        zp_pack_writer_free(p->front);
+        zp_pack_writer_free(p->pack);
+        int fds[] = { p->pack_fd, p->index_fd, p->hot_fd, p->front_fd };
+        for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+                if (fds[i] >= 0)
+                        close(fds[i]);
+}
+
+static int open_packs(const struct zp_convert_input *input, struct zp_staging *device, struct packs *p,
+                      struct zp_error *err) {
+        if ((p->pack_fd = zp_staging_create(device, "device.zst", err)) < 0 ||
+            (p->index_fd = zp_staging_create(device, "device.idx", err)) < 0 ||
+            (input->profile && (p->hot_fd = zp_staging_create(device, "hot", err)) < 0))
                 return -err->code;
-        zp_auto(zp_pack_writer_free) struct zp_pack_writer *pack = NULL;
-        zp_auto(zp_placing_free) struct zp_placing *placing = NULL;
-        zp_auto(zp_content_free) struct zp_content *content = NULL;
+        struct zp_placing_options options = { .base = input->base->table,
+                                              .base_hot = input->recipe->hot,
+                                              .base_hot_count = input->recipe->hot_count,
+                                              .profile = input->profile,
+                                              .hot_fd = p->hot_fd };
+        int r = zp_pack_writer_new(p->pack_fd, "device.zst", &input->pack, input->pool, &p->pack, err);
+        if (r == 0)
+                r = zp_placing_new(p->pack, &options, &p->placing, err);
+        return r < 0 ? r : zp_content_new(p->pack, p->placing, &p->content, err);
+}
+
+/* The pack that starts with the hot content takes the place of the one that has the rest. */
+static int open_front(const struct zp_convert_input *input, struct zp_staging *device, struct packs *p,
+                      struct zp_error *err) {
+        zp_autofree char *path = zp_staging_path(device);
+        zp_autofree char *from = path ? zp_format("%s/front", path) : NULL;
+        zp_autofree char *to = path ? zp_format("%s/device.zst", path) : NULL;
+        if (!from || !to)
+                return zp_error_errno(err, ENOMEM, "device.zst");
+        if ((p->front_fd = zp_staging_create(device, "front", err)) < 0)
+                return p->front_fd;
+        if (rename(from, to) < 0)
+                return zp_error_errno(err, errno, "rename '%s'", from);
+        return zp_pack_writer_new(p->front_fd, "device.zst", &input->pack, input->pool, &p->front, err);
+}
+
+static int finish_packs(const struct zp_convert_input *input, struct zp_staging *device, struct packs *p,
+                        struct zp_pack_info *info, uint16_t *numbers, uint16_t *count, struct zp_error *err) {
+        int r = zp_placing_has_hot(p->placing) ? open_front(input, device, p, err) : 0;
+        if (r == 0)
+                r = zp_placing_finish(p->placing, p->front, numbers, count, err);
+        return r < 0 ? r : zp_pack_writer_finish(p->front ? p->front : p->pack, p->index_fd, "device.idx", info, err);
+}
+
+static int fill(struct converting *c, struct zp_staging *device, struct zp_staging *layer, struct packs *packs,
+                struct zp_converted *out, struct zp_error *err) {
         zp_auto(zp_tar_free) struct zp_tar *tar = NULL;
         zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
         struct zp_apply_stats stats = { 0 };
         struct zp_pack_info info;
-        int r = zp_pack_writer_new(pack_fd, "device.zst", &c->input->pack, c->input->pool, &pack, err);
-        if (r < 0 || (r = zp_placing_new(pack, NULL, &placing, err)) < 0 ||
-            (r = zp_content_new(pack, placing, &content, err)) < 0 || (r = zp_tar_new(next_piece, c, &tar, err)) < 0 ||
-            (r = zp_layer_apply(tar, zp_content_store, content, &tree, &stats, err)) < 0 ||
+        uint16_t numbers[ZP_PLACING_DEVICES_MAX], count = 0;
+        struct zp_erofs_device devices[ZP_PLACING_DEVICES_MAX];
+        int r = open_packs(c->input, device, packs, err);
+        if (r < 0 || (r = zp_tar_new(next_piece, c, &tar, err)) < 0 ||
+            (r = zp_layer_apply(tar, zp_content_store, packs->content, &tree, &stats, err)) < 0 ||
             (r = check_diff_id(c, err)) < 0 ||
-            (r = zp_pack_writer_finish(pack, index_fd, "device.idx", &info, err)) < 0)
+            (r = finish_packs(c->input, device, packs, &info, numbers, &count, err)) < 0)
                 return r;
         describe(c, &stats, &info, out);
-        return write_metadata(layer, tree, out, err);
+        /* a profile that named nothing in the layer had no part in it */
+        struct zp_recipe recipe =
+                zp_placing_is_named(packs->placing) ? *c->input->recipe : zp_recipe_without_profile(c->input->recipe);
+        zp_recipe_format(&recipe, out->layer.recipe);
+        list_devices(c, numbers, count, out, devices);
+        return write_metadata(layer, tree, devices, out, err);
+}
+
+static int convert(struct converting *c, struct zp_staging *device, struct zp_staging *layer, struct zp_converted *out,
+                   struct zp_error *err) {
+        struct packs packs = { .pack_fd = -1, .index_fd = -1, .hot_fd = -1, .front_fd = -1 };
+        int r = fill(c, device, layer, &packs, out, err);
+        close_packs(&packs);
+        return r;
 }
 
 int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *device, struct zp_staging *layer,

@@ -7,6 +7,7 @@
 
 #include "base/cancel.h"
 #include "base/pool.h"
+#include "builder/base.h"
 #include "oci/source.h"
 #include "pack/writer.h"
 #include "store/store.h"
@@ -17,6 +18,9 @@ struct zp_convert_input {
         const struct zp_digest *diff_id; /* what the uncompressed tar must hash to */
         struct zp_pool *pool;            /* compresses frames */
         struct zp_pack_options pack;
+        const struct zp_recipe *recipe;
+        const struct zp_base *base;       /* the recipe's devices, loaded */
+        const struct zp_profile *profile; /* the recipe's; NULL: it has none */
         const struct zp_cancel *cancel;
         void (*progress)(void *context, uint64_t blob_bytes_read); /* from a thread of its own; may be NULL */
         void *context;

@@ -33,6 +33,7 @@ struct zp_placing {
         struct zp_block_run next_run;                       /* behind the last one that was found */
         uint16_t order[ZP_LIMIT_BASE_DEVICES], order_count; /* base devices in order of first use */
         uint64_t hot_mark;
+        bool is_named; /* some file was, by the profile */
 
         /* the file */
         struct zp_extent *extents;
@@ -75,6 +76,7 @@ uint64_t zp_placing_begin(struct zp_placing *p, const char *path, uint64_t size,
         p->extent_count = 0;
         p->offset = 0;
         p->entries = p->options.profile ? zp_profile_find(p->options.profile, path, &p->entry_count) : NULL;
+        p->is_named |= p->entries != NULL;
         if (!p->entries && !p->options.base)
                 return 0;
         if (!p->entries && is_small)
@@ -223,6 +225,10 @@ int zp_placing_rollback(struct zp_placing *p, struct zp_error *err) {
 }
 
 /* ---- the end ---- */
+
+bool zp_placing_is_named(const struct zp_placing *p) {
+        return p->is_named;
+}
 
 bool zp_placing_has_hot(const struct zp_placing *p) {
         return p->hot && zp_hot_blocks(p->hot) > 0;

@@ -50,6 +50,8 @@ int zp_placing_keep(struct zp_placing *placing, struct zp_tree *tree, struct zp_
 int zp_placing_mark(struct zp_placing *placing, struct zp_error *err);
 int zp_placing_rollback(struct zp_placing *placing, struct zp_error *err);
 
+/* True when the profile names some file that was begun. */
+bool zp_placing_is_named(const struct zp_placing *placing);
 /* True when something is hot, so that zp_placing_finish needs a pack to write it to. */
 bool zp_placing_has_hot(const struct zp_placing *placing);
 /* After the last file. With hot content `front` is an empty pack: the hot content goes there and all of the own pack

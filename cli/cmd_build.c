@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "cli/base-image.h"
+#include "cli/profile-file.h"
 #include "cli/publishing.h"
 #include "cli/remote-names.h"
 #include "cli/signing.h"
@@ -12,9 +14,12 @@
 #include "cli/view.h"
 
 enum {
-        OPTION_FRAME_SIZE = OPTION_AFTER_SOURCE,
+        OPTION_BASE = OPTION_AFTER_SOURCE,
+        OPTION_FRAME_SIZE,
         OPTION_LEVEL,
         OPTION_PLATFORM,
+        OPTION_POLICY,
+        OPTION_PROFILE,
         OPTION_PUSH,
         OPTION_REBUILD,
         OPTION_SIGN_KEY,
@@ -23,9 +28,12 @@ enum {
 
 static const struct cli_option options[] = {
         CLI_SOURCE_OPTIONS,
+        [OPTION_BASE] = { "base", 0, "REF|none", "refer to this image's data (default: the last one's)" },
         [OPTION_FRAME_SIZE] = { "frame-size", 0, "SIZE", "bytes per compressed frame (default: 512K)" },
         [OPTION_LEVEL] = { "level", 0, "N", "zstd level, 1 to 19 (default: faster than 3)" },
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "the image for this one (default: for here)" },
+        [OPTION_POLICY] = { "policy", 0, "FILE", "which signatures a fetched base needs" },
+        [OPTION_PROFILE] = { "profile", 0, "FILE", "what a start reads: it comes first" },
         [OPTION_PUSH] = { "push", 0, "[=REMOTE]", "publish it, beside the image or elsewhere" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         [OPTION_SIGN_KEY] = { "sign-key", 0, "FILE", "with --push: sign with this private key" },
@@ -104,6 +112,11 @@ static void on_layer_progress(void *context, uint16_t layer, uint64_t blob_bytes
 static void on_waiting(void *context) {
         struct watch *w = context;
         progress_say(w->progress, "another process builds the same: waiting for it");
+}
+
+static void on_comparing(void *context, uint16_t devices) {
+        struct watch *w = context;
+        progress_say(w->progress, "comparing with %u device%s of the base", devices, devices == 1 ? "" : "s");
 }
 
 static void on_merging(void *context) {
@@ -185,32 +198,63 @@ static int build_and_ship(struct cli_call *call, struct zp_source *source, const
         return r;
 }
 
-static int build(struct cli_call *call, struct zp_source *source, struct zp_remote *remote, struct zp_key *key,
-                 struct zp_build_options *build_options, struct progress *progress, struct zp_error *err) {
+/* What a build is asked for, besides the options of zp_build itself. */
+struct making {
+        struct zp_source *source;
+        const struct zp_source_options *source_options;
+        struct zp_remote *remote; /* NULL: it is not published */
+        struct zp_key *key;       /* NULL: nor signed */
+        struct progress *progress;
+};
+
+static int find_base(struct cli_call *call, const struct making *making, struct zp_build_options *build_options,
+                     struct zp_store *store, struct zp_image_record *out, struct zp_error *err) {
+        struct cli_base_wish wish = { .text = call->values[OPTION_BASE],
+                                      .image = zp_source_name(making->source),
+                                      .source_options = making->source_options,
+                                      .platform = &build_options->platform,
+                                      .sign_key = making->key,
+                                      .policy_option = OPTION_POLICY,
+                                      .progress = making->progress };
+        if (build_options->rebuild && !wish.text)
+                return 0;
+        int r = cli_find_base(call, &wish, store, out, err);
+        if (r == 1)
+                build_options->base = out;
+        return r < 0 ? r : 0;
+}
+
+static int build(struct cli_call *call, const struct making *making, struct zp_build_options *build_options,
+                 struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
         if (r < 0)
                 return r;
+        struct progress *progress = making->progress;
         struct watch watch = { .progress = progress, .cancel.parent = call->cancel };
         struct shipping *s = &watch.shipping;
         s->store = store;
-        s->remote = remote;
-        s->key = key;
+        s->remote = making->remote;
+        s->key = making->key;
         s->publishing = (struct publishing){ progress, ZP_LIMIT_LAYERS };
         s->options = (struct zp_push_options){ .cancel = call->cancel, .events = publishing_events(&s->publishing) };
         build_options->rebuild = cli_flag(call, OPTION_REBUILD);
         build_options->confine = true;
         build_options->cancel = &watch.cancel;
-        build_options->events = (struct zp_build_events){ &watch,     on_resolved, on_layer_state, on_layer_progress,
-                                                          on_waiting, on_merging };
+        build_options->events = (struct zp_build_events){ &watch,     on_resolved,  on_layer_state, on_layer_progress,
+                                                          on_waiting, on_comparing, on_merging };
         struct zp_build_result result = { 0 };
+        struct zp_image_record base = { 0 };
         double start = now_s();
-        r = build_and_ship(call, source, build_options, &watch, &result, err);
+        r = find_base(call, making, build_options, store, &base, err);
+        if (r == 0)
+                r = build_and_ship(call, making->source, build_options, &watch, &result, err);
+        zp_image_record_clear(&base);
         if (r == 0) {
                 double seconds = now_s() - start;
                 say_result(progress, &result, seconds);
-                if (remote)
-                        publishing_say_result(&s->publishing, remote, &s->result, s->key);
+                if (s->remote)
+                        publishing_say_result(&s->publishing, s->remote, &s->result, s->key);
                 r = print_result(call, store, &result, s, seconds, err);
         }
         zp_image_record_clear(&result.image);
@@ -265,16 +309,21 @@ static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_auto(zp_key_free) struct zp_key *key = NULL;
+        zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
         source_options.notice = (struct zp_notice){ cli_tell_notice, progress };
         r = cli_load_sign_key(call, OPTION_SIGN_KEY, OPTION_PASSPHRASE_FILE, &key, err);
+        if (r == 0)
+                r = cli_load_profile(call, call->values[OPTION_PROFILE], &profile, err);
         if (r < 0)
                 return r;
+        build_options.profile = profile;
         r = cli_build_failed(call, zp_source_open(call->arguments[0], &source_options, &source, err));
         if (r == 0)
                 r = open_remote(call, source, &source_options, &build_options, &remote, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
-        return r < 0 ? r : build(call, source, remote, key, &build_options, progress, err);
+        struct making making = { source, &source_options, remote, key, progress };
+        return r < 0 ? r : build(call, &making, &build_options, err);
 }
 
 const struct cli_command cli_build = {

@@ -11,11 +11,11 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/pool.h"
-#include "builder/snapshot.h"
 #include "cli/new-file.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/view.h"
+#include "snapshot/snapshot.h"
 
 enum { OPTION_COMPAT };
 

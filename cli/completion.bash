@@ -26,7 +26,7 @@ _zeropull() {
         esac
     done
     case $previous in
-    --store) compopt -o dirnames; return ;;
+    --store | --hosts-dir) compopt -o dirnames; return ;;
     --auth-file | --ca-file | --passphrase-file | --sign-key | --key | --policy) compopt -o default; return ;;
     --tls-verify) COMPREPLY=($(compgen -W "true false" -- "$current")); return ;;
     esac

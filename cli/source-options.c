@@ -54,6 +54,7 @@ int cli_take_source_options(struct cli_call *call, struct zp_source_options *sou
         *source = (struct zp_source_options){
                 .auth_file = call->values[OPTION_AUTH_FILE],
                 .ca_file = call->values[OPTION_CA_FILE],
+                .hosts_dir = call->values[OPTION_HOSTS_DIR],
                 .plain_http = cli_flag(call, OPTION_PLAIN_HTTP),
                 .cancel = call->cancel,
         };

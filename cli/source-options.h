@@ -18,6 +18,7 @@ enum {
         OPTION_AUTH_FILE,
         OPTION_TLS_VERIFY,
         OPTION_CA_FILE,
+        OPTION_HOSTS_DIR,
         OPTION_THREADS,
         OPTION_AFTER_SOURCE
 };
@@ -28,7 +29,8 @@ enum {
         [OPTION_PASSWORD_STDIN] = { "password-stdin", 0, NULL, "read the password from stdin" },              \
         [OPTION_AUTH_FILE] = { "auth-file", 0, "FILE", "credentials, as docker login writes them" },          \
         [OPTION_TLS_VERIFY] = { "tls-verify", 0, "BOOL", "false: accept any certificate" },                   \
-        [OPTION_CA_FILE] = { "ca-file", 0, "FILE", "trust these certificate authorities" }
+        [OPTION_CA_FILE] = { "ca-file", 0, "FILE", "trust these certificate authorities" },                   \
+        [OPTION_HOSTS_DIR] = { "hosts-dir", 0, "DIR", "mirrors, as containerd's certs.d has them" }
 /* Whoever builds. */
 #define CLI_SOURCE_OPTIONS \
         CLI_REGISTRY_OPTIONS, [OPTION_THREADS] = { "threads", 0, "N", "compress on N threads (default: all CPUs)" }

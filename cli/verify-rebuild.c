@@ -7,6 +7,8 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "builder/base.h"
+#include "builder/start.h"
 #include "cli/child.h"
 #include "cli/output.h"
 #include "cli/source-options.h"
@@ -111,19 +113,36 @@ static char *source_name(const struct zp_image_record *image) {
 /* ---- one build, in a process that confines itself ---- */
 
 struct rebuilding {
+        const char *from; /* the store that is verified */
         const char *path; /* of the store it goes to */
         const char *name;
         const struct zp_image_record *image;
         const struct zp_source_options *source_options;
         struct zp_build_options options;
+        struct zp_profile *profile;
 };
 
+/* What the layers were compared with, and the profile, come from the store that is verified. */
+static int bring_recipes(struct rebuilding *b, struct zp_store *again, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *from = NULL;
+        zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
+        int r = zp_store_open(b->from, ZP_STORE_READ, &from, err);
+        if (r == 0)
+                r = zp_pool_new(zp_usable_cpus(), &pool, err);
+        for (size_t i = 0; r == 0 && i < b->options.known_count; i++)
+                r = zp_base_copy(from, again, &b->options.known[i].recipe, pool, b->options.cancel, err);
+        return r == 0 ? zp_start_read_profile(from, &b->image->manifest_digest, &b->profile, err) : r;
+}
+
 static int build_again(void *context, struct zp_error *err) {
-        const struct rebuilding *b = context;
+        struct rebuilding *b = context;
         zp_auto(zp_store_close) struct zp_store *again = NULL;
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         struct zp_build_result result = { 0 };
         int r = zp_store_open(b->path, ZP_STORE_CREATE, &again, err);
+        if (r == 0)
+                r = bring_recipes(b, again, err);
+        b->options.profile = b->profile;
         if (r == 0)
                 r = zp_source_open(b->name, b->source_options, &source, err);
         if (r == 0)
@@ -133,26 +152,29 @@ static int build_again(void *context, struct zp_error *err) {
                 r = zp_error_set(err, ESTALE, "%s is another image by now: %s", b->name,
                                  zp_digest_text(&result.image.manifest_digest, text));
         zp_image_record_clear(&result.image);
+        zp_profile_free(b->profile);
         return r;
 }
 
 /* How the image's layers were packed: `known` has room for all. */
-static int take_packing(struct verifier *v, const struct zp_image_record *image, struct zp_known_packing *known,
+static int take_packing(struct verifier *v, const struct zp_image_record *image, struct zp_known_conversion *known,
                         size_t *count, struct zp_error *err) {
         *count = 0;
         for (uint16_t i = 0; i < image->layer_count; i++) {
                 struct zp_layer_record layer;
                 struct zp_device_record device;
                 int r = zp_store_find_layer(v->store, &image->layers[i], &image->diff_ids[i], &layer, err);
-                if (r == 1 && layer.device_count > 0)
-                        r = zp_store_find_device(v->store, &layer.devices[0], &device, err);
-                else if (r == 1)
-                        r = 0;
+                if (r == 0)
+                        continue; /* told of already */
+                struct zp_known_conversion *one = &known[(*count)++];
+                *one = (struct zp_known_conversion){ .diff_id = image->diff_ids[i] };
+                if (r == 1)
+                        r = zp_recipe_parse(layer.recipe, &one->recipe, err);
+                if (r == 0 && layer.device_count > 0 &&
+                    (r = zp_store_find_device(v->store, &layer.devices[0], &device, err)) == 1)
+                        one->pack = (struct zp_pack_options){ device.frame_size, device.level };
                 if (r < 0)
                         return r;
-                if (r == 1)
-                        known[(*count)++] =
-                                (struct zp_known_packing){ layer.diff_id, { device.frame_size, device.level } };
         }
         return 0;
 }
@@ -165,8 +187,8 @@ static int build_in_child(struct verifier *v, const char *path, const struct zp_
         zp_autofree char *name = source_name(image);
         if (!name)
                 return zp_error_errno(err, ENOMEM, "verify");
-        struct zp_known_packing known[ZP_LIMIT_LAYERS];
-        struct rebuilding b = { path, name, image, source_options, *build_options };
+        struct zp_known_conversion known[ZP_LIMIT_LAYERS];
+        struct rebuilding b = { zp_store_path(v->store), path, name, image, source_options, *build_options, NULL };
         b.options.known = known;
         b.options.confine = true;
         int r = take_packing(v, image, known, &b.options.known_count, err);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * /v1/snapshots, /v1/repositories, /v1/pending, /v1/status.
+ * /v1/snapshots, /v1/repositories, /v1/pending, /v1/status, /v1/retention, /v1/upkeep.
  */
 #include <string.h>
 
 #include "registry-hook/clock.h"
+#include "registry-hook/retention.h"
 #include "registry-hook/server.h"
 #include "registry-hook/transcript.h"
 
@@ -106,4 +107,18 @@ enum MHD_Result hook_api_status(struct hook_exchange *x) {
         json_object_set_new(status, "now", json_integer(hook_now_ms()));
         json_object_set_new(status, "diskIsFull", json_boolean(hook_scheduler_is_blocked(x->service->scheduler)));
         return hook_reply_json(x, 200, status);
+}
+
+/* The dry run. */
+enum MHD_Result hook_api_list_retention(struct hook_exchange *x) {
+        struct zp_error err = { 0 };
+        json_t *candidates = NULL;
+        if (hook_retention_list(x->service->db, x->config, hook_now_ms(), &candidates, &err) < 0)
+                return hook_reply_failed(x, &err);
+        return hook_reply_json(x, 200, json_pack("{s:o}", "toRemove", candidates));
+}
+
+enum MHD_Result hook_api_hurry_upkeep(struct hook_exchange *x) {
+        hook_upkeep_hurry(x->service->upkeep);
+        return hook_reply_json(x, 202, json_pack("{s:s}", "result", "under way"));
 }

@@ -91,6 +91,7 @@ static int judge_all(const struct question *q, const struct hook_look *look, str
         else
                 snprintf(out->text, sizeof out->text, "marked by rule '%s'%s", out->wanted[0].rule,
                          out->count > 1 ? " and for more than one platform" : "");
+        out->is_tag_unclear = q->event->tag[0] && !look->is_current;
         if (look->is_current)
                 memcpy(out->tag_digest, look->digest, sizeof out->tag_digest);
         return 0;
@@ -110,7 +111,8 @@ int hook_decide(const struct hook_config *config, const struct hook_event *event
                                              .host = event->host,
                                              .repository = event->repository,
                                              .tag = event->tag,
-                                             .digest = event->has_digest ? &event->digest : NULL,
+                                             .digest = event->has_digest && event->kind == HOOK_PUSH ? &event->digest
+                                                                                                     : NULL,
                                              .wants = wants_platform,
                                              .context = &q,
                                              .cancel = cancel };

@@ -14,6 +14,8 @@ struct hook_decision {
         struct hook_wanted *wanted;
         size_t count;
         char tag_digest[ZP_DIGEST_TEXT_SIZE]; /* what the tag names now; "": another image, or there is none */
+        bool is_tag_unclear;                  /* what was looked at is not (yet, or any more) what the tag names */
+        bool is_tag_gone;                     /* set by who gives up asking */
         char text[512];                       /* one line for people */
 };
 

@@ -16,6 +16,8 @@
 /* What is not there is asked for again so often, so much later. */
 #define ABSENT_ATTEMPTS 3
 #define ABSENT_MS 1000
+/* A tag is written a moment after the push is told of, or moves on. */
+#define LOOK_AGAIN_MS 2000
 /* When the disk is full, or the database cannot be read. */
 #define TROUBLE_MS 1000
 
@@ -40,6 +42,8 @@ static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, 
                                         .wanted_count = decision->count,
                                         .text = decision->text,
                                         .tag_digest = decision->tag_digest[0] ? decision->tag_digest : NULL,
+                                        .is_tag_gone = decision->is_tag_gone,
+                                        .look_again_ms = decision->is_tag_unclear ? hook_now_ms() + LOOK_AGAIN_MS : 0,
                                         .now_ms = hook_now_ms() };
         int r = hook_db_write(d->options.db, hook_queue_decide, &verdict, err);
         if (r < 0)
@@ -76,6 +80,8 @@ static int postpone(struct hook_deciders *d, struct hook_pending *pending, int r
         if (!postponed.not_before_ms) {
                 snprintf(none.text, sizeof none.text, result == -ENOENT ? "gone: %.400s" : "given up: %.400s",
                          reason->message);
+                none.is_tag_gone = result == -ENOENT && pending->event.tag[0] &&
+                                   (!pending->event.has_digest || pending->event.kind == HOOK_DELETE);
                 return write_verdict(d, pending, &none, err);
         }
         if (result != -ENOENT)
@@ -89,8 +95,8 @@ static int decide(struct hook_deciders *d, struct hook_pending *pending, struct 
         struct hook_decision decision = { 0 };
         struct zp_error reason = { 0 };
         int r = 0;
-        if (pending->event.kind == HOOK_DELETE)
-                snprintf(decision.text, sizeof decision.text, "deleted");
+        if (!pending->event.tag[0] && (pending->event.kind == HOOK_DELETE || !pending->event.has_digest))
+                snprintf(decision.text, sizeof decision.text, "deleted"); /* what is gone, the next survey finds */
         else
                 r = hook_decide(config, &pending->event, &d->cancel, NULL, &decision, &reason);
         if (zp_cancelled(&d->cancel))

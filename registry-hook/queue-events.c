@@ -204,6 +204,21 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
         return r < 0 ? r : 0;
 }
 
+static int forget_tag(sqlite3 *db, const struct hook_event *event, struct zp_error *err) {
+        return hook_sql_run(db, err, "DELETE FROM tags WHERE host = ?1 AND repository = ?2 AND tag = ?3", "sss",
+                            event->host, event->repository, event->tag);
+}
+
+static int look_again(sqlite3 *db, const struct hook_verdict *verdict, struct zp_error *err) {
+        const struct hook_pending *p = verdict->pending;
+        return hook_sql_run(
+                db, err,
+                "INSERT INTO events (kind, host, repository, tag, digest, requested_by, is_forced, received,"
+                " not_before) VALUES (?1, ?2, ?3, ?4, '', ?5, 0, ?6, ?7) ON CONFLICT DO NOTHING",
+                "issssii", (int64_t) HOOK_PUSH, p->event.host, p->event.repository, p->event.tag, p->requested_by,
+                verdict->now_ms, verdict->look_again_ms);
+}
+
 int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
         struct hook_verdict *verdict = context;
         const struct hook_pending *p = verdict->pending;
@@ -212,6 +227,10 @@ int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
                 r = want_one(db, verdict, &verdict->wanted[i], err);
         if (r >= 0 && verdict->tag_digest)
                 r = note_tag(db, verdict, "", verdict->tag_digest, err);
+        if (r >= 0 && verdict->is_tag_gone)
+                r = forget_tag(db, &p->event, err);
+        if (r >= 0 && verdict->look_again_ms)
+                r = look_again(db, verdict, err);
         zp_autofree char *name =
                 zp_format("%s/%s%s%s", p->event.host, p->event.repository, p->event.tag[0] ? ":" : "", p->event.tag);
         if (r < 0 || !name)

@@ -70,6 +70,8 @@ struct hook_verdict {
         size_t wanted_count;
         const char *text;       /* one line for people */
         const char *tag_digest; /* what the event's tag names now; NULL: another image, or there is no tag */
+        bool is_tag_gone;       /* the event's tag names nothing */
+        int64_t look_again_ms;  /* when to ask again what the tag names; 0: no need */
         int64_t now_ms;
 };
 /* Takes the event out, queues the builds, notes what the tag names. A hook_db_write's work. */

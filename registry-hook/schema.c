@@ -39,12 +39,14 @@ static const char schema[] =
         /* The tags under which a build was asked for. */
         "CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, tag TEXT NOT NULL,"
         " PRIMARY KEY (build, tag)) STRICT, WITHOUT ROWID;"
-        /* What is published, by this service. */
+        /* What is published, by this service; since when no tag names its image, or the image is gone; when it was
+           removed. */
         "CREATE TABLE snapshots ("
         " digest TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL, repository TEXT NOT NULL,"
         " platform TEXT NOT NULL, rule TEXT NOT NULL, artifact TEXT NOT NULL, build INTEGER NOT NULL,"
         " published INTEGER NOT NULL, image_size INTEGER NOT NULL, snapshot_size INTEGER NOT NULL,"
-        " sent_size INTEGER NOT NULL, seconds REAL NOT NULL, gone INTEGER NOT NULL DEFAULT 0,"
+        " sent_size INTEGER NOT NULL, seconds REAL NOT NULL, untagged INTEGER NOT NULL DEFAULT 0,"
+        " deleted INTEGER NOT NULL DEFAULT 0, gone INTEGER NOT NULL DEFAULT 0,"
         " PRIMARY KEY (digest, target)) STRICT, WITHOUT ROWID;"
         "CREATE INDEX snapshots_of ON snapshots (host, repository, published);"
         /* What each tag was last seen to name (index or manifest), and each platform's image below it. */
@@ -52,10 +54,10 @@ static const char schema[] =
         " host TEXT NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL, platform TEXT NOT NULL,"
         " digest TEXT NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (host, repository, tag, platform))"
         " STRICT, WITHOUT ROWID;"
-        /* One merged start-up profile for a repository. */
+        /* The latest start-up profiles that nodes reported of a repository ("host/repository"). */
         "CREATE TABLE profiles ("
-        " repository TEXT PRIMARY KEY, profile TEXT NOT NULL, reports INTEGER NOT NULL, updated INTEGER NOT NULL)"
-        " STRICT, WITHOUT ROWID;"
+        " id INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL, digest TEXT NOT NULL, profile TEXT NOT NULL,"
+        " received INTEGER NOT NULL, UNIQUE (repository, digest)) STRICT;"
         "PRAGMA application_id = " VALUE(APPLICATION_ID) "; PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
 
 int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {

@@ -21,7 +21,6 @@
 #define TICK_MS 1000
 /* Watchers are told that somebody is still there, and those that are gone are noticed. */
 #define PULSE_TICKS 15
-#define FORGET_TICKS 3600
 
 struct running {
         struct hook_service service;
@@ -116,6 +115,11 @@ static void wake_scheduler(void *context) {
         hook_scheduler_wake(service->scheduler);
 }
 
+static void wake_deciders(void *context) {
+        struct hook_service *service = context;
+        hook_deciders_wake(service->deciders);
+}
+
 static int start_parts(struct running *run, struct zp_error *err) {
         struct hook_service *s = &run->service;
         int r = hook_live_new(&s->live, err);
@@ -134,6 +138,9 @@ static int start_parts(struct running *run, struct zp_error *err) {
         r = hook_scheduler_new(&scheduler, &s->scheduler, err);
         if (r == 0)
                 r = hook_deciders_new(&deciders, &s->deciders, err);
+        struct hook_upkeep_options upkeep = { s->db, s->current, wake_deciders, s };
+        if (r == 0)
+                r = hook_upkeep_new(&upkeep, &s->upkeep, err);
         return r < 0 ? r : hook_server_new(s, &run->server, err);
 }
 
@@ -144,6 +151,8 @@ static void stop_parts(struct running *run) {
                 hook_live_end(s->live);
         if (run->server)
                 hook_server_free(run->server);
+        if (s->upkeep)
+                hook_upkeep_free(s->upkeep);
         if (s->deciders)
                 hook_deciders_free(s->deciders);
         if (s->scheduler)
@@ -234,13 +243,6 @@ static void tick(struct running *run, unsigned ticks) {
         hook_server_tick(run->server);
         if (ticks % PULSE_TICKS == 0)
                 hook_live_send(run->service.live, "pulse", "{}");
-        if (ticks % FORGET_TICKS == 1) {
-                zp_auto(hook_config_drop) struct hook_config *config = hook_current_hold(run->service.current);
-                struct hook_history history = { hook_now_ms(), config->history_ms, config->history_keep };
-                struct zp_error err = { 0 };
-                if (hook_db_write(run->service.db, hook_queue_forget, &history, &err) < 0)
-                        hook_log(HOOK_LOG_WARNING, "history: %s", err.message);
-        }
 }
 
 static void run_until_told(struct running *run, const struct hook_serve_options *options) {

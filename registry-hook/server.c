@@ -22,6 +22,7 @@
 #define THREADS 2
 /* From a connection's first byte, or its last answer, to a whole request. */
 #define PATIENCE_MS 30000
+#define DISCARDED_MAX (64u << 20)
 #define CERTIFICATE_MAX (1u << 20)
 
 struct hook_server {
@@ -108,9 +109,9 @@ static enum MHD_Result reply(struct hook_exchange *x, unsigned status, const cha
         if (status == 503)
                 MHD_add_response_header(response, "Retry-After", "5");
         if (strncmp(type, "text/html", 9) == 0) /* the page is all there is: nothing from elsewhere, in no frame */
-                MHD_add_response_header(
-                        response, "Content-Security-Policy",
-                        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'");
+                MHD_add_response_header(response, "Content-Security-Policy",
+                                        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri "
+                                        "'none'; form-action 'self'");
         enum MHD_Result result = MHD_queue_response(x->connection, status, response);
         MHD_destroy_response(response);
         return result;
@@ -248,31 +249,34 @@ static struct hook_connection *watched(struct MHD_Connection *connection) {
         return info ? info->socket_context : NULL;
 }
 
-static enum MHD_Result begin(struct hook_exchange *x) {
-        const char *reason = "there is no such thing", *length = header(x, "Content-Length");
-        unsigned status = find_route(x);
-        if (status == 405)
-                reason = "there is something, but not for this method";
-        if (status == 0)
-                status = check_role(x, &reason);
-        if (status == 0 && length && (strlen(length) > 18 || atoll(length) > x->config->body_size)) {
-                status = 413;
-                reason = "the body is too large";
+static void begin(struct hook_exchange *x) {
+        const char *length = header(x, "Content-Length");
+        x->refusal_reason = "there is no such thing";
+        x->refusal = find_route(x);
+        if (x->refusal == 405)
+                x->refusal_reason = "there is something, but not for this method";
+        if (x->refusal == 0)
+                x->refusal = check_role(x, &x->refusal_reason);
+        if (x->refusal == 0 && length && (strlen(length) > 18 || atoll(length) > x->config->body_size)) {
+                x->refusal = 413;
+                x->refusal_reason = "the body is too large";
         }
-        return status ? hook_reply_error(x, status, "%s", reason) : MHD_YES;
 }
 
+/* Of a request that is refused the body is read all the same, within reason: a client that is still sending when the
+ * connection closes may never see the answer. */
 static enum MHD_Result take_body(struct hook_exchange *x, const char *data, size_t *size) {
-        if (x->body.size + *size > (size_t) x->config->body_size) {
-                if (x->is_too_large) /* it was told, and goes on */
-                        return MHD_NO;
-                x->is_too_large = true;
+        if (!x->refusal && x->body.size + *size > (size_t) x->config->body_size) {
+                x->refusal = 413;
+                x->refusal_reason = "the body is too large";
                 zp_buffer_clear(&x->body);
-        } else if (!x->is_too_large && !zp_buffer_append(&x->body, data, *size)) {
-                return MHD_NO;
         }
+        if (x->refusal)
+                x->discarded += *size;
+        else if (!zp_buffer_append(&x->body, data, *size))
+                return MHD_NO;
         *size = 0;
-        return MHD_YES;
+        return x->discarded > DISCARDED_MAX ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url, const char *method,
@@ -293,12 +297,13 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
                                              .started_ms = hook_monotonic_ms() };
                 x->config = hook_current_hold(server->service->current);
                 atomic_fetch_add(&server->service->counters.requests, 1);
-                return begin(x);
+                begin(x);
+                return MHD_YES;
         }
         if (*size > 0)
                 return take_body(x, data, size);
-        if (x->is_too_large)
-                return hook_reply_error(x, 413, "the body is too large");
+        if (x->refusal)
+                return hook_reply_error(x, x->refusal, "%s", x->refusal_reason);
         hook_connections_set_waiting(server->connections, watched(connection), false);
         return x->route->run(x);
 }

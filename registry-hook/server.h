@@ -36,7 +36,9 @@ struct hook_exchange {
         const char *who;   /* the token's name */
         enum hook_role role;
         struct zp_buffer body; /* NUL-terminated */
-        bool is_too_large;
+        unsigned refusal;      /* the status that follows the body, whatever is in it; 0: none */
+        const char *refusal_reason;
+        size_t discarded;   /* bytes of the body */
         int64_t started_ms; /* monotonic */
         void *state;        /* the route's, while it waits */
         void (*free_state)(void *state);
@@ -82,6 +84,14 @@ enum MHD_Result hook_api_list_snapshots(struct hook_exchange *x); /* api-views.c
 enum MHD_Result hook_api_list_repositories(struct hook_exchange *x);
 enum MHD_Result hook_api_list_pending(struct hook_exchange *x);
 enum MHD_Result hook_api_status(struct hook_exchange *x);
+enum MHD_Result hook_api_list_retention(struct hook_exchange *x);
+enum MHD_Result hook_api_hurry_upkeep(struct hook_exchange *x);
+enum MHD_Result hook_api_add_profile(struct hook_exchange *x); /* api-profiles.c */
+enum MHD_Result hook_api_get_profile(struct hook_exchange *x);
+enum MHD_Result hook_page_get_index(struct hook_exchange *x); /* api-page.c */
+enum MHD_Result hook_page_get_style(struct hook_exchange *x);
+enum MHD_Result hook_page_get_script(struct hook_exchange *x);
+enum MHD_Result hook_page_get_openapi(struct hook_exchange *x);
 enum MHD_Result hook_metrics(struct hook_exchange *x); /* metrics.c */
 enum MHD_Result hook_health(struct hook_exchange *x);
 enum MHD_Result hook_ready(struct hook_exchange *x);

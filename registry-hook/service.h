@@ -12,6 +12,7 @@
 #include "registry-hook/deciders.h"
 #include "registry-hook/live.h"
 #include "registry-hook/scheduler.h"
+#include "registry-hook/upkeep.h"
 
 /* Since the start; for /metrics. */
 struct hook_counters {
@@ -26,6 +27,7 @@ struct hook_service {
         struct hook_live *live;
         struct hook_deciders *deciders;
         struct hook_scheduler *scheduler;
+        struct hook_upkeep *upkeep;
         const char *url; /* where the service is reached, "http://127.0.0.1:8480" */
         struct hook_counters counters;
         int64_t started_ms;

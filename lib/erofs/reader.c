@@ -399,3 +399,11 @@ int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct z
         }
         return 0;
 }
+
+int zp_erofs_read_devices(const void *image, size_t size, struct zp_erofs_device **devices, uint16_t *device_count,
+                          struct zp_error *err) {
+        struct reader r = { .image = image, .size = size, .unclaimed = size };
+        const uint8_t *sb = NULL;
+        int e = read_superblock(&r, &sb, err);
+        return e < 0 ? e : read_devices(&r, sb, devices, device_count, err);
+}

@@ -15,4 +15,8 @@
 int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct zp_erofs_device **devices,
                   uint16_t *device_count, struct zp_error *err);
 
+/* The device table alone: whatever else is in the file is not looked at. */
+int zp_erofs_read_devices(const void *image, size_t size, struct zp_erofs_device **devices, uint16_t *device_count,
+                          struct zp_error *err);
+
 #endif

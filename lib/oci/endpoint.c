@@ -10,7 +10,8 @@
 #include "oci/url.h"
 
 struct zp_endpoint {
-        char *name, *host, *repository;
+        char *name, *host, *root, *repository, *namespace;
+        const char *const *headers;
         struct zp_http *http;
         struct zp_auth *auth;
         pthread_mutex_t lock;
@@ -24,9 +25,13 @@ int zp_endpoint_new(const struct zp_endpoint_options *options, struct zp_endpoin
         pthread_mutex_init(&endpoint->lock, NULL);
         endpoint->name = strdup(options->name);
         endpoint->host = strdup(options->host);
+        endpoint->root = strdup(options->root);
         endpoint->repository = strdup(options->repository);
+        endpoint->namespace = options->namespace ? strdup(options->namespace) : NULL;
         endpoint->scheme = options->scheme;
-        if (!endpoint->name || !endpoint->host || !endpoint->repository)
+        endpoint->headers = options->headers;
+        if (!endpoint->name || !endpoint->host || !endpoint->root || !endpoint->repository ||
+            (options->namespace && !endpoint->namespace))
                 return zp_error_errno(err, ENOMEM, "registry %s", options->name);
         struct zp_auth_options auth = {
                 .auth_file = options->auth_file,
@@ -51,8 +56,14 @@ void zp_endpoint_free(struct zp_endpoint *endpoint) {
         pthread_mutex_destroy(&endpoint->lock);
         free(endpoint->name);
         free(endpoint->host);
+        free(endpoint->root);
+        free(endpoint->namespace);
         free(endpoint->repository);
         free(endpoint);
+}
+
+const char *const *zp_endpoint_headers(const struct zp_endpoint *endpoint) {
+        return endpoint->headers;
 }
 
 const char *zp_endpoint_name(const struct zp_endpoint *endpoint) {
@@ -70,8 +81,10 @@ static int probe(struct zp_endpoint *endpoint, const char *scheme, int *status, 
         if (!url)
                 return zp_error_errno(err, ENOMEM, "registry %s", endpoint->name);
         struct zp_http_response response = { 0 };
-        int r = zp_http_exchange(endpoint->http, &(struct zp_http_request){ .url = url, .body_limit = 1u << 20 },
-                                 &response, err);
+        int r = zp_http_exchange(
+                endpoint->http,
+                &(struct zp_http_request){ .url = url, .headers = endpoint->headers, .body_limit = 1u << 20 },
+                &response, err);
         *status = response.status;
         *is_not_tls = response.is_not_tls;
         zp_http_response_clear(&response);
@@ -123,6 +136,7 @@ static int request_with_credentials(struct zp_endpoint *endpoint, const char *ur
                 struct zp_http_request full = *request;
                 full.url = url;
                 full.authorization = authorization;
+                full.headers = endpoint->headers;
                 r = zp_fetch_once(endpoint->http, &full, response, err);
                 if (r < 0 || response->status != 401 || is_second || !response->challenges.data)
                         return r;
@@ -140,7 +154,12 @@ static int url_of(struct zp_endpoint *endpoint, const char *path, char **url, st
         int r = find_scheme(endpoint, &scheme, err);
         if (r < 0)
                 return r;
-        *url = zp_format("%s://%s/v2/%s/%s", scheme, endpoint->host, endpoint->repository, path);
+        *url = zp_format("%s://%s%s/%s/%s", scheme, endpoint->host, endpoint->root, endpoint->repository, path);
+        if (*url && endpoint->namespace) {
+                char *with_namespace = zp_url_with_query(*url, "ns", endpoint->namespace);
+                free(*url);
+                *url = with_namespace;
+        }
         return *url ? 0 : zp_error_errno(err, ENOMEM, "registry %s", endpoint->name);
 }
 
@@ -149,6 +168,11 @@ int zp_endpoint_request(struct zp_endpoint *endpoint, const char *path, const st
         zp_autofree char *url = NULL;
         int r = url_of(endpoint, path, &url, err);
         return r < 0 ? r : request_with_credentials(endpoint, url, request, response, err);
+}
+
+bool zp_endpoint_owns(struct zp_endpoint *endpoint, const char *url) {
+        zp_autofree char *own = NULL;
+        return url_of(endpoint, "", &own, NULL) == 0 && zp_url_same_origin(own, url);
 }
 
 int zp_endpoint_request_url(struct zp_endpoint *endpoint, const char *url, const struct zp_http_request *request,

@@ -8,10 +8,13 @@
 #include "oci/http.h"
 
 struct zp_endpoint_options {
-        const char *name;                    /* as a reference names it, for messages and to find credentials */
-        const char *host;                    /* "registry-1.docker.io", "localhost:5000" */
-        const char *scheme;                  /* "https" or "http"; NULL: it is asked what it speaks */
-        const char *repository;              /* "library/debian" */
+        const char *name;           /* as a reference names it, for messages and to find credentials */
+        const char *host;           /* "registry-1.docker.io", "localhost:5000" */
+        const char *scheme;         /* "https" or "http"; NULL: it is asked what it speaks */
+        const char *root;           /* the path of its API, "/v2" */
+        const char *namespace;      /* the registry that a mirror is asked about; NULL: it is the registry */
+        const char *const *headers; /* "Name: value", up to a NULL, for this server only; must outlive it. NULL: none */
+        const char *repository;     /* "library/debian" */
         const char *auth_file, *credentials; /* as in zp_source_options */
         struct zp_http_options http;
 };
@@ -22,8 +25,11 @@ int zp_endpoint_new(const struct zp_endpoint_options *options, struct zp_endpoin
 void zp_endpoint_free(struct zp_endpoint *endpoint);
 ZP_DEFINE_AUTO(struct zp_endpoint, zp_endpoint_free);
 const char *zp_endpoint_name(const struct zp_endpoint *endpoint);
+const char *const *zp_endpoint_headers(const struct zp_endpoint *endpoint);
 const struct zp_http *zp_endpoint_http(const struct zp_endpoint *endpoint);
 
+/* True when the URL is of this server. Asks what it speaks, if that is not known. */
+bool zp_endpoint_owns(struct zp_endpoint *endpoint, const char *url);
 /* As zp_registry_request and zp_registry_request_url. */
 int zp_endpoint_request(struct zp_endpoint *endpoint, const char *path, const struct zp_http_request *request,
                         struct zp_http_response *response, struct zp_error *err);

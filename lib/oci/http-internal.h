@@ -41,6 +41,4 @@ int zp_http_transfer_prepare(struct zp_http_transfer *transfer, CURL *handle);
 int zp_http_transfer_conclude(struct zp_http_transfer *transfer, CURLcode code);
 void zp_http_transfer_clear(struct zp_http_transfer *transfer);
 
-const struct zp_http_options *zp_http_get_options(const struct zp_http *http);
-
 #endif

@@ -197,6 +197,29 @@ static void set_method(CURL *handle, struct zp_http_transfer *t) {
         }
 }
 
+static void set_blob(CURL *handle, CURLoption option, const char *pem) {
+        struct curl_blob blob = { .data = (void *) pem, .len = strlen(pem), .flags = CURL_BLOB_NOCOPY };
+        curl_easy_setopt(handle, option, &blob);
+}
+
+static void set_tls(CURL *handle, const struct zp_http_options *options) {
+        curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+        if (options->ca_file) {
+                curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
+                curl_easy_setopt(handle, CURLOPT_CAPATH, NULL); /* Debian's libcurl has both by default */
+        }
+        if (options->ca_pem) /* in place of the bundle; the system's are in its directory, too */
+                set_blob(handle, CURLOPT_CAINFO_BLOB, options->ca_pem);
+        if (options->client_pem) {
+                set_blob(handle, CURLOPT_SSLCERT_BLOB, options->client_pem);
+                set_blob(handle, CURLOPT_SSLKEY_BLOB, options->client_key_pem);
+        }
+        if (options->skip_tls_verify) {
+                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
+                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
+        }
+}
+
 static void set_options(CURL *handle, struct zp_http_transfer *t) {
         const struct zp_http_options *options = zp_http_get_options(t->http);
         const struct zp_http_request *request = t->request;
@@ -212,9 +235,9 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
                 curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
                 curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, 256L << 10);
         }
-        curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
         curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+        curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS,
+                         options->connect_timeout_ms ? (long) options->connect_timeout_ms : CONNECT_TIMEOUT_MS);
         curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
         curl_easy_setopt(handle, CURLOPT_HTTPHEADER, t->headers);
         curl_easy_setopt(handle, CURLOPT_USERAGENT, options->user_agent);
@@ -227,15 +250,10 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
         curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
         set_method(handle, t);
-        if (options->ca_file) {
-                curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
-                curl_easy_setopt(handle, CURLOPT_CAPATH, NULL); /* Debian's libcurl has both by default */
-        }
-        if (options->skip_tls_verify) {
-                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
-                curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
-        }
-        if (zp_url_is_loopback(request->url))
+        set_tls(handle, options);
+        if (options->proxy)
+                curl_easy_setopt(handle, CURLOPT_PROXY, options->proxy);
+        else if (zp_url_is_loopback(request->url))
                 curl_easy_setopt(handle, CURLOPT_PROXY, "");
 }
 

@@ -18,9 +18,14 @@
 uint64_t zp_clock_ms(void);
 
 struct zp_http_options {
-        const char *ca_file, *user_agent; /* must outlive the client; NULL ca_file: the system's */
+        /* Strings must outlive the client. */
+        const char *ca_file, *user_agent;        /* NULL ca_file: the system's */
+        const char *ca_pem;                      /* authorities beside those; NULL: none. Not with ca_file */
+        const char *client_pem, *client_key_pem; /* a certificate of ours; NULL: none */
+        const char *proxy;                       /* NULL: what the environment says */
         bool skip_tls_verify;
-        unsigned stall_timeout_ms; /* give up when less than 1 KiB/s goes either way for this long */
+        unsigned connect_timeout_ms; /* 0: 10 s */
+        unsigned stall_timeout_ms;   /* give up when less than 1 KiB/s goes either way for this long */
         const struct zp_cancel *cancel;
         struct zp_notice notice; /* told when nothing arrives for a third of the stall timeout */
 };
@@ -30,6 +35,7 @@ struct zp_http;
 int zp_http_new(const struct zp_http_options *options, struct zp_http **out, struct zp_error *err);
 void zp_http_free(struct zp_http *http);
 ZP_DEFINE_AUTO(struct zp_http, zp_http_free);
+const struct zp_http_options *zp_http_get_options(const struct zp_http *http);
 const struct zp_cancel *zp_http_cancel(const struct zp_http *http);
 const struct zp_notice *zp_http_notice(const struct zp_http *http);
 
@@ -76,6 +82,7 @@ struct zp_http_body {
 struct zp_http_request {
         const char *url;
         const char *method;              /* NULL: GET; others than GET and HEAD have a body, which may be empty */
+        bool is_for_push;                /* what is asked about is whom we push to, no mirror */
         const char *accept;              /* NULL: anything */
         const char *authorization;       /* the header's value, or NULL */
         const char *if_match;            /* an ETag, or NULL */

@@ -14,16 +14,22 @@ int zp_registry_new(const char *registry, const char *repository, const struct z
                     struct zp_registry **out, struct zp_error *err);
 void zp_registry_free(struct zp_registry *registry);
 ZP_DEFINE_AUTO(struct zp_registry, zp_registry_free);
+/* Whose cancellation and notice its connections share. */
 const struct zp_http *zp_registry_http(const struct zp_registry *registry);
-/* Its server. */
-struct zp_endpoint *zp_registry_endpoint(struct zp_registry *registry);
+/* Its servers: mirrors, in the order in which they are tried, and the registry itself (oci/hosts.h). */
+unsigned zp_registry_server_count(const struct zp_registry *registry);
+/* True when what is asked with is_for_push may be answered by another than what is asked without. */
+bool zp_registry_has_origin(const struct zp_registry *registry);
+/* Those that may be asked for blobs; gives how many. */
+unsigned zp_registry_mirrors(struct zp_registry *registry, struct zp_endpoint **out);
 /* As a reference names it, for messages. */
 const char *zp_registry_name(const struct zp_registry *registry);
 /* The CA file that its connections are checked with; NULL: the system's. */
 const char *zp_registry_ca_file(const struct zp_registry *registry);
 
 /* Sends a request for /v2/REPOSITORY/PATH, following redirects, and authenticates once when asked to: the token
- * covers what the registry says it needs, beside all that it needed before. As zp_http_exchange otherwise:
+ * covers what the registry says it needs, beside all that it needed before. Where it has mirrors the first of them that
+ * may be asked for this, and answers well, answers. As zp_http_exchange otherwise:
  * `request` without url and authorization. response->url is whose answer it is. */
 int zp_registry_request(struct zp_registry *registry, const char *path, const struct zp_http_request *request,
                         struct zp_http_response *response, struct zp_error *err);

@@ -18,6 +18,7 @@ struct zp_source_options {
         bool plain_http;         /* talk HTTP to this registry; a loopback host is asked what it speaks */
         bool skip_tls_verify;
         const char *ca_file;       /* instead of the system's authorities; NULL: those */
+        const char *hosts_dir;     /* what zp_hosts_load takes; NULL: ZP_HOSTS_DEFAULT_DIRECTORIES, "": none */
         const char *user_agent;    /* NULL: "zeropull/VERSION" */
         unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;

@@ -69,11 +69,13 @@ static int read_index(const struct zp_http_response *response, const struct zp_d
         return r;
 }
 
-int zp_fallback_read(struct zp_registry_remote *remote, const struct zp_digest *subject, json_t **index, char **etag,
-                     struct zp_error *err) {
+int zp_fallback_read(struct zp_registry_remote *remote, const struct zp_digest *subject, bool is_for_push,
+                     json_t **index, char **etag, struct zp_error *err) {
         char path[10 + TAG_SIZE] = "manifests/";
         tag_of(subject, path + strlen(path));
-        struct zp_http_request request = { .accept = ZP_ACCEPT_MANIFESTS, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = { .is_for_push = is_for_push,
+                                           .accept = ZP_ACCEPT_MANIFESTS,
+                                           .body_limit = ZP_LIMIT_JSON_SIZE };
         struct zp_http_response response = { 0 };
         *index = NULL;
         *etag = NULL;
@@ -130,7 +132,7 @@ static int read_current(struct publication *p, struct zp_error *err) {
         if (p->index)
                 json_decref(zp_steal(&p->index));
         free(zp_steal(&p->etag));
-        int r = zp_fallback_read(p->remote, p->subject, &p->index, &p->etag, err);
+        int r = zp_fallback_read(p->remote, p->subject, true, &p->index, &p->etag, err);
         if (r < 0 || p->index)
                 return r;
         p->index = json_pack("{s:i, s:s, s:[]}", "schemaVersion", 2, "mediaType", ZP_OCI_INDEX_TYPE, "manifests");
@@ -144,7 +146,9 @@ static int drop_dangling(struct publication *p, struct zp_error *err) {
         while (i < json_array_size(p->seen)) {
                 const char *digest = json_string_value(json_object_get(json_array_get(p->seen, i), "digest"));
                 zp_autofree char *path = zp_format("manifests/%s", digest);
-                struct zp_http_request request = { .method = "HEAD", .accept = ZP_ACCEPT_MANIFESTS };
+                struct zp_http_request request = { .method = "HEAD",
+                                                   .is_for_push = true,
+                                                   .accept = ZP_ACCEPT_MANIFESTS };
                 struct zp_http_response response = { 0 };
                 struct zp_digest parsed;
                 int r = path ? zp_digest_parse(digest, &parsed, NULL) : zp_error_errno(err, ENOMEM, "referrers");

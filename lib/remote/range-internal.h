@@ -96,7 +96,7 @@ struct zp_range_blob {
 
 struct zp_range_reader {
         struct zp_range_options options;
-        char *strings[4]; /* of options.source */
+        char *strings[5]; /* of options.source */
         struct zp_cancel cancel;
         pthread_t thread;
         struct zp_http_multi *multi;

@@ -71,7 +71,9 @@ static int send_request(struct zp_range_request *request, struct zp_error *err) 
         const struct zp_http_request http = {
                 .url = request->url ? request->url : request->head.url,
                 .authorization = request->is_elsewhere ? NULL : request->head.authorization,
-                .headers = request->is_elsewhere ? NULL : (const char *const *) request->head.lines,
+                .headers = request->is_elsewhere   ? NULL
+                           : request->head.headers ? request->head.headers
+                                                   : (const char *const *) request->head.lines,
                 .range_start = request->start,
                 .range_end = is_whole ? 0 : request->end,
                 .sink = on_piece,

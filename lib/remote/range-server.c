@@ -30,7 +30,7 @@ int zp_range_servers_make(struct zp_range_remote *remote, struct zp_error *err) 
         const struct zp_range_kind *kind = remote->remote->kind->range;
         void *state = remote->remote->state;
         unsigned count = kind ? kind->server_count(state) : 1;
-        remote->servers = calloc(count, sizeof *remote->servers);
+        remote->servers = calloc(count ? count : 1, sizeof *remote->servers);
         if (!remote->servers)
                 return zp_error_errno(err, ENOMEM, "%s", remote->name);
         remote->server_count = count;

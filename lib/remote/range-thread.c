@@ -67,7 +67,7 @@ void zp_range_fail(struct zp_range_read *read, int result, const struct zp_error
         } else if (may_retry) {
                 read->retry.failures++;
                 read->not_before_ms = zp_clock_ms() + zp_retry_delay_ms(&read->retry, response ? response : &none);
-                choose_server(read, read->blob->server);
+                read->server = read->blob->server; /* also one that is avoided: there is nobody else left */
         }
         if ((is_last && !may_retry) || read->not_before_ms > read->deadline_ms)
                 zp_range_complete(read, result, err);

@@ -36,7 +36,9 @@ static int take_options(struct zp_range_reader *reader, const struct zp_range_op
                 r = copy_string(reader, 1, &own->source.credentials, err);
         if (r == 0)
                 r = copy_string(reader, 2, &own->source.ca_file, err);
-        return r < 0 ? r : copy_string(reader, 3, &own->source.user_agent, err);
+        if (r == 0)
+                r = copy_string(reader, 3, &own->source.hosts_dir, err);
+        return r < 0 ? r : copy_string(reader, 4, &own->source.user_agent, err);
 }
 
 /* Signals are other threads' business, and that a server has closed a connection (SIGPIPE) is no signal to anybody. */
@@ -134,6 +136,8 @@ static int open_remote(struct zp_range_reader *reader, const char *name, struct 
                 r = zp_range_servers_make(remote, err);
         if (r == 0 && !remote->remote->kind->range)
                 r = make_pool(reader, err);
+        else if (r == 0 && remote->server_count == 0)
+                r = zp_error_set(err, EACCES, "%s: no server may be pulled from (hosts.toml)", name);
         if (r < 0)
                 return r;
         *out = zp_steal(&remote);

@@ -110,10 +110,12 @@ static int read_page(struct zp_registry_remote *remote, const struct zp_http_res
 }
 
 /* The API's pages. *is_supported false: the registry has none, and nothing was found. */
-static int find_by_api(struct zp_registry_remote *remote, const char *path, struct findings *findings,
+static int find_by_api(struct zp_registry_remote *remote, const char *path, bool at_origin, struct findings *findings,
                        bool *is_supported, struct zp_error *err) {
         zp_autofree char *url = NULL;
-        struct zp_http_request request = { .accept = ZP_OCI_INDEX_TYPE, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = { .is_for_push = at_origin,
+                                           .accept = ZP_OCI_INDEX_TYPE,
+                                           .body_limit = ZP_LIMIT_JSON_SIZE };
         *is_supported = true;
         for (int page = 0; page < PAGES_MAX; page++) {
                 struct zp_http_response response = { 0 };
@@ -132,11 +134,11 @@ static int find_by_api(struct zp_registry_remote *remote, const char *path, stru
         return zp_error_set(err, EFBIG, "more than %d pages of referrers", PAGES_MAX);
 }
 
-static int find_by_tag(struct zp_registry_remote *remote, const struct zp_digest *subject, struct findings *findings,
-                       struct zp_error *err) {
+static int find_by_tag(struct zp_registry_remote *remote, const struct zp_digest *subject, bool at_origin,
+                       struct findings *findings, struct zp_error *err) {
         zp_auto(json_decref) json_t *index = NULL;
         zp_autofree char *etag = NULL;
-        int r = zp_fallback_read(remote, subject, &index, &etag, err);
+        int r = zp_fallback_read(remote, subject, at_origin, &index, &etag, err);
         if (r == -EEXIST) { /* a tag of somebody else's: then there are none of ours */
                 if (err)
                         zp_error_clear(err);
@@ -145,21 +147,30 @@ static int find_by_tag(struct zp_registry_remote *remote, const struct zp_digest
         return r == 0 && index ? add_entries(findings, index, err) : r;
 }
 
-int zp_referrers_find(struct zp_registry_remote *remote, const struct zp_digest *subject, const char *artifact_type,
-                      struct zp_remote_artifact **out, size_t *count, struct zp_error *err) {
-        struct findings findings = { .artifact_type = artifact_type };
+static int find_at(struct zp_registry_remote *remote, const struct zp_digest *subject, bool at_origin,
+                   struct findings *findings, struct zp_error *err) {
         char digest[ZP_DIGEST_TEXT_SIZE];
         zp_autofree char *all = zp_format("referrers/%s", zp_digest_text(subject, digest));
-        zp_autofree char *path = all ? zp_url_with_query(all, "artifactType", artifact_type) : NULL;
+        zp_autofree char *path = all ? zp_url_with_query(all, "artifactType", findings->artifact_type) : NULL;
         bool is_supported = !atomic_load(&remote->has_no_referrers_api);
         int r = path ? 0 : zp_error_errno(err, ENOMEM, "referrers");
         if (r == 0 && is_supported)
-                r = find_by_api(remote, path, &findings, &is_supported, err);
+                r = find_by_api(remote, path, at_origin, findings, &is_supported, err);
         if (r == 0 && !is_supported)
                 atomic_store(&remote->has_no_referrers_api, true);
         /* Who publishes to a registry with a half of the API writes the tag as well. */
-        if (r == 0 && (!is_supported || (findings.count == 0 && findings.is_untyped)))
-                r = find_by_tag(remote, subject, &findings, err);
+        if (r == 0 && (!is_supported || (findings->count == 0 && findings->is_untyped)))
+                r = find_by_tag(remote, subject, at_origin, findings, err);
+        return r;
+}
+
+int zp_referrers_find(struct zp_registry_remote *remote, const struct zp_digest *subject, const char *artifact_type,
+                      struct zp_remote_artifact **out, size_t *count, struct zp_error *err) {
+        struct findings findings = { .artifact_type = artifact_type };
+        int r = find_at(remote, subject, false, &findings, err);
+        /* A mirror may have copied an image, and not what was published about it. */
+        if (r == 0 && findings.count == 0 && zp_registry_has_origin(remote->registry))
+                r = find_at(remote, subject, true, &findings, err);
         if (r < 0) {
                 zp_remote_artifacts_free(findings.list, findings.count);
                 return r;

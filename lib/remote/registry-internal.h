@@ -17,6 +17,8 @@
 
 struct zp_registry_remote {
         struct zp_registry *registry;
+        struct zp_endpoint **mirrors; /* those that may be asked for blobs, in order */
+        unsigned mirror_count;
         char *name; /* "docker://host/repository" */
         atomic_bool has_no_referrers_api;
         pthread_mutex_t lock;
@@ -46,8 +48,8 @@ int zp_registry_put_manifest(struct zp_registry *registry, const char *name, con
 
 /* fallback-tag.c: where a registry has no referrers API. Reads the index behind `sha256-HEX`: *index is NULL when there
  * is none, *etag when none is offered; the caller's both. -EEXIST: the tag names something else. */
-int zp_fallback_read(struct zp_registry_remote *remote, const struct zp_digest *subject, json_t **index, char **etag,
-                     struct zp_error *err);
+int zp_fallback_read(struct zp_registry_remote *remote, const struct zp_digest *subject, bool is_for_push,
+                     json_t **index, char **etag, struct zp_error *err);
 /* Adds a descriptor (borrowed) to it. */
 int zp_fallback_add(struct zp_registry_remote *remote, const struct zp_digest *subject, json_t *entry,
                     struct zp_error *err);

@@ -18,6 +18,7 @@ static void registry_close(void *state) {
         struct zp_registry_remote *remote = state;
         if (remote->registry)
                 zp_registry_free(remote->registry);
+        free(remote->mirrors);
         pthread_mutex_destroy(&remote->lock);
         free(remote->not_mountable);
         free(remote->name);
@@ -43,6 +44,13 @@ static int open_repository(struct zp_registry_remote *remote, const struct zp_re
         if (!*name)
                 return zp_error_errno(err, ENOMEM, "open repository");
         int r = zp_registry_new(reference->registry, reference->repository, options, &remote->registry, err);
+        if (r == 0) {
+                remote->mirrors = calloc(zp_registry_server_count(remote->registry), sizeof *remote->mirrors);
+                if (remote->mirrors)
+                        remote->mirror_count = zp_registry_mirrors(remote->registry, remote->mirrors);
+                else
+                        r = zp_error_errno(err, ENOMEM, "open repository");
+        }
         if (r < 0)
                 free(zp_steal(name));
         return r;
@@ -78,7 +86,7 @@ int zp_registry_has_blob(struct zp_registry *registry, const struct zp_digest *d
                          struct zp_error *err) {
         char path[100] = "blobs/";
         zp_digest_text(digest, path + strlen(path));
-        struct zp_http_request request = { .method = "HEAD" };
+        struct zp_http_request request = { .method = "HEAD", .is_for_push = true };
         struct zp_http_response response = { 0 };
         int r = zp_transfer_request(registry, path, NULL, &request, &response, err);
         if (r == 0 && response.status == 200)
@@ -163,14 +171,13 @@ int zp_registry_put_manifest(struct zp_registry *registry, const char *name, con
 }
 
 static unsigned registry_server_count(void *state) {
-        (void) state;
-        return 1;
+        const struct zp_registry_remote *remote = state;
+        return remote->mirror_count;
 }
 
 static struct zp_endpoint *endpoint_at(void *state, unsigned server) {
         struct zp_registry_remote *remote = state;
-        (void) server;
-        return zp_registry_endpoint(remote->registry);
+        return remote->mirrors[server];
 }
 
 static const char *registry_server_name(void *state, unsigned server) {
@@ -191,6 +198,7 @@ static int registry_head(void *state, unsigned server, const struct zp_descripto
                 *out = (struct zp_range_head){ .url = head.url,
                                                .authorization = head.authorization,
                                                .generation = head.generation,
+                                               .headers = zp_endpoint_headers(endpoint_at(state, server)),
                                                .is_redirectable = true };
         return r;
 }

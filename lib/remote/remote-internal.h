@@ -12,13 +12,14 @@
 /* What a GET for a blob must say. */
 struct zp_range_head {
         char *url;
-        char *authorization;  /* as `lines` and `headers` for the URL's origin only; NULL: none */
-        unsigned generation;  /* of the authorization, for answer */
-        char *lines[4];       /* further ones, up to a NULL */
-        bool is_redirectable; /* a server that sends us elsewhere is followed */
+        char *authorization;        /* as `lines` and `headers` for the URL's origin only; NULL: none */
+        unsigned generation;        /* of the authorization, for answer */
+        char *lines[4];             /* further ones, up to a NULL */
+        const char *const *headers; /* and these, which are the remote's; not with lines */
+        bool is_redirectable;       /* a server that sends us elsewhere is followed */
 };
 
-/* What range.c must know to send its requests itself. A remote has one or more servers, tried in this order. */
+/* What range.c must know to send its requests itself. A remote has some servers, tried in this order. */
 struct zp_range_kind {
         unsigned (*server_count)(void *state);
         const char *(*server_name)(void *state, unsigned server); /* with the port */

@@ -9,11 +9,14 @@
 #include "base/limits.h"
 #include "layer/tree.h"
 #include "oci/artifact-manifest.h"
+#include "pack/block-map.h"
 
 #define SNAPSHOT_TYPE "application/vnd.zeropull.snapshot.metadata.v1+zstd"
 #define LAYER_TYPE "application/vnd.zeropull.layer.metadata.v1+zstd"
 #define INDEX_TYPE "application/vnd.zeropull.device.index.v1"
 #define PACK_TYPE "application/vnd.zeropull.device.pack.v1+zstd"
+#define MAP_TYPE "application/vnd.zeropull.device.map.v1"
+#define PREFETCH_TYPE "application/vnd.zeropull.snapshot.prefetch.v1+json"
 #define DIGEST_NOTE "dev.zeropull.digest"
 #define SIZE_NOTE "dev.zeropull.size"
 #define DIFF_ID_NOTE "dev.zeropull.diff-id"
@@ -119,12 +122,17 @@ static void add_device(struct writing *w, json_t *layers, const struct zp_artifa
         set_digest(w, notes, DEVICE_NOTE, &device->digest);
         set_number(w, notes, DEVICE_SIZE_NOTE, device->device_size);
         set_number(w, notes, LEVEL_NOTE, device->level);
+        if (device->map_size > 0)
+                set_digest(w, add_blob(w, layers, MAP_TYPE, &device->map_digest, device->map_size), DEVICE_NOTE,
+                           &device->digest);
 }
 
 int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *size, struct zp_error *err) {
         struct writing w = { 0 };
         json_t *layers = json_array();
         add_metadata(&w, layers, SNAPSHOT_TYPE, &artifact->snapshot);
+        if (artifact->prefetch_size > 0)
+                add_blob(&w, layers, PREFETCH_TYPE, &artifact->prefetch_digest, artifact->prefetch_size);
         for (uint16_t i = 0; i < artifact->layer_count; i++)
                 add_layer(&w, layers, &artifact->layers[i]);
         for (uint16_t i = 0; i < artifact->device_count; i++)
@@ -160,8 +168,8 @@ static int read_blob(json_t *json, struct blob *out, struct zp_error *err) {
                 r = zp_json_digest(json, "digest", what, &out->digest, err);
         if (r == 0)
                 r = zp_json_size(json, "size", what, &out->size, err);
-        return r < 0 ? r
-                     : zp_json_get(json, "annotations", JSON_OBJECT, ZP_JSON_REQUIRED, what, &out->annotations, err);
+        enum zp_json_need need = r == 0 && strcmp(out->type, PREFETCH_TYPE) == 0 ? ZP_JSON_OPTIONAL : ZP_JSON_REQUIRED;
+        return r < 0 ? r : zp_json_get(json, "annotations", JSON_OBJECT, need, what, &out->annotations, err);
 }
 
 static int read_number(json_t *notes, const char *key, uint64_t max, uint64_t *out, struct zp_error *err) {
@@ -256,12 +264,44 @@ static int read_pack(const struct blob *blob, const struct zp_digest *digest, st
         return r < 0 ? r : read_number(blob->annotations, LEVEL_NOTE, LEVEL_MAX, &device->level, err);
 }
 
-static int read_device_part(const struct blob *blob, bool is_pack, struct zp_artifact *artifact, struct zp_error *err) {
+/* Follows the pack of the device that it belongs to. */
+static int read_map(const struct blob *blob, const struct zp_digest *digest, struct zp_artifact *artifact,
+                    struct zp_error *err) {
+        struct zp_artifact_device *device =
+                artifact->device_count ? &artifact->devices[artifact->device_count - 1] : NULL;
+        if (!device || !zp_digest_equal(digest, &device->digest) || device->pack_size == 0 || device->map_size > 0)
+                return bad(err, "the block map of a device is not where it belongs");
+        if (device->device_size / ZP_BLOCK_SIZE > ZP_LIMIT_BASE_BLOCKS ||
+            blob->size != zp_block_map_size(device->device_size))
+                return bad(err, "a block map of an impossible size");
+        device->map_digest = blob->digest;
+        device->map_size = blob->size;
+        return 0;
+}
+
+static int read_device_part(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
         struct zp_digest device;
         int r = zp_json_digest(blob->annotations, DEVICE_NOTE, "snapshot artifact: annotations", &device, err);
         if (r < 0)
                 return r;
-        return is_pack ? read_pack(blob, &device, artifact, err) : read_index(blob, &device, artifact, err);
+        if (strcmp(blob->type, INDEX_TYPE) == 0)
+                return read_index(blob, &device, artifact, err);
+        return strcmp(blob->type, PACK_TYPE) == 0 ? read_pack(blob, &device, artifact, err)
+                                                  : read_map(blob, &device, artifact, err);
+}
+
+static int read_prefetch(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
+        if (artifact->layer_count > 0 || artifact->device_count > 0 || artifact->prefetch_size > 0)
+                return bad(err, "a prefetch list that is not where it belongs");
+        if (blob->size == 0 || blob->size > ZP_LIMIT_JSON_SIZE)
+                return bad(err, "a prefetch list of an impossible size");
+        artifact->prefetch_digest = blob->digest;
+        artifact->prefetch_size = blob->size;
+        return 0;
+}
+
+static bool is_device_part(const char *type) {
+        return strcmp(type, INDEX_TYPE) == 0 || strcmp(type, PACK_TYPE) == 0 || strcmp(type, MAP_TYPE) == 0;
 }
 
 static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_error *err) {
@@ -277,8 +317,10 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
                                                                   : bad(err, "the first layer is not the snapshot");
                 else if (strcmp(blob.type, LAYER_TYPE) == 0)
                         r = read_layer(&blob, artifact, err);
-                else if (strcmp(blob.type, INDEX_TYPE) == 0 || strcmp(blob.type, PACK_TYPE) == 0)
-                        r = read_device_part(&blob, strcmp(blob.type, PACK_TYPE) == 0, artifact, err);
+                else if (is_device_part(blob.type))
+                        r = read_device_part(&blob, artifact, err);
+                else if (strcmp(blob.type, PREFETCH_TYPE) == 0)
+                        r = read_prefetch(&blob, artifact, err);
                 else
                         r = bad(err, "a layer of an unknown type");
                 if (r < 0)

@@ -34,7 +34,9 @@ struct zp_artifact_device {
         uint64_t device_size;
         struct zp_digest pack_digest;
         uint64_t pack_size;
-        uint64_t level; /* how the pack was made: struct zp_pack_options */
+        uint64_t level;              /* how the pack was made: struct zp_pack_options */
+        struct zp_digest map_digest; /* of its block map */
+        uint64_t map_size;           /* 0: there is none */
 };
 
 struct zp_artifact {
@@ -42,7 +44,9 @@ struct zp_artifact {
         struct zp_digest subject_digest; /* the image's manifest */
         uint64_t subject_size;
         struct zp_artifact_metadata snapshot;
-        uint16_t layer_count; /* distinct layers, lowest first */
+        struct zp_digest prefetch_digest; /* of what a start reads, as JSON (docs/profiles.md) */
+        uint64_t prefetch_size;           /* 0: that is not known */
+        uint16_t layer_count;             /* distinct layers, lowest first */
         struct zp_artifact_layer *layers;
         uint16_t device_count; /* those of the layers, each once */
         struct zp_artifact_device *devices;

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/fingerprint.h"
+#include "pack/block-map.h"
 #include "pack/index.h"
+#include "profile/prefetch.h"
 #include "ship/metadata.h"
 #include "ship/pull-internal.h"
 
@@ -84,6 +86,19 @@ static int check_index(const struct zp_artifact_device *device, const uint8_t *b
         return r;
 }
 
+static int fetch_map(struct zp_pull *p, const struct zp_artifact_device *device, uint16_t number,
+                     struct zp_staging *staging, struct zp_error *err) {
+        zp_autofree uint8_t *bytes = NULL;
+        struct zp_block_map map;
+        char what[64];
+        snprintf(what, sizeof what, "device %u, block map", number + 1u);
+        int r = zp_pull_receive_whole(p, what, &device->map_digest, device->map_size, &bytes, err);
+        if (r == 0)
+                r = zp_block_map_parse(bytes, (size_t) device->map_size, &device->digest, device->device_size, what,
+                                       &map, err);
+        return r < 0 ? r : zp_pull_stage(staging, "device.map", (char *) bytes, (size_t) device->map_size, err);
+}
+
 static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *device, uint16_t number,
                         struct zp_error *err) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
@@ -110,7 +125,23 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                                                  .frame_size = index.frame_size,
                                                  .level = (int) device->level,
                                                  .is_fetched = true };
-        return zp_staging_commit_device(staging, &record, err);
+        /* with the data it could be made as well, by reading all of that */
+        if ((p->options->with_maps || p->options->is_complete) && device->map_size > 0)
+                r = fetch_map(p, device, number, staging, err);
+        return r < 0 ? r : zp_staging_commit_device(staging, &record, err);
+}
+
+/* A device has one map. One that is here already, from whomever, must be the one that this artifact vouches for: else
+ * one of the two is a lie. 1: it is here. */
+static int check_map(struct zp_pull *p, const struct zp_artifact_device *device, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        int fd = zp_store_open_device_file(p->store, &device->digest, "device.map", NULL);
+        if (fd < 0)
+                return device->map_size == 0;
+        if (device->map_size == 0 || is_intact(fd, device->map_size, &device->map_digest))
+                return 1;
+        return zp_error_set(err, EBADMSG, "device %s: its block map is not the one that is in the store",
+                            zp_digest_text(&device->digest, text));
 }
 
 static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err) {
@@ -121,34 +152,60 @@ static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err)
                 return found;
         bool is_there = found && is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL),
                                            known.index_size, &known.digest);
+        if (is_there && !known.is_complete && p->options->with_maps) {
+                int r = check_map(p, device, err);
+                if (r < 0)
+                        return r;
+                is_there = r == 1;
+        }
         return is_there ? 0 : fetch_device(p, device, number, err);
 }
 
 /* ---- the snapshot's metadata ---- */
 
+/* What the list says of devices must fit the artifact; that they are the snapshot's is for whoever uses it to see. */
+static int pull_prefetch(struct zp_pull *p, struct zp_error *err) {
+        static const char what[] = "prefetch list";
+        zp_autofree uint8_t *bytes = NULL;
+        zp_autofree struct zp_prefetch_device *devices = calloc(ZP_LIMIT_DEVICES, sizeof *devices);
+        struct zp_prefetch list = { 0 };
+        if (!devices)
+                return zp_error_errno(err, ENOMEM, "%s", what);
+        for (uint16_t i = 0; i < p->artifact.device_count; i++)
+                devices[i] = (struct zp_prefetch_device){ p->artifact.devices[i].digest,
+                                                          p->artifact.devices[i].device_size };
+        int r = zp_pull_receive_whole(p, what, &p->artifact.prefetch_digest, p->artifact.prefetch_size, &bytes, err);
+        if (r == 0)
+                r = zp_prefetch_parse((char *) bytes, (size_t) p->artifact.prefetch_size, what, devices,
+                                      p->artifact.device_count, &list, err);
+        zp_prefetch_clear(&list);
+        return r < 0 ? r
+                     : zp_pull_stage(p->for_snapshot, "prefetch.json", (char *) bytes,
+                                     (size_t) p->artifact.prefetch_size, err);
+}
+
 static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {
         static const char what[] = "snapshot metadata";
-        int r = zp_staging_new(p->store, &p->for_snapshot, err);
-        if (r < 0)
-                return r;
         zp_autoclose int fd =
                 zp_pull_receive_metadata(p, what, &p->artifact.snapshot, p->for_snapshot, "snapshot.erofs", err);
         if (fd < 0)
                 return fd;
-        r = zp_metadata_check_snapshot(fd, &p->artifact, err);
+        int r = zp_metadata_check_snapshot(fd, &p->artifact, err);
         return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
 }
 
 /* ---- all of them ---- */
 
 static unsigned part_count(const struct zp_pull *p) {
-        return 1u + p->artifact.layer_count + p->artifact.device_count;
+        return 2u + p->artifact.layer_count + p->artifact.device_count;
 }
 
 static int pull_part(struct zp_pull *p, unsigned part, struct zp_error *err) {
         if (part == 0)
                 return pull_snapshot(p, err);
-        part--;
+        if (part == 1)
+                return p->artifact.prefetch_size > 0 ? pull_prefetch(p, err) : 0;
+        part -= 2;
         return part < p->artifact.layer_count ? pull_layer(p, (uint16_t) part, err)
                                               : pull_device(p, (uint16_t) (part - p->artifact.layer_count), err);
 }
@@ -162,7 +219,9 @@ static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
 }
 
 int zp_pull_parts(struct zp_pull *p, struct zp_error *err) {
-        int r = zp_pull_each(p, part_count(p), AT_ONCE, pull_part, err);
+        int r = zp_staging_new(p->store, &p->for_snapshot, err);
+        if (r == 0)
+                r = zp_pull_each(p, part_count(p), AT_ONCE, pull_part, err);
         for (uint16_t i = 0; r == 0 && i < p->artifact.device_count; i++)
                 if (!is_named(p, &p->artifact.devices[i].digest))
                         r = zp_error_set(err, EBADMSG, "device %u is none of its layers'", i + 1u);

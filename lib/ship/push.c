@@ -14,6 +14,7 @@
 #include "ship/artifact.h"
 #include "ship/frames.h"
 #include "ship/metadata.h"
+#include "store/device-map.h"
 
 #define THREADS_MAX 16u
 #define THREADS_DEFAULT 4u
@@ -21,7 +22,7 @@
 
 /* One blob to send; it is prepared by the thread that sends it. */
 struct piece {
-        enum { SNAPSHOT_METADATA, LAYER_METADATA, DEVICE_INDEX, DEVICE_PACK } kind;
+        enum { SNAPSHOT_METADATA, LAYER_METADATA, DEVICE_INDEX, DEVICE_PACK, DEVICE_MAP, PREFETCH } kind;
         struct zp_artifact_layer *layer;   /* of a layer's metadata */
         struct zp_artifact_device *device; /* of an index or pack */
         uint16_t number;                   /* of the layer, for messages */
@@ -36,12 +37,13 @@ struct zp_push {
         const struct zp_image_record *image; /* known at last */
         struct zp_artifact artifact;         /* its layers and devices in the order in which they were added */
         struct zp_cancel stop;
+        struct zp_pool *pool; /* makes block maps */
         pthread_t threads[THREADS_MAX];
         unsigned thread_count;
 
         pthread_mutex_t lock;
         pthread_cond_t more;                                             /* pieces, or none will come any more */
-        struct piece pieces[1 + ZP_LIMIT_LAYERS + 2 * ZP_LIMIT_DEVICES]; /* guarded by lock, as all below */
+        struct piece pieces[2 + ZP_LIMIT_LAYERS + 3 * ZP_LIMIT_DEVICES]; /* guarded by lock, as all below */
         unsigned piece_count;
         bool is_all; /* no more pieces will come */
         struct zp_push_result result;
@@ -66,6 +68,13 @@ static void clear_blob(struct blob *blob) {
                 close(blob->fd);
 }
 
+/* Of a device that is held by its index alone the remote has to have the data already. */
+static int say_absent(struct zp_error *err) {
+        zp_error_set(err, ENODATA, "its data is neither here nor there");
+        zp_error_hint(err, "it is a base's: `zeropull pull` of that image fetches it");
+        return -ENODATA;
+}
+
 static int read_blob(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
         struct blob *blob = context;
         struct zp_push *p = blob->push;
@@ -74,6 +83,8 @@ static int read_blob(void *context, uint64_t offset, void *buffer, size_t size, 
                 return r;
         if (blob->data)
                 memcpy(buffer, blob->data + offset, size);
+        else if (blob->fd < 0)
+                return say_absent(err);
         else if ((r = zp_pread_all(blob->fd, buffer, size, offset, "device.zst", err)) < 0)
                 return r;
         if (offset + size <= blob->sent || !p->options.events.progress)
@@ -192,11 +203,50 @@ static int prepare_pack(struct zp_push *p, const struct piece *piece, struct blo
         return r;
 }
 
+/* 0: there is none, and nothing to send. */
+static int prepare_map(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+        struct zp_device_record record;
+        struct zp_device_map map;
+        int r = zp_store_find_device(p->store, &piece->device->digest, &record, err);
+        if (r == 1)
+                r = zp_store_load_map(p->store, &record, p->pool, &p->stop, &map, err);
+        if (r <= 0)
+                return r;
+        blob->data = map.bytes;
+        blob->size = map.size;
+        zp_digest_of(map.bytes, map.size, &blob->digest);
+        piece->device->map_digest = blob->digest;
+        piece->device->map_size = blob->size;
+        return 1;
+}
+
+static int prepare_prefetch(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+        zp_autoclose int fd = open_file(p, piece, "prefetch.json", NULL);
+        if (fd < 0)
+                return 0;
+        off_t size = lseek(fd, 0, SEEK_END);
+        if (size <= 0 || size > (off_t) ZP_LIMIT_JSON_SIZE)
+                return say_damaged("prefetch.json", err);
+        blob->size = (uint64_t) size;
+        blob->data = malloc((size_t) size);
+        if (!blob->data)
+                return zp_error_errno(err, ENOMEM, "prefetch.json");
+        int r = zp_pread_all(fd, blob->data, (size_t) size, 0, "prefetch.json", err);
+        if (r < 0)
+                return r;
+        zp_digest_of(blob->data, (size_t) size, &blob->digest);
+        p->artifact.prefetch_digest = blob->digest;
+        p->artifact.prefetch_size = blob->size;
+        return 1;
+}
+
 /* ---- sending ---- */
 
 static void describe(const struct piece *piece, char text[64]) {
-        static const char *const parts[] = { "metadata", "metadata", "index", "data" };
-        if (piece->kind != SNAPSHOT_METADATA)
+        static const char *const parts[] = { "metadata", "metadata", "index", "data", "block map", "" };
+        if (piece->kind == PREFETCH)
+                snprintf(text, 64, "prefetch list");
+        else if (piece->kind != SNAPSHOT_METADATA)
                 snprintf(text, 64, "layer %u, %s", piece->number, parts[piece->kind]);
         else
                 snprintf(text, 64, "snapshot metadata");
@@ -281,6 +331,26 @@ static void note(struct zp_push *p, const struct piece *piece, const struct blob
                                                 &blob->digest, blob->size, NULL);
 }
 
+/* 1: `blob` is to be sent; 0: there is no such blob. */
+static int prepare(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+        int r;
+        switch (piece->kind) {
+        case DEVICE_MAP:
+                return prepare_map(p, piece, blob, err);
+        case PREFETCH:
+                return prepare_prefetch(p, piece, blob, err);
+        case DEVICE_PACK:
+                r = prepare_pack(p, piece, blob, err);
+                break;
+        case DEVICE_INDEX:
+                r = prepare_index(p, piece, blob, err);
+                break;
+        default:
+                r = prepare_metadata(p, piece, blob, err);
+        }
+        return r < 0 ? r : 1;
+}
+
 static int send_piece(struct zp_push *p, unsigned number, const struct piece *piece, struct zp_error *err) {
         struct blob blob = { .push = p, .piece = number, .fd = -1 };
         char what[64];
@@ -288,13 +358,8 @@ static int send_piece(struct zp_push *p, unsigned number, const struct piece *pi
         int r = is_there(p, piece, &blob, what, err);
         if (r != 0)
                 return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
-        if (piece->kind == DEVICE_PACK)
-                r = prepare_pack(p, piece, &blob, err);
-        else if (piece->kind == DEVICE_INDEX)
-                r = prepare_index(p, piece, &blob, err);
-        else
-                r = prepare_metadata(p, piece, &blob, err);
-        if (r == 0)
+        r = prepare(p, piece, &blob, err);
+        if (r == 1)
                 r = send_blob(p, &blob, what, err);
         if (r == 0)
                 note(p, piece, &blob);
@@ -393,6 +458,7 @@ static int add_device(struct zp_push *p, const struct zp_digest *digest, uint16_
                 p->pieces[p->piece_count++] =
                         (struct piece){ DEVICE_PACK, NULL, device, number, record.has_pack_digest, false };
                 p->pieces[p->piece_count++] = (struct piece){ DEVICE_INDEX, NULL, device, number, true, false };
+                p->pieces[p->piece_count++] = (struct piece){ DEVICE_MAP, NULL, device, number, false, false };
                 pthread_cond_broadcast(&p->more);
         }
         pthread_mutex_unlock(&p->lock);
@@ -477,6 +543,7 @@ static int add_image(struct zp_push *p, struct zp_error *err) {
         pthread_mutex_lock(&p->lock);
         p->pieces[p->piece_count++] =
                 (struct piece){ SNAPSHOT_METADATA, NULL, NULL, 0, p->artifact.snapshot.blob_size > 0, false };
+        p->pieces[p->piece_count++] = (struct piece){ PREFETCH, NULL, NULL, 0, false, false };
         p->is_all = true;
         pthread_cond_broadcast(&p->more);
         pthread_mutex_unlock(&p->lock);
@@ -507,6 +574,8 @@ static int order_parts(struct zp_push *p, struct zp_error *err) {
                 ordered.subject_digest = p->artifact.subject_digest;
                 ordered.subject_size = p->artifact.subject_size;
                 ordered.snapshot = p->artifact.snapshot;
+                ordered.prefetch_digest = p->artifact.prefetch_digest;
+                ordered.prefetch_size = p->artifact.prefetch_size;
                 struct zp_artifact added = p->artifact;
                 p->artifact = ordered;
                 ordered = added;
@@ -567,6 +636,8 @@ int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct 
         pthread_cond_init(&p->more, NULL);
         int r = zp_artifact_init(&p->artifact, err);
         if (r == 0)
+                r = zp_pool_new(zp_usable_cpus(), &p->pool, err);
+        if (r == 0)
                 r = send_empty_config(p, err);
         if (r < 0)
                 zp_push_close(p);
@@ -578,6 +649,7 @@ int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct 
 void zp_push_close(struct zp_push *p) {
         atomic_store(&p->stop.requested, true);
         join_threads(p);
+        zp_pool_free(p->pool);
         zp_artifact_clear(&p->artifact);
         pthread_cond_destroy(&p->more);
         pthread_mutex_destroy(&p->lock);

@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
-from support.programs import SOURCE, ZEROPULL
+from support.programs import BUILD, SOURCE, ZEROPULL
 
 PAGES = SOURCE / "docs" / "man"
+DAEMONS = {"zeropull-snapshotter": BUILD / "snapshotter" / "zeropull-snapshotter"}
 
 
 def help_of(*arguments):
@@ -54,10 +55,24 @@ def test_page_mentions_no_option_that_is_not_there(command):
 
 def test_every_page_is_of_a_command_and_is_installed():
     names = {"zeropull", *(f"zeropull-{command}" for command in commands())}
-    assert {path.name.removesuffix(".1.scd") for path in PAGES.glob("*.scd")} == names
+    assert {path.name.removesuffix(".1.scd") for path in PAGES.glob("*.1.scd")} == names
     listed = (PAGES / "meson.build").read_text()
     assert all(f"'{command}'" in listed for command in commands())
     assert all(f"*{command}*" in page_of("zeropull") for command in commands())
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_page_of_a_daemon_has_its_options_and_no_others(name):
+    text = subprocess.run([DAEMONS[name], "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    page = (PAGES / f"{name}.8.scd").read_text()
+    options = re.findall(r"^  (?:-\w, |    )--([\w-]+)", text, re.MULTILINE)
+    described = re.findall(r"\*--([\w-]+)\*", page.split("# OPTIONS")[1].split("\n# ")[0])
+    assert set(options) == set(described) != set()
+    assert f"'{name}'" in (PAGES / "meson.build").read_text()
+
+
+def test_every_page_of_section_8_is_of_a_daemon():
+    assert {path.name.removesuffix(".8.scd") for path in PAGES.glob("*.8.scd")} == set(DAEMONS)
 
 
 @pytest.mark.skipif(not shutil.which("scdoc"), reason="no scdoc (package scdoc)")

@@ -180,7 +180,7 @@ class TestHttp2:
                 oci.sha256(CONTENT[start : start + size]) for start, size in SPREAD
             ] * 3
             assert result["connections"] == 1
-            assert result["http2_requests"] >= result["requests"] - 1  # the last need not have ended
+            assert result["http2_requests"] > 2 * len(SPREAD)  # the last ones need not have ended
             ranges = [r for r in proxy.requests() if r["range"]]
             assert {r["protocol"] for r in ranges} == {"HTTP/2.0"}
             assert len({r["connection"] for r in ranges}) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import debian
 
-_CONFIG = """version = 2
+_CONFIG = """version = {version}
 root = "{root}/root"
 state = "{root}/state"
 disabled_plugins = [
@@ -29,8 +29,43 @@ disabled_plugins = [
 [ttrpc]
   address = "{root}/containerd.sock.ttrpc"
 """
+_PROXY_PLUGIN = """[proxy_plugins.zeropull]
+  type = "snapshot"
+  address = "{address}"
+"""
+_TRANSFER = """  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+    platform = "linux/amd64"
+    snapshotter = "{snapshotter}"
+"""
 
 START_SECONDS = 30
+TOOLS = Path(os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools"))
+VERSION_2 = "v2.2.1"
+
+
+def containerd_2():
+    """The directory with containerd 2, ctr and the shim; made when Go is there, None otherwise."""
+    directory = TOOLS / f"containerd-{VERSION_2}"
+    if directory.exists():
+        return directory
+    if not shutil.which("go"):
+        return None
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    # Built aside: two test runs may come here at once, and one that is stopped leaves nothing half-made.
+    aside = TOOLS / f".containerd-{os.getpid()}"
+    environment = {**os.environ, "GOBIN": str(aside), "CGO_ENABLED": "0", "GOSUMDB": "off"}
+    commands = [
+        f"github.com/containerd/containerd/v2/cmd/{name}@{VERSION_2}" for name in ("containerd", "ctr", "containerd-shim-runc-v2")
+    ]
+    result = subprocess.run(["go", "install", *commands], env=environment, cwd="/", capture_output=True, text=True)
+    try:
+        if result.returncode == 0:
+            os.replace(aside, directory)
+    except OSError:
+        pass  # another run was faster
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return directory if directory.exists() else None
 
 
 class ContainerdError(Exception):
@@ -53,18 +88,41 @@ def _file_system(mount_point):
 
 
 class Containerd:
-    def __init__(self, directory):
+    """`programs`: a directory with another containerd than Debian's. `proxy`: the socket of a snapshotter, which
+    is called zeropull and then used for everything."""
+
+    def __init__(self, directory, programs=None, proxy=None):
         self.directory = Path(directory)
+        self.programs = programs
+        self.proxy = proxy
         self.socket = self.directory / "containerd.sock"
         self.log_path = self.directory / "containerd.log"
         self.process = None
 
+    def _config(self):
+        text = _CONFIG.format(root=self.directory, version=3 if self.programs else 2)
+        if self.proxy:
+            text += _PROXY_PLUGIN.format(address=self.proxy)
+        if self.programs:
+            text += '[plugins."io.containerd.transfer.v1.local"]\n' + _TRANSFER.format(snapshotter=self.snapshotter)
+        return text
+
+    @property
+    def snapshotter(self):
+        return "zeropull" if self.proxy else "overlayfs"
+
+    def _environment(self):
+        """ctr's --snapshotter, for every command that has it; and our own programs before the system's."""
+        path = f"{self.programs}:{os.environ['PATH']}" if self.programs else os.environ["PATH"]
+        return {**os.environ, "PATH": path, "CONTAINERD_SNAPSHOTTER": self.snapshotter}
+
     def start(self):
-        (self.directory / "config.toml").write_text(_CONFIG.format(root=self.directory))
+        (self.directory / "config.toml").write_text(self._config())
         with open(self.log_path, "wb") as log:
             # A session of its own: Ctrl-C is for the test, which then stops containerd in order.
             self.process = subprocess.Popen(
                 ["containerd", "--config", self.directory / "config.toml"],
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -91,12 +149,14 @@ class Containerd:
 
     def command(self, *arguments):
         """The command line of a ctr call, for those who want to run it themselves."""
-        return ["ctr", "--address", str(self.socket), "--namespace", "test", *arguments]
+        ctr = str(self.programs / "ctr") if self.programs else "ctr"
+        return [ctr, "--address", str(self.socket), "--namespace", "test", *arguments]
 
     def _ctr(self, arguments, **options):
         return subprocess.run(
-            self.command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
-        )
+            self.command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=self._environment(), **options,
+        )  # fmt: skip
 
     def ctr(self, *arguments, timeout=300):
         """Runs ctr; returns what it printed or raises ContainerdError."""
@@ -146,11 +206,11 @@ class Containerd:
 
 
 @contextmanager
-def containerd():
+def containerd(programs=None, proxy=None):
     """A running Containerd in a temporary directory, which goes away with everything in it."""
     (debian.CACHE / "tmp").mkdir(parents=True, exist_ok=True)
     directory = tempfile.mkdtemp(dir=debian.CACHE / "tmp", prefix="ctrd-")
-    daemon = Containerd(directory)
+    daemon = Containerd(directory, programs, proxy)
     try:
         daemon.start()
         yield daemon

@@ -83,13 +83,14 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, body):
         if self.path.startswith("/token"):
             return self._token(body)
+        path = self.path.partition("?")[0]
         if not self._is_authorised():
             return None
         if self.path == "/v2/":
             return self.answer(200, b"{}")
-        if match := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", self.path):
+        if match := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", path):
             return self._manifest(match[2])
-        if match := re.fullmatch(r"/v2/(.+)/blobs/(sha256:[0-9a-f]{64})", self.path):
+        if match := re.fullmatch(r"/v2/(.+)/blobs/(sha256:[0-9a-f]{64})", path):
             return self.blob(self.server.blob(match[2]))
         if self.path.startswith("/storage/"):
             return self.blob(self.server.blob(self.path.removeprefix("/storage/")))

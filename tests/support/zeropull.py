@@ -115,7 +115,7 @@ class Zeropull:
         found = {}
         for top in ("devices", "layers", "images"):
             for path in sorted((self.store / top).rglob("*")):
-                if path.is_file():
+                if path.is_file() and path.name != "device.map":  # a cache
                     found[str(path.relative_to(self.store))] = path.read_bytes()
         return found
 

@@ -16,7 +16,7 @@
  *     manifest DIGEST SIZE                 the text
  *
  * Options: -h, -u USER:PASSWORD, -a AUTH_FILE, -c CA_FILE, -k as zeropull's --plain-http, --creds, --authfile,
- * --ca-file and --tls-verify=false; -s STALL_MS; -t CANCEL_MS; -m MOUNT_FROM; for ranges -n REQUESTS_PER_SERVER, -d
+ * --ca-file and --tls-verify=false; -H HOSTS_DIR; -s STALL_MS; -t CANCEL_MS; -m MOUNT_FROM; for ranges -n REQUESTS_PER_SERVER, -d
  * READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other. A failure is {"code", "message", "hint"} and exit
  * status 1.
  */
@@ -226,8 +226,11 @@ static int read_round(struct zp_range_blob *blob, int count, char **texts, json_
                 r = zp_range_read(blob, ranges[i].start, ranges[i].size, ranges[i].buffer, ranges[i].priority, on_range,
                                   &ranges[i], err);
         }
-        if (r < 0)
+        if (r < 0) {
+                for (int i = 0; i < count; i++)
+                        free(ranges[i].buffer);
                 return r;
+        }
         for (int i = 0; i < count; i++) {
                 if (ranges[i].is_to_cancel)
                         zp_range_cancel(blob, &ranges[i]);
@@ -247,10 +250,11 @@ static int read_ranges(const char *name, const struct zp_range_options *options,
                        char **arguments, json_t **out, struct zp_error *err) {
         struct zp_descriptor descriptor;
         struct zp_range_reader *reader;
-        struct zp_range_blob *blob;
+        struct zp_range_blob *blob = NULL;
         struct zp_range_statistics seen;
         json_t *results = json_array();
         int r = parse_descriptor(arguments, &descriptor, err);
+        *out = NULL;
         if (r == 0)
                 r = zp_range_reader_new(options, &reader, err);
         if (r < 0)
@@ -259,7 +263,7 @@ static int read_ranges(const char *name, const struct zp_range_options *options,
         for (unsigned i = 0; i < rounds && r == 0; i++)
                 r = read_round(blob, count - 2, arguments + 2, results, err);
         zp_range_reader_statistics(reader, &seen);
-        if (r == 0)
+        if (blob)
                 zp_range_blob_close(blob);
         zp_range_reader_free(reader);
         *out = json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "reads", results, "requests",
@@ -376,13 +380,15 @@ int main(int argc, char **argv) {
         const char *mount_from = NULL;
         json_t *answer = NULL;
         pthread_t thread;
-        for (int option; (option = getopt(argc, argv, "hu:a:c:ks:t:m:n:d:r:")) != -1;) {
+        for (int option; (option = getopt(argc, argv, "hu:a:c:H:ks:t:m:n:d:r:")) != -1;) {
                 if (option == 'h')
                         options.plain_http = true;
                 else if (option == 'u')
                         options.credentials = optarg;
                 else if (option == 'a')
                         options.auth_file = optarg;
+                else if (option == 'H')
+                        options.hosts_dir = optarg;
                 else if (option == 'c')
                         options.ca_file = optarg;
                 else if (option == 'k')

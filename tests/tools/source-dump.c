@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Resolves an image and reads all of its layers, for tests of the image sources. Prints what it found as JSON:
- * source-dump [-1] [-h] [-p PLATFORM] [-r] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-k] [-s STALL_MS]
+ * source-dump [-1] [-h] [-p PLATFORM] [-r] [-u USER:PASSWORD] [-a AUTH_FILE] [-c CA_FILE] [-H HOSTS_DIR] [-k] [-s
+ * STALL_MS]
  *             [-t CANCEL_MS] [-T STOP_MS] NAME
  * All layers are read at once, each by a thread of its own; -1: one after the other. -r requires the platform.
  * -t cancels the source, -T only the reading of layers. Notices go to stderr.
@@ -133,7 +134,7 @@ int main(int argc, char **argv) {
         pthread_t thread;
         bool is_required = false;
         int r = 0;
-        for (int option; (option = getopt(argc, argv, "1hp:ru:a:c:ks:t:T:")) != -1;) {
+        for (int option; (option = getopt(argc, argv, "1hp:ru:a:c:H:ks:t:T:")) != -1;) {
                 if (option == '1')
                         one_by_one = true;
                 else if (option == 'h')
@@ -146,6 +147,8 @@ int main(int argc, char **argv) {
                         options.credentials = optarg;
                 else if (option == 'a')
                         options.auth_file = optarg;
+                else if (option == 'H')
+                        options.hosts_dir = optarg;
                 else if (option == 'c')
                         options.ca_file = optarg;
                 else if (option == 'k')

@@ -2,8 +2,8 @@
  *
  * Writes the snapshot metadata of an image whose layers are all in the store.
  */
-#ifndef ZP_BUILDER_SNAPSHOT_H
-#define ZP_BUILDER_SNAPSHOT_H
+#ifndef ZP_SNAPSHOT_SNAPSHOT_H
+#define ZP_SNAPSHOT_SNAPSHOT_H
 
 #include "erofs/writer.h"
 #include "store/store.h"

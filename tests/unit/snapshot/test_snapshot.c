@@ -6,9 +6,9 @@
 
 #include "base/fingerprint.h"
 #include "base/limits.h"
-#include "builder/snapshot.h"
 #include "erofs/reader.h"
 #include "layer/tree.h"
+#include "snapshot/snapshot.h"
 
 /* An empty layer that is said to have so many entries. */
 static struct zp_layer_record put_layer(struct world *w, const char *name, uint64_t entries) {

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "erofs/reader.h"
+#include "profile/prefetch.h"
+
+/* A device is compared with while at least this part of it is in use. */
+#define USED_PART 4
+
+/* A device of the base image. */
+struct candidate {
+        struct zp_digest digest;
+        uint64_t blocks, used;
+        uint16_t number;  /* in the snapshot's table */
+        uint8_t *is_used; /* a bit a block */
+};
+
+struct candidates {
+        struct candidate *list;
+        uint16_t count;
+};
+
+/* ---- what is in use ---- */
+
+static void note_extent(struct candidates *c, const struct zp_extent *extent) {
+        struct candidate *device = &c->list[extent->device];
+        for (uint64_t block = extent->block; block < extent->block + extent->blocks; block++) {
+                uint8_t bit = (uint8_t) (1u << block % 8);
+                device->used += !(device->is_used[block / 8] & bit);
+                device->is_used[block / 8] |= bit;
+        }
+}
+
+static void note_tree(struct candidates *c, const struct zp_inode *dir) {
+        for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {
+                const struct zp_inode *inode = child->inode;
+                for (uint32_t i = 0; i < inode->extent_count; i++)
+                        if (inode->extents[i].block != ZP_HOLE)
+                                note_extent(c, &inode->extents[i]);
+                if (S_ISDIR(inode->mode))
+                        note_tree(c, inode);
+        }
+}
+
+static int new_candidates(struct candidates *c, const struct zp_erofs_device *devices, uint16_t count,
+                          struct zp_error *err) {
+        c->list = calloc((size_t) count + 1, sizeof *c->list);
+        if (!c->list)
+                return zp_error_errno(err, ENOMEM, "base");
+        for (uint16_t i = 0; i < count; i++, c->count++) {
+                c->list[i] =
+                        (struct candidate){ .digest = devices[i].digest, .blocks = devices[i].blocks, .number = i };
+                c->list[i].is_used = calloc(1, (size_t) devices[i].blocks / 8 + 1);
+                if (!c->list[i].is_used)
+                        return zp_error_errno(err, ENOMEM, "base");
+        }
+        return 0;
+}
+
+static void clear_candidates(struct candidates *c) {
+        for (uint16_t i = 0; i < c->count; i++)
+                free(c->list[i].is_used);
+        free(c->list);
+}
+
+/* The snapshot's metadata as the store recorded it. */
+static int read_snapshot(struct zp_store *store, const struct zp_image_record *image, char **out,
+                         struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "snapshot.erofs", err);
+        if (fd < 0)
+                return fd;
+        zp_autofree char *bytes = malloc((size_t) image->metadata_size + 1);
+        struct zp_digest digest;
+        if (!bytes)
+                return zp_error_errno(err, ENOMEM, "base");
+        int r = zp_pread_all(fd, bytes, (size_t) image->metadata_size, 0, "snapshot.erofs", err);
+        if (r < 0)
+                return r;
+        zp_digest_of(bytes, (size_t) image->metadata_size, &digest);
+        if (!zp_digest_equal(&digest, &image->metadata_digest))
+                return zp_error_set(err, EBADMSG, "snapshot.erofs is damaged: its digest differs");
+        *out = zp_steal(&bytes);
+        return 0;
+}
+
+static int find_candidates(struct zp_store *store, const struct zp_image_record *image, struct candidates *out,
+                           struct zp_error *err) {
+        zp_autofree char *bytes = NULL;
+        zp_autofree struct zp_erofs_device *devices = NULL;
+        zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
+        uint16_t count = 0;
+        int r = read_snapshot(store, image, &bytes, err);
+        if (r == 0)
+                r = zp_erofs_load(bytes, (size_t) image->metadata_size, &tree, &devices, &count, err);
+        if (r == 0)
+                r = new_candidates(out, devices, count, err);
+        if (r == 0)
+                note_tree(out, zp_tree_root(tree));
+        return r;
+}
+
+/* ---- the choice ---- */
+
+static int compare_use(const void *a, const void *b) {
+        const struct candidate *x = a, *y = b;
+        if (x->used != y->used)
+                return x->used < y->used ? 1 : -1;
+        return x->number < y->number ? -1 : 1;
+}
+
+/* 1: it can be compared with. */
+static int has_map(struct zp_store *store, const struct zp_digest *device, struct zp_pool *pool,
+                   const struct zp_cancel *cancel, struct zp_error *err) {
+        struct zp_device_record record;
+        struct zp_device_map map;
+        int r = zp_store_find_device(store, device, &record, err);
+        if (r == 1)
+                r = zp_store_load_map(store, &record, pool, cancel, &map, err);
+        if (r == 1)
+                zp_device_map_clear(&map);
+        return r;
+}
+
+static int choose(struct zp_store *store, const struct candidates *c, uint16_t device_max, struct zp_pool *pool,
+                  const struct zp_cancel *cancel, struct zp_recipe *recipe, struct zp_error *err) {
+        uint64_t blocks = 0;
+        if (device_max > ZP_LIMIT_BASE_DEVICES)
+                device_max = ZP_LIMIT_BASE_DEVICES;
+        for (uint16_t i = 0; i < c->count && recipe->base_count < device_max; i++) {
+                const struct candidate *device = &c->list[i];
+                if (device->used == 0 || device->used < device->blocks / USED_PART ||
+                    blocks + device->blocks > ZP_LIMIT_BASE_BLOCKS)
+                        continue;
+                int r = has_map(store, &device->digest, pool, cancel, err);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        continue;
+                blocks += device->blocks;
+                recipe->base[recipe->base_count++] = device->digest;
+        }
+        return 0;
+}
+
+static int read_whole(int fd, char **out, size_t *size, struct zp_error *err) {
+        struct stat st;
+        if (fstat(fd, &st) < 0 || st.st_size > (off_t) ZP_LIMIT_JSON_SIZE)
+                return zp_error_set(err, EBADMSG, "prefetch.json: too large");
+        *size = (size_t) st.st_size;
+        *out = malloc(*size + 1);
+        return *out ? zp_pread_all(fd, *out, *size, 0, "prefetch.json", err) : zp_error_errno(err, ENOMEM, "base");
+}
+
+static void add_hot(const struct zp_prefetch_range *range, struct zp_recipe *recipe) {
+        uint64_t start = zp_round_up(range->offset, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE;
+        uint64_t end = (range->offset + range->length) / ZP_BLOCK_SIZE;
+        for (uint16_t i = 0; i < recipe->base_count; i++)
+                if (zp_digest_equal(&recipe->base[i], &range->device) && start < end &&
+                    recipe->hot_count < ZP_RECIPE_HOT_MAX)
+                        recipe->hot[recipe->hot_count++] = (struct zp_hot_range){ i, start, end - start };
+}
+
+/* What the base's own start reads, of the devices that were chosen. */
+static int note_hot(struct zp_store *store, const struct zp_image_record *image, const struct candidates *c,
+                    struct zp_recipe *recipe, struct zp_error *err) {
+        zp_autofree struct zp_prefetch_device *devices = calloc((size_t) c->count + 1, sizeof *devices);
+        zp_autofree char *text = NULL;
+        struct zp_prefetch list = { 0 };
+        size_t size = 0;
+        if (!devices)
+                return zp_error_errno(err, ENOMEM, "base");
+        for (uint16_t i = 0; i < c->count; i++)
+                devices[i] = (struct zp_prefetch_device){ c->list[i].digest, c->list[i].blocks * ZP_BLOCK_SIZE };
+        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "prefetch.json", NULL);
+        if (fd < 0)
+                return 0;
+        int r = read_whole(fd, &text, &size, err);
+        if (r == 0)
+                r = zp_prefetch_parse(text, size, "prefetch.json", devices, c->count, &list, err);
+        for (uint32_t i = 0; r == 0 && i < list.count; i++)
+                add_hot(&list.ranges[i], recipe);
+        zp_prefetch_clear(&list);
+        return r;
+}
+
+int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, uint16_t device_max, bool with_hot,
+                   struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
+                   struct zp_error *err) {
+        struct candidates c = { 0 };
+        recipe->base_count = 0;
+        recipe->hot_count = 0;
+        int r = find_candidates(store, image, &c, err);
+        if (r == 0) {
+                qsort(c.list, c.count, sizeof *c.list, compare_use);
+                r = choose(store, &c, device_max, pool, cancel, recipe, err);
+        }
+        if (r == 0 && with_hot && recipe->base_count > 0)
+                r = note_hot(store, image, &c, recipe, err);
+        clear_candidates(&c);
+        return r;
+}
+
+/* ---- to compare with ---- */
+
+int zp_base_load(struct zp_store *store, const struct zp_recipe *recipe, struct zp_pool *pool,
+                 const struct zp_cancel *cancel, struct zp_base *out, struct zp_error *err) {
+        struct zp_block_map maps[ZP_LIMIT_BASE_DEVICES];
+        char text[ZP_DIGEST_TEXT_SIZE];
+        *out = (struct zp_base){ 0 };
+        for (uint16_t i = 0; i < recipe->base_count; i++) {
+                struct zp_device_record record;
+                int r = zp_store_find_device(store, &recipe->base[i], &record, err);
+                if (r == 1)
+                        r = zp_store_load_map(store, &record, pool, cancel, &out->maps[i], err);
+                if (r <= 0)
+                        return r < 0 ? r
+                                     : zp_error_set(err, ENOENT, "base device %s: there is no block map of it",
+                                                    zp_digest_text(&recipe->base[i], text));
+                maps[i] = out->maps[i].map;
+                out->devices[i] = (struct zp_base_device){ record.digest, maps[i].blocks };
+        }
+        return recipe->base_count > 0 ? zp_block_table_new(maps, recipe->base_count, &out->table, err) : 0;
+}
+
+void zp_base_clear(struct zp_base *base) {
+        zp_block_table_free(base->table);
+        for (uint16_t i = 0; i < ZP_LIMIT_BASE_DEVICES; i++)
+                zp_device_map_clear(&base->maps[i]);
+        *base = (struct zp_base){ 0 };
+}
+
+static int stage(struct zp_staging *staging, const char *file, const void *data, size_t size, struct zp_error *err) {
+        zp_autoclose int fd = zp_staging_create(staging, file, err);
+        return fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
+}
+
+static int copy_device(struct zp_store *from, struct zp_store *to, struct zp_device_record *record,
+                       const struct zp_device_map *map, struct zp_error *err) {
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        zp_autofree uint8_t *index = malloc((size_t) record->index_size);
+        zp_autoclose int fd = zp_store_open_device_file(from, &record->digest, "device.idx", err);
+        if (fd < 0)
+                return fd;
+        if (!index)
+                return zp_error_errno(err, ENOMEM, "base");
+        int r = zp_pread_all(fd, index, (size_t) record->index_size, 0, "device.idx", err);
+        if (r == 0)
+                r = zp_staging_new(to, &staging, err);
+        if (r == 0)
+                r = stage(staging, "device.idx", index, (size_t) record->index_size, err);
+        if (r == 0)
+                r = stage(staging, "device.map", map->bytes, map->size, err);
+        record->is_complete = false;
+        return r == 0 ? zp_staging_commit_device(staging, record, err) : r;
+}
+
+int zp_base_copy(struct zp_store *from, struct zp_store *to, const struct zp_recipe *recipe, struct zp_pool *pool,
+                 const struct zp_cancel *cancel, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        for (uint16_t i = 0; i < recipe->base_count; i++) {
+                struct zp_device_record record;
+                struct zp_device_map map = { 0 };
+                int r = zp_store_find_device(from, &recipe->base[i], &record, err);
+                if (r == 1)
+                        r = zp_store_load_map(from, &record, pool, cancel, &map, err);
+                if (r == 1)
+                        r = copy_device(from, to, &record, &map, err) < 0 ? -err->code : 1;
+                zp_device_map_clear(&map);
+                if (r <= 0)
+                        return r < 0 ? r
+                                     : zp_error_set(err, ENOENT, "base device %s: there is no block map of it",
+                                                    zp_digest_text(&recipe->base[i], text));
+        }
+        return 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder/reuse.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "erofs/reader.h"
+#include "layer/tree.h"
+#include "layer/resolve.h"
+
+/* Whether the profile names something that lies on the layer's devices. */
+static bool is_named(const struct zp_profile *profile, const struct zp_tree *tree) {
+        uint32_t count;
+        const struct zp_profile_entry *entries = zp_profile_entries(profile, &count);
+        for (uint32_t i = 0; i < count; i++) {
+                struct zp_inode *inode = NULL;
+                if (zp_tree_lstat(tree, entries[i].path, strlen(entries[i].path), &inode, NULL) == 0 &&
+                    inode->extent_count > 0)
+                        return true;
+        }
+        return false;
+}
+
+/* 1: the profile has nothing to say about the layer. */
+static int is_untouched(const struct zp_reuse *reuse, const struct zp_layer_record *layer, struct zp_error *err) {
+        zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
+        zp_autofree char *bytes = malloc((size_t) layer->metadata_size + 1);
+        zp_autoclose int fd = zp_store_open_layer_file(reuse->store, &layer->metadata_digest, "layer.erofs", err);
+        if (fd < 0)
+                return fd;
+        if (!bytes)
+                return zp_error_errno(err, ENOMEM, "layer metadata");
+        int r = zp_pread_all(fd, bytes, (size_t) layer->metadata_size, 0, "layer.erofs", err);
+        if (r == 0)
+                r = zp_erofs_load(bytes, (size_t) layer->metadata_size, &tree, NULL, NULL, err);
+        return r < 0 ? r : !is_named(reuse->profile, tree);
+}
+
+/* 1: the profile would change nothing in the layer. */
+static int suits_profile(const struct zp_reuse *reuse, const struct zp_layer_record *layer, struct zp_error *err) {
+        struct zp_recipe recipe;
+        int r = zp_recipe_parse(layer->recipe, &recipe, err);
+        if (r < 0 || !reuse->profile)
+                return r < 0 ? r : 1;
+        if (recipe.has_profile)
+                return zp_digest_equal(&recipe.profile, &reuse->recipe->profile);
+        return is_untouched(reuse, layer, err);
+}
+
+int zp_reuse_find_in_base(const struct zp_reuse *reuse, const struct zp_digest *diff_id, struct zp_layer_record *out,
+                          struct zp_error *err) {
+        for (uint16_t i = 0; reuse->base && i < reuse->base->layer_count; i++) {
+                if (!zp_digest_equal(&reuse->base->diff_ids[i], diff_id))
+                        continue;
+                int r = zp_store_find_layer(reuse->store, &reuse->base->layers[i], diff_id, out, err);
+                return r == 1 && zp_digest_equal(&out->diff_id, diff_id) ? suits_profile(reuse, out, err)
+                       : r < 0                                           ? r
+                                                                         : 0;
+        }
+        return 0;
+}
+
+int zp_reuse_find_layer(const struct zp_reuse *reuse, const struct zp_digest *diff_id, uint32_t frame_size, int level,
+                        struct zp_layer_record *out, struct zp_error *err) {
+        char recipe[ZP_RECIPE_SIZE];
+        struct zp_recipe plain = zp_recipe_without_profile(reuse->recipe);
+        int r = zp_reuse_find_in_base(reuse, diff_id, out, err);
+        if (r != 0)
+                return r;
+        if (reuse->profile) {
+                zp_recipe_format(reuse->recipe, recipe);
+                r = zp_store_find_built_layer(reuse->store, diff_id, recipe, frame_size, level, out, err);
+                if (r != 0)
+                        return r;
+        }
+        zp_recipe_format(&plain, recipe);
+        r = zp_store_find_built_layer(reuse->store, diff_id, recipe, frame_size, level, out, err);
+        return r == 1 && reuse->profile ? is_untouched(reuse, out, err) : r;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What an image's start-up profile leaves beside its snapshot: the profile, and where its ranges lie.
+ */
+#ifndef ZP_BUILDER_START_H
+#define ZP_BUILDER_START_H
+
+#include "profile/profile.h"
+#include "store/store.h"
+
+/* Writes "profile" and "prefetch.json" into `staging`, whose snapshot.erofs is `fd` and `size` bytes long. */
+int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const struct zp_profile *profile,
+                   struct zp_error *err);
+/* The profile that an image in the store was built by; *out is NULL when there was none. */
+int zp_start_read_profile(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_profile **out,
+                          struct zp_error *err);
+
+#endif

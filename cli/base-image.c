@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/base-image.h"
+
+#include <string.h>
+
+#include "cli/child.h"
+#include "cli/remote-names.h"
+#include "cli/signing.h"
+#include "ship/pull.h"
+
+/* Images are looked up by what was typed, which may be short for a name; here only the name itself counts. */
+static bool has_name(const struct zp_image_record *record, const char *name) {
+        for (char **known = record->names; known && *known; known++)
+                if (strcmp(*known, name) == 0)
+                        return true;
+        return false;
+}
+
+/* 1: there is one that was built here. */
+static int find_built(struct zp_store *store, const char *text, bool is_name, struct zp_image_record *out) {
+        if (zp_store_lookup_image(store, text, out, NULL) < 0)
+                return 0;
+        if (!out->is_fetched && (!is_name || has_name(out, text)))
+                return 1;
+        zp_image_record_clear(out);
+        return 0;
+}
+
+/* ---- from a repository, by a process that confines itself ---- */
+
+struct fetching {
+        struct cli_call *call;
+        const struct cli_base_wish *wish;
+        const char *store;
+};
+
+static int pull_from(const struct fetching *f, struct zp_source *source, struct zp_remote *remote,
+                     struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        zp_auto(zp_policy_free) struct zp_policy *policy = NULL;
+        int r = cli_load_policy(f->call, f->wish->policy_option, &policy, err);
+        if (r == 0)
+                r = zp_store_open(f->store, ZP_STORE_WRITE, &store, err);
+        if (r < 0)
+                return r;
+        struct zp_trust trust = { .remote = remote,
+                                  .image = zp_source_name(source),
+                                  .policy = policy,
+                                  .keys = &f->wish->sign_key,
+                                  .key_count = f->wish->sign_key != NULL };
+        struct zp_pull_options options = { .platform = *f->wish->platform,
+                                           .with_maps = true,
+                                           .confine = true,
+                                           .also_readable = cli_remote_local_path(remote, f->wish->source_options),
+                                           .cancel = f->call->cancel };
+        r = zp_trust_wants_check(&trust, err);
+        if (r < 0)
+                return r;
+        options.check = r ? zp_trust_check : NULL;
+        options.check_context = &trust;
+        struct zp_pull_result result = { 0 };
+        r = zp_pull(source, remote, store, &options, &result, err);
+        zp_image_record_clear(&result.image);
+        return r;
+}
+
+static int fetch(void *context, struct zp_error *err) {
+        const struct fetching *f = context;
+        zp_auto(zp_source_close) struct zp_source *source = NULL;
+        zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
+        zp_autofree char *beside = NULL;
+        int r = zp_source_open(f->wish->text, f->wish->source_options, &source, err);
+        if (r == 0)
+                r = cli_remote_beside(zp_source_name(source), "pull it first: zeropull pull --from REMOTE", &beside,
+                                      err);
+        if (r == 0)
+                r = zp_remote_open(beside, f->wish->source_options, &remote, err);
+        return r < 0 ? r : pull_from(f, source, remote, err);
+}
+
+int cli_find_base(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
+                  struct zp_image_record *out, struct zp_error *err) {
+        if (wish->text && strcmp(wish->text, "none") == 0)
+                return 0;
+        if (!wish->text)
+                return find_built(store, wish->image, true, out);
+        if (find_built(store, wish->text, false, out))
+                return 1;
+        struct fetching fetching = { call, wish, zp_store_path(store) };
+        progress_say(wish->progress, "base: fetching what is known of %s", wish->text);
+        int r = cli_in_child(fetch, &fetching, call->cancel, err);
+        if (r == 0)
+                r = zp_store_lookup_image(store, wish->text, out, err);
+        if (r == -EACCES)
+                call->exit_code = CLI_REFUSED;
+        return r < 0 ? zp_error_wrap(err, "base %s", wish->text) : 1;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Start-up profiles as files that users give and get.
+ */
+#ifndef ZP_CLI_PROFILE_FILE_H
+#define ZP_CLI_PROFILE_FILE_H
+
+#include "cli/cli.h"
+#include "profile/profile.h"
+
+/* Reads a profile; `file` NULL: *out stays NULL. */
+int cli_load_profile(struct cli_call *call, const char *file, struct zp_profile **out, struct zp_error *err);
+
+#endif

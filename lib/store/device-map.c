@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The block maps of devices: a cache where the device is here, of which a map can be made, and all there is to compare
+ * with where it is not.
+ */
+#include "store/device-map.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "store/store-internal.h"
+
+#define MAP_FILE "device.map"
+
+/* 1: read; 0: there is none that could be used. */
+static int read_map(struct zp_store *store, const struct zp_device_record *device, struct zp_device_map *out) {
+        uint64_t size = zp_block_map_size(device->device_size);
+        zp_autoclose int fd = zp_store_open_device_file(store, &device->digest, MAP_FILE, NULL);
+        struct stat st;
+        if (fd < 0 || fstat(fd, &st) < 0 || (uint64_t) st.st_size != size)
+                return 0;
+        zp_autofree uint8_t *bytes = malloc((size_t) size);
+        if (!bytes || zp_pread_all(fd, bytes, (size_t) size, 0, MAP_FILE, NULL) < 0 ||
+            zp_block_map_parse(bytes, (size_t) size, &device->digest, device->device_size, MAP_FILE, &out->map, NULL) <
+                    0)
+                return 0;
+        out->size = (size_t) size;
+        out->bytes = zp_steal(&bytes);
+        return 1;
+}
+
+static int make_map(struct zp_store *store, const struct zp_device_record *device, struct zp_pool *pool,
+                    const struct zp_cancel *cancel, struct zp_device_map *out, struct zp_error *err) {
+        zp_auto(zp_pack_close) struct zp_pack *pack = NULL;
+        zp_autofree uint8_t *index = malloc((size_t) device->index_size);
+        zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);
+        zp_autoclose int fd = index_fd < 0 ? -1 : zp_store_open_device_file(store, &device->digest, "device.zst", err);
+        if (fd < 0)
+                return -err->code;
+        if (!index)
+                return zp_error_errno(err, ENOMEM, "block map");
+        int r = zp_pread_all(index_fd, index, (size_t) device->index_size, 0, "device.idx", err);
+        if (r == 0)
+                r = zp_pack_open(fd, "device.zst", index, (size_t) device->index_size, &device->digest, &pack, err);
+        if (r == 0)
+                r = zp_block_map_make(pack, &device->digest, pool, cancel, &out->bytes, &out->size, err);
+        if (r < 0)
+                return r;
+        return zp_block_map_parse(out->bytes, out->size, &device->digest, zp_pack_device_size(pack), "device.map",
+                                  &out->map, err);
+}
+
+/* A store that may not be written to is no failure: the map is made again when it is wanted again. */
+static void keep_map(struct zp_store *store, const struct zp_device_record *device, const struct zp_device_map *map) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        if (store->mode != ZP_STORE_WRITE)
+                return;
+        zp_autoclose int dir_fd = openat(store->devices_fd, zp_digest_hex(&device->digest, hex),
+                                         O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (dir_fd >= 0)
+                zp_replace_file(dir_fd, MAP_FILE, map->bytes, map->size, 0644, NULL);
+}
+
+int zp_store_load_map(struct zp_store *store, const struct zp_device_record *device, struct zp_pool *pool,
+                      const struct zp_cancel *cancel, struct zp_device_map *out, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        *out = (struct zp_device_map){ 0 };
+        if (device->device_size / 4096 > ZP_LIMIT_BASE_BLOCKS)
+                return 0;
+        if (read_map(store, device, out) == 1)
+                return 1;
+        if (!device->is_complete)
+                return 0;
+        int r = make_map(store, device, pool, cancel, out, err);
+        if (r < 0) {
+                zp_device_map_clear(out);
+                return zp_error_wrap(err, "device %s", zp_digest_text(&device->digest, text));
+        }
+        keep_map(store, device, out);
+        return 1;
+}
+
+void zp_device_map_clear(struct zp_device_map *map) {
+        free(map->bytes);
+        *map = (struct zp_device_map){ 0 };
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry-hook/retention.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry-hook/clock.h"
+#include "registry-hook/log.h"
+#include "registry-hook/look.h"
+#include "registry-hook/removal.h"
+#include "registry-hook/transcript.h"
+
+/* ---- the survey ---- */
+
+static int note_untagged(sqlite3 *db, void *context, struct zp_error *err) {
+        const int64_t *now = context;
+        int r = hook_sql_run(db, err,
+                             "UPDATE snapshots SET untagged = CASE WHEN EXISTS (SELECT 1 FROM tags t WHERE t.host ="
+                             " snapshots.host AND t.repository = snapshots.repository AND t.digest = snapshots.digest)"
+                             " THEN 0 WHEN untagged = 0 THEN ?1 ELSE untagged END WHERE gone = 0",
+                             "i", *now);
+        return r < 0 ? r : 0;
+}
+
+struct deletion {
+        const char *digest, *target;
+        int64_t since_ms; /* 0: the image is there */
+};
+
+static int note_deleted(sqlite3 *db, void *context, struct zp_error *err) {
+        const struct deletion *d = context;
+        int r = hook_sql_run(db, err,
+                             "UPDATE snapshots SET deleted = CASE WHEN ?3 = 0 OR deleted = 0 THEN ?3 ELSE deleted END"
+                             " WHERE digest = ?1 AND target = ?2",
+                             "ssi", d->digest, d->target, d->since_ms);
+        return r < 0 ? r : 0;
+}
+
+static int read_snapshots(struct hook_db *db, json_t *out, struct zp_error *err) {
+        static const char *const names[] = { "digest", "target", "host", "repository", "platform", "rule", "artifact" };
+        hook_autostmt sqlite3_stmt *row = NULL;
+        int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
+                                 "SELECT digest, target, host, repository, platform, rule, artifact, untagged, deleted,"
+                                 " (SELECT count(*) FROM snapshots n WHERE n.gone = 0 AND n.host = s.host AND"
+                                 " n.repository = s.repository AND n.platform = s.platform AND"
+                                 " n.published > s.published) FROM snapshots s WHERE gone = 0",
+                                 "");
+        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
+                json_t *snapshot = json_object();
+                for (int i = 0; i < (int) (sizeof names / sizeof *names); i++)
+                        json_object_set_new(snapshot, names[i], hook_json_text(hook_sql_text(row, i)));
+                json_object_set_new(snapshot, "untagged", json_integer(sqlite3_column_int64(row, 7)));
+                json_object_set_new(snapshot, "deleted", json_integer(sqlite3_column_int64(row, 8)));
+                json_object_set_new(snapshot, "newer", json_integer(sqlite3_column_int64(row, 9)));
+                json_array_append_new(out, snapshot);
+                r = 0;
+        }
+        hook_db_end_read(db);
+        return r;
+}
+
+static const char *member(const json_t *object, const char *name) {
+        const char *text = json_string_value(json_object_get(object, name));
+        return text ? text : "";
+}
+
+static int64_t number(const json_t *object, const char *name) {
+        return json_integer_value(json_object_get(object, name));
+}
+
+static int survey_image(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
+                        const struct zp_cancel *cancel, struct zp_error *err) {
+        const struct hook_registry *registry = hook_config_registry(config, member(snapshot, "host"));
+        bool is_there = true;
+        if (!registry)
+                return 0;
+        int r = hook_removal_is_there(registry, member(snapshot, "host"), member(snapshot, "repository"),
+                                      member(snapshot, "digest"), cancel, &is_there, err);
+        if (r < 0) /* not known: as before */
+                return r;
+        struct deletion deletion = { member(snapshot, "digest"), member(snapshot, "target"),
+                                     is_there ? 0 : hook_now_ms() };
+        return hook_db_write(db, note_deleted, &deletion, err);
+}
+
+int hook_retention_survey(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
+                          struct zp_error *err) {
+        int64_t now = hook_now_ms();
+        json_t *snapshots = json_array(), *snapshot;
+        size_t i;
+        int r = hook_db_write(db, note_untagged, &now, err);
+        if (r == 0)
+                r = read_snapshots(db, snapshots, err);
+        json_array_foreach(snapshots, i, snapshot) {
+                const struct hook_rule *rule = hook_config_rule(config, member(snapshot, "rule"));
+                struct zp_error reason = { 0 };
+                if (r < 0 || zp_cancelled(cancel))
+                        break;
+                if (rule && rule->deleted_ms && survey_image(db, config, snapshot, cancel, &reason) < 0)
+                        hook_log(HOOK_LOG_WARNING, "retention: %s", reason.message);
+        }
+        json_decref(snapshots);
+        return r;
+}
+
+/* ---- what is to go ---- */
+
+/* NULL: it stays. */
+static const char *reason_to_go(const struct hook_config *config, const json_t *snapshot, int64_t now_ms) {
+        const struct hook_rule *rule = hook_config_rule(config, member(snapshot, "rule"));
+        int64_t untagged = number(snapshot, "untagged"), deleted = number(snapshot, "deleted");
+        if (!rule)
+                return NULL;
+        if (rule->deleted_ms && deleted && now_ms - deleted >= rule->deleted_ms)
+                return "its image is gone";
+        if (rule->superseded_ms && untagged && now_ms - untagged >= rule->superseded_ms &&
+            number(snapshot, "newer") >= (rule->keep ? rule->keep : 1))
+                return "no tag names its image";
+        return NULL;
+}
+
+int hook_retention_list(struct hook_db *db, const struct hook_config *config, int64_t now_ms, json_t **out,
+                        struct zp_error *err) {
+        json_t *snapshots = json_array(), *snapshot;
+        size_t i;
+        int r = read_snapshots(db, snapshots, err);
+        *out = json_array();
+        json_array_foreach(snapshots, i, snapshot) {
+                const char *reason = reason_to_go(config, snapshot, now_ms);
+                if (!reason)
+                        continue;
+                json_object_set_new(snapshot, "reason", json_string(reason));
+                json_array_append(*out, snapshot);
+        }
+        json_decref(snapshots);
+        if (r < 0)
+                json_decref(zp_steal(out));
+        return r;
+}
+
+/* ---- removing ---- */
+
+static int note_gone(sqlite3 *db, void *context, struct zp_error *err) {
+        const struct deletion *d = context;
+        int r = hook_sql_run(db, err, "UPDATE snapshots SET gone = ?3 WHERE digest = ?1 AND target = ?2", "ssi",
+                             d->digest, d->target, d->since_ms);
+        return r < 0 ? r : 0;
+}
+
+static int remove_one(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
+                      const struct zp_cancel *cancel, struct zp_error *err) {
+        struct deletion gone = { member(snapshot, "digest"), member(snapshot, "target"), hook_now_ms() };
+        int r = hook_removal_remove(config, member(snapshot, "target"), member(snapshot, "digest"),
+                                    member(snapshot, "artifact"), cancel, err);
+        return r < 0 ? r : hook_db_write(db, note_gone, &gone, err);
+}
+
+int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
+                          int64_t now_ms, uint64_t *removed, struct zp_error *err) {
+        json_t *candidates = NULL, *snapshot;
+        size_t i;
+        *removed = 0;
+        int r = hook_retention_list(db, config, now_ms, &candidates, err);
+        if (r < 0)
+                return r;
+        json_array_foreach(candidates, i, snapshot) {
+                struct zp_error reason = { 0 };
+                if (zp_cancelled(cancel))
+                        break;
+                if (remove_one(db, config, snapshot, cancel, &reason) < 0) {
+                        hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"),
+                                 reason.message);
+                        continue;
+                }
+                ++*removed;
+                hook_log(HOOK_LOG_INFO, "retention: snapshot %s of %s@%s was removed: %s", member(snapshot, "artifact"),
+                         member(snapshot, "repository"), member(snapshot, "digest"), member(snapshot, "reason"));
+        }
+        json_decref(candidates);
+        return 0;
+}

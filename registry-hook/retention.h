@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Removes snapshots of images that are gone, or that no tag names any more, as their rule allows.
+ */
+#ifndef HOOK_RETENTION_H
+#define HOOK_RETENTION_H
+
+#include <jansson.h>
+
+#include "base/cancel.h"
+#include "registry-hook/config.h"
+#include "registry-hook/db.h"
+
+/* Notes since when each snapshot's image is gone or without a tag. Asks the registries, one image after the other,
+ * about those whose rule removes what is gone. */
+int hook_retention_survey(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
+                          struct zp_error *err);
+/* What would be removed now, by what the last survey noted: an array of {digest, target, repository, platform,
+ * artifact, rule, reason}. */
+int hook_retention_list(struct hook_db *db, const struct hook_config *config, int64_t now_ms, json_t **out,
+                        struct zp_error *err);
+/* Removes it from the registries. *removed counts; what cannot be removed is logged, and stays. */
+int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
+                          int64_t now_ms, uint64_t *removed, struct zp_error *err);
+
+#endif

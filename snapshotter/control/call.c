@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/control/call.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/support/time.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "snapshotter/control/log.h"
+
+/* Calls under way at once; more wait inside gRPC. */
+#define CALLS_MAX 128
+
+struct snap_call {
+        struct snap_calls *calls;
+        const struct snap_method *method;
+        struct snap_request request;
+        grpc_call *call;
+        grpc_call_details details;
+        grpc_metadata_array metadata;
+        grpc_byte_buffer *received;
+        grpc_byte_buffer *unsent; /* the last message: goes with the status */
+        int was_cancelled;
+        struct zp_cancel cancel;
+        atomic_uint references; /* batches under way, and the job */
+        struct zp_pool_item item;
+        struct snap_tag arrived, closed, message, sent, ended;
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool is_sending, has_failed; /* guarded by lock */
+};
+
+/* ---- life ---- */
+
+static void free_call(struct snap_call *call) {
+        struct snap_calls *calls = call->calls;
+        if (call->call) {
+                grpc_call_unref(call->call);
+                pthread_mutex_lock(&calls->lock);
+                calls->active--;
+                pthread_cond_broadcast(&calls->changed);
+                pthread_mutex_unlock(&calls->lock);
+        }
+        grpc_call_details_destroy(&call->details);
+        grpc_metadata_array_destroy(&call->metadata);
+        grpc_byte_buffer_destroy(call->received);
+        grpc_byte_buffer_destroy(call->unsent);
+        pthread_mutex_destroy(&call->lock);
+        pthread_cond_destroy(&call->changed);
+        zp_arena_clear(&call->request.arena);
+        free(call);
+}
+
+static void release(struct snap_call *call) {
+        struct snap_calls *calls = call->calls;
+        if (atomic_fetch_sub(&call->references, 1) != 1)
+                return;
+        free_call(call);
+        snap_calls_arm(calls);
+}
+
+static void start_batch(struct snap_call *call, const grpc_op *ops, size_t count, struct snap_tag *tag) {
+        atomic_fetch_add(&call->references, 1);
+        if (grpc_call_start_batch(call->call, ops, count, tag, NULL) != GRPC_CALL_OK)
+                abort(); /* a batch gRPC does not take is a mistake of this file */
+}
+
+/* ---- the answer ---- */
+
+static grpc_status_code status_of(int result) {
+        switch (result < 0 ? -result : 0) {
+        case 0:
+                return GRPC_STATUS_OK;
+        case ENOENT:
+                return GRPC_STATUS_NOT_FOUND;
+        case EEXIST:
+                return GRPC_STATUS_ALREADY_EXISTS;
+        case EINVAL:
+                return GRPC_STATUS_INVALID_ARGUMENT;
+        case EBUSY:
+                return GRPC_STATUS_FAILED_PRECONDITION;
+        case ECANCELED:
+                return GRPC_STATUS_CANCELLED;
+        case EAGAIN:
+                return GRPC_STATUS_UNAVAILABLE;
+        case ENOSPC:
+        case EDQUOT:
+        case ENOMEM:
+                return GRPC_STATUS_RESOURCE_EXHAUSTED;
+        case ENOSYS:
+                return GRPC_STATUS_UNIMPLEMENTED;
+        default:
+                return GRPC_STATUS_INTERNAL;
+        }
+}
+
+static void finish(struct snap_call *call, int result, const char *message) {
+        grpc_op ops[2] = { { .op = GRPC_OP_SEND_MESSAGE }, { .op = GRPC_OP_SEND_STATUS_FROM_SERVER } };
+        grpc_slice details = grpc_slice_from_copied_string(result < 0 ? message : "");
+        ops[0].data.send_message.send_message = call->unsent;
+        ops[1].data.send_status_from_server.status = status_of(result);
+        ops[1].data.send_status_from_server.status_details = &details;
+        bool has_message = result >= 0 && call->unsent;
+        start_batch(call, has_message ? ops : ops + 1, has_message ? 2 : 1, &call->ended);
+        grpc_slice_unref(details);
+}
+
+static void on_ended(struct snap_call *call, bool success) {
+        (void) success; /* the client went away */
+        release(call);
+}
+
+static void on_sent(struct snap_call *call, bool success) {
+        pthread_mutex_lock(&call->lock);
+        call->is_sending = false;
+        call->has_failed |= !success;
+        pthread_cond_signal(&call->changed);
+        pthread_mutex_unlock(&call->lock);
+        release(call);
+}
+
+/* Waits until the message is on its way: a slow client has one in memory, not all. */
+static int flush(struct snap_call *call, struct zp_error *err) {
+        grpc_op op = { .op = GRPC_OP_SEND_MESSAGE };
+        op.data.send_message.send_message = call->unsent;
+        pthread_mutex_lock(&call->lock);
+        call->is_sending = true;
+        pthread_mutex_unlock(&call->lock);
+        start_batch(call, &op, 1, &call->sent);
+        pthread_mutex_lock(&call->lock);
+        while (call->is_sending)
+                pthread_cond_wait(&call->changed, &call->lock);
+        bool has_failed = call->has_failed;
+        pthread_mutex_unlock(&call->lock);
+        grpc_byte_buffer_destroy(call->unsent);
+        call->unsent = NULL;
+        return has_failed ? zp_error_set(err, ECANCELED, "the client went away") : 0;
+}
+
+static int send_message(struct snap_request *request, const void *data, size_t size, struct zp_error *err) {
+        struct snap_call *call = (struct snap_call *) ((char *) request - offsetof(struct snap_call, request));
+        int r = call->unsent ? flush(call, err) : 0;
+        if (r < 0)
+                return r;
+        grpc_slice slice = grpc_slice_from_copied_buffer(data, size);
+        call->unsent = grpc_raw_byte_buffer_create(&slice, 1);
+        grpc_slice_unref(slice);
+        return 0;
+}
+
+/* ---- the work ---- */
+
+static void log_failure(const struct snap_call *call, const struct zp_error *err) {
+        const char *name = strrchr(call->method->path, '/') + 1;
+        bool is_trouble = status_of(-err->code) == GRPC_STATUS_INTERNAL ||
+                          status_of(-err->code) == GRPC_STATUS_RESOURCE_EXHAUSTED;
+        snap_log(is_trouble ? SNAP_LOG_ERROR : SNAP_LOG_DEBUG, "call failed", "method", name, "error", err->message,
+                 "hint", err->hint[0] ? err->hint : NULL, NULL);
+}
+
+static void run(void *argument, unsigned worker) {
+        struct snap_call *call = argument;
+        struct zp_error err = { 0 };
+        (void) worker;
+        grpc_byte_buffer_reader reader;
+        int r;
+        if (!grpc_byte_buffer_reader_init(&reader, call->received)) {
+                r = zp_error_set(&err, EINVAL, "the request cannot be read");
+        } else {
+                grpc_slice data = grpc_byte_buffer_reader_readall(&reader);
+                call->request.data = GRPC_SLICE_START_PTR(data);
+                call->request.size = GRPC_SLICE_LENGTH(data);
+                r = call->method->run(&call->request, &err);
+                grpc_slice_unref(data);
+                grpc_byte_buffer_reader_destroy(&reader);
+        }
+        if (r < 0)
+                log_failure(call, &err);
+        finish(call, r < 0 ? r : 0, err.message);
+        release(call);
+}
+
+static void on_message(struct snap_call *call, bool success) {
+        if (!success || !call->received) {
+                finish(call, success ? -EINVAL : -ECANCELED, "no request came");
+        } else {
+                struct zp_pool *pool = call->method->is_slow ? call->calls->slow : call->calls->quick;
+                atomic_fetch_add(&call->references, 1);
+                zp_pool_submit(pool, &call->item, run, call);
+        }
+        release(call);
+}
+
+/* The call is over: answered, or given up by the client or its deadline. */
+static void on_closed(struct snap_call *call, bool success) {
+        if (!success || call->was_cancelled)
+                atomic_store(&call->cancel.requested, true);
+        release(call);
+}
+
+static const struct snap_method *find_method(const grpc_slice *path) {
+        const struct snap_method *method = snap_methods;
+        while (method->path && grpc_slice_str_cmp(*path, method->path) != 0)
+                method++;
+        return method->path ? method : NULL;
+}
+
+static void begin(struct snap_call *call) {
+        grpc_op closed = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
+        closed.data.recv_close_on_server.cancelled = &call->was_cancelled;
+        start_batch(call, &closed, 1, &call->closed);
+        grpc_op ops[2] = { { .op = GRPC_OP_SEND_INITIAL_METADATA }, { .op = GRPC_OP_RECV_MESSAGE } };
+        ops[1].data.recv_message.recv_message = &call->received;
+        call->method = find_method(&call->details.method);
+        if (call->method) {
+                start_batch(call, ops, 2, &call->message);
+        } else {
+                start_batch(call, ops, 1, &call->ended);
+                finish(call, -ENOSYS, "no such method");
+        }
+}
+
+static void on_arrived(struct snap_call *call, bool success) {
+        struct snap_calls *calls = call->calls;
+        pthread_mutex_lock(&calls->lock);
+        calls->is_waiting = false;
+        calls->active += success;
+        pthread_mutex_unlock(&calls->lock);
+        if (!success) { /* the server ends */
+                call->call = NULL;
+                free_call(call);
+                return;
+        }
+        begin(call);
+        release(call);
+        snap_calls_arm(calls);
+}
+
+static struct snap_call *new_call(struct snap_calls *calls) {
+        struct snap_call *call = calloc(1, sizeof *call);
+        if (!call)
+                return NULL;
+        call->calls = calls;
+        call->request.service = calls->service;
+        call->request.cancel = &call->cancel;
+        call->request.send = send_message;
+        call->cancel.parent = &calls->stopping;
+        call->references = 1;
+        call->arrived = (struct snap_tag){ on_arrived, call };
+        call->closed = (struct snap_tag){ on_closed, call };
+        call->message = (struct snap_tag){ on_message, call };
+        call->sent = (struct snap_tag){ on_sent, call };
+        call->ended = (struct snap_tag){ on_ended, call };
+        grpc_call_details_init(&call->details);
+        grpc_metadata_array_init(&call->metadata);
+        pthread_mutex_init(&call->lock, NULL);
+        pthread_cond_init(&call->changed, NULL);
+        return call;
+}
+
+void snap_calls_arm(struct snap_calls *calls) {
+        pthread_mutex_lock(&calls->lock);
+        struct snap_call *call = NULL;
+        if (!calls->is_waiting && !calls->is_closed && calls->active < CALLS_MAX)
+                call = new_call(calls);
+        calls->is_waiting |= call != NULL;
+        pthread_mutex_unlock(&calls->lock);
+        if (call && grpc_server_request_call(calls->server, &call->call, &call->details, &call->metadata, calls->queue,
+                                             calls->queue, &call->arrived) != GRPC_CALL_OK) {
+                pthread_mutex_lock(&calls->lock);
+                calls->is_waiting = false;
+                pthread_mutex_unlock(&calls->lock);
+                call->call = NULL;
+                free_call(call);
+        }
+}
+
+bool snap_calls_wait_idle(struct snap_calls *calls, unsigned timeout_ms) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += timeout_ms / 1000;
+        until.tv_nsec += (long) (timeout_ms % 1000) * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        int code = 0;
+        pthread_mutex_lock(&calls->lock);
+        while (calls->active > 0 && code == 0)
+                code = pthread_cond_timedwait(&calls->changed, &calls->lock, &until);
+        bool is_idle = calls->active == 0;
+        pthread_mutex_unlock(&calls->lock);
+        return is_idle;
+}

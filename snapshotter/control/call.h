@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One gRPC call, from the moment it may arrive until nothing refers to it any more.
+ */
+#ifndef SNAP_CALL_H
+#define SNAP_CALL_H
+
+#include <grpc/grpc.h>
+#include <pthread.h>
+
+#include "base/pool.h"
+#include "snapshotter/control/methods.h"
+
+/* What the completion queue hands back: whose, and what to do. Runs on the queue's thread, and must not wait. */
+struct snap_call;
+struct snap_tag {
+        void (*done)(struct snap_call *call, bool success);
+        struct snap_call *call;
+};
+
+struct snap_calls {
+        struct snap_service *service;
+        grpc_server *server;
+        grpc_completion_queue *queue;
+        struct zp_pool *quick, *slow;
+        struct zp_cancel stopping;
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        unsigned active; /* arrived, and not freed; guarded by lock */
+        bool is_waiting; /* one is armed: the next that arrives takes it; guarded by lock */
+        bool is_closed;  /* no new ones; guarded by lock */
+};
+
+/* Lets the next call arrive, unless enough are under way. */
+void snap_calls_arm(struct snap_calls *calls);
+/* Waits until none is under way; false: not within this time. */
+bool snap_calls_wait_idle(struct snap_calls *calls, unsigned timeout_ms);
+
+#endif

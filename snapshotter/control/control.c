@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/control/control.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "snapshotter/control/server.h"
+#include "snapshotter/control/socket.h"
+
+/* systemd waits 90 s, Kubernetes 30. */
+#define STOP_GRACE_MS 10000
+/* Between two attempts when there are no file descriptors left. */
+#define ACCEPT_PAUSE_NS 100000000
+
+/* Before the first thread: all inherit it. */
+static int block_signals(int *fd, struct zp_error *err) {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        signal(SIGPIPE, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
+        if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || (*fd = signalfd(-1, &set, SFD_CLOEXEC)) < 0)
+                return zp_error_errno(err, errno, "signals");
+        return 0;
+}
+
+static void accept_one(struct snap_server *server, int listener) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+                snap_server_add_connection(server, fd);
+                return;
+        }
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+                snap_log(SNAP_LOG_ERROR, "cannot accept a connection", "error", strerrordesc_np(errno), NULL);
+                nanosleep(&(struct timespec){ .tv_nsec = ACCEPT_PAUSE_NS }, NULL);
+        }
+}
+
+static int serve(struct snap_server *server, int listener, int signals, struct zp_error *err) {
+        struct pollfd fds[] = { { .fd = listener, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+        for (;;) {
+                if (poll(fds, 2, -1) < 0 && errno != EINTR)
+                        return zp_error_errno(err, errno, "poll");
+                if (fds[1].revents)
+                        return 0;
+                if (fds[0].revents)
+                        accept_one(server, listener);
+        }
+}
+
+static int run(const struct snap_config *config, struct snap_service *service, int signals, struct zp_error *err) {
+        zp_auto(snap_server_free) struct snap_server *server = NULL;
+        struct snap_socket socket;
+        int r = snap_socket_listen(config->address, &socket, err);
+        if (r < 0)
+                return r;
+        r = snap_server_new(service, &server, err);
+        if (r == 0) {
+                char pid[16];
+                snprintf(pid, sizeof pid, "%d", (int) getpid());
+                snap_log(SNAP_LOG_INFO, "serving", "pid", pid, "address", config->address, "root", config->root,
+                         "version", ZP_VERSION, NULL);
+                r = serve(server, socket.fd, signals, err);
+        }
+        snap_socket_close(&socket);
+        if (r == 0) {
+                snap_log(SNAP_LOG_INFO, "stopping", NULL);
+                snap_server_stop(server, STOP_GRACE_MS);
+        }
+        return r;
+}
+
+int snap_control_run(const struct snap_config *config, struct zp_error *err) {
+        zp_auto(snap_service_close) struct snap_service *service = NULL;
+        zp_autoclose int signals = -1;
+        snap_log_set_level(config->log_level);
+        int r = block_signals(&signals, err);
+        if (r < 0)
+                return r;
+        struct snap_service_options options = { .root = config->root, .remap_ids = config->remap_ids };
+        r = snap_service_open(&options, &service, err);
+        return r < 0 ? r : run(config, service, signals, err);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which snapshots there are: the snapshotter's state, in SQLite. It has the rules that need no file system: what may be
+ * a parent, what may be removed, which names are taken.
+ *
+ * Strings in results live in the arena given. Every function is one transaction, and thread-safe. Errors that callers
+ * tell apart: -ENOENT, -EEXIST, -EINVAL, and -EBUSY for what the state of a snapshot does not allow; all else is
+ * trouble with the database.
+ */
+#ifndef SNAP_METASTORE_H
+#define SNAP_METASTORE_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "snapshotter/control/info.h"
+
+struct snap_metastore;
+
+int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp_error *err);
+void snap_metastore_close(struct snap_metastore *store);
+ZP_DEFINE_AUTO(struct snap_metastore, snap_metastore_close);
+
+/* A snapshot with the ids of what lies below it, the nearest first. */
+struct snap_chain {
+        struct snap_info info;
+        uint64_t *parents;
+        size_t parent_count;
+};
+
+/* Reads one by its name. -ENOENT. `usage` (may be NULL) is what was recorded when it was committed, else zero. */
+int snap_metastore_get(struct snap_metastore *store, struct zp_arena *arena, const char *name, struct snap_info *info,
+                       struct snap_usage *usage, struct zp_error *err);
+/* -ENOENT; -EBUSY: it is committed. */
+int snap_metastore_get_chain(struct snap_metastore *store, struct zp_arena *arena, const char *name,
+                             struct snap_chain *out, struct zp_error *err);
+
+struct snap_create {
+        enum snap_kind kind; /* SNAP_VIEW, SNAP_ACTIVE */
+        const char *name, *parent;
+        struct snap_labels labels; /* those with an empty value are left out, here and everywhere */
+        /* Called before the record becomes visible; when it fails, so does all. */
+        int (*make)(void *context, const struct snap_chain *chain, struct zp_error *err);
+        void *context;
+};
+/* -ENOENT: no such parent, -EINVAL: it is not committed, -EEXIST: the name is taken. *chain is filled from the moment
+ * `make` is called, so that what it made can be taken away again after a failed commit. */
+int snap_metastore_create(struct snap_metastore *store, struct zp_arena *arena, const struct snap_create *create,
+                          struct snap_chain *chain, struct zp_error *err);
+
+struct snap_commit {
+        const char *name, *key;
+        uint64_t id;        /* of the snapshot that was measured */
+        const char *parent; /* for one that was prepared without; "": none */
+        struct snap_labels labels;
+        struct snap_usage usage;
+};
+/* -ENOENT: no snapshot `key`, or none of that name any more; no such parent. -EEXIST: `name` is taken. -EBUSY: `key` is
+ * not active, or the parent not committed. -EINVAL: it has another parent. */
+int snap_metastore_commit(struct snap_metastore *store, const struct snap_commit *commit, struct zp_error *err);
+
+/* -ENOENT; -EBUSY: it has children. */
+int snap_metastore_remove(struct snap_metastore *store, const char *name, uint64_t *id, struct zp_error *err);
+
+/* Replaces all labels, or, with `keys`, sets those of its labels (away when the new value is empty or not there).
+ * *info is as it is afterwards. -ENOENT. */
+struct snap_update {
+        const char *name;
+        struct snap_labels labels;
+        const char *const *keys; /* NULL: all */
+        size_t key_count;
+};
+int snap_metastore_update(struct snap_metastore *store, struct zp_arena *arena, const struct snap_update *update,
+                          struct snap_info *info, struct zp_error *err);
+
+/* Up to `max` snapshots with an id above `after`, by id. Whoever asks page by page sees each snapshot that is there all
+ * the time once. Returns how many. */
+int snap_metastore_list(struct snap_metastore *store, struct zp_arena *arena, uint64_t after, size_t max,
+                        struct snap_info *out, struct zp_error *err);
+/* 1: there is one with that id, 0: none. */
+int snap_metastore_has_id(struct snap_metastore *store, uint64_t id, struct zp_error *err);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/control/server.h"
+
+#include <fcntl.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/log.h>
+#include <grpc/support/time.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "snapshotter/control/call.h"
+#include "snapshotter/control/log.h"
+
+/* Records and small directories; and trees, and registries. */
+#define QUICK_THREADS 4
+#define SLOW_THREADS 8
+/* Beyond what a request with hundreds of labels takes. */
+#define MESSAGE_MAX (1 << 20)
+
+struct snap_server {
+        struct snap_calls calls;
+        grpc_server_credentials *credentials;
+        pthread_t poller;
+        bool is_polling, is_stopped;
+        struct snap_tag shut; /* only its address counts */
+        bool is_shut;         /* guarded by calls.lock */
+};
+
+/* The only thread that waits for gRPC; it moves bytes, too, so it must never wait for anything else. */
+static void *poll_queue(void *argument) {
+        struct snap_server *server = argument;
+        for (;;) {
+                grpc_event event =
+                        grpc_completion_queue_next(server->calls.queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+                if (event.type == GRPC_QUEUE_SHUTDOWN)
+                        return NULL;
+                struct snap_tag *tag = event.tag;
+                if (tag != &server->shut) {
+                        tag->done(tag->call, event.success);
+                        continue;
+                }
+                pthread_mutex_lock(&server->calls.lock);
+                server->is_shut = true;
+                pthread_cond_broadcast(&server->calls.changed);
+                pthread_mutex_unlock(&server->calls.lock);
+        }
+}
+
+static void log_message(gpr_log_func_args *args) {
+        snap_log(args->severity == GPR_LOG_SEVERITY_ERROR ? SNAP_LOG_WARN : SNAP_LOG_DEBUG, "grpc", "text",
+                 args->message, NULL);
+}
+
+static void create_grpc(struct snap_server *server) {
+        grpc_arg settings[] = {
+                { .type = GRPC_ARG_INTEGER, .key = (char *) GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH },
+                { .type = GRPC_ARG_INTEGER, .key = (char *) GRPC_ARG_MAX_CONCURRENT_STREAMS },
+        };
+        settings[0].value.integer = MESSAGE_MAX;
+        settings[1].value.integer = 1000;
+        grpc_channel_args args = { sizeof settings / sizeof *settings, settings };
+        gpr_set_log_function(log_message);
+        grpc_init();
+        server->credentials = grpc_insecure_server_credentials_create();
+        server->calls.queue = grpc_completion_queue_create_for_next(NULL);
+        server->calls.server = grpc_server_create(&args, NULL);
+        grpc_server_register_completion_queue(server->calls.server, server->calls.queue, NULL);
+        grpc_server_start(server->calls.server);
+}
+
+int snap_server_new(struct snap_service *service, struct snap_server **out, struct zp_error *err) {
+        zp_auto(snap_server_free) struct snap_server *server = calloc(1, sizeof *server);
+        if (!server)
+                return zp_error_errno(err, ENOMEM, "server");
+        server->calls.service = service;
+        pthread_mutex_init(&server->calls.lock, NULL);
+        pthread_cond_init(&server->calls.changed, NULL);
+        int r = zp_pool_new(QUICK_THREADS, &server->calls.quick, err);
+        if (r == 0)
+                r = zp_pool_new(SLOW_THREADS, &server->calls.slow, err);
+        if (r < 0)
+                return r;
+        create_grpc(server);
+        int code = pthread_create(&server->poller, NULL, poll_queue, server);
+        if (code)
+                return zp_error_errno(err, code, "start the server's thread");
+        server->is_polling = true;
+        snap_calls_arm(&server->calls);
+        *out = zp_steal(&server);
+        return 0;
+}
+
+void snap_server_add_connection(struct snap_server *server, int fd) {
+        /* gRPC wants it so */
+        int flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+                close(fd);
+                return;
+        }
+        grpc_server_add_channel_from_fd(server->calls.server, fd, server->credentials);
+}
+
+static void await_shutdown(struct snap_server *server) {
+        pthread_mutex_lock(&server->calls.lock);
+        while (!server->is_shut)
+                pthread_cond_wait(&server->calls.changed, &server->calls.lock);
+        pthread_mutex_unlock(&server->calls.lock);
+}
+
+void snap_server_stop(struct snap_server *server, unsigned grace_ms) {
+        if (server->is_stopped || !server->is_polling)
+                return;
+        server->is_stopped = true;
+        pthread_mutex_lock(&server->calls.lock);
+        server->calls.is_closed = true;
+        pthread_mutex_unlock(&server->calls.lock);
+        grpc_server_shutdown_and_notify(server->calls.server, server->calls.queue, &server->shut);
+        if (!snap_calls_wait_idle(&server->calls, grace_ms))
+                snap_log(SNAP_LOG_WARN, "calls under way are cancelled", NULL);
+        atomic_store(&server->calls.stopping.requested, true);
+        grpc_server_cancel_all_calls(server->calls.server);
+        await_shutdown(server);
+}
+
+void snap_server_free(struct snap_server *server) {
+        if (!server)
+                return;
+        snap_server_stop(server, 0);
+        if (server->is_polling)
+                while (!snap_calls_wait_idle(&server->calls, 1000))
+                        snap_log(SNAP_LOG_DEBUG, "waiting for calls to end", NULL);
+        zp_pool_free(server->calls.quick);
+        zp_pool_free(server->calls.slow);
+        if (server->is_polling) {
+                grpc_completion_queue_shutdown(server->calls.queue);
+                pthread_join(server->poller, NULL);
+                grpc_server_destroy(server->calls.server);
+                grpc_completion_queue_destroy(server->calls.queue);
+                grpc_server_credentials_release(server->credentials);
+                grpc_shutdown();
+        }
+        pthread_mutex_destroy(&server->calls.lock);
+        pthread_cond_destroy(&server->calls.changed);
+        free(server);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/control/socket.h"
+
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+
+#define BACKLOG 64
+
+static int set_address(const char *path, struct sockaddr_un *address, struct zp_error *err) {
+        *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        if (!path[0] || strlen(path) >= sizeof address->sun_path)
+                return zp_error_set(err, EINVAL, "socket '%s': a path of 1 to %zu bytes is wanted", path,
+                                    sizeof address->sun_path - 1);
+        strcpy(address->sun_path, path);
+        return 0;
+}
+
+/* Whether `path` is free, or has only a socket that nobody listens at. */
+static int check_free(const char *path, const struct sockaddr_un *address, struct zp_error *err) {
+        struct stat st;
+        if (lstat(path, &st) < 0)
+                return errno == ENOENT ? 0 : zp_error_errno(err, errno, "socket '%s'", path);
+        if (!S_ISSOCK(st.st_mode))
+                return zp_error_set(err, EEXIST, "socket '%s': something else is there", path);
+        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return zp_error_errno(err, errno, "socket '%s'", path);
+        /* EAGAIN: somebody listens, and has a full queue */
+        if (connect(fd, (const struct sockaddr *) address, sizeof *address) == 0 || errno == EAGAIN)
+                return zp_error_set(err, EADDRINUSE, "socket '%s': another process listens there", path);
+        return errno == ECONNREFUSED || errno == ENOENT ? 0 : zp_error_errno(err, errno, "socket '%s'", path);
+}
+
+/* Under another name first: whoever sees the socket can connect, and had no chance before its mode was set. */
+static int bind_and_move(int fd, const char *path, struct zp_error *err) {
+        struct sockaddr_un address;
+        zp_autofree char *temporary = zp_format("%s.%d", path, (int) getpid());
+        if (!temporary)
+                return zp_error_errno(err, ENOMEM, "socket '%s'", path);
+        int r = set_address(temporary, &address, err);
+        if (r < 0)
+                return r;
+        unlink(temporary);
+        if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0)
+                return zp_error_errno(err, errno, "socket '%s': bind", path);
+        if (chmod(temporary, 0660) == 0 && listen(fd, BACKLOG) == 0 && rename(temporary, path) == 0)
+                return 0;
+        int code = errno;
+        unlink(temporary);
+        return zp_error_errno(err, code, "socket '%s'", path);
+}
+
+static int make_parent(const char *path, struct zp_error *err) {
+        zp_autofree char *copy = strdup(path);
+        if (!copy)
+                return zp_error_errno(err, ENOMEM, "socket '%s'", path);
+        return zp_make_directories(dirname(copy), 0755, err);
+}
+
+int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_error *err) {
+        struct sockaddr_un address;
+        struct stat st;
+        int r = set_address(path, &address, err);
+        if (r == 0)
+                r = make_parent(path, err);
+        if (r == 0)
+                r = check_free(path, &address, err);
+        if (r < 0)
+                return r;
+        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return zp_error_errno(err, errno, "socket '%s'", path);
+        r = bind_and_move(fd, path, err);
+        if (r == 0 && lstat(path, &st) < 0)
+                r = zp_error_errno(err, errno, "socket '%s'", path);
+        if (r < 0)
+                return r;
+        *out = (struct snap_socket){ .fd = zp_steal_fd(&fd), .device = st.st_dev, .inode = st.st_ino };
+        strcpy(out->path, path);
+        return 0;
+}
+
+void snap_socket_close(struct snap_socket *socket) {
+        struct stat st;
+        if (lstat(socket->path, &st) == 0 && st.st_dev == socket->device && st.st_ino == socket->inode)
+                unlink(socket->path);
+        close(socket->fd);
+        socket->fd = -1;
+}

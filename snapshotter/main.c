@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The `zeropull-snapshotter` daemon: parses the command line and the configuration, and serves.
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "snapshotter/control/control.h"
+
+enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
+
+static const char usage[] =
+        "Usage: zeropull-snapshotter [OPTION...]\n"
+        "\n"
+        "A containerd snapshotter (proxy plugin): ordinary images as overlayfs shows them.\n"
+        "\n"
+        "Options:\n"
+        "  -r, --root DIR        where snapshots are kept\n"
+        "  -a, --address SOCKET  the unix socket to serve at\n"
+        "  -c, --config FILE     settings; options go before them\n"
+        "  -l, --log-level LEVEL debug, info, warn or error\n"
+        "  -h, --help            this text\n"
+        "      --version         the version\n"
+        "\n"
+        "Example:\n"
+        "  zeropull-snapshotter --root /var/lib/zeropull-snapshotter --address /run/zeropull/snapshotter.sock\n";
+
+static const struct option options[] = {
+        { "root", required_argument, NULL, 'r' },
+        { "address", required_argument, NULL, 'a' },
+        { "config", required_argument, NULL, 'c' },
+        { "log-level", required_argument, NULL, 'l' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'v' },
+        { 0 },
+};
+
+struct arguments {
+        const char *root, *address, *config, *log_level;
+};
+
+static int wrong_usage(const char *what, const char *argument) {
+        fprintf(stderr, "zeropull-snapshotter: %s%s\n  hint: zeropull-snapshotter --help\n", what, argument);
+        return EXIT_USAGE;
+}
+
+/* -1: go on; else the exit code. */
+static int parse_arguments(int argc, char **argv, struct arguments *out) {
+        opterr = 0;
+        for (int kind; (kind = getopt_long(argc, argv, ":r:a:c:l:h", options, NULL)) != -1;)
+                switch (kind) {
+                case 'r':
+                        out->root = optarg;
+                        break;
+                case 'a':
+                        out->address = optarg;
+                        break;
+                case 'c':
+                        out->config = optarg;
+                        break;
+                case 'l':
+                        out->log_level = optarg;
+                        break;
+                case 'h':
+                        fputs(usage, stdout);
+                        return EXIT_DONE;
+                case 'v':
+                        puts("zeropull-snapshotter " ZP_VERSION);
+                        return EXIT_DONE;
+                case ':':
+                        return wrong_usage("an option wants a value: ", argv[optind - 1]);
+                default:
+                        return wrong_usage("unknown option: ", argv[optind - 1]);
+                }
+        return optind < argc ? wrong_usage("unexpected argument: ", argv[optind]) : -1;
+}
+
+static int set_path(char **setting, const char *value, struct zp_error *err) {
+        if (!value)
+                return 0;
+        free(*setting);
+        *setting = strdup(value);
+        return *setting ? 0 : zp_error_errno(err, ENOMEM, "options");
+}
+
+/* 0, a negative errno, or EXIT_USAGE. */
+static int configure(const struct arguments *arguments, struct snap_config *config, struct zp_error *err) {
+        int r = arguments->config ? snap_config_load(arguments->config, config, err) : 0;
+        if (r == 0)
+                r = set_path(&config->root, arguments->root, err);
+        if (r == 0)
+                r = set_path(&config->address, arguments->address, err);
+        if (r < 0)
+                return r;
+        if (arguments->log_level && !snap_log_parse_level(arguments->log_level, &config->log_level))
+                return wrong_usage("--log-level: not one of debug, info, warn, error: ", arguments->log_level);
+        if (!config->root || !*config->root)
+                return wrong_usage("the root directory is not given (--root)", "");
+        if (!config->address || !*config->address)
+                return wrong_usage("the socket is not given (--address)", "");
+        return 0;
+}
+
+int main(int argc, char **argv) {
+        struct arguments arguments = { 0 };
+        struct snap_config config;
+        struct zp_error err = { 0 };
+        int code = parse_arguments(argc, argv, &arguments);
+        if (code >= 0)
+                return code;
+        umask(022);
+        snap_config_init(&config);
+        int r = configure(&arguments, &config, &err);
+        if (r == 0)
+                r = snap_control_run(&config, &err);
+        snap_config_clear(&config);
+        if (r >= 0)
+                return r;
+        fprintf(stderr, "zeropull-snapshotter: %s\n", err.message);
+        if (err.hint[0])
+                fprintf(stderr, "  hint: %s\n", err.hint);
+        return err.code == EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}

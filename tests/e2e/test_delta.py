@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new version refers to what the last one's devices hold, and is the same image for all that."""
+import hashlib
+import json
+import os
+import random
+import subprocess
+
+import pytest
+
+from support import oci, ship
+from support.memory_registry import memory_registry
+from support.programs import treecmp
+from support.zeropull import FAILED, NOT_FOUND, REFUSED, Zeropull
+
+FILES, FILE_SIZE, LARGE_SIZE = 1000, 24_000, 24_000_000
+
+
+class Tree:
+    """The content of one layer, which can be changed; every version is a new tar."""
+
+    def __init__(self, seed=1, files=FILES, large=LARGE_SIZE):
+        self.random = random.Random(seed)
+        self.files = {f"data/{number // 100}/{number:05d}": self.random.randbytes(FILE_SIZE) for number in range(files)}
+        self.files["data/large"] = self.random.randbytes(large)
+
+    def change(self, count):
+        """Rewrites `count` files and a few bytes in the middle of the large one."""
+        for name in self.random.sample(sorted(self.files), count):
+            if name != "data/large":
+                self.files[name] = self.random.randbytes(FILE_SIZE)
+        large = bytearray(self.files["data/large"])
+        at = len(large) // 2 + self.random.randrange(1000)
+        large[at : at + 100] = self.random.randbytes(100)
+        self.files["data/large"] = bytes(large)
+
+    def fill(self, tar):
+        for name, data in self.files.items():
+            tar.file(name, data)
+
+    def size(self):
+        return sum(map(len, self.files.values()))
+
+
+def fill_top(version):
+    return lambda tar: tar.file("etc/version", b"%d" % version * 300)
+
+
+def publish(layout, tag, tree, version=1):
+    ship.make_image(layout, tag, ship.fill_base, tree.fill, fill_top(version), compression="none")
+    return f"oci:{layout.directory}:{tag}"
+
+
+def stored(zeropull):
+    """Bytes of packs in the store."""
+    return sum(path.stat().st_size for path in (zeropull.store / "devices").glob("*/device.zst"))
+
+
+def device_count(zeropull, image):
+    return zeropull.json("inspect", image)["devices"]
+
+
+def check_same_tree(one, two, image, work):
+    """Both stores' snapshots of the image, mounted, are the same tree; and other readers accept the first."""
+    (work / "disk").unlink(missing_ok=True)
+    one.ok("export", image, str(work / "disk"), "--compat")
+    subprocess.run(["fsck.erofs", work / "disk"], check=True, stdout=subprocess.DEVNULL)
+    if os.geteuid() != 0:
+        pytest.skip("mounting takes root")
+    with one.mounted(image, work / "left") as left, two.mounted(image, work / "right") as right:
+        assert treecmp(left, right) == []
+
+
+@pytest.fixture
+def layout(work):
+    return oci.Layout(work / "layout")
+
+
+def test_a_rebuilt_layer_costs_what_changed(layout, work):
+    tree = Tree()
+    zeropull = Zeropull(work / "store")
+    zeropull.build(publish(layout, "app", tree))
+    before = stored(zeropull)
+    assert before > 0.9 * tree.size()
+    tree.change(FILES // 100)
+    source = publish(layout, "app", tree)
+    zeropull.build(source)
+    assert stored(zeropull) - before < 0.015 * tree.size()
+
+    plain = Zeropull(work / "plain")
+    plain.build(source)
+    assert stored(plain) > 0.9 * tree.size()
+    check_same_tree(zeropull, plain, source, work)
+    zeropull.ok("verify")
+    zeropull.ok("verify", "--rebuild", source)
+
+
+def test_same_image_and_same_base_give_the_same_bytes(layout, work):
+    tree = Tree(files=300, large=3_000_000)
+    shown = []
+    first = publish(layout, "one", tree)
+    tree.change(30)
+    second = publish(layout, "two", tree)
+    for name, options in (("a", ["--threads", "1"]), ("b", ["--threads", "5"]), ("c", [])):
+        zeropull = Zeropull(work / name)
+        zeropull.build(first, *options)
+        zeropull.build(second, "--base", first, *options)
+        shown.append(zeropull.files())
+    assert shown[0] == shown[1] == shown[2]
+    assert device_count(zeropull, second) > device_count(zeropull, first) > 0
+
+
+def test_none_is_no_base(layout, work):
+    tree = Tree(files=100, large=1_000_000)
+    one, other = Zeropull(work / "one"), Zeropull(work / "other")
+    one.build(publish(layout, "app", tree))
+    tree.change(5)
+    source = publish(layout, "app", tree)
+    one.build(source, "--base", "none")
+    other.build(source)
+    assert other.files().items() <= one.files().items()
+
+
+def test_a_chain_of_versions_stays_short(layout, work):
+    """Each version changes a third: devices of which little is left are no longer referred to."""
+    tree = Tree(files=200, large=2_000_000)
+    zeropull = Zeropull(work / "store")
+    counts, costs = [], []
+    for version in range(20):
+        before = stored(zeropull)
+        source = publish(layout, "app", tree, version)
+        zeropull.build(source)
+        costs.append(stored(zeropull) - before)
+        counts.append(device_count(zeropull, source))
+        tree.change(70)
+    assert max(counts) <= 8, counts
+    assert sum(costs[1:]) < 19 * 0.6 * costs[0], costs
+    plain = Zeropull(work / "plain")
+    plain.build(source)
+    check_same_tree(zeropull, plain, source, work)
+    for reference in json.loads(zeropull.ok("list", "--json"))[1:]:
+        zeropull.ok("remove", reference["digest"])
+    zeropull.ok("prune")
+    zeropull.ok("verify")
+    check_same_tree(zeropull, plain, source, work)
+
+
+def put(server, layout, tag, repository="a/b"):
+    return ship.put_image(server, layout, tag, repository)
+
+
+def sent(zeropull, *arguments):
+    return zeropull.json(*arguments)["bytesSent"]
+
+
+def test_about_what_changed_is_pushed_and_the_snapshot_is_pulled_whole(layout, work):
+    tree = Tree()
+    with memory_registry() as server:
+        publish(layout, "one", tree)
+        one = put(server, layout, "one")
+        tree.change(FILES // 100)
+        publish(layout, "two", tree)
+        two = put(server, layout, "two")
+        Zeropull(work / "first").ok("build", "--push", one)
+        builder = Zeropull(work / "second")  # knows nothing of the first version but what is in the registry
+        assert sent(builder, "build", "--push", "--base", one, two) < 0.03 * tree.size()
+        assert stored(builder) < 0.03 * tree.size()
+        node, plain = Zeropull(work / "node"), Zeropull(work / "plain")
+        node.ok("pull", "--complete", two)
+        plain.ok("build", two)
+        check_same_tree(node, plain, two, work)
+        node.ok("verify")
+        # what was not needed to build it can be had later
+        assert b"index" in builder.expect(FAILED, "mount", two, str(work)).stderr.encode()
+        builder.ok("pull", "--complete", two)
+        check_same_tree(builder, plain, two, work)
+
+
+def test_what_pushes_find_is_the_same_as_what_a_build_with_all_data_makes(layout, work):
+    tree = Tree(files=100, large=2_000_000)
+    with memory_registry() as server:
+        publish(layout, "one", tree)
+        one = put(server, layout, "one")
+        tree.change(5)
+        publish(layout, "two", tree)
+        two = put(server, layout, "two")
+        full, lazy = Zeropull(work / "full"), Zeropull(work / "lazy")
+        full.ok("build", "--push", one)
+        full.ok("build", "--base", one, two)
+        lazy.ok("build", "--base", one, two)
+        ours = {path: data for path, data in lazy.files().items() if "/" in path and not path.startswith("devices")}
+        assert ours.items() <= full.files().items()
+
+
+def lie_about_blocks(server, subject):
+    """Publishes the snapshot once more, with block maps that say of each device that its blocks lie the other way round."""
+    name = ship.snapshots(server.remote(), subject)[0]
+    repository = server.repository()
+    media_type, body = repository.manifests[name]
+    artifact = json.loads(body)
+    for blob in artifact["layers"]:
+        if blob["mediaType"] == "application/vnd.zeropull.device.map.v1":
+            true = repository.blobs[blob["digest"]]
+            blocks = [true[at : at + 16] for at in range(48, len(true) - 32, 16)]
+            false = true[:48] + b"".join(reversed(blocks))
+            false += hashlib.sha256(false).digest()
+            blob["digest"] = oci.sha256(false)
+            repository.blobs[blob["digest"]] = false
+    server.put_manifest(json.dumps(artifact).encode(), None, media_type)
+
+
+@pytest.fixture
+def lying(layout, work):
+    """(reference of a base whose newest snapshot has false maps, of the next version, key that signed the true one)."""
+    tree = Tree(files=100, large=1_000_000)
+    with memory_registry() as server:
+        publish(layout, "one", tree)
+        one = put(server, layout, "one")
+        tree.change(5)
+        publish(layout, "two", tree)
+        two = put(server, layout, "two")
+        key = work / "key"
+        Zeropull(work / "keys").ok("key", "generate", str(key))
+        maker = Zeropull(work / "maker")
+        digest = maker.build(one, "--push", "--sign-key", str(key)).strip()
+        lie_about_blocks(server, digest)
+        yield one, two, str(key)
+
+
+def test_who_cannot_sign_cannot_mislead_a_signed_build(lying, work):
+    one, two, key = lying
+    builder, plain = Zeropull(work / "builder"), Zeropull(work / "plain")
+    builder.ok("build", "--push", "--sign-key", key, "--base", one, two)
+    assert device_count(builder, two) > 2
+    builder.ok("pull", "--complete", two)
+    plain.build(two)
+    check_same_tree(builder, plain, two, work)
+
+
+def test_a_base_that_nobody_trusted_signed_is_refused(lying, work):
+    one, two, _ = lying
+    other = work / "other"
+    Zeropull(work / "keys").ok("key", "generate", str(other))
+    builder = Zeropull(work / "builder")
+    builder.expect(REFUSED, "build", "--push", "--sign-key", str(other), "--base", one, two)
+    assert builder.image_directories() == []
+
+
+def test_a_second_map_of_a_device_is_refused(lying, layout, work):
+    """What a device holds is known from the first base; the lie about it comes later."""
+    one, two, key = lying
+    builder = Zeropull(work / "builder")
+    builder.ok("build", "--push", "--sign-key", key, "--base", one, two)
+    builder.ok("remove", one)
+    result = builder.expect(FAILED, "build", "--rebuild", "--base", one, two)
+    assert "block map is not the one" in result.stderr
+
+
+def test_a_base_that_is_not_there_is_an_error(layout, work):
+    tree = Tree(files=10, large=300_000)
+    with memory_registry() as server:
+        publish(layout, "one", tree)
+        one = put(server, layout, "one")
+        zeropull = Zeropull(work / "store")
+        result = zeropull.expect(NOT_FOUND, "build", "--base", one.replace(":one", ":none"), one)
+        assert "base" in result.stderr
+        result = zeropull.expect(NOT_FOUND, "build", "--base", one, one)  # the image is there, its snapshot is not
+        assert "has no snapshot" in result.stderr
+        assert zeropull.image_directories() == []

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""zeropull-hook with a real registry that notifies it: a push of a marked image ends in a published snapshot."""
+import json
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+from support import hook as hook_support
+from support import images, oci
+from support.hook import HOOK, fake_builder, hook, notifications, until
+from support.programs import SOURCE
+from support.registry import registry
+from support.zeropull import Zeropull
+
+TOKEN = "Bearer 0123456789abcdef"
+
+
+def config_file(work, host, rules, extra=""):
+    secret = work / "secret"
+    secret.write_text(TOKEN + "\n")
+    path = work / "hook.yaml"
+    path.write_text(
+        f"""version: 1
+anonymous: admin
+registries:
+- host: '{host}'
+endpoints:
+- provider: distribution
+  secret-file: {secret}
+{extra}
+rules:
+{rules}"""
+    )
+    return path
+
+
+@pytest.fixture
+def pair(work):
+    """A service and a registry that tells it. The rules come first: the registry's port is in none of them."""
+
+    def start(rules, extra="", **options):
+        config = config_file(work, "127.0.0.1:*", rules, extra)
+        service = hook_support.Hook(work / "state", config=config, **options).start()
+        running = registry(work, extra=notifications(service.url, TOKEN))
+        started.append((service, running))
+        return service, running.__enter__()
+
+    started = []
+    yield start
+    for service, running in started:
+        running.__exit__(None, None, None)
+        if service.process.poll() is None:
+            service.stop()
+
+
+def marked_layout(work, name, labels=None, content=b"content"):
+    """An OCI layout with a one-file image; returns skopeo's name for it."""
+    layout = oci.Layout(work / f"layout-{name}")
+    made = images.Maker(work)
+    with made.layer() as tar:
+        tar.file("file", content)
+    layout.add_image(name, made.layers, {"Labels": labels} if labels else {})
+    return f"oci:{work / f'layout-{name}'}:{name}"
+
+
+def referrers(registry_, repository, digest):
+    """Artifacts beside an image; the registry has no referrers API, so the fallback tag tells."""
+    text = subprocess.run(
+        ["skopeo", "inspect", "--raw", "--tls-verify=false",
+         f"docker://{registry_.host}/{repository}:{digest.replace(':', '-')}"],
+        stdout=subprocess.PIPE, check=True,
+    ).stdout  # fmt: skip
+    return json.loads(text)["manifests"]
+
+
+ALL = "- {name: all, repositories: '**'}\n"
+
+
+def test_push_of_a_marked_image_publishes_its_snapshot_with_no_other_command(pair, work):
+    service, place = pair("- {name: web, repositories: '*/acme/*', labels: {snapshot: 'yes'}}\n")
+    place.push(marked_layout(work, "marked", {"snapshot": "yes"}), "acme/web", "1")
+    place.push(marked_layout(work, "plain", content=b"other"), "acme/plain", "1")
+    place.push(marked_layout(work, "elsewhere", {"snapshot": "yes"}), "other/web", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    service.settle()
+    (snapshot,) = service.snapshots()
+    assert snapshot["repository"] == f"{place.host}/acme/web" and snapshot["tags"] == "1"
+    (artifact,) = referrers(place, "acme/web", snapshot["digest"])
+    assert artifact["digest"] == snapshot["artifact"]
+    assert len(service.builds()) == 1
+
+
+def test_the_snapshot_can_be_pulled_and_used(pair, work):
+    service, place = pair(ALL)
+    place.push(images.source("busybox"), "app", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    elsewhere = Zeropull(work / "elsewhere")
+    elsewhere.ok("pull", f"docker://{place.host}/app:1")
+    assert " busybox\n" in elsewhere.ok("ls", "--recursive", f"docker://{place.host}/app:1")
+
+
+def test_unchanged_tag_builds_nothing_and_its_own_pushes_neither(pair, work):
+    service, place = pair(ALL)
+    image = marked_layout(work, "a")
+    place.push(image, "app", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    place.push(image, "app", "1")
+    place.push(image, "app", "again")
+    until(lambda: "again" in service.snapshots()[0]["tags"], 30, service.said)
+    service.settle()
+    assert [build["state"] for build in service.builds()] == ["done"]
+    assert "sha256-" not in service.said()
+
+
+def test_multi_arch_push_builds_each_wanted_platform_once(pair, work):
+    service, place = pair("- {name: two, repositories: '**', platforms: [linux/amd64, linux/arm64]}\n")
+    layout = oci.Layout(work / "multi")
+    entries = []
+    for architecture in ("amd64", "arm64", "s390x"):
+        (work / architecture).mkdir()
+        made = images.Maker(work / architecture)
+        with made.layer() as tar:
+            tar.file("file", architecture.encode())
+        digest = layout.add_image(
+            architecture, made.layers, change_config=lambda config, a=architecture: config.update(architecture=a)
+        )
+        size = (layout.blobs / digest.removeprefix("sha256:")).stat().st_size
+        platform = {"os": "linux", "architecture": architecture}
+        entries.append({"mediaType": oci.MANIFEST, "digest": digest, "size": size, "platform": platform})
+    index = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": entries}
+    layout.tag_manifest("multi", json.dumps(index).encode(), oci.INDEX)
+    place.push(f"oci:{work / 'multi'}:multi", "app", "1")
+    until(lambda: len(service.snapshots()) == 2, 60, service.said)
+    service.settle()
+    assert sorted(build["platform"] for build in service.builds()) == ["linux/amd64", "linux/arm64"]
+
+
+def test_rules_test_explains_and_check_config_names_the_line(work):
+    with registry(work) as place:
+        place.push(marked_layout(work, "a", {"x": "1"}), "app", "v1")
+        config = config_file(work, place.host, "- {name: r, repositories: '**', tags: 'v*', labels: {x: '2'}}\n" + ALL)
+        result = subprocess.run(
+            [HOOK, "--config", config, "rules", "test", f"{place.host}/app:v1"], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        assert "rule 'r': label x is 1, not '2'" in result.stdout and "rule 'all': builds it" in result.stdout
+    config.write_text("version: 1\nregistries: [{host: a.example}]\nrules:\n- {name: a, repositories: '**', tag: x}\n")
+    result = subprocess.run([HOOK, "--config", config, "check-config"], capture_output=True, text=True)
+    assert result.returncode == 1 and f"{config}:4: rule: 'tag' is not known" in result.stderr
+
+
+def test_reload_takes_new_rules_and_keeps_the_old_when_the_new_are_bad(pair, work):
+    service, place = pair("- {name: none, repositories: '*/nothing'}\n", builder=fake_builder(work))
+    place.push(marked_layout(work, "a"), "app", "1")
+    text = service.config.read_text()
+    service.config.write_text("version: 1\nrules: nonsense\n")
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: "the old configuration stays in force" in service.said(), 10)
+    service.config.write_text(text.replace("*/nothing", "**"))
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: "was read again" in service.said(), 10)
+    place.push(marked_layout(work, "b", content=b"b"), "app", "2")
+    until(lambda: service.snapshots(), 30, service.said)
+    assert len(service.builds()) == 1
+
+
+def test_trigger_waits_and_tells_by_its_exit_code(pair, work):
+    service, place = pair("- {name: a, repositories: '*/app'}\n")
+    with_registry_away = service.command("trigger", f"{place.host}/app:none", "--timeout", "30")
+    assert with_registry_away.returncode == 4
+    place.push(images.source("busybox"), "app", "1")
+    place.push(images.source("busybox"), "other", "1")
+    done = service.command("trigger", f"{place.host}/app:1")
+    assert done.returncode == 0 and json.loads(done.stdout)[0]["state"] == "done", done.stderr
+    assert service.command("trigger", f"{place.host}/other:1").returncode == 4
+    assert service.command("trigger", "127.0.0.2.example/x").returncode == 1
+
+
+def test_a_failing_build_says_why_and_can_be_tried_again(pair, work):
+    builder = fake_builder(work, "#!/bin/sh\necho 'zeropull: build x: layer 1: malformed' >&2\nexit 4\n")
+    service, place = pair(ALL, builder=builder)
+    place.push(marked_layout(work, "a"), "app", "1")
+    (build,) = until(lambda: service.builds(state="failed"), 30, service.said)
+    assert build["reason"] == "build x: layer 1: malformed"
+    assert "malformed" in service.get(f"/v1/builds/{build['id']}")["log"]
+    fake_builder(work)
+    status, answer = service.request(f"/v1/builds/{build['id']}/retry", method="POST", raw=b"")
+    assert status == 200, answer
+    until(lambda: service.snapshots(), 30, service.said)
+
+
+def test_a_running_build_can_be_cancelled(pair, work):
+    builder = fake_builder(work, "#!/bin/sh\ntrap 'exit 1' TERM\necho waiting >&2\nwhile :; do sleep 0.1; done\n")
+    service, place = pair(ALL, builder=builder)
+    place.push(marked_layout(work, "a"), "app", "1")
+    (build,) = until(lambda: [b for b in service.builds(state="running") if "progress" in b], 30, service.said)
+    assert build["progress"] == "waiting"
+    assert service.request(f"/v1/builds/{build['id']}/cancel", method="POST", raw=b"")[0] == 200
+    until(lambda: service.builds(state="cancelled"), 30, service.said)
+
+
+def test_hostile_builds_fail_alone(pair, work):
+    """Whatever a build that was taken over tries, the service goes on and its files are whole."""
+    attack = """#!/bin/sh
+echo pwned > /etc/zeropull-test-pwned
+echo pwned > "$STATE/hook.db"
+kill -9 -1
+mount -t tmpfs none /tmp
+while :; do echo flood; echo flood >&2; done | head -c 5000000 >&2
+exit 1
+"""
+    builder = fake_builder(work, attack.replace("$STATE", str(work / "state")))
+    service, place = pair(ALL, builder=builder)
+    place.push(marked_layout(work, "a"), "app", "1")
+    until(lambda: [b for b in service.builds() if b.get("attempts")], 60, service.said)
+    build = service.get("/v1/builds/1")
+    assert len(build["log"]) <= 65536
+    assert not (work / "etc").exists() and service.get("/v1/status")["queued"] == 1
+    fake_builder(work)
+    place.push(marked_layout(work, "b", content=b"b"), "app", "2")
+    until(lambda: service.snapshots(), 30, service.said)
+
+
+def test_notifications_without_the_secret_or_from_elsewhere_build_nothing(pair, work):
+    service, place = pair(ALL, builder=fake_builder(work))
+    event = {
+        "id": "1", "action": "push",
+        "target": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:" + "1" * 64,
+                   "repository": "app", "tag": "1"},
+        "request": {"host": "169.254.169.254", "useragent": "curl"},
+    }  # fmt: skip
+    kind = {"Content-Type": "application/vnd.docker.distribution.events.v1+json"}
+    post = lambda **h: service.request("/hooks/distribution", {"events": [event]}, headers={**kind, **h})[0]  # noqa: E731
+    assert post() == 401
+    assert post(Authorization=TOKEN + "x") == 401
+    assert post(Authorization=TOKEN) == 403  # the host is not allowed
+    event["request"]["host"] = place.host
+    event["request"]["useragent"] = "zeropull/0.1.0"
+    assert post(Authorization=TOKEN) == 200  # our own
+    assert service.request("/hooks/nothing", {"events": []})[0] == 404
+    big = service.request("/hooks/distribution", raw=b"x" * (1 << 21), headers={"Authorization": TOKEN})
+    assert big[0] == 413
+    service.settle()
+    assert service.builds() == []
+
+
+def test_roles_decide_who_may_do_what(work):
+    for name in ("reader", "builder", "admin"):
+        (work / name).write_text(f"the-token-of-the-{name}\n")
+    extra = "tokens:\n" + "".join(f"- {{name: {n}, role: {n}, file: {work / n}}}\n" for n in ("reader", "builder"))
+    config = config_file(work, "127.0.0.1:*", ALL, extra)
+    config.write_text(config.read_text().replace("anonymous: admin\n", ""))
+    with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        create = lambda: service.request("/v1/builds", {"reference": "127.0.0.1:1/x:1"})[0]  # noqa: E731
+        assert service.request("/v1/builds")[0] == 401 and create() == 401
+        assert service.request("/healthz") == (200, "ok\n") and service.request("/readyz")[0] == 200
+        service.token = "the-token-of-the-reader"
+        assert service.request("/v1/builds")[0] == 200 and create() == 403
+        service.token = "the-token-of-the-builder"
+        assert create() == 202
+        service.token = "the-token-of-nobody"
+        assert service.request("/v1/builds")[0] == 401
+        service.token = "the-token-of-the-builder"
+        assert service.request("/v1/builds", {"reference": "127.0.0.1:1/x:1"}, headers={"Origin": "http://evil"})[0] == 403
+        assert service.request("/v1/builds", headers={"Host": "evil.example"})[0] == 403
+        assert service.request("/v1/nothing")[0] == 404
+        assert service.request("/v1/builds", method="DELETE")[0] == 405
+
+
+def test_events_stream_tells_of_builds(pair, work):
+    service, place = pair(ALL, builder=fake_builder(work))
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 30) as stream:
+        stream.sendall(f"GET /v1/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        seen = b""
+        while b": watching" not in seen:
+            seen += stream.recv(65536)
+        place.push(marked_layout(work, "a"), "app", "1")
+        while b'"state": "done"' not in seen:
+            piece = stream.recv(65536)
+            assert piece, seen
+            seen += piece
+    assert b"event: build" in seen and b"event: progress" in seen
+
+
+def test_standalone_prints_the_lines_for_the_registry(work):
+    process = subprocess.Popen(
+        [HOOK, "--standalone", "--listen", "127.0.0.1:0", "--state", work / "state", "--builder", fake_builder(work)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    lines = [process.stdout.readline() for _ in range(4)]
+    process.terminate()
+    assert process.wait(20) == 0
+    assert lines[1] == "notifications:\n" and lines[2] == "  endpoints:\n"
+    refused = subprocess.run([HOOK, "--standalone", "--listen", "0.0.0.0:0"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "loopback only" in refused.stderr
+
+
+def test_reconcile_finds_pushes_that_nobody_told_of(work):
+    with registry(work) as place:
+        place.push(marked_layout(work, "a"), "app", "1")
+        place.push(marked_layout(work, "b", content=b"b"), "team/web", "2")
+        config = config_file(work, place.host, ALL)
+        config.write_text(
+            config.read_text().replace(
+                f"- host: '{place.host}'", f"- host: '{place.host}'\n  reconcile: {{every: 1h, catalog: true}}"
+            )
+        )
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            until(lambda: len(service.snapshots()) == 2, 30, service.said)
+            place.push(marked_layout(work, "c", content=b"c"), "app", "1")  # the tag moves
+            assert service.request("/v1/upkeep", method="POST", raw=b"")[0] == 202
+            until(lambda: len(service.snapshots()) == 3, 30, service.said)
+            service.settle()
+            assert service.request("/v1/upkeep", method="POST", raw=b"")[0] == 202
+            until(lambda: service.said().count("0 name something new") >= 1, 30, service.said)
+            assert len(service.builds()) == 3
+
+
+def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1s}}\n"
+    service, place = pair(rule)
+    for name in ("a", "b"):
+        place.push(marked_layout(work, name, content=name.encode()), "app", "latest")
+        until(lambda n=name: len(service.snapshots()) == 1 + (n == "b"), 60, service.said)
+        service.settle()
+    old, new = sorted(service.snapshots(), key=lambda s: s["published"])
+    assert (old["tags"], new["tags"]) == ("", "latest")
+    assert service.get("/v1/retention")["toRemove"] == []  # nothing was surveyed yet
+    service.request("/v1/upkeep", method="POST", raw=b"")
+    (candidate,) = until(lambda: service.get("/v1/retention")["toRemove"], 30, service.said)
+    assert candidate["artifact"] == old["artifact"] and candidate["reason"] == "no tag names its image"
+    assert len(service.snapshots()) == 2
+    service.request("/v1/upkeep", method="POST", raw=b"")
+    until(lambda: service.snapshots() == [new], 30, service.said)
+    assert referrers(place, "app", old["digest"]) == []
+    assert [entry["digest"] for entry in referrers(place, "app", new["digest"])] == [new["artifact"]]
+
+
+def test_profiles_of_nodes_are_merged_latest_first(pair, work):
+    service, place = pair(ALL, builder=fake_builder(work))
+    path = f"/v1/profiles?repository={place.host}/app"
+    assert service.request(path)[0] == 404
+    for text in ("/bin/old\t0\t4096\n/bin/both\t0\t10\n", "/bin/both\t0\t100\n"):
+        status, answer = service.request(path, raw=text.encode(), headers={"Content-Type": "text/plain"})
+        assert status == 200, answer
+    merged = service.request(path)[1]
+    assert [line.split("\t")[0].lstrip("/") for line in merged.splitlines()] == ["bin/both", "bin/old"]
+    assert "\t100" in merged
+    assert service.request(path, raw=b"bad\tline\n")[0] == 400
+    assert service.request("/v1/profiles?repository=evil.example/x", raw=b"/a\n")[0] == 400
+
+
+def test_openapi_document_tells_of_every_route(pair):
+    service, _ = pair(ALL)
+    document = service.get("/v1/openapi.json")
+    told = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    routes = re.findall(r'\{ "(\w+)", "([^"]+)"', (SOURCE / "registry-hook" / "routes.c").read_text())
+    served = {(method, path) for method, path in routes if not path.startswith("/page/") and path != "/"}
+    assert {(method, re.sub(r"\{\w+\}", "*", path)) for method, path in told} == served
+
+
+def test_tls_is_spoken_and_trigger_trusts_the_given_authority(work):
+    certificate, key = work / "cert.pem", work / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    config = config_file(work, "127.0.0.1:*", ALL, f"tls: {{certificate: {certificate}, key: {key}}}")
+    with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        assert service.scheme == "https"
+        answer = subprocess.run(
+            ["curl", "-sS", "--cacert", certificate, service.url + "/healthz"], capture_output=True, text=True
+        )
+        assert answer.stdout == "ok\n", answer.stderr
+        failed = service.command("trigger", "--ca-file", certificate, "--timeout", "20", "127.0.0.1:1/x:1")
+        assert failed.returncode == 1 and "not decided in time" in failed.stderr, failed.stderr

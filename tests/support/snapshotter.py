@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The zeropull-snapshotter daemon with a root and socket of its own, and the mounts it tells containerd to make."""
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from .containerd import unmount_below
+from .programs import BUILD
+from .snapshots_api import Snapshots
+
+SNAPSHOTTER = BUILD / "snapshotter" / "zeropull-snapshotter"
+START_SECONDS = 20
+
+_MS = {"ro": 1, "nosuid": 2, "nodev": 4, "remount": 32, "bind": 4096, "rbind": 4096 | 16384, "rw": 0}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _mount(source, target, kind, flags, data):
+    result = _libc.mount(*(os.fsencode(str(t)) for t in (source, target, kind)), ctypes.c_ulong(flags), os.fsencode(data))
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), f"mount {kind} on {target}: {data}")
+
+
+def _compact(options):
+    """Lower directories relative to what they have in common, as containerd writes them when they would not fit."""
+    lower = next(o for o in options if o.startswith("lowerdir=")).removeprefix("lowerdir=").split(":")
+    common = os.path.commonpath(lower)
+    relative = "lowerdir=" + ":".join(os.path.relpath(path, common) for path in lower)
+    return common, [o for o in options if not o.startswith("lowerdir=")] + [relative]
+
+
+def mount(mounts, target):
+    """Mounts as containerd does (package mount): flags by name, the rest as data, in one page."""
+    (one,) = mounts
+    flags, data, directory = 0, [], None
+    options = list(one.options)
+    if one.type == "overlay" and sum(len(o) + 1 for o in options) >= 4096 - 512:
+        directory, options = _compact(options)
+    for option in options:
+        if option in _MS:
+            flags |= _MS[option]
+        else:
+            data.append(option)
+    target = Path(target).absolute()
+    before = os.getcwd()
+    if directory:
+        os.chdir(directory)
+    try:
+        _mount(one.source, target, one.type, flags, ",".join(data))
+        if flags & 4096 and flags & 1:
+            _mount("", target, "", flags | 32, "")
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def mounted(mounts, target):
+    Path(target).mkdir(exist_ok=True)
+    mount(mounts, target)
+    try:
+        yield Path(target)
+    finally:
+        subprocess.run(["umount", target], check=True)
+
+
+class Snapshotter:
+    def __init__(self, directory, *options):
+        self.directory = Path(directory)
+        self.root = self.directory / "snapshotter"
+        self.socket = self.directory / "snapshotter.sock"
+        self.log_path = self.directory / "snapshotter.log"
+        self.options = options
+        self.process = None
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [SNAPSHOTTER, "--root", self.root, "--address", self.socket, "--log-level", "debug", *self.options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while not self._serves():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the snapshotter did not start:\n" + self.log()[-4000:])
+            time.sleep(0.01)
+        return self
+
+    def _serves(self):
+        """The socket is this process's: its log says so."""
+        return re.findall(r"msg=serving pid=(\d+)", self.log())[-1:] == [str(self.process.pid)]
+
+    def client(self):
+        return Snapshots(self.socket)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def stop(self):
+        """SIGTERM; returns the exit code."""
+        if not self.process:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        self.process = None
+        return code
+
+    def resident_kib(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+
+    def directories(self):
+        """Numbers of the snapshots that have a directory."""
+        return sorted(int(path.name) for path in (self.root / "snapshots").iterdir())
+
+    def trash(self):
+        return list((self.root / "trash").iterdir())
+
+
+@contextmanager
+def snapshotter(directory, *options):
+    daemon = Snapshotter(directory, *options)
+    try:
+        yield daemon.start()
+    finally:
+        try:
+            code = daemon.stop()
+        finally:
+            unmount_below(directory)
+        assert code == 0, daemon.log()[-4000:]
