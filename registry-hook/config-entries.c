@@ -18,7 +18,7 @@ static int read_named_file(struct hook_yaml *y, const yaml_node_t *node, const c
                            const char **out, size_t *size) {
         const char *path;
         zp_autofree char *content = NULL;
-        int r = hook_yaml_text(y, node, what, &path);
+        int r = hook_yaml_path(y, node, what, &path);
         if (r == 0 && zp_read_file(AT_FDCWD, path, limit, &content, size, y->err) < 0) {
                 zp_error_wrap(y->err, "%s:%zu: %s", y->path, hook_yaml_line(node), what);
                 y->err->code = EINVAL; /* a file that is not there makes a bad configuration, not an absent one */
@@ -162,9 +162,9 @@ static int read_registry(struct hook_yaml *y, const yaml_node_t *node, struct ho
         if (r == 0 && strchr(out->host, '/'))
                 r = hook_yaml_fail(y, v[HOST], "host: '%.100s' is not a host", out->host);
         if (r == 0 && v[AUTH_FILE])
-                r = hook_yaml_text(y, v[AUTH_FILE], "auth-file", &out->auth_file);
+                r = hook_yaml_path(y, v[AUTH_FILE], "auth-file", &out->auth_file);
         if (r == 0 && v[CA_FILE])
-                r = hook_yaml_text(y, v[CA_FILE], "ca-file", &out->ca_file);
+                r = hook_yaml_path(y, v[CA_FILE], "ca-file", &out->ca_file);
         if (r == 0 && v[PLAIN_HTTP])
                 r = hook_yaml_bool(y, v[PLAIN_HTTP], "plain-http", &out->plain_http);
         if (r == 0 && v[CONCURRENCY])

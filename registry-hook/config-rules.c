@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "oci/manifest.h"
+#include "oci/reference.h"
 #include "registry-hook/config-internal.h"
 #include "registry-hook/queue.h"
 
@@ -122,24 +123,43 @@ static int read_what(struct hook_yaml *y, const yaml_node_t *const *v, struct ho
         return r;
 }
 
+/* A word, or a reference. */
+static int read_base(struct hook_yaml *y, const yaml_node_t *node, struct hook_rule *rule) {
+        static const char *const words[] = { "previous", "none", "rebuild", NULL };
+        struct zp_reference reference;
+        struct zp_error reason = { 0 };
+        const char *text;
+        int r = hook_yaml_text(y, node, "base", &text), word = 0;
+        if (r == 0 && !strchr(text, '/')) {
+                r = hook_yaml_word(y, node, "base", words, &word);
+                rule->base = (enum hook_base) word;
+                return r;
+        }
+        if (r < 0)
+                return r;
+        if (zp_reference_parse(text, &reference, &reason) < 0)
+                return hook_yaml_fail(y, node, "base: %s", reason.message);
+        zp_reference_clear(&reference);
+        rule->base = HOOK_BASE_IMAGE;
+        rule->base_image = text;
+        return 0;
+}
+
 /* What says how they are built. */
 static int read_how(struct hook_yaml *y, const yaml_node_t *const *v, struct hook_rule *rule) {
-        static const char *const bases[] = { "reuse", "rebuild", NULL };
         static const char *const profiles[] = { "none", "merged", NULL };
         int r = 0, word = 0;
         int64_t priority = 0;
         if (v[TARGET])
                 r = hook_yaml_text(y, v[TARGET], "target", &rule->target);
         if (r == 0 && v[SIGN_KEY])
-                r = hook_yaml_text(y, v[SIGN_KEY], "sign-key", &rule->sign_key);
+                r = hook_yaml_path(y, v[SIGN_KEY], "sign-key", &rule->sign_key);
         if (r == 0 && v[PASSPHRASE_FILE])
-                r = hook_yaml_text(y, v[PASSPHRASE_FILE], "passphrase-file", &rule->passphrase_file);
+                r = hook_yaml_path(y, v[PASSPHRASE_FILE], "passphrase-file", &rule->passphrase_file);
         if (r == 0 && v[PASSPHRASE_FILE] && !v[SIGN_KEY])
                 r = hook_yaml_fail(y, v[PASSPHRASE_FILE], "passphrase-file: only beside 'sign-key'");
-        if (r == 0 && v[BASE]) {
-                r = hook_yaml_word(y, v[BASE], "base", bases, &word);
-                rule->is_rebuild = word == 1;
-        }
+        if (r == 0 && v[BASE])
+                r = read_base(y, v[BASE], rule);
         if (r == 0 && v[PROFILE]) {
                 r = hook_yaml_word(y, v[PROFILE], "profile", profiles, &word);
                 rule->has_profile = word == 1;

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+#include "base/cleanup.h"
+
 int hook_yaml_fail(struct hook_yaml *y, const yaml_node_t *node, const char *format, ...) {
         char message[ZP_ERROR_MESSAGE_MAX];
         va_list args;
@@ -40,6 +43,16 @@ int hook_yaml_text(struct hook_yaml *y, const yaml_node_t *node, const char *wha
         if (r < 0)
                 return r;
         *out = zp_arena_copy(y->arena, text, strlen(text));
+        return *out ? 0 : hook_yaml_no_memory(y);
+}
+
+int hook_yaml_path(struct hook_yaml *y, const yaml_node_t *node, const char *what, const char **out) {
+        const char *slash = strrchr(y->path, '/');
+        int r = hook_yaml_text(y, node, what, out);
+        if (r < 0 || (*out)[0] == '/' || !slash)
+                return r;
+        zp_autofree char *path = zp_format("%.*s/%s", (int) (slash - y->path), y->path, *out);
+        *out = path ? zp_arena_copy(y->arena, path, strlen(path)) : NULL;
         return *out ? 0 : hook_yaml_no_memory(y);
 }
 

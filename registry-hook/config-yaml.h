@@ -30,6 +30,8 @@ int hook_yaml_fail(struct hook_yaml *y, const yaml_node_t *node, const char *for
 int hook_yaml_no_memory(struct hook_yaml *y);
 /* Not empty; kept in the arena. */
 int hook_yaml_text(struct hook_yaml *y, const yaml_node_t *node, const char *what, const char **out);
+/* The same for a file's name: a relative one is meant from the configuration's directory. */
+int hook_yaml_path(struct hook_yaml *y, const yaml_node_t *node, const char *what, const char **out);
 int hook_yaml_number(struct hook_yaml *y, const yaml_node_t *node, const char *what, int64_t min, int64_t max,
                      int64_t *out);
 /* "512K", "10M", "4G": powers of 1024. */

@@ -48,8 +48,8 @@ static int read_tls(struct hook_yaml *y, const yaml_node_t *node, struct hook_co
         if (r == 0 && (!v[CERTIFICATE] || !v[KEY]))
                 r = hook_yaml_fail(y, node, "tls: wants 'certificate' and 'key'");
         if (r == 0)
-                r = hook_yaml_text(y, v[CERTIFICATE], "certificate", &c->tls_certificate);
-        return r < 0 ? r : hook_yaml_text(y, v[KEY], "key", &c->tls_key);
+                r = hook_yaml_path(y, v[CERTIFICATE], "certificate", &c->tls_certificate);
+        return r < 0 ? r : hook_yaml_path(y, v[KEY], "key", &c->tls_key);
 }
 
 static int read_history(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *c) {

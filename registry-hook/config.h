@@ -52,8 +52,9 @@ struct hook_rule {
         int64_t min_size;
         const char *target; /* a remote; NULL: beside the image */
         const char *sign_key, *passphrase_file;
-        bool is_rebuild;  /* base: rebuild. Layers converted before are not used */
-        bool has_profile; /* the repository's merged start-up profile orders the snapshot */
+        enum hook_base { HOOK_BASE_PREVIOUS, HOOK_BASE_NONE, HOOK_BASE_REBUILD, HOOK_BASE_IMAGE } base;
+        const char *base_image; /* of HOOK_BASE_IMAGE: whose data is referred to instead of stored again */
+        bool has_profile;       /* the repository's merged start-up profile orders the snapshot */
         int priority;
         int64_t keep;          /* newest snapshots of a repository and platform that stay in any case; 0: all */
         int64_t superseded_ms; /* how long others stay once no tag names their image; 0: for ever */

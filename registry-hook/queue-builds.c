@@ -101,6 +101,22 @@ int hook_queue_end(sqlite3 *db, void *context, struct zp_error *err) {
         return r < 0 ? r : 0;
 }
 
+int hook_queue_previous(sqlite3 *db, const struct hook_build *build, char digest[ZP_DIGEST_TEXT_SIZE],
+                        struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
+        digest[0] = '\0';
+        int r = hook_sql_prepare(db, &row, err,
+                                 "SELECT digest FROM snapshots WHERE host = ?1 AND repository = ?2 AND platform = ?3"
+                                 " AND target = ?4 AND digest <> ?5 AND gone = 0 ORDER BY published DESC LIMIT 1",
+                                 "sssss", build->host, build->repository, build->platform, build->target,
+                                 build->digest);
+        if (r == 0)
+                r = hook_sql_step(row, err);
+        if (r == 1)
+                hook_sql_copy(row, 0, digest, ZP_DIGEST_TEXT_SIZE);
+        return r < 0 ? r : 0;
+}
+
 static int state_of(sqlite3 *db, int64_t id, char state[16], struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
         int r = hook_sql_prepare(db, &row, err, "SELECT state FROM builds WHERE id = ?1", "i", id);

@@ -123,6 +123,10 @@ int hook_queue_end(sqlite3 *db, void *end, struct zp_error *err);
 /* How long to wait after so many attempts: 10 s, doubled each time, an hour at most. */
 int64_t hook_queue_backoff_ms(int attempts);
 
+/* The latest published snapshot of the same repository and platform; "" when there is none. */
+int hook_queue_previous(sqlite3 *db, const struct hook_build *build, char digest[ZP_DIGEST_TEXT_SIZE],
+                        struct zp_error *err);
+
 /* Somebody's wish for one build. -ENOENT: no such build; -EBUSY: its state does not allow it, or another of the same
  * name is queued. */
 struct hook_wish {

@@ -53,7 +53,7 @@ static const char *const passed[] = {
 struct command {
         const char *argv[ARGUMENTS_MAX + 1];
         size_t count;
-        char *owned[8];
+        char *owned[10];
         size_t owned_count;
         char *environment[PASSED + 1];
         size_t environment_count;
@@ -91,6 +91,22 @@ static bool set_environment(struct command *c) {
         return true;
 }
 
+static bool add_base(struct command *c, const struct hook_build *build, const struct hook_rule *rule,
+                     const char *previous) {
+        switch (rule->base) {
+        case HOOK_BASE_NONE:
+                return add_owned(c, strdup("--base=none"));
+        case HOOK_BASE_REBUILD:
+                add(c, "--rebuild");
+                return true;
+        case HOOK_BASE_IMAGE:
+                return add_owned(c, zp_format("--base=%s", rule->base_image));
+        default: /* by name it would not be found: every build has another */
+                return !previous[0] ||
+                       add_owned(c, zp_format("--base=docker://%s/%s@%s", build->host, build->repository, previous));
+        }
+}
+
 static bool set_arguments(struct command *c, const struct hook_build *build, const struct hook_rule *rule,
                           const struct hook_registry *registry, const struct hook_run_options *options) {
         add(c, options->builder);
@@ -111,8 +127,7 @@ static bool set_arguments(struct command *c, const struct hook_build *build, con
                 done &= add_owned(c, zp_format("--passphrase-file=%s", rule->passphrase_file));
         if (options->profile)
                 done &= add_owned(c, zp_format("--profile=%s", options->profile));
-        if (rule->is_rebuild)
-                add(c, "--rebuild");
+        done &= add_base(c, build, rule, options->previous);
         return done && add_owned(c, zp_format("docker://%s/%s@%s", build->host, build->repository, build->digest));
 }
 

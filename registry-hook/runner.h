@@ -30,6 +30,7 @@ struct hook_run_options {
         const struct hook_config *config;
         const struct hook_sandbox *sandbox;
         const char *builder, *store; /* paths */
+        const char *previous;        /* the digest of the repository's last image; "": it has none */
         const char *profile;         /* a file, or NULL */
 };
 /* The caller's thread must outlive the build. -EINVAL: the rule is gone. */

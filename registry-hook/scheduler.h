@@ -17,7 +17,7 @@ struct hook_scheduler_options {
         struct hook_current *current;
         struct hook_live *live;
         const struct hook_sandbox *sandbox;
-        const char *builder, *store; /* paths; must outlive it */
+        const char *builder, *store, *state; /* paths; must outlive it */
 };
 int hook_scheduler_new(const struct hook_scheduler_options *options, struct hook_scheduler **out, struct zp_error *err);
 /* Builds were queued, or the configuration is another. Any thread. */

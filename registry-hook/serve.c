@@ -131,9 +131,8 @@ static int start_parts(struct running *run, struct zp_error *err) {
                 r = hook_sandbox_new(run->store, &run->sandbox, err);
         if (r < 0)
                 return r;
-        struct hook_scheduler_options scheduler = {
-                s->db, s->current, s->live, run->sandbox, run->builder, run->store
-        };
+        struct hook_scheduler_options scheduler = { s->db,        s->current, s->live,   run->sandbox,
+                                                    run->builder, run->store, run->state };
         struct hook_deciders_options deciders = { s->db, s->current, s->live, wake_scheduler, s };
         r = hook_scheduler_new(&scheduler, &s->scheduler, err);
         if (r == 0)

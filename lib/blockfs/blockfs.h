@@ -33,6 +33,9 @@ int zp_blockfs_mount(const char *directory, bool *can_resend, struct zp_error *e
  * is success. */
 int zp_blockfs_unmount(const char *directory, struct zp_error *err);
 
+/* 1: a file system of this kind lies on `directory`, dead or alive; 0: none. */
+int zp_blockfs_is_mounted(const char *directory, struct zp_error *err);
+
 /* One read under way; to be answered once, from any thread. */
 struct zp_blockfs_read;
 

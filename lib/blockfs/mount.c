@@ -21,8 +21,7 @@
 /* The kernel wants at least this (FUSE_MIN_READ_BUFFER). */
 #define FIRST_REQUEST_MAX 8192
 
-/* 1: a file system of ours lies on `directory`, 0: none. */
-static int is_mounted(const char *directory, struct zp_error *err) {
+int zp_blockfs_is_mounted(const char *directory, struct zp_error *err) {
         zp_auto(zp_mount_table_free) struct zp_mount_table *table = NULL;
         int r = zp_mount_table_read(&table, err);
         if (r < 0)
@@ -35,7 +34,7 @@ static int is_mounted(const char *directory, struct zp_error *err) {
 static int clear_dead(const char *directory, struct zp_error *err) {
         struct statfs fs;
         for (;;) {
-                int r = is_mounted(directory, err);
+                int r = zp_blockfs_is_mounted(directory, err);
                 if (r <= 0)
                         return r;
                 if (statfs(directory, &fs) == 0 || (errno != ENOTCONN && errno != ECONNABORTED))
@@ -49,7 +48,7 @@ static int clear_dead(const char *directory, struct zp_error *err) {
 
 int zp_blockfs_unmount(const char *directory, struct zp_error *err) {
         for (;;) {
-                int r = is_mounted(directory, err);
+                int r = zp_blockfs_is_mounted(directory, err);
                 if (r <= 0)
                         return r;
                 r = zp_unmount(directory, true, err);

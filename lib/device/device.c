@@ -131,7 +131,7 @@ void zp_device_close(struct zp_device *device) {
         if (device->next)
                 device->next->link = device->link;
         pthread_mutex_unlock(&engine->lock);
-        if (device->has_record && !device->is_finished)
+        if (device->has_record && !device->is_finished && zp_record_is_unsynced(&device->record))
                 zp_record_sync(&device->record, NULL); /* what is not synced is fetched again, no more */
         dispose(device);
 }

@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "oci/proxy.h"
 #include "oci/toml.h"
 #include "oci/url.h"
 
@@ -229,23 +230,13 @@ static int read_timeout(const struct section *section, json_t *value, struct zp_
 }
 
 static int read_proxy(const struct section *section, json_t *value, struct zp_host *host) {
-        static const char *const schemes[] = { "http://", "https://", "socks5://", "socks5h://" };
         const char *text = json_string_value(value);
         if (!value)
                 return 0;
-        for (size_t i = 0; text && i < sizeof schemes / sizeof *schemes; i++) {
-                size_t size = strlen(schemes[i]);
-                const char *rest = text + size, *slash;
-                if (strncasecmp(text, schemes[i], size) != 0)
-                        continue;
-                slash = strchr(rest, '/');
-                if (!rest[0] || rest[0] == '/' || strpbrk(rest, "?# ") || (slash && slash[1]))
-                        break;
-                host->proxy = strdup(text);
-                return host->proxy ? 0 : out_of_memory(section);
-        }
-        /* What is there may hold a password. */
-        return refuse(section, "proxy", "scheme://host:port with http, https, socks5 or socks5h");
+        if (!text || !strstr(text, "://") || !zp_proxy_is_well_formed(text)) /* not shown: it may hold a password */
+                return refuse(section, "proxy", "scheme://host:port with http, https, socks5 or socks5h");
+        host->proxy = strdup(text);
+        return host->proxy ? 0 : out_of_memory(section);
 }
 
 /* The fields that a host's table and the file's root share. What else is there is for other readers. */

@@ -35,7 +35,8 @@ struct zp_http_transfer {
         bool is_silence_told;
 };
 
-/* Readies a fresh handle for the transfer, whose first four members the caller has set. -ENOMEM. */
+/* Readies a fresh handle for the transfer, whose first four members the caller has set. -ENOMEM, -EINVAL: the
+ * environment's proxy. */
 int zp_http_transfer_prepare(struct zp_http_transfer *transfer, CURL *handle);
 /* What zp_http_exchange returns, when libcurl has ended with `code`. */
 int zp_http_transfer_conclude(struct zp_http_transfer *transfer, CURLcode code);

@@ -72,8 +72,13 @@ int zp_http_multi_start(struct zp_http_multi *multi, const struct zp_http *clien
                 .is_multiplexed = true,
         };
         exchange->handle = curl_easy_init();
-        if (!exchange->handle || zp_http_transfer_prepare(&exchange->transfer, exchange->handle) < 0)
+        if (!exchange->handle)
                 return zp_error_errno(err, ENOMEM, "HTTP request");
+        exchange->transfer.err = err;
+        int r = zp_http_transfer_prepare(&exchange->transfer, exchange->handle);
+        exchange->transfer.err = &exchange->err;
+        if (r < 0)
+                return r;
         curl_easy_setopt(exchange->handle, CURLOPT_PRIVATE, exchange);
         if (options->is_on_new_connection)
                 curl_easy_setopt(exchange->handle, CURLOPT_FRESH_CONNECT, 1L);

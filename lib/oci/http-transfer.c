@@ -3,11 +3,13 @@
  * What libcurl is told to do for one exchange, and what it tells us meanwhile.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/bytes.h"
 #include "oci/http-internal.h"
+#include "oci/proxy.h"
 #include "oci/url.h"
 
 #define CONNECT_TIMEOUT_MS 10000L
@@ -251,10 +253,15 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
         set_method(handle, t);
         set_tls(handle, options);
-        if (options->proxy)
-                curl_easy_setopt(handle, CURLOPT_PROXY, options->proxy);
-        else if (zp_url_is_loopback(request->url))
-                curl_easy_setopt(handle, CURLOPT_PROXY, "");
+}
+
+static int set_proxy(CURL *handle, struct zp_http_transfer *t) {
+        const char *given = zp_http_get_options(t->http)->proxy;
+        zp_autofree char *found = NULL;
+        int r = given ? 0 : zp_proxy_find(t->request->url, getenv, &found, t->err);
+        curl_easy_setopt(handle, CURLOPT_PROXY, given ? given : found ? found : "");
+        curl_easy_setopt(handle, CURLOPT_NOPROXY, ""); /* that has been looked at */
+        return r;
 }
 
 int zp_http_transfer_prepare(struct zp_http_transfer *t, CURL *handle) {
@@ -262,7 +269,7 @@ int zp_http_transfer_prepare(struct zp_http_transfer *t, CURL *handle) {
         if (!make_headers(t))
                 return zp_error_errno(t->err, ENOMEM, "HTTP request");
         set_options(handle, t);
-        return 0;
+        return set_proxy(handle, t);
 }
 
 void zp_http_transfer_clear(struct zp_http_transfer *t) {

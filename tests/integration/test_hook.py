@@ -97,7 +97,7 @@ def test_the_snapshot_can_be_pulled_and_used(pair, work):
     place.push(images.source("busybox"), "app", "1")
     until(lambda: service.snapshots(), 60, service.said)
     elsewhere = Zeropull(work / "elsewhere")
-    elsewhere.ok("pull", f"docker://{place.host}/app:1")
+    elsewhere.ok("pull", "--complete", f"docker://{place.host}/app:1")
     assert " busybox\n" in elsewhere.ok("ls", "--recursive", f"docker://{place.host}/app:1")
 
 
@@ -378,3 +378,28 @@ def test_tls_is_spoken_and_trigger_trusts_the_given_authority(work):
         assert answer.stdout == "ok\n", answer.stderr
         failed = service.command("trigger", "--ca-file", certificate, "--timeout", "20", "127.0.0.1:1/x:1")
         assert failed.returncode == 1 and "not decided in time" in failed.stderr, failed.stderr
+
+
+def test_second_version_rests_on_the_first_and_is_laid_out_by_what_nodes_reported(pair, work):
+    service, place = pair(ALL)
+    place.push(images.source("busybox"), "app", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    status, answer = service.request(
+        f"/v1/profiles?repository={place.host}/app", raw=b"/bin/busybox\t0\t8192\n/new\n",
+        headers={"Content-Type": "text/plain"},
+    )  # fmt: skip
+    assert status == 200, answer
+    layout = oci.Layout(work / "second")
+    made = images.Maker(work)
+    made.layers += oci.Layout(images.layout("busybox")).layers("busybox")
+    with made.layer() as tar:
+        tar.file("new", b"new" * 5000)
+    layout.add_image("second", made.layers, {})
+    place.push(f"oci:{work / 'second'}:second", "app", "2")
+    until(lambda: len(service.snapshots()) == 2, 60, service.said)
+    newer, older = service.snapshots()
+    build = service.get(f"/v1/builds/{newer['build']}")
+    assert "of the base" in build["log"] and build["result"]["bytesSent"] < 20000, build
+    prefetch = list((work / "state" / "store" / "images").glob("*/prefetch.json"))
+    assert len(prefetch) == 1 and json.loads(prefetch[0].read_text())["ranges"]
+    assert list((work / "state" / "profiles").iterdir()) == []

@@ -30,7 +30,7 @@ static void what_is_left_out_has_a_default_that_is_safe(void **state) {
         assert_int_equal(c->concurrency, 2);
         assert_int_equal(c->endpoint_count, 0);
         assert_true(c->rules[0].has_profile);
-        assert_false(c->rules[0].is_rebuild);
+        assert_int_equal(c->rules[0].base, HOOK_BASE_PREVIOUS);
 }
 
 static void every_setting_arrives(void **state) {
@@ -80,7 +80,7 @@ static void every_setting_arrives(void **state) {
         assert_int_equal(rule->keep, 3);
         assert_int_equal(rule->superseded_ms, 7 * 86400000);
         assert_int_equal(rule->deleted_ms, 3600000);
-        assert_true(rule->is_rebuild);
+        assert_int_equal(rule->base, HOOK_BASE_REBUILD);
         assert_false(rule->has_profile);
         const char *name;
         assert_int_equal(hook_config_role(c, "abc", &name), HOOK_BUILDER);

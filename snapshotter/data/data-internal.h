@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of devices that were asked for, and where their files are.
+ */
+#ifndef SNAP_DATA_INTERNAL_H
+#define SNAP_DATA_INTERNAL_H
+
+#include <pthread.h>
+
+#include "blockfs/blockfs.h"
+#include "snapshotter/data/data.h"
+
+/* The data plane of this process. */
+struct snap_data {
+        const struct snap_data_options *options;
+        struct zp_device_engine *engine;
+        struct zp_range_reader *reader;
+        struct snap_table *table;
+};
+
+/* files.c: what the store and the preloads have of a device. */
+struct snap_files {
+        char *index;
+        size_t index_size;
+        int raw_fd, pack_fd; /* -1: none */
+        bool is_pack_at_hand;
+};
+/* -ENOENT: nobody has its index. */
+int snap_files_find(const struct snap_data_options *options, const struct zp_digest *device, struct snap_files *out,
+                    struct zp_error *err);
+void snap_files_clear(struct snap_files *files);
+/* The device whose digest begins with the number's eight bytes; -ENOENT: none, -EEXIST: more than one. */
+int snap_files_resolve(const struct snap_data_options *options, uint64_t id, struct zp_digest *out,
+                       struct zp_error *err);
+
+/* The number of a device: the first eight bytes of its digest. */
+uint64_t snap_device_id(const struct zp_digest *device);
+
+/* open.c: a device with all its origins. */
+int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct zp_device **out,
+                     struct zp_error *err);
+
+/* table.c: devices by number; opened when they are needed, closed when nobody has read them for a while. */
+struct snap_entry;
+int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_error *err);
+/* Closes all; nobody uses any. */
+void snap_table_free(struct snap_table *table);
+/* The device, open until let go. `digest`: when the caller knows it; NULL: it is looked for. */
+int snap_table_get(struct snap_table *table, uint64_t id, const struct zp_digest *digest, struct snap_entry **out,
+                   struct zp_error *err);
+void snap_table_let_go(struct snap_entry *entry);
+struct zp_device *snap_entry_device(struct snap_entry *entry);
+/* The size of a device that was open before, without opening it again. */
+bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size);
+
+#endif

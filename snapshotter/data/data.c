@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file system of devices: from the kernel's requests to devices and back.
+ */
+#include "snapshotter/data/data-internal.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+
+#define DEFAULT_THREADS 2
+/* Numbers that are no device's: 1 is the root's. A device whose digest begins so is not served. */
+#define STATISTICS_ID 2
+#define FIRST_DEVICE_ID 16
+#define STATISTICS_SIZE 4096
+
+struct served_read {
+        struct zp_device_read read; /* first: what the device gives back */
+        struct zp_blockfs_read *request;
+        struct snap_entry *entry;
+};
+
+static void notice(struct snap_data *data, const char *line) {
+        const struct zp_device_options *options = &data->options->device;
+        if (options->notice)
+                options->notice(options->context, line);
+}
+
+/* What the reader is told when a device cannot be had. */
+static int code_of(int result) {
+        return result == -ENOENT || result == -ENOMEM ? -result : EIO;
+}
+
+static void prefetch_range(void *argument, const struct zp_digest *device, uint64_t offset, uint64_t length) {
+        struct snap_data *data = argument;
+        struct snap_entry *entry;
+        if (snap_table_get(data->table, snap_device_id(device), device, &entry, NULL) < 0)
+                return;
+        zp_device_prefetch(snap_entry_device(entry), offset, length);
+        snap_table_let_go(entry);
+}
+
+static void start_image(struct snap_data *data, const char *hex) {
+        const struct snap_data_lookups *lookups = &data->options->lookups;
+        struct zp_digest image;
+        struct zp_error err = { 0 };
+        if (!lookups->find_ranges || !zp_digest_parse_hex(hex, &image))
+                return;
+        int r = lookups->find_ranges(lookups->context, &image, prefetch_range, data, &err);
+        if (r < 0 && r != -ENOENT)
+                notice(data, err.message);
+}
+
+static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size) {
+        struct snap_data *data = context;
+        struct zp_digest digest;
+        struct zp_error err = { 0 };
+        if (strncmp(name, SNAP_DATA_START_PREFIX, strlen(SNAP_DATA_START_PREFIX)) == 0)
+                start_image(data, name + strlen(SNAP_DATA_START_PREFIX));
+        if (strcmp(name, SNAP_DATA_STATISTICS) == 0) {
+                *id = STATISTICS_ID;
+                *size = STATISTICS_SIZE;
+                return 0;
+        }
+        if (!zp_digest_parse_hex(name, &digest))
+                return -ENOENT;
+        *id = snap_device_id(&digest);
+        struct snap_entry *entry;
+        int r = *id < FIRST_DEVICE_ID ? -ENOENT : snap_table_get(data->table, *id, &digest, &entry, &err);
+        if (r < 0) {
+                if (r != -ENOENT)
+                        notice(data, err.message);
+                return -code_of(r);
+        }
+        *size = zp_device_size(snap_entry_device(entry));
+        snap_table_let_go(entry);
+        return 0;
+}
+
+static int find_size(void *context, uint64_t id, uint64_t *size) {
+        struct snap_data *data = context;
+        struct snap_entry *entry;
+        struct zp_error err = { 0 };
+        *size = STATISTICS_SIZE;
+        if (id == STATISTICS_ID || snap_table_size(data->table, id, size))
+                return 0;
+        int r = snap_table_get(data->table, id, NULL, &entry, &err);
+        if (r < 0) {
+                notice(data, err.message);
+                return -code_of(r);
+        }
+        *size = zp_device_size(snap_entry_device(entry));
+        snap_table_let_go(entry);
+        return 0;
+}
+
+static void answer(struct zp_device_read *read, int result, int fd, const void *bytes) {
+        struct served_read *served = (struct served_read *) read;
+        if (result < 0)
+                zp_blockfs_answer_error(served->request, -result);
+        else if (bytes)
+                zp_blockfs_answer_data(served->request, bytes, read->size);
+        else
+                zp_blockfs_answer_file(served->request, fd, read->offset, read->size);
+        struct snap_entry *entry = served->entry;
+        free(served);
+        snap_table_let_go(entry);
+}
+
+static void answer_statistics(struct snap_data *data, uint64_t offset, uint32_t size, struct zp_blockfs_read *request) {
+        struct zp_device_statistics devices;
+        struct zp_range_statistics ranges;
+        zp_device_engine_statistics(data->engine, &devices);
+        zp_range_reader_statistics(data->reader, &ranges);
+        const struct {
+                const char *name;
+                uint64_t value;
+        } counters[] = {
+                { "reads", devices.reads },
+                { "waited_reads", devices.waited_reads },
+                { "failed_reads", devices.failed_reads },
+                { "fetched_frames", devices.fetched_frames },
+                { "fetched_bytes", devices.fetched_bytes },
+                { "ahead_frames", devices.ahead_frames },
+                { "wrong_frames", devices.wrong_frames },
+                { "failed_fetches", devices.failed_fetches },
+                { "unkept_frames", devices.unkept_frames },
+                { "requests", ranges.requests },
+                { "connections", ranges.connections },
+                { "retries", ranges.retries },
+                { "received_bytes", ranges.received_bytes },
+        };
+        char text[STATISTICS_SIZE]; /* always of the same length: a reader comes more than once */
+        size_t used = 0;
+        for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+                used += (size_t) snprintf(text + used, sizeof text - used, "%s %20llu\n", counters[i].name,
+                                          (unsigned long long) counters[i].value);
+        size_t left = offset < used ? used - offset : 0;
+        zp_blockfs_answer_data(request, text + (left ? offset : 0), left < size ? left : size);
+}
+
+static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t size, struct zp_blockfs_read *request) {
+        struct snap_data *data = context;
+        struct zp_error err = { 0 };
+        if (id == STATISTICS_ID) {
+                answer_statistics(data, offset, size, request);
+                return;
+        }
+        struct served_read *served = calloc(1, sizeof *served);
+        int r = served ? snap_table_get(data->table, id, NULL, &served->entry, &err) : -ENOMEM;
+        if (r < 0) {
+                notice(data, err.code ? err.message : "out of memory");
+                zp_blockfs_answer_error(request, r == -ENOMEM ? ENOMEM : EIO);
+                free(served);
+                return;
+        }
+        served->request = request;
+        served->read = (struct zp_device_read){ .offset = offset, .size = size, .done = answer };
+        zp_device_read(snap_entry_device(served->entry), &served->read);
+}
+
+static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_size, .read = start_read };
+
+/* Indexes and frames come and go: what is free shall be the machine's again. */
+static void keep_memory_small(void) {
+        mallopt(M_MMAP_THRESHOLD, 64 << 10);
+        mallopt(M_TRIM_THRESHOLD, 256 << 10);
+        mallopt(M_ARENA_MAX, 2);
+}
+
+/* A read that has no time left for the device has none for the range reader either. */
+static struct zp_range_options range_options(const struct snap_data_options *options) {
+        struct zp_range_options range = options->range;
+        if (!range.read_timeout_ms)
+                range.read_timeout_ms = options->device.deadline_ms;
+        return range;
+}
+
+int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct zp_error *err) {
+        struct snap_data data = { .options = options };
+        struct zp_range_options range = range_options(options);
+        keep_memory_small();
+        int r = zp_device_engine_new(&options->device, &data.engine, err);
+        if (r == 0)
+                r = zp_range_reader_new(&range, &data.reader, err);
+        if (r == 0)
+                r = snap_table_new(&data, &data.table, err);
+        if (r == 0)
+                r = zp_blockfs_serve(fuse_fd, options->threads ? options->threads : DEFAULT_THREADS, &ops, &data, err);
+        snap_table_free(data.table);
+        if (data.reader)
+                zp_range_reader_free(data.reader);
+        zp_device_engine_free(data.engine);
+        return r;
+}
+
+void snap_data_start_image(const char *mount, const struct zp_digest *image) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        struct stat st;
+        zp_autofree char *path = zp_format("%s/%s%s", mount, SNAP_DATA_START_PREFIX, zp_digest_hex(image, hex));
+        if (path && stat(path, &st) == 0)
+                return; /* it is never there: the question is the message */
+}

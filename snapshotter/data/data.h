@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The data plane: the process that answers the kernel's reads of device files. It holds no state that it could not find
+ * again: a device's name leads to its index in the store, and that to everything else.
+ *
+ * Names in the file system it serves:
+ *
+ *   <64 hex digits>          the device of that digest
+ *   start-<64 hex digits>    never there, but asking for it (stat) starts the prefetch of that image's start-up ranges
+ *   statistics               counters, a line each: name, blank, number
+ */
+#ifndef SNAP_DATA_H
+#define SNAP_DATA_H
+
+#include "device/device.h"
+#include "oci/manifest.h"
+#include "remote/range.h"
+
+#define SNAP_DATA_START_PREFIX "start-"
+#define SNAP_DATA_STATISTICS "statistics"
+
+/* Tells of one range of a device. */
+typedef void (*snap_data_range)(void *argument, const struct zp_digest *device, uint64_t offset, uint64_t length);
+
+/* What the store's database says. Any thread; each may be NULL: nothing is known. */
+struct snap_data_lookups {
+        /* Where the pack of a device can be fetched: *remote malloc'ed, *pack to be cleared by the caller. -ENOENT. */
+        int (*find_remote)(void *context, const struct zp_digest *device, char **remote, struct zp_descriptor *pack,
+                           struct zp_error *err);
+        /* The start-up ranges of an image, in their order; -ENOENT: none. */
+        int (*find_ranges)(void *context, const struct zp_digest *image, snap_data_range range, void *argument,
+                           struct zp_error *err);
+        void *context;
+};
+
+struct snap_data_options {
+        const char *store; /* directory of the store: devices/HEX/device.idx [device.zst] */
+        const char *const
+                *preloads; /* more such, only read: what is there is used without a copy; NULL-terminated or NULL */
+        struct snap_data_lookups lookups;
+        struct zp_device_options device; /* cache_fd: the directory of local copies */
+        struct zp_range_options range;
+        unsigned threads;   /* that take requests; 0: 2 */
+        unsigned idle_ms;   /* a device that nobody read for so long is closed; 0: 30 s */
+        bool completes_all; /* fetch the rest of every device that is opened, in the background */
+};
+
+/* Serves `fuse_fd` until the file system is unmounted. The process may be killed at any time. */
+int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct zp_error *err);
+
+/* Has the data plane that serves `mount` prefetch what the image needs to start. Waits for no fetch. */
+void snap_data_start_image(const char *mount, const struct zp_digest *image);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/data/data-internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+static void add_pack(struct zp_device_description *description, struct snap_files *files) {
+        struct zp_device_origin *origin;
+        if (files->pack_fd >= 0 &&
+            zp_device_origin_file(zp_steal_fd(&files->pack_fd), files->is_pack_at_hand, &origin, NULL) == 0)
+                description->origins[description->origin_count++] = origin;
+}
+
+/* What is not known of a remote leaves the device to its other origins; if there are none, that is the error. */
+static int add_remote(struct snap_data *data, struct zp_device_description *description, struct zp_error *err) {
+        const struct snap_data_lookups *lookups = &data->options->lookups;
+        zp_autofree char *remote = NULL;
+        struct zp_descriptor pack = { 0 };
+        if (!lookups->find_remote)
+                return 0;
+        int r = lookups->find_remote(lookups->context, &description->digest, &remote, &pack, err);
+        struct zp_range_blob *blob = NULL;
+        if (r == 0)
+                r = zp_range_blob_open(data->reader, remote, &pack, &blob, err);
+        free(pack.media_type);
+        struct zp_device_origin *origin;
+        if (r == 0)
+                r = zp_device_origin_range(blob, &origin, err);
+        if (r < 0)
+                return description->origin_count || r == -ENOENT ? 0 : r;
+        description->origins[description->origin_count++] = origin;
+        return 0;
+}
+
+static void close_origins(struct zp_device_description *description) {
+        for (unsigned i = 0; i < description->origin_count; i++)
+                description->origins[i]->ops->close(description->origins[i]);
+}
+
+int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct zp_device **out,
+                     struct zp_error *err) {
+        struct snap_files files;
+        int r = snap_files_find(data->options, digest, &files, err);
+        if (r < 0)
+                return r;
+        struct zp_device_description description = { .digest = *digest,
+                                                     .index = files.index,
+                                                     .index_size = files.index_size,
+                                                     .raw_fd = zp_steal_fd(&files.raw_fd) };
+        add_pack(&description, &files);
+        r = add_remote(data, &description, err);
+        if (r == 0) {
+                r = zp_device_open(data->engine, &description, out, err);
+        } else {
+                close_origins(&description);
+                if (description.raw_fd >= 0)
+                        close(description.raw_fd);
+        }
+        snap_files_clear(&files);
+        if (r == 0 && data->options->completes_all)
+                zp_device_complete(*out);
+        return r;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SNAP_SUPERVISOR_INTERNAL_H
+#define SNAP_SUPERVISOR_INTERNAL_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "snapshotter/supervisor/supervisor.h"
+
+/* manager.c: the service manager's protocols (sd_notify(3), sd_listen_fds(3)); all is nothing without one. */
+/* Sends a message, with a descriptor when `fd` >= 0. */
+void snap_manager_notify(const char *message, int fd);
+/* The descriptor that was left with it under `name`, or handed on by the last program (environment `variable`); -1:
+ * none. Others that were left are closed. */
+int snap_manager_take(const char *name, const char *variable);
+/* Whether the manager keeps descriptors: there is one. */
+bool snap_manager_is_there(void);
+
+/* worker.c */
+struct snap_child {
+        const struct snap_worker *worker;
+        pid_t pid;    /* 0: not running */
+        int ready_fd; /* -1: it has said so, or cannot any more */
+        bool was_ready;
+        uint64_t started_ms, start_at_ms;
+        unsigned failures;
+};
+uint64_t snap_now_ms(void);
+/* Starts it; a failure counts as a death. */
+void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_supervisor_options *options);
+/* Notes its death and when to start it again. */
+void snap_child_died(struct snap_child *child, int status, const struct snap_supervisor_options *options);
+
+void snap_log(const struct snap_supervisor_options *options, bool is_bad, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+#endif
