@@ -97,7 +97,7 @@ def test_the_snapshot_can_be_pulled_and_used(pair, work):
     place.push(images.source("busybox"), "app", "1")
     until(lambda: service.snapshots(), 60, service.said)
     elsewhere = Zeropull(work / "elsewhere")
-    elsewhere.ok("pull", f"docker://{place.host}/app:1")
+    elsewhere.ok("pull", "--complete", f"docker://{place.host}/app:1")
     assert " busybox\n" in elsewhere.ok("ls", "--recursive", f"docker://{place.host}/app:1")
 
 
