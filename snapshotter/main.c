@@ -8,14 +8,15 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "snapshotter/control/control.h"
+#include "snapshotter/node.h"
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 
 static const char usage[] =
         "Usage: zeropull-snapshotter [OPTION...]\n"
         "\n"
-        "A containerd snapshotter (proxy plugin): ordinary images as overlayfs shows them.\n"
+        "A containerd snapshotter (proxy plugin): images that have a snapshot start at once, others as with "
+        "overlayfs.\n"
         "\n"
         "Options:\n"
         "  -r, --root DIR        where snapshots are kept\n"
@@ -108,14 +109,18 @@ int main(int argc, char **argv) {
         struct arguments arguments = { 0 };
         struct snap_config config;
         struct zp_error err = { 0 };
-        int code = parse_arguments(argc, argv, &arguments);
+        enum snap_part part = snap_node_part(argc, argv);
+        int hidden = part == SNAP_WHOLE ? 0 : 1; /* the argument that made it a worker */
+        int code = parse_arguments(argc - hidden, argv + hidden, &arguments);
         if (code >= 0)
                 return code;
         umask(022);
         snap_config_init(&config);
         int r = configure(&arguments, &config, &err);
         if (r == 0)
-                r = snap_control_run(&config, &err);
+                r = snap_config_finish(&config, &err);
+        if (r == 0)
+                r = snap_node_run(part, &config, argc, argv, &err);
         snap_config_clear(&config);
         if (r >= 0)
                 return r;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/yaml.h"
@@ -19,6 +20,7 @@ void snap_config_clear(struct snap_config *config) {
         free(config->root);
         free(config->address);
         free(config->store);
+        free(config->devices);
         free(config->policy);
         free(config->auth_file);
         free(config->ca_file);
@@ -127,4 +129,19 @@ int snap_config_load(const char *path, struct snap_config *config, struct zp_err
                 return zp_error_wrap(err, "configuration");
         struct zp_yaml yaml = { .path = path, .what = "configuration", .context = config, .err = err };
         return zp_yaml_read(text, size, &yaml, read_document);
+}
+
+int snap_config_finish(struct snap_config *config, struct zp_error *err) {
+        int r = zp_make_directories(config->root, 0700, err);
+        if (r < 0)
+                return r;
+        char *root = realpath(config->root, NULL);
+        if (!root)
+                return zp_error_errno(err, errno, "root directory '%s'", config->root);
+        free(config->root);
+        config->root = root;
+        config->devices = zp_format("%s/devices", root);
+        if (!config->store)
+                config->store = zp_format("%s/store", root);
+        return config->devices && config->store ? 0 : zp_error_errno(err, ENOMEM, "configuration");
 }

@@ -27,7 +27,9 @@ struct snap_config {
         char *root, *address; /* NULL: not given */
         enum snap_log_level log_level;
         bool remap_ids, accelerate;
-        char *store, *policy, *auth_file, *ca_file; /* NULL: not given */
+        char *policy, *auth_file, *ca_file; /* NULL: not given */
+        char *store;                        /* after snap_config_finish() always given */
+        char *devices;                      /* ROOT/devices: the data plane's file system */
         size_t registry_timeout_s;
 };
 
@@ -35,5 +37,7 @@ void snap_config_init(struct snap_config *config);
 void snap_config_clear(struct snap_config *config);
 /* Reads the file into a config that was initialised. -EINVAL with "path:line: " for anything not understood. */
 int snap_config_load(const char *path, struct snap_config *config, struct zp_error *err);
+/* Fills in what follows from the root directory, which is made, and its path resolved. */
+int snap_config_finish(struct snap_config *config, struct zp_error *err);
 
 #endif

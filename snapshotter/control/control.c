@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "snapshotter/control/server.h"
 #include "snapshotter/control/socket.h"
+#include "snapshotter/supervisor/supervisor.h"
 
 /* systemd waits 90 s, Kubernetes 30. */
 #define STOP_GRACE_MS 10000
@@ -69,6 +70,7 @@ static int run(const struct snap_config *config, struct snap_service *service, i
                 snprintf(pid, sizeof pid, "%d", (int) getpid());
                 snap_log_event(SNAP_LOG_INFO, "serving", "pid", pid, "address", config->address, "root", config->root,
                                "version", ZP_VERSION, NULL);
+                snap_worker_ready();
                 r = serve(server, socket.fd, signals, err);
         }
         snap_socket_close(&socket);
@@ -82,7 +84,6 @@ static int run(const struct snap_config *config, struct snap_service *service, i
 int snap_control_run(const struct snap_config *config, struct zp_error *err) {
         zp_auto(snap_service_close) struct snap_service *service = NULL;
         zp_autoclose int signals = -1;
-        snap_log_set_level(config->log_level);
         int r = block_signals(&signals, err);
         if (r < 0)
                 return r;
@@ -90,6 +91,7 @@ int snap_control_run(const struct snap_config *config, struct zp_error *err) {
                 .root = config->root,
                 .remap_ids = config->remap_ids,
                 .store = config->store,
+                .devices = config->devices,
                 .accelerate = config->accelerate,
                 .acceleration = { .policy = config->policy,
                                   .timeout_ms = (unsigned) config->registry_timeout_s * 1000,

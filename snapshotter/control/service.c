@@ -36,19 +36,12 @@ static int open_metastore(struct snap_service *service, struct zp_error *err) {
         return snap_metastore_open(path, &service->metastore, err);
 }
 
-static int open_store(struct snap_service *service, const struct snap_service_options *options, struct zp_error *err) {
-        zp_autofree char *path = options->store ? strdup(options->store)
-                                                : zp_format("%s/store", snap_directories_root(service->directories));
-        if (!path)
-                return zp_error_errno(err, ENOMEM, "store");
-        return zp_store_open(path, ZP_STORE_CREATE, &service->store, err);
-}
-
 static int open_acceleration(struct snap_service *service, const struct snap_service_options *options,
                              struct zp_error *err) {
-        int r = open_store(service, options, err);
+        int r = zp_store_open(options->store, ZP_STORE_CREATE, &service->store, err);
         if (r == 0)
-                r = snap_mounts_open(snap_directories_root(service->directories), service->store, &service->bases, err);
+                r = snap_mounts_open(snap_directories_root(service->directories), service->store, options->devices,
+                                     &service->bases, err);
         if (r == 0)
                 r = snap_mounts_sweep(service->bases, service->metastore, err);
         if (r == 0 && options->accelerate)

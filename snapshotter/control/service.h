@@ -18,8 +18,9 @@ struct snap_service;
 
 struct snap_service_options {
         const char *root;
-        bool remap_ids;    /* see struct snap_mount_settings */
-        const char *store; /* of snapshots of images; NULL: ROOT/store, made when it is not there */
+        bool remap_ids;      /* see struct snap_mount_settings */
+        const char *store;   /* of snapshots of images; made when it is not there */
+        const char *devices; /* the data plane's file system */
         bool accelerate;
         struct snap_accelerator_options acceleration;
 };

@@ -67,6 +67,12 @@ static int make_parent(const char *path, struct zp_error *err) {
         return zp_make_directories(dirname(copy), 0755, err);
 }
 
+int snap_socket_check(const char *path, struct zp_error *err) {
+        struct sockaddr_un address;
+        int r = set_address(path, &address, err);
+        return r < 0 ? r : check_free(path, &address, err);
+}
+
 int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_error *err) {
         struct sockaddr_un address;
         struct stat st;

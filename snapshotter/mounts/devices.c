@@ -1,7 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+
+#include "base/buffer.h"
 #include "snapshotter/mounts/mounts-internal.h"
 
-int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device, const struct zp_cancel *cancel,
-                     struct zp_error *err) {
-        return zp_store_unpack_device(mounts->store, device, mounts->pool, cancel, err);
+int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        int fd = zp_store_open_unpacked(mounts->store, device, err);
+        if (fd != -ENOENT)
+                return fd;
+        zp_autofree char *path = zp_format("%s/%s", mounts->devices, zp_digest_hex(device, hex));
+        if (!path)
+                return zp_error_errno(err, ENOMEM, "device");
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+                return fd;
+        /* what the data plane does not know is not what the store has lost */
+        return zp_error_errno(err, errno == ENOENT ? ENODEV : errno, "device '%s'", path);
 }

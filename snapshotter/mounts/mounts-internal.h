@@ -7,15 +7,13 @@
 
 #include <pthread.h>
 
-#include "base/pool.h"
 #include "snapshotter/mounts/mounts.h"
 
 #define SNAP_BASE_FILE_SIZE 32
 
 struct snap_mounts {
-        char *root;
+        char *root, *devices;
         struct zp_store *store;
-        struct zp_pool *pool; /* unpacks devices */
         int mounts_fd, bases_fd;
         pthread_mutex_t lock;
         pthread_cond_t changed;
@@ -29,8 +27,8 @@ int snap_base_metadata(struct snap_mounts *mounts, const struct snap_base *base,
                        char **source, struct zp_error *err);
 char *snap_base_file(uint64_t id, char name[SNAP_BASE_FILE_SIZE]);
 
-/* devices.c: opens a device that EROFS is to read its data from: the one place that knows where devices are. */
-int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device, const struct zp_cancel *cancel,
-                     struct zp_error *err);
+/* devices.c: opens a device that EROFS is to read its data from: the one place that knows where devices are. A complete
+ * local copy, else the data plane's file. */
+int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "erofs/reader.h"
 #include "mount/erofs_mount.h"
 #include "snapshotter/control/log.h"
+#include "snapshotter/data/data.h"
 #include "snapshotter/mounts/mounts-internal.h"
 
 static int no_memory(struct zp_error *err) {
@@ -36,7 +37,50 @@ static int open_directory(const char *root, const char *name, int *fd, struct zp
         return *fd < 0 ? zp_error_errno(err, errno, "'%s'", path) : 0;
 }
 
-int snap_mounts_open(const char *root, struct zp_store *store, struct snap_mounts **out, struct zp_error *err) {
+static bool is_mounted(const char *point) {
+        struct statfs fs;
+        return statfs(point, &fs) == 0 && fs.f_type == EROFS_SUPER_MAGIC_V1;
+}
+
+/* ---- whether the devices are still served by whom they were ---- */
+
+#define SERVED_BY "served-by"
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000U
+#endif
+
+/* The very mount of the data plane's file system: its id is never used again since Linux 6.8. */
+static char *mount_mark(const char *devices) {
+        struct statx st;
+        if (statx(AT_FDCWD, devices, 0, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &st) < 0)
+                return NULL;
+        return zp_format("%u:%u %llu\n", st.stx_dev_major, st.stx_dev_minor, (unsigned long long) st.stx_mnt_id);
+}
+
+/* Mounts on devices of a file system that is gone cannot be read any more: whoever comes gets new ones. */
+static void detach_all(struct snap_mounts *m) {
+        zp_autoclosedir DIR *dir = zp_open_listing(m->mounts_fd, ".");
+        for (struct dirent *entry; dir && (entry = zp_next_entry(dir));) {
+                zp_autofree char *point = zp_format("%s/mounts/%s", m->root, entry->d_name);
+                if (!point || !is_mounted(point) || zp_unmount(point, true, NULL) < 0)
+                        continue;
+                snap_log_event(SNAP_LOG_WARN, "detached a mount whose devices are gone", "point", point, NULL);
+        }
+}
+
+static int check_devices(struct snap_mounts *m, struct zp_error *err) {
+        zp_autofree char *now = mount_mark(m->devices), *before = NULL;
+        size_t size;
+        if (!now)
+                return zp_error_errno(err, errno, "device files '%s'", m->devices);
+        if (zp_read_file(m->bases_fd, SERVED_BY, 256, &before, &size, NULL) == 0 && strcmp(before, now) == 0)
+                return 0;
+        detach_all(m);
+        return zp_replace_file(m->bases_fd, SERVED_BY, now, strlen(now), 0600, err);
+}
+
+int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,
+                     struct zp_error *err) {
         zp_auto(snap_mounts_close) struct snap_mounts *m = calloc(1, sizeof *m);
         if (!m)
                 return no_memory(err);
@@ -45,11 +89,12 @@ int snap_mounts_open(const char *root, struct zp_store *store, struct snap_mount
         pthread_mutex_init(&m->lock, NULL);
         pthread_cond_init(&m->changed, NULL);
         m->root = strdup(root);
-        int r = m->root ? zp_pool_new(zp_usable_cpus(), &m->pool, err) : no_memory(err);
-        if (r == 0)
-                r = open_directory(root, "mounts", &m->mounts_fd, err);
+        m->devices = strdup(devices);
+        int r = m->root && m->devices ? open_directory(root, "mounts", &m->mounts_fd, err) : no_memory(err);
         if (r == 0)
                 r = open_directory(root, "bases", &m->bases_fd, err);
+        if (r == 0)
+                r = check_devices(m, err);
         if (r == 0)
                 *out = zp_steal(&m);
         return r;
@@ -58,13 +103,13 @@ int snap_mounts_open(const char *root, struct zp_store *store, struct snap_mount
 void snap_mounts_close(struct snap_mounts *m) {
         if (!m)
                 return;
-        zp_pool_free(m->pool);
         zp_cleanup_fd(&m->mounts_fd);
         zp_cleanup_fd(&m->bases_fd);
         pthread_mutex_destroy(&m->lock);
         pthread_cond_destroy(&m->changed);
         free(m->busy);
         free(m->root);
+        free(m->devices);
         free(m);
 }
 
@@ -111,11 +156,6 @@ static void end(struct snap_mounts *m, uint64_t id) {
 
 /* ---- mounting ---- */
 
-static bool is_mounted(const char *point) {
-        struct statfs fs;
-        return statfs(point, &fs) == 0 && fs.f_type == EROFS_SUPER_MAGIC_V1;
-}
-
 struct devices {
         int *fds;
         unsigned count;
@@ -139,8 +179,7 @@ static int read_table(int fd, struct zp_erofs_device **table, uint16_t *count, s
         return r;
 }
 
-static int open_devices(struct snap_mounts *m, int meta_fd, const struct zp_cancel *cancel, struct devices *out,
-                        struct zp_error *err) {
+static int open_devices(struct snap_mounts *m, int meta_fd, struct devices *out, struct zp_error *err) {
         zp_autofree struct zp_erofs_device *table = NULL;
         uint16_t count = 0;
         int r = read_table(meta_fd, &table, &count, err);
@@ -150,7 +189,7 @@ static int open_devices(struct snap_mounts *m, int meta_fd, const struct zp_canc
         if (!out->fds)
                 return no_memory(err);
         for (uint16_t i = 0; i < count; i++) {
-                int fd = snap_base_device(m, &table[i].digest, cancel, err);
+                int fd = snap_base_device(m, &table[i].digest, err);
                 if (fd < 0)
                         return fd;
                 out->fds[out->count++] = fd;
@@ -165,7 +204,7 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
         zp_autoclose int meta_fd = snap_base_metadata(m, base, cancel, &source, err);
         if (meta_fd < 0)
                 return meta_fd;
-        int r = open_devices(m, meta_fd, cancel, &devices, err);
+        int r = open_devices(m, meta_fd, &devices, err);
         if (r == 0)
                 r = zp_erofs_mount(meta_fd, devices.fds, devices.count, source, point, 0, err);
         close_devices(&devices);
@@ -181,6 +220,8 @@ static int mount_base(struct snap_mounts *m, const struct snap_base *base, const
         int r = zp_store_lock(m->store, &base->manifest_digest, cancel, NULL, NULL, &lock, err);
         if (r == 0)
                 r = mount_devices(m, base, point, cancel, err);
+        if (r == 0 && base->layers == base->of)
+                snap_data_start_image(m->devices, &base->manifest_digest);
         if (r == 0)
                 snap_log_event(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
         return r;

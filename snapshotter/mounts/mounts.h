@@ -20,8 +20,9 @@
 
 struct snap_mounts;
 
-/* `store` has the images, and must outlive the mounts. */
-int snap_mounts_open(const char *root, struct zp_store *store, struct snap_mounts **out, struct zp_error *err);
+/* `store` has the images, and must outlive the mounts. `devices` is the data plane's file system. */
+int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,
+                     struct zp_error *err);
 void snap_mounts_close(struct snap_mounts *mounts);
 ZP_DEFINE_AUTO(struct snap_mounts, snap_mounts_close);
 

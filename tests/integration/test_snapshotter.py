@@ -526,7 +526,7 @@ def test_it_stays_small(daemon, api):
         api.prepare(f"key-{i}", labels={"containerd.io/snapshot/long": "x" * 3000})
     for _ in range(20):
         assert len(api.list()) == 300
-    assert daemon.resident_kib() <= 25 * 1024
+    assert max(daemon.resident_kib()) <= 25 * 1024
 
 
 def test_a_second_daemon_is_refused(daemon, work):

@@ -4,6 +4,7 @@ shows containers the same files; or says why not, and everything goes the ordina
 import hashlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -140,7 +141,8 @@ def reason(daemon):
 
 def mounts_of(daemon):
     with open("/proc/self/mounts") as file:
-        return [line.split()[1] for line in file if str(daemon.root) in line]
+        points = [line.split()[1] for line in file]
+    return [point for point in points if point.startswith(f"{daemon.root}/mounts/")]
 
 
 def test_an_image_with_a_snapshot_needs_no_layer(world, daemon, api, work):
@@ -175,7 +177,7 @@ def test_nothing_is_left_when_the_last_snapshot_is_gone(world, daemon, api):
     api.cleanup()
     assert mounts_of(daemon) == []
     assert daemon.directories() == daemon.trash() == []
-    assert list((daemon.root / "mounts").iterdir()) == list((daemon.root / "bases").iterdir()) == []
+    assert list((daemon.root / "mounts").iterdir()) == list((daemon.root / "bases").glob("*.erofs")) == []
 
 
 def test_an_image_on_the_same_lower_layers_needs_only_its_own(world, daemon, api, work):
@@ -259,25 +261,44 @@ def test_two_namespaces_share_what_is_accelerated(world, daemon, api):
     assert len(api.names("kind==committed")) == 2
 
 
-def test_what_was_mounted_is_mounted_again(world, daemon, work):
-    """After a kill mounts are still there; after a reboot they are made when somebody asks."""
+def await_control_plane(daemon, before):
+    deadline = time.monotonic() + 20
+    while daemon.control_plane() == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_killed_control_plane_comes_back_and_nobody_notices(world, daemon):
+    image = world.image("web", fill_base, fill_app(3))
+    api = daemon.client()
+    with mounted(api.prepare("c", pull(api, image)[-1]), world.work / "m") as root:
+        api.close()
+        before = daemon.control_plane(), mounts_of(daemon)
+        os.kill(before[0], signal.SIGKILL)
+        assert len((root / "app/main").read_bytes()) == 400_000
+        await_control_plane(daemon, before[0])
+        api = daemon.client()
+        assert api.mounts("c")[0].type == "overlay"
+        assert mounts_of(daemon) == before[1]
+        api.close()
+
+
+def test_after_everything_was_killed_new_containers_get_new_mounts(world, daemon, work):
     image = world.image("web", fill_base, fill_app(3))
     api = daemon.client()
     names = pull(api, image)
     mounts = api.prepare("c", names[-1])
     api.view("lower", names[0])
-    with mounted(mounts, work / "m") as root:
-        api.close()
-        daemon.kill()
-        assert (root / "app/main").read_bytes()
+    api.close()
     before = mounts_of(daemon)
-    for point in before:
-        subprocess.run(["umount", point], check=True)
+    daemon.kill()
     daemon.start()
     api = daemon.client()
     for key in ("c", "lower"):
         with mounted(api.mounts(key), work / "m") as root:
-            assert (root / "data/text").exists()
+            assert len((root / "data/noise").read_bytes()) == 3_000_000
+    with mounted(mounts, work / "m") as root:
+        assert len((root / "app/main").read_bytes()) == 400_000
     assert sorted(mounts_of(daemon)) == sorted(before)
     api.close()
 

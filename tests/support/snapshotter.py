@@ -14,7 +14,7 @@ from .programs import BUILD
 from .snapshots_api import Snapshots
 
 SNAPSHOTTER = BUILD / "snapshotter" / "zeropull-snapshotter"
-START_SECONDS = 20
+START_SECONDS = 10
 
 _MS = {"ro": 1, "nosuid": 2, "nodev": 4, "remount": 32, "bind": 4096, "rbind": 4096 | 16384, "rw": 0}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -77,8 +77,10 @@ class Snapshotter:
         self.log_path = self.directory / "snapshotter.log"
         self.options = options
         self.process = None
+        self.logged = 0  # what the log had when this process was started
 
     def start(self):
+        self.logged = len(self.log())
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [SNAPSHOTTER, "--root", self.root, "--address", self.socket, "--log-level", "debug", *self.options],
@@ -91,9 +93,13 @@ class Snapshotter:
             time.sleep(0.01)
         return self
 
+    def control_plane(self):
+        """Its pid, as the log of this start says; None before."""
+        pids = re.findall(r"msg=serving pid=(\d+)", self.log()[self.logged :])
+        return int(pids[-1]) if pids else None
+
     def _serves(self):
-        """The socket is this process's: its log says so."""
-        return re.findall(r"msg=serving pid=(\d+)", self.log())[-1:] == [str(self.process.pid)]
+        return self.control_plane() is not None
 
     def client(self):
         return Snapshots(self.socket)
@@ -102,7 +108,8 @@ class Snapshotter:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def kill(self):
-        self.process.kill()
+        """All processes at once, as when the machine's memory is short."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.process = None
 
@@ -120,8 +127,10 @@ class Snapshotter:
         return code
 
     def resident_kib(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
+        """Of all its processes together."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in [self.process.pid, *children]]
+        return [int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) for status in statuses]
 
     def directories(self):
         """Numbers of the snapshots that have a directory."""
