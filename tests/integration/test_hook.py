@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from support import hook as hook_support
 from support import images, oci
-from support.hook import HOOK, fake_builder, hook, notifications, until
+from support.hook import HOOK, IS_SANITIZED, fake_builder, hook, notifications, until
 from support.programs import SOURCE
 from support.registry import registry
 from support.zeropull import Zeropull
@@ -24,6 +24,7 @@ def config_file(work, host, rules, extra=""):
     path.write_text(
         f"""version: 1
 anonymous: admin
+{"limits: {memory: 0}" if IS_SANITIZED else ""}
 registries:
 - host: '{host}'
 endpoints:
