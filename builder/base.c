@@ -8,8 +8,8 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "builder/start.h"
 #include "erofs/reader.h"
-#include "profile/prefetch.h"
 
 /* A device is compared with while at least this part of it is in use. */
 #define USED_PART 4
@@ -149,15 +149,6 @@ static int choose(struct zp_store *store, const struct candidates *c, uint16_t d
         return 0;
 }
 
-static int read_whole(int fd, char **out, size_t *size, struct zp_error *err) {
-        struct stat st;
-        if (fstat(fd, &st) < 0 || st.st_size > (off_t) ZP_LIMIT_JSON_SIZE)
-                return zp_error_set(err, EBADMSG, "prefetch.json: too large");
-        *size = (size_t) st.st_size;
-        *out = malloc(*size + 1);
-        return *out ? zp_pread_all(fd, *out, *size, 0, "prefetch.json", err) : zp_error_errno(err, ENOMEM, "base");
-}
-
 static void add_hot(const struct zp_prefetch_range *range, struct zp_recipe *recipe) {
         uint64_t start = zp_round_up(range->offset, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE;
         uint64_t end = (range->offset + range->length) / ZP_BLOCK_SIZE;
@@ -171,23 +162,16 @@ static void add_hot(const struct zp_prefetch_range *range, struct zp_recipe *rec
 static int note_hot(struct zp_store *store, const struct zp_image_record *image, const struct candidates *c,
                     struct zp_recipe *recipe, struct zp_error *err) {
         zp_autofree struct zp_prefetch_device *devices = calloc((size_t) c->count + 1, sizeof *devices);
-        zp_autofree char *text = NULL;
         struct zp_prefetch list = { 0 };
-        size_t size = 0;
         if (!devices)
                 return zp_error_errno(err, ENOMEM, "base");
         for (uint16_t i = 0; i < c->count; i++)
                 devices[i] = (struct zp_prefetch_device){ c->list[i].digest, c->list[i].blocks * ZP_BLOCK_SIZE };
-        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "prefetch.json", NULL);
-        if (fd < 0)
-                return 0;
-        int r = read_whole(fd, &text, &size, err);
-        if (r == 0)
-                r = zp_prefetch_parse(text, size, "prefetch.json", devices, c->count, &list, err);
-        for (uint32_t i = 0; r == 0 && i < list.count; i++)
+        int r = zp_start_read_list(store, &image->manifest_digest, devices, c->count, &list, err);
+        for (uint32_t i = 0; r == 1 && i < list.count; i++)
                 add_hot(&list.ranges[i], recipe);
         zp_prefetch_clear(&list);
-        return r;
+        return r < 0 ? r : 0;
 }
 
 int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, uint16_t device_max, bool with_hot,

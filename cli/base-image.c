@@ -49,7 +49,7 @@ static int pull_from(const struct fetching *f, struct zp_source *source, struct 
                                   .keys = &f->wish->sign_key,
                                   .key_count = f->wish->sign_key != NULL };
         struct zp_pull_options options = { .platform = *f->wish->platform,
-                                           .without_data = true,
+                                           .with_maps = true,
                                            .confine = true,
                                            .also_readable = cli_remote_local_path(remote, f->wish->source_options),
                                            .cancel = f->call->cancel };

@@ -97,7 +97,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 r = cli_load_snapshot(store, &image, &tree, err);
         if (r == 0) {
                 struct reading reading = { .call = call, .store = store, .tree = &tree };
-                r = cat(&reading, err);
+                r = cli_hint_complete(cat(&reading, err), call->arguments[0], err);
         }
         cli_tree_clear(&tree);
         zp_image_record_clear(&image);

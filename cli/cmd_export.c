@@ -188,7 +188,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r == 0)
                 r = cli_new_file_find(&file, path, zp_store_path(store), err);
         if (r == 0)
-                r = export(call, store, &image, &file, err);
+                r = cli_hint_complete(export(call, store, &image, &file, err), call->arguments[0], err);
         cli_new_file_clear(&file);
         zp_image_record_clear(&image);
         return r;

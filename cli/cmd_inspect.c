@@ -170,8 +170,9 @@ static void print_layer(const struct view *view, const char *store, uint16_t num
                zp_digest_hex(&layer->record.metadata_digest, hex));
         for (uint16_t i = 0; i < layer->record.device_count; i++) {
                 const struct zp_device_record *device = &layer->devices[i];
-                printf("     device        %s, packed %s, in %s/devices/%s\n", cli_size_text(device->device_size, a),
-                       cli_size_text(device->pack_size, b), store, zp_digest_hex(&device->digest, hex));
+                printf("     device        %s, packed %s%s, in %s/devices/%s\n", cli_size_text(device->device_size, a),
+                       cli_size_text(device->pack_size, b), device->is_complete ? "" : " (not here)", store,
+                       zp_digest_hex(&device->digest, hex));
         }
         if (view->with_counts)
                 print_counts(&layer->counts);
@@ -195,6 +196,14 @@ static void print_text(const struct view *view, const char *store) {
                image->layer_count == 1 ? "" : "s");
         printf("snapshot      %s, of these %s metadata; its layers may be shared\n",
                cli_size_text(view->sizes.packed, a), cli_size_text(image->metadata_size, b));
+        if (!view->sizes.is_complete)
+                printf("here          %s; 'zeropull pull --complete' fetches the rest\n",
+                       cli_size_text(view->sizes.here, a));
+        if (image->origin) {
+                printf("fetched from  ");
+                cli_print_escaped(stdout, image->origin, strlen(image->origin));
+                putchar('\n');
+        }
         printf("disk          %s, %u layer devices\n", cli_size_text(view->disk_size, a), view->device_count);
         printf("built         %s\n", cli_time_text(image->created_s, text));
         printf("files         %s/images/%s\n", store, zp_digest_hex(&image->manifest_digest, hex));
@@ -207,7 +216,8 @@ static json_t *device_json(const struct zp_device_record *device) {
         bool done = cli_json_set(out, "digest", cli_json_digest(&device->digest)) &&
                     cli_json_set(out, "size", json_integer((json_int_t) device->device_size)) &&
                     cli_json_set(out, "indexSize", json_integer((json_int_t) device->index_size)) &&
-                    cli_json_set(out, "packSize", json_integer((json_int_t) device->pack_size));
+                    cli_json_set(out, "packSize", json_integer((json_int_t) device->pack_size)) &&
+                    cli_json_set(out, "complete", json_boolean(device->is_complete));
         if (done)
                 return out;
         json_decref(out);
@@ -270,6 +280,11 @@ static json_t *view_json(const struct view *view, const char *store) {
                cli_json_set(out, "platform", cli_json_text(image->platform, strlen(image->platform))) &&
                cli_json_set(out, "imageSize", json_integer((json_int_t) image->image_size)) &&
                cli_json_set(out, "snapshotSize", json_integer((json_int_t) view->sizes.packed)) &&
+               cli_json_set(out, "complete", json_boolean(view->sizes.is_complete)) &&
+               cli_json_set(out, "origin",
+                            image->origin ? cli_json_text(image->origin, strlen(image->origin)) : json_null()) &&
+               cli_json_set(out, "artifactDigest",
+                            image->has_artifact_digest ? cli_json_digest(&image->artifact_digest) : json_null()) &&
                cli_json_set(out, "metadataDigest", cli_json_digest(&image->metadata_digest)) &&
                cli_json_set(out, "metadataSize", json_integer((json_int_t) image->metadata_size)) &&
                cli_json_set(out, "diskSize", json_integer((json_int_t) view->disk_size)) &&

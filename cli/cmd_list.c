@@ -11,7 +11,8 @@
 
 struct row {
         const char *name;
-        char digest[CLI_SHORT_DIGEST], image_size[CLI_SIZE_TEXT], snapshot_size[CLI_SIZE_TEXT], age[CLI_AGE_TEXT];
+        char digest[CLI_SHORT_DIGEST], image_size[CLI_SIZE_TEXT], snapshot_size[2 * CLI_SIZE_TEXT + 4],
+                age[CLI_AGE_TEXT];
         const char *platform;
 };
 
@@ -50,12 +51,19 @@ static void print_table(const struct row *rows, size_t count) {
         }
 }
 
-static void fill_row(struct row *row, const struct zp_image_record *image, const char *name, uint64_t packed) {
+static void fill_row(struct row *row, const struct zp_image_record *image, const char *name,
+                     const struct cli_sizes *sizes) {
+        char packed[CLI_SIZE_TEXT], here[CLI_SIZE_TEXT];
         row->name = name;
         row->platform = image->platform;
         cli_short_digest(&image->manifest_digest, row->digest);
         cli_size_text(image->image_size, row->image_size);
-        cli_size_text(packed, row->snapshot_size);
+        cli_size_text(sizes->packed, packed);
+        if (sizes->is_complete)
+                snprintf(row->snapshot_size, sizeof row->snapshot_size, "%s", packed);
+        else
+                snprintf(row->snapshot_size, sizeof row->snapshot_size, "%s of %s", cli_size_text(sizes->here, here),
+                         packed);
         cli_age_text(image->created_s, time(NULL), row->age);
 }
 
@@ -83,15 +91,15 @@ static int print_text(struct zp_store *store, const struct zp_image_record *imag
                         return r;
                 size_t names = name_count(&images[i]);
                 for (size_t n = 0; n < names; n++)
-                        fill_row(row++, &images[i], images[i].names[n], sizes.packed);
+                        fill_row(row++, &images[i], images[i].names[n], &sizes);
                 if (names == 0)
-                        fill_row(row++, &images[i], "-", sizes.packed);
+                        fill_row(row++, &images[i], "-", &sizes);
         }
         print_table(rows, row_count);
         return 0;
 }
 
-static json_t *image_json(const struct zp_image_record *image, uint64_t packed) {
+static json_t *image_json(const struct zp_image_record *image, const struct cli_sizes *sizes) {
         char created[CLI_TIME_TEXT];
         json_t *out = json_object(), *names = json_array();
         for (char **name = image->names; name && *name; name++)
@@ -101,7 +109,8 @@ static json_t *image_json(const struct zp_image_record *image, uint64_t packed) 
                     cli_json_set(out, "platform", json_string(image->platform)) &&
                     cli_json_set(out, "layers", json_integer(image->layer_count)) &&
                     cli_json_set(out, "imageSize", json_integer((json_int_t) image->image_size)) &&
-                    cli_json_set(out, "snapshotSize", json_integer((json_int_t) packed)) &&
+                    cli_json_set(out, "snapshotSize", json_integer((json_int_t) sizes->packed)) &&
+                    cli_json_set(out, "complete", json_boolean(sizes->is_complete)) &&
                     cli_json_set(out, "created", json_string(cli_time_text(image->created_s, created)));
         if (done)
                 return out;
@@ -115,7 +124,7 @@ static int print_as_json(struct zp_store *store, const struct zp_image_record *i
         for (size_t i = 0; i < count; i++) {
                 struct cli_sizes sizes;
                 int r = cli_image_sizes(store, &images[i], &sizes, err);
-                if (r == 0 && json_array_append_new(list, image_json(&images[i], sizes.packed)) < 0)
+                if (r == 0 && json_array_append_new(list, image_json(&images[i], &sizes)) < 0)
                         r = zp_error_errno(err, ENOMEM, "list");
                 if (r < 0) {
                         json_decref(list);

@@ -125,7 +125,7 @@ static int run_mount(struct cli_call *call, struct zp_error *err) {
         if (r == 0)
                 r = cli_open_image(call, ZP_STORE_WRITE, call->arguments[0], &store, &image, err);
         if (r == 0)
-                r = mount_image(call, store, &image, err);
+                r = cli_hint_complete(mount_image(call, store, &image, err), call->arguments[0], err);
         if (r == 0)
                 r = print_mounted(call, &image, err);
         zp_image_record_clear(&image);

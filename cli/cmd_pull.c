@@ -12,11 +12,12 @@
 #include "cli/view.h"
 #include "ship/pull.h"
 
-enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_FROM, OPTION_POLICY, OPTION_KEY };
+enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_COMPLETE, OPTION_FROM, OPTION_POLICY, OPTION_KEY };
 
 static const struct cli_option options[] = {
         CLI_REMOTE_OPTIONS,
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "which image of an index (default: for here)" },
+        [OPTION_COMPLETE] = { "complete", 0, NULL, "fetch all data now, not only what a start needs" },
         [OPTION_FROM] = { "from", 0, "REMOTE", "where the snapshot is (default: beside the image)" },
         [OPTION_POLICY] = { "policy", 0, "FILE", "which signatures are needed (default: /etc/zeropull/policy.yaml)" },
         [OPTION_KEY] = { "key", 0, "FILE", "this public key must have signed; may be repeated" },
@@ -66,20 +67,20 @@ static int print_result(const struct cli_call *call, const struct zp_pull_result
         }
         json_t *snapshot =
                 result->was_present ? json_null() : json_string(zp_digest_text(&result->artifact_digest, artifact));
-        return cli_print_json(json_pack("{s:s, s:o, s:i, s:i, s:I, s:b}", "digest", text, "snapshot", snapshot,
-                                        "layersFetched", (int) result->layers_fetched, "layersReused",
-                                        (int) result->layers_reused, "bytesReceived",
-                                        (json_int_t) result->bytes_received, "wasPresent", (int) result->was_present),
+        return cli_print_json(json_pack("{s:s, s:o, s:i, s:i, s:i, s:I, s:b, s:b}", "digest", text, "snapshot",
+                                        snapshot, "layersFetched", (int) result->layers_fetched, "layersReused",
+                                        (int) result->layers_reused, "devicesFetched", (int) result->devices_fetched,
+                                        "bytesReceived", (json_int_t) result->bytes_received, "wasPresent",
+                                        (int) result->was_present, "complete", (int) result->is_complete),
                               err);
 }
 
 static int pull(struct cli_call *call, struct zp_source *source, struct zp_remote *remote, struct zp_trust *trust,
-                const struct zp_pull_options *given, struct zp_error *err) {
+                const struct zp_pull_options *given, struct progress *progress, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = zp_store_open(call->store, ZP_STORE_CREATE, &store, err);
         if (r < 0)
                 return r;
-        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         struct watch watch = { .progress = progress };
         struct zp_pull_options pull_options = *given;
         pull_options.events = (struct zp_pull_events){ &watch, on_resolved, on_begin, on_progress, on_end, on_waiting };
@@ -95,10 +96,13 @@ static int pull(struct cli_call *call, struct zp_source *source, struct zp_remot
                 if (trust->reason[0])
                         progress_say(progress, "trusted: %s", trust->reason);
                 if (result.was_present)
-                        progress_say(progress, "the snapshot is already there");
+                        progress_say(progress, "the snapshot is already there%s",
+                                     result.devices_fetched ? "; its data is here now" : "");
                 else
                         progress_say(progress, "%u layers fetched, %u already there, %s", result.layers_fetched,
                                      result.layers_reused, cli_size_text(result.bytes_received, size));
+                if (!result.is_complete)
+                        progress_say(progress, "its data is not here; --complete fetches it");
                 r = print_result(call, &result, err);
         }
         zp_image_record_clear(&result.image);
@@ -107,7 +111,8 @@ static int pull(struct cli_call *call, struct zp_source *source, struct zp_remot
 
 /* An image that no snapshot is accepted for is refused before anybody is asked. */
 static int pull_trusted(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
-                        struct zp_trust *trust, struct zp_pull_options *pull_options, struct zp_error *err) {
+                        struct zp_trust *trust, struct zp_pull_options *pull_options, struct progress *progress,
+                        struct zp_error *err) {
         trust->remote = remote;
         trust->image = zp_source_name(source);
         int wanted = zp_trust_wants_check(trust, err);
@@ -119,11 +124,11 @@ static int pull_trusted(struct cli_call *call, struct zp_source *source, struct 
                 pull_options->check = zp_trust_check;
                 pull_options->check_context = trust;
         }
-        return pull(call, source, remote, trust, pull_options, err);
+        return pull(call, source, remote, trust, pull_options, progress, err);
 }
 
 static int with_trust(struct cli_call *call, struct zp_source *source, struct zp_remote *remote,
-                      struct zp_pull_options *pull_options, struct zp_error *err) {
+                      struct zp_pull_options *pull_options, struct progress *progress, struct zp_error *err) {
         zp_auto(zp_policy_free) struct zp_policy *policy = NULL;
         struct cli_keys keys = { 0 };
         int r = cli_load_policy(call, OPTION_POLICY, &policy, err);
@@ -131,7 +136,7 @@ static int with_trust(struct cli_call *call, struct zp_source *source, struct zp
                 r = cli_load_keys(call, OPTION_KEY, &keys, err);
         if (r == 0) {
                 struct zp_trust trust = { .policy = policy, .keys = keys.keys, .key_count = keys.count };
-                r = pull_trusted(call, source, remote, &trust, pull_options, err);
+                r = pull_trusted(call, source, remote, &trust, pull_options, progress, err);
         }
         cli_clear_keys(&keys);
         return r;
@@ -148,7 +153,9 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r < 0)
                 return r;
         build_options.platform = platform;
+        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
+        source_options.notice = (struct zp_notice){ cli_tell_notice, progress };
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_autofree char *beside = NULL;
         r = zp_source_open(call->arguments[0], &source_options, &source, err);
@@ -161,18 +168,19 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r < 0)
                 return r;
         struct zp_pull_options pull_options = { .platform = build_options.platform,
+                                                .is_complete = cli_flag(call, OPTION_COMPLETE),
                                                 .threads = build_options.threads,
                                                 .confine = true,
                                                 .also_readable = cli_remote_local_path(remote, &source_options),
                                                 .cancel = call->cancel };
-        return with_trust(call, source, remote, &pull_options, err);
+        return with_trust(call, source, remote, &pull_options, progress, err);
 }
 
 const struct cli_command cli_pull = {
         .name = "pull",
         .arguments = "SOURCE",
         .summary = "Fetch an image's snapshot that somebody has published",
-        .example = "zeropull pull registry.example/web:3\n  zeropull pull registry.example/web:3 --from "
+        .example = "zeropull pull registry.example/web:3\n  zeropull pull --complete registry.example/web:3 --from "
                    "dir:/mnt/snapshots",
         .options = options,
         .arguments_min = 1,

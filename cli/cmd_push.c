@@ -36,13 +36,15 @@ static int print_result(const struct cli_call *call, const struct zp_push_result
 static int push(struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
                 const char *remote_name, const struct zp_source_options *source_options, unsigned threads,
                 const struct zp_key *key, struct zp_error *err) {
+        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
-        int r = zp_remote_open(remote_name, source_options, &remote, err);
+        struct zp_source_options options_with_notice = *source_options;
+        options_with_notice.notice = (struct zp_notice){ cli_tell_notice, progress };
+        int r = zp_remote_open(remote_name, &options_with_notice, &remote, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
         if (r < 0)
                 return r;
-        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
         struct publishing publishing = { .progress = progress };
         struct zp_push_options push_options = {
                 .threads = threads,
@@ -51,7 +53,7 @@ static int push(struct cli_call *call, struct zp_store *store, const struct zp_i
                 .events = publishing_events(&publishing),
         };
         struct zp_push_result result;
-        r = zp_push(store, image, remote, &push_options, &result, err);
+        r = cli_hint_complete(zp_push(store, image, remote, &push_options, &result, err), call->arguments[0], err);
         if (r == 0)
                 r = cli_sign_published(remote, key, &result, &image->manifest_digest, err);
         if (r < 0)
@@ -68,6 +70,17 @@ static int refuse_to_sign(struct cli_call *call, struct zp_error *err) {
         return -EPERM;
 }
 
+/* For writing, if that is allowed: what a push finds out makes the next one cheap. */
+static int open_image(const struct cli_call *call, struct zp_store **store, struct zp_image_record *image,
+                      struct zp_error *err) {
+        int r = zp_store_open(call->store, ZP_STORE_WRITE, store, err);
+        if (r == -EACCES || r == -EROFS || r == -EPERM) {
+                zp_error_clear(err);
+                r = zp_store_open(call->store, ZP_STORE_READ, store, err);
+        }
+        return r < 0 ? r : cli_lookup(*store, call->arguments[0], image, err);
+}
+
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(cli_wipe) char *credentials = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
@@ -81,7 +94,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 return r;
         struct zp_image_record image = { 0 };
         zp_autofree char *beside = NULL;
-        r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
+        r = open_image(call, &store, &image, err);
         if (r == 0 && key && image.is_fetched)
                 r = refuse_to_sign(call, err);
         const char *remote = call->argument_count > 1 ? call->arguments[1] : NULL;

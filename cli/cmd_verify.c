@@ -51,13 +51,14 @@ static int report(const struct verifier *v, struct zp_error *err) {
         size_t images = v->image_count - v->gone_images, layers = v->layer_count - v->gone_layers;
         size_t devices = v->device_count - v->gone_devices;
         if (v->call->json)
-                r = cli_print_json(json_pack("{s:I, s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
-                                             (json_int_t) layers, "devices", (json_int_t) devices, "problems",
-                                             v->problems),
+                r = cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
+                                             (json_int_t) layers, "devices", (json_int_t) devices, "incompleteDevices",
+                                             (json_int_t) v->incomplete_devices, "problems", v->problems),
                                    err);
         else if (v->problem_count == 0 && !v->call->quiet)
-                printf("verified: %zu image%s, %zu layer%s, %zu device%s\n", images, images == 1 ? "" : "s", layers,
-                       layers == 1 ? "" : "s", devices, devices == 1 ? "" : "s");
+                printf("verified: %zu image%s, %zu layer%s, %zu device%s%s\n", images, images == 1 ? "" : "s", layers,
+                       layers == 1 ? "" : "s", devices, devices == 1 ? "" : "s",
+                       v->incomplete_devices ? "; the data of some is not here" : "");
         if (r == 0 && v->problem_count) {
                 r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
                                  v->problem_count > 1 ? "s" : "");

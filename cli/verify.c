@@ -228,7 +228,15 @@ static void on_progress(void *context, uint64_t bytes) {
         progress_advance(v->progress, 0, bytes);
 }
 
+/* Of a device whose data is not here. */
+static int check_index(struct verifier *v, const struct zp_device_record *device, struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_device_file(v->store, &device->digest, "device.idx", err);
+        return fd < 0 ? fd : check_digest(fd, "device.idx", device->index_size, &device->digest, err);
+}
+
 static int check_pack(struct verifier *v, const struct zp_device_record *device, struct zp_error *err) {
+        if (!device->is_complete)
+                return check_index(v, device, err);
         struct cli_pack pack;
         int r = cli_open_pack(v->store, &device->digest, &pack, err);
         if (r == 0)
@@ -294,14 +302,16 @@ int verify_device(struct verifier *v, const struct zp_device_record *device, str
         if (r == 0)
                 r = verify_note(v, &subject, check_pack(v, device, err), err);
         /* with a damaged pack there is nothing to compare with */
-        if (r == 0 && unpacked_fd >= 0 && v->problem_count == before && !subject.is_gone)
+        if (r == 0 && device->is_complete && unpacked_fd >= 0 && v->problem_count == before && !subject.is_gone)
                 r = verify_note(v, &subject, check_unpacked(v, device, unpacked_fd, err), err);
         v->gone_devices += subject.is_gone;
         if (r == 0)
                 progress_end(v->progress, 0,
-                             subject.is_gone              ? "gone"
-                             : v->problem_count == before ? "verified"
-                                                          : "damaged");
+                             subject.is_gone             ? "gone"
+                             : v->problem_count > before ? "damaged"
+                             : device->is_complete       ? "verified"
+                                                         : "index verified (its data is not here)");
+        v->incomplete_devices += !device->is_complete && !subject.is_gone;
         return r;
 }
 

@@ -31,6 +31,7 @@ struct verifier {
 
         /* of these, removed or replaced by other processes during the check */
         size_t gone_images, gone_layers, gone_devices;
+        size_t incomplete_devices; /* held by their index alone */
 };
 
 /* Fills images, layers and devices: those named on the command line, or everything in the store. */

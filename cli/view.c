@@ -65,10 +65,15 @@ int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record
                     struct zp_error *err) {
         zp_autofree struct zp_device_record *devices = NULL;
         size_t count = 0;
-        *out = (struct cli_sizes){ .packed = record->metadata_size };
+        *out = (struct cli_sizes){ .packed = record->metadata_size,
+                                   .here = record->metadata_size,
+                                   .is_complete = true };
         int r = zp_store_list_devices_of(store, &record->manifest_digest, &devices, &count, err);
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < count; i++) {
                 out->packed += devices[i].pack_size + devices[i].index_size;
+                out->here += (devices[i].is_complete ? devices[i].pack_size : 0) + devices[i].index_size;
+                out->is_complete = out->is_complete && devices[i].is_complete;
+        }
         return r;
 }
 
@@ -128,10 +133,18 @@ void cli_tree_clear(struct cli_tree *tree) {
         *tree = (struct cli_tree){ 0 };
 }
 
+int cli_hint_complete(int result, const char *image, struct zp_error *err) {
+        if (result == -ENODATA)
+                zp_error_hint(err, "fetch it: zeropull pull --complete %s", image);
+        return result;
+}
+
 static int open_pack(struct zp_store *store, const struct zp_device_record *device, struct cli_pack *out,
                      struct zp_error *err) {
         zp_autofree char *index = NULL;
         size_t index_size;
+        if (!device->is_complete)
+                return zp_error_set(err, ENODATA, "its data is not here: it was fetched by its index alone");
         zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);
         if (index_fd < 0)
                 return index_fd;

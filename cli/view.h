@@ -19,6 +19,8 @@ int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const c
 
 struct cli_sizes {
         uint64_t packed; /* snapshot metadata, and the packs and indexes of its devices, each once */
+        uint64_t here;   /* of that */
+        bool is_complete;
 };
 int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record, struct cli_sizes *out,
                     struct zp_error *err);
@@ -49,6 +51,9 @@ struct cli_pack {
 };
 int cli_open_pack(struct zp_store *store, const struct zp_digest *device, struct cli_pack *out, struct zp_error *err);
 void cli_close_pack(struct cli_pack *pack);
+
+/* An error that says how to get the data of an image, when it is that which is missing (-ENODATA). Returns `result`. */
+int cli_hint_complete(int result, const char *image, struct zp_error *err);
 
 /* The record of an image's layer; of a device. -ENOENT when there is none. */
 int cli_find_layer(struct zp_store *store, const struct zp_image_record *image, uint16_t layer,

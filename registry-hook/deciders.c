@@ -5,12 +5,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "registry-hook/clock.h"
 #include "registry-hook/decide.h"
 #include "registry-hook/log.h"
 
 #define THREADS 8
+#define NICE 5
 /* A registry that is away for a day has lost its notifications: the reconcile poll finds what is left. */
 #define ATTEMPTS_MAX 32
 /* What is not there is asked for again so often, so much later. */
@@ -148,6 +150,7 @@ static void wait_for_more(struct hook_deciders *d, uint64_t wakes, int64_t until
 
 static void *work(void *context) {
         struct hook_deciders *d = context;
+        setpriority(PRIO_PROCESS, (id_t) gettid(), NICE); /* answering registries comes first */
         pthread_mutex_lock(&d->lock);
         while (!zp_cancelled(&d->cancel)) {
                 struct hook_pending pending;

@@ -34,6 +34,7 @@ struct attributes {
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
 #define OPEN_FILES 4096
 #define PROCESSES 1024
+#define NICE 10
 
 struct hook_sandbox {
         uint64_t flags; /* of clone3: the namespaces that can be had */
@@ -211,6 +212,7 @@ _Noreturn static void be_child(const struct child *c) {
                         fail(c, STEP_TRY);
                 _exit(0);
         }
+        setpriority(PRIO_PROCESS, 0, NICE); /* the service's answers come first */
         if (!set_limits(c))
                 fail(c, STEP_LIMITS);
         if (!set_files(c))

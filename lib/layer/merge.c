@@ -38,7 +38,7 @@ struct zp_merge_member *zp_merge_children(const struct zp_merge_member *members,
         for (size_t i = 0; i < count; i++)
                 for (const struct zp_dentry *child = members[i].name->inode->first_child; child; child = child->next)
                         *next++ = (struct zp_merge_member){ child, members[i].heir, NULL, members[i].layer,
-                                                             members[i].first_device };
+                                                            members[i].first_device };
         qsort(children, *total, sizeof *children, compare_members);
         return children;
 }
@@ -53,8 +53,8 @@ size_t zp_merge_same_name(const struct zp_merge_member *members, size_t count) {
 
 /* ---- overlay ---- */
 
-static int copy_extents(struct zp_tree *out, struct zp_inode *to, const struct zp_inode *from,
-                        uint16_t first_device, struct zp_error *err) {
+static int copy_extents(struct zp_tree *out, struct zp_inode *to, const struct zp_inode *from, uint16_t first_device,
+                        struct zp_error *err) {
         if (from->extent_count == 0)
                 return 0;
         to->extents = zp_tree_alloc(out, from->extent_count * sizeof *to->extents);

@@ -16,6 +16,8 @@ struct zp_source {
         char *name;
         const struct zp_cancel *cancel;
         struct zp_notice notice;
+        void (*tell_manifest)(void *context, const struct zp_digest *digest);
+        void *tell_context;
 };
 
 static const struct zp_source_kind *const kinds[] = {
@@ -209,6 +211,23 @@ static int read_manifest(struct zp_source *source, const struct zp_descriptor *d
         return 0;
 }
 
+void zp_source_tell_manifest(struct zp_source *source, void (*tell)(void *context, const struct zp_digest *digest),
+                             void *context) {
+        source->tell_manifest = tell;
+        source->tell_context = context;
+}
+
+static void tell_manifest(struct zp_source *source, const struct zp_digest *digest) {
+        if (source->tell_manifest)
+                source->tell_manifest(source->tell_context, digest);
+}
+
+static void tell_root(struct zp_source *source, const struct zp_document *document) {
+        struct zp_digest digest;
+        zp_digest_of(document->body, document->size, &digest);
+        tell_manifest(source, &digest);
+}
+
 /* From the document the name stands for down to the platform's manifest. `document` is cleared by the
  * caller, whatever happens. *by_index: a platform was chosen on the way. */
 static int find_manifest(struct zp_source *source, const struct zp_platform *platform, struct zp_document *document,
@@ -220,6 +239,8 @@ static int find_manifest(struct zp_source *source, const struct zp_platform *pla
                 r = check_document(document, err);
                 if (r == 0)
                         r = zp_document_kind(document->body, document->size, document->media_type, &kind, err);
+                if (r == 0 && kind == ZP_DOCUMENT_MANIFEST && depth == 0)
+                        tell_root(source, document);
                 if (r < 0 || kind == ZP_DOCUMENT_MANIFEST)
                         break;
                 if (depth == ZP_LIMIT_INDEX_DEPTH)
@@ -227,6 +248,7 @@ static int find_manifest(struct zp_source *source, const struct zp_platform *pla
                 struct zp_descriptor next = { 0 };
                 r = zp_index_select(document->body, document->size, platform, &next, err);
                 if (r == 0) {
+                        tell_manifest(source, &next.digest);
                         zp_document_clear(document);
                         r = read_manifest(source, &next, document, err);
                         *by_index = true;

@@ -35,6 +35,11 @@ ZP_DEFINE_AUTO(struct zp_source, zp_source_close);
 /* The name, normalised: what zp_image.name will be. */
 const char *zp_source_name(const struct zp_source *source);
 
+/* Tells a digest that is likely the image's manifest's as soon as that is known, perhaps before it was read: who looks
+ * for something about it need not wait. Called while resolving, from its thread; NULL: nobody is told. */
+void zp_source_tell_manifest(struct zp_source *source, void (*tell)(void *context, const struct zp_digest *digest),
+                             void *context);
+
 /* Finds the image for `platform` and reads its manifest and config, every document checked against the
  * digest that named it. Comes before any zp_source_read_blob, and not at the same time. Without an index the
  * image is taken whatever its architecture, as containerd and skopeo do, and the notice told so; unless

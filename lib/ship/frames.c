@@ -15,6 +15,11 @@ int zp_frames_begin(struct zp_frames *frames, const struct zp_pack_index *index,
         return frames->hash ? 0 : zp_error_errno(err, ENOMEM, "device.zst");
 }
 
+void zp_frames_skip(struct zp_frames *frames, uint32_t number) {
+        frames->number = number;
+        next_frame(frames);
+}
+
 void zp_frames_clear(struct zp_frames *frames) {
         if (frames->hash)
                 zp_sha256_free(frames->hash);

@@ -16,6 +16,8 @@ struct zp_frames {
 
 /* The index stays the caller's and outlives it. */
 int zp_frames_begin(struct zp_frames *frames, const struct zp_pack_index *index, struct zp_error *err);
+/* The first `number` frames need not come: they are known to be right. Before any bytes are taken. */
+void zp_frames_skip(struct zp_frames *frames, uint32_t number);
 void zp_frames_clear(struct zp_frames *frames);
 /* The next bytes of the pack. -EBADMSG: a frame's digest is not the index's; the message says where it lies. */
 int zp_frames_take(struct zp_frames *frames, const void *data, size_t size, struct zp_error *err);

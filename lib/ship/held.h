@@ -10,8 +10,8 @@
 
 /* Looks for an artifact in the remote that describes just what the store's records say of this image: the metadata
  * of the snapshot and of each layer, and the devices, whose names are the digests of their indexes; and that passes
- * `check`. With `with_packs` the packs that are here are read, and their digests must be the artifact's, too. Whether the files are
- * what the records say is `verify`'s work.
+ * `check`. With `with_packs` the packs that are here are read, and their digests must be the artifact's, too. Whether
+ * the files are what the records say is `verify`'s work.
  *
  * -ENOENT: no snapshot of this image is there, -EBADMSG: those that are there are others, -EACCES or what `check` says
  * else: the one that it is does not pass. *artifact (may be NULL) is which one it is. */

@@ -14,8 +14,8 @@ int zp_metadata_compress(const void *data, size_t size, uint8_t **out, size_t *o
 int zp_metadata_unpack(const void *blob, size_t blob_size, const struct zp_artifact_metadata *metadata, int fd,
                        const char *name, struct zp_error *err);
 
-/* The file is EROFS as the writer makes it, and the devices in its table are devices of the artifact, each with the size
- * said there. A layer's go into `record`. `fd` for reading; -EBADMSG, -ENOTSUP. */
+/* The file is EROFS as the writer makes it, and the devices in its table are devices of the artifact, each with the
+ * size said there. A layer's go into `record`. `fd` for reading; -EBADMSG, -ENOTSUP. */
 int zp_metadata_check_layer(int fd, const struct zp_artifact *artifact, const struct zp_artifact_layer *layer,
                             struct zp_layer_record *record, struct zp_error *err);
 int zp_metadata_check_snapshot(int fd, const struct zp_artifact *artifact, struct zp_error *err);

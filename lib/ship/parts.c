@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The parts of a snapshot: its metadata, its layers, their devices. A few threads fetch what the store does not have;
- * then the layers, which name devices, become part of the store.
+ * The parts of a snapshot without which nothing starts: its metadata, its layers, the indexes of their devices. What
+ * the store does not have is fetched all at once; then the layers, which name devices, become part of the store.
  */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
 #include "base/fingerprint.h"
 #include "pack/block-map.h"
+#include "pack/index.h"
 #include "profile/prefetch.h"
-#include "ship/frames.h"
 #include "ship/metadata.h"
 #include "ship/pull-internal.h"
 
-#define THREADS_MAX 16u
-#define THREADS_DEFAULT 4u
+/* Small blobs that are fetched at the same time: a round trip for them all, unless an image has more than thirty
+ * layers. Registries allow that many connections, or answer the last ones later. */
+#define AT_ONCE 64u
 
 /* The file that `fd` (closed; negative: there is none) is, is what the record says: damage heals by fetching again. */
 static bool is_intact(int fd, uint64_t size, const struct zp_digest *digest) {
@@ -79,35 +77,12 @@ static int pull_layer(struct zp_pull *p, uint16_t number, struct zp_error *err) 
 
 /* ---- a device ---- */
 
-struct receiving_pack {
-        int fd;
-        struct zp_frames frames;
-};
-
-static int into_pack(void *context, const void *data, size_t size, struct zp_error *err) {
-        struct receiving_pack *pack = context;
-        int r = zp_frames_take(&pack->frames, data, size, err);
-        return r < 0 ? r : zp_write_all(pack->fd, data, size, "device.zst", err);
-}
-
 /* The index must fit the artifact's own words about the pack, so that a reader may rely on either. */
 static int check_index(const struct zp_artifact_device *device, const uint8_t *bytes, struct zp_pack_index *out,
                        struct zp_error *err) {
         int r = zp_pack_index_parse(bytes, device->index_size, &device->digest, "device.zst", out, err);
         if (r == 0 && (out->device_size != device->device_size || out->pack_size != device->pack_size))
                 r = zp_error_set(err, EBADMSG, "index of 'device.zst': its sizes are not the artifact's");
-        return r;
-}
-
-static int fetch_pack(struct zp_pull *p, const struct zp_artifact_device *device, const struct zp_pack_index *index,
-                      const char *what, struct zp_staging *staging, struct zp_error *err) {
-        zp_autoclose int fd = zp_staging_create(staging, "device.zst", err);
-        struct receiving_pack pack = { .fd = fd };
-        int r = fd < 0 ? fd : zp_frames_begin(&pack.frames, index, err);
-        if (r < 0)
-                return r;
-        r = zp_pull_receive(p, what, &device->pack_digest, device->pack_size, into_pack, &pack, err);
-        zp_frames_clear(&pack.frames);
         return r;
 }
 
@@ -141,8 +116,6 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                 r = zp_pull_stage(staging, "device.idx", bytes, device->index_size, err);
         if (r < 0)
                 return zp_error_wrap(err, "%s", what);
-        snprintf(what, sizeof what, "device %u, data", number + 1u);
-        bool with_data = !p->options->without_data;
         const struct zp_device_record record = { .digest = device->digest,
                                                  .index_size = device->index_size,
                                                  .pack_size = device->pack_size,
@@ -151,19 +124,11 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                                                  .has_pack_digest = true,
                                                  .frame_size = index.frame_size,
                                                  .level = (int) device->level,
-                                                 .is_fetched = true,
-                                                 .is_complete = with_data };
-        if (with_data)
-                r = fetch_pack(p, device, &index, what, staging, err);
-        else if (device->map_size > 0)
+                                                 .is_fetched = true };
+        /* with the data it could be made as well, by reading all of that */
+        if ((p->options->with_maps || p->options->is_complete) && device->map_size > 0)
                 r = fetch_map(p, device, number, staging, err);
         return r < 0 ? r : zp_staging_commit_device(staging, &record, err);
-}
-
-static bool has_size(int fd, uint64_t size) {
-        zp_autoclose int file = fd;
-        struct stat st;
-        return file >= 0 && fstat(file, &st) == 0 && (uint64_t) st.st_size == size;
 }
 
 /* A device has one map. One that is here already, from whomever, must be the one that this artifact vouches for: else
@@ -181,41 +146,19 @@ static int check_map(struct zp_pull *p, const struct zp_artifact_device *device,
 
 static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err) {
         const struct zp_artifact_device *device = &p->artifact.devices[number];
-        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         struct zp_device_record known;
-        int r = zp_store_lock(p->store, &device->digest, &p->stop, p->options->events.waiting,
-                              p->options->events.context, &lock, err);
-        int found = r < 0 ? r : zp_store_find_device(p->store, &device->digest, &known, err);
+        int found = zp_store_find_device(p->store, &device->digest, &known, err);
         if (found < 0)
                 return found;
-        if (found && known.is_complete &&
-            is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL), known.index_size,
-                      &known.digest) &&
-            has_size(zp_store_open_device_file(p->store, &known.digest, "device.zst", NULL), known.pack_size))
-                return 0;
-        if (found && !known.is_complete && p->options->without_data) {
-                r = check_map(p, device, err);
-                if (r != 0)
-                        return r < 0 ? r : 0;
-        }
-        return fetch_device(p, device, number, err);
-}
-
-int zp_pull_missing_data(struct zp_pull *p, const struct zp_device_record *missing, size_t count,
-                         struct zp_error *err) {
-        for (size_t i = 0; i < count; i++) {
-                const struct zp_artifact_device *device = zp_artifact_find_device(&p->artifact, &missing[i].digest);
-                char text[ZP_DIGEST_TEXT_SIZE];
-                if (missing[i].is_complete)
-                        continue;
-                if (!device)
-                        return zp_error_set(err, ENOENT, "the snapshot does not have device %s",
-                                            zp_digest_text(&missing[i].digest, text));
-                int r = pull_device(p, (uint16_t) (device - p->artifact.devices), err);
+        bool is_there = found && is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL),
+                                           known.index_size, &known.digest);
+        if (is_there && !known.is_complete && p->options->with_maps) {
+                int r = check_map(p, device, err);
                 if (r < 0)
                         return r;
+                is_there = r == 1;
         }
-        return 0;
+        return is_there ? 0 : fetch_device(p, device, number, err);
 }
 
 /* ---- the snapshot's metadata ---- */
@@ -243,69 +186,28 @@ static int pull_prefetch(struct zp_pull *p, struct zp_error *err) {
 
 static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {
         static const char what[] = "snapshot metadata";
-        int r = zp_staging_new(p->store, &p->for_snapshot, err);
-        if (r < 0)
-                return r;
         zp_autoclose int fd =
                 zp_pull_receive_metadata(p, what, &p->artifact.snapshot, p->for_snapshot, "snapshot.erofs", err);
         if (fd < 0)
                 return fd;
-        r = zp_metadata_check_snapshot(fd, &p->artifact, err);
-        if (r < 0)
-                return zp_error_wrap(err, "%s", what);
-        return p->artifact.prefetch_size > 0 ? pull_prefetch(p, err) : 0;
+        int r = zp_metadata_check_snapshot(fd, &p->artifact, err);
+        return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
 }
 
 /* ---- all of them ---- */
 
 static unsigned part_count(const struct zp_pull *p) {
-        return 1u + p->artifact.layer_count + p->artifact.device_count;
+        return 2u + p->artifact.layer_count + p->artifact.device_count;
 }
 
 static int pull_part(struct zp_pull *p, unsigned part, struct zp_error *err) {
         if (part == 0)
                 return pull_snapshot(p, err);
-        part--;
+        if (part == 1)
+                return p->artifact.prefetch_size > 0 ? pull_prefetch(p, err) : 0;
+        part -= 2;
         return part < p->artifact.layer_count ? pull_layer(p, (uint16_t) part, err)
                                               : pull_device(p, (uint16_t) (part - p->artifact.layer_count), err);
-}
-
-static void *pull_some(void *context) {
-        struct zp_pull *p = context;
-        for (;;) {
-                pthread_mutex_lock(&p->lock);
-                unsigned part = p->next < part_count(p) ? p->next++ : UINT_MAX;
-                pthread_mutex_unlock(&p->lock);
-                struct zp_error err = { 0 };
-                if (part == UINT_MAX || zp_cancelled(&p->stop))
-                        return NULL;
-                if (pull_part(p, part, &err) == 0)
-                        continue;
-                pthread_mutex_lock(&p->lock);
-                if (p->first_error.code == 0) /* the others stop because of it */
-                        p->first_error = err;
-                pthread_mutex_unlock(&p->lock);
-                atomic_store(&p->stop.requested, true);
-        }
-}
-
-static int fetch_all(struct zp_pull *p, struct zp_error *err) {
-        unsigned threads = p->options->threads ? p->options->threads : THREADS_DEFAULT, started = 0;
-        if (threads > THREADS_MAX)
-                threads = THREADS_MAX;
-        pthread_t others[THREADS_MAX];
-        while (started + 1 < threads && started + 1 < part_count(p) &&
-               pthread_create(&others[started], NULL, pull_some, p) == 0)
-                started++;
-        pull_some(p);
-        for (unsigned i = 0; i < started; i++)
-                pthread_join(others[i], NULL);
-        int r = zp_check_cancel(p->options->cancel, err);
-        if (r == 0 && p->first_error.code) {
-                *err = p->first_error;
-                r = -err->code;
-        }
-        return r;
 }
 
 static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
@@ -317,7 +219,9 @@ static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
 }
 
 int zp_pull_parts(struct zp_pull *p, struct zp_error *err) {
-        int r = fetch_all(p, err);
+        int r = zp_staging_new(p->store, &p->for_snapshot, err);
+        if (r == 0)
+                r = zp_pull_each(p, part_count(p), AT_ONCE, pull_part, err);
         for (uint16_t i = 0; r == 0 && i < p->artifact.device_count; i++)
                 if (!is_named(p, &p->artifact.devices[i].digest))
                         r = zp_error_set(err, EBADMSG, "device %u is none of its layers'", i + 1u);

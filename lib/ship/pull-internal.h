@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "ship/artifact.h"
+#include "ship/look.h"
 #include "ship/pull.h"
 
 struct zp_pull {
@@ -17,6 +18,7 @@ struct zp_pull {
         const struct zp_pull_options *options;
         struct zp_pull_result *result;
         struct zp_image image;
+        struct zp_look *look; /* for artifacts, begun while the image was resolved */
         struct zp_artifact artifact;
         struct zp_cancel stop;
 
@@ -24,16 +26,19 @@ struct zp_pull {
         struct zp_staging *for_snapshot, *for_layers[ZP_LIMIT_LAYERS];
         struct zp_layer_record layers[ZP_LIMIT_LAYERS];
 
+        struct zp_device_record *devices; /* of the image */
+        size_t device_count;
+
         pthread_mutex_t lock;
-        unsigned next;               /* part; guarded by lock */
         unsigned blobs;              /* numbers given to events; guarded by lock */
         struct zp_error first_error; /* guarded by lock */
 };
 
-/* receive.c: one blob, checked against its digest, with events on the way. Thread-safe. */
-int zp_pull_receive(struct zp_pull *pull, const char *what, const struct zp_digest *digest, uint64_t size,
-                    zp_blob_sink take, void *context, struct zp_error *err);
-/* *out is malloc'ed, `size` bytes. */
+/* receive.c: one blob, with events on the way. Thread-safe. */
+/* What comes from `offset` on; the blob's digest is checked when that is 0, else it is the caller's to check. */
+int zp_pull_receive_rest(struct zp_pull *pull, const char *what, const struct zp_digest *digest, uint64_t size,
+                         uint64_t offset, zp_blob_sink take, void *context, struct zp_error *err);
+/* A whole one, checked; *out is malloc'ed, `size` bytes. */
 int zp_pull_receive_whole(struct zp_pull *pull, const char *what, const struct zp_digest *digest, uint64_t size,
                           uint8_t **out, struct zp_error *err);
 /* A metadata file into a staging directory; returns its descriptor, the caller's. */
@@ -41,11 +46,15 @@ int zp_pull_receive_metadata(struct zp_pull *pull, const char *what, const struc
                              struct zp_staging *staging, const char *file, struct zp_error *err);
 int zp_pull_stage(struct zp_staging *staging, const char *file, const void *data, size_t size, struct zp_error *err);
 
-/* parts.c: fetches what the store does not have of the artifact, several parts at a time. Devices are in the store
- * then, layers too, the snapshot's metadata is in `for_snapshot`. */
+/* Runs `work` for each number below `count`, several at a time; the first failure stops the others and is returned. */
+typedef int (*zp_pull_work)(struct zp_pull *pull, unsigned number, struct zp_error *err);
+int zp_pull_each(struct zp_pull *pull, unsigned count, unsigned threads, zp_pull_work work, struct zp_error *err);
+
+/* parts.c: fetches what the store does not have of the artifact but its packs, all at the same time. Devices are in the
+ * store then (by their indexes at least), layers too, the snapshot's metadata is in `for_snapshot`. */
 int zp_pull_parts(struct zp_pull *pull, struct zp_error *err);
-/* Fetches the data of those devices that are held by their index alone. */
-int zp_pull_missing_data(struct zp_pull *pull, const struct zp_device_record *devices, size_t count,
-                         struct zp_error *err);
+
+/* packs.c: fetches the data of the `device_count` devices in `devices` that the store has not. */
+int zp_pull_packs(struct zp_pull *pull, struct zp_error *err);
 
 #endif

@@ -36,6 +36,29 @@ static int check_artifact(const struct zp_pull *p, const struct zp_artifact *art
         return 0;
 }
 
+static int take_artifact(struct zp_pull *p, const struct zp_descriptor *candidate, const char *manifest,
+                         struct zp_error *err) {
+        int r = zp_artifact_parse(manifest, candidate->size, &p->artifact, err);
+        if (r == 0 && (r = check_artifact(p, &p->artifact, err)) < 0)
+                zp_artifact_clear(&p->artifact);
+        p->result->artifact_digest = candidate->digest;
+        return r;
+}
+
+static int wrap(const struct zp_descriptor *candidate, int result, struct zp_error *err) {
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        return result < 0 ? zp_error_wrap(err, "snapshot %s", zp_digest_text(&candidate->digest, digest)) : 0;
+}
+
+static int try_newest(struct zp_pull *p, const struct zp_looked *looked, struct zp_error *err) {
+        const struct zp_descriptor *newest = &looked->artifacts[looked->count - 1].manifest;
+        if (looked->check_result < 0 || looked->manifest_result < 0) {
+                *err = looked->check_result < 0 ? looked->check_error : looked->manifest_error;
+                return wrap(newest, -err->code, err);
+        }
+        return wrap(newest, take_artifact(p, newest, looked->manifest, err), err);
+}
+
 static int try_artifact(struct zp_pull *p, const struct zp_descriptor *candidate, struct zp_error *err) {
         zp_autofree char *manifest = NULL;
         int r = p->options->check
@@ -44,12 +67,8 @@ static int try_artifact(struct zp_pull *p, const struct zp_descriptor *candidate
         if (r == 0)
                 r = zp_remote_get_manifest(p->remote, candidate, &manifest, err);
         if (r == 0)
-                r = zp_artifact_parse(manifest, candidate->size, &p->artifact, err);
-        if (r == 0 && (r = check_artifact(p, &p->artifact, err)) < 0)
-                zp_artifact_clear(&p->artifact);
-        p->result->artifact_digest = candidate->digest;
-        char digest[ZP_DIGEST_TEXT_SIZE];
-        return r < 0 ? zp_error_wrap(err, "snapshot %s", zp_digest_text(&candidate->digest, digest)) : 0;
+                r = take_artifact(p, candidate, manifest, err);
+        return wrap(candidate, r, err);
 }
 
 /* Whether there is sense in looking at an older artifact. */
@@ -57,9 +76,10 @@ static bool is_artifacts_fault(int r) {
         return r == -EBADMSG || r == -EACCES || r == -ENOENT || r == -EFBIG || r == -EINVAL || r == -ENOTSUP;
 }
 
-static int choose_artifact(struct zp_pull *p, const struct zp_remote_artifact *artifacts, size_t count,
-                           struct zp_error *err) {
-        int r = try_artifact(p, &artifacts[count - 1].manifest, err);
+static int choose_artifact(struct zp_pull *p, const struct zp_looked *looked, struct zp_error *err) {
+        const struct zp_remote_artifact *artifacts = looked->artifacts;
+        size_t count = looked->count;
+        int r = try_newest(p, looked, err);
         bool may_go_on = r < 0 && is_artifacts_fault(r);
         for (size_t tried = 1; may_go_on && tried < count && tried < CANDIDATES_MAX; tried++) {
                 struct zp_error of_older = { 0 };
@@ -73,21 +93,35 @@ static int choose_artifact(struct zp_pull *p, const struct zp_remote_artifact *a
         return r;
 }
 
+/* Begins to look while the image is still being resolved. */
+static void on_manifest(void *context, const struct zp_digest *digest) {
+        struct zp_pull *p = context;
+        zp_look_free(p->look); /* of an index in the index */
+        p->look = zp_look_begin(p->remote, digest, p->options->check, p->options->check_context);
+}
+
+/* What was found about the image's very manifest; NULL: no memory. */
+static const struct zp_looked *look(struct zp_pull *p) {
+        const struct zp_digest *digest = &p->image.manifest_digest;
+        const struct zp_looked *looked = p->look ? zp_look_end(p->look) : NULL;
+        if (looked && zp_digest_equal(&looked->subject, digest))
+                return looked;
+        on_manifest(p, digest);
+        return p->look ? zp_look_end(p->look) : NULL;
+}
+
 /* Takes the newest artifact that is trusted and well-formed. */
 static int find_artifact(struct zp_pull *p, struct zp_error *err) {
-        struct zp_remote_artifact *artifacts = NULL;
-        size_t count = 0;
-        int r = zp_remote_find(p->remote, &p->image.manifest_digest, ZP_ARTIFACT_TYPE, &artifacts, &count, err);
-        if (r < 0)
-                return r;
-        if (count == 0) {
-                r = zp_error_set(err, ENOENT, "%s has no snapshot of it", zp_remote_name(p->remote));
-                zp_error_hint(err, "build one and publish it: zeropull build --push %s", p->image.name);
-        } else {
-                r = choose_artifact(p, artifacts, count, err);
-        }
-        zp_remote_artifacts_free(artifacts, count);
-        return r;
+        const struct zp_looked *looked = look(p);
+        if (!looked)
+                return zp_error_errno(err, ENOMEM, "look for snapshots");
+        if (looked->find_result < 0)
+                *err = looked->find_error;
+        if (looked->find_result < 0 || looked->count > 0)
+                return looked->find_result < 0 ? looked->find_result : choose_artifact(p, looked, err);
+        zp_error_set(err, ENOENT, "%s has no snapshot of it", zp_remote_name(p->remote));
+        zp_error_hint(err, "build one and publish it: zeropull build --push %s", p->image.name);
+        return -ENOENT;
 }
 
 /* ---- the image ---- */
@@ -134,6 +168,13 @@ static int confine(const struct zp_pull *p, struct zp_error *err) {
         return p->options->confine ? zp_confine(&within, NULL, err) : 0;
 }
 
+static bool is_all_here(const struct zp_device_record *devices, size_t count) {
+        for (size_t i = 0; i < count; i++)
+                if (!devices[i].is_complete)
+                        return false;
+        return true;
+}
+
 /* Without anything to check by, an image that is there is there. */
 static int check_present(const struct zp_pull *p, struct zp_error *err) {
         const struct zp_pull_options *o = p->options;
@@ -143,19 +184,55 @@ static int check_present(const struct zp_pull *p, struct zp_error *err) {
         return r < 0 ? zp_error_wrap(err, "the snapshot in the store") : 0;
 }
 
-/* What is there may lack the data of devices. */
-static int complete(struct zp_pull *p, struct zp_error *err) {
+/* Of the artifact that is being pulled, which no image record names yet. */
+static int take_devices(struct zp_pull *p, struct zp_error *err) {
+        p->devices = calloc(p->artifact.device_count + 1u, sizeof *p->devices);
+        if (!p->devices)
+                return zp_error_errno(err, ENOMEM, "pull");
+        for (; p->device_count < p->artifact.device_count; p->device_count++)
+                p->devices[p->device_count].digest = p->artifact.devices[p->device_count].digest;
+        return 0;
+}
+
+static int pull_new(struct zp_pull *p, struct zp_error *err) {
+        int r = find_artifact(p, err);
+        if (r == 0)
+                r = confine(p, err);
+        if (r == 0)
+                r = zp_pull_parts(p, err);
+        if (r == 0 && p->options->is_complete && (r = take_devices(p, err)) == 0)
+                r = zp_pull_packs(p, err);
+        return r < 0 ? r : commit_image(p, err);
+}
+
+static int pull_present(struct zp_pull *p, struct zp_error *err) {
+        const struct zp_digest *digest = &p->image.manifest_digest;
+        p->result->was_present = true;
+        /* `check` is asked by one thread at a time, and none may be left when the process confines itself */
+        if (p->look)
+                zp_look_end(p->look);
+        int r = check_present(p, err);
+        if (r == 0 && p->options->is_complete)
+                r = zp_store_list_devices_of(p->store, digest, &p->devices, &p->device_count, err);
+        if (r == 0 && p->options->is_complete && !is_all_here(p->devices, p->device_count))
+                r = confine(p, err);
+        if (r == 0)
+                r = zp_pull_packs(p, err);
+        return r < 0 ? r : zp_store_add_name(p->store, p->image.name, digest, err);
+}
+
+static int take_result(struct zp_pull *p, struct zp_error *err) {
+        const struct zp_digest *digest = &p->image.manifest_digest;
         zp_autofree struct zp_device_record *devices = NULL;
-        size_t count = 0, missing = 0;
-        int r = zp_store_list_devices_of(p->store, &p->image.manifest_digest, &devices, &count, err);
-        for (size_t i = 0; r == 0 && i < count; i++)
-                missing += !devices[i].is_complete;
-        if (r < 0 || missing == 0)
-                return r;
-        p->result->was_present = false;
-        if ((r = find_artifact(p, err)) < 0 || (r = confine(p, err)) < 0)
-                return r;
-        return zp_pull_missing_data(p, devices, count, err);
+        size_t count = 0;
+        zp_image_record_clear(&p->result->image);
+        int r = zp_store_find_image(p->store, digest, &p->result->image, err);
+        if (r == 0)
+                return zp_error_set(err, ENOENT, "the image was removed while it was pulled");
+        if (r == 1)
+                r = zp_store_list_devices_of(p->store, digest, &devices, &count, err);
+        p->result->is_complete = is_all_here(devices, count);
+        return r;
 }
 
 static int pull_image(struct zp_pull *p, struct zp_error *err) {
@@ -168,20 +245,8 @@ static int pull_image(struct zp_pull *p, struct zp_error *err) {
         int found = zp_store_find_image(p->store, digest, &p->result->image, err);
         if (found < 0)
                 return found;
-        if (found) {
-                p->result->was_present = true;
-                r = check_present(p, err);
-                if (r == 0 && !p->options->without_data)
-                        r = complete(p, err);
-                return r < 0 ? r : zp_store_add_name(p->store, p->image.name, digest, err);
-        }
-        if ((r = find_artifact(p, err)) < 0 || (r = confine(p, err)) < 0 || (r = zp_pull_parts(p, err)) < 0 ||
-            (r = commit_image(p, err)) < 0)
-                return r;
-        found = zp_store_find_image(p->store, digest, &p->result->image, err);
-        return found == 0  ? zp_error_set(err, ENOENT, "the image was removed while it was pulled")
-               : found < 0 ? found
-                           : 0;
+        r = found ? pull_present(p, err) : pull_new(p, err);
+        return r < 0 ? r : take_result(p, err);
 }
 
 int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store *store,
@@ -196,9 +261,13 @@ int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store 
         p->options = options;
         p->result = result;
         p->stop.parent = options->cancel;
+        zp_source_tell_manifest(source, on_manifest, p);
         int r = zp_source_resolve(source, &options->platform, &p->image, err);
-        if (r < 0)
+        zp_source_tell_manifest(source, NULL, NULL);
+        if (r < 0) {
+                zp_look_free(p->look);
                 return r;
+        }
         pthread_mutex_init(&p->lock, NULL);
         if (options->events.resolved)
                 options->events.resolved(options->events.context, &p->image);
@@ -206,7 +275,9 @@ int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store 
         if (r < 0)
                 zp_error_wrap(err, "pull %s", p->image.name);
         pthread_mutex_destroy(&p->lock);
+        zp_look_free(p->look);
         zp_staging_free(p->for_snapshot);
+        free(p->devices);
         for (uint16_t n = 0; n < ZP_LIMIT_LAYERS; n++)
                 zp_staging_free(p->for_layers[n]);
         zp_artifact_clear(&p->artifact);

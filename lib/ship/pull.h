@@ -25,13 +25,14 @@ typedef int (*zp_pull_check)(void *context, const struct zp_descriptor *artifact
 
 struct zp_pull_options {
         struct zp_platform platform;
-        unsigned threads; /* blobs at the same time; 0: four */
+        bool is_complete; /* fetch the devices' data too, not their indexes alone */
+        unsigned threads; /* packs at the same time; 0: four */
         /* NULL: all are trusted. With one, an image that is there already must be the snapshot that passes, too. */
         zp_pull_check check;
         void *check_context;
-        /* Fetch no data of devices, but their block maps where there are such: what a base for the next version needs.
-         */
-        bool without_data;
+        /* Fetch the block maps of devices whose data is not here, where there are such: what a base for the next version
+         * needs. */
+        bool with_maps;
         bool confine;              /* zp_confine() the process, for good, once the artifact is chosen */
         const char *also_readable; /* what `remote` still opens when confined; NULL: nothing */
         const struct zp_cancel *cancel;
@@ -42,15 +43,18 @@ struct zp_pull_result {
         struct zp_image_record image; /* to be cleared by the caller */
         struct zp_digest artifact_digest;
         uint16_t layers_fetched, layers_reused;
-        uint64_t bytes_received; /* blobs only */
+        unsigned devices_fetched; /* their data */
+        bool is_complete;         /* the data of all is here */
+        uint64_t bytes_received;  /* blobs only */
         bool was_present;
 };
 
-/* Resolves the image, finds its snapshot in the remote, and fetches what the store does not have: every blob is checked
- * against the artifact's digests, the uncompressed metadata too, the pack's frames against its index, and what the
- * metadata says of its devices against the artifact, before an image appears in the store. Of several artifacts
- * the newest is taken that is trusted and well-formed; when none is, the newest one's error is told. -ENOENT: the
- * remote has no snapshot of this image. A pull that was cut short leaves the devices it finished. */
+/* Resolves the image, finds its snapshot in the remote, and fetches what the store does not have. Data comes only with
+ * `is_complete`, for an image that is there without it as well. Every blob is checked against the artifact's digests,
+ * the uncompressed metadata too, the pack's frames against its index, and what the metadata says of its devices against
+ * the artifact, before an image appears in the store. Of several artifacts the newest is taken that is trusted and
+ * well-formed; when none is, the newest one's error is told. -ENOENT: the remote has no snapshot of this image. A pull
+ * that was cut short leaves the devices it finished. */
 int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store *store,
             const struct zp_pull_options *options, struct zp_pull_result *result, struct zp_error *err);
 

@@ -26,6 +26,7 @@ struct piece {
         struct zp_artifact_layer *layer;   /* of a layer's metadata */
         struct zp_artifact_device *device; /* of an index or pack */
         uint16_t number;                   /* of the layer, for messages */
+        bool is_known;                     /* the blob's digest and size, from an earlier push or a pull */
         bool is_taken;                     /* by a thread; guarded by push->lock */
 };
 
@@ -175,16 +176,15 @@ static int digest_pack(struct zp_push *p, const struct zp_pack_index *index, str
         return r;
 }
 
-static int prepare_pack(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
+static int open_pack(struct zp_push *p, const struct zp_artifact_device *device, struct zp_error *err) {
         struct zp_device_record record;
-        int found = zp_store_find_device(p->store, &piece->device->digest, &record, err);
-        if (found < 0)
-                return found;
-        if (found && !record.is_complete && record.has_pack_digest) {
-                blob->size = record.pack_size;
-                piece->device->pack_digest = blob->digest = record.pack_digest;
-                return 0;
-        }
+        int r = zp_store_find_device(p->store, &device->digest, &record, err);
+        if (r == 1 && !record.is_complete)
+                r = zp_error_set(err, ENODATA, "its data is neither here nor there");
+        return r < 0 ? r : zp_store_open_device_file(p->store, &device->digest, "device.zst", err);
+}
+
+static int prepare_pack(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
         struct blob index_blob = { .push = p, .fd = -1 };
         struct zp_pack_index index;
         int r = prepare_index(p, piece, &index_blob, err);
@@ -192,7 +192,7 @@ static int prepare_pack(struct zp_push *p, const struct piece *piece, struct blo
                 r = zp_pack_index_parse(index_blob.data, index_blob.size, NULL, "device.idx", &index, err);
         if (r == 0 && index.pack_size != piece->device->pack_size)
                 r = zp_error_set(err, EBADMSG, "device.idx: its sizes are not the store's");
-        if (r == 0 && (blob->fd = open_file(p, piece, "device.zst", err)) < 0)
+        if (r == 0 && (blob->fd = open_pack(p, piece->device, err)) < 0)
                 r = blob->fd;
         blob->size = piece->device->pack_size;
         if (r == 0)
@@ -270,28 +270,55 @@ static void count_blob(struct zp_push *p, unsigned number, bool was_there, uint6
         pthread_mutex_unlock(&p->lock);
 }
 
-static int put_blob(struct zp_push *p, struct blob *blob, uint64_t *sent, struct zp_error *err) {
-        return zp_remote_put_blob(p->remote, &blob->digest, blob->size, p->options.mount_from, read_blob, blob, sent,
-                                  err);
-}
-
 static int send_blob(struct zp_push *p, struct blob *blob, const char *what, struct zp_error *err) {
         uint64_t sent = 0;
         tell_begin(p, blob->piece, what, blob->size);
         int there = zp_remote_has_blob(p->remote, &blob->digest, blob->size, err);
         if (there < 0)
                 return there;
-        int r = there ? 0 : put_blob(p, blob, &sent, err);
-        /* Some registries (distribution 3) refuse one of two writers that end the same blob at the same moment. The
-         * other's is there then, or this one's next attempt is. */
-        if (r == -EIO && (zp_remote_has_blob(p->remote, &blob->digest, blob->size, NULL) == 1 ||
-                          put_blob(p, blob, &sent, NULL) == 0)) {
-                zp_error_clear(err);
-                r = 0;
-        }
+        int r = there ? 0
+                      : zp_remote_put_blob(p->remote, &blob->digest, blob->size, p->options.mount_from, read_blob, blob,
+                                           &sent, err);
         if (r == 0)
                 count_blob(p, blob->piece, there, sent);
         return r;
+}
+
+/* The digest and size of a blob that are known without a look at the file. */
+static void take_known(const struct zp_push *p, const struct piece *piece, struct blob *blob) {
+        const struct zp_artifact_metadata *m = piece->layer ? &piece->layer->metadata : &p->artifact.snapshot;
+        blob->digest = piece->kind == DEVICE_PACK    ? piece->device->pack_digest
+                       : piece->kind == DEVICE_INDEX ? piece->device->digest
+                                                     : m->blob_digest;
+        blob->size = piece->kind == DEVICE_PACK    ? piece->device->pack_size
+                     : piece->kind == DEVICE_INDEX ? piece->device->index_size
+                                                   : m->blob_size;
+}
+
+/* 1: the remote has the blob, which nobody needs to read then. */
+static int is_there(struct zp_push *p, const struct piece *piece, struct blob *blob, const char *what,
+                    struct zp_error *err) {
+        if (!piece->is_known)
+                return 0;
+        take_known(p, piece, blob);
+        int r = zp_remote_has_blob(p->remote, &blob->digest, blob->size, err);
+        if (r == 1) {
+                tell_begin(p, blob->piece, what, blob->size);
+                count_blob(p, blob->piece, true, 0);
+        }
+        return r;
+}
+
+/* For the next push. What cannot be noted is found out again. */
+static void note(struct zp_push *p, const struct piece *piece, const struct blob *blob) {
+        if (piece->kind == DEVICE_PACK)
+                (void) zp_store_note_pack(p->store, &piece->device->digest, &blob->digest, NULL);
+        else if (piece->kind == LAYER_METADATA)
+                (void) zp_store_note_layer_blob(p->store, &piece->layer->metadata.digest, &blob->digest, blob->size,
+                                                NULL);
+        else if (piece->kind == SNAPSHOT_METADATA)
+                (void) zp_store_note_image_blob(p->store, &p->image->manifest_digest, &p->image->metadata_digest,
+                                                &blob->digest, blob->size, NULL);
 }
 
 /* 1: `blob` is to be sent; 0: there is no such blob. */
@@ -318,9 +345,14 @@ static int send_piece(struct zp_push *p, unsigned number, const struct piece *pi
         struct blob blob = { .push = p, .piece = number, .fd = -1 };
         char what[64];
         describe(piece, what);
-        int r = prepare(p, piece, &blob, err);
+        int r = is_there(p, piece, &blob, what, err);
+        if (r != 0)
+                return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
+        r = prepare(p, piece, &blob, err);
         if (r == 1)
                 r = send_blob(p, &blob, what, err);
+        if (r == 0)
+                note(p, piece, &blob);
         clear_blob(&blob);
         return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
 }
@@ -411,10 +443,12 @@ static int add_device(struct zp_push *p, const struct zp_digest *digest, uint16_
                                                        .index_size = record.index_size,
                                                        .device_size = record.device_size,
                                                        .pack_size = record.pack_size,
+                                                       .pack_digest = record.pack_digest,
                                                        .level = (uint64_t) record.level };
-                p->pieces[p->piece_count++] = (struct piece){ DEVICE_PACK, NULL, device, number, false };
-                p->pieces[p->piece_count++] = (struct piece){ DEVICE_INDEX, NULL, device, number, false };
-                p->pieces[p->piece_count++] = (struct piece){ DEVICE_MAP, NULL, device, number, false };
+                p->pieces[p->piece_count++] =
+                        (struct piece){ DEVICE_PACK, NULL, device, number, record.has_pack_digest, false };
+                p->pieces[p->piece_count++] = (struct piece){ DEVICE_INDEX, NULL, device, number, true, false };
+                p->pieces[p->piece_count++] = (struct piece){ DEVICE_MAP, NULL, device, number, false, false };
                 pthread_cond_broadcast(&p->more);
         }
         pthread_mutex_unlock(&p->lock);
@@ -429,10 +463,12 @@ static void add_metadata(struct zp_push *p, const struct zp_layer_record *record
                         .diff_id = record->diff_id,
                         .tar_size = record->tar_size,
                         .entries = record->entries,
-                        .metadata = { .digest = record->metadata_digest, .size = record->metadata_size },
+                        .metadata = { record->metadata_digest, record->metadata_size, record->blob_digest,
+                                      record->blob_size },
                 };
                 strcpy(layer->recipe, record->recipe);
-                p->pieces[p->piece_count++] = (struct piece){ LAYER_METADATA, layer, NULL, number, false };
+                p->pieces[p->piece_count++] =
+                        (struct piece){ LAYER_METADATA, layer, NULL, number, record->blob_size > 0, false };
                 pthread_cond_broadcast(&p->more);
         }
         pthread_mutex_unlock(&p->lock);
@@ -483,6 +519,8 @@ static int describe_subject(struct zp_push *p, struct zp_error *err) {
         p->artifact.subject_media_type = strdup(p->image->manifest_media_type);
         p->artifact.snapshot.digest = p->image->metadata_digest;
         p->artifact.snapshot.size = p->image->metadata_size;
+        p->artifact.snapshot.blob_digest = p->image->blob_digest;
+        p->artifact.snapshot.blob_size = p->image->blob_size;
         return p->artifact.subject_media_type ? 0 : zp_error_errno(err, ENOMEM, "push");
 }
 
@@ -493,8 +531,9 @@ static int add_image(struct zp_push *p, struct zp_error *err) {
         if (r < 0)
                 return r;
         pthread_mutex_lock(&p->lock);
-        p->pieces[p->piece_count++] = (struct piece){ SNAPSHOT_METADATA, NULL, NULL, 0, false };
-        p->pieces[p->piece_count++] = (struct piece){ PREFETCH, NULL, NULL, 0, false };
+        p->pieces[p->piece_count++] =
+                (struct piece){ SNAPSHOT_METADATA, NULL, NULL, 0, p->artifact.snapshot.blob_size > 0, false };
+        p->pieces[p->piece_count++] = (struct piece){ PREFETCH, NULL, NULL, 0, false, false };
         p->is_all = true;
         pthread_cond_broadcast(&p->more);
         pthread_mutex_unlock(&p->lock);

@@ -32,8 +32,9 @@ struct zp_push_result {
 };
 
 /* Every blob is checked against the store's records while it is read, so that damage does not travel; those the
- * remote has are not sent; the manifest comes last, so a reader sees the whole snapshot or none. Pushing again is
- * cheap and changes nothing. A push that was cut short leaves blobs which the next one finds. */
+ * remote has are not sent, nor read when their digests are known from an earlier push or from a pull; what was found
+ * out is noted if the store can be written; the manifest comes last, so a reader sees the whole snapshot or none.
+ * Pushing again is cheap and changes nothing. A push that was cut short leaves blobs which the next one finds. */
 int zp_push(struct zp_store *store, const struct zp_image_record *image, struct zp_remote *remote,
             const struct zp_push_options *options, struct zp_push_result *result, struct zp_error *err);
 

@@ -32,16 +32,18 @@ static int receive(void *context, const void *data, size_t size, struct zp_error
         return in->take(in->context, data, size, err);
 }
 
-int zp_pull_receive(struct zp_pull *p, const char *what, const struct zp_digest *digest, uint64_t size,
-                    zp_blob_sink take, void *context, struct zp_error *err) {
-        struct receiving in = { .pull = p, .take = take, .context = context };
+/* From `offset` on; only a whole blob is checked. */
+static int receive_from(struct zp_pull *p, const char *what, const struct zp_digest *digest, uint64_t size,
+                        uint64_t offset, zp_blob_sink take, void *context, struct zp_error *err) {
+        struct receiving in = { .pull = p, .received = offset, .take = take, .context = context };
         struct zp_descriptor blob = { .digest = *digest, .size = size };
         pthread_mutex_lock(&p->lock);
         in.number = p->blobs++;
         if (p->options->events.begin)
                 p->options->events.begin(p->options->events.context, in.number, what, size);
         pthread_mutex_unlock(&p->lock);
-        int r = zp_remote_get_whole(p->remote, &blob, receive, &in, err);
+        int r = offset == 0 ? zp_remote_get_whole(p->remote, &blob, receive, &in, err)
+                            : zp_remote_get_blob(p->remote, &blob, offset, size - offset, receive, &in, err);
         if (r < 0)
                 return zp_error_wrap(err, "%s", what);
         pthread_mutex_lock(&p->lock);
@@ -49,6 +51,11 @@ int zp_pull_receive(struct zp_pull *p, const char *what, const struct zp_digest 
                 p->options->events.end(p->options->events.context, in.number);
         pthread_mutex_unlock(&p->lock);
         return 0;
+}
+
+int zp_pull_receive_rest(struct zp_pull *p, const char *what, const struct zp_digest *digest, uint64_t size,
+                         uint64_t offset, zp_blob_sink take, void *context, struct zp_error *err) {
+        return offset < size ? receive_from(p, what, digest, size, offset, take, context, err) : 0;
 }
 
 /* A blob that fits into memory: no more is touched than arrives. */
@@ -70,7 +77,7 @@ int zp_pull_receive_whole(struct zp_pull *p, const char *what, const struct zp_d
         struct whole whole = { .data = malloc(size) };
         if (!whole.data)
                 return zp_error_errno(err, ENOMEM, "%s", what);
-        int r = zp_pull_receive(p, what, digest, size, into_whole, &whole, err);
+        int r = receive_from(p, what, digest, size, 0, into_whole, &whole, err);
         if (r < 0)
                 free(whole.data);
         else

@@ -23,7 +23,7 @@ struct loaded {
         } devices[ZP_LIMIT_LAYERS * ZP_LIMIT_LAYER_DEVICES];
         uint16_t device_count;
         uint16_t first_devices[ZP_LIMIT_LAYERS]; /* of each layer */
-        uint64_t entries, metadata_size; /* of all loaded so far */
+        uint64_t entries, metadata_size;         /* of all loaded so far */
 };
 
 /* What all layers together take is known before any memory is. */

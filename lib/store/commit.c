@@ -87,12 +87,12 @@ static int install(struct zp_store *store, struct zp_staging *staging, const str
         char hex[ZP_SHA256_HEX_SIZE];
         int r = place->put(store, place->record, err);
         if (r == 0)
-                r = zp_moves_in(store, moves, zp_staging_name(staging), place->dir_fd,
-                                zp_digest_hex(place->name, hex), err);
+                r = zp_moves_in(store, moves, zp_staging_name(staging), place->dir_fd, zp_digest_hex(place->name, hex),
+                                err);
         return r == 0 ? zp_sync(place->dir_fd, place->directory, err) : r;
 }
 
-/* The files have been synced. */
+/* The files have been synced. 1: what is there is more, and stays. */
 static int commit(struct zp_staging *staging, const struct place *place, struct zp_error *err) {
         struct zp_store *store = zp_staging_store(staging);
         struct zp_moves moves = { 0 };
@@ -103,7 +103,7 @@ static int commit(struct zp_staging *staging, const struct place *place, struct 
         r = zp_store_end(store, r, &moves, err);
         if (r == 0)
                 zp_staging_let_go(staging);
-        return r < 0 ? r : 0;
+        return r;
 }
 
 /* ---- devices ---- */
@@ -118,6 +118,17 @@ static int put_device(struct zp_store *store, const void *record, struct zp_erro
         return r == 0 && found == 1 && known.is_complete && !device->is_complete ? 1 : r;
 }
 
+/* Beside the data that is there: the same index, but perhaps that one was damaged. */
+static int put_index(struct zp_staging *staging, struct zp_store *store, const struct zp_digest *device,
+                     struct zp_error *err) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        zp_digest_hex(device, hex);
+        zp_autoclose int dir_fd = openat(store->devices_fd, hex, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (dir_fd < 0 || renameat(zp_staging_dir_fd(staging), "device.idx", dir_fd, "device.idx") < 0)
+                return zp_store_failed(store, "device.idx", err);
+        return zp_sync(dir_fd, "devices", err);
+}
+
 int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_record *record, struct zp_error *err) {
         struct zp_store *store = zp_staging_store(staging);
         const struct place place = { store->devices_fd, "devices", &record->digest, put_device, record };
@@ -129,7 +140,9 @@ int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_
                                                { "device.zst", record->pack_size, false } };
         size_t count = sizeof files / sizeof *files - !record->is_complete;
         int r = sync_all(staging, store, files, count, err);
-        return r < 0 ? r : commit(staging, &place, err);
+        if (r == 0)
+                r = commit(staging, &place, err);
+        return r == 1 ? put_index(staging, store, &record->digest, err) : r;
 }
 
 /* ---- layers ---- */
@@ -165,8 +178,7 @@ static int image_changes(struct zp_store *store, const struct zp_image_record *r
 }
 
 /* A transaction of its own that says that the directory's content is about to change. */
-static int announce_replacement(struct zp_store *store, const struct zp_digest *manifest_digest,
-                                struct zp_error *err) {
+static int announce_replacement(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err) {
         int r = zp_store_begin_write(store, err);
         if (r < 0)
                 return r;

@@ -87,7 +87,8 @@ int zp_records_get_digests(struct zp_store *store, const char *sql, const struct
 static int list_images(struct zp_store *store, struct zp_image_record **out, size_t *count, struct zp_error *err) {
         zp_autofree struct zp_digest *digests = NULL;
         size_t total = 0, done = 0;
-        int r = zp_records_get_digests(store, "SELECT manifest_digest FROM images ORDER BY created_s DESC, manifest_digest",
+        int r = zp_records_get_digests(store,
+                                       "SELECT manifest_digest FROM images ORDER BY created_s DESC, manifest_digest",
                                        NULL, &digests, &total, err);
         if (r < 0)
                 return r;
@@ -159,10 +160,10 @@ static int list_devices(struct zp_store *store, const char *sql, const struct zp
 int zp_store_list_devices(struct zp_store *store, struct zp_device_record **out, size_t *count, struct zp_error *err) {
         int r = zp_store_begin_read(store, err);
         return r < 0 ? r
-                     : zp_store_end(store,
-                                    list_devices(store, "SELECT digest FROM devices ORDER BY digest", NULL, out, count,
-                                                 err),
-                                    NULL, err);
+                     : zp_store_end(
+                               store,
+                               list_devices(store, "SELECT digest FROM devices ORDER BY digest", NULL, out, count, err),
+                               NULL, err);
 }
 
 int zp_store_list_devices_of(struct zp_store *store, const struct zp_digest *manifest_digest,

@@ -112,10 +112,12 @@ static int prune(struct zp_store *store, bool dry_run, struct zp_prune_result *r
                                      " WHERE metadata_digest NOT IN (SELECT layer FROM image_layers)",
                                      "DELETE FROM layers WHERE metadata_digest = ?" };
         /* the same before and after the layers go */
-        const struct kind devices = { "devices", store->devices_fd,
-                                      "SELECT digest, index_size + iif(complete, pack_size, 0) FROM devices WHERE digest"
-                                      " NOT IN (SELECT device FROM layer_devices JOIN image_layers USING (layer))",
-                                      "DELETE FROM devices WHERE digest = ?" };
+        const struct kind devices = {
+                "devices", store->devices_fd,
+                "SELECT digest, index_size + iif(complete, pack_size, 0) FROM devices WHERE digest"
+                " NOT IN (SELECT device FROM layer_devices JOIN image_layers USING (layer))",
+                "DELETE FROM devices WHERE digest = ?"
+        };
         struct zp_moves moves = { 0 };
         struct zp_mounts mounts = { 0 };
         int r = dry_run ? zp_store_begin_read(store, err) : zp_store_begin_write(store, err);

@@ -112,7 +112,8 @@ int zp_records_get_layer(struct zp_store *store, const struct zp_digest *metadat
         if (!read_layer(s, out))
                 return zp_sql_bad_row(store, "layers", err);
         r = get_list(store, "SELECT position, device FROM layer_devices WHERE layer = ? ORDER BY position",
-                     metadata_digest, ZP_LIMIT_LAYER_DEVICES, out->devices, NULL, &out->device_count, "layer_devices", err);
+                     metadata_digest, ZP_LIMIT_LAYER_DEVICES, out->devices, NULL, &out->device_count, "layer_devices",
+                     err);
         return r < 0 ? r : 1;
 }
 

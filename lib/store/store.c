@@ -145,7 +145,8 @@ int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **o
                 return zp_error_errno(err, ENOMEM, "store '%s'", path);
         store->mode = mode == ZP_STORE_READ ? ZP_STORE_READ : ZP_STORE_WRITE;
         store->may_create = mode == ZP_STORE_CREATE;
-        store->dir_fd = store->devices_fd = store->layers_fd = store->images_fd = store->unpacked_fd = store->tmp_fd = -1;
+        store->dir_fd = store->devices_fd = store->layers_fd = store->images_fd = store->unpacked_fd = store->tmp_fd =
+                -1;
         pthread_mutex_init(&store->mutex, NULL);
         int r = open_all(store, path, err);
         if (r < 0)

@@ -5,7 +5,7 @@
  *
  *   zeropull.db                     devices, layers, images, names
  *   lock                            byte ranges of this one file are the locks
- *   devices/<device digest hex>/    device.idx  [device.zst]  [device.map]
+ *   devices/<device digest hex>/    device.idx  [device.zst | device.part]  [device.map]
  *   layers/<layer.erofs hex>/       layer.erofs
  *   images/<manifest digest hex>/   snapshot.erofs  manifest.json  config.json  [prefetch.json]  [profile]
  *   unpacked/<device digest>.raw    devices unpacked for a mount; a cache
@@ -65,9 +65,9 @@ struct zp_device_record {
 struct zp_layer_record {
         struct zp_digest metadata_digest; /* of layer.erofs: its name */
         uint64_t metadata_size;
-        struct zp_digest blob_digest; /* of layer.erofs as it travels */
-        uint64_t blob_size;           /* 0: that is not known yet */
-        uint16_t device_count;        /* 0: no file data */
+        struct zp_digest blob_digest;                     /* of layer.erofs as it travels */
+        uint64_t blob_size;                               /* 0: that is not known yet */
+        uint16_t device_count;                            /* 0: no file data */
         struct zp_digest devices[ZP_LIMIT_LAYER_DEVICES]; /* its own first */
 
         struct zp_digest diff_id;
@@ -84,9 +84,9 @@ struct zp_image_record {
         struct zp_digest metadata_digest; /* of snapshot.erofs */
         uint64_t metadata_size;
         struct zp_digest config_digest;
-        uint64_t image_size; /* compressed, as the registry has it: sum of the layer blobs */
-        int64_t created_s;   /* when it was built here, or fetched */
-        bool is_fetched;     /* somebody else made it */
+        uint64_t image_size;          /* compressed, as the registry has it: sum of the layer blobs */
+        int64_t created_s;            /* when it was built here, or fetched */
+        bool is_fetched;              /* somebody else made it */
         struct zp_digest blob_digest; /* of snapshot.erofs as it travels */
         uint64_t blob_size;           /* 0: that is not known yet */
         char *origin;                 /* name of the remote it was fetched from; NULL: none */
@@ -95,7 +95,7 @@ struct zp_image_record {
         uint16_t layer_count;
         struct zp_digest *layers;   /* their names, lowest first */
         struct zp_digest *diff_ids; /* as many */
-        char **names;             /* source names under which it was built, NULL-terminated */
+        char **names;               /* source names under which it was built, NULL-terminated */
 };
 void zp_image_record_clear(struct zp_image_record *record);
 
@@ -142,8 +142,8 @@ int zp_store_open_image_file(struct zp_store *store, const struct zp_digest *man
 /* A lock on one digest, against other processes and other threads. Waits (until cancelled); `waiting`, when
  * given, is called once if it has to. The holder keeps it until released or dead (a child that inherits the
  * descriptor holds it as well). As long as anybody holds one, nobody prunes: a build holds its image's from
- * beginning to end. Whoever makes a layer locks its diffID, whoever fetches or unpacks a device its digest. A thread that
- * holds one of these must not wait for another. */
+ * beginning to end. Whoever makes a layer locks its diffID, whoever fetches or unpacks a device its digest. A thread
+ * that holds one of these must not wait for another. */
 struct zp_store_lock;
 int zp_store_lock(struct zp_store *store, const struct zp_digest *key, const struct zp_cancel *cancel,
                   void (*waiting)(void *context), void *context, struct zp_store_lock **out, struct zp_error *err);
@@ -164,6 +164,22 @@ int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_er
 int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_record *record, struct zp_error *err);
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
+/* The data of a device that is held by its index alone, as far as it has come: a file beside the index, to append to
+ * once its content was checked. Hold the device's lock. Returns the descriptor, the caller's; it stays when the process
+ * dies. Then the data is complete, as recorded in size, and checked against the index: it is synced and becomes
+ * device.zst. */
+int zp_store_open_partial(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
+int zp_store_complete_device(struct zp_store *store, const struct zp_digest *device,
+                             const struct zp_digest *pack_digest, struct zp_error *err);
+/* What a file is once it travels, so that nobody has to find out again: a device's pack; layer.erofs and
+ * snapshot.erofs, compressed. Of a record that is no longer there: nothing happens. */
+int zp_store_note_pack(struct zp_store *store, const struct zp_digest *device, const struct zp_digest *pack_digest,
+                       struct zp_error *err);
+int zp_store_note_layer_blob(struct zp_store *store, const struct zp_digest *metadata_digest,
+                             const struct zp_digest *blob_digest, uint64_t blob_size, struct zp_error *err);
+int zp_store_note_image_blob(struct zp_store *store, const struct zp_digest *manifest_digest,
+                             const struct zp_digest *metadata_digest, const struct zp_digest *blob_digest,
+                             uint64_t blob_size, struct zp_error *err);
 /* The directory's path, for more than files of a layer or image; malloc'ed, the caller's. NULL: out of memory. */
 char *zp_staging_path(const struct zp_staging *staging);
 void zp_staging_free(struct zp_staging *staging);
@@ -178,8 +194,8 @@ int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manife
 struct zp_prune_result {
         uint64_t layers, devices, unpacked, bytes;
 };
-/* Removes layers no image names, devices no layer names, unpacked devices not mounted, leftovers. -EBUSY while anybody holds a lock
- * (builds, unpacks). A dry run changes nothing and works for a reader; its numbers leave out leftovers. */
+/* Removes layers no image names, devices no layer names, unpacked devices not mounted, leftovers. -EBUSY while anybody
+ * holds a lock (builds, unpacks). A dry run changes nothing and works for a reader; its numbers leave out leftovers. */
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
 /* The device unpacked as a raw file for the kernel to read, made when it is not there yet (verified, in parallel, under

@@ -43,16 +43,10 @@ static int open_unpacked(struct zp_store *store, const struct zp_device_record *
         return (uint64_t) st.st_size == device->device_size ? zp_steal_fd(&fd) : -ENOENT;
 }
 
-static int not_here(struct zp_error *err) {
-        zp_error_set(err, ENODATA, "its data is not here: it was fetched by its index alone");
-        zp_error_hint(err, "'zeropull pull --complete' of the image fetches it");
-        return -ENODATA;
-}
-
 static int unpack(struct zp_store *store, const struct zp_device_record *device, int out_fd, struct zp_pool *pool,
                   const struct zp_cancel *cancel, struct zp_error *err) {
         if (!device->is_complete)
-                return not_here(err);
+                return zp_error_set(err, ENODATA, "its data is not here: it was fetched by its index alone");
         zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);
         if (index_fd < 0)
                 return index_fd;

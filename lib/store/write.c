@@ -77,11 +77,12 @@ static int put_list_entry(struct zp_store *store, const char *sql, const struct 
 
 static int put_layer_row(struct zp_store *store, const struct zp_layer_record *l, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store,
-                               "INSERT INTO layers (metadata_digest, metadata_size, blob_digest, blob_size)"
-                               " VALUES (?1, ?2, ?3, ?4) ON CONFLICT (metadata_digest) DO UPDATE SET metadata_size = ?2,"
-                               " blob_digest = coalesce(?3, blob_digest), blob_size = coalesce(?4, blob_size)",
-                               &s, err);
+        int r = zp_sql_prepare(
+                store,
+                "INSERT INTO layers (metadata_digest, metadata_size, blob_digest, blob_size)"
+                " VALUES (?1, ?2, ?3, ?4) ON CONFLICT (metadata_digest) DO UPDATE SET metadata_size = ?2,"
+                " blob_digest = coalesce(?3, blob_digest), blob_size = coalesce(?4, blob_size)",
+                &s, err);
         if (r < 0)
                 return r;
         zp_sql_bind_digest(s, 1, &l->metadata_digest);
@@ -118,7 +119,8 @@ int zp_records_put_layer(struct zp_store *store, const struct zp_layer_record *l
         for (uint16_t i = 0; r == 0 && i < l->device_count; i++) {
                 r = require(store, "SELECT 1 FROM devices WHERE digest = ?", "device", &l->devices[i], err);
                 if (r == 0)
-                        r = put_list_entry(store, "INSERT INTO layer_devices (layer, position, device) VALUES (?, ?, ?)",
+                        r = put_list_entry(store,
+                                           "INSERT INTO layer_devices (layer, position, device) VALUES (?, ?, ?)",
                                            &l->metadata_digest, i, &l->devices[i], NULL, err);
         }
         return r;
@@ -168,6 +170,48 @@ int zp_records_put_image(struct zp_store *store, const struct zp_image_record *i
         for (char **name = image->names; r == 0 && name && *name; name++)
                 r = zp_records_put_name(store, *name, &image->manifest_digest, err);
         return r;
+}
+
+/* ---- how they travel ---- */
+
+/* Parameters: blob digest, blob size, then the digests that must fit (`other` may be NULL). */
+static int note(struct zp_store *store, const char *sql, const struct zp_digest *blob, uint64_t size,
+                const struct zp_digest *key, const struct zp_digest *other, struct zp_error *err) {
+        int r = zp_store_begin_write(store, err);
+        if (r < 0)
+                return r;
+        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        r = zp_sql_prepare(store, sql, &s, err);
+        if (r == 0) {
+                zp_sql_bind_digest(s, 1, blob);
+                bind_u64(s, 2, size);
+                zp_sql_bind_digest(s, 3, key);
+                if (other)
+                        zp_sql_bind_digest(s, 4, other);
+                r = zp_sql_step(store, s, err);
+                sqlite3_finalize(zp_steal(&s)); /* before the transaction ends */
+        }
+        return zp_store_end(store, r, NULL, err);
+}
+
+int zp_store_note_pack(struct zp_store *store, const struct zp_digest *device, const struct zp_digest *pack_digest,
+                       struct zp_error *err) {
+        return note(store, "UPDATE devices SET pack_digest = ?1 WHERE digest = ?3", pack_digest, 0, device, NULL, err);
+}
+
+int zp_store_note_layer_blob(struct zp_store *store, const struct zp_digest *metadata_digest,
+                             const struct zp_digest *blob_digest, uint64_t blob_size, struct zp_error *err) {
+        return note(store, "UPDATE layers SET (blob_digest, blob_size) = (?1, ?2) WHERE metadata_digest = ?3",
+                    blob_digest, blob_size, metadata_digest, NULL, err);
+}
+
+int zp_store_note_image_blob(struct zp_store *store, const struct zp_digest *manifest_digest,
+                             const struct zp_digest *metadata_digest, const struct zp_digest *blob_digest,
+                             uint64_t blob_size, struct zp_error *err) {
+        return note(store,
+                    "UPDATE images SET (blob_digest, blob_size) = (?1, ?2)"
+                    " WHERE manifest_digest = ?3 AND metadata_digest = ?4",
+                    blob_digest, blob_size, manifest_digest, metadata_digest, err);
 }
 
 /* ---- names ---- */

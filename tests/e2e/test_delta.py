@@ -166,13 +166,13 @@ def test_about_what_changed_is_pushed_and_the_snapshot_is_pulled_whole(layout, w
         assert sent(builder, "build", "--push", "--base", one, two) < 0.03 * tree.size()
         assert stored(builder) < 0.03 * tree.size()
         node, plain = Zeropull(work / "node"), Zeropull(work / "plain")
-        node.ok("pull", two)
+        node.ok("pull", "--complete", two)
         plain.ok("build", two)
         check_same_tree(node, plain, two, work)
         node.ok("verify")
         # what was not needed to build it can be had later
         assert b"index" in builder.expect(FAILED, "mount", two, str(work)).stderr.encode()
-        builder.ok("pull", two)
+        builder.ok("pull", "--complete", two)
         check_same_tree(builder, plain, two, work)
 
 
@@ -232,7 +232,7 @@ def test_who_cannot_sign_cannot_mislead_a_signed_build(lying, work):
     builder, plain = Zeropull(work / "builder"), Zeropull(work / "plain")
     builder.ok("build", "--push", "--sign-key", key, "--base", one, two)
     assert device_count(builder, two) > 2
-    builder.ok("pull", two)
+    builder.ok("pull", "--complete", two)
     plain.build(two)
     check_same_tree(builder, plain, two, work)
 

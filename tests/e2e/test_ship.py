@@ -118,7 +118,7 @@ class TestRoundTrip:
         left, right = place.store(work, "left"), place.store(work, "right")
         left.build(place.reference("one"))
         left.ok("push", place.reference("one"), *place.to)
-        pulled = json.loads(right.ok("pull", place.reference("one"), *place.source, "--json"))
+        pulled = json.loads(right.ok("pull", "--complete", place.reference("one"), *place.source, "--json"))
         assert pulled["layersFetched"] == 3 and pulled["layersReused"] == 0 and not pulled["wasPresent"]
         ship.check_same(left, right)
         assert right.json("inspect", place.reference("one"))["layers"] == left.json("inspect", place.reference("one"))["layers"]
@@ -127,7 +127,7 @@ class TestRoundTrip:
         left, right = place.store(work, "left"), place.store(work, "right")
         built = json.loads(left.ok("build", place.push_option, place.reference("one"), "--json"))
         assert built["blobsSent"] == 8 and built["snapshot"] in place.snapshots(built["digest"])
-        right.ok("pull", place.reference("one"), *place.source)
+        right.ok("pull", "--complete", place.reference("one"), *place.source)
         ship.check_same(left, right)
 
     def test_pushing_twice_sends_nothing(self, place, work):
@@ -140,12 +140,12 @@ class TestRoundTrip:
     def test_only_the_changed_layer_travels(self, place, work):
         left, right = place.store(work, "left"), place.store(work, "right")
         left.ok("build", place.push_option, place.reference("one"))
-        right.ok("pull", place.reference("one"), *place.source)
+        right.ok("pull", "--complete", place.reference("one"), *place.source)
         second = json.loads(left.ok("build", place.push_option, place.reference("two"), "--json"))
         # the new layer's three blobs and the snapshot's metadata
         assert (second["blobsSent"], second["blobsPresent"]) == (4, 4)
         assert 400_000 < second["bytesSent"] < 450_000
-        pulled = json.loads(right.ok("pull", place.reference("two"), *place.source, "--json"))
+        pulled = json.loads(right.ok("pull", "--complete", place.reference("two"), *place.source, "--json"))
         assert (pulled["layersFetched"], pulled["layersReused"]) == (1, 2)
         assert 400_000 < pulled["bytesReceived"] < 450_000
         ship.check_same(left, right)
@@ -153,8 +153,8 @@ class TestRoundTrip:
     def test_what_is_there_is_not_fetched_again(self, place, work):
         left, right = place.store(work, "left"), place.store(work, "right")
         left.ok("build", place.push_option, place.reference("one"))
-        right.ok("pull", place.reference("one"), *place.source)
-        again = json.loads(right.ok("pull", place.reference("one"), *place.source, "--json"))
+        right.ok("pull", "--complete", place.reference("one"), *place.source)
+        again = json.loads(right.ok("pull", "--complete", place.reference("one"), *place.source, "--json"))
         assert again["wasPresent"] and again["bytesReceived"] == 0
 
     def test_the_last_of_concurrent_pushes_loses_nothing(self, place, work):
@@ -169,7 +169,7 @@ class TestRoundTrip:
         found = place.snapshots(stores[0].json("list")[0]["digest"])
         assert len(published) == 2 and set(found) == published and len(found) == 2
         third = place.store(work, "third")
-        third.ok("pull", place.reference("one"), *place.source)
+        third.ok("pull", "--complete", place.reference("one"), *place.source)
         third.ok("verify")
 
 
@@ -237,7 +237,7 @@ class TestNeighbours:
         pushed = json.loads(left.ok("push", beside.reference("one"), elsewhere, "--mount-from", "a/b", "--json"))
         assert pushed["bytesSent"] == 0
         right = beside.store(work, "right")
-        right.ok("pull", beside.reference("one"), "--from", elsewhere)
+        right.ok("pull", "--complete", beside.reference("one"), "--from", elsewhere)
         ship.check_same(left, right)
 
 
@@ -248,7 +248,7 @@ def test_a_pulled_image_mounts_as_the_built_one(name, work):
         reference = server.push(images.source(name), "some/" + name)
         left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
         left.ok("build", "--push", reference)
-        right.ok("pull", reference)
+        right.ok("pull", "--complete", reference)
         ship.check_same(left, right)
         with left.mounted(reference, work / "built") as built, right.mounted(reference, work / "pulled") as pulled:
             assert treecmp(built, pulled) == []
@@ -277,12 +277,12 @@ class TestPlatforms:
             reference = server.push(f"oci:{layout.directory}:multi", "a/multi", "multi", "--preserve-digests")
             left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
             left.ok("build", "--push", "--platform", "linux/arm64", reference)
-            assert right.expect(NOT_FOUND, "pull", "--platform", "linux/amd64", reference).stderr
-            right.ok("pull", "--platform", "linux/arm64", reference)
+            assert right.expect(NOT_FOUND, "pull", "--complete", "--platform", "linux/amd64", reference).stderr
+            right.ok("pull", "--complete", "--platform", "linux/arm64", reference)
             ship.check_same(left, right)
             second = json.loads(left.ok("build", "--push", "--platform", "linux/amd64", reference, "--json"))
             assert second["blobsPresent"] == 3  # the base's
-            right.ok("pull", "--platform", "linux/amd64", reference)
+            right.ok("pull", "--complete", "--platform", "linux/amd64", reference)
             ship.check_same(left, right)
             assert {image["platform"] for image in right.json("list")} == {"linux/amd64", "linux/arm64"}
 
@@ -294,7 +294,7 @@ class TestStore:
         left, right = beside.store(work, "left"), beside.store(work, "right")
         left.ok("build", "--push", beside.reference("one"))
         right.build(beside.reference("two"), "--frame-size", "64K", "--level", "1")
-        pulled = json.loads(right.ok("pull", beside.reference("one"), "--json"))
+        pulled = json.loads(right.ok("pull", "--complete", beside.reference("one"), "--json"))
         assert (pulled["layersFetched"], pulled["layersReused"]) == (2, 1)  # the one without data is the same
         assert len(right.json("list")) == 2
         right.ok("verify")
@@ -306,25 +306,25 @@ class TestStore:
         left, right = beside.store(work, "left"), beside.store(work, "right")
         left.ok("build", "--push", beside.reference("one"))
         left.ok("build", "--push", beside.reference("two"))
-        right.ok("pull", beside.reference("two"))
+        right.ok("pull", "--complete", beside.reference("two"))
         for file in [*right.store.glob("layers/*/layer.erofs"), *right.store.glob("devices/*/device.idx")]:
             file.write_bytes(file.read_bytes()[:-1] + b"?")
         os.truncate(max(right.store.glob("devices/*/device.zst"), key=lambda file: file.stat().st_size), 1000)
         right.ok("remove", beside.reference("two"))
-        right.ok("pull", beside.reference("two"))
-        right.ok("pull", beside.reference("one"))
+        right.ok("pull", "--complete", beside.reference("two"))
+        right.ok("pull", "--complete", beside.reference("one"))
         ship.check_same(left, right)
 
     def test_a_pulled_image_can_be_built_again_and_compared(self, beside, work):
         left, right = beside.store(work, "left"), beside.store(work, "right")
         left.ok("build", "--push", beside.reference("one"), "--level", "7", "--frame-size", "128K")
-        right.ok("pull", beside.reference("one"))
+        right.ok("pull", "--complete", beside.reference("one"))
         right.ok("verify", "--rebuild")
 
     def test_concurrent_pulls_do_the_work_once(self, beside, work):
         beside.store(work, "left").ok("build", "--push", beside.reference("one"))
         right = beside.store(work, "right")
-        processes = [right.start("pull", beside.reference("one"), "--json") for _ in range(3)]
+        processes = [right.start("pull", "--complete", beside.reference("one"), "--json") for _ in range(3)]
         outputs = [process.communicate(timeout=120) for process in processes]
         assert [process.returncode for process in processes] == [OK] * 3, outputs
         assert sum(json.loads(output)["layersFetched"] for output, _ in outputs) == 3
@@ -348,18 +348,18 @@ class TestStore:
 
 class TestErrors:
     def test_no_snapshot(self, beside, work):
-        failed = beside.store(work, "right").expect(NOT_FOUND, "pull", beside.reference("one"))
+        failed = beside.store(work, "right").expect(NOT_FOUND, "pull", "--complete", beside.reference("one"))
         assert "no snapshot" in failed.stderr and "build --push" in failed.stderr
         ship.check_empty(Zeropull(work / "right"))
 
     def test_no_image(self, beside, work):
-        beside.store(work, "right").expect(NOT_FOUND, "pull", beside.reference("none"))
+        beside.store(work, "right").expect(NOT_FOUND, "pull", "--complete", beside.reference("none"))
 
     def test_an_image_from_elsewhere_needs_a_remote(self, work, layout):
         store = ship.fresh(work, "left")
         store.build(f"oci:{layout.directory}:one")
         assert "say where" in store.expect(USAGE, "push", f"oci:{layout.directory}:one").stderr
-        assert "say where" in store.expect(USAGE, "pull", f"oci:{layout.directory}:one").stderr
+        assert "say where" in store.expect(USAGE, "pull", "--complete", f"oci:{layout.directory}:one").stderr
         assert "--push=REMOTE" in store.expect(USAGE, "build", "--push", f"oci:{layout.directory}:one").stderr
 
     def test_what_cannot_be_published_is_not_built(self, work, layout):
@@ -387,7 +387,7 @@ class TestErrors:
             source, remote = f"oci:{layout.directory}:one", f"docker://{server.host}/x"
             for _ in range(2):  # the second time everything is there already
                 left.ok("build", f"--push={remote}", source, *login)
-            right.ok("pull", source, "--from", remote, *login)
+            right.ok("pull", "--complete", source, "--from", remote, *login)
             ship.check_same(left, right)
 
     def test_authority_of_a_registry_is_read_when_confined(self, work, layout):
@@ -396,7 +396,7 @@ class TestErrors:
             left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
             source, remote = f"oci:{layout.directory}:one", f"docker://{server.host}/x"
             left.ok("build", f"--push={remote}", source, "--ca-file", certificate[0])
-            right.ok("pull", source, "--from", remote, "--ca-file", certificate[0])
+            right.ok("pull", "--complete", source, "--from", remote, "--ca-file", certificate[0])
             ship.check_same(left, right)
 
 
@@ -439,9 +439,9 @@ class TestInterrupts:
         left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
         reference = f"docker://{server.host}/a/b:one"
         left.ok("build", "--push", reference)
-        self.interrupt_at(server, "GET .*/blobs/", right, "pull", reference, number=number)
+        self.interrupt_at(server, "GET .*/blobs/", right, "pull", "--complete", reference, number=number)
         ship.check_empty(right)
-        right.ok("pull", reference)
+        right.ok("pull", "--complete", reference)
         ship.check_same(left, right)
 
     @pytest.mark.parametrize("pattern", ["PUT .*/blobs/uploads/", "HEAD .*/blobs/", "PUT .*/manifests/"])
@@ -450,9 +450,9 @@ class TestInterrupts:
         reference = f"docker://{server.host}/a/b:one"
         left.build(reference)
         self.interrupt_at(server, pattern, left, "push", reference)
-        assert right.run("pull", reference).returncode == NOT_FOUND
+        assert right.run("pull", "--complete", reference).returncode == NOT_FOUND
         left.ok("push", reference)
-        right.ok("pull", reference)
+        right.ok("pull", "--complete", reference)
         ship.check_same(left, right)
 
     def test_build_and_push(self, server, work):
@@ -471,7 +471,7 @@ def seconds(tmp_path_factory, layout):
         reference = server.push(f"oci:{layout.directory}:big", "a/b", "big", "--preserve-digests")
         left, right, measured = ship.fresh(work, "left"), ship.fresh(work, "right"), {}
         left.build(reference)
-        for what, command in (("push", left), ("pull", right)):
+        for what, command in (("push", left), ("pull", "--complete", right)):
             begin = time.monotonic()
             command.ok(what, reference)
             measured[what] = time.monotonic() - begin
@@ -509,7 +509,7 @@ class TestKills:
         digest = built.json("list")[0]["digest"]
         (work / "remote").mkdir()
         remote = f"dir:{work}/remote" if kind == "dir" else f"docker://{host}/round{seed}"
-        pull = ["pull", f"docker://{host}/a/b:big", "--from", remote]
+        pull = ["pull", "--complete", f"docker://{host}/a/b:big", "--from", remote]
         right = ship.fresh(work, "right")
         for _ in range(moments.randrange(1, 4)):
             killed(built, moments.uniform(0, seconds["push"]), "push", digest, remote)
@@ -531,17 +531,17 @@ def test_refused_is_told_from_failed(work, layout):
         digest = json.loads(ship.fresh(work, "left").ok("build", "--push", reference, "--json"))["snapshot"]
         artifact = json.loads(server.repository().manifests[digest][1])
         del server.repository().blobs[artifact["layers"][3]["digest"]]
-        failed = ship.fresh(work, "right").run("pull", reference)
+        failed = ship.fresh(work, "right").run("pull", "--complete", reference)
         assert failed.returncode == FAILED and artifact["layers"][3]["digest"] in failed.stderr
         del server.repository().manifests[digest]
-        assert ship.fresh(work, "third").run("pull", reference).returncode in (NOT_FOUND, REFUSED)
+        assert ship.fresh(work, "third").run("pull", "--complete", reference).returncode in (NOT_FOUND, REFUSED)
 
 
 def test_a_build_does_not_rest_on_what_was_fetched(beside, work):
     """Whoever publishes can say anything about a layer; what is built must come from the layer itself."""
     left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
     left.ok("build", "--push", beside.reference("one"))
-    right.ok("pull", beside.reference("one"))
+    right.ok("pull", "--complete", beside.reference("one"))
     first = json.loads(right.ok("build", beside.reference("two"), "--json"))
     assert (first["layersConverted"], first["layersReused"]) == (3, 0)  # two of them were there, fetched
     same = json.loads(right.ok("build", beside.reference("one"), "--json"))

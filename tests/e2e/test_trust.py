@@ -84,12 +84,12 @@ class World:
         return self.policy(f"  - repository: REPOSITORY\n    require: [{', '.join(names)}]\n    threshold: {threshold}\n")
 
     def pull(self, *options, tag="one", store=None):
-        return (store or self.right).json("pull", self.image(tag), "--from", self.remote, *options)
+        return (store or self.right).json("pull", "--complete", self.image(tag), "--from", self.remote, *options)
 
     def refused(self, *options, tag="one", store=None):
         """The message; nothing may have come into the store."""
         store = store or self.right
-        result = store.expect(REFUSED, "pull", self.image(tag), "--from", self.remote, *options)
+        result = store.expect(REFUSED, "pull", "--complete", self.image(tag), "--from", self.remote, *options)
         ship.check_empty(store)
         assert store.layer_directories() == [] and result.stdout == b""
         (line,) = error_lines(result.stderr)
@@ -240,15 +240,15 @@ class TestPolicy:
         beside.left.build(source)
         beside.left.ok("push", source, remote)
         everybody = beside.policy("  - repository: '*'\n    require: [release]\n")
-        beside.right.expect(REFUSED, "pull", source, "--from", remote, "--policy", everybody)
+        beside.right.expect(REFUSED, "pull", "--complete", source, "--from", remote, "--policy", everybody)
         ship.check_empty(beside.right)
-        beside.right.ok("pull", source, "--from", remote, "--policy", beside.required("release"))
+        beside.right.ok("pull", "--complete", source, "--from", remote, "--policy", beside.required("release"))
 
     def test_a_broken_policy_accepts_nothing(self, beside):
         beside.signed("release")
         policy = beside.policy("  - repository: REPOSITORY\n    requires: [release]\n")
         for path in (policy, str(beside.work / "missing.yaml")):
-            result = beside.right.expect(REFUSED, "pull", beside.image(), "--policy", path)
+            result = beside.right.expect(REFUSED, "pull", "--complete", beside.image(), "--policy", path)
             assert path in error_lines(result.stderr)[0] and "no snapshot is accepted" in result.stderr
             ship.check_empty(beside.right)
 
@@ -262,10 +262,10 @@ class TestPolicy:
         os.replace(beside.required("release"), own)
         assert "/etc/zeropull/policy.yaml:6" in beside.refused()
         own.write_text("version: 2\n")
-        beside.right.expect(REFUSED, "pull", beside.image())
+        beside.right.expect(REFUSED, "pull", "--complete", beside.image())
         own.unlink()
         own.symlink_to("missing")
-        beside.right.expect(REFUSED, "pull", beside.image())
+        beside.right.expect(REFUSED, "pull", "--complete", beside.image())
         ship.check_empty(beside.right)
         beside.pull("--policy", beside.policy("  - repository: '*'\n    action: accept\n"))
 
@@ -325,8 +325,8 @@ class TestKeys:
     def test_wrong_keys(self, beside):
         beside.left.build(beside.image())
         for arguments in (
-            ["pull", beside.image(), "--key", beside.keys["release"]],
-            ["pull", beside.image(), "--key", "missing.pub"],
+            ["pull", "--complete", beside.image(), "--key", beside.keys["release"]],
+            ["pull", "--complete", beside.image(), "--key", "missing.pub"],
             ["push", beside.image(), "--sign-key", beside.keys.public("release")],
             ["push", beside.image(), "--sign-key", "missing"],
         ):
@@ -345,7 +345,7 @@ class TestWhatTheStoreHas:
         world.publish()
         world.pull()
         key = ["--key", world.keys.public("release")]
-        result = world.right.expect(REFUSED, "pull", world.image(), "--from", world.remote, *key)
+        result = world.right.expect(REFUSED, "pull", "--complete", world.image(), "--from", world.remote, *key)
         assert "not trusted" in error_lines(result.stderr)[0]
         world.signed("release")
         assert world.pull(*key)["wasPresent"]
@@ -353,7 +353,7 @@ class TestWhatTheStoreHas:
     def test_an_image_that_is_there_in_another_form_is_not_taken_for_the_signed_one(self, beside):
         beside.right.ok("build", "--level", "19", beside.image())
         beside.signed("release")
-        result = beside.right.expect(REFUSED, "pull", beside.image(), "--key", beside.keys.public("release"))
+        result = beside.right.expect(REFUSED, "pull", "--complete", beside.image(), "--key", beside.keys.public("release"))
         assert "not what the store holds" in error_lines(result.stderr)[0] and "zeropull remove" in result.stderr
         beside.right.ok("remove", beside.image())
         beside.pull("--key", beside.keys.public("release"))
@@ -361,7 +361,7 @@ class TestWhatTheStoreHas:
 
     def test_layers_from_an_untrusted_pull_are_not_reused_for_a_trusted_one(self, beside):
         Zeropull(beside.work / "mallory").ok("build", "--level", "19", "--push", beside.image("one"))
-        beside.right.ok("pull", beside.image("one"))
+        beside.right.ok("pull", "--complete", beside.image("one"))
         beside.signed("release", tag="two")
         pulled = beside.pull("--key", beside.keys.public("release"), tag="two")
         assert (pulled["layersFetched"], pulled["layersReused"]) == (2, 0)
@@ -434,7 +434,7 @@ class TestKill:
 def test_what_was_fetched_is_not_signed(beside):
     """A signature says that its owner made the snapshot from the image."""
     beside.publish()
-    beside.right.ok("pull", beside.image())
+    beside.right.ok("pull", "--complete", beside.image())
     refused = beside.right.expect(REFUSED, "push", "--sign-key", beside.keys["mine"], beside.image())
     assert "was fetched, not built here" in refused.stderr
     beside.right.build(beside.image())

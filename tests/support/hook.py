@@ -15,6 +15,11 @@ from pathlib import Path
 
 from .programs import BUILD, ZEROPULL
 
+# A sanitizer's shadow is larger than any limit.
+IS_SANITIZED = any(
+    option["name"] == "sanitize" and option["value"]
+    for option in json.loads((BUILD / "meson-info" / "intro-buildoptions.json").read_text())
+)
 HOOK = BUILD / "registry-hook" / "zeropull-hook"
 
 # A builder that costs nothing: notes that it was asked to build what, and answers as zeropull does.

@@ -264,6 +264,7 @@ class PushHandler(Handler):
 
 class MemoryRegistry(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 256  # as many connections as a client opens at once
 
     def __init__(self, behaviour, tokens=None):
         super().__init__(("127.0.0.1", 0), PushHandler)

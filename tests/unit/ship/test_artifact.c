@@ -191,10 +191,8 @@ static void a_layer_twice_is_refused(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(what_is_written_is_read_back),
-                cmocka_unit_test(the_manifest_is_an_oci_artifact),
-                cmocka_unit_test(anything_else_is_refused),
-                cmocka_unit_test(a_layer_twice_is_refused),
+                cmocka_unit_test(what_is_written_is_read_back), cmocka_unit_test(the_manifest_is_an_oci_artifact),
+                cmocka_unit_test(anything_else_is_refused),     cmocka_unit_test(a_layer_twice_is_refused),
                 cmocka_unit_test(a_device_twice_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

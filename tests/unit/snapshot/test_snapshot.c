@@ -38,7 +38,8 @@ static int write_snapshot(struct world *w, const struct zp_layer_record *lower, 
 }
 
 static int merge(struct world *w, uint64_t lower_entries, uint64_t upper_entries, const struct zp_cancel *cancel) {
-        struct zp_layer_record lower = put_layer(w, "lower", lower_entries), upper = put_layer(w, "upper", upper_entries);
+        struct zp_layer_record lower = put_layer(w, "lower", lower_entries),
+                               upper = put_layer(w, "upper", upper_entries);
         return write_snapshot(w, &lower, &upper, cancel, NULL, NULL);
 }
 
@@ -76,9 +77,7 @@ static struct zp_layer_record put_file_layer(struct world *w, const char *file, 
         }
         inode->extent_count = record.device_count;
         inode->size = record.device_count * UINT64_C(4096);
-        struct zp_erofs_options options = {
-                .devices = table, .device_count = record.device_count, .is_layer = true
-        };
+        struct zp_erofs_options options = { .devices = table, .device_count = record.device_count, .is_layer = true };
         struct zp_erofs_result result;
         must(w, zp_staging_new(w->store, &staging, &w->err));
         zp_autoclose int fd = zp_staging_create(staging, "layer.erofs", &w->err);

@@ -269,8 +269,8 @@ static inline void assert_whole(struct world *w) {
                                 &m->metadata_digest, m->metadata_size);
                 for (uint16_t k = 0; k < m->layer_count; k++) {
                         struct zp_layer_record layer;
-                        assert_int_equal(
-                                zp_store_find_layer(w->store, &m->layers[k], &m->diff_ids[k], &layer, &w->err), 1);
+                        assert_int_equal(zp_store_find_layer(w->store, &m->layers[k], &m->diff_ids[k], &layer, &w->err),
+                                         1);
                 }
                 zp_image_record_clear(m);
         }

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hook's page for people in a real browser: live, on a phone, with a keyboard, and with nothing from elsewhere."""
+import pytest
+from support import images, oci
+from support.browser import ENTER, TAB, browser, shows
+from support.hook import fake_builder, hook, until
+from support.registry import registry
+
+WAITS = "#!/bin/sh\necho 'layer 1 of 3' >&2\nwhile [ ! -e \"$HOME/go\" ]; do sleep 0.1; done\necho '<b>bold</b>' >&2\nexit 4\n"
+
+
+def layout(work, name, content):
+    made = images.Maker(work)
+    with made.layer() as tar:
+        tar.file("file", content)
+    oci.Layout(work / name).add_image(name, made.layers, {})
+    return f"oci:{work / name}:{name}"
+
+
+@pytest.fixture
+def service(work):
+    """A service that has built one image and failed at another, and the registry."""
+    with registry(work) as place, hook(
+        work / "state", builder=fake_builder(work), environment={"HOME": str(work)}
+    ) as running:
+        place.push(layout(work, "a", b"a"), "acme/web", "v1")
+        assert running.command("trigger", f"{place.host}/acme/web:v1").returncode == 0
+        running.place = place
+        yield running
+
+
+def test_page_shows_builds_as_they_run_and_takes_nothing_for_html(service, work):
+    with browser() as page:
+        page.go(service.url + "/")
+        shows(page, "Builds that are over")
+        shows(page, "acme/web:v1")
+        fake_builder(work, WAITS)
+        service.place.push(layout(work, "b", b"b"), "acme/web", "v2")
+        service.request("/v1/builds", {"reference": f"{service.place.host}/acme/web:v2"})
+        shows(page, "layer 1 of 3")  # without a reload
+        page.go(service.url + "/#/build/2")
+        shows(page, "Cancel")
+        (work / "go").touch()
+        shows(page, "<b>bold</b>")
+        shows(page, "Try again")
+        assert page.run("return document.querySelectorAll('pre b').length") == 0
+        fake_builder(work)
+        page.run("[...document.querySelectorAll('button')].find((b) => b.textContent === 'Try again').click()")
+        shows(page, "Snapshot size")
+        page.go(service.url + "/#/snapshots")
+        shows(page, "2 published")
+        page.go(service.url + f"/#/repository/{service.place.host}%2Facme%2Fweb")
+        shows(page, "Seconds a build took")
+        assert page.run("return document.querySelectorAll('svg rect').length") == 6
+        assert page.complaints() == []
+        assert [url for url in page.requested() if not url.startswith((service.url, "data:"))] == []
+
+
+def test_page_fits_a_phone(service):
+    with browser(360, 740) as page:
+        for view in ("#/", "#/build/1", "#/snapshots", "#/repositories", f"#/repository/{service.place.host}%2Facme%2Fweb"):
+            page.go(service.url + "/" + view)
+            shows(page, "acme/web")
+            wide, visible = page.run("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+            assert wide <= visible, view
+            small = page.run(
+                "return [...document.querySelectorAll('button, nav a')].filter("
+                "(e) => e.offsetParent && e.getBoundingClientRect().height < 40).length"
+            )
+            assert small == 0, view
+
+
+def test_page_can_be_used_with_the_keyboard_alone(service):
+    with browser() as page:
+        page.go(service.url + "/")
+        shows(page, "acme/web:v1")
+        for _ in range(12):
+            page.press(TAB)
+            if page.run("return document.activeElement.textContent") == "Snapshots":
+                break
+        assert page.run("return getComputedStyle(document.activeElement).outlineStyle") != "none"
+        page.press(ENTER)
+        shows(page, "1 published")
+        until(lambda: page.run("return document.activeElement.id") == "main", 10)
+
+
+def test_page_asks_for_a_token_where_one_is_needed(work):
+    (work / "token").write_text("a-token-of-sixteen\n")
+    config = work / "hook.yaml"
+    config.write_text(
+        "version: 1\nregistries: [{host: a.example}]\nrules: [{name: a, repositories: '**'}]\n"
+        "tokens: [{name: t, role: reader, file: token}]\n"
+    )
+    with hook(work / "state", config=config, builder=fake_builder(work)) as service, browser() as page:
+        page.go(service.url + "/")
+        until(lambda: page.run("return !document.getElementById('login').hidden"), 20)
+        for text, expected in (("wrong", "That token is not valid."), ("a-token-of-sixteen", "Nothing waits.")):
+            page.run("document.getElementById('token').value = ''; document.getElementById('token').focus()")
+            page.press(text + ENTER)
+            shows(page, expected)

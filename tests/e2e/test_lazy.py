@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images fetched without their data: what a start needs first, and the rest later."""
+import json
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from support import oci, ship
+from support.memory_registry import memory_registry
+from support.zeropull import FAILED, OK, REFUSED, error_lines
+
+LAYERS = 20
+
+
+def fill(number):
+    def layer(tar):
+        tar.file(f"small{number}", b"%d" % number)
+        tar.file(f"file{number}", random.Random(number).randbytes(300_000))
+
+    return layer
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory):
+    out = oci.Layout(tmp_path_factory.mktemp("images"))
+    ship.make_image(out, "one", ship.fill_base, ship.fill_bare, ship.fill_app(1))
+    ship.make_image(out, "two", ship.fill_base, ship.fill_bare, ship.fill_app(2))
+    ship.make_image(out, "many", *[fill(number) for number in range(LAYERS)])
+    return out
+
+
+class World:
+    def __init__(self, server, layout, work):
+        self.server, self.layout, self.work = server, layout, work
+        self.left, self.right = ship.fresh(work, "left"), ship.fresh(work, "right")
+
+    def publish(self, tag):
+        reference = ship.put_image(self.server, self.layout, tag)
+        self.left.ok("build", "--push", reference)
+        return reference
+
+    def requests(self, pattern):
+        return [request for request in self.server.requests if pattern in f"{request.method} {request.path}"]
+
+
+@pytest.fixture
+def world(layout, work):
+    with memory_registry() as server:
+        yield World(server, layout, work)
+
+
+def packs(store):
+    return sorted(store.store.glob("devices/*/device.zst"))
+
+
+def pull(store, *arguments):
+    return json.loads(store.ok("pull", *arguments, "--json"))
+
+
+class TestPull:
+    def test_without_data_first_and_with_it_later(self, world):
+        one = world.publish("one")
+        lazy = pull(world.right, one)
+        assert (lazy["complete"], lazy["layersFetched"], lazy["devicesFetched"]) == (False, 3, 0)
+        assert packs(world.right) == [] and lazy["bytesReceived"] < 50_000
+        inspected = world.right.json("inspect", one)
+        assert inspected["complete"] is False and inspected["origin"] == one.removesuffix(":one")
+        assert [image["complete"] for image in world.right.json("list")] == [False]
+        complete = pull(world.right, "--complete", one)
+        assert (complete["complete"], complete["devicesFetched"], complete["wasPresent"]) == (True, 2, True)
+        assert [image["complete"] for image in world.right.json("list")] == [True]
+        ship.check_same(world.left, world.right)
+
+    def test_what_is_here_is_not_fetched_again(self, world):
+        one, two = world.publish("one"), world.publish("two")
+        pull(world.right, "--complete", one)
+        again = pull(world.right, one)
+        assert (again["complete"], again["bytesReceived"]) == (True, 0)
+        other = pull(world.right, two)
+        assert (other["layersFetched"], other["layersReused"], other["complete"]) == (1, 2, False)
+        assert pull(world.right, "--complete", two)["devicesFetched"] == 1
+        ship.check_same(world.left, world.right)
+
+    def test_an_interrupted_pack_goes_on_where_it_was_cut(self, world):
+        one = world.publish("one")
+        pull(world.right, one)
+        pack = max(packs(world.left), key=lambda file: file.stat().st_size)
+        content, part = pack.read_bytes(), world.right.store / "devices" / pack.parent.name / "device.part"
+        part.write_bytes(content[:2_000_000])
+        world.server.requests.clear()
+        result = pull(world.right, "--complete", one)
+        assert len(content) - 2_000_000 < result["bytesReceived"] < len(content) + 450_000 - 1_400_000
+        assert any("Range" in request.headers for request in world.requests("GET"))
+        ship.check_same(world.left, world.right)
+
+    @pytest.mark.parametrize("damage", [lambda b: b[:1000], lambda b: b[:100] + b"?" + b[101:], lambda b: b + b"tail", lambda b: b""],
+                             ids=["short", "changed", "long", "empty"])
+    def test_what_an_interrupted_pull_left_is_checked(self, world, damage):
+        one = world.publish("one")
+        pull(world.right, one)
+        for pack in packs(world.left):
+            part = world.right.store / "devices" / pack.parent.name / "device.part"
+            part.write_bytes(damage(pack.read_bytes()))
+        pull(world.right, "--complete", one)
+        ship.check_same(world.left, world.right)
+
+    def test_data_that_is_damaged_there_leaves_the_image_as_it_was(self, world):
+        one = world.publish("one")
+        pull(world.right, one)
+        before = world.right.files()
+        blob = world.server.repository().blobs
+        name = oci.sha256(packs(world.left)[0].read_bytes())
+        good = blob[name]
+        blob[name] = good[: len(good) // 2] + b"?" + good[len(good) // 2 + 1 :]
+        failed = world.right.expect(REFUSED, "pull", "--complete", one)
+        assert name in error_lines(failed.stderr)[0] and "damaged" in failed.stderr
+        now = {path: data for path, data in world.right.files().items() if path in before}
+        assert now == before and world.right.json("list")[0]["complete"] is False
+        world.right.ok("verify")
+        blob[name] = good
+        pull(world.right, "--complete", one)
+        ship.check_same(world.left, world.right)
+
+
+class TestCommands:
+    @pytest.fixture
+    def lazy(self, world):
+        one = world.publish("one")
+        pull(world.right, one)
+        return world.right, one
+
+    def test_what_needs_data_says_how_to_get_it(self, lazy, work):
+        store, one = lazy
+        commands = [("cat", one, "/data/noise"), ("export", one, str(work / "disk"))]
+        if os.geteuid() == 0:
+            (work / "mnt").mkdir()
+            commands.append(("mount", one, str(work / "mnt")))
+        for command in commands:
+            failed = store.expect(FAILED, *command)
+            assert f"zeropull pull --complete {one}" in failed.stderr, failed.stderr
+        assert not (work / "disk").exists()
+
+    def test_what_needs_none_works(self, lazy):
+        store, one = lazy
+        assert "noise" in store.ok("ls", one, "/data")
+        assert store.expect(OK, "cat", one, "/bin/tool02").stdout.startswith(b"00002")
+        assert " of " in store.ok("list") and "not here" in store.ok("inspect", one)
+
+    def test_verify_checks_what_is_here_and_says_what_is_not(self, lazy):
+        store, one = lazy
+        assert "the data of some is not here" in store.ok("verify")
+        assert store.json("verify")["incompleteDevices"] == 2
+        index = next(store.store.glob("devices/*/device.idx"))
+        index.write_bytes(index.read_bytes()[:-1] + b"?")
+        assert index.parent.name in store.expect(FAILED, "verify").stdout.decode()
+        store.ok("remove", one)
+        store.ok("pull", one)
+        store.ok("verify")
+
+    def test_it_is_pushed_where_the_data_is_and_nowhere_else(self, lazy, world, work):
+        store, one = lazy
+        again = json.loads(store.ok("push", one, "--json"))
+        assert (again["blobsSent"], again["blobsPresent"]) == (0, 8)
+        (work / "remote").mkdir()
+        failed = store.expect(FAILED, "push", one, f"dir:{work / 'remote'}")
+        assert f"zeropull pull --complete {one}" in failed.stderr
+
+    def test_a_build_makes_it_complete(self, lazy):
+        store, one = lazy
+        store.ok("build", one)
+        assert store.json("list")[0]["complete"] is True
+        store.ok("verify")
+
+
+class TestPush:
+    def test_pushing_again_reads_no_data(self, world):
+        one = world.publish("one")
+        for file in [*packs(world.left), *world.left.store.glob("*/*/*.erofs"), *world.left.store.glob("devices/*/device.idx")]:
+            file.unlink()  # nobody looks
+        again = json.loads(world.left.ok("push", one, "--json"))
+        assert (again["blobsSent"], again["blobsPresent"]) == (0, 10)
+
+    def test_what_was_pulled_is_pushed_without_reading_it(self, world):
+        one = world.publish("one")
+        pull(world.right, "--complete", one)
+        for file in [*packs(world.right), *world.right.store.glob("*/*/*.erofs")]:
+            file.unlink()
+        again = json.loads(world.right.ok("push", one, "--json"))
+        assert (again["blobsSent"], again["blobsPresent"]) == (0, 10)
+
+
+class Waves:
+    """Holds all requests until the client has nothing to do but wait, then lets them pass together: each wave is a round
+    trip that nothing could have spared."""
+
+    def __init__(self, server):
+        self.condition = threading.Condition()
+        self.held, self.wave, self.sizes = 0, 0, []
+        server.inject("", *[self.hold] * 10_000)
+
+    def hold(self, handler):
+        with self.condition:
+            self.held += 1
+            wave = self.wave
+            self.condition.wait_for(lambda: self.wave > wave)
+        return False
+
+    @staticmethod
+    def activity(pid):
+        """What changes whenever a thread of the process runs; None while one is running."""
+        seen = []
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            status = (task / "status").read_text()
+            if "State:\tS" not in status:
+                return None
+            seen.append((task.name, *[line for line in status.splitlines() if "ctxt_switches" in line]))
+        return seen
+
+    def run(self, process):
+        """Until the process ends; returns the sizes of the waves."""
+        before, times_seen = None, 0
+        while process.poll() is None:
+            try:
+                activity = self.activity(process.pid)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            with self.condition:
+                now = activity and (activity, self.held)
+                times_seen = times_seen + 1 if now and now == before else 0
+                before = now
+                # some looks, so that this server's own threads have come to what was sent
+                if self.held and times_seen == 10:
+                    self.sizes.append(self.held)
+                    self.held, self.wave = 0, self.wave + 1
+                    self.condition.notify_all()
+                else:
+                    self.condition.wait(0.02)
+        return self.sizes
+
+
+class TestRoundTrips:
+    @pytest.mark.parametrize("tag", ["one", "many"])
+    @pytest.mark.parametrize("by_index", [True, False], ids=["index", "manifest"])
+    def test_metadata_is_ready_after_four_whatever_the_number_of_layers(self, world, tag, by_index):
+        reference = world.publish(tag)
+        if by_index:
+            manifest = ship.manifest_bytes(world.layout, tag)
+            entry = {"mediaType": oci.MANIFEST, "digest": oci.sha256(manifest), "size": len(manifest),
+                     "platform": {"os": "linux", "architecture": "amd64"}}  # fmt: skip
+            index = json.dumps({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [entry]}).encode()
+            world.server.put_manifest(index, "multi", oci.INDEX)
+            reference = reference.replace(f":{tag}", ":multi")
+        waves = Waves(world.server)
+        process = world.right.start("pull", "--plain-http", "--platform", "linux/amd64", reference, "--json")
+        sizes = waves.run(process)
+        output, errors = process.communicate()
+        assert process.returncode == OK, errors
+        assert json.loads(output)["complete"] is False
+        layers = {"one": 3, "many": LAYERS}[tag]
+        devices = {"one": 2, "many": LAYERS}[tag]
+        # tag; (manifest and) referrers (and config); (config and) snapshot; snapshot, layers, indexes
+        assert sizes == [1, 2, 2 if by_index else 1, 1 + layers + devices]
