@@ -193,7 +193,8 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
         if (r == 0)
                 r = snap_table_new(&data, &data.table, err);
         if (r == 0)
-                r = zp_blockfs_serve(fuse_fd, options->threads ? options->threads : DEFAULT_THREADS, &ops, &data, err);
+                r = zp_blockfs_serve(fuse_fd, options->journal, options->threads ? options->threads : DEFAULT_THREADS,
+                                     &ops, &data, err);
         snap_table_free(data.table);
         if (data.reader)
                 zp_range_reader_free(data.reader);
