@@ -128,15 +128,22 @@ static int has_map(struct zp_store *store, const struct zp_digest *device, struc
         return r;
 }
 
-static int choose(struct zp_store *store, const struct candidates *c, uint16_t device_max, struct zp_pool *pool,
-                  const struct zp_cancel *cancel, struct zp_recipe *recipe, struct zp_error *err) {
+static bool is_planned(const struct zp_reuse_plan *plan, const struct zp_digest *device) {
+        for (uint32_t i = 0; i < plan->device_count; i++)
+                if (zp_digest_equal(&plan->devices[i], device))
+                        return true;
+        return false;
+}
+
+static int choose(struct zp_store *store, const struct candidates *c, const struct zp_reuse_plan *plan,
+                  struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
+                  struct zp_error *err) {
         uint64_t blocks = 0;
-        if (device_max > ZP_LIMIT_BASE_DEVICES)
-                device_max = ZP_LIMIT_BASE_DEVICES;
+        uint16_t device_max = plan->room < ZP_LIMIT_BASE_DEVICES ? plan->room : ZP_LIMIT_BASE_DEVICES;
         for (uint16_t i = 0; i < c->count && recipe->base_count < device_max; i++) {
                 const struct candidate *device = &c->list[i];
-                if (device->used == 0 || device->used < device->blocks / USED_PART ||
-                    blocks + device->blocks > ZP_LIMIT_BASE_BLOCKS)
+                if (!is_planned(plan, &device->digest) || device->used == 0 ||
+                    device->used < device->blocks / USED_PART || blocks + device->blocks > ZP_LIMIT_BASE_BLOCKS)
                         continue;
                 int r = has_map(store, &device->digest, pool, cancel, err);
                 if (r < 0)
@@ -174,8 +181,8 @@ static int note_hot(struct zp_store *store, const struct zp_image_record *image,
         return r < 0 ? r : 0;
 }
 
-int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, uint16_t device_max, bool with_hot,
-                   struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
+int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, const struct zp_reuse_plan *plan,
+                   bool with_hot, struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
                    struct zp_error *err) {
         struct candidates c = { 0 };
         recipe->base_count = 0;
@@ -183,7 +190,7 @@ int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, 
         int r = find_candidates(store, image, &c, err);
         if (r == 0) {
                 qsort(c.list, c.count, sizeof *c.list, compare_use);
-                r = choose(store, &c, device_max, pool, cancel, recipe, err);
+                r = choose(store, &c, plan, pool, cancel, recipe, err);
         }
         if (r == 0 && with_hot && recipe->base_count > 0)
                 r = note_hot(store, image, &c, recipe, err);
