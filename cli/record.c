@@ -76,7 +76,7 @@ static void read_device(void *context, uint64_t id, uint64_t offset, uint32_t si
 static void *serve(void *context) {
         static const struct zp_blockfs_ops ops = { lookup, find_size, read_device };
         struct recorder *r = context;
-        zp_blockfs_serve(r->fuse_fd, SERVING_THREADS, &ops, r, NULL);
+        zp_blockfs_serve(r->fuse_fd, NULL, SERVING_THREADS, &ops, r, NULL);
         return NULL;
 }
 
