@@ -113,7 +113,7 @@ int containerd_lease_begin(struct containerd *containerd, struct zp_error *err) 
 }
 
 int containerd_lease_end(struct containerd *containerd, bool collect, struct zp_error *err) {
-        static const struct containerd_method delete = { LEASES "Delete", 60 };
+        static const struct containerd_method delete = { LEASES "Delete", 10 };
         Ctrd__LeaseDeleteRequest request = CTRD__LEASE_DELETE_REQUEST__INIT;
         request.id = text(containerd->id);
         request.sync = collect;
