@@ -19,16 +19,16 @@ static int read_named_file(struct hook_yaml *y, const yaml_node_t *node, const c
         const char *path;
         zp_autofree char *content = NULL;
         int r = hook_yaml_path(y, node, what, &path);
-        if (r == 0 && zp_read_file(AT_FDCWD, path, limit, &content, size, y->err) < 0) {
-                zp_error_wrap(y->err, "%s:%zu: %s", y->path, hook_yaml_line(node), what);
-                y->err->code = EINVAL; /* a file that is not there makes a bad configuration, not an absent one */
+        if (r == 0 && zp_read_file(AT_FDCWD, path, limit, &content, size, y->yaml.err) < 0) {
+                zp_error_wrap(y->yaml.err, "%s:%zu: %s", y->yaml.path, zp_yaml_line(node), what);
+                y->yaml.err->code = EINVAL; /* a file that is not there makes a bad configuration, not an absent one */
                 r = -EINVAL;
         }
         if (r < 0)
                 return r;
         *out = zp_arena_copy(y->arena, content, *size);
         explicit_bzero(content, *size);
-        return *out ? 0 : hook_yaml_no_memory(y);
+        return *out ? 0 : zp_yaml_no_memory(&y->yaml);
 }
 
 int hook_config_read_secret(struct hook_yaml *y, const yaml_node_t *node, const char *what, const char **out) {
@@ -39,9 +39,9 @@ int hook_config_read_secret(struct hook_yaml *y, const yaml_node_t *node, const 
                 return r;
         size_t length = strcspn(content, "\r\n");
         if (length == 0 || (content[length] == '\0' && length != size))
-                return hook_yaml_fail(y, node, "%s: the file's first line is empty, or has a NUL", what);
+                return zp_yaml_fail(&y->yaml, node, "%s: the file's first line is empty, or has a NUL", what);
         *out = zp_arena_copy(y->arena, content, length);
-        return *out ? 0 : hook_yaml_no_memory(y);
+        return *out ? 0 : zp_yaml_no_memory(&y->yaml);
 }
 
 /* ---- endpoints ---- */
@@ -60,42 +60,43 @@ static int read_secrets(struct hook_yaml *y, const yaml_node_t *node, struct hoo
 static int check_endpoint(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                           const struct hook_endpoint *endpoint, bool is_open) {
         if (!is_path_component(endpoint->name))
-                return hook_yaml_fail(y, node, "name: '%.64s' has other characters than a-z, 0-9, '-' and '_'",
-                                      endpoint->name);
+                return zp_yaml_fail(&y->yaml, node, "name: '%.64s' has other characters than a-z, 0-9, '-' and '_'",
+                                    endpoint->name);
         for (const struct hook_endpoint *other = config->endpoints; other < endpoint; other++)
                 if (strcmp(other->name, endpoint->name) == 0)
-                        return hook_yaml_fail(y, node, "name: '%s' a second time", endpoint->name);
+                        return zp_yaml_fail(&y->yaml, node, "name: '%s' a second time", endpoint->name);
         if (endpoint->provider->wants_host && !endpoint->host)
-                return hook_yaml_fail(y, node, "endpoint '%s': 'host' is missing: the notifications do not name it",
-                                      endpoint->name);
+                return zp_yaml_fail(&y->yaml, node,
+                                    "endpoint '%s': 'host' is missing: the notifications do not name it",
+                                    endpoint->name);
         if (endpoint->keys && (!endpoint->provider->takes_keys || endpoint->secret_count > 0 || !endpoint->sender))
-                return hook_yaml_fail(y, node, "endpoint '%s': %s", endpoint->name,
-                                      !endpoint->provider->takes_keys ? "'keys-file' is not for this provider"
-                                      : endpoint->sender              ? "either 'secret-file' or 'keys-file'"
-                                                                      : "'keys-file' wants 'sender' beside it");
+                return zp_yaml_fail(&y->yaml, node, "endpoint '%s': %s", endpoint->name,
+                                    !endpoint->provider->takes_keys ? "'keys-file' is not for this provider"
+                                    : endpoint->sender              ? "either 'secret-file' or 'keys-file'"
+                                                                    : "'keys-file' wants 'sender' beside it");
         bool is_guarded = endpoint->secret_count > 0 || endpoint->keys;
         if (is_guarded == is_open)
-                return hook_yaml_fail(y, node, "endpoint '%s': %s", endpoint->name,
-                                      is_open ? "'open' and a secret contradict each other"
-                                              : "wants 'secret-file', or 'open: true' to believe anybody");
+                return zp_yaml_fail(&y->yaml, node, "endpoint '%s': %s", endpoint->name,
+                                    is_open ? "'open' and a secret contradict each other"
+                                            : "wants 'secret-file', or 'open: true' to believe anybody");
         return 0;
 }
 
 static int read_endpoint(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                          struct hook_endpoint *e) {
         enum { NAME, PROVIDER, SECRET_FILE, OPEN, HOST, KEYS_FILE, AUDIENCE, SENDER, COUNT };
-        static const char *const names[] = { "name",      "provider", "secret-file", "open", "host",
-                                             "keys-file", "audience", "sender",      NULL };
-        const yaml_node_t *v[COUNT];
+        static const char *const names[] = { "name", "provider",  "secret-file", "open",
+                                             "host", "keys-file", "audience",    "sender" };
+        yaml_node_t *v[COUNT];
         const char *provider = NULL;
         bool is_open = false;
-        int r = hook_yaml_members(y, node, "endpoint", names, v);
+        int r = zp_yaml_members(&y->yaml, node, "endpoint", names, COUNT, v);
         if (r == 0 && !v[PROVIDER])
-                r = hook_yaml_fail(y, node, "endpoint: 'provider' is missing");
+                r = zp_yaml_fail(&y->yaml, node, "endpoint: 'provider' is missing");
         if (r == 0)
                 r = hook_yaml_text(y, v[PROVIDER], "provider", &provider);
         if (r == 0 && !(e->provider = hook_provider_find(provider)))
-                r = hook_yaml_fail(y, v[PROVIDER], "provider: '%.64s' is not known", provider);
+                r = zp_yaml_fail(&y->yaml, v[PROVIDER], "provider: '%.64s' is not known", provider);
         e->name = provider;
         if (r == 0 && v[NAME])
                 r = hook_yaml_text(y, v[NAME], "name", &e->name);
@@ -119,7 +120,7 @@ int hook_config_read_endpoints(struct hook_yaml *y, const yaml_node_t *node, str
         int r = hook_yaml_count(y, node, "endpoints", HOOK_ENTRIES_MAX, &count);
         struct hook_endpoint *endpoints = r < 0 ? NULL : zp_arena_alloc(y->arena, count * sizeof *endpoints);
         if (r == 0 && !endpoints)
-                return hook_yaml_no_memory(y);
+                return zp_yaml_no_memory(&y->yaml);
         config->endpoints = endpoints;
         for (size_t i = 0; i < count && r == 0; i++, config->endpoint_count++)
                 r = read_endpoint(y, hook_yaml_item(y, node, i), config, &endpoints[i]);
@@ -130,9 +131,9 @@ int hook_config_read_endpoints(struct hook_yaml *y, const yaml_node_t *node, str
 
 static int read_reconcile(struct hook_yaml *y, const yaml_node_t *node, struct hook_registry *registry) {
         enum { EVERY, CATALOG, REPOSITORIES, COUNT };
-        static const char *const names[] = { "every", "catalog", "repositories", NULL };
-        const yaml_node_t *v[COUNT];
-        int r = hook_yaml_members(y, node, "reconcile", names, v);
+        static const char *const names[] = { "every", "catalog", "repositories" };
+        yaml_node_t *v[COUNT];
+        int r = zp_yaml_members(&y->yaml, node, "reconcile", names, COUNT, v);
         registry->reconcile_ms = 3600 * 1000;
         if (r == 0 && v[EVERY])
                 r = hook_yaml_duration(y, v[EVERY], "every", &registry->reconcile_ms);
@@ -142,25 +143,24 @@ static int read_reconcile(struct hook_yaml *y, const yaml_node_t *node, struct h
                 r = hook_yaml_texts(y, v[REPOSITORIES], "repositories", 4096, &registry->repositories,
                                     &registry->repository_count);
         if (r == 0 && registry->reconcile_ms < 1000)
-                r = hook_yaml_fail(y, node, "reconcile: more often than once a second");
+                r = zp_yaml_fail(&y->yaml, node, "reconcile: more often than once a second");
         if (r == 0 && !registry->has_catalog && !v[REPOSITORIES])
-                r = hook_yaml_fail(y, node, "reconcile: wants 'catalog: true' or 'repositories'");
+                r = zp_yaml_fail(&y->yaml, node, "reconcile: wants 'catalog: true' or 'repositories'");
         return r;
 }
 
 static int read_registry(struct hook_yaml *y, const yaml_node_t *node, struct hook_registry *out) {
         enum { HOST, AUTH_FILE, CA_FILE, PLAIN_HTTP, CONCURRENCY, RECONCILE, COUNT };
-        static const char *const names[] = { "host",        "auth-file", "ca-file", "plain-http",
-                                             "concurrency", "reconcile", NULL };
-        const yaml_node_t *v[COUNT];
+        static const char *const names[] = { "host", "auth-file", "ca-file", "plain-http", "concurrency", "reconcile" };
+        yaml_node_t *v[COUNT];
         int64_t concurrency = 1000;
-        int r = hook_yaml_members(y, node, "registry", names, v);
+        int r = zp_yaml_members(&y->yaml, node, "registry", names, COUNT, v);
         if (r == 0 && !v[HOST])
-                r = hook_yaml_fail(y, node, "registry: 'host' is missing");
+                r = zp_yaml_fail(&y->yaml, node, "registry: 'host' is missing");
         if (r == 0)
                 r = hook_yaml_text(y, v[HOST], "host", &out->host);
         if (r == 0 && strchr(out->host, '/'))
-                r = hook_yaml_fail(y, v[HOST], "host: '%.100s' is not a host", out->host);
+                r = zp_yaml_fail(&y->yaml, v[HOST], "host: '%.100s' is not a host", out->host);
         if (r == 0 && v[AUTH_FILE])
                 r = hook_yaml_path(y, v[AUTH_FILE], "auth-file", &out->auth_file);
         if (r == 0 && v[CA_FILE])
@@ -171,7 +171,7 @@ static int read_registry(struct hook_yaml *y, const yaml_node_t *node, struct ho
                 r = hook_yaml_number(y, v[CONCURRENCY], "concurrency", 1, 1000, &concurrency);
         out->concurrency = (int) concurrency;
         if (r == 0 && v[RECONCILE] && strpbrk(out->host, "*?"))
-                r = hook_yaml_fail(y, v[RECONCILE], "reconcile: wants a host, not a pattern");
+                r = zp_yaml_fail(&y->yaml, v[RECONCILE], "reconcile: wants a host, not a pattern");
         return r < 0 || !v[RECONCILE] ? r : read_reconcile(y, v[RECONCILE], out);
 }
 
@@ -180,7 +180,7 @@ int hook_config_read_registries(struct hook_yaml *y, const yaml_node_t *node, st
         struct hook_registry *registries =
                 r < 0 ? NULL : zp_arena_alloc(y->arena, config->registry_count * sizeof *registries);
         if (r == 0 && !registries)
-                return hook_yaml_no_memory(y);
+                return zp_yaml_no_memory(&y->yaml);
         config->registries = registries;
         for (size_t i = 0; i < config->registry_count && r == 0; i++)
                 r = read_registry(y, hook_yaml_item(y, node, i), &registries[i]);
@@ -191,14 +191,14 @@ int hook_config_read_registries(struct hook_yaml *y, const yaml_node_t *node, st
 
 static int read_token(struct hook_yaml *y, const yaml_node_t *node, struct hook_token *out) {
         enum { NAME, ROLE, FILE_NAME, SHA256, COUNT };
-        static const char *const names[] = { "name", "role", "file", "sha256", NULL };
+        static const char *const names[] = { "name", "role", "file", "sha256" };
         static const char *const roles[] = { "reader", "builder", "admin", NULL };
-        const yaml_node_t *v[COUNT];
+        yaml_node_t *v[COUNT];
         const char *text = NULL;
         int role = 0;
-        int r = hook_yaml_members(y, node, "token", names, v);
+        int r = zp_yaml_members(&y->yaml, node, "token", names, COUNT, v);
         if (r == 0 && (!v[NAME] || !v[ROLE] || !v[FILE_NAME] == !v[SHA256]))
-                r = hook_yaml_fail(y, node, "token: wants 'name', 'role' and either 'file' or 'sha256'");
+                r = zp_yaml_fail(&y->yaml, node, "token: wants 'name', 'role' and either 'file' or 'sha256'");
         if (r == 0)
                 r = hook_yaml_text(y, v[NAME], "name", &out->name);
         if (r == 0)
@@ -207,11 +207,11 @@ static int read_token(struct hook_yaml *y, const yaml_node_t *node, struct hook_
         if (r == 0 && v[SHA256]) {
                 r = hook_yaml_text(y, v[SHA256], "sha256", &text);
                 if (r == 0 && !zp_digest_parse_hex(text, &out->digest))
-                        r = hook_yaml_fail(y, v[SHA256], "sha256: not 64 lower-case hex digits");
+                        r = zp_yaml_fail(&y->yaml, v[SHA256], "sha256: not 64 lower-case hex digits");
         } else if (r == 0) {
                 r = hook_config_read_secret(y, v[FILE_NAME], "file", &text);
                 if (r == 0 && strlen(text) < TOKEN_MIN)
-                        r = hook_yaml_fail(y, v[FILE_NAME], "file: a token shorter than %d characters", TOKEN_MIN);
+                        r = zp_yaml_fail(&y->yaml, v[FILE_NAME], "file: a token shorter than %d characters", TOKEN_MIN);
                 if (r == 0)
                         zp_digest_of(text, strlen(text), &out->digest);
         }
@@ -222,7 +222,7 @@ int hook_config_read_tokens(struct hook_yaml *y, const yaml_node_t *node, struct
         int r = hook_yaml_count(y, node, "tokens", HOOK_ENTRIES_MAX, &config->token_count);
         struct hook_token *tokens = r < 0 ? NULL : zp_arena_alloc(y->arena, config->token_count * sizeof *tokens);
         if (r == 0 && !tokens)
-                return hook_yaml_no_memory(y);
+                return zp_yaml_no_memory(&y->yaml);
         config->tokens = tokens;
         for (size_t i = 0; i < config->token_count && r == 0; i++)
                 r = read_token(y, hook_yaml_item(y, node, i), &tokens[i]);

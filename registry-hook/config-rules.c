@@ -11,13 +11,13 @@
 
 static int read_conditions(struct hook_yaml *y, const yaml_node_t *node, const char *what,
                            const struct hook_condition **out, size_t *count) {
-        int r = hook_yaml_pairs(y, node, what, HOOK_PATTERNS_MAX, count);
+        int r = zp_yaml_mapping(&y->yaml, node, what, HOOK_PATTERNS_MAX, count);
         struct hook_condition *conditions = r < 0 ? NULL : zp_arena_alloc(y->arena, (*count + 1) * sizeof *conditions);
         if (r == 0 && !conditions)
-                return hook_yaml_no_memory(y);
+                return zp_yaml_no_memory(&y->yaml);
         for (size_t i = 0; i < *count && r == 0; i++) {
-                const yaml_node_t *name, *pattern;
-                hook_yaml_pair(y, node, i, &name, &pattern);
+                yaml_node_t *name, *pattern;
+                zp_yaml_pair(&y->yaml, node, i, &name, &pattern);
                 r = hook_yaml_text(y, name, what, &conditions[i].name);
                 if (r == 0)
                         r = hook_yaml_text(y, pattern, what, &conditions[i].pattern);
@@ -34,19 +34,19 @@ static int read_repositories(struct hook_yaml *y, const yaml_node_t *node, const
                 const char *pattern = (*out)[i], *slash = strchr(pattern, '/');
                 const yaml_node_t *item = hook_yaml_item(y, node, i);
                 if (strncmp(pattern, "**", 2) != 0 && !slash)
-                        r = hook_yaml_fail(y, item, "%s: '%.100s' names no host: write 'HOST/REPOSITORY'", what,
-                                           pattern);
+                        r = zp_yaml_fail(&y->yaml, item, "%s: '%.100s' names no host: write 'HOST/REPOSITORY'", what,
+                                         pattern);
                 else if (strpbrk(slash ? slash : pattern, ":@ "))
-                        r = hook_yaml_fail(y, item, "%s: '%.100s': a tag does not belong here", what, pattern);
+                        r = zp_yaml_fail(&y->yaml, item, "%s: '%.100s': a tag does not belong here", what, pattern);
         }
         return r;
 }
 
 static int read_exclude(struct hook_yaml *y, const yaml_node_t *node, struct hook_rule *rule) {
         enum { REPOSITORIES, TAGS, COUNT };
-        static const char *const names[] = { "repositories", "tags", NULL };
-        const yaml_node_t *v[COUNT];
-        int r = hook_yaml_members(y, node, "exclude", names, v);
+        static const char *const names[] = { "repositories", "tags" };
+        yaml_node_t *v[COUNT];
+        int r = zp_yaml_members(&y->yaml, node, "exclude", names, COUNT, v);
         if (r == 0 && v[REPOSITORIES])
                 r = read_repositories(y, v[REPOSITORIES], "exclude: repositories", &rule->not_repositories,
                                       &rule->not_repository_count);
@@ -62,16 +62,16 @@ static int read_platforms(struct hook_yaml *y, const yaml_node_t *node, struct h
                 struct zp_platform platform;
                 struct zp_error reason = { 0 };
                 if (zp_platform_parse(rule->platforms[i], &platform, &reason) < 0)
-                        r = hook_yaml_fail(y, hook_yaml_item(y, node, i), "platforms: %s", reason.message);
+                        r = zp_yaml_fail(&y->yaml, hook_yaml_item(y, node, i), "platforms: %s", reason.message);
         }
         return r;
 }
 
 static int read_retention(struct hook_yaml *y, const yaml_node_t *node, struct hook_rule *rule) {
         enum { KEEP, SUPERSEDED, DELETED, COUNT };
-        static const char *const names[] = { "keep", "superseded", "deleted", NULL };
-        const yaml_node_t *v[COUNT];
-        int r = hook_yaml_members(y, node, "retention", names, v);
+        static const char *const names[] = { "keep", "superseded", "deleted" };
+        yaml_node_t *v[COUNT];
+        int r = zp_yaml_members(&y->yaml, node, "retention", names, COUNT, v);
         if (r == 0 && v[KEEP])
                 r = hook_yaml_number(y, v[KEEP], "keep", 1, 1000000, &rule->keep);
         if (r == 0 && v[SUPERSEDED])
@@ -106,7 +106,7 @@ static const char *const names[] = {
 };
 
 /* What says which images. */
-static int read_what(struct hook_yaml *y, const yaml_node_t *const *v, struct hook_rule *rule) {
+static int read_what(struct hook_yaml *y, yaml_node_t *const *v, struct hook_rule *rule) {
         int r = read_repositories(y, v[REPOSITORIES], "repositories", &rule->repositories, &rule->repository_count);
         if (r == 0 && v[TAGS])
                 r = hook_yaml_texts(y, v[TAGS], "tags", HOOK_PATTERNS_MAX, &rule->tags, &rule->tag_count);
@@ -138,7 +138,7 @@ static int read_base(struct hook_yaml *y, const yaml_node_t *node, struct hook_r
         if (r < 0)
                 return r;
         if (zp_reference_parse(text, &reference, &reason) < 0)
-                return hook_yaml_fail(y, node, "base: %s", reason.message);
+                return zp_yaml_fail(&y->yaml, node, "base: %s", reason.message);
         zp_reference_clear(&reference);
         rule->base = HOOK_BASE_IMAGE;
         rule->base_image = text;
@@ -146,7 +146,7 @@ static int read_base(struct hook_yaml *y, const yaml_node_t *node, struct hook_r
 }
 
 /* What says how they are built. */
-static int read_how(struct hook_yaml *y, const yaml_node_t *const *v, struct hook_rule *rule) {
+static int read_how(struct hook_yaml *y, yaml_node_t *const *v, struct hook_rule *rule) {
         static const char *const profiles[] = { "none", "merged", NULL };
         int r = 0, word = 0;
         int64_t priority = 0;
@@ -157,7 +157,7 @@ static int read_how(struct hook_yaml *y, const yaml_node_t *const *v, struct hoo
         if (r == 0 && v[PASSPHRASE_FILE])
                 r = hook_yaml_path(y, v[PASSPHRASE_FILE], "passphrase-file", &rule->passphrase_file);
         if (r == 0 && v[PASSPHRASE_FILE] && !v[SIGN_KEY])
-                r = hook_yaml_fail(y, v[PASSPHRASE_FILE], "passphrase-file: only beside 'sign-key'");
+                r = zp_yaml_fail(&y->yaml, v[PASSPHRASE_FILE], "passphrase-file: only beside 'sign-key'");
         if (r == 0 && v[BASE])
                 r = read_base(y, v[BASE], rule);
         if (r == 0 && v[PROFILE]) {
@@ -175,25 +175,25 @@ static int read_how(struct hook_yaml *y, const yaml_node_t *const *v, struct hoo
 static int check_name(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                       const struct hook_rule *rule) {
         if (strlen(rule->name) >= QUEUE_NAME_SIZE)
-                return hook_yaml_fail(y, node, "name: longer than %d", QUEUE_NAME_SIZE - 1);
+                return zp_yaml_fail(&y->yaml, node, "name: longer than %d", QUEUE_NAME_SIZE - 1);
         for (const struct hook_rule *other = config->rules; other < rule; other++)
                 if (strcmp(other->name, rule->name) == 0)
-                        return hook_yaml_fail(y, node, "name: '%.100s' is that of the rule on line %zu", rule->name,
-                                              other->line);
+                        return zp_yaml_fail(&y->yaml, node, "name: '%.100s' is that of the rule on line %zu",
+                                            rule->name, other->line);
         return 0;
 }
 
 static int read_rule(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                      struct hook_rule *rule) {
         static const char *const actions[] = { "build", "skip", NULL };
-        const yaml_node_t *v[COUNT];
-        int r = hook_yaml_members(y, node, "rule", names, v), action = 0;
+        yaml_node_t *v[COUNT];
+        int r = zp_yaml_members(&y->yaml, node, "rule", names, COUNT, v), action = 0;
         if (r < 0)
                 return r;
-        rule->line = hook_yaml_line(node);
+        rule->line = zp_yaml_line(node);
         rule->has_profile = true;
         if (!v[NAME] || !v[REPOSITORIES])
-                return hook_yaml_fail(y, node, "rule: '%s' is missing", v[NAME] ? "repositories" : "name");
+                return zp_yaml_fail(&y->yaml, node, "rule: '%s' is missing", v[NAME] ? "repositories" : "name");
         r = hook_yaml_text(y, v[NAME], "name", &rule->name);
         if (r == 0)
                 r = check_name(y, v[NAME], config, rule);
@@ -202,7 +202,7 @@ static int read_rule(struct hook_yaml *y, const yaml_node_t *node, const struct 
         rule->is_skip = action == 1;
         for (int i = TARGET; i <= RETENTION && r == 0 && rule->is_skip; i++)
                 if (v[i])
-                        r = hook_yaml_fail(y, v[i], "%s: of no use in a rule that skips", names[i]);
+                        r = zp_yaml_fail(&y->yaml, v[i], "%s: of no use in a rule that skips", names[i]);
         if (r == 0)
                 r = read_what(y, v, rule);
         return r < 0 ? r : read_how(y, v, rule);
@@ -215,7 +215,7 @@ int hook_config_read_rules(struct hook_yaml *y, const yaml_node_t *node, struct 
                 return r;
         struct hook_rule *rules = zp_arena_alloc(y->arena, count * sizeof *rules);
         if (!rules)
-                return hook_yaml_no_memory(y);
+                return zp_yaml_no_memory(&y->yaml);
         config->rules = rules;
         for (size_t i = 0; i < count && r == 0; i++) {
                 r = read_rule(y, hook_yaml_item(y, node, i), config, &rules[i]);

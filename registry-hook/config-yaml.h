@@ -1,33 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A configuration's YAML, read strictly: whatever is not understood is an error with file and line.
+ * The values that a configuration has beyond those of base/yaml.h, and texts that outlive the document.
  */
 #ifndef HOOK_CONFIG_YAML_H
 #define HOOK_CONFIG_YAML_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <yaml.h>
 
 #include "base/arena.h"
-#include "base/error.h"
+#include "base/yaml.h"
 
+struct hook_config;
 struct hook_yaml {
-        const char *path;       /* for messages */
+        struct zp_yaml yaml;
         struct zp_arena *arena; /* where texts are kept */
-        struct zp_error *err;
-        yaml_document_t *document;
+        struct hook_config *config;
 };
 
-/* Parses the one document of a text and calls `read` with its root. */
-int hook_yaml_parse(struct hook_yaml *y, const char *text, size_t size,
-                    int (*read)(struct hook_yaml *y, const yaml_node_t *root, void *context), void *context);
-
 /* Each returns 0 or -EINVAL with "path:line: ", -ENOMEM. `what` names the value in messages. */
-int hook_yaml_fail(struct hook_yaml *y, const yaml_node_t *node, const char *format, ...)
-        __attribute__((format(printf, 3, 4)));
-int hook_yaml_no_memory(struct hook_yaml *y);
 /* Not empty; kept in the arena. */
 int hook_yaml_text(struct hook_yaml *y, const yaml_node_t *node, const char *what, const char **out);
 /* The same for a file's name: a relative one is meant from the configuration's directory. */
@@ -46,13 +37,4 @@ int hook_yaml_count(struct hook_yaml *y, const yaml_node_t *node, const char *wh
 const yaml_node_t *hook_yaml_item(struct hook_yaml *y, const yaml_node_t *node, size_t i);
 int hook_yaml_texts(struct hook_yaml *y, const yaml_node_t *node, const char *what, size_t max, const char *const **out,
                     size_t *count);
-/* A mapping with any names. */
-int hook_yaml_pairs(struct hook_yaml *y, const yaml_node_t *node, const char *what, size_t max, size_t *count);
-void hook_yaml_pair(struct hook_yaml *y, const yaml_node_t *node, size_t i, const yaml_node_t **name,
-                    const yaml_node_t **value);
-/* A mapping whose members have fixed names: values[i] is that of names[i] (up to a NULL), or NULL. */
-int hook_yaml_members(struct hook_yaml *y, const yaml_node_t *node, const char *what, const char *const *names,
-                      const yaml_node_t **values);
-size_t hook_yaml_line(const yaml_node_t *node);
-
 #endif

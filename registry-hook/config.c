@@ -17,10 +17,9 @@ static const char *const role_words[] = { "nobody", "reader", "builder", "admin"
 
 static int read_limits(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *c) {
         enum { BODY, CONNECTIONS, IDLE, MEMORY, TIME, FILE_SIZE, MIN_FREE, COUNT };
-        static const char *const names[] = { "body", "connections", "idle",     "memory",
-                                             "time", "file-size",   "min-free", NULL };
-        const yaml_node_t *v[COUNT];
-        int r = hook_yaml_members(y, node, "limits", names, v);
+        static const char *const names[] = { "body", "connections", "idle", "memory", "time", "file-size", "min-free" };
+        yaml_node_t *v[COUNT];
+        int r = zp_yaml_members(&y->yaml, node, "limits", names, COUNT, v);
         if (r == 0 && v[BODY])
                 r = hook_yaml_size(y, v[BODY], "body", &c->body_size);
         if (r == 0 && v[CONNECTIONS])
@@ -36,17 +35,17 @@ static int read_limits(struct hook_yaml *y, const yaml_node_t *node, struct hook
         if (r == 0 && v[MIN_FREE])
                 r = hook_yaml_size(y, v[MIN_FREE], "min-free", &c->min_free);
         if (r == 0 && (c->body_size < 1024 || c->body_size > 64 << 20))
-                r = hook_yaml_fail(y, node, "body: not from 1K to 64M");
+                r = zp_yaml_fail(&y->yaml, node, "body: not from 1K to 64M");
         return r;
 }
 
 static int read_tls(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *c) {
         enum { CERTIFICATE, KEY, COUNT };
-        static const char *const names[] = { "certificate", "key", NULL };
-        const yaml_node_t *v[COUNT];
-        int r = hook_yaml_members(y, node, "tls", names, v);
+        static const char *const names[] = { "certificate", "key" };
+        yaml_node_t *v[COUNT];
+        int r = zp_yaml_members(&y->yaml, node, "tls", names, COUNT, v);
         if (r == 0 && (!v[CERTIFICATE] || !v[KEY]))
-                r = hook_yaml_fail(y, node, "tls: wants 'certificate' and 'key'");
+                r = zp_yaml_fail(&y->yaml, node, "tls: wants 'certificate' and 'key'");
         if (r == 0)
                 r = hook_yaml_path(y, v[CERTIFICATE], "certificate", &c->tls_certificate);
         return r < 0 ? r : hook_yaml_path(y, v[KEY], "key", &c->tls_key);
@@ -54,9 +53,9 @@ static int read_tls(struct hook_yaml *y, const yaml_node_t *node, struct hook_co
 
 static int read_history(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *c) {
         enum { AGE, KEEP, COUNT };
-        static const char *const names[] = { "age", "keep", NULL };
-        const yaml_node_t *v[COUNT];
-        int r = hook_yaml_members(y, node, "history", names, v);
+        static const char *const names[] = { "age", "keep" };
+        yaml_node_t *v[COUNT];
+        int r = zp_yaml_members(&y->yaml, node, "history", names, COUNT, v);
         if (r == 0 && v[AGE])
                 r = hook_yaml_duration(y, v[AGE], "age", &c->history_ms);
         return r < 0 || !v[KEEP] ? r : hook_yaml_number(y, v[KEEP], "keep", 1, 10000000, &c->history_keep);
@@ -80,11 +79,11 @@ enum {
         RULES,
         COUNT
 };
-static const char *const names[] = { "version",   "listen",      "url",       "tls",    "state",   "builder",
-                                     "store",     "concurrency", "anonymous", "limits", "history", "tokens",
-                                     "endpoints", "registries",  "rules",     NULL };
+static const char *const names[] = { "version", "listen", "url",         "tls",        "state",
+                                     "builder", "store",  "concurrency", "anonymous",  "limits",
+                                     "history", "tokens", "endpoints",   "registries", "rules" };
 
-static int read_service(struct hook_yaml *y, const yaml_node_t *const *v, struct hook_config *c) {
+static int read_service(struct hook_yaml *y, yaml_node_t *const *v, struct hook_config *c) {
         const struct {
                 int at;
                 const char **out;
@@ -113,15 +112,16 @@ static int read_service(struct hook_yaml *y, const yaml_node_t *const *v, struct
         return r;
 }
 
-static int read_document(struct hook_yaml *y, const yaml_node_t *root, void *context) {
-        struct hook_config *c = context;
-        const yaml_node_t *v[COUNT];
+static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
+        struct hook_yaml *y = yaml->context;
+        struct hook_config *c = y->config;
+        yaml_node_t *v[COUNT];
         int64_t version;
-        int r = hook_yaml_members(y, root, "configuration", names, v);
+        int r = zp_yaml_members(&y->yaml, root, "configuration", names, COUNT, v);
         static const int required[] = { VERSION, REGISTRIES, RULES };
         for (size_t i = 0; i < sizeof required / sizeof *required && r == 0; i++)
                 if (!v[required[i]])
-                        r = hook_yaml_fail(y, root, "configuration: '%s' is missing", names[required[i]]);
+                        r = zp_yaml_fail(&y->yaml, root, "configuration: '%s' is missing", names[required[i]]);
         if (r == 0)
                 r = hook_yaml_number(y, v[VERSION], "version", 1, 1, &version);
         if (r == 0)
@@ -144,7 +144,7 @@ int hook_config_parse(const char *text, size_t size, const char *path, struct ho
                 return zp_error_errno(err, ENOMEM, "configuration '%s'", path);
         c->listen = "127.0.0.1:8480";
         c->body_size = 1 << 20;
-        c->connections = 512;
+        c->connections = 256;
         c->idle_ms = 30 * 1000;
         c->memory = INT64_C(4) << 30;
         c->time_ms = 3600 * 1000;
@@ -152,8 +152,11 @@ int hook_config_parse(const char *text, size_t size, const char *path, struct ho
         c->min_free = 1 << 30;
         c->history_ms = INT64_C(30) * 24 * 3600 * 1000;
         c->history_keep = 100000;
-        struct hook_yaml y = { .path = c->path, .arena = c->arena, .err = err ? err : &ignored };
-        int r = hook_yaml_parse(&y, text, size, read_document, c);
+        struct hook_yaml y = { .yaml = { .path = c->path, .what = "configuration", .err = err ? err : &ignored },
+                               .arena = c->arena,
+                               .config = c };
+        y.yaml.context = &y;
+        int r = zp_yaml_read(text, size, &y.yaml, read_document);
         if (r == 0)
                 *out = zp_steal(&c);
         return r;

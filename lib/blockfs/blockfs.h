@@ -5,8 +5,8 @@
  * mount therefore outlives the process that serves it. Whoever holds the descriptor of /dev/fuse can start another
  * server on it, which knows nothing of the first: files are known by numbers that follow from their names alone.
  *
- * What a killed server had received and not answered, the kernel sends again (FUSE_NOTIFY_RESEND, Linux ≥ 6.9). Older
- * kernels cannot, so there nothing but an end of the whole mount frees those who wait: docs/node.md.
+ * What a killed server had received and not answered, the kernel sends again (FUSE_NOTIFY_RESEND, Linux ≥ 6.9). For
+ * older kernels, a journal keeps it.
  */
 #ifndef ZP_BLOCKFS_BLOCKFS_H
 #define ZP_BLOCKFS_BLOCKFS_H
@@ -56,10 +56,12 @@ void zp_blockfs_answer_data(struct zp_blockfs_read *read, const void *data, size
 /* From a file that holds the bytes at `offset`; they are not copied when the kernel can avoid it. */
 void zp_blockfs_answer_file(struct zp_blockfs_read *read, int fd, uint64_t offset, size_t size);
 
-/* Serves the file system of `fuse_fd` (which stays the caller's) on `threads` threads until it is unmounted: 0. Takes
- * over from a server that died: what that left unanswered comes first. One server at a time. Signals are blocked in the
- * threads. A server need not be stopped in any special way: it may exit or be killed at any moment. */
-int zp_blockfs_serve(int fuse_fd, unsigned threads, const struct zp_blockfs_ops *ops, void *context,
-                     struct zp_error *err);
+/* Serves the file system of `fuse_fd` (which stays the caller's) on `threads` threads (at most 8) until it is
+ * unmounted: 0. Takes over from a server that died: what that left unanswered comes first. `journal`: NULL when the
+ * kernel can send requests again; else the path of a file that all servers of the mount, and no other mount's, use. One
+ * server at a time. Signals are blocked in the threads. A server need not be stopped in any special way: it may exit or
+ * be killed at any moment. */
+int zp_blockfs_serve(int fuse_fd, const char *journal, unsigned threads, const struct zp_blockfs_ops *ops,
+                     void *context, struct zp_error *err);
 
 #endif

@@ -38,14 +38,31 @@ static int ask_again(int fuse_fd, struct zp_error *err) {
         return 0;
 }
 
+/* Whatever was not handed on to be answered later is answered by now. */
+static void end_request(void) {
+        zp_journal_done(zp_steal(&zp_blockfs_thread.slot));
+}
+
+static void replay(void *context, void *request, size_t size, struct zp_journal_slot *slot) {
+        struct zp_blockfs_server *server = context;
+        struct fuse_buf buffer = { .size = size, .mem = request };
+        zp_blockfs_thread.slot = slot;
+        fuse_session_process_buf(server->session, &buffer);
+        end_request();
+}
+
 static void *serve_requests(void *argument) {
         struct zp_blockfs_server *server = argument;
         struct fuse_buf buffer = { 0 };
+        zp_blockfs_thread.number = atomic_fetch_add(&server->threads, 1);
         while (!fuse_session_exited(server->session)) {
                 int size = fuse_session_receive_buf(server->session, &buffer);
                 if (size > 0)
                         fuse_session_process_buf(server->session, &buffer);
-                else if (size < 0 && size != -EINTR && size != -EAGAIN)
+                end_request();
+                if (size >= 0)
+                        continue;
+                if (size != -EINTR && size != -EAGAIN)
                         break;
         }
         free(buffer.mem);
@@ -53,6 +70,8 @@ static void *serve_requests(void *argument) {
 }
 
 static int run_threads(struct zp_blockfs_server *server, unsigned count, struct zp_error *err) {
+        if (count > ZP_JOURNAL_THREADS)
+                count = ZP_JOURNAL_THREADS;
         zp_autofree pthread_t *threads = calloc(count, sizeof *threads);
         if (!threads)
                 return zp_error_errno(err, ENOMEM, "FUSE");
@@ -76,16 +95,22 @@ static void await_answers(struct zp_blockfs_server *server) {
         pthread_mutex_unlock(&server->lock);
 }
 
-int zp_blockfs_serve(int fuse_fd, unsigned threads, const struct zp_blockfs_ops *ops, void *context,
-                     struct zp_error *err) {
+int zp_blockfs_serve(int fuse_fd, const char *journal, unsigned threads, const struct zp_blockfs_ops *ops,
+                     void *context, struct zp_error *err) {
         zp_autodetach struct zp_blockfs_server server = { .ops = ops, .context = context };
         int r = zp_blockfs_attach(&server, fuse_fd, err);
+        if (r == 0 && journal)
+                r = zp_journal_open(journal, &server.journal, err);
         if (r == 0) {
                 make_up_init(&server);
-                r = ask_again(fuse_fd, err);
+                if (journal)
+                        zp_journal_replay(server.journal, replay, &server);
+                else
+                        r = ask_again(fuse_fd, err);
         }
         if (r == 0)
                 r = run_threads(&server, threads, err);
         await_answers(&server);
+        zp_journal_close(server.journal);
         return r;
 }

@@ -17,6 +17,13 @@
 #define ROOT_MODE 0555
 #define FILE_MODE 0444
 
+_Thread_local struct zp_blockfs_thread zp_blockfs_thread;
+
+struct zp_blockfs_read {
+        fuse_req_t request;
+        struct zp_journal_slot *slot;
+};
+
 static void fill_attributes(fuse_ino_t id, uint64_t size, struct stat *out) {
         bool is_root = id == FUSE_ROOT_ID;
         *out = (struct stat){ .st_ino = id, .st_blksize = 4096 };
@@ -89,10 +96,16 @@ static void on_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset
                 fuse_reply_err(request, EINVAL);
                 return;
         }
+        struct zp_blockfs_read *read = malloc(sizeof *read);
+        if (!read) {
+                fuse_reply_err(request, ENOMEM);
+                return;
+        }
+        *read = (struct zp_blockfs_read){ request, zp_steal(&zp_blockfs_thread.slot) };
         pthread_mutex_lock(&server->lock);
         server->reads++;
         pthread_mutex_unlock(&server->lock);
-        server->ops->read(server->context, id, (uint64_t) offset, (uint32_t) size, (struct zp_blockfs_read *) request);
+        server->ops->read(server->context, id, (uint64_t) offset, (uint32_t) size, read);
 }
 
 static const struct fuse_lowlevel_ops operations = {
@@ -104,41 +117,46 @@ static const struct fuse_lowlevel_ops operations = {
         .read = on_read,
 };
 
-static void count_answer(struct zp_blockfs_server *server) {
+/* The request is gone once it is answered, the session only when all are. */
+static void end_read(struct zp_blockfs_read *read, struct zp_blockfs_server *server) {
+        zp_journal_done(read->slot);
+        free(read);
         pthread_mutex_lock(&server->lock);
         if (--server->reads == 0)
                 pthread_cond_signal(&server->answered);
         pthread_mutex_unlock(&server->lock);
 }
 
-/* The request is gone once it is answered, the session only when all are. */
 void zp_blockfs_answer_error(struct zp_blockfs_read *read, int code) {
-        struct zp_blockfs_server *server = fuse_req_userdata((fuse_req_t) read);
-        fuse_reply_err((fuse_req_t) read, code);
-        count_answer(server);
+        struct zp_blockfs_server *server = fuse_req_userdata(read->request);
+        fuse_reply_err(read->request, code);
+        end_read(read, server);
 }
 
 void zp_blockfs_answer_data(struct zp_blockfs_read *read, const void *data, size_t size) {
-        struct zp_blockfs_server *server = fuse_req_userdata((fuse_req_t) read);
-        fuse_reply_buf((fuse_req_t) read, data, size);
-        count_answer(server);
+        struct zp_blockfs_server *server = fuse_req_userdata(read->request);
+        fuse_reply_buf(read->request, data, size);
+        end_read(read, server);
 }
 
 void zp_blockfs_answer_file(struct zp_blockfs_read *read, int fd, uint64_t offset, size_t size) {
-        struct zp_blockfs_server *server = fuse_req_userdata((fuse_req_t) read);
+        struct zp_blockfs_server *server = fuse_req_userdata(read->request);
         struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(size);
         bytes.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
         bytes.buf[0].fd = fd;
         bytes.buf[0].pos = (off_t) offset;
-        fuse_reply_data((fuse_req_t) read, &bytes, 0);
-        count_answer(server);
+        fuse_reply_data(read->request, &bytes, 0);
+        end_read(read, server);
 }
 
 /* Once the kernel has taken a request from its queue it must be able to store it: when the page of the buffer is not
  * there and this process is being killed, the page cannot be had, and the kernel fails the request for good. So the
  * page is touched first. Requests but for FORGET are shorter than what is touched. */
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata) {
-        (void) userdata;
+        struct zp_blockfs_server *server = userdata;
+        struct zp_blockfs_thread *thread = &zp_blockfs_thread;
+        if (server->journal)
+                return zp_journal_read(server->journal, thread->number, fd, buffer, size, &thread->slot);
         for (size_t at = 0; at < size && at <= 4096; at += 4096)
                 ((volatile char *) buffer)[at] = 0;
         return read(fd, buffer, size);

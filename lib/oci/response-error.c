@@ -65,7 +65,5 @@ int zp_response_error(const struct zp_http_response *response, const char *regis
                               registry);
         else if (code == EBUSY)
                 zp_error_hint(err, "the registry limits how much may be pulled; log in, or try again later");
-        else if (code == ENOENT)
-                zp_error_hint(err, "check the name and the tag, e.g. with `skopeo list-tags`");
         return -code;
 }

@@ -58,6 +58,8 @@ static int fetch_document(struct registry_source *source, const char *name, stru
         int r = zp_transfer_request(source->registry, path, NULL, &request, &response, err);
         if (r == 0 && (response.status < 200 || response.status > 299))
                 r = zp_registry_refused(source->registry, &response, err);
+        if (r == -ENOENT)
+                zp_error_hint(err, "check the name and the tag, e.g. with `skopeo list-tags`");
         if (r < 0)
                 zp_error_wrap(err, "manifest %s", name);
         else if (!response.body.data)

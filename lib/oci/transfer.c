@@ -43,7 +43,11 @@ static int send_request(void *context, const struct zp_http_request *request, st
 
 static int refused(void *context, const struct zp_http_response *response, struct zp_error *err) {
         const struct blob *blob = context;
-        return zp_registry_refused(blob->registry, response, err);
+        int r = zp_registry_refused(blob->registry, response, err);
+        if (r == -ENOENT)
+                zp_error_hint(err,
+                              "the registry has lost this blob, or never had it: the image has to be pushed again");
+        return r;
 }
 
 int zp_transfer_blob(struct zp_registry *registry, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,

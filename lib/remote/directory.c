@@ -250,44 +250,96 @@ static int place(struct directory *directory, struct temporary *temporary, const
         return zp_sync(parent_fd, parent, err);
 }
 
-static int fill(struct directory *directory, int fd, const struct zp_digest *digest, uint64_t size,
-                zp_remote_read read_piece, void *context, struct zp_error *err) {
+static int copy_piece(struct directory *directory, int fd, const struct zp_remote_growing *blob, uint64_t offset,
+                      char *piece, size_t size, struct zp_error *err) {
+        int r = zp_check_cancel(directory->cancel, err);
+        if (r == 0)
+                r = blob->read(blob->context, offset, piece, size, err);
+        return r < 0 ? r : zp_write_all(fd, piece, size, directory->path, err);
+}
+
+/* Copies the blob as it comes, and checks it at its end. */
+static int fill(struct directory *directory, int fd, const struct zp_remote_growing *blob, struct zp_digest *digest,
+                uint64_t *size, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
         struct zp_digest actual;
         zp_autofree char *piece = malloc(PIECE_SIZE);
         zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
+        uint64_t done = 0, available = 0;
+        int is_complete = 0;
         if (!piece || !hash)
-                return zp_error_errno(err, ENOMEM, "write %s", zp_digest_text(digest, text));
-        for (uint64_t done = 0; done < size;) {
-                size_t n = (size_t) zp_min_u64(PIECE_SIZE, size - done);
-                int r = zp_check_cancel(directory->cancel, err);
-                if (r == 0)
-                        r = read_piece(context, done, piece, n, err);
-                if (r == 0)
-                        r = zp_write_all(fd, piece, n, directory->path, err);
+                return zp_error_errno(err, ENOMEM, "write to '%s'", directory->path);
+        while (!is_complete || done < available) {
+                if (done >= available) {
+                        is_complete = blob->wait(blob->context, done, &available, digest, err);
+                        if (is_complete < 0)
+                                return is_complete;
+                        continue;
+                }
+                size_t n = (size_t) zp_min_u64(PIECE_SIZE, available - done);
+                int r = copy_piece(directory, fd, blob, done, piece, n, err);
                 if (r < 0)
                         return r;
                 zp_sha256_update(hash, piece, n);
                 done += n;
         }
         zp_sha256_finish(hash, &actual);
-        if (!zp_digest_equal(&actual, digest))
+        if (!zp_digest_equal(&actual, digest) || done != available)
                 return zp_error_set(err, EBADMSG, "what should be stored as %s has another digest",
                                     zp_digest_text(digest, text));
+        *size = done;
         return 0;
+}
+
+/* A blob that is complete, as one that grows. */
+struct complete {
+        const struct zp_digest *digest;
+        uint64_t size;
+        zp_remote_read read;
+        void *context;
+};
+
+static int wait_for_nothing(void *context, uint64_t known, uint64_t *available, struct zp_digest *digest,
+                            struct zp_error *err) {
+        const struct complete *complete = context;
+        (void) known, (void) err;
+        *available = complete->size;
+        *digest = *complete->digest;
+        return 1;
+}
+
+static int read_complete(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
+        const struct complete *complete = context;
+        return complete->read(complete->context, offset, buffer, size, err);
 }
 
 static int store_file(struct directory *directory, const char *path, const struct zp_digest *digest, uint64_t size,
                       zp_remote_read read_piece, void *context, struct zp_error *err) {
+        struct complete complete = { .digest = digest, .size = size, .read = read_piece, .context = context };
+        const struct zp_remote_growing blob = { .wait = wait_for_nothing, .read = read_complete, .context = &complete };
+        struct zp_digest same;
         int r = has_file(directory, path, size, err);
         if (r != 0)
                 return r < 0 ? r : 0;
         autotemporary struct temporary temporary = NO_TEMPORARY;
         r = temporary_open(directory, &temporary, err);
         if (r == 0)
-                r = fill(directory, temporary.fd, digest, size, read_piece, context, err);
+                r = fill(directory, temporary.fd, &blob, &same, &size, err);
         if (r == 0)
                 r = place(directory, &temporary, path, size, err);
+        return r;
+}
+
+static int directory_put_stream(void *state, const struct zp_remote_growing *blob, uint64_t *uploaded_bytes,
+                                struct zp_error *err) {
+        char path[ZP_REMOTE_BLOB_PATH_SIZE];
+        struct zp_digest digest;
+        autotemporary struct temporary temporary = NO_TEMPORARY;
+        int r = temporary_open(state, &temporary, err);
+        if (r == 0)
+                r = fill(state, temporary.fd, blob, &digest, uploaded_bytes, err);
+        if (r == 0)
+                r = place(state, &temporary, zp_remote_blob_path(&digest, path), *uploaded_bytes, err);
         return r;
 }
 
@@ -441,6 +493,7 @@ const struct zp_remote_kind zp_remote_directory = {
         .close = directory_close,
         .has_blob = directory_has_blob,
         .put_blob = directory_put_blob,
+        .put_stream = directory_put_stream,
         .get_blob = directory_get_blob,
         .publish = directory_publish,
         .find = directory_find,

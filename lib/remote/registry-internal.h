@@ -33,6 +33,9 @@ int zp_registry_has_blob(struct zp_registry *registry, const struct zp_digest *d
 int zp_upload_blob(struct zp_registry_remote *remote, const struct zp_digest *digest, uint64_t size,
                    const char *mount_from, zp_remote_read read, void *context, uint64_t *uploaded_bytes,
                    struct zp_error *err);
+/* upload.c: as zp_remote_put_stream. */
+int zp_upload_stream(struct zp_registry_remote *remote, const struct zp_remote_growing *blob, uint64_t *uploaded_bytes,
+                     struct zp_error *err);
 /* Reads the Range header of an upload, "0-1023", into how many bytes it means. "0-0" is none: it is what registries
  * say before the first byte, and nobody sends one alone. False: malformed. */
 bool zp_upload_parse_range(const char *text, uint64_t *received);

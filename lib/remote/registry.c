@@ -107,6 +107,11 @@ static int registry_put_blob(void *state, const struct zp_digest *digest, uint64
         return zp_upload_blob(state, digest, size, mount_from, read, context, uploaded_bytes, err);
 }
 
+static int registry_put_stream(void *state, const struct zp_remote_growing *blob, uint64_t *uploaded_bytes,
+                               struct zp_error *err) {
+        return zp_upload_stream(state, blob, uploaded_bytes, err);
+}
+
 static int registry_get_blob(void *state, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,
                              zp_blob_sink sink, void *context, struct zp_error *err) {
         struct zp_registry_remote *remote = state;
@@ -230,6 +235,7 @@ const struct zp_remote_kind zp_remote_registry = {
         .close = registry_close,
         .has_blob = registry_has_blob,
         .put_blob = registry_put_blob,
+        .put_stream = registry_put_stream,
         .get_blob = registry_get_blob,
         .publish = registry_publish,
         .find = registry_find,

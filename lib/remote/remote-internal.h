@@ -44,6 +44,9 @@ struct zp_remote_kind {
         int (*has_blob)(void *state, const struct zp_digest *digest, uint64_t size, struct zp_error *err);
         int (*put_blob)(void *state, const struct zp_digest *digest, uint64_t size, const char *mount_from,
                         zp_remote_read read, void *context, uint64_t *uploaded_bytes, struct zp_error *err);
+        /* NULL: put_blob, when all is known. */
+        int (*put_stream)(void *state, const struct zp_remote_growing *blob, uint64_t *uploaded_bytes,
+                          struct zp_error *err);
         int (*get_blob)(void *state, const struct zp_descriptor *blob, uint64_t offset, uint64_t length,
                         zp_blob_sink sink, void *context, struct zp_error *err);
         int (*publish)(void *state, const struct zp_descriptor *subject, const char *artifact_type,

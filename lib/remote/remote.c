@@ -80,6 +80,35 @@ int zp_remote_put_blob(struct zp_remote *remote, const struct zp_digest *digest,
         return name_blob(remote, digest, r, err);
 }
 
+/* Waits for the end before the beginning. */
+static int put_when_complete(struct zp_remote *remote, const struct zp_remote_growing *blob, uint64_t *uploaded,
+                             struct zp_error *err) {
+        struct zp_digest digest;
+        uint64_t size = 0;
+        int r;
+        do
+                r = blob->wait(blob->context, size, &size, &digest, err);
+        while (r == 0);
+        if (r < 0)
+                return r;
+        r = remote->kind->has_blob(remote->state, &digest, size, err);
+        if (r == 0)
+                r = remote->kind->put_blob(remote->state, &digest, size, NULL, blob->read, blob->context, uploaded,
+                                           err);
+        return name_blob(remote, &digest, r < 0 ? r : 0, err);
+}
+
+int zp_remote_put_stream(struct zp_remote *remote, const struct zp_remote_growing *blob, uint64_t *uploaded_bytes,
+                         struct zp_error *err) {
+        uint64_t ignored;
+        uint64_t *uploaded = uploaded_bytes ? uploaded_bytes : &ignored;
+        *uploaded = 0;
+        if (!remote->kind->put_stream)
+                return put_when_complete(remote, blob, uploaded, err);
+        int r = remote->kind->put_stream(remote->state, blob, uploaded, err);
+        return r < 0 ? zp_error_wrap(err, "%s", remote->name) : 0;
+}
+
 /* Stands between a kind and the caller's sink: nobody gets more than was asked for. */
 struct checked {
         const struct zp_descriptor *blob;

@@ -40,6 +40,22 @@ typedef int (*zp_remote_read)(void *context, uint64_t offset, void *buffer, size
 int zp_remote_put_blob(struct zp_remote *remote, const struct zp_digest *digest, uint64_t size, const char *mount_from,
                        zp_remote_read read, void *context, uint64_t *uploaded_bytes, struct zp_error *err);
 
+/* A blob that somebody is still making: bytes are only ever added to it. */
+struct zp_remote_growing {
+        /* Waits until there are more than `known` bytes of the blob, or it is complete. 1: it is, and has *available
+         * bytes and this digest; 0: it has *available, so far; negative: it will never be, which ends the upload. */
+        int (*wait)(void *context, uint64_t known, uint64_t *available, struct zp_digest *digest, struct zp_error *err);
+        zp_remote_read read; /* below what is available; again for the same when a transfer broke */
+        void *context;
+};
+
+/* Stores such a blob while it is being made; returns when it is stored whole, under its digest. A registry gets chunks
+ * as they come, and a broken upload goes on from where the registry says; a directory gets them in tmp/. Object storage
+ * wants to know an object's name before its first byte, and copies a large one only piece by piece: it gets the blob
+ * when it is complete. */
+int zp_remote_put_stream(struct zp_remote *remote, const struct zp_remote_growing *blob, uint64_t *uploaded_bytes,
+                         struct zp_error *err);
+
 /* Streams `length` bytes of a blob from `offset` on to `sink`, resuming a broken transfer with backoff a bounded
  * number of times. The bytes are NOT checked: whoever reads parts has digests of the parts (pack/index.h), whoever
  * reads a whole blob calls zp_remote_get_whole. -ENOENT: no such blob. */

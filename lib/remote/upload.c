@@ -25,8 +25,10 @@
 
 struct upload {
         struct zp_registry_remote *remote;
-        const struct zp_digest *digest;
-        uint64_t size;
+        struct zp_digest digest;                 /* known when the blob is complete */
+        uint64_t size;                           /* what there is of the blob */
+        const struct zp_remote_growing *growing; /* NULL: it is complete, and was from the start */
+        bool is_complete;
         zp_remote_read read;
         void *context;
         uint64_t *sent; /* over the wire, in all attempts */
@@ -39,6 +41,7 @@ struct upload {
         bool is_in_one;     /* no chunks: it refuses them, or the blob is small */
         bool has_restarted; /* what was sent may be known already */
         bool is_clean;      /* nothing has gone wrong in this session */
+        bool was_doubted;   /* the registry has said once that the bytes are others */
         struct zp_retry retry;
 };
 
@@ -144,7 +147,7 @@ static void read_chunk_min_length(struct upload *upload, const struct zp_http_re
         upload->chunk_size = CHUNK_SIZE;
         uintmax_t least = text && text[0] >= '0' && text[0] <= '9' ? strtoumax(text, NULL, 10) : 0;
         if (least > CHUNK_SIZE)
-                upload->chunk_size = zp_min_u64(least, upload->size);
+                upload->chunk_size = least;
 }
 
 /* POST blobs/uploads/. A digest answered with 201 has been mounted. */
@@ -153,7 +156,7 @@ static int post(struct upload *upload, const char *mount_from, struct zp_http_re
         char digest[ZP_DIGEST_TEXT_SIZE];
         zp_autofree char *path = strdup("blobs/uploads/");
         if (path && mount_from) {
-                zp_autofree char *mount = zp_url_with_query(path, "mount", zp_digest_text(upload->digest, digest));
+                zp_autofree char *mount = zp_url_with_query(path, "mount", zp_digest_text(&upload->digest, digest));
                 free(path);
                 path = mount ? zp_url_with_query(mount, "from", mount_from) : NULL;
         }
@@ -174,8 +177,10 @@ static int on_opened(struct upload *upload, const struct zp_http_response *respo
 static int open_session(struct upload *upload, struct zp_error *err) {
         struct zp_http_response response = { 0 };
         int r = 0;
-        if (upload->has_restarted) /* the answer to the last request may have been lost, not the request */
-                r = zp_registry_has_blob(upload->remote->registry, upload->digest, upload->size, err);
+        /* The answer to the last request may have been lost, not the request. And of a blob that grew nobody has asked.
+         */
+        if (upload->is_complete && (upload->has_restarted || upload->growing))
+                r = zp_registry_has_blob(upload->remote->registry, &upload->digest, upload->size, err);
         if (r != 0)
                 return r;
         r = post(upload, NULL, &response, err);
@@ -300,15 +305,26 @@ static int send_chunk(struct upload *upload, struct zp_error *err) {
 static int check_digest(const struct upload *upload, const struct zp_http_response *response, struct zp_error *err) {
         struct zp_digest digest;
         if (!response->content_digest || zp_digest_parse(response->content_digest, &digest, NULL) < 0 ||
-            zp_digest_equal(&digest, upload->digest))
+            zp_digest_equal(&digest, &upload->digest))
                 return STEP_DONE;
         return zp_error_set(err, EBADMSG, "the registry has stored it as %.100s", response->content_digest);
+}
+
+/* The registry has other bytes than we say. Some (distribution 3) say so to one of two writers that end the same blob
+ * at the same moment: once more, then, unless the other's is there now. */
+static int doubt(struct upload *upload, const struct zp_http_response *response, struct zp_error *err) {
+        int r = refuse(upload, response, err);
+        if (upload->was_doubted)
+                return r;
+        upload->was_doubted = true;
+        drop_session(upload);
+        return wait_again(upload, response, r, err);
 }
 
 /* PUT Location?digest=…, with all bytes when they go in one, with none after chunks. */
 static int finish(struct upload *upload, struct zp_error *err) {
         char digest[ZP_DIGEST_TEXT_SIZE];
-        zp_autofree char *url = zp_url_with_query(upload->location, "digest", zp_digest_text(upload->digest, digest));
+        zp_autofree char *url = zp_url_with_query(upload->location, "digest", zp_digest_text(&upload->digest, digest));
         if (!url)
                 return zp_error_errno(err, ENOMEM, "upload");
         struct part part = { .upload = upload };
@@ -329,7 +345,7 @@ static int finish(struct upload *upload, struct zp_error *err) {
         else if (!is_broken)
                 r = check_digest(upload, &response, err);
         else if (r == 0 && response.status == 400 && upload->is_clean)
-                r = refuse(upload, &response, err); /* it has other bytes than we say */
+                r = doubt(upload, &response, err);
         else
                 r = recover(upload, &response, r, err);
         if (upload->is_in_one && upload->is_unsure)
@@ -338,14 +354,43 @@ static int finish(struct upload *upload, struct zp_error *err) {
         return r;
 }
 
+/* Waits until there is a whole chunk to send, or the end. */
+static int wait_for_more(struct upload *upload, struct zp_error *err) {
+        uint64_t known = upload->size;
+        int r = zp_http_check_cancel(zp_registry_http(upload->remote->registry), NULL, err);
+        if (r == 0)
+                r = upload->growing->wait(upload->growing->context, known, &upload->size, &upload->digest, err);
+        if (r >= 0 && upload->size < known)
+                return zp_error_set(err, EINVAL, "the blob has become shorter");
+        upload->is_complete = r > 0;
+        if (r > 0 && !upload->location && upload->size <= CHUNK_SIZE)
+                upload->is_in_one = true;
+        return r < 0 ? r : STEP_NEXT;
+}
+
+static bool needs_more(const struct upload *upload) {
+        return !upload->is_complete && (upload->is_in_one || upload->size - upload->received < upload->chunk_size);
+}
+
 static int next_step(struct upload *upload, struct zp_error *err) {
-        if (!upload->location)
-                return open_session(upload, err);
         if (upload->is_unsure)
                 return ask_progress(upload, err);
+        if (needs_more(upload))
+                return wait_for_more(upload, err);
+        if (!upload->location)
+                return open_session(upload, err);
         if (!upload->is_in_one && upload->received < upload->size)
                 return send_chunk(upload, err);
         return finish(upload, err);
+}
+
+static int run(struct upload *upload, int r, struct zp_error *err) {
+        while (r == STEP_NEXT)
+                r = next_step(upload, err);
+        free(upload->location);
+        if (r > 0 && err) /* what an attempt that was repeated has left */
+                zp_error_clear(err);
+        return r > 0 ? 0 : r;
 }
 
 int zp_upload_blob(struct zp_registry_remote *remote, const struct zp_digest *digest, uint64_t size,
@@ -353,18 +398,26 @@ int zp_upload_blob(struct zp_registry_remote *remote, const struct zp_digest *di
                    struct zp_error *err) {
         struct upload upload = {
                 .remote = remote,
-                .digest = digest,
+                .digest = *digest,
                 .size = size,
+                .is_complete = true,
                 .read = read,
                 .context = context,
                 .sent = uploaded_bytes,
                 .is_in_one = size <= CHUNK_SIZE,
         };
-        int r = mount_from ? try_mount(&upload, mount_from, err) : STEP_NEXT;
-        while (r == STEP_NEXT)
-                r = next_step(&upload, err);
-        free(upload.location);
-        if (r > 0 && err) /* what an attempt that was repeated has left */
-                zp_error_clear(err);
-        return r > 0 ? 0 : r;
+        return run(&upload, mount_from ? try_mount(&upload, mount_from, err) : STEP_NEXT, err);
+}
+
+int zp_upload_stream(struct zp_registry_remote *remote, const struct zp_remote_growing *blob, uint64_t *uploaded_bytes,
+                     struct zp_error *err) {
+        struct upload upload = {
+                .remote = remote,
+                .growing = blob,
+                .read = blob->read,
+                .context = blob->context,
+                .sent = uploaded_bytes,
+                .chunk_size = CHUNK_SIZE,
+        };
+        return run(&upload, STEP_NEXT, err);
 }

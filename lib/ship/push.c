@@ -270,25 +270,15 @@ static void count_blob(struct zp_push *p, unsigned number, bool was_there, uint6
         pthread_mutex_unlock(&p->lock);
 }
 
-static int put_blob(struct zp_push *p, struct blob *blob, uint64_t *sent, struct zp_error *err) {
-        return zp_remote_put_blob(p->remote, &blob->digest, blob->size, p->options.mount_from, read_blob, blob, sent,
-                                  err);
-}
-
 static int send_blob(struct zp_push *p, struct blob *blob, const char *what, struct zp_error *err) {
         uint64_t sent = 0;
         tell_begin(p, blob->piece, what, blob->size);
         int there = zp_remote_has_blob(p->remote, &blob->digest, blob->size, err);
         if (there < 0)
                 return there;
-        int r = there ? 0 : put_blob(p, blob, &sent, err);
-        /* Some registries (distribution 3) refuse one of two writers that end the same blob at the same moment. The
-         * other's is there then, or this one's next attempt is. */
-        if (r == -EIO && (zp_remote_has_blob(p->remote, &blob->digest, blob->size, NULL) == 1 ||
-                          put_blob(p, blob, &sent, NULL) == 0)) {
-                zp_error_clear(err);
-                r = 0;
-        }
+        int r = there ? 0
+                      : zp_remote_put_blob(p->remote, &blob->digest, blob->size, p->options.mount_from, read_blob, blob,
+                                           &sent, err);
         if (r == 0)
                 count_blob(p, blob->piece, there, sent);
         return r;

@@ -36,7 +36,8 @@ struct snap_data_lookups {
 struct snap_data_options {
         const char *store; /* directory of the store: devices/HEX/device.idx [device.zst] */
         const char *const
-                *preloads; /* more such, only read: what is there is used without a copy; NULL-terminated or NULL */
+                *preloads;   /* more such, only read: what is there is used without a copy; NULL-terminated or NULL */
+        const char *journal; /* as the supervisor says (snap_worker_journal) */
         struct snap_data_lookups lookups;
         struct zp_device_options device; /* cache_fd: the directory of local copies */
         struct zp_range_options range;

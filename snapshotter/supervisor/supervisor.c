@@ -47,6 +47,14 @@ static int take_over(const char *directory) {
         return -1;
 }
 
+/* Of the last mount nothing shall be left: its requests had the same numbers. */
+static int begin_journal(const char *path, bool can_resend, struct zp_error *err) {
+        if (unlink(path) < 0 && errno != ENOENT)
+                return zp_error_errno(err, errno, "remove '%s'", path);
+        zp_autoclose int fd = can_resend ? -1 : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        return can_resend || fd >= 0 ? 0 : zp_error_errno(err, errno, "create '%s'", path);
+}
+
 static int get_fuse(struct supervisor *s, struct zp_error *err) {
         const struct snap_supervisor_options *options = s->options;
         bool can_resend;
@@ -64,10 +72,9 @@ static int get_fuse(struct supervisor *s, struct zp_error *err) {
         s->fuse_fd = zp_blockfs_mount(options->mount_directory, &can_resend, err);
         if (s->fuse_fd < 0)
                 return s->fuse_fd;
-        if (!can_resend)
-                snap_log(options, true,
-                         "this kernel cannot send requests again (Linux 6.9): reads under way when the "
-                         "data plane dies will hang");
+        r = begin_journal(options->journal, can_resend, err);
+        if (r < 0)
+                return r;
         snap_manager_notify("FDSTORE=1\nFDNAME=" FD_NAME, s->fuse_fd);
         return 0;
 }

@@ -27,6 +27,7 @@ struct snap_worker {
 
 struct snap_supervisor_options {
         const char *mount_directory; /* of the device files; made when it is not there */
+        const char *journal; /* a file that is there only while this kernel cannot send requests again (before 6.9) */
         const struct snap_worker *workers;
         unsigned worker_count;
         char *const *argv; /* this program's, to start it anew; argv[0]: its path */
@@ -42,6 +43,8 @@ struct snap_supervisor_options {
  * else has the descriptor, its reads fail. */
 int snap_supervisor_run(const struct snap_supervisor_options *options, struct zp_error *err);
 
+/* In a worker: what zp_blockfs_serve() is to be given, the path or NULL. */
+const char *snap_worker_journal(const char *path);
 /* In a worker: it is at work. Harmless in any other process and when called again. */
 void snap_worker_ready(void);
 

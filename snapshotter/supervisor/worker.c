@@ -115,6 +115,10 @@ void snap_child_died(struct snap_child *child, int status, const struct snap_sup
         pause_child(child, was_killed);
 }
 
+const char *snap_worker_journal(const char *path) {
+        return access(path, F_OK) == 0 ? path : NULL;
+}
+
 void snap_worker_ready(void) {
         if (write(SNAP_WORKER_READY_FD, "1", 1) > 0)
                 close(SNAP_WORKER_READY_FD);

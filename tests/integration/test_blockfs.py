@@ -20,11 +20,11 @@ DEVICE = "deadbeef00112233"
 
 
 @contextmanager
-def served(mountpoint, files, delay_us=0, kill_every_ms=10**6):
+def served(mountpoint, files, delay_us=0, kill_every_ms=10**6, journal=()):
     """Yields the process; ends it by the end of its input."""
     with suppress(OSError):  # there, perhaps as a dead mount
         mountpoint.mkdir()
-    process = subprocess.Popen([SERVE, mountpoint, files, str(delay_us), str(kill_every_ms)], stdin=subprocess.PIPE,
+    process = subprocess.Popen([SERVE, mountpoint, files, str(delay_us), str(kill_every_ms), *journal], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline().startswith("ready")
@@ -92,14 +92,17 @@ def read_again_and_again(mountpoint, expected, seed, until, problems, counts):
         counts.append(len(data))
 
 
-def test_killed_servers_lose_no_read(tmp_path):
-    if erofs.kernel_version() < (6, 9):
+@pytest.mark.parametrize("memory", ["kernel", "journal"])
+def test_killed_servers_lose_no_read(tmp_path, memory):
+    """`journal`: as on kernels that do not send requests again."""
+    if memory == "kernel" and erofs.kernel_version() < (6, 9):
         pytest.skip("the kernel cannot send requests again (Linux 6.9)")
     root = tree(2)
     metadata, files = make(tmp_path, root)
     expected = [(name.decode(), node.data) for name, node in root.children.items()]
     problems, counts = [], []
-    with served(tmp_path / "served", files, delay_us=3000, kill_every_ms=100) as process:
+    with served(tmp_path / "served", files, delay_us=3000, kill_every_ms=100,
+                journal=[tmp_path / "journal"] if memory == "journal" else []) as process:
         with erofs.mounted_with_devices(metadata, [tmp_path / "served" / DEVICE], tmp_path / "mnt") as mountpoint:
             until = time.monotonic() + SECONDS
             threads = [threading.Thread(target=read_again_and_again, args=(mountpoint, expected, i, until, problems, counts))

@@ -466,9 +466,28 @@ class TestUploads:
             return handler._route(handler.body) or True
 
         with memory_registry() as server:
-            server.inject("PATCH", damage)
+            server.inject("PATCH", *[damage, let_pass, let_pass] * 2)  # all chunks of two attempts
             assert "DIGEST_INVALID" in put(server, files, "big").message
             assert digest(files, "big") not in server.repository().blobs
+            assert len(server.seen("POST")) == 2
+
+    @pytest.mark.parametrize("name", ["small", "big"])
+    def test_registry_that_doubts_a_digest_once_is_asked_again(self, files, name):
+        """Distribution 3 says so to one of two writers that end the same blob at the same moment."""
+        with memory_registry() as server:
+            server.inject("PUT", answer(400, b'{"errors":[{"code":"DIGEST_INVALID","message":"no"}]}'))
+            assert put(server, files, name)[0]["digest"] == digest(files, name)
+            assert digest(files, name) in server.repository().blobs
+
+    def test_doubted_blob_that_is_there_meanwhile_is_not_sent_again(self, files):
+        def other_writer(handler):
+            handler.server.repository().blobs[digest(files, "small")] = content(files, "small")
+            return answer(400, b"{}")(handler)
+
+        with memory_registry() as server:
+            server.inject("PUT", other_writer)
+            put(server, files, "small")
+            assert len(server.seen("PUT")) == 1 and len(server.seen("POST")) == 1
 
     @pytest.mark.parametrize("location", ["file:///etc/passwd", "http://user@127.0.0.1/", "gopher://x/"])
     def test_unusable_location_is_refused(self, files, location):

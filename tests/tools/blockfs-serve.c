@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Serves the files of a directory through lib/blockfs: `blockfs-serve MOUNT DIRECTORY DELAY_US KILL_EVERY_MS`. The
+ * Serves the files of a directory through lib/blockfs: `blockfs-serve MOUNT DIRECTORY DELAY_US KILL_EVERY_MS
+ * [JOURNAL]`. The
  * files' names are hexadecimal numbers. Each read waits DELAY_US, so that some are always under way. When
  * KILL_EVERY_MS is not 0, the process that serves is killed that often, and another takes over; 0: nobody holds the
  * descriptor but the one process. Says "ready"; ends, with the number of kills, when its standard input does.
@@ -26,6 +27,7 @@
 struct files {
         int directory_fd;
         useconds_t delay_us;
+        const char *journal;
         struct zp_pool *pool;
 };
 
@@ -85,7 +87,7 @@ static int serve(int fuse_fd, struct files *files) {
         static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_size, .read = read_later };
         struct zp_error err = { 0 };
         if (zp_pool_new(DELAYING_THREADS, &files->pool, &err) < 0 ||
-            zp_blockfs_serve(fuse_fd, SERVING_THREADS, &ops, files, &err) < 0) {
+            zp_blockfs_serve(fuse_fd, files->journal, SERVING_THREADS, &ops, files, &err) < 0) {
                 fprintf(stderr, "%s\n", err.message);
                 return 1;
         }
@@ -108,10 +110,11 @@ static bool is_over(int timeout_ms) {
 }
 
 int main(int argc, char **argv) {
-        if (argc != 5)
+        if (argc < 5)
                 return 2;
         struct zp_error err = { 0 };
         struct files files = { .directory_fd = open(argv[2], O_PATH | O_DIRECTORY | O_CLOEXEC) };
+        files.journal = argv[5]; /* or NULL */
         files.delay_us = (useconds_t) atoi(argv[3]);
         int kill_every_ms = atoi(argv[4]), kills = 0, status = 0;
         bool can_resend;

@@ -101,9 +101,11 @@ static void set(struct snap_data_options *options, const char **preloads, const 
 static int run_data_plane(int argc, char **argv) {
         struct zp_error err = { 0 };
         const char *preloads[2] = { 0 };
+        zp_autofree char *journal = zp_format("%s.journal", argv[2]);
         struct snap_data_options options = {
                 .store = argv[3],
                 .preloads = preloads,
+                .journal = snap_worker_journal(journal),
                 .lookups = { .find_remote = find_remote, .find_ranges = find_ranges, .context = argv[3] },
                 .device = { .cache_fd = open(argv[4], O_RDONLY | O_DIRECTORY | O_CLOEXEC), .notice = print_notice },
                 .range = { .source = { .plain_http = true } },
@@ -130,10 +132,14 @@ int main(int argc, char **argv) {
         worker_argv[0] = argv[0];
         worker_argv[1] = (char *) WORKER_ARGUMENT;
         memcpy(worker_argv + 2, argv + 1, (size_t) (argc - 1) * sizeof *argv);
+        zp_autofree char *journal = zp_format("%s.journal", argv[1]);
         struct snap_worker worker = { .name = "data plane", .argv = worker_argv, .serves_devices = true };
-        struct snap_supervisor_options options = {
-                .mount_directory = argv[1], .workers = &worker, .worker_count = 1, .argv = argv, .log = print_log
-        };
+        struct snap_supervisor_options options = { .mount_directory = argv[1],
+                                                   .journal = journal,
+                                                   .workers = &worker,
+                                                   .worker_count = 1,
+                                                   .argv = argv,
+                                                   .log = print_log };
         struct zp_error err = { 0 };
         if (snap_supervisor_run(&options, &err) == 0)
                 return 0;

@@ -7,18 +7,18 @@
  *     name                                 its normalised name
  *     has DIGEST SIZE                      whether it has the blob
  *     put FILE…                            puts files as blobs, each by a thread of its own, unless the remote has them
- *     get DIGEST SIZE OFFSET LENGTH        the digest and number of the bytes that arrived
- *     whole DIGEST SIZE                    the same for a whole blob, which is checked
- *     ranges DIGEST SIZE START+LENGTH[d|a|b][!]…  reads them all at once by a range reader: demand, ahead, background;
- *                                          with "!", once all are started, cancels it; with "^" raises it to demand
- *     publish FILE                         an artifact's manifest; subject and type are what it says
- *     find SUBJECT-DIGEST TYPE             the artifacts
- *     manifest DIGEST SIZE                 the text
+ *     stream FILE STEP [GATE]              puts a file as a blob that grows by STEP bytes at a time; half of it is
+ * there only when the file GATE is; with a STEP of 0 it is never complete get DIGEST SIZE OFFSET LENGTH        the
+ * digest and number of the bytes that arrived whole DIGEST SIZE                    the same for a whole blob, which is
+ * checked ranges DIGEST SIZE START+LENGTH[d|a|b][!]…  reads them all at once by a range reader: demand, ahead,
+ * background; with "!", once all are started, cancels it; with "^" raises it to demand publish FILE an artifact's
+ * manifest; subject and type are what it says find SUBJECT-DIGEST TYPE             the artifacts manifest DIGEST SIZE
+ * the text
  *
  * Options: -h, -u USER:PASSWORD, -a AUTH_FILE, -c CA_FILE, -k as zeropull's --plain-http, --creds, --authfile,
- * --ca-file and --tls-verify=false; -H HOSTS_DIR; -s STALL_MS; -t CANCEL_MS; -m MOUNT_FROM; for ranges -n REQUESTS_PER_SERVER, -d
- * READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other. A failure is {"code", "message", "hint"} and exit
- * status 1.
+ * --ca-file and --tls-verify=false; -H HOSTS_DIR; -s STALL_MS; -t CANCEL_MS; -m MOUNT_FROM; for ranges -n
+ * REQUESTS_PER_SERVER, -d READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other. A failure is {"code",
+ * "message", "hint"} and exit status 1.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -40,6 +40,7 @@ static struct zp_cancel cancel;
 
 static void *cancel_later(void *argument) {
         long ms = strtol(argument, NULL, 10);
+        pthread_detach(pthread_self());
         nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
         atomic_store(&cancel.requested, true);
         return NULL;
@@ -134,6 +135,50 @@ static int put(struct zp_remote *remote, int count, char **files, const char *mo
                                                       "size", (json_int_t) puts[i].size, "uploaded",
                                                       (json_int_t) puts[i].uploaded, "was_there", puts[i].was_there));
         }
+        return r;
+}
+
+/* A file that is handed out as if it were being written. */
+struct growing {
+        struct put file;
+        uint64_t step, available;
+        const char *gate;
+};
+
+static int wait_for_more(void *context, uint64_t known, uint64_t *available, struct zp_digest *digest,
+                         struct zp_error *err) {
+        struct growing *growing = context;
+        (void) known;
+        if (growing->step == 0 && growing->available > 0)
+                return zp_error_set(err, EIO, "it will never be complete");
+        growing->available += growing->step ? growing->step : growing->file.size / 2;
+        if (growing->available > growing->file.size)
+                growing->available = growing->file.size;
+        while (growing->gate && growing->available > growing->file.size / 2 && access(growing->gate, F_OK) < 0)
+                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        *available = growing->available;
+        *digest = growing->file.digest;
+        return growing->available == growing->file.size;
+}
+
+static int read_growing(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
+        struct growing *growing = context;
+        if (offset + size > growing->available)
+                abort();
+        return read_file(&growing->file, offset, buffer, size, err);
+}
+
+static int stream(struct zp_remote *remote, int count, char **arguments, json_t **out, struct zp_error *err) {
+        struct growing growing = { .file = { .path = arguments[0], .fd = -1 },
+                                   .step = strtoull(arguments[1], NULL, 10),
+                                   .gate = count == 3 ? arguments[2] : NULL };
+        const struct zp_remote_growing blob = { .wait = wait_for_more, .read = read_growing, .context = &growing };
+        if (hash_file(&growing.file) < 0)
+                abort();
+        int r = zp_remote_put_stream(remote, &blob, &growing.file.uploaded, err);
+        close(growing.file.fd);
+        *out = json_pack("{s:o, s:I, s:I}", "digest", digest_json(&growing.file.digest), "size",
+                         (json_int_t) growing.file.size, "uploaded", (json_int_t) growing.file.uploaded);
         return r;
 }
 
@@ -339,6 +384,8 @@ static int run(struct zp_remote *remote, const char *verb, int count, char **arg
                 return has(remote, arguments, out, err);
         if (strcmp(verb, "put") == 0 && count >= 1 && count <= FILES_MAX)
                 return put(remote, count, arguments, mount_from, out, err);
+        if (strcmp(verb, "stream") == 0 && (count == 2 || count == 3))
+                return stream(remote, count, arguments, out, err);
         if (strcmp(verb, "get") == 0 && count == 4)
                 return get(remote, arguments, false, out, err);
         if (strcmp(verb, "whole") == 0 && count == 2)

@@ -66,7 +66,7 @@ static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_s
 
 static void *serve(void *argument) {
         struct fixture *f = argument;
-        f->result = zp_blockfs_serve(f->fuse_fd, 2, &ops, f, NULL);
+        f->result = zp_blockfs_serve(f->fuse_fd, NULL, 2, &ops, f, NULL);
         return NULL;
 }
 

@@ -95,7 +95,7 @@ static void errors_name_file_and_line(void **state) {
         static const struct {
                 const char *text, *message;
         } cases[] = {
-                { "", "hook.yaml:1: the file is empty" },
+                { "", "hook.yaml:1: the configuration is empty" },
                 { "version: 2\nregistries: []\nrules: []\n", "hook.yaml:1: version: '2' is not a number from 1 to 1" },
                 { "version: 1\n", "hook.yaml:1: configuration: 'registries' is missing" },
                 { HEAD "rules:\n- {name: a}\n", "hook.yaml:4: rule: 'repositories' is missing" },
