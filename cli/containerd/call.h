@@ -16,7 +16,7 @@
 struct containerd_caller;
 
 /* `address`: the path of containerd's socket. `namespace`: which of its namespaces all calls are about. `cancel` may be
- * NULL. Connects with the first call. One thread at a time. */
+ * NULL. Each call has a connection of its own. One thread at a time. */
 int containerd_caller_new(const char *address, const char *namespace, const struct zp_cancel *cancel,
                           struct containerd_caller **out, struct zp_error *err);
 void containerd_caller_free(struct containerd_caller *caller);

@@ -77,7 +77,7 @@ def test_what_the_profile_names_lies_first_and_the_list_travels(layout, work):
         ranges = prefetch(builder)
         # 25 blocks of the large file (it is split every 4 KiB), 10 of 07, one of 31, one of the large file
         assert [(part["offset"], part["length"]) for part in ranges] == [(0, (25 + 10 + 1 + 1) * 4096)]
-        node.ok("pull", reference)
+        node.ok("pull", "--complete", reference)
         assert prefetch(node) == ranges
         plain.ok("build", reference)
         builder.ok("export", reference, str(work / "one"), "--compat")
