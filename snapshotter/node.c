@@ -45,17 +45,26 @@ static int open_copies(const struct snap_config *config, struct zp_error *err) {
         return fd < 0 ? zp_error_errno(err, errno, "'%s'", path) : fd;
 }
 
+/* Both sides of a restart of the data plane know it by its name. malloc'ed. */
+static char *journal_path(const struct snap_config *config) {
+        return zp_format("%s/requests", config->root);
+}
+
 static int run_data_plane(const struct snap_config *config, struct zp_error *err) {
+        zp_autofree char *journal = journal_path(config);
         zp_auto(snap_store_free) struct snap_store *store = NULL;
         zp_autoclose int copies = open_copies(config, err);
         if (copies < 0)
                 return copies;
+        if (!journal)
+                return zp_error_errno(err, ENOMEM, "data plane");
         int r = snap_store_new(config->store, &store, err);
         if (r < 0)
                 return r;
         struct snap_data_options options = {
                 .store = config->store,
                 .lookups = snap_store_lookups(store),
+                .journal = snap_worker_journal(journal),
                 .device = { .cache_fd = copies,
                             .is_in_use = snap_store_is_in_use,
                             .notice = log_notice,
@@ -84,7 +93,8 @@ static char **worker_arguments(const char *program, const char *part, int argc, 
         return arguments;
 }
 
-/* What would make every start of a worker fail is told now, and once; and the store is there before they both use it. */
+/* What would make every start of a worker fail is told now, and once; and the store is there before they both use it.
+ */
 static int prepare(const struct snap_config *config, struct zp_error *err) {
         zp_auto(snap_directories_close) struct snap_directories *directories = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
@@ -98,8 +108,9 @@ static int supervise(const struct snap_config *config, int argc, char **argv, st
         zp_autofree char *program = realpath("/proc/self/exe", NULL);
         zp_autofree char **control = program ? worker_arguments(program, CONTROL_ARGUMENT, argc, argv) : NULL;
         zp_autofree char **data = program ? worker_arguments(program, DATA_ARGUMENT, argc, argv) : NULL;
+        zp_autofree char *journal = journal_path(config);
         zp_autofree char **self = calloc((size_t) argc + 1, sizeof *self);
-        if (!control || !data || !self)
+        if (!control || !data || !journal || !self)
                 return zp_error_errno(err, ENOMEM, "supervisor");
         int r = prepare(config, err);
         if (r < 0)
@@ -108,9 +119,12 @@ static int supervise(const struct snap_config *config, int argc, char **argv, st
         self[0] = program;
         struct snap_worker workers[] = { { .name = "data plane", .argv = data, .serves_devices = true },
                                          { .name = "control plane", .argv = control } };
-        struct snap_supervisor_options options = {
-                .mount_directory = config->devices, .workers = workers, .worker_count = 2, .argv = self, .log = log_line
-        };
+        struct snap_supervisor_options options = { .mount_directory = config->devices,
+                                                   .journal = journal,
+                                                   .workers = workers,
+                                                   .worker_count = 2,
+                                                   .argv = self,
+                                                   .log = log_line };
         return snap_supervisor_run(&options, err);
 }
 
