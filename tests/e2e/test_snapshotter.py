@@ -3,17 +3,19 @@
 to, committed and removed as with overlayfs, and nothing is left behind."""
 import json
 import os
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
 
 import pytest
 
-from support import images
+from support import images, oci
 from support.containerd import ContainerdError, containerd, containerd_2
 from support.programs import treecmp
 from support.registry import registry
 from support.snapshotter import mounted, snapshotter
+from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
 GC_SECONDS = 60
@@ -70,7 +72,7 @@ class Node:
             time.sleep(0.2)
         assert left == []
         with open("/proc/self/mounts") as mounts:
-            assert [line for line in mounts if str(self.daemon.root) in line] == []
+            assert [line for line in mounts if f"{self.daemon.root}/mounts/" in line] == []
 
 
 @contextmanager
@@ -97,10 +99,13 @@ def served(work):
     """A function that puts a test image into a registry and returns its reference."""
     with registry(work) as server:
 
-        def serve(name):
+        def serve(name, with_snapshot=False):
             server.push(images.source(name), name)
+            if with_snapshot:
+                Zeropull(work / "builder").ok("build", "--push", server.reference(name))
             return server.reference(name).removeprefix("docker://")
 
+        serve.log = server.log
         yield serve
 
 
@@ -191,6 +196,74 @@ def test_a_killed_snapshotter_is_not_noticed_by_containers(node, served):
     node.ctr("tasks", "exec", "--exec-id", "e1", "c1", "/bin/sh", "-c", "echo still >/there && cat /there /now")
     node.daemon.start()
     assert node.run_when_connected(image, "c2", "/bin/echo", "after").splitlines()[-1] == "after"
+    node.ctr("tasks", "kill", "--signal", "KILL", "c1")
+    node.ctr("tasks", "delete", "--force", "c1")
+    node.ctr("containers", "remove", "c1")
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+@pytest.fixture
+def node_2(work):
+    programs = containerd_2()
+    if not programs:
+        pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
+    with node_with(work, programs) as made:
+        yield made
+
+
+def layers_of(name):
+    return {layer["digest"] for layer in oci.Layout(images.layout(name)).manifest(name)["layers"]}
+
+
+def test_a_pull_with_a_snapshot_downloads_no_layer(node_2, served):
+    node, name = node_2, "python"
+    image = served(name, with_snapshot=True)
+    already = len(served.log.read_text(errors="replace"))
+    node.server.pull(image)
+    assert output_of(name) in node.run(image, "c1")
+    assert node.run(image, "c2", "/bin/sh", "-c", "echo x >/new && cat /new").splitlines()[-1] == "x"
+    log = served.log.read_text(errors="replace")[already:]
+    assert "/manifests/" in log and not [digest for digest in layers_of(name) if digest in log]
+    assert "image accelerated" in node.daemon.log()
+    assert node.api.names("kind==committed") and all(usage == 0 for usage in [node.api.usage(n)[0] for n in node.api.names("kind==committed")])
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def test_an_accelerated_container_is_committed_and_run_from(node_2, served):
+    node, image = node_2, served("busybox", with_snapshot=True)
+    node.server.pull(image)
+    node.run(image, "c1", "/bin/sh", "-c", "echo made >/made; rm /etc/passwd", rm=False)
+    node.ctr("snapshots", "commit", "committed", "c1")
+    node.ctr("snapshots", "view", "look", "committed")
+    (mount,) = node.api.mounts(node.api.names("kind==view")[0])
+    with mounted([mount], node.daemon.directory / "look") as root:
+        assert (root / "made").read_text() == "made\n" and not (root / "etc/passwd").exists() and (root / "bin/sh").exists()
+    node.ctr("snapshots", "remove", "look")
+    node.ctr("snapshots", "remove", "committed")
+    node.ctr("containers", "remove", "c1")
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def test_a_killed_data_plane_is_not_noticed_by_a_container(node_2, served):
+    node, image = node_2, served("python", with_snapshot=True)
+    node.server.pull(image)
+    children = f"/proc/{node.daemon.process.pid}/task/{node.daemon.process.pid}/children"
+    read = "import hashlib, os\nfor d, _, fs in os.walk('/usr/lib'):\n for f in fs: open(os.path.join(d, f), 'rb').read()\nprint('read all')"
+    node.ctr("run", "--detach", image, "c1", "/bin/sh", "-c", "sleep 1000")
+    reader = subprocess.Popen(
+        node.server.command("tasks", "exec", "--exec-id", "r", "c1", "python3", "-c", read),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while reader.poll() is None:
+        for pid in open(children).read().split():
+            if "--data-plane" in open(f"/proc/{pid}/cmdline").read():
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.3)
+    output = reader.stdout.read()
+    assert reader.returncode == 0 and "read all" in output, output + node.daemon.log()[-4000:]
     node.ctr("tasks", "kill", "--signal", "KILL", "c1")
     node.ctr("tasks", "delete", "--force", "c1")
     node.ctr("containers", "remove", "c1")
