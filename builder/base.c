@@ -8,8 +8,8 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "builder/start.h"
 #include "erofs/reader.h"
-#include "profile/prefetch.h"
 
 /* A device is compared with while at least this part of it is in use. */
 #define USED_PART 4
@@ -128,15 +128,22 @@ static int has_map(struct zp_store *store, const struct zp_digest *device, struc
         return r;
 }
 
-static int choose(struct zp_store *store, const struct candidates *c, uint16_t device_max, struct zp_pool *pool,
-                  const struct zp_cancel *cancel, struct zp_recipe *recipe, struct zp_error *err) {
+static bool is_planned(const struct zp_reuse_plan *plan, const struct zp_digest *device) {
+        for (uint32_t i = 0; i < plan->device_count; i++)
+                if (zp_digest_equal(&plan->devices[i], device))
+                        return true;
+        return false;
+}
+
+static int choose(struct zp_store *store, const struct candidates *c, const struct zp_reuse_plan *plan,
+                  struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
+                  struct zp_error *err) {
         uint64_t blocks = 0;
-        if (device_max > ZP_LIMIT_BASE_DEVICES)
-                device_max = ZP_LIMIT_BASE_DEVICES;
+        uint16_t device_max = plan->room < ZP_LIMIT_BASE_DEVICES ? plan->room : ZP_LIMIT_BASE_DEVICES;
         for (uint16_t i = 0; i < c->count && recipe->base_count < device_max; i++) {
                 const struct candidate *device = &c->list[i];
-                if (device->used == 0 || device->used < device->blocks / USED_PART ||
-                    blocks + device->blocks > ZP_LIMIT_BASE_BLOCKS)
+                if (!is_planned(plan, &device->digest) || device->used == 0 ||
+                    device->used < device->blocks / USED_PART || blocks + device->blocks > ZP_LIMIT_BASE_BLOCKS)
                         continue;
                 int r = has_map(store, &device->digest, pool, cancel, err);
                 if (r < 0)
@@ -147,15 +154,6 @@ static int choose(struct zp_store *store, const struct candidates *c, uint16_t d
                 recipe->base[recipe->base_count++] = device->digest;
         }
         return 0;
-}
-
-static int read_whole(int fd, char **out, size_t *size, struct zp_error *err) {
-        struct stat st;
-        if (fstat(fd, &st) < 0 || st.st_size > (off_t) ZP_LIMIT_JSON_SIZE)
-                return zp_error_set(err, EBADMSG, "prefetch.json: too large");
-        *size = (size_t) st.st_size;
-        *out = malloc(*size + 1);
-        return *out ? zp_pread_all(fd, *out, *size, 0, "prefetch.json", err) : zp_error_errno(err, ENOMEM, "base");
 }
 
 static void add_hot(const struct zp_prefetch_range *range, struct zp_recipe *recipe) {
@@ -171,27 +169,20 @@ static void add_hot(const struct zp_prefetch_range *range, struct zp_recipe *rec
 static int note_hot(struct zp_store *store, const struct zp_image_record *image, const struct candidates *c,
                     struct zp_recipe *recipe, struct zp_error *err) {
         zp_autofree struct zp_prefetch_device *devices = calloc((size_t) c->count + 1, sizeof *devices);
-        zp_autofree char *text = NULL;
         struct zp_prefetch list = { 0 };
-        size_t size = 0;
         if (!devices)
                 return zp_error_errno(err, ENOMEM, "base");
         for (uint16_t i = 0; i < c->count; i++)
                 devices[i] = (struct zp_prefetch_device){ c->list[i].digest, c->list[i].blocks * ZP_BLOCK_SIZE };
-        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "prefetch.json", NULL);
-        if (fd < 0)
-                return 0;
-        int r = read_whole(fd, &text, &size, err);
-        if (r == 0)
-                r = zp_prefetch_parse(text, size, "prefetch.json", devices, c->count, &list, err);
-        for (uint32_t i = 0; r == 0 && i < list.count; i++)
+        int r = zp_start_read_list(store, &image->manifest_digest, devices, c->count, &list, err);
+        for (uint32_t i = 0; r == 1 && i < list.count; i++)
                 add_hot(&list.ranges[i], recipe);
         zp_prefetch_clear(&list);
-        return r;
+        return r < 0 ? r : 0;
 }
 
-int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, uint16_t device_max, bool with_hot,
-                   struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
+int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, const struct zp_reuse_plan *plan,
+                   bool with_hot, struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
                    struct zp_error *err) {
         struct candidates c = { 0 };
         recipe->base_count = 0;
@@ -199,7 +190,7 @@ int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, 
         int r = find_candidates(store, image, &c, err);
         if (r == 0) {
                 qsort(c.list, c.count, sizeof *c.list, compare_use);
-                r = choose(store, &c, device_max, pool, cancel, recipe, err);
+                r = choose(store, &c, plan, pool, cancel, recipe, err);
         }
         if (r == 0 && with_hot && recipe->base_count > 0)
                 r = note_hot(store, image, &c, recipe, err);

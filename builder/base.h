@@ -7,15 +7,15 @@
 
 #include "base/cancel.h"
 #include "base/pool.h"
-#include "builder/recipe.h"
+#include "builder/reuse.h"
 #include "store/device-map.h"
 
-/* Chooses devices of an image in the store: those of which the image's snapshot still uses a quarter at least (what is
- * left of the others moves to newer devices, so that a chain of versions stays short), the most used first, at most
- * `device_max`, and only those that there is a block map of or can be made. With `with_hot` the parts that its start
- * reads are noted, too. Fills recipe->base and ->hot. */
-int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, uint16_t device_max, bool with_hot,
-                   struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
+/* Chooses devices of an image in the store, among those of the plan: those of which the image's snapshot still uses a
+ * quarter at least (what is left of the others moves to newer devices, so that a chain of versions stays short), the
+ * most used first, no more than there is room for, and only those that there is a block map of or can be made. With
+ * `with_hot` the parts that its start reads are noted, too. Fills recipe->base and ->hot. */
+int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, const struct zp_reuse_plan *plan,
+                   bool with_hot, struct zp_pool *pool, const struct zp_cancel *cancel, struct zp_recipe *recipe,
                    struct zp_error *err);
 
 struct zp_base_device {

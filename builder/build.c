@@ -267,32 +267,17 @@ static void name_repeated_layers(struct build *b) {
                         }
 }
 
-/* How many devices the layers that are used as they are leave to the others; 0: too few to refer to any. */
-static int count_room(struct build *b, uint16_t *room, struct zp_error *err) {
-        struct zp_reuse reuse = reuse_of(b);
-        uint32_t taken = 0;
-        bool is_needed = false;
-        for (uint16_t i = 0; i < b->order_count; i++) {
-                struct zp_layer_record layer;
-                int found = zp_reuse_find_in_base(&reuse, &b->image.diff_ids[b->order[i]], &layer, err);
-                if (found < 0)
-                        return found;
-                taken += found ? layer.device_count : 1;
-                is_needed |= !found;
-        }
-        *room = is_needed && taken < ZP_LIMIT_DEVICES ? (uint16_t) (ZP_LIMIT_DEVICES - taken) : 0;
-        return 0;
-}
-
 /* Loads what layers are compared with, when there are such as have to be converted. */
 static int load_base(struct build *b, struct zp_error *err) {
-        uint16_t room = 0;
+        struct zp_reuse reuse = reuse_of(b);
+        struct zp_reuse_plan plan = { 0 };
         if (!b->options->base)
                 return 0;
-        int r = count_room(b, &room, err);
-        if (r == 0 && room > 0)
-                r = zp_base_choose(b->store, b->options->base, room, b->options->profile != NULL, b->pool,
+        int r = zp_reuse_plan(&reuse, b->image.diff_ids, b->image.layer_count, &plan, err);
+        if (r == 0 && plan.device_count > 0 && plan.room > 0)
+                r = zp_base_choose(b->store, b->options->base, &plan, b->options->profile != NULL, b->pool,
                                    b->options->cancel, &b->recipe, err);
+        free(plan.devices);
         if (r == 0 && b->recipe.base_count > 0)
                 r = zp_base_load(b->store, &b->recipe, b->pool, b->options->cancel, &b->base, err);
         if (r == 0 && b->recipe.base_count > 0 && b->options->events.comparing)

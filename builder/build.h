@@ -11,7 +11,9 @@
  *   15 MiB + L · (3 MiB + (2 + 2 T) · 2 F + T · C) + entries
  * C is zstd's context, 0.7 MiB by default, 10 MiB at level 19 in frames of 512 KiB. That makes 36 MiB on two cores and
  * at most 0.4 GiB on 32. A layer compressed by zstd adds its window: 8 MiB as most tools write it, 128 MiB at most.
- * Entries take 600 bytes each, those of all layers of the image together, and files of up to 512 bytes their content.
+ * A base takes 32 bytes for each block of its devices that layers are compared with, 0.4 GiB at most (for 64 GiB), and
+ * each layer that is compared up to 4 MiB more. Entries take 600 bytes each, those of all layers of the image together,
+ * and files of up to 512 bytes their content.
  */
 #ifndef ZP_BUILDER_BUILD_H
 #define ZP_BUILDER_BUILD_H

@@ -7,8 +7,10 @@
 #include "base/bytes.h"
 #include "builder/hot.h"
 
-/* A file has an index of 8 bytes in the metadata for every window, if they lie in different places. */
+/* A file has an index of 8 bytes in the metadata for every window, if they lie in different places. Hot files are few,
+ * and what surrounds a block that is read is fetched with it: 256 KiB of indexes are less than that. */
 #define WINDOWS_WANTED 4096u
+#define HOT_WINDOWS_WANTED 32768u
 #define WINDOW_MAX (UINT64_C(4) << 20)
 /* Smaller ones would save little and scatter the file. */
 #define BASE_WINDOW_MIN (UINT64_C(64) << 10)
@@ -82,7 +84,8 @@ uint64_t zp_placing_begin(struct zp_placing *p, const char *path, uint64_t size,
         if (!p->entries && is_small)
                 return zp_round_up(size, ZP_BLOCK_SIZE);
         uint64_t window = p->entries ? HOT_WINDOW_MIN : BASE_WINDOW_MIN;
-        while (window < WINDOW_MAX && size / window > WINDOWS_WANTED)
+        uint64_t wanted = p->entries ? HOT_WINDOWS_WANTED : WINDOWS_WANTED;
+        while (window < WINDOW_MAX && size / window > wanted)
                 window *= 2;
         return window;
 }

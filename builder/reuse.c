@@ -79,3 +79,57 @@ int zp_reuse_find_layer(const struct zp_reuse *reuse, const struct zp_digest *di
         r = zp_store_find_built_layer(reuse->store, diff_id, recipe, frame_size, level, out, err);
         return r == 1 && reuse->profile ? is_untouched(reuse, out, err) : r;
 }
+
+static bool is_in(const struct zp_digest *list, uint32_t count, const struct zp_digest *digest) {
+        for (uint32_t i = 0; i < count; i++)
+                if (zp_digest_equal(&list[i], digest))
+                        return true;
+        return false;
+}
+
+/* Fills `used` with the diffIDs of the layers that are used as they are. */
+static int find_used(const struct zp_reuse *reuse, const struct zp_digest *diff_ids, uint16_t count,
+                     struct zp_digest *used, uint16_t *used_count, uint16_t *room, struct zp_error *err) {
+        uint32_t taken = 0;
+        uint16_t converted = 0;
+        *used_count = 0;
+        for (uint16_t i = 0; i < count; i++) {
+                struct zp_layer_record layer;
+                if (is_in(diff_ids, i, &diff_ids[i]))
+                        continue;
+                int found = zp_reuse_find_in_base(reuse, &diff_ids[i], &layer, err);
+                if (found < 0)
+                        return found;
+                taken += found ? layer.device_count : 1;
+                converted += !found;
+                if (found)
+                        used[(*used_count)++] = diff_ids[i];
+        }
+        *room = converted > 0 && taken < ZP_LIMIT_DEVICES ? (uint16_t) (ZP_LIMIT_DEVICES - taken) : 0;
+        return 0;
+}
+
+int zp_reuse_plan(const struct zp_reuse *reuse, const struct zp_digest *diff_ids, uint16_t count,
+                  struct zp_reuse_plan *out, struct zp_error *err) {
+        struct zp_digest used[ZP_LIMIT_LAYERS];
+        uint16_t used_count = 0;
+        *out = (struct zp_reuse_plan){ 0 };
+        int r = find_used(reuse, diff_ids, count, used, &used_count, &out->room, err);
+        if (r < 0 || out->room == 0)
+                return r;
+        out->devices = calloc((size_t) ZP_LIMIT_LAYERS * ZP_LIMIT_LAYER_DEVICES, sizeof *out->devices);
+        if (!out->devices)
+                return zp_error_errno(err, ENOMEM, "base");
+        for (uint16_t i = 0; i < reuse->base->layer_count; i++) {
+                struct zp_layer_record layer;
+                if (is_in(used, used_count, &reuse->base->diff_ids[i]))
+                        continue;
+                r = zp_store_find_layer(reuse->store, &reuse->base->layers[i], &reuse->base->diff_ids[i], &layer, err);
+                if (r < 0)
+                        return r;
+                for (uint16_t d = 0; r == 1 && d < layer.device_count; d++)
+                        if (!is_in(out->devices, out->device_count, &layer.devices[d]))
+                                out->devices[out->device_count++] = layer.devices[d];
+        }
+        return 0;
+}

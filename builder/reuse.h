@@ -21,5 +21,14 @@ int zp_reuse_find_in_base(const struct zp_reuse *reuse, const struct zp_digest *
  * that is fine for their snapshot, but nothing that is built, and perhaps signed, here may rest on it. */
 int zp_reuse_find_layer(const struct zp_reuse *reuse, const struct zp_digest *diff_id, uint32_t frame_size, int level,
                         struct zp_layer_record *out, struct zp_error *err);
+/* What the layers that have to be converted may be compared with. */
+struct zp_reuse_plan {
+        struct zp_digest *devices; /* of the base's layers that the image does not use as they are; malloc'ed */
+        uint32_t device_count;
+        uint16_t room; /* devices that the layers which are used leave to the others; 0 when none is to be converted */
+};
+/* `diff_ids` are the image's. Free plan->devices in any case. */
+int zp_reuse_plan(const struct zp_reuse *reuse, const struct zp_digest *diff_ids, uint16_t count,
+                  struct zp_reuse_plan *out, struct zp_error *err);
 
 #endif

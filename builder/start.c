@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "erofs/reader.h"
-#include "profile/prefetch.h"
 
 static int stage(struct zp_staging *staging, const char *file, const struct zp_buffer *text, struct zp_error *err) {
         zp_autoclose int fd = zp_staging_create(staging, file, err);
@@ -50,23 +49,47 @@ int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const stru
         return r == 0 ? stage(staging, "profile", &profile_text, err) : r;
 }
 
+/* 1: *out is the file's content, malloc'ed; 0: the image has no such file. */
+static int read_file(struct zp_store *store, const struct zp_digest *manifest_digest, const char *file, uint64_t max,
+                     char **out, size_t *size, struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_image_file(store, manifest_digest, file, NULL);
+        struct stat st;
+        if (fd < 0)
+                return 0;
+        if (fstat(fd, &st) < 0 || (uint64_t) st.st_size > max)
+                return zp_error_set(err, EBADMSG, "%s: too large", file);
+        *size = (size_t) st.st_size;
+        *out = malloc(*size + 1);
+        if (!*out)
+                return zp_error_errno(err, ENOMEM, "%s", file);
+        int r = zp_pread_all(fd, *out, *size, 0, file, err);
+        return r < 0 ? r : 1;
+}
+
 int zp_start_read_profile(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_profile **out,
                           struct zp_error *err) {
         zp_auto(zp_profile_free) struct zp_profile *profile = zp_profile_new();
-        zp_autoclose int fd = zp_store_open_image_file(store, manifest_digest, "profile", NULL);
-        struct stat st;
+        zp_autofree char *text = NULL;
+        size_t size = 0;
         *out = NULL;
-        if (fd < 0)
-                return 0;
-        if (!profile || fstat(fd, &st) < 0 || (uint64_t) st.st_size > ZP_LIMIT_PROFILE_SIZE)
-                return zp_error_set(err, EBADMSG, "profile: too large");
-        zp_autofree char *text = malloc((size_t) st.st_size + 1);
-        if (!text)
+        if (!profile)
                 return zp_error_errno(err, ENOMEM, "profile");
-        int r = zp_pread_all(fd, text, (size_t) st.st_size, 0, "profile", err);
-        if (r == 0)
-                r = zp_profile_parse(profile, text, (size_t) st.st_size, "profile", err);
+        int r = read_file(store, manifest_digest, "profile", ZP_LIMIT_PROFILE_SIZE, &text, &size, err);
+        if (r <= 0)
+                return r;
+        r = zp_profile_parse(profile, text, size, "profile", err);
         if (r == 0)
                 *out = zp_steal(&profile);
+        return r;
+}
+
+int zp_start_read_list(struct zp_store *store, const struct zp_digest *manifest_digest,
+                       const struct zp_prefetch_device *devices, uint16_t device_count, struct zp_prefetch *out,
+                       struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        size_t size = 0;
+        int r = read_file(store, manifest_digest, "prefetch.json", ZP_LIMIT_JSON_SIZE, &text, &size, err);
+        if (r == 1)
+                r = zp_prefetch_parse(text, size, "prefetch.json", devices, device_count, out, err) < 0 ? -EBADMSG : 1;
         return r;
 }

@@ -5,7 +5,7 @@
 #ifndef ZP_BUILDER_START_H
 #define ZP_BUILDER_START_H
 
-#include "profile/profile.h"
+#include "profile/prefetch.h"
 #include "store/store.h"
 
 /* Writes "profile" and "prefetch.json" into `staging`, whose snapshot.erofs is `fd` and `size` bytes long. */
@@ -14,5 +14,9 @@ int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const stru
 /* The profile that an image in the store was built by; *out is NULL when there was none. */
 int zp_start_read_profile(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_profile **out,
                           struct zp_error *err);
+/* The prefetch list of an image in the store, whose devices those are. 1: read; 0: it has none. */
+int zp_start_read_list(struct zp_store *store, const struct zp_digest *manifest_digest,
+                       const struct zp_prefetch_device *devices, uint16_t device_count, struct zp_prefetch *out,
+                       struct zp_error *err);
 
 #endif

@@ -59,10 +59,10 @@ static int resolve(struct cli_new_file *file, const char *path, struct zp_error 
 int cli_new_file_find(struct cli_new_file *file, const char *path, const char *kept_out, struct zp_error *err) {
         *file = (struct cli_new_file){ .dir_fd = -1, .fd = -1 };
         int r = resolve(file, path, err);
-        size_t size = strlen(kept_out);
+        size_t size = kept_out ? strlen(kept_out) : 0;
         if (r < 0)
                 return r;
-        if (strncmp(file->path, kept_out, size) == 0 && file->path[size] == '/')
+        if (size > 0 && strncmp(file->path, kept_out, size) == 0 && file->path[size] == '/')
                 return zp_error_set(err, EINVAL, "'%s' is in the store '%s'", path, kept_out);
         if (file->is_device)
                 return 0;

@@ -27,7 +27,7 @@ struct cli_new_file {
 
 /* Looks where it will be; nothing is written. `path` may lead through symbolic links to a regular file, which will be
  * replaced and keep its mode, to a block device, or to nothing in a directory that exists. Anything else is -EEXIST,
- * and a place below `kept_out` (without symbolic links) -EINVAL. To be cleared in any case. */
+ * and a place below `kept_out` (without symbolic links; NULL: none) -EINVAL. To be cleared in any case. */
 int cli_new_file_find(struct cli_new_file *file, const char *path, const char *kept_out, struct zp_error *err);
 /* Opens file->fd. -EBUSY: another process is about to make the same. */
 int cli_new_file_create(struct cli_new_file *file, struct zp_error *err);

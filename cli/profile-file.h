@@ -8,6 +8,8 @@
 #include "cli/cli.h"
 #include "profile/profile.h"
 
+/* Adds what a file says to a profile. */
+int cli_add_profile(struct zp_profile *profile, const char *file, struct zp_error *err);
 /* Reads a profile; `file` NULL: *out stays NULL. */
 int cli_load_profile(struct cli_call *call, const char *file, struct zp_profile **out, struct zp_error *err);
 

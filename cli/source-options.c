@@ -47,10 +47,9 @@ static int check_file(struct cli_call *call, int option, const char *name, struc
         return zp_error_errno(err, errno, "--%s '%s'", name, path);
 }
 
-int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
-                            char **credentials, struct zp_error *err) {
+int cli_take_registry_options(struct cli_call *call, struct zp_source_options *source, char **credentials,
+                              struct zp_error *err) {
         bool verify = true;
-        uint64_t threads = 0;
         *source = (struct zp_source_options){
                 .auth_file = call->values[OPTION_AUTH_FILE],
                 .ca_file = call->values[OPTION_CA_FILE],
@@ -58,12 +57,8 @@ int cli_take_source_options(struct cli_call *call, struct zp_source_options *sou
                 .plain_http = cli_flag(call, OPTION_PLAIN_HTTP),
                 .cancel = call->cancel,
         };
-        *build = (struct zp_build_options){ .platform = zp_platform_host(), .cancel = call->cancel };
         int r = cli_value_bool(call, OPTION_TLS_VERIFY, &verify, err);
         source->skip_tls_verify = !verify;
-        if (r == 0)
-                r = cli_value_number(call, OPTION_THREADS, 1, 1024, &threads, err);
-        build->threads = (unsigned) threads;
         if (r == 0)
                 r = check_file(call, OPTION_AUTH_FILE, "auth-file", err);
         if (r == 0)
@@ -72,6 +67,16 @@ int cli_take_source_options(struct cli_call *call, struct zp_source_options *sou
                 r = take_credentials(call, credentials, err);
         source->credentials = *credentials;
         return r;
+}
+
+int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
+                            char **credentials, struct zp_error *err) {
+        uint64_t threads = 0;
+        int r = cli_value_number(call, OPTION_THREADS, 1, 1024, &threads, err);
+        *build = (struct zp_build_options){ .platform = zp_platform_host(),
+                                            .threads = (unsigned) threads,
+                                            .cancel = call->cancel };
+        return r < 0 ? r : cli_take_registry_options(call, source, credentials, err);
 }
 
 void cli_tell_notice(void *progress, const char *text) {

@@ -19,7 +19,8 @@ enum {
         OPTION_TLS_VERIFY,
         OPTION_CA_FILE,
         OPTION_HOSTS_DIR,
-        OPTION_THREADS,
+        OPTION_AFTER_REGISTRY,
+        OPTION_THREADS = OPTION_AFTER_REGISTRY,
         OPTION_AFTER_SOURCE
 };
 
@@ -38,8 +39,11 @@ enum {
 #define CLI_REMOTE_OPTIONS \
         CLI_REGISTRY_OPTIONS, [OPTION_THREADS] = { "threads", 0, "N", "blobs at the same time (default: 4)" }
 
-/* Fills both from the command line. *credentials holds the text that `source` points to, malloc'ed; wipe it with
+/* Fills it from the command line. *credentials holds the text that `source` points to, malloc'ed; wipe it with
  * cli_wipe. May ask for a password on the terminal. */
+int cli_take_registry_options(struct cli_call *call, struct zp_source_options *source, char **credentials,
+                              struct zp_error *err);
+/* The same, and the builder's. */
 int cli_take_source_options(struct cli_call *call, struct zp_source_options *source, struct zp_build_options *build,
                             char **credentials, struct zp_error *err);
 /* The platform that an option names, and then insists on; the machine's own without it. */

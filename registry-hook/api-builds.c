@@ -16,7 +16,7 @@
 #define COLUMNS                                                                                                  \
         "id, host, repository, digest, platform, target, state, priority, rule, requested_by, created, started," \
         " finished, not_before, attempts, reason, image_size, result,"                                           \
-        " (SELECT group_concat(tag, ' ') FROM build_tags WHERE build = id), log"
+        " (SELECT group_concat(tag, ' ') FROM build_tags WHERE build = id)"
 #define LOG_COLUMN 19
 
 static void set_number(json_t *object, const char *name, int64_t value) {
@@ -112,7 +112,7 @@ static bool wanted_id(struct hook_exchange *x, int64_t *id) {
 static int get_build(struct hook_exchange *x, int64_t id, json_t **out, struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
         int r = hook_sql_prepare(hook_db_begin_read(x->service->db), &row, err,
-                                 "SELECT " COLUMNS " FROM builds WHERE id = ?1", "i", id);
+                                 "SELECT " COLUMNS ", log FROM builds WHERE id = ?1", "i", id);
         if (r == 0)
                 r = hook_sql_step(row, err);
         if (r == 1) {

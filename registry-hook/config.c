@@ -144,7 +144,7 @@ int hook_config_parse(const char *text, size_t size, const char *path, struct ho
                 return zp_error_errno(err, ENOMEM, "configuration '%s'", path);
         c->listen = "127.0.0.1:8480";
         c->body_size = 1 << 20;
-        c->connections = 512;
+        c->connections = 256;
         c->idle_ms = 30 * 1000;
         c->memory = INT64_C(4) << 30;
         c->time_ms = 3600 * 1000;

@@ -159,7 +159,6 @@ static int start(struct hook_run *run, const struct command *command, const stru
                 .memory = (uint64_t) config->memory,
                 .file_size = (uint64_t) config->file_size,
                 .cpu_s = (uint64_t) config->time_ms / 1000 * 64, /* a clock's hour has more on many processors */
-                .cgroup_fd = -1,
         };
         if (strncmp(run->build.target, "dir:/", 5) == 0)
                 sandbox.writable[1] = run->build.target + 4;

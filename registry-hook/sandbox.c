@@ -260,10 +260,6 @@ static int start(const struct hook_sandbox *sandbox, const struct hook_sandbox_o
         struct clone_args arguments = { .flags = sandbox->flags | CLONE_PIDFD,
                                         .pidfd = (uint64_t) (uintptr_t) &out->pidfd,
                                         .exit_signal = SIGCHLD };
-        if (options && options->cgroup_fd >= 0) {
-                arguments.flags |= CLONE_INTO_CGROUP;
-                arguments.cgroup = (uint64_t) options->cgroup_fd;
-        }
         long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
         if (pid == 0)
                 be_child(&child);

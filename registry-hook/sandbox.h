@@ -20,7 +20,6 @@ struct hook_sandbox_options {
         const char *writable[HOOK_SANDBOX_WRITABLE]; /* directories, absolute; NULL ones are skipped */
         int stdout_fd, stderr_fd;                    /* stdin is /dev/null */
         uint64_t memory, file_size, cpu_s;           /* limits; bytes, bytes, seconds; 0: none */
-        int cgroup_fd;                               /* a cgroup v2 directory to start in; -1: ours */
 };
 
 /* What a sandbox is made of here. */

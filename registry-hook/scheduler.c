@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry-hook/scheduler.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,10 +10,9 @@
 #include <sys/eventfd.h>
 #include <sys/statvfs.h>
 
-#include "base/file.h"
 #include "registry-hook/clock.h"
+#include "registry-hook/gifts.h"
 #include "registry-hook/log.h"
-#include "registry-hook/profiles.h"
 #include "registry-hook/runner.h"
 
 #define SLOTS 256
@@ -80,60 +78,13 @@ static struct slot *free_slot(struct hook_scheduler *s, const struct hook_config
         return used < config->concurrency ? found : NULL;
 }
 
-/* ---- what a build is given ---- */
-
-struct gift {
-        char previous[ZP_DIGEST_TEXT_SIZE];
-        char *profile; /* a file, removed when the build is over; NULL: there is none */
-};
-
-static char *profile_path(struct hook_scheduler *s, int64_t build) {
-        return zp_format("%s/profiles/%lld", s->options.state, (long long) build);
-}
-
-/* The repository's merged profile as a file. */
-static int write_profile(struct hook_scheduler *s, const struct hook_build *build, const struct zp_profile *profile,
-                         struct gift *gift, struct zp_error *err) {
-        zp_autofree char *directory = zp_format("%s/profiles", s->options.state), *path = profile_path(s, build->id);
-        zp_autobuffer struct zp_buffer text = { 0 };
-        if (!directory || !path)
-                return zp_error_errno(err, ENOMEM, "profile");
-        int r = zp_profile_format(profile, &text, err);
-        if (r == 0)
-                r = zp_make_directories(directory, 0700, err);
-        if (r == 0)
-                r = zp_replace_file(AT_FDCWD, path, text.data, text.size, 0600, err);
-        if (r == 0)
-                gift->profile = zp_steal(&path);
-        return r;
-}
-
-/* What is known of the repository. That something is not is no reason not to build. */
-static void find_gifts(struct hook_scheduler *s, const struct hook_config *config, const struct hook_build *build,
-                       struct gift *gift) {
-        const struct hook_rule *rule = hook_config_rule(config, build->rule);
-        zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
-        char repository[HOOK_HOST_SIZE + HOOK_REPOSITORY_SIZE];
-        struct zp_error err = { 0 };
-        snprintf(repository, sizeof repository, "%s/%s", build->host, build->repository);
-        sqlite3 *db = hook_db_begin_read(s->options.db);
-        int r = hook_queue_previous(db, build, gift->previous, &err);
-        if (r == 0 && rule && rule->has_profile)
-                r = hook_profiles_merge(db, repository, &profile, &err);
-        hook_db_end_read(s->options.db);
-        if (r == 0 && profile)
-                r = write_profile(s, build, profile, gift, &err);
-        if (r < 0)
-                hook_log(HOOK_LOG_WARNING, "build %lld: %s", (long long) build->id, err.message);
-}
-
 static void start_in(struct hook_scheduler *s, struct slot *slot, const struct hook_config *config,
                      const struct hook_build *build) {
-        struct gift gift = { 0 };
+        struct hook_gifts gifts;
         struct zp_error err = { 0 };
-        find_gifts(s, config, build, &gift);
+        hook_gifts_find(s->options.db, s->options.state, config, build, &gifts);
         struct hook_run_options options = { config,           s->options.sandbox, s->options.builder,
-                                            s->options.store, gift.previous,      gift.profile };
+                                            s->options.store, gifts.previous,     gifts.profile };
         pthread_mutex_lock(&s->lock);
         *slot = (struct slot){ .is_used = true };
         int r = hook_run_start(&slot->run, build, &options, &err);
@@ -149,7 +100,7 @@ static void start_in(struct hook_scheduler *s, struct slot *slot, const struct h
                                                .now_ms = hook_now_ms() };
         }
         pthread_mutex_unlock(&s->lock);
-        free(gift.profile);
+        hook_gifts_clear(&gifts);
         hook_log(HOOK_LOG_INFO, "build %lld: %s/%s@%s (%s)", (long long) build->id, build->host, build->repository,
                  build->digest, build->platform);
         tell(s, slot, "running");
@@ -184,9 +135,7 @@ static int start_due(struct hook_scheduler *s) {
 /* ---- ending ---- */
 
 static void clear_slot(struct hook_scheduler *s, struct slot *slot) {
-        zp_autofree char *profile = profile_path(s, slot->run.build.id);
-        if (profile)
-                unlink(profile);
+        hook_gifts_take_back(s->options.state, slot->run.build.id);
         pthread_mutex_lock(&s->lock);
         hook_run_clear(&slot->run);
         free(slot->result.json);

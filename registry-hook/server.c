@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry-hook/server.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -14,6 +12,7 @@
 #include "oci/url.h"
 #include "registry-hook/clock.h"
 #include "registry-hook/connections.h"
+#include "registry-hook/listen.h"
 #include "registry-hook/log.h"
 
 /* Of all headers of a request; MHD answers 431 beyond. */
@@ -92,99 +91,6 @@ static bool is_foreign(const struct hook_exchange *x) {
                 return false;
         char from[ZP_URL_HOST_SIZE];
         return !host || strcasecmp(zp_url_host(origin, from), host) != 0;
-}
-
-/* ---- answers ---- */
-
-static enum MHD_Result reply(struct hook_exchange *x, unsigned status, const char *type,
-                             struct MHD_Response *response) {
-        if (!response)
-                return MHD_NO;
-        MHD_add_response_header(response, "Content-Type", type);
-        MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-        if (!x->route || x->route->path[1] == 'v')
-                MHD_add_response_header(response, "Cache-Control", "no-store");
-        if (status == 401)
-                MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-        if (status == 503)
-                MHD_add_response_header(response, "Retry-After", "5");
-        if (strncmp(type, "text/html", 9) == 0) /* the page is all there is: nothing from elsewhere, in no frame */
-                MHD_add_response_header(response, "Content-Security-Policy",
-                                        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri "
-                                        "'none'; form-action 'self'");
-        enum MHD_Result result = MHD_queue_response(x->connection, status, response);
-        MHD_destroy_response(response);
-        return result;
-}
-
-enum MHD_Result hook_reply_json(struct hook_exchange *x, unsigned status, json_t *json) {
-        char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-        json_decref(json);
-        if (!text)
-                return MHD_NO;
-        return reply(x, status, "application/json",
-                     MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE));
-}
-
-enum MHD_Result hook_reply_error(struct hook_exchange *x, unsigned status, const char *format, ...) {
-        char message[ZP_ERROR_MESSAGE_MAX];
-        va_list args;
-        va_start(args, format);
-        vsnprintf(message, sizeof message, format, args);
-        va_end(args);
-        json_t *text = json_string(message);
-        return hook_reply_json(x, status, json_pack("{s:o}", "error", text ? text : json_string("malformed text")));
-}
-
-enum MHD_Result hook_reply_failed(struct hook_exchange *x, const struct zp_error *err) {
-        static const struct {
-                int code;
-                unsigned status;
-        } codes[] = { { ENOENT, 404 }, { EBUSY, 409 }, { EINVAL, 400 }, { EBADMSG, 400 }, { E2BIG, 413 } };
-        for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-                if (codes[i].code == err->code)
-                        return hook_reply_error(x, codes[i].status, "%s", err->message);
-        hook_log(HOOK_LOG_ERROR, "%s %s: %s", x->method, x->path, err->message);
-        return hook_reply_error(x, 503, "%s", err->message);
-}
-
-enum MHD_Result hook_reply_static(struct hook_exchange *x, const char *type, const void *data, size_t size) {
-        return reply(x, 200, type,
-                     MHD_create_response_from_buffer(size, (void *) (uintptr_t) data, MHD_RESPMEM_PERSISTENT));
-}
-
-enum MHD_Result hook_reply_text(struct hook_exchange *x, const char *type, struct zp_buffer *text) {
-        size_t size = text->size;
-        return reply(x, 200, type, MHD_create_response_from_buffer(size, zp_steal(&text->data), MHD_RESPMEM_MUST_FREE));
-}
-
-/* ---- questions ---- */
-
-const char *hook_query(const struct hook_exchange *x, const char *name) {
-        return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, name);
-}
-
-bool hook_query_number(const struct hook_exchange *x, const char *name, int64_t otherwise, int64_t *out) {
-        const char *text = hook_query(x, name);
-        char *end;
-        *out = otherwise;
-        if (!text)
-                return true;
-        errno = 0;
-        *out = strtoll(text, &end, 10);
-        return text[0] >= '0' && text[0] <= '9' && !*end && errno == 0;
-}
-
-int hook_body_json(struct hook_exchange *x, json_t **out, struct zp_error *err) {
-        const char *type = header(x, "Content-Type");
-        if (!type || strncasecmp(type, "application/json", 16) != 0)
-                return zp_error_set(err, EBADMSG, "the body wants 'Content-Type: application/json'");
-        json_error_t error;
-        *out = json_loadb(x->body.data ? x->body.data : "", x->body.size, JSON_REJECT_DUPLICATES, &error);
-        if (json_is_object(*out))
-                return 0;
-        json_decref(*out);
-        return zp_error_set(err, EBADMSG, "the body is not a JSON object: %s", error.text);
 }
 
 /* ---- routes ---- */
@@ -336,48 +242,7 @@ static void log_mhd(void *context, const char *format, va_list args) {
         hook_log(HOOK_LOG_WARNING, "http: %s", text);
 }
 
-/* ---- listening ---- */
-
-static int split_listen(const char *listen, char *host, size_t size, const char **port, struct zp_error *err) {
-        const char *colon = strrchr(listen, ':');
-        size_t length = colon ? (size_t) (colon - listen) : 0;
-        if (!colon || length >= size || strspn(colon + 1, "0123456789") != strlen(colon + 1))
-                return zp_error_set(err, EINVAL, "listen '%s': not ADDRESS:PORT", listen);
-        bool is_bracketed = length > 1 && listen[0] == '[' && listen[length - 1] == ']';
-        snprintf(host, size, "%.*s", (int) (is_bracketed ? length - 2 : length), listen + is_bracketed);
-        *port = colon + 1;
-        return 0;
-}
-
-static int open_socket(struct hook_server *server, const char *listen_text, int *out, struct zp_error *err) {
-        char host[256];
-        const char *port = NULL;
-        struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
-                                  .ai_socktype = SOCK_STREAM };
-        struct addrinfo *address = NULL;
-        int r = split_listen(listen_text, host, sizeof host, &port, err), one = 1;
-        if (r < 0)
-                return r;
-        server->is_loopback = zp_is_loopback(host);
-        r = getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host[0] ? host : NULL, port, &hints, &address);
-        if (r != 0)
-                return zp_error_set(err, EINVAL, "listen '%s': %s", listen_text, gai_strerror(r));
-        zp_autoclose int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        struct sockaddr_storage bound;
-        socklen_t size = sizeof bound;
-        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-            bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0 ||
-            getsockname(fd, (struct sockaddr *) &bound, &size) < 0) {
-                r = zp_error_errno(err, errno, "listen '%s'", listen_text);
-                freeaddrinfo(address);
-                return r;
-        }
-        freeaddrinfo(address);
-        server->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &bound)->sin6_port
-                                                         : ((struct sockaddr_in *) &bound)->sin_port);
-        *out = zp_steal_fd(&fd);
-        return 0;
-}
+/* ---- starting ---- */
 
 static int load_tls(struct hook_server *server, const struct hook_config *config, struct zp_error *err) {
         size_t size;
@@ -388,14 +253,16 @@ static int load_tls(struct hook_server *server, const struct hook_config *config
 }
 
 static int start(struct hook_server *server, const struct hook_config *config, struct zp_error *err) {
-        int fd = -1;
+        struct hook_listener listener = { .fd = -1 };
         int r = hook_connections_new(PATIENCE_MS, &server->connections, err);
         if (r == 0)
                 r = load_tls(server, config, err);
         if (r == 0)
-                r = open_socket(server, config->listen, &fd, err);
+                r = hook_listen(config->listen, &listener, err);
         if (r < 0)
                 return r;
+        server->port = listener.port;
+        server->is_loopback = listener.is_loopback;
         struct MHD_OptionItem tls[] = { { MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate },
                                         { MHD_OPTION_HTTPS_MEM_KEY, 0, server->key },
                                         { MHD_OPTION_END, 0, NULL } };
@@ -403,15 +270,15 @@ static int start(struct hook_server *server, const struct hook_config *config, s
         server->daemon = MHD_start_daemon(
                 MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                         (server->certificate ? MHD_USE_TLS : 0),
-                0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-                MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned) config->connections,
-                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                (unsigned) (config->idle_ms / 1000), MHD_OPTION_NOTIFY_COMPLETED, completed, server,
-                MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server, MHD_OPTION_ARRAY,
+                0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET,
+                listener.fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_CONNECTION_LIMIT,
+                (unsigned) config->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HEADERS_MAX,
+                MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) (config->idle_ms / 1000), MHD_OPTION_NOTIFY_COMPLETED,
+                completed, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server, MHD_OPTION_ARRAY,
                 server->certificate ? tls : none, MHD_OPTION_END);
         if (server->daemon)
                 return 0;
-        close(fd);
+        close(listener.fd);
         return zp_error_set(err, EIO, "listen '%s': the HTTP server does not start%s", config->listen,
                             server->certificate ? " (is the certificate in order?)" : "");
 }

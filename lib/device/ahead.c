@@ -148,6 +148,6 @@ void zp_device_complete(struct zp_device *device) {
         struct zp_device_engine *engine = device->engine;
         pthread_mutex_lock(&engine->lock);
         device->wants_all = true;
-        pthread_cond_signal(&engine->timer_wake);
+        zp_device_wake_timer(engine);
         pthread_mutex_unlock(&engine->lock);
 }

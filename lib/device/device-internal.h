@@ -45,6 +45,7 @@ struct zp_device {
         struct zp_device *next, **link;
         struct zp_pack_index index;
         void *index_bytes;
+        size_t index_size;
         struct zp_digest digest;
         char hex[ZP_SHA256_HEX_SIZE];
         struct zp_device_origin *origins[ZP_DEVICE_ORIGINS];
@@ -108,11 +109,14 @@ struct zp_device_engine {
         uint64_t cache_written, cache_full_until_ms; /* since the last look; nothing is kept before */
         bool must_look;                              /* the keeper has something to finish or to count */
         bool is_dirty;                               /* it has something to sync */
+        bool timer_sleeps;                           /* until it is woken */
         uint64_t next_notice_ms;
         struct zp_device_statistics statistics;
 };
 
 uint64_t zp_device_now_ms(void);
+/* Something waits for time to pass. Lock held. */
+void zp_device_wake_timer(struct zp_device_engine *engine);
 void zp_device_notice(struct zp_device_engine *engine, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* queue.c; all with the lock held */

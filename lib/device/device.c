@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void zp_device_hold(struct zp_device *device) {
         device->users++;
@@ -23,14 +24,18 @@ static void dispose(struct zp_device *device) {
                 device->origins[i]->ops->close(device->origins[i]);
         if (device->has_record)
                 zp_record_close(&device->record);
-        free(device->index_bytes);
+        if (device->index_bytes)
+                munmap(device->index_bytes, device->index_size + 1);
         free(device);
 }
 
 static int read_index(struct zp_device *device, const struct zp_device_description *from, struct zp_error *err) {
-        device->index_bytes = malloc(from->index_size);
-        if (!device->index_bytes)
+        /* not from the heap: indexes live long, and would keep what was freed around them */
+        void *bytes = mmap(NULL, from->index_size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (bytes == MAP_FAILED)
                 return zp_error_errno(err, ENOMEM, "device '%s'", device->hex);
+        device->index_bytes = bytes;
+        device->index_size = from->index_size;
         memcpy(device->index_bytes, from->index, from->index_size);
         return zp_pack_index_parse(device->index_bytes, from->index_size, &from->digest, device->hex, &device->index,
                                    err);

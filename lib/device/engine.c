@@ -40,6 +40,11 @@ void zp_device_notice(struct zp_device_engine *engine, const char *format, ...) 
         engine->options.notice(engine->options.context, line);
 }
 
+void zp_device_wake_timer(struct zp_device_engine *engine) {
+        if (engine->timer_sleeps)
+                pthread_cond_signal(&engine->timer_wake);
+}
+
 static bool has_background(const struct zp_device_engine *engine) {
         for (const struct zp_device *device = engine->devices; device; device = device->next)
                 if (device->wants_all && device->has_record && device->record.missing)
@@ -72,7 +77,9 @@ static void *keep_time(void *argument) {
         pthread_mutex_lock(&engine->lock);
         while (!engine->is_ending) {
                 if (!engine->reads && !engine->paused && !has_background(engine)) {
+                        engine->timer_sleeps = true;
                         pthread_cond_wait(&engine->timer_wake, &engine->lock);
+                        engine->timer_sleeps = false;
                         continue;
                 }
                 struct timespec until;

@@ -58,10 +58,12 @@ static bool keep(struct zp_fetch *fetch, const uint8_t *unpacked) {
         if (r < 0)
                 engine->cache_full_until_ms = zp_device_now_ms() + CACHE_FULL_MS;
         engine->cache_written += r < 0 ? 0 : fetch->frame.size;
+        bool is_new = !engine->is_dirty;
         engine->is_dirty = true;
         if (r < 0 || device->record.missing == 0 || engine->cache_written >= LOOK_AFTER_BYTES)
-                engine->must_look = true;
-        pthread_cond_signal(&engine->keeper_wake);
+                engine->must_look = is_new = true;
+        if (is_new)
+                pthread_cond_signal(&engine->keeper_wake);
         pthread_mutex_unlock(&engine->lock);
         return r == 0;
 }

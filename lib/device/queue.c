@@ -40,7 +40,7 @@ void zp_fetch_pause(struct zp_fetch *fetch, uint64_t resume_ms) {
         fetch->state = ZP_FETCH_PAUSED;
         fetch->resume_ms = resume_ms;
         fetch->device->engine->paused++;
-        pthread_cond_signal(&fetch->device->engine->timer_wake);
+        zp_device_wake_timer(fetch->device->engine);
 }
 
 static void make_urgent(struct zp_fetch *fetch, enum zp_device_urgency urgency) {

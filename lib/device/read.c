@@ -165,7 +165,7 @@ static void enlist(struct zp_device_engine *engine, struct zp_device_read *read)
         engine->reads = read;
         read->deadline_ms = zp_device_now_ms() + engine->options.deadline_ms;
         engine->statistics.waited_reads++;
-        pthread_cond_signal(&engine->timer_wake);
+        zp_device_wake_timer(engine);
 }
 
 /* What happens to a fetch meanwhile does not matter: its address only names a read of the origin. */

@@ -6,11 +6,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/file.h"
 
 #define MAGIC UINT64_C(0x31545241505a5a50) /* in the machine's byte order: copies never travel */
 #define HEADER_SIZE 4096
+#define LOCK_PAUSE_NS 10000000
+#define LOCK_TRIES 50
 #define NAME_SIZE (ZP_SHA256_HEX_SIZE + 8)
 
 struct header {
@@ -143,10 +146,17 @@ static int finish_cut(struct zp_record *record, int directory_fd, struct zp_erro
         return zp_record_finish(record, directory_fd, err);
 }
 
+/* The last owner may have been killed a moment ago and not be gone yet. */
 static int lock_part(int fd, const char *name, struct zp_error *err) {
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-                return 0;
-        return zp_error_set(err, errno == EWOULDBLOCK ? EBUSY : errno, "'%s': another process uses it", name);
+        const struct timespec pause = { .tv_nsec = LOCK_PAUSE_NS };
+        for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+                if (errno != EWOULDBLOCK)
+                        return zp_error_errno(err, errno, "lock '%s'", name);
+                if (tries == LOCK_TRIES)
+                        return zp_error_set(err, EBUSY, "'%s': another process uses it", name);
+                nanosleep(&pause, NULL);
+        }
+        return 0;
 }
 
 static int create_part(struct zp_record *record, int directory_fd, const struct zp_digest *device,

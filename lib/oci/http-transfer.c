@@ -297,6 +297,8 @@ static int explain(CURLcode code, const char *message, struct zp_http_response *
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
         case CURLE_SEND_FAIL_REWIND:
+        case CURLE_HTTP2: /* the connection is given up, in order or not */
+        case CURLE_HTTP2_STREAM:
                 break;
         case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_CACERT_BADFILE:

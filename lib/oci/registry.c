@@ -201,8 +201,13 @@ bool zp_registry_has_origin(const struct zp_registry *registry) {
         return has_mirror && has_origin;
 }
 
+/* What is pushed goes to one server, the first that takes it, whatever becomes of it there. */
+static bool is_push(const struct zp_http_request *request) {
+        return request->is_for_push || !zp_http_is_read_only(request);
+}
+
 static bool may_ask(const struct server *server, const char *path, const struct zp_http_request *request) {
-        if (request->is_for_push || !zp_http_is_read_only(request))
+        if (is_push(request))
                 return server->can_push;
         bool has_digest = strncmp(path, "blobs/", 6) == 0 || strncmp(path, "manifests/sha256:", 17) == 0;
         return has_digest ? server->can_pull : server->can_resolve;
@@ -217,7 +222,7 @@ static struct server *next_server(struct zp_registry *registry, unsigned *from, 
                 struct server *server = &registry->servers[(*from)++];
                 if (!may_ask(server, path, request))
                         continue;
-                if (atomic_load(&server->avoid_until_ms) <= now)
+                if (is_push(request) || atomic_load(&server->avoid_until_ms) <= now)
                         return server;
                 avoided = server;
         }
@@ -253,10 +258,11 @@ int zp_registry_request(struct zp_registry *registry, const char *path, const st
         }
         for (;;) {
                 int r = zp_endpoint_request(server->endpoint, path, request, response, &why);
-                struct server *other = is_worth_next(r, response) ? next_server(registry, &next, path, request) : NULL;
+                bool is_over = is_push(request) || !is_worth_next(r, response);
+                struct server *other = is_over ? NULL : next_server(registry, &next, path, request);
                 if (r < 0 && registry->count > 1)
                         atomic_store(&server->avoid_until_ms, zp_clock_ms() + AVOID_MS);
-                if (!other || other == server) {
+                if (!other) {
                         if (r < 0 && err)
                                 *err = why;
                         return r;

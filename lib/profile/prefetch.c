@@ -13,7 +13,7 @@
 /* Ranges are joined over gaps while there are more than this many. */
 #define RANGES_WANTED 8
 /* The gaps that are joined over are at most this part of all that is needed. */
-#define GAPS_PART 8
+#define GAPS_PART 5
 
 void zp_prefetch_clear(struct zp_prefetch *prefetch) {
         free(prefetch->ranges);

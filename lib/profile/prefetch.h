@@ -27,7 +27,7 @@ void zp_prefetch_clear(struct zp_prefetch *prefetch);
 
 /* Where the profile's entries lie on the devices of a snapshot. `tree` is the snapshot's, whose extents' device numbers
  * index `devices`. What the tree does not have (or has in the metadata) needs no range. Ranges are whole blocks; on one
- * device none touches another; neighbours are joined until few are left, as long as that adds no more than an eighth.
+ * device none touches another; neighbours are joined until few are left, as long as that adds no more than a fifth.
  */
 int zp_prefetch_map(const struct zp_profile *profile, const struct zp_tree *tree,
                     const struct zp_prefetch_device *devices, uint16_t device_count, struct zp_prefetch *out,

@@ -167,10 +167,11 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
 
 static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_size, .read = start_read };
 
-/* Indexes and frames come and go: what is free shall be the machine's again. */
+/* Frames come and go all the time, so their memory is not asked of the kernel each time; but what is free in the end
+ * shall be the machine's again. */
 static void keep_memory_small(void) {
-        mallopt(M_MMAP_THRESHOLD, 64 << 10);
-        mallopt(M_TRIM_THRESHOLD, 256 << 10);
+        mallopt(M_MMAP_THRESHOLD, 1 << 20);
+        mallopt(M_TRIM_THRESHOLD, 1 << 20);
         mallopt(M_ARENA_MAX, 2);
 }
 

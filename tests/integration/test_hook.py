@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """zeropull-hook with a real registry that notifies it: a push of a marked image ends in a published snapshot."""
 import json
+import os
 import re
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import pytest
 from support import hook as hook_support
 from support import images, oci
-from support.hook import HOOK, fake_builder, hook, notifications, until
+from support.hook import HOOK, IS_SANITIZED, fake_builder, hook, notifications, until
 from support.programs import SOURCE
 from support.registry import registry
 from support.zeropull import Zeropull
@@ -24,6 +25,7 @@ def config_file(work, host, rules, extra=""):
     path.write_text(
         f"""version: 1
 anonymous: admin
+{"limits: {memory: 0}" if IS_SANITIZED else ""}
 registries:
 - host: '{host}'
 endpoints:
@@ -403,3 +405,41 @@ def test_second_version_rests_on_the_first_and_is_laid_out_by_what_nodes_reporte
     prefetch = list((work / "state" / "store" / "images").glob("*/prefetch.json"))
     assert len(prefetch) == 1 and json.loads(prefetch[0].read_text())["ranges"]
     assert list((work / "state" / "profiles").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_full_disk_refuses_events_with_503_and_loses_none_that_were_accepted(work):
+    small = work / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], check=True)
+    secret = {"Content-Type": "application/vnd.docker.distribution.events.v1+json", "Authorization": TOKEN}
+
+    def tell(number):
+        event = {
+            "id": str(number), "action": "push",
+            "target": {"mediaType": oci.MANIFEST, "digest": f"sha256:{number:064x}", "repository": "app",
+                       "tag": f"v{number}"},
+            "request": {"host": "127.0.0.1:1", "useragent": "x"},
+        }  # fmt: skip
+        return service.request("/hooks/distribution", {"events": [event]}, headers=secret)[0]
+
+    config = config_file(work, "127.0.0.1:*", ALL)
+    with hook(small / "state", config=config, builder=fake_builder(work)) as service:
+        assert tell(0) == 202
+        until(lambda: service.get("/v1/status")["diskIsFull"], 20, service.said)  # too full to build
+        with open(small / "filler", "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(b"x" * 4096)
+            except OSError:
+                filler.truncate(filler.tell() - 65536)
+        answers = []
+        while 503 not in answers:
+            answers.append(tell(len(answers) + 1))
+            assert len(answers) < 5000
+        assert set(answers) == {202, 503}
+        assert service.get("/v1/status")["pending"] == len(answers)  # with the first, without the last
+        (small / "filler").unlink()
+        assert tell(len(answers)) == 202 and service.request("/readyz")[0] == 200
+        assert service.get("/v1/status")["pending"] == len(answers) + 1
+    subprocess.run(["umount", small], check=True)

@@ -9,6 +9,7 @@ import pytest
 
 from support import oci
 from support.fault_registry import Tokens, fault_registry
+from support.memory_registry import memory_registry
 from support.nginx import nginx
 from support.registry import registry
 from support.remote_tool import ARTIFACT, EMPTY, artifact_manifest, descriptor, remote_tool
@@ -253,6 +254,15 @@ class TestPushing:
         assert paths(mirror) == []
         found = hosts.tool(name, "find", subject["digest"], ARTIFACT)
         assert len(found) == 1  # the mirror knows of none
+
+    def test_first_that_may_be_pushed_to_gets_all_or_nothing(self, hosts, real, tmp_path):
+        (tmp_path / "blob").write_bytes(b"x")
+        with memory_registry() as mirror:
+            hosts.write(real.host, host(f"http://{mirror.host}"))
+            mirror.inject("POST", *[answer(403)] * 9)
+            failure = hosts.tool(f"docker://{real.host}/a/b", "put", tmp_path / "blob")
+            assert failure.code == errno.EACCES and mirror.seen("POST")
+        assert not list(real.storage.rglob("data"))
 
     def test_without_the_capability_nothing_is_pushed(self, hosts, mirror, tmp_path):
         hosts.write("x.invalid", f'server = "http://{mirror.host}"\ncapabilities = ["pull", "resolve"]')

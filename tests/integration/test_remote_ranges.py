@@ -186,6 +186,11 @@ class TestHttp2:
             assert len({r["connection"] for r in ranges}) == 1
             assert len(ranges) == 3 * len(SPREAD)
 
+    def test_connections_that_the_server_ends_again_and_again_do_no_harm(self, upstream, tmp_path, certificate):
+        with nginx(tmp_path, upstream.url, certificate, extra="keepalive_requests 7;") as proxy:
+            check(read(f"docker://{proxy.host}/a/b", MANY, "-c", certificate[0]), MANY)
+            assert len({r["connection"] for r in proxy.requests()}) > 5
+
     def test_server_without_http2_gets_several_connections(self, upstream, tmp_path, certificate):
         with nginx(tmp_path, upstream.url, certificate, http2=False) as proxy:
             result = read(f"docker://{proxy.host}/a/b", MANY, "-c", certificate[0], "-n", "4")
@@ -402,9 +407,10 @@ class TestTrouble:
         assert time.monotonic() - start < 6
 
     def test_stalled_transfer_is_repeated_on_a_new_connection(self, server):
-        never = threading.Event()
+        never, ports = threading.Event(), []
 
         def trickle(handler):
+            ports.append(handler.client_address[1])
             serve_part(handler, 5000)
             for byte in CONTENT[5000:5100]:
                 handler.wfile.write(bytes([byte]))
@@ -414,14 +420,13 @@ class TestTrouble:
             return True
 
         server.inject(BLOB, trickle)
-        ports = []
         server.inject(BLOB, lambda handler: ports.append(handler.client_address[1]))
         result = read(remote(server), [(0, 100_000)], "-s", "1000")
         never.set()
         check(result, [(0, 100_000)])
         first, second = asked(server)
         assert first == "bytes=0-99999" and int(second[6:-6]) >= 5000
-        assert result["connections"] == 2
+        assert len(set(ports)) == 2
 
     def test_silent_server_ends_with_the_time(self, server):
         never = threading.Event()

@@ -40,6 +40,7 @@ static struct zp_cancel cancel;
 
 static void *cancel_later(void *argument) {
         long ms = strtol(argument, NULL, 10);
+        pthread_detach(pthread_self());
         nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
         atomic_store(&cancel.requested, true);
         return NULL;

@@ -146,7 +146,6 @@ static struct hook_sandboxed start(struct world *w, const char *what, const char
                                                 .writable = { w->inside },
                                                 .stdout_fd = w->out[1],
                                                 .stderr_fd = 2,
-                                                .cgroup_fd = -1,
                                                 .memory = strcmp(what, "memory") == 0 ? 256u << 20 : 0,
                                                 .file_size = 65536,
                                                 .cpu_s = 1 };
@@ -272,12 +271,9 @@ static void it_dies_with_the_service(void **state) {
 static void a_program_that_is_not_there_is_an_error_of_the_start(void **state) {
         struct world *w = *state;
         const char *argv[] = { "/nonexistent", NULL }, *environment[] = { NULL };
-        struct hook_sandbox_options options = { .argv = argv,
-                                                .environment = environment,
-                                                .writable = { w->inside },
-                                                .stdout_fd = 1,
-                                                .stderr_fd = 2,
-                                                .cgroup_fd = -1 };
+        struct hook_sandbox_options options = {
+                .argv = argv, .environment = environment, .writable = { w->inside }, .stdout_fd = 1, .stderr_fd = 2
+        };
         struct hook_sandboxed child;
         struct zp_error err = { 0 };
         assert_int_equal(hook_sandbox_start(w->sandbox, &options, &child, &err), -ENOENT);

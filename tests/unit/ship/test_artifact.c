@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "pack/block-map.h"
 #include "ship/artifact.h"
 
 static struct zp_digest digest(uint8_t fill) {
@@ -37,7 +38,9 @@ static void make(struct zp_artifact *a, struct parts *parts) {
                                .device_size = 1 << 20,
                                .pack_digest = digest(14),
                                .pack_size = 54321,
-                               .level = 19 },
+                               .level = 19,
+                               .map_digest = digest(15),
+                               .map_size = zp_block_map_size(1 << 20) },
                              { .digest = digest(23),
                                .index_size = 72,
                                .device_size = 4096,
@@ -48,6 +51,8 @@ static void make(struct zp_artifact *a, struct parts *parts) {
                                    .subject_digest = digest(1),
                                    .subject_size = 500,
                                    .snapshot = metadata(2),
+                                   .prefetch_digest = digest(4),
+                                   .prefetch_size = 77,
                                    .layer_count = 2,
                                    .layers = parts->layers,
                                    .device_count = 2,
@@ -68,6 +73,8 @@ static void what_is_written_is_read_back(void **state) {
         assert_true(zp_digest_equal(&out.subject_digest, &in.subject_digest));
         assert_int_equal(out.subject_size, 500);
         assert_memory_equal(&out.snapshot, &in.snapshot, sizeof in.snapshot);
+        assert_true(zp_digest_equal(&out.prefetch_digest, &in.prefetch_digest));
+        assert_int_equal(out.prefetch_size, 77);
         assert_int_equal(out.layer_count, 2);
         for (int i = 0; i < 2; i++) {
                 assert_true(zp_digest_equal(&out.layers[i].diff_id, &parts.layers[i].diff_id));
@@ -154,6 +161,12 @@ static void anything_else_is_refused(void **state) {
         assert_refused(text, "zeropull.device\":\"sha256:0d", "zeropull.device\":\"sha256:0e");
         assert_refused(text, "device-size\":\"4096\"", "device-size\":\"0\"");
         assert_refused(text, "recipe\":\"{", "recipe\":\"\\n{");
+        assert_refused(text, "\"size\":4176", "\"size\":4177"); /* the block map of 256 blocks */
+        assert_refused(text, "device.map.v1", "device.index.v1");
+        assert_refused(text, "device.pack.v1+zstd", "device.map.v1");
+        assert_refused(text, "\"size\":77", "\"size\":0");
+        assert_refused(text, "\"size\":77", "\"size\":9999999999");
+        assert_refused(text, "layer.metadata.v1+zstd", "snapshot.prefetch.v1+json");
         assert_refused(text, "\"subject\"", "\"object\"");
         assert_refused(text, "sha256:0101", "sha256:01X1");
         for (size_t cut = 0; cut < size; cut += 7) {

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `zeropull profile record` and `zeropull profile merge`.
+ */
+#include <limits.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "builder/start.h"
+#include "cli/new-file.h"
+#include "cli/output.h"
+#include "cli/profile-file.h"
+#include "cli/record.h"
+
+enum { OPTION_OUTPUT, OPTION_SECONDS };
+
+static const struct cli_option options[] = {
+        [OPTION_OUTPUT] = { "output", 'o', "FILE", "write the profile there (default: to stdout)" },
+        [OPTION_SECONDS] = { "seconds", 0, "N", "record: end the program after so long" },
+        { 0 },
+};
+
+static int write_file(const char *path, const struct zp_buffer *text, struct zp_error *err) {
+        struct cli_new_file file;
+        int r = cli_new_file_find(&file, path, NULL, err);
+        if (r == 0)
+                r = cli_new_file_create(&file, err);
+        if (r == 0)
+                r = zp_write_all(file.fd, text->data ? text->data : "", text->size, path, err);
+        if (r == 0)
+                r = cli_new_file_publish(&file, err);
+        cli_new_file_clear(&file);
+        return r;
+}
+
+static int write_profile(const struct cli_call *call, const struct zp_profile *profile, struct zp_error *err) {
+        zp_autobuffer struct zp_buffer text = { 0 };
+        int r = zp_profile_format(profile, &text, err);
+        if (r < 0)
+                return r;
+        if (call->values[OPTION_OUTPUT])
+                return write_file(call->values[OPTION_OUTPUT], &text, err);
+        fwrite(text.data, 1, text.size, stdout);
+        return 0;
+}
+
+/* ---- record ---- */
+
+static int new_trace(const struct cli_tree *tree, struct zp_trace **out, struct zp_error *err) {
+        uint64_t blocks[ZP_LIMIT_DEVICES];
+        for (uint16_t i = 0; i < tree->device_count; i++)
+                blocks[i] = tree->devices[i].blocks;
+        return zp_trace_new(tree->tree, blocks, tree->device_count, out, err);
+}
+
+/* What a recording was like, besides the profile that it gave. */
+struct outcome {
+        uint64_t bytes_read;
+        uint64_t bytes_outside; /* the image's prefetch list */
+        bool has_list;
+        bool with_read_ahead;
+};
+
+static int compare_with_list(struct zp_store *store, const struct zp_image_record *image, const struct cli_tree *tree,
+                             struct zp_trace *trace, struct outcome *out, struct zp_error *err) {
+        struct zp_prefetch_device devices[ZP_LIMIT_DEVICES];
+        struct zp_prefetch list = { 0 };
+        for (uint16_t i = 0; i < tree->device_count; i++)
+                devices[i] =
+                        (struct zp_prefetch_device){ tree->devices[i].digest, tree->devices[i].blocks * ZP_BLOCK_SIZE };
+        int r = zp_start_read_list(store, &image->manifest_digest, devices, tree->device_count, &list, err);
+        out->has_list = r == 1;
+        if (r == 1)
+                out->bytes_outside = zp_trace_blocks_outside(trace, devices, &list) * ZP_BLOCK_SIZE;
+        zp_prefetch_clear(&list);
+        return r < 0 ? r : 0;
+}
+
+static void say_recorded(const struct cli_call *call, const struct outcome *outcome, const struct zp_profile *profile) {
+        char size[CLI_SIZE_TEXT];
+        uint32_t ranges;
+        if (call->quiet)
+                return;
+        zp_profile_entries(profile, &ranges);
+        fprintf(stderr, "%s read, in %u ranges of files\n", cli_size_text(outcome->bytes_read, size), ranges);
+        if (outcome->has_list)
+                fprintf(stderr, "%s of it is not in the snapshot's prefetch list\n",
+                        cli_size_text(outcome->bytes_outside, size));
+        if (outcome->with_read_ahead)
+                fputs("the kernel read ahead: the profile has more than the program asked for\n", stderr);
+}
+
+static int print_recorded(const struct cli_call *call, const struct outcome *outcome, const struct zp_profile *profile,
+                          struct zp_error *err) {
+        uint32_t ranges;
+        if (!call->json)
+                return 0;
+        zp_profile_entries(profile, &ranges);
+        return cli_print_json(
+                json_pack("{s:I, s:i, s:o, s:b}", "bytesRead", (json_int_t) outcome->bytes_read, "ranges", (int) ranges,
+                          "bytesOutsidePrefetch",
+                          outcome->has_list ? json_integer((json_int_t) outcome->bytes_outside) : json_null(),
+                          "readAhead", (int) outcome->with_read_ahead),
+                err);
+}
+
+static int record_image(struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
+                        unsigned seconds, struct zp_profile *profile, struct zp_error *err) {
+        struct cli_tree tree = { 0 };
+        zp_auto(zp_trace_free) struct zp_trace *trace = NULL;
+        int r = cli_load_snapshot(store, image, &tree, err);
+        if (r == 0)
+                r = new_trace(&tree, &trace, err);
+        struct cli_recording recording = { .store = store,
+                                           .image = image,
+                                           .tree = &tree,
+                                           .command = call->arguments + 2,
+                                           .seconds = seconds,
+                                           .cancel = call->cancel,
+                                           .trace = trace };
+        if (r == 0)
+                r = cli_record(&recording, err);
+        if (r == 0)
+                r = zp_trace_profile(trace, profile, err);
+        struct outcome outcome = { .with_read_ahead = recording.with_read_ahead };
+        if (r == 0) {
+                outcome.bytes_read = zp_trace_blocks(trace) * ZP_BLOCK_SIZE;
+                r = compare_with_list(store, image, &tree, trace, &outcome, err);
+        }
+        if (r == 0) {
+                say_recorded(call, &outcome, profile);
+                r = print_recorded(call, &outcome, profile, err);
+        }
+        cli_tree_clear(&tree);
+        return r < 0 ? zp_error_wrap(err, "record %s", call->arguments[1]) : 0;
+}
+
+static int run_record(struct cli_call *call, struct zp_profile *profile, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        struct zp_image_record image = { 0 };
+        uint64_t seconds = 0;
+        int r = cli_value_number(call, OPTION_SECONDS, 1, 86400, &seconds, err);
+        if (r == 0 && geteuid() != 0)
+                r = zp_error_set(err, EPERM, "recording takes root: the image is mounted and run");
+        if (r == 0)
+                r = cli_open_image(call, ZP_STORE_WRITE, call->arguments[1], &store, &image, err);
+        if (r == 0)
+                r = record_image(call, store, &image, (unsigned) seconds, profile, err);
+        zp_image_record_clear(&image);
+        return r;
+}
+
+/* ---- merge ---- */
+
+static int run_merge(struct cli_call *call, struct zp_profile *profile, struct zp_error *err) {
+        int r = 0;
+        if (call->values[OPTION_SECONDS])
+                return cli_usage_error(call, err, "--seconds is for 'profile record'");
+        for (int i = 1; r == 0 && i < call->argument_count; i++)
+                r = cli_add_profile(profile, call->arguments[i], err);
+        return r;
+}
+
+static int run(struct cli_call *call, struct zp_error *err) {
+        zp_auto(zp_profile_free) struct zp_profile *profile = zp_profile_new();
+        bool is_record = strcmp(call->arguments[0], "record") == 0;
+        if (!is_record && strcmp(call->arguments[0], "merge") != 0)
+                return cli_usage_error(call, err, "profile: '%s' is neither 'record' nor 'merge'", call->arguments[0]);
+        if (!profile)
+                return zp_error_errno(err, ENOMEM, "profile");
+        if (call->json && !call->values[OPTION_OUTPUT])
+                return cli_usage_error(call, err, "--json wants --output beside it: stdout has one or the other");
+        int r = is_record ? run_record(call, profile, err) : run_merge(call, profile, err);
+        return r < 0 ? r : write_profile(call, profile, err);
+}
+
+const struct cli_command cli_profile = {
+        .name = "profile",
+        .arguments = "record IMAGE [-- COMMAND...] | merge FILE...",
+        .summary = "See what a start reads, for build --profile",
+        .example = "zeropull profile record web:3 -o web.profile -- python3 -c 'import flask'",
+        .options = options,
+        .arguments_min = 2,
+        .arguments_max = INT_MAX,
+        .run = run,
+};

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `zeropull rpull`: what a pull leaves in containerd, but layers.
+ */
+#include <string.h>
+
+#include "cli/containerd/services.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/remote-names.h"
+#include "cli/source-options.h"
+#include "oci/chain-id.h"
+#include "ship/artifact.h"
+
+enum { OPTION_ADDRESS = OPTION_AFTER_REGISTRY, OPTION_NAMESPACE, OPTION_SNAPSHOTTER };
+
+#define DEFAULT_ADDRESS "/run/containerd/containerd.sock"
+#define DEFAULT_NAMESPACE "default"
+#define DEFAULT_SNAPSHOTTER "zeropull"
+/* containerd's own limit for identifiers */
+#define IDENTIFIER_MAX 76
+
+static const struct cli_option options[] = {
+        CLI_REGISTRY_OPTIONS,
+        [OPTION_ADDRESS] = { "address", 0, "SOCKET", "containerd's (default: " DEFAULT_ADDRESS ")" },
+        [OPTION_NAMESPACE] = { "namespace", 'n', "NAME", "containerd's namespace (default: " DEFAULT_NAMESPACE ")" },
+        [OPTION_SNAPSHOTTER] = { "snapshotter", 0, "NAME", "the plugin's name (default: " DEFAULT_SNAPSHOTTER ")" },
+        { 0 },
+};
+
+struct rpull {
+        struct containerd *containerd;
+        struct zp_source *source;
+        const struct zp_source_options *source_options;
+        const char *name; /* the image's, as containerd has it */
+        struct zp_reference reference;
+        struct zp_image image;
+        struct zp_digest chain_ids[ZP_LIMIT_LAYERS];
+};
+
+/* ---- layers ---- */
+
+/* The snapshotter keeps its reason to itself; the commonest can be seen from here. */
+static int cannot(struct rpull *pull, unsigned layer, struct zp_error *err) {
+        zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
+        zp_autofree char *beside = NULL;
+        struct zp_remote_artifact *artifacts = NULL;
+        struct zp_error ignored;
+        size_t count = 1;
+        if (cli_remote_beside(zp_source_name(pull->source), "", &beside, &ignored) == 0 &&
+            zp_remote_open(beside, pull->source_options, &remote, &ignored) == 0 &&
+            zp_remote_find(remote, &pull->image.manifest_digest, ZP_ARTIFACT_TYPE, &artifacts, &count, &ignored) == 0)
+                zp_remote_artifacts_free(artifacts, count);
+        if (count == 0)
+                zp_error_set(err, ENOENT, "%s: %s has no snapshot of it", pull->name, beside);
+        else
+                zp_error_set(err, ENODATA,
+                             "%s: layer %u of %u would have to be downloaded: the snapshotter's log says why",
+                             pull->name, layer + 1, pull->image.layer_count);
+        zp_error_hint(err, "`ctr images pull --snapshotter %s %s` downloads it",
+                      containerd_snapshotter(pull->containerd), pull->name);
+        return -err->code;
+}
+
+static int prepare_layer(struct rpull *pull, unsigned layer, struct zp_error *err) {
+        struct containerd_labels labels = { 0 };
+        char chain_id[ZP_DIGEST_TEXT_SIZE], parent[ZP_DIGEST_TEXT_SIZE] = "";
+        zp_digest_text(&pull->chain_ids[layer], chain_id);
+        if (layer > 0)
+                zp_digest_text(&pull->chain_ids[layer - 1], parent);
+        int r = -ENOMEM;
+        if (containerd_labels_of_layer(&labels, &pull->image, pull->name, layer, chain_id))
+                r = containerd_prepare(pull->containerd, chain_id, parent, &labels, err);
+        else
+                zp_error_errno(err, ENOMEM, "%s", pull->name);
+        zp_arena_clear(&labels.arena);
+        if (r == 0)
+                return cannot(pull, layer, err);
+        return r > 0 ? 0 : zp_error_wrap(err, "layer %u of %u", layer + 1, pull->image.layer_count);
+}
+
+/* The last one's name goes to `chain_id`; "": there are no layers. */
+static int prepare_layers(struct rpull *pull, char chain_id[ZP_DIGEST_TEXT_SIZE], struct zp_error *err) {
+        const struct zp_image *image = &pull->image;
+        chain_id[0] = '\0';
+        if (image->layer_count == 0)
+                return 0;
+        zp_chain_ids(image->diff_ids, image->layer_count, pull->chain_ids);
+        for (unsigned i = 0; i < image->layer_count; i++) {
+                int r = prepare_layer(pull, i, err);
+                if (r < 0)
+                        return r;
+        }
+        zp_digest_text(&pull->chain_ids[image->layer_count - 1], chain_id);
+        return containerd_hold_snapshot(pull->containerd, chain_id, err);
+}
+
+/* ---- documents ---- */
+
+static int put_config(struct rpull *pull, const char *chain_id, struct zp_error *err) {
+        struct containerd_labels labels = { 0 };
+        const struct zp_descriptor config = { .digest = pull->image.config_digest, .size = pull->image.config_size };
+        int r = containerd_labels_of_config(&labels, containerd_snapshotter(pull->containerd), chain_id)
+                        ? containerd_put_blob(pull->containerd, &config, pull->image.config, &pull->reference, &labels,
+                                              err)
+                        : zp_error_errno(err, ENOMEM, "%s", pull->name);
+        zp_arena_clear(&labels.arena);
+        return r;
+}
+
+static int put_manifest(struct rpull *pull, const struct zp_descriptor *manifest, struct zp_error *err) {
+        struct containerd_labels labels = { 0 };
+        int r = containerd_labels_of_manifest(&labels, &pull->image)
+                        ? containerd_put_blob(pull->containerd, manifest, pull->image.manifest, &pull->reference,
+                                              &labels, err)
+                        : zp_error_errno(err, ENOMEM, "%s", pull->name);
+        zp_arena_clear(&labels.arena);
+        return r;
+}
+
+/* The name comes last: whoever finds it finds all. */
+static int fill(struct rpull *pull, struct zp_error *err) {
+        const struct zp_descriptor manifest = { .media_type = pull->image.manifest_media_type,
+                                                .digest = pull->image.manifest_digest,
+                                                .size = pull->image.manifest_size };
+        char chain_id[ZP_DIGEST_TEXT_SIZE];
+        int r = prepare_layers(pull, chain_id, err);
+        if (r == 0)
+                r = put_config(pull, chain_id, err);
+        if (r == 0)
+                r = put_manifest(pull, &manifest, err);
+        return r < 0 ? r : containerd_put_image(pull->containerd, pull->name, &manifest, err);
+}
+
+static int fill_leased(struct rpull *pull, struct progress *progress, struct zp_error *err) {
+        struct zp_error after = { 0 };
+        int r = containerd_lease_begin(pull->containerd, err);
+        if (r < 0)
+                return r;
+        r = fill(pull, err);
+        if (containerd_lease_end(pull->containerd, r < 0, &after) < 0)
+                progress_say(progress, "a lease is left, for an hour: %s", after.message);
+        return r;
+}
+
+/* ---- the command ---- */
+
+static int rpull(struct cli_call *call, struct rpull *pull, struct progress *progress, struct zp_error *err) {
+        const struct zp_platform platform = zp_platform_host();
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        int r = cli_build_failed(call, zp_source_resolve(pull->source, &platform, &pull->image, err));
+        if (r < 0)
+                return r;
+        zp_digest_text(&pull->image.manifest_digest, digest);
+        progress_say(progress, "%s: %s, %u layers", pull->name, digest, pull->image.layer_count);
+        r = fill_leased(pull, progress, err);
+        if (r < 0)
+                return r;
+        if (!call->json) {
+                puts(pull->name);
+                return 0;
+        }
+        return cli_print_json(json_pack("{s:s, s:s, s:i}", "image", pull->name, "digest", digest, "layers",
+                                        (int) pull->image.layer_count),
+                              err);
+}
+
+/* A letter or digit, then these and - _ . between: what containerd takes, and a header as well. */
+static int take_identifier(struct cli_call *call, int option, const char **value, struct zp_error *err) {
+        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+        if (!call->values[option])
+                return 0;
+        *value = call->values[option];
+        size_t size = strspn(*value, letters);
+        if (size == 0 || size > IDENTIFIER_MAX || (*value)[size])
+                return cli_usage_error(call, err, "--%s: '%s' is no name in containerd", options[option].name, *value);
+        return 0;
+}
+
+static int take_containerd_options(struct cli_call *call, struct containerd_options *out, struct zp_error *err) {
+        const char *address = call->values[OPTION_ADDRESS];
+        *out = (struct containerd_options){ .address = address ? address : DEFAULT_ADDRESS,
+                                            .namespace = DEFAULT_NAMESPACE,
+                                            .snapshotter = DEFAULT_SNAPSHOTTER,
+                                            .cancel = call->cancel };
+        int r = take_identifier(call, OPTION_NAMESPACE, &out->namespace, err);
+        return r < 0 ? r : take_identifier(call, OPTION_SNAPSHOTTER, &out->snapshotter, err);
+}
+
+/* Only what is in a registry can be found there by the snapshotter. */
+static int take_name(struct cli_call *call, struct rpull *pull, struct zp_error *err) {
+        static const char prefix[] = "docker://";
+        const char *name = zp_source_name(pull->source);
+        if (strncmp(name, prefix, strlen(prefix)) != 0)
+                return cli_usage_error(call, err, "'%s' is not in a registry", name);
+        pull->name = name + strlen(prefix);
+        return zp_reference_parse(pull->name, &pull->reference, err);
+}
+
+static int run(struct cli_call *call, struct zp_error *err) {
+        zp_auto(cli_wipe) char *credentials = NULL;
+        struct zp_source_options source_options;
+        struct containerd_options containerd_options;
+        int r = take_containerd_options(call, &containerd_options, err);
+        if (r == 0)
+                r = cli_take_registry_options(call, &source_options, &credentials, err);
+        if (r < 0)
+                return r;
+        zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
+        zp_auto(zp_source_close) struct zp_source *source = NULL;
+        zp_auto(containerd_close) struct containerd *containerd = NULL;
+        source_options.notice = (struct zp_notice){ cli_tell_notice, progress };
+        r = zp_source_open(call->arguments[0], &source_options, &source, err);
+        if (r == -EINVAL)
+                call->exit_code = CLI_USAGE;
+        if (r == 0)
+                r = containerd_open(&containerd_options, &containerd, err);
+        if (r < 0)
+                return r;
+        struct rpull pull = { .containerd = containerd, .source = source, .source_options = &source_options };
+        r = take_name(call, &pull, err);
+        if (r == 0)
+                r = rpull(call, &pull, progress, err);
+        zp_image_clear(&pull.image);
+        zp_reference_clear(&pull.reference);
+        return r;
+}
+
+const struct cli_command cli_rpull = {
+        .name = "rpull",
+        .arguments = "IMAGE",
+        .summary = "Put an image into containerd without its layers",
+        .example = "zeropull rpull registry.example/web:3\n  ctr run --rm --snapshotter zeropull "
+                   "registry.example/web:3 web",
+        .options = options,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .run = run,
+};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/runtime-spec.h"
+
+#include <string.h>
+
+#include "cli/view.h"
+#include "oci/json.h"
+
+/* What docker gives a container, but for what has to do with the network's raw side, which it has none of. */
+static const char *const capabilities[] = { "CAP_CHOWN",  "CAP_DAC_OVERRIDE",     "CAP_FOWNER",
+                                            "CAP_FSETID", "CAP_SETGID",           "CAP_SETUID",
+                                            "CAP_KILL",   "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT" };
+
+static json_t *capability_list(void) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
+                json_array_append_new(list, json_string(capabilities[i]));
+        return list;
+}
+
+/* A member of the image's "config" that is a list of strings; else an empty list. */
+static json_t *strings_of(json_t *config, const char *name) {
+        json_t *list = json_object_get(config, name), *out = json_array(), *item;
+        size_t i;
+        json_array_foreach(list, i, item) if (json_is_string(item)) json_array_append(out, item);
+        return out;
+}
+
+static json_t *arguments(json_t *config, char *const *command) {
+        json_t *list = *command ? json_array() : strings_of(config, "Entrypoint");
+        json_t *own = *command ? json_array() : strings_of(config, "Cmd");
+        json_array_extend(list, own);
+        json_decref(own);
+        for (; *command; command++)
+                json_array_append_new(list, json_stringn_nocheck(*command, strlen(*command)));
+        return list;
+}
+
+/* "uid", "uid:gid"; names would take the image's own /etc/passwd, and are taken for root. */
+static json_t *user_of(json_t *config) {
+        const char *text = json_string_value(json_object_get(config, "User"));
+        unsigned uid = 0, gid = 0;
+        if (text && sscanf(text, "%u:%u", &uid, &gid) < 1)
+                uid = gid = 0;
+        return json_pack("{s:i, s:i}", "uid", (int) uid, "gid", (int) gid);
+}
+
+static json_t *process_of(json_t *config, char *const *command) {
+        const char *directory = json_string_value(json_object_get(config, "WorkingDir"));
+        return json_pack("{s:b, s:o, s:o, s:o, s:s, s:{s:o, s:o, s:o}, s:b}", "terminal", 0, "user", user_of(config),
+                         "args", arguments(config, command), "env", strings_of(config, "Env"), "cwd",
+                         directory && *directory ? directory : "/", "capabilities", "bounding", capability_list(),
+                         "effective", capability_list(), "permitted", capability_list(), "noNewPrivileges", 1);
+}
+
+static json_t *mount_of(const char *where, const char *type, const char *options) {
+        json_t *list = json_array();
+        json_array_append_new(list, json_string("nosuid"));
+        if (*options)
+                json_array_append_new(list, json_string(options));
+        return json_pack("{s:s, s:s, s:s, s:o}", "destination", where, "type", type, "source", type, "options", list);
+}
+
+static json_t *spec_of(json_t *config, char *const *command) {
+        json_t *namespaces = json_array();
+        static const char *const kinds[] = { "pid", "ipc", "uts", "mount", "network" };
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+                json_array_append_new(namespaces, json_pack("{s:s}", "type", kinds[i]));
+        return json_pack("{s:s, s:o, s:{s:s, s:b}, s:[o, o, o, o], s:{s:o}}", "ociVersion", "1.0.2", "process",
+                         process_of(config, command), "root", "path", "rootfs", "readonly", 0, "mounts",
+                         mount_of("/proc", "proc", ""), mount_of("/dev", "tmpfs", "mode=755"),
+                         mount_of("/dev/shm", "tmpfs", "mode=1777"), mount_of("/sys", "sysfs", "ro"), "linux",
+                         "namespaces", namespaces);
+}
+
+int cli_runtime_spec(struct zp_store *store, const struct zp_image_record *image, char *const *command, char **out,
+                     struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "config.json", err);
+        zp_auto(json_decref) json_t *json = NULL;
+        zp_auto(json_decref) json_t *spec = NULL;
+        zp_autofree char *text = NULL;
+        size_t size = 0;
+        json_t *config = NULL;
+        if (fd < 0)
+                return fd;
+        int r = cli_read_checked(fd, "config.json", NULL, &image->config_digest, &text, &size, err);
+        if (r == 0)
+                r = zp_json_load(text, size, "config.json", &json, err);
+        if (r == 0)
+                r = zp_json_get(json, "config", JSON_OBJECT, ZP_JSON_OPTIONAL, "config.json", &config, err);
+        if (r < 0)
+                return r;
+        spec = spec_of(config, command);
+        if (spec && json_array_size(json_object_get(json_object_get(spec, "process"), "args")) == 0)
+                return zp_error_set(err, EINVAL, "the image has no command of its own: name one behind --");
+        *out = spec ? json_dumps(spec, JSON_COMPACT) : NULL;
+        return *out ? 0 : zp_error_errno(err, ENOMEM, "record");
+}

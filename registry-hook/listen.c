@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry-hook/listen.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "oci/url.h"
+
+static int split_listen(const char *listen, char *host, size_t size, const char **port, struct zp_error *err) {
+        const char *colon = strrchr(listen, ':');
+        size_t length = colon ? (size_t) (colon - listen) : 0;
+        if (!colon || length >= size || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+                return zp_error_set(err, EINVAL, "listen '%s': not ADDRESS:PORT", listen);
+        bool is_bracketed = length > 1 && listen[0] == '[' && listen[length - 1] == ']';
+        snprintf(host, size, "%.*s", (int) (is_bracketed ? length - 2 : length), listen + is_bracketed);
+        *port = colon + 1;
+        return 0;
+}
+
+int hook_listen(const char *listen_text, struct hook_listener *out, struct zp_error *err) {
+        char host[256];
+        const char *port = NULL;
+        struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
+                                  .ai_socktype = SOCK_STREAM };
+        struct addrinfo *address = NULL;
+        int r = split_listen(listen_text, host, sizeof host, &port, err), one = 1;
+        if (r < 0)
+                return r;
+        out->is_loopback = zp_is_loopback(host);
+        r = getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host[0] ? host : NULL, port, &hints, &address);
+        if (r != 0)
+                return zp_error_set(err, EINVAL, "listen '%s': %s", listen_text, gai_strerror(r));
+        zp_autoclose int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        struct sockaddr_storage bound;
+        socklen_t size = sizeof bound;
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+            bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0 ||
+            getsockname(fd, (struct sockaddr *) &bound, &size) < 0) {
+                r = zp_error_errno(err, errno, "listen '%s'", listen_text);
+                freeaddrinfo(address);
+                return r;
+        }
+        freeaddrinfo(address);
+        out->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &bound)->sin6_port
+                                                      : ((struct sockaddr_in *) &bound)->sin_port);
+        out->fd = zp_steal_fd(&fd);
+        return 0;
+}
