@@ -214,9 +214,8 @@ static int begin_large(struct zp_content *c, const char *path, uint64_t size, st
         return c->window ? 0 : zp_error_errno(err, ENOMEM, "layer content");
 }
 
-static int store_large(struct zp_content *c, const char *path, struct zp_tar *tar, struct zp_tree *tree,
-                       struct zp_inode *inode, struct zp_error *err) {
-        bool may_be_known = zp_dedup_knows_size(c->dedup, inode->size);
+static int stream_large(struct zp_content *c, const char *path, struct zp_tar *tar, struct zp_tree *tree,
+                        struct zp_inode *inode, bool may_be_known, struct zp_error *err) {
         struct piece piece;
         int r = begin_large(c, path, inode->size, &piece, err);
         if (r == 0 && may_be_known)
@@ -233,6 +232,15 @@ static int store_large(struct zp_content *c, const char *path, struct zp_tar *ta
         }
         r = zp_placing_keep(c->placing, tree, inode, err);
         return r < 0 ? r : zp_dedup_add(c->dedup, &key, inode, err);
+}
+
+static int store_large(struct zp_content *c, const char *path, struct zp_tar *tar, struct zp_tree *tree,
+                       struct zp_inode *inode, struct zp_error *err) {
+        bool may_be_known = zp_dedup_knows_size(c->dedup, inode->size);
+        int r = stream_large(c, path, tar, tree, inode, may_be_known, err);
+        if (r == 0 && may_be_known)
+                zp_placing_unmark(c->placing);
+        return r;
 }
 
 int zp_content_store(void *context, const char *path, struct zp_tar *tar, struct zp_tree *tree, struct zp_inode *inode,

@@ -227,6 +227,10 @@ int zp_placing_rollback(struct zp_placing *p, struct zp_error *err) {
         return zp_pack_writer_rollback(p->pack, err);
 }
 
+void zp_placing_unmark(struct zp_placing *p) {
+        zp_pack_writer_unmark(p->pack);
+}
+
 /* ---- the end ---- */
 
 bool zp_placing_is_named(const struct zp_placing *p) {

@@ -49,6 +49,8 @@ int zp_placing_keep(struct zp_placing *placing, struct zp_tree *tree, struct zp_
 /* As of a pack writer: what was written since the mark is taken back. */
 int zp_placing_mark(struct zp_placing *placing, struct zp_error *err);
 int zp_placing_rollback(struct zp_placing *placing, struct zp_error *err);
+/* As of a pack writer: what was written since the mark stays. */
+void zp_placing_unmark(struct zp_placing *placing);
 
 /* True when the profile names some file that was begun. */
 bool zp_placing_is_named(const struct zp_placing *placing);

@@ -151,7 +151,7 @@ int hook_config_parse(const char *text, size_t size, const char *path, struct ho
         c->file_size = INT64_C(64) << 30;
         c->min_free = 1 << 30;
         c->history_ms = INT64_C(30) * 24 * 3600 * 1000;
-        c->history_keep = 100000;
+        c->history_keep = 10000;
         struct hook_yaml y = { .yaml = { .path = c->path, .what = "configuration", .err = err ? err : &ignored },
                                .arena = c->arena,
                                .config = c };

@@ -57,7 +57,7 @@ static int read_pages(struct zp_registry *registry, char *url, const char *membe
                       struct zp_error *err) {
         int r = 0;
         for (int page = 0; url && r == 0; page++) {
-                struct zp_http_request request = { .body_limit = ZP_LIMIT_JSON_SIZE };
+                struct zp_http_request request = { .is_for_push = true, .body_limit = ZP_LIMIT_JSON_SIZE };
                 struct zp_http_response response = { 0 };
                 char *next = NULL;
                 r = page < PAGES_MAX ? zp_registry_request_url(registry, url, &request, &response, err)
@@ -74,7 +74,7 @@ static int read_pages(struct zp_registry *registry, char *url, const char *membe
 
 /* The first page of tags; *url, malloc'ed, is where it came from. */
 static int ask_tags(struct zp_registry *registry, struct zp_http_response *response, char **url, struct zp_error *err) {
-        struct zp_http_request request = { .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = { .is_for_push = true, .body_limit = ZP_LIMIT_JSON_SIZE };
         int r = zp_registry_request(registry, "tags/list?n=1000", &request, response, err);
         if (r == 0 && (!response->url || !(*url = strdup(response->url))))
                 r = zp_error_errno(err, ENOMEM, "list");

@@ -38,10 +38,11 @@ static void document_clear(struct document *document) {
 }
 #define autodocument __attribute__((cleanup(document_clear)))
 
-/* GETs PATH ("manifests/latest", "blobs/sha256:…"); `expected` NULL: whatever it is. */
+/* GETs PATH ("manifests/latest", "blobs/sha256:…"), from the registry itself, whose mirrors may be late; `expected`
+ * NULL: whatever it is. */
 static int get(struct zp_registry *registry, const char *path, const char *accept, const struct zp_digest *expected,
                struct document *out, struct zp_error *err) {
-        struct zp_http_request request = { .accept = accept, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = { .is_for_push = true, .accept = accept, .body_limit = ZP_LIMIT_JSON_SIZE };
         struct zp_http_response response = { 0 };
         int r = zp_registry_request(registry, path, &request, &response, err);
         if (r == 0 && (response.status < 200 || response.status > 299))

@@ -41,7 +41,7 @@ static int last_seen(struct work *w, const char *repository, const char *tag, ch
 static int ask_digest(struct zp_registry *registry, const char *tag, char digest[ZP_DIGEST_TEXT_SIZE],
                       struct zp_error *err) {
         zp_autofree char *path = zp_format("manifests/%s", tag);
-        struct zp_http_request request = { .method = "HEAD", .accept = ZP_ACCEPT_MANIFESTS };
+        struct zp_http_request request = { .is_for_push = true, .method = "HEAD", .accept = ZP_ACCEPT_MANIFESTS };
         struct zp_http_response response = { 0 };
         if (!path)
                 return zp_error_errno(err, ENOMEM, "reconcile");

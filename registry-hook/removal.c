@@ -35,7 +35,7 @@ int hook_removal_is_there(const struct hook_registry *config, const char *host, 
                           const char *digest, const struct zp_cancel *cancel, bool *is_there, struct zp_error *err) {
         struct zp_source_options options = hook_registry_options(config, cancel);
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
-        struct zp_http_request request = { .method = "HEAD", .accept = ZP_ACCEPT_MANIFESTS };
+        struct zp_http_request request = { .is_for_push = true, .method = "HEAD", .accept = ZP_ACCEPT_MANIFESTS };
         int r = zp_registry_new(host, repository, &options, &registry, err);
         if (r == 0)
                 r = ask(registry, digest, &request, NULL, err);
@@ -70,7 +70,9 @@ static int put_index(struct zp_registry *registry, const char *tag, json_t *inde
         struct zp_http_body body = {
                 .size = strlen(text), .content_type = INDEX_TYPE, .read = read_text, .context = text
         };
-        struct zp_http_request request = { .method = "PUT", .body = &body, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = {
+                .is_for_push = true, .method = "PUT", .body = &body, .body_limit = ZP_LIMIT_JSON_SIZE
+        };
         return ask(registry, tag, &request, NULL, err);
 }
 
@@ -80,7 +82,9 @@ static int drop_from_fallback(struct zp_registry *registry, const char *digest, 
         char tag[ZP_DIGEST_TEXT_SIZE];
         zp_autobuffer struct zp_buffer body = { 0 };
         zp_auto(json_decref) json_t *index = NULL;
-        struct zp_http_request request = { .accept = INDEX_TYPE, .body_limit = ZP_LIMIT_JSON_SIZE };
+        struct zp_http_request request = { .is_for_push = true,
+                                           .accept = INDEX_TYPE,
+                                           .body_limit = ZP_LIMIT_JSON_SIZE };
         snprintf(tag, sizeof tag, "%s", digest);
         *strchr(tag, ':') = '-';
         int r = ask(registry, tag, &request, &body, err);
@@ -113,7 +117,8 @@ int hook_removal_remove(const struct hook_config *config, const char *target, co
                 if (r == 0)
                         r = drop_from_fallback(registry, digest, artifact, err);
                 if (r == 0)
-                        r = ask(registry, artifact, &(struct zp_http_request){ .method = "DELETE" }, NULL, err);
+                        r = ask(registry, artifact,
+                                &(struct zp_http_request){ .is_for_push = true, .method = "DELETE" }, NULL, err);
                 if (r == -ENOENT)
                         r = 0;
         }

@@ -16,6 +16,9 @@
 #include "registry-hook/runner.h"
 
 #define SLOTS 256
+/* A build is marked as running a moment before it runs; a wish to cancel it may come in between. */
+#define EARLY_CANCELS 64
+#define EARLY_MS 10000
 /* How often limits are looked at while something runs, and a database that refuses is tried again. */
 #define TICK_MS 1000
 
@@ -34,7 +37,10 @@ struct hook_scheduler {
         int wake_fd;
         atomic_bool is_ending, is_blocked;
         pthread_mutex_t lock;
-        struct slot slots[SLOTS]; /* changed by the thread with the lock held; it reads them without */
+        struct {
+                int64_t build, until_ms; /* monotonic */
+        } early_cancels[EARLY_CANCELS];  /* of builds that are about to start; guarded by lock */
+        struct slot slots[SLOTS];        /* changed by the thread with the lock held; it reads them without */
 };
 
 /* ---- telling ---- */
@@ -78,6 +84,17 @@ static struct slot *free_slot(struct hook_scheduler *s, const struct hook_config
         return used < config->concurrency ? found : NULL;
 }
 
+/* With the lock held. */
+static bool take_early_cancel(struct hook_scheduler *s, int64_t build) {
+        bool is_wanted = false;
+        for (size_t i = 0; i < EARLY_CANCELS; i++)
+                if (s->early_cancels[i].build == build) {
+                        is_wanted |= s->early_cancels[i].until_ms > hook_monotonic_ms();
+                        s->early_cancels[i].build = 0;
+                }
+        return is_wanted;
+}
+
 static void start_in(struct hook_scheduler *s, struct slot *slot, const struct hook_config *config,
                      const struct hook_build *build) {
         struct hook_gifts gifts;
@@ -86,7 +103,7 @@ static void start_in(struct hook_scheduler *s, struct slot *slot, const struct h
         struct hook_run_options options = { config,           s->options.sandbox, s->options.builder,
                                             s->options.store, gifts.previous,     gifts.profile };
         pthread_mutex_lock(&s->lock);
-        *slot = (struct slot){ .is_used = true };
+        *slot = (struct slot){ .is_used = true, .wants_cancel = take_early_cancel(s, build->id) };
         int r = hook_run_start(&slot->run, build, &options, &err);
         if (r < 0) {
                 slot->is_over = true;
@@ -304,14 +321,19 @@ static struct slot *find_running(struct hook_scheduler *s, int64_t build) {
         return NULL;
 }
 
-bool hook_scheduler_cancel(struct hook_scheduler *s, int64_t build) {
+void hook_scheduler_cancel(struct hook_scheduler *s, int64_t build) {
         pthread_mutex_lock(&s->lock);
         struct slot *slot = find_running(s, build);
         if (slot)
                 slot->wants_cancel = true;
+        for (size_t i = 0; i < EARLY_CANCELS && !slot; i++)
+                if (s->early_cancels[i].build == 0 || s->early_cancels[i].until_ms <= hook_monotonic_ms()) {
+                        s->early_cancels[i].build = build;
+                        s->early_cancels[i].until_ms = hook_monotonic_ms() + EARLY_MS;
+                        break;
+                }
         pthread_mutex_unlock(&s->lock);
         hook_scheduler_wake(s);
-        return slot != NULL;
 }
 
 bool hook_scheduler_look(struct hook_scheduler *s, int64_t build, struct zp_buffer *log, char *line) {

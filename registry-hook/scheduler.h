@@ -22,8 +22,8 @@ struct hook_scheduler_options {
 int hook_scheduler_new(const struct hook_scheduler_options *options, struct hook_scheduler **out, struct zp_error *err);
 /* Builds were queued, or the configuration is another. Any thread. */
 void hook_scheduler_wake(struct hook_scheduler *scheduler);
-/* A running build is asked to end; false: it does not run. Any thread. */
-bool hook_scheduler_cancel(struct hook_scheduler *scheduler, int64_t build);
+/* A build that runs, or is about to, is asked to end. Any thread. */
+void hook_scheduler_cancel(struct hook_scheduler *scheduler, int64_t build);
 /* What a running build has said; false: it does not run. `log` or `line` (of HOOK_LINE_SIZE) may be NULL. Any
  * thread. */
 bool hook_scheduler_look(struct hook_scheduler *scheduler, int64_t build, struct zp_buffer *log, char *line);

@@ -40,6 +40,7 @@ struct frame {
 struct mark {
         uint32_t number;
         size_t size;
+        bool is_set;
         bool is_submitted; /* the frame is the workers' now; `copy` has its first `size` bytes */
         uint8_t *copy;     /* one frame's size, allocated by the first mark */
 };
@@ -58,12 +59,16 @@ struct zp_pack_writer {
         bool is_spliced;      /* nothing more can be appended */
         uint32_t spliced_gap; /* what the last spliced frame has less than the others */
         struct mark mark;
+        void (*grown)(void *context, uint64_t size); /* NULL: nobody watches */
+        void *grown_context;
 
         pthread_mutex_t lock;
         pthread_cond_t changed;
         unsigned in_flight;      /* guarded by lock: jobs submitted and not over */
         uint32_t next_to_place;  /* guarded by lock: number of the first frame without a place */
         uint64_t packed_size;    /* guarded by lock: end of the last placed frame */
+        uint32_t written;        /* guarded by lock: so many first frames are in the file */
+        uint32_t marked;         /* guarded by lock: frames from this one on may be taken back; UINT32_MAX: none */
         uint8_t *index;          /* guarded by lock: the index file's bytes, header not filled */
         uint32_t index_capacity; /* guarded by lock: in frames */
         struct zp_error failure; /* guarded by lock: the first failure of a worker */
@@ -155,6 +160,31 @@ static void start_writeback(int fd, uint64_t offset, uint64_t size) {
                                 SYNC_FILE_RANGE_WRITE);
 }
 
+/* Where a frame begins that has a place, or the next one will. Called with the lock held. */
+static uint64_t begin_of(const struct zp_pack_writer *w, uint32_t number) {
+        const uint8_t *entry = w->index + ZP_INDEX_HEADER_SIZE + (size_t) number * ZP_INDEX_ENTRY_SIZE;
+        return number < w->next_to_place ? zp_get_le64(entry + ZP_INDEX_ENTRY_AT_OFFSET) : w->packed_size;
+}
+
+/* How much of the file is final. Called with the lock held. */
+static uint64_t final_size(const struct zp_pack_writer *w) {
+        return begin_of(w, w->written < w->marked ? w->written : w->marked);
+}
+
+/* A frame is in the file. Those behind it may have been there before. */
+static void note_written(struct zp_pack_writer *w, struct frame *frame) {
+        pthread_mutex_lock(&w->lock);
+        uint64_t before = final_size(w);
+        frame->state = FRAME_FREE;
+        while (w->written < w->next_to_place && frame_of(w, w->written)->state == FRAME_FREE)
+                w->written++;
+        uint64_t size = final_size(w);
+        pthread_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+        if (w->grown && size > before)
+                w->grown(w->grown_context, size);
+}
+
 static int write_frames(struct zp_pack_writer *w, uint32_t first, uint32_t count, struct zp_error *err) {
         for (uint32_t i = 0; i < count; i++) {
                 struct frame *frame = frame_of(w, first + i);
@@ -162,10 +192,7 @@ static int write_frames(struct zp_pack_writer *w, uint32_t first, uint32_t count
                 if (ret < 0)
                         return ret;
                 start_writeback(w->fd, frame->packed_offset, frame->packed_size);
-                pthread_mutex_lock(&w->lock);
-                frame->state = FRAME_FREE;
-                pthread_cond_broadcast(&w->changed);
-                pthread_mutex_unlock(&w->lock);
+                note_written(w, frame);
         }
         return 0;
 }
@@ -258,7 +285,7 @@ static int wait_frame(struct zp_pack_writer *w, struct zp_error *err) {
 
 static int submit_frame(struct zp_pack_writer *w, struct zp_error *err) {
         struct frame *frame = frame_of(w, w->number);
-        if (w->mark.copy && w->mark.number == w->number) {
+        if (w->mark.is_set && w->mark.number == w->number) {
                 memcpy(w->mark.copy, frame->plain, w->mark.size);
                 w->mark.is_submitted = true;
         }
@@ -341,6 +368,7 @@ int zp_pack_writer_new(int pack_fd, const char *name, const struct zp_pack_optio
         w->frame_size = frame_size;
         w->level = level;
         w->pool = pool;
+        w->marked = UINT32_MAX;
         pthread_mutex_init(&w->lock, NULL);
         pthread_cond_init(&w->changed, NULL);
         if (allocate(w, name) < 0) {
@@ -376,28 +404,44 @@ int zp_pack_writer_mark(struct zp_pack_writer *w, struct zp_error *err) {
         w->mark.number = w->number;
         w->mark.size = frame_of(w, w->number)->plain_size;
         w->mark.is_submitted = false;
+        w->mark.is_set = true;
+        pthread_mutex_lock(&w->lock);
+        w->marked = w->number;
+        pthread_mutex_unlock(&w->lock);
         return 0;
+}
+
+void zp_pack_writer_unmark(struct zp_pack_writer *w) {
+        w->mark.is_set = false;
+        pthread_mutex_lock(&w->lock);
+        uint64_t before = final_size(w);
+        w->marked = UINT32_MAX;
+        uint64_t size = final_size(w);
+        pthread_mutex_unlock(&w->lock);
+        if (w->grown && size > before)
+                w->grown(w->grown_context, size);
+}
+
+void zp_pack_writer_watch(struct zp_pack_writer *w, void (*grown)(void *context, uint64_t size), void *context) {
+        w->grown = grown;
+        w->grown_context = context;
 }
 
 /* Forgets all frames from the mark's on. No frame is under way. */
 static int drop_frames(struct zp_pack_writer *w, struct zp_error *err) {
-        uint64_t end = w->packed_size;
-        if (w->next_to_place > w->mark.number)
-                end = zp_get_le64(w->index + ZP_INDEX_HEADER_SIZE + (size_t) w->mark.number * ZP_INDEX_ENTRY_SIZE +
-                                  ZP_INDEX_ENTRY_AT_OFFSET);
+        uint64_t end = begin_of(w, w->mark.number);
         struct zp_error own = { 0 };
         if (ftruncate(w->fd, (off_t) end) < 0)
                 return fail(w, zp_error_errno(&own, errno, "truncate '%s'", w->name), &own, err);
         w->packed_size = end;
-        w->next_to_place = w->mark.number;
-        w->number = w->mark.number;
+        w->next_to_place = w->written = w->number = w->mark.number;
         memcpy(frame_of(w, w->number)->plain, w->mark.copy, w->mark.size);
         w->mark.is_submitted = false;
         return 0;
 }
 
 int zp_pack_writer_rollback(struct zp_pack_writer *w, struct zp_error *err) {
-        if (!w->mark.copy)
+        if (!w->mark.is_set)
                 return zp_error_set(err, EINVAL, "write '%s': nothing to go back to", w->name);
         int ret = 0;
         if (w->mark.is_submitted) {
@@ -467,7 +511,7 @@ int zp_pack_writer_splice(struct zp_pack_writer *w, struct zp_pack_writer *from,
         splice_index(w, from);
         w->spliced_gap = (uint32_t) ((uint64_t) from->number * from->frame_size - size);
         w->number += from->number;
-        w->next_to_place = w->number;
+        w->next_to_place = w->written = w->number;
         w->packed_size += from->packed_size;
         frame_of(w, w->number)->plain_size = 0;
         return 0;

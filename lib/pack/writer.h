@@ -46,6 +46,12 @@ int zp_pack_writer_append_zeros(struct zp_pack_writer *w, uint64_t size, struct 
 int zp_pack_writer_mark(struct zp_pack_writer *w, struct zp_error *err);
 /* Takes back all that was appended since the mark, which stays. */
 int zp_pack_writer_rollback(struct zp_pack_writer *w, struct zp_error *err);
+/* Forgets the mark: what was appended stays. */
+void zp_pack_writer_unmark(struct zp_pack_writer *w);
+/* Has `grown` called whenever more of the pack is final: the first `size` bytes of the file have been written and will
+ * not be taken back. From any thread, several at once, so that a call may come after one with a larger size; never
+ * after the writer was freed. What finish writes is not told. */
+void zp_pack_writer_watch(struct zp_pack_writer *w, void (*grown)(void *context, uint64_t size), void *context);
 /* Appends zeros up to the end of the frame; nothing when a frame has just begun. */
 int zp_pack_writer_pad_frame(struct zp_pack_writer *w, struct zp_error *err);
 /* Appends all that `from` was given, as the frames it has made, padded to a whole block. `w` is at the end of a frame

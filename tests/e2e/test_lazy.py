@@ -162,11 +162,29 @@ class TestCommands:
 
     def test_it_is_pushed_where_the_data_is_and_nowhere_else(self, lazy, world, work):
         store, one = lazy
+        (original,) = ship.snapshots(world.server.remote(), oci.sha256(ship.manifest_bytes(world.layout, "one")))
         again = json.loads(store.ok("push", one, "--json"))
-        assert (again["blobsSent"], again["blobsPresent"]) == (0, 8)
+        assert (again["blobsSent"], again["blobsPresent"], again["snapshot"]) == (0, 8, original)
+        assert ship.snapshots(world.server.remote(), oci.sha256(ship.manifest_bytes(world.layout, "one"))) == [original]
         (work / "remote").mkdir()
         failed = store.expect(FAILED, "push", one, f"dir:{work / 'remote'}")
         assert f"zeropull pull --complete {one}" in failed.stderr
+
+    def test_it_is_not_published_as_something_else(self, lazy, world):
+        """Where the blobs are, and the snapshot that names them is not."""
+        store, one = lazy
+        subject = oci.sha256(ship.manifest_bytes(world.layout, "one"))
+        (original,) = ship.snapshots(world.server.remote(), subject)
+        manifests = world.server.repository().manifests
+        published = manifests.pop(original)
+        failed = store.expect(FAILED, "push", one)
+        assert original in error_lines(failed.stderr)[0] and "pull --complete" in failed.stderr
+        assert ship.snapshots(world.server.remote(), subject) == []
+        manifests[original] = published
+        pull(store, "--complete", one)
+        del manifests[original]
+        assert json.loads(store.ok("push", one, "--json"))["snapshot"] == original
+        assert manifests[original] == published
 
     def test_a_build_makes_it_complete(self, lazy):
         store, one = lazy

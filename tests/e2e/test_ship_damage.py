@@ -101,7 +101,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("name", [
         "snapshot metadata", "layer 1, metadata", "layer 2, metadata", "device 1, index", "device 1, data",
-        "device 2, index", "device 2, data",
+        "device 1, block map", "device 2, index", "device 2, data",
     ])  # fmt: skip
     def test_a_changed_byte_of_a_blob(self, published, work, name):
         blob = published.blob(name)
@@ -118,7 +118,7 @@ class TestDamage:
                 assert not (store.store / "devices" / device / "device.zst").exists()
 
     @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"\0", lambda b: b""], ids=["short", "long", "empty"])
-    @pytest.mark.parametrize("name", ["snapshot metadata", "device 1, index", "device 1, data"])
+    @pytest.mark.parametrize("name", ["snapshot metadata", "device 1, index", "device 1, data", "device 1, block map"])
     def test_a_blob_of_another_size(self, published, work, name, change):
         blob = published.blob(name)
         published.repository.blobs[blob["digest"]] = change(published.repository.blobs[blob["digest"]])
@@ -259,7 +259,7 @@ def metadata_of_another_digest(p, d):
 
 def replace_index(d, blob):
     """The device gets the name of this index."""
-    for at in (4, 5):
+    for at in (4, 5, 6):
         d["layers"][at]["annotations"]["dev.zeropull.device"] = blob["digest"]
     d["layers"][4].update(digest=blob["digest"], size=blob["size"])
 
@@ -279,14 +279,32 @@ def index_of_other_frames(p, d):
 
 
 def index_of_another_pack(p, d):
-    other = copy.deepcopy(d["layers"][6])
-    del d["layers"][6:]
+    other = copy.deepcopy(d["layers"][7])
+    del d["layers"][7:]
     replace_index(d, other)
 
 
 def pack_of_another_device(p, d):
     for key in ("digest", "size"):
-        d["layers"][5][key] = d["layers"][7][key]
+        d["layers"][5][key] = d["layers"][8][key]
+
+
+def device_of_another_size(p, d):
+    d["layers"][5]["annotations"]["dev.zeropull.device-size"] = "4096"
+    del d["layers"][6]  # its size tells as well
+
+
+def map_of_another_device(p, d):
+    """In its first bytes a map says whose it is."""
+    other = p.repository.blobs[d["layers"][9]["digest"]]
+    own = p.repository.blobs[d["layers"][6]["digest"]]
+    device = bytes.fromhex(d["layers"][9]["annotations"]["dev.zeropull.device"].removeprefix("sha256:"))
+    at = other.index(device)
+    d["layers"][6].update(p.put_blob(own[:at] + device + own[at + len(device) :]))
+
+
+def garbage_as_map(p, d):
+    d["layers"][6].update(p.put_blob(random.Random(6).randbytes(d["layers"][6]["size"])))
 
 
 # What a message has to say, where another check might refuse the case as well.
@@ -305,6 +323,12 @@ SAYS = {
     "index of 2^40 bytes": "impossible size",
     "metadata of 2^40 bytes": "impossible size",
     "device size another": "not the artifact's",
+    "device size not the map's": "block map of an impossible size",
+    "map of another size": "block map of an impossible size",
+    "map before its pack": "block map of a device is not where it belongs",
+    "map twice": "block map of a device is not where it belongs",
+    "map of another device": "device 1, block map",
+    "garbage as map": "device 1, block map",
     "garbage as layer": "layer.erofs",
     "garbage as snapshot": "snapshot.erofs",
     "metadata of another layer": "device 1 is none of its layers'",
@@ -313,7 +337,8 @@ SAYS = {
     "pack of other frames": "damaged at byte",
     "pack of another device": "sizes are not the artifact's",
 }
-# The artifact's layers: 0 snapshot; 1, 2, 3 metadata; 4, 6 indexes; 5, 7 packs. Layer 2 has no device.
+# The artifact's layers: 0 snapshot; 1, 2, 3 metadata; 4, 7 indexes; 5, 8 packs; 6, 9 block maps. Layer 2 has no
+# device.
 MALFORMED = {
     "other subject": other_subject,
     "subject of another size": subject_of_another_size,
@@ -324,12 +349,12 @@ MALFORMED = {
     "layers is an object": lambda p, d: d.update(layers={}),
     "a layer is null": lambda p, d: d["layers"].append(None),
     "a layer is missing": without(2),
-    "all layers are missing": without(*range(1, 8)),
+    "all layers are missing": without(*range(1, 10)),
     "the snapshot is missing": without(0),
     "a pack is missing": without(5),
-    "an index is missing": without(6),
-    "a device is missing": without(4, 5),
-    "the last device is missing": without(6, 7),
+    "an index is missing": without(7),
+    "a device is missing": without(4, 5, 6),
+    "the last device is missing": without(7, 8, 9),
     "a layer twice": layer_twice,
     "a layer that the image has not": strange_layer,
     "a layer behind devices": layer_behind_devices,
@@ -356,7 +381,8 @@ MALFORMED = {
     "metadata size another": set_note(1, "size", "4096"),
     "metadata size octal": set_note(1, "size", "010000"),
     "metadata size a number": set_note(1, "size", 4096),
-    "device size another": set_note(5, "device-size", "4096"),
+    "device size another": device_of_another_size,
+    "device size not the map's": set_note(5, "device-size", "4096"),
     "device size no block": set_note(5, "device-size", "4097"),
     "device size 0": set_note(5, "device-size", "0"),
     "device size 2^60": set_note(5, "device-size", str(1 << 60)),
@@ -377,6 +403,11 @@ MALFORMED = {
     "index of other frames": index_of_other_frames,
     "index of another pack": index_of_another_pack,
     "pack of another device": pack_of_another_device,
+    "map of another size": lambda p, d: d["layers"][6].update(size=d["layers"][6]["size"] + 32),
+    "map before its pack": lambda p, d: d["layers"].insert(5, d["layers"].pop(6)),
+    "map twice": lambda p, d: d["layers"].insert(6, d["layers"][6]),
+    "map of another device": map_of_another_device,
+    "garbage as map": garbage_as_map,
 }
 RAW = {
     "not JSON": b"\x00\x01\x02",

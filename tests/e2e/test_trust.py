@@ -356,7 +356,10 @@ class TestWhatTheStoreHas:
         result = beside.right.expect(REFUSED, "pull", "--complete", beside.image(), "--key", beside.keys.public("release"))
         assert "not what the store holds" in error_lines(result.stderr)[0] and "zeropull remove" in result.stderr
         beside.right.ok("remove", beside.image())
-        beside.pull("--key", beside.keys.public("release"))
+        pulled = beside.pull("--key", beside.keys.public("release"))
+        assert (pulled["layersFetched"], pulled["layersReused"]) == (1, 1)  # the one without data is the same however it is packed
+        beside.right.ok("verify", beside.image(), "--key", beside.keys.public("release"))
+        beside.right.ok("prune")
         ship.check_same(beside.left, beside.right)
 
     def test_layers_from_an_untrusted_pull_are_not_reused_for_a_trusted_one(self, beside):

@@ -14,6 +14,7 @@ KINDS = {
     "application/vnd.zeropull.layer.metadata.v1+zstd": "metadata",
     "application/vnd.zeropull.device.index.v1": "index",
     "application/vnd.zeropull.device.pack.v1+zstd": "data",
+    "application/vnd.zeropull.device.map.v1": "block map",
 }
 
 

@@ -6,6 +6,7 @@
 #include "pack-fixture.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <zstd.h>
@@ -200,6 +201,95 @@ static struct zp_pack_writer *writer_of(int fd, struct zp_pool *pool, const uint
         assert_int_equal(zp_pack_writer_new(fd, "part", &options, pool, &w, &err), 0);
         assert_int_equal(zp_pack_writer_append(w, data, size, &err), 0);
         return w;
+}
+
+/* What a watcher has been told, and a copy of the bytes that were final then. */
+struct watched {
+        pthread_mutex_t lock;
+        int fd;
+        uint8_t bytes[64 * FRAME];
+        uint64_t size;
+};
+
+static void copy_final_bytes(void *context, uint64_t size) {
+        struct watched *watched = context;
+        pthread_mutex_lock(&watched->lock);
+        if (size > watched->size) {
+                size_t more = size - watched->size;
+                assert_int_equal(pread(watched->fd, watched->bytes + watched->size, more, (off_t) watched->size), more);
+                watched->size = size;
+        }
+        pthread_mutex_unlock(&watched->lock);
+}
+
+static void told_bytes_are_never_changed(void **state) {
+        (void) state;
+        size_t size = 50 * FRAME + 321;
+        uint8_t *data = sample_device(size);
+        static struct watched watched = { .lock = PTHREAD_MUTEX_INITIALIZER };
+        struct zp_error err = { 0 };
+        struct zp_pool *pool;
+        struct zp_pack_writer *w;
+        struct zp_pack_options options = { .frame_size = FRAME };
+        struct zp_pack_info info;
+        int index_fd = temporary_file();
+        watched.fd = temporary_file();
+        assert_int_equal(zp_pool_new(3, &pool, &err), 0);
+        assert_int_equal(zp_pack_writer_new(watched.fd, "watched", &options, pool, &w, &err), 0);
+        zp_pack_writer_watch(w, copy_final_bytes, &watched);
+        for (size_t at = 0, piece; at < size; at += piece) {
+                piece = zp_min_u64(3 * FRAME + 1000, size - at);
+                assert_int_equal(zp_pack_writer_mark(w, &err), 0);
+                assert_int_equal(zp_pack_writer_append(w, data, 5 * FRAME, &err), 0);
+                assert_int_equal(zp_pack_writer_rollback(w, &err), 0);
+                assert_int_equal(zp_pack_writer_append(w, data + at, piece, &err), 0);
+                zp_pack_writer_unmark(w);
+        }
+        assert_int_equal(zp_pack_writer_finish(w, index_fd, "watched.index", &info, &err), 0);
+        zp_pack_writer_free(w);
+        uint8_t *bytes = file_bytes(watched.fd);
+        assert_int_equal(watched.size, info.pack_size - (8 + (uint64_t) info.frames * 8 + 9)); /* all frames */
+        assert_memory_equal(watched.bytes, bytes, watched.size);
+        struct packed straight = pack_bytes(data, size, FRAME, 1);
+        assert_true(zp_digest_equal(&straight.info.index_digest, &info.index_digest));
+        packed_clear(&straight);
+        free(bytes);
+        zp_pool_free(pool);
+        close(watched.fd);
+        close(index_fd);
+        free(data);
+}
+
+static void marked_bytes_are_told_when_they_are_kept(void **state) {
+        (void) state;
+        size_t size = 12 * FRAME;
+        uint8_t *data = sample_device(size);
+        static struct watched watched = { .lock = PTHREAD_MUTEX_INITIALIZER };
+        struct zp_error err = { 0 };
+        struct zp_pool *pool;
+        struct zp_pack_writer *w;
+        int index_fd = temporary_file();
+        struct zp_pack_info info;
+        watched.fd = temporary_file();
+        assert_int_equal(zp_pool_new(2, &pool, &err), 0);
+        w = writer_of(watched.fd, pool, data, 0);
+        zp_pack_writer_watch(w, copy_final_bytes, &watched);
+        assert_int_equal(zp_pack_writer_mark(w, &err), 0);
+        assert_int_equal(zp_pack_writer_append(w, data, size, &err), 0);
+        pthread_mutex_lock(&watched.lock);
+        assert_int_equal(watched.size, 0);
+        pthread_mutex_unlock(&watched.lock);
+        zp_pack_writer_unmark(w);
+        pthread_mutex_lock(&watched.lock);
+        assert_true(watched.size > 0); /* the ring has room for six frames: the first ones are written */
+        pthread_mutex_unlock(&watched.lock);
+        assert_int_equal(zp_pack_writer_rollback(w, &err), -EINVAL);
+        assert_int_equal(zp_pack_writer_finish(w, index_fd, "kept.index", &info, &err), 0);
+        zp_pack_writer_free(w);
+        zp_pool_free(pool);
+        close(watched.fd);
+        close(index_fd);
+        free(data);
 }
 
 /* Splices a writer of `behind` bytes behind one of `before` bytes: as if all had been appended to one. */
@@ -412,6 +502,8 @@ int main(void) {
                 cmocka_unit_test(the_index_lists_each_frame_with_its_digest),
                 cmocka_unit_test(bytes_do_not_depend_on_threads_or_pieces),
                 cmocka_unit_test(rollback_leaves_no_trace),
+                cmocka_unit_test(told_bytes_are_never_changed),
+                cmocka_unit_test(marked_bytes_are_told_when_they_are_kept),
                 cmocka_unit_test(splicing_frames_is_like_appending_their_bytes),
                 cmocka_unit_test(frames_are_spliced_only_behind_whole_ones),
                 cmocka_unit_test(zeros_are_like_appended_zeros),
