@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`zeropull rpull` with a real containerd, whose plain ctr tells a snapshotter nothing: images run without their layers,
+what lies in containerd is what its own pull would have left, and it goes as that goes."""
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from support import images
+from support.containerd import containerd
+from support.registry import registry
+from support.snapshotter import snapshotter
+from support.zeropull import FAILED, NOT_FOUND, USAGE, Zeropull
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+WAIT_SECONDS = 60
+CONTAINER = f"rpull-{os.getpid()}"  # runc keeps those of all containerds in one place
+
+
+def labels_of(text):
+    """key=value,key=value, where a value may have commas, too."""
+    labels, key = {}, None
+    for part in text.strip().split(","):
+        if "=" in part:
+            key, _, labels[key] = part.partition("=")
+        elif key:
+            labels[key] += "," + part
+    return labels
+
+
+class Node:
+    """A registry, and a containerd with the snapshotter."""
+
+    def __init__(self, work, registry, daemon, server):
+        self.registry = registry
+        self.daemon = daemon
+        self.server = server
+        self.zeropull = Zeropull(work / "builder")
+        self.api = daemon.client()
+
+    def publish(self, name, repository=None, snapshot=True):
+        """A test image in the registry; returns its name in containerd."""
+        reference = self.registry.push(images.source(name), repository or name)
+        if snapshot:
+            self.zeropull.ok("build", "--push", reference)
+        return reference.removeprefix("docker://")
+
+    def options(self, namespace="test"):
+        return ("--address", self.server.socket, "--namespace", namespace)
+
+    def rpull(self, image, *options):
+        return self.zeropull.ok("rpull", *self.options(), *options, image).strip()
+
+    def ctr(self, *arguments):
+        return self.server.ctr(*arguments)
+
+    def rows(self, *command):
+        """What a list of ctr's shows, without its head."""
+        return [line.split() for line in self.ctr(*command, "list").splitlines()[1:]]
+
+    def content(self, namespace="test"):
+        """{digest: labels} of the content store."""
+        lines = self.ctr("--namespace", namespace, "content", "list").splitlines()[1:]
+        rows = [line.split("\t") for line in lines]
+        return {row[0]: labels_of(row[-1]) for row in rows}
+
+    def documents(self, image):
+        """Digests of manifest, configuration and layers, as the registry has them."""
+        raw = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{image}"], capture_output=True, check=True).stdout
+        manifest = json.loads(raw)
+        digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+        return digest, manifest["config"]["digest"], [layer["digest"] for layer in manifest["layers"]]
+
+    def blobs_read(self):
+        """Digests of the blobs that the registry gave away so far."""
+        log = self.registry.log.read_text(errors="replace")
+        lines = [line for line in log.splitlines() if '"GET /v2/' in line and "/blobs/" in line]
+        return {word.split()[0] for line in lines for word in line.split("/") if word.startswith("sha256:")}
+
+    def assert_nothing_left(self):
+        assert self.rows("images") == [] and self.rows("leases") == [] and self.rows("snapshots") == []
+        assert self.content() == {}
+        assert self.api.names() == []
+        with open("/proc/self/mounts") as mounts:
+            assert [line for line in mounts if f"{self.daemon.root}/mounts" in line] == []
+
+
+@pytest.fixture
+def node(work):
+    config = work / "snapshotter.yaml"
+    config.write_text(f"version: 1\npolicy: {work}/policy.yaml\nregistry_timeout_s: 20\n")
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    with registry(work) as server, snapshotter(work, "--config", config) as daemon, containerd(None, daemon.socket) as ctrd:
+        made = Node(work, server, daemon, ctrd)
+        yield made
+        made.api.close()
+
+
+def test_an_image_runs_without_its_layers(node):
+    image = node.publish("python")
+    manifest, config, layers = node.documents(image)
+    before = node.blobs_read()
+    assert node.rpull(image) == image
+    assert images.config("python")["Labels"]["test.output"] in node.ctr("run", "--rm", image, CONTAINER)
+    assert (node.blobs_read() - before) & set(layers) == set()
+    assert set(node.content()) == {manifest, config}
+    assert node.rows("leases") == []
+
+
+def test_removing_it_leaves_nothing(node):
+    image = node.publish("busybox")
+    node.rpull(image)
+    node.server.remove(image)
+    node.assert_nothing_left()
+
+
+def test_again_it_changes_nothing(node):
+    image = node.publish("python")
+    node.rpull(image)
+    before = node.content(), [row[:3] for row in node.rows("images")], node.rows("snapshots")
+    assert node.rpull(image) == image
+    assert (node.content(), [row[:3] for row in node.rows("images")], node.rows("snapshots")) == before
+    node.server.remove(image)
+    node.assert_nothing_left()
+
+
+def test_labels_are_those_of_containerds_own_pull(node):
+    """Whose content, in another namespace, is not written again either."""
+    image = node.publish("python")
+    manifest, config, _ = node.documents(image)
+    node.ctr("--namespace", "other", "images", "pull", "--plain-http", "--snapshotter", "overlayfs", image)
+    node.rpull(image)
+    own, theirs = node.content(), node.content("other")
+    top = theirs[config].pop("containerd.io/gc.ref.snapshot.overlayfs")
+    assert own[config].pop("containerd.io/gc.ref.snapshot.zeropull") == top
+    assert own == {digest: theirs[digest] for digest in (manifest, config)}
+    assert own[manifest]["containerd.io/distribution.source.127.0.0.1"] == "python"
+    target = [row[1:3] for row in node.rows("--namespace", "other", "images")]
+    assert [row[1:3] for row in node.rows("images")] == target
+
+
+def test_an_image_with_two_names_is_kept_by_either(node):
+    first, second = node.publish("busybox", "web/one"), node.publish("busybox", "web/a")
+    for image in (first, second):
+        node.rpull(image)
+    sources = {labels["containerd.io/distribution.source.127.0.0.1"] for labels in node.content().values()}
+    assert sources == {"web/a,web/one"}
+    node.server.remove(first)
+    assert images.config("busybox")["Labels"]["test.output"] in node.ctr("run", "--rm", second, CONTAINER)
+    node.server.remove(second)
+    node.assert_nothing_left()
+
+
+def test_the_name_follows_its_tag(node):
+    image = node.publish("busybox", "web")
+    node.rpull(image)
+    assert node.publish("python", "web") == image
+    node.rpull(image)
+    assert [row[2] for row in node.rows("images")] == [node.documents(image)[0]]
+    assert images.config("python")["Labels"]["test.output"] in node.ctr("run", "--rm", image, CONTAINER)
+
+
+def test_an_image_pulled_in_the_ordinary_way_is_kept(node):
+    image = node.publish("busybox", snapshot=False)
+    node.server.pull(image)
+    assert node.rpull(image) == image
+    assert images.config("busybox")["Labels"]["test.output"] in node.ctr("run", "--rm", image, CONTAINER)
+
+
+def test_an_image_without_a_snapshot_leaves_nothing_but_the_reason(node):
+    image = node.publish("busybox", snapshot=False)
+    result = node.zeropull.expect(NOT_FOUND, "rpull", "-q", *node.options(), image)
+    assert result.stderr.splitlines() == [
+        f"zeropull: {image}: docker://{image.rsplit(':', 1)[0]} has no snapshot of it",
+        f"  hint: `ctr images pull --snapshotter zeropull {image}` downloads it",
+    ]
+    node.assert_nothing_left()
+
+
+def test_a_snapshot_that_the_snapshotter_refuses_is_told(node, work):
+    image = node.publish("busybox")
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: reject\n")
+    result = node.zeropull.expect(FAILED, "rpull", "-q", *node.options(), image)
+    assert "layer 1 of 1 would have to be downloaded: the snapshotter's log says why" in result.stderr
+    node.assert_nothing_left()
+
+
+@contextmanager
+def held(daemon):
+    """The snapshotter answers nobody."""
+    os.killpg(daemon.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(daemon.process.pid, signal.SIGCONT)
+
+
+def await_lease(node):
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not node.rows("leases"):
+        assert time.monotonic() < deadline, "no lease"
+        time.sleep(0.02)
+
+
+def await_nothing_left(node, image):
+    """containerd collects what a snapshotter made for a caller that was gone when it next removes a snapshot there."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        node.rpull(image)
+        node.server.remove(image)
+        if not node.api.names() or time.monotonic() > deadline:
+            break
+    node.assert_nothing_left()
+
+
+def test_a_killed_run_leaves_a_lease_that_expires(node):
+    image = node.publish("busybox")
+    with held(node.daemon):
+        run = node.zeropull.start("rpull", *node.options(), image)
+        await_lease(node)
+        run.kill()
+        run.communicate()
+    ((lease, _, *labels),) = node.rows("leases")
+    assert "containerd.io/gc.expire=" in " ".join(labels)
+    assert node.rows("images") == []
+    node.ctr("leases", "delete", "--sync", lease)
+    await_nothing_left(node, image)
+
+
+def test_an_interrupted_run_leaves_nothing(node):
+    image = node.publish("busybox")
+    with held(node.daemon):
+        run = node.zeropull.start("rpull", *node.options(), image)
+        await_lease(node)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=WAIT_SECONDS)
+    assert run.returncode == 128 + signal.SIGINT
+    assert node.rows("leases") == [] and node.rows("images") == []
+    await_nothing_left(node, image)
+
+
+def test_without_containerd_it_says_so(zeropull, work):
+    with registry(work) as server:
+        image = server.push(images.source("busybox"), "busybox")
+        result = zeropull.expect(FAILED, "rpull", "--address", work / "none.sock", image)
+    assert f"containerd at '{work}/none.sock' cannot be reached" in result.stderr and "--address" in result.stderr
+
+
+def test_what_makes_no_sense_is_wrong_usage(zeropull):
+    for arguments in (["--namespace", "a b", "web"], ["--snapshotter", "x\ny", "web"], [f"oci:{images.layout('busybox')}"]):
+        zeropull.expect(USAGE, "rpull", *arguments)
