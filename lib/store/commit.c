@@ -77,7 +77,7 @@ struct place {
         int dir_fd;
         const char *directory;
         const struct zp_digest *name;
-        /* 0, or 1: what is there is more, and stays */
+        /* 0, or 1: what is there stays */
         int (*put)(struct zp_store *store, const void *record, struct zp_error *err);
         const void *record;
 };
@@ -92,7 +92,7 @@ static int install(struct zp_store *store, struct zp_staging *staging, const str
         return r == 0 ? zp_sync(place->dir_fd, place->directory, err) : r;
 }
 
-/* The files have been synced. 1: what is there is more, and stays. */
+/* The files have been synced. 1: what is there stays. */
 static int commit(struct zp_staging *staging, const struct place *place, struct zp_error *err) {
         struct zp_store *store = zp_staging_store(staging);
         struct zp_moves moves = { 0 };
@@ -115,17 +115,21 @@ static int put_device(struct zp_store *store, const void *record, struct zp_erro
         if (found < 0)
                 return found;
         int r = zp_records_put_device(store, device, err);
-        return r == 0 && found == 1 && known.is_complete && !device->is_complete ? 1 : r;
+        return r == 0 && found == 1 && !device->is_complete ? 1 : r;
 }
 
-/* Beside the data that is there: the same index, but perhaps that one was damaged. */
-static int put_index(struct zp_staging *staging, struct zp_store *store, const struct zp_digest *device,
-                     struct zp_error *err) {
+/* Beside the data that is there, or comes: the same index, but perhaps that one was damaged; the map if there is none. */
+static int put_beside(struct zp_staging *staging, struct zp_store *store, const struct zp_digest *device,
+                      struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
+        int from = zp_staging_dir_fd(staging);
         zp_digest_hex(device, hex);
         zp_autoclose int dir_fd = openat(store->devices_fd, hex, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (dir_fd < 0 || renameat(zp_staging_dir_fd(staging), "device.idx", dir_fd, "device.idx") < 0)
+        if (dir_fd < 0 || renameat(from, "device.idx", dir_fd, "device.idx") < 0)
                 return zp_store_failed(store, "device.idx", err);
+        if (renameat2(from, "device.map", dir_fd, "device.map", RENAME_NOREPLACE) < 0 && errno != ENOENT &&
+            errno != EEXIST)
+                return zp_store_failed(store, "device.map", err);
         return zp_sync(dir_fd, "devices", err);
 }
 
@@ -142,7 +146,7 @@ int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_
         int r = sync_all(staging, store, files, count, err);
         if (r == 0)
                 r = commit(staging, &place, err);
-        return r == 1 ? put_index(staging, store, &record->digest, err) : r;
+        return r == 1 ? put_beside(staging, store, &record->digest, err) : r;
 }
 
 /* ---- layers ---- */

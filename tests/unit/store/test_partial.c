@@ -56,6 +56,28 @@ static void data_of_another_size_is_refused(void **state) {
         assert_whole(w);
 }
 
+static void index_that_comes_again_keeps_the_data_that_has_come(void **state) {
+        struct world *w = *state;
+        struct zp_device_record record = put_index_only(w);
+        char text[16] = "";
+        append(w, &record.digest, "half");
+        put_index_only(w);
+        zp_autoclose int fd = zp_store_open_partial(w->store, &record.digest, &w->err);
+        assert_int_equal(read(fd, text, sizeof text), 4);
+        assert_string_equal(text, "half");
+        assert_whole(w);
+}
+
+static void data_that_comes_after_a_build_made_it_is_not_needed(void **state) {
+        struct world *w = *state;
+        struct zp_device_record record = put_index_only(w), built = device_record("a", "1");
+        append(w, &record.digest, "half");
+        must(w, put_device(w->store, "a", "1", &built, &w->err));
+        must(w, zp_store_complete_device(w->store, &record.digest, &record.digest, &w->err));
+        assert_false(exists(below(w, "devices/%s/device.part", hex_of(&record.digest))));
+        assert_whole(w);
+}
+
 static void what_is_no_file_is_not_written_to(void **state) {
         struct world *w = *state;
         struct zp_device_record record = put_index_only(w);
@@ -112,6 +134,8 @@ int main(void) {
                 world_test(data_that_has_come_makes_the_device_complete),
                 world_test(data_stays_when_the_process_dies),
                 world_test(data_of_another_size_is_refused),
+                world_test(index_that_comes_again_keeps_the_data_that_has_come),
+                world_test(data_that_comes_after_a_build_made_it_is_not_needed),
                 world_test(what_is_no_file_is_not_written_to),
                 world_test(device_that_is_not_there_has_no_data),
                 world_test(damaged_index_is_put_right_beside_the_data),
