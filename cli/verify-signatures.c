@@ -11,7 +11,7 @@ static int check_in(struct verifier *v, const struct zp_image_record *image, str
         struct zp_trust trust = { .remote = remote, .keys = v->keys.keys, .key_count = v->keys.count };
         struct zp_digest artifact;
         char digest[ZP_DIGEST_TEXT_SIZE], image_digest[ZP_DIGEST_TEXT_SIZE];
-        int r = zp_held_check(v->store, image, remote, zp_trust_check, &trust, true, &artifact, err);
+        int r = zp_held_check(v->store, image, remote, zp_trust_check, &trust, true, &artifact, NULL, err);
         if (r == 0)
                 progress_say(v->progress, "image %s: snapshot %s, %s",
                              zp_digest_text(&image->manifest_digest, image_digest), zp_digest_text(&artifact, digest),

@@ -77,6 +77,8 @@ struct search {
         zp_pull_check check;
         void *context;
         bool with_packs;
+        struct zp_digest *digest;     /* of the one that passes; NULL: not wanted */
+        struct zp_artifact *artifact; /* likewise */
 };
 
 static int try_one(const struct search *s, const struct zp_descriptor *candidate, struct zp_error *err) {
@@ -86,26 +88,28 @@ static int try_one(const struct search *s, const struct zp_descriptor *candidate
         int r = zp_remote_get_manifest(s->remote, candidate, &manifest, err);
         if (r == 0)
                 r = zp_artifact_parse(manifest, candidate->size, &artifact, err);
-        if (r == 0) {
+        if (r == 0)
                 r = zp_held_compare(s->store, s->image, &artifact, s->with_packs, err);
-                zp_artifact_clear(&artifact);
-        }
         if (r == 0 && s->check)
                 r = s->check(s->context, candidate, &s->image->manifest_digest, err);
+        if (r == 0 && s->digest)
+                *s->digest = candidate->digest;
+        if (r == 0 && s->artifact)
+                *s->artifact = artifact;
+        else
+                zp_artifact_clear(&artifact);
         return r < 0 ? zp_error_wrap(err, "snapshot %s", zp_digest_text(&candidate->digest, digest)) : 0;
 }
 
 /* Why none would do: that the right one is not trusted tells more than that others are others. */
 static int try_all(const struct search *s, const struct zp_remote_artifact *artifacts, size_t count,
-                   struct zp_digest *chosen, struct zp_error *err) {
+                   struct zp_error *err) {
         int r = 0;
         for (size_t tried = 0; tried < count && tried < CANDIDATES_MAX; tried++) {
                 const struct zp_descriptor *candidate = &artifacts[count - 1 - tried].manifest;
                 struct zp_error problem = { 0 };
                 int tried_r = try_one(s, candidate, &problem);
                 if (tried_r == 0) {
-                        if (chosen)
-                                *chosen = candidate->digest;
                         zp_error_clear(err);
                         return 0;
                 }
@@ -119,15 +123,15 @@ static int try_all(const struct search *s, const struct zp_remote_artifact *arti
 }
 
 int zp_held_check(struct zp_store *store, const struct zp_image_record *image, struct zp_remote *remote,
-                  zp_pull_check check, void *context, bool with_packs, struct zp_digest *artifact,
-                  struct zp_error *err) {
-        struct search s = { store, image, remote, check, context, with_packs };
+                  zp_pull_check check, void *context, bool with_packs, struct zp_digest *digest,
+                  struct zp_artifact *artifact, struct zp_error *err) {
+        struct search s = { store, image, remote, check, context, with_packs, digest, artifact };
         struct zp_remote_artifact *artifacts = NULL;
         size_t count = 0;
         int r = zp_remote_find(remote, &image->manifest_digest, ZP_ARTIFACT_TYPE, &artifacts, &count, err);
         if (r < 0)
                 return r;
-        r = count ? try_all(&s, artifacts, count, artifact, err)
+        r = count ? try_all(&s, artifacts, count, err)
                   : zp_error_set(err, ENOENT, "%s has no snapshot of it", zp_remote_name(remote));
         zp_remote_artifacts_free(artifacts, count);
         return r;

@@ -14,10 +14,11 @@
  * the files are what the records say is `verify`'s work.
  *
  * -ENOENT: no snapshot of this image is there, -EBADMSG: those that are there are others, -EACCES or what `check` says
- * else: the one that it is does not pass. *artifact (may be NULL) is which one it is. */
+ * else: the one that it is does not pass. *digest (may be NULL) is which one it is, *artifact (may be NULL; to be
+ * cleared) what that says. */
 int zp_held_check(struct zp_store *store, const struct zp_image_record *image, struct zp_remote *remote,
-                  zp_pull_check check, void *context, bool with_packs, struct zp_digest *artifact,
-                  struct zp_error *err);
+                  zp_pull_check check, void *context, bool with_packs, struct zp_digest *digest,
+                  struct zp_artifact *artifact, struct zp_error *err);
 
 /* The comparison alone. */
 int zp_held_compare(struct zp_store *store, const struct zp_image_record *image, const struct zp_artifact *artifact,

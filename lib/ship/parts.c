@@ -12,6 +12,7 @@
 #include "profile/prefetch.h"
 #include "ship/metadata.h"
 #include "ship/pull-internal.h"
+#include "store/device-map.h"
 
 /* Small blobs that are fetched at the same time: a round trip for them all, unless an image has more than thirty
  * layers. Registries allow that many connections, or answer the last ones later. */
@@ -132,33 +133,46 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
 }
 
 /* A device has one map. One that is here already, from whomever, must be the one that this artifact vouches for: else
- * one of the two is a lie. 1: it is here. */
-static int check_map(struct zp_pull *p, const struct zp_artifact_device *device, struct zp_error *err) {
+ * one of the two is a lie. Of a device whose data is here it is made again. 1: it is here. */
+static int check_map(struct zp_pull *p, const struct zp_artifact_device *device, bool has_data, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
         int fd = zp_store_open_device_file(p->store, &device->digest, "device.map", NULL);
         if (fd < 0)
-                return device->map_size == 0;
-        if (device->map_size == 0 || is_intact(fd, device->map_size, &device->map_digest))
+                return has_data || device->map_size == 0;
+        if (is_intact(fd, device->map_size, &device->map_digest))
                 return 1;
+        if (has_data)
+                return zp_store_drop_map(p->store, &device->digest, err) < 0 ? -err->code : 1;
         return zp_error_set(err, EBADMSG, "device %s: its block map is not the one that is in the store",
+                            zp_digest_text(&device->digest, text));
+}
+
+/* The index, which the name covers, says what these are. */
+static int check_sizes(const struct zp_artifact_device *device, const struct zp_device_record *known,
+                       struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        if (device->index_size == known->index_size && device->pack_size == known->pack_size &&
+            device->device_size == known->device_size)
+                return 0;
+        return zp_error_set(err, EBADMSG, "device %s: its sizes are not the artifact's",
                             zp_digest_text(&device->digest, text));
 }
 
 static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err) {
         const struct zp_artifact_device *device = &p->artifact.devices[number];
         struct zp_device_record known;
-        int found = zp_store_find_device(p->store, &device->digest, &known, err);
-        if (found < 0)
-                return found;
-        bool is_there = found && is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL),
-                                           known.index_size, &known.digest);
-        if (is_there && !known.is_complete && p->options->with_maps) {
-                int r = check_map(p, device, err);
-                if (r < 0)
-                        return r;
-                is_there = r == 1;
-        }
-        return is_there ? 0 : fetch_device(p, device, number, err);
+        int r = zp_store_find_device(p->store, &device->digest, &known, err);
+        if (r < 0)
+                return r;
+        bool is_there = r == 1 && is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL),
+                                            known.index_size, &known.digest);
+        if (!is_there)
+                return fetch_device(p, device, number, err);
+        r = check_sizes(device, &known, err);
+        if (r < 0 || !p->options->with_maps)
+                return r;
+        r = check_map(p, device, known.is_complete, err);
+        return r == 0 ? fetch_device(p, device, number, err) : r < 0 ? r : 0;
 }
 
 /* ---- the snapshot's metadata ---- */
@@ -196,6 +210,14 @@ static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {
 
 /* ---- all of them ---- */
 
+static int pull_device_part(struct zp_pull *p, unsigned number, struct zp_error *err) {
+        return pull_device(p, (uint16_t) number, err);
+}
+
+int zp_pull_device_parts(struct zp_pull *p, struct zp_error *err) {
+        return zp_pull_each(p, p->artifact.device_count, AT_ONCE, pull_device_part, err);
+}
+
 static unsigned part_count(const struct zp_pull *p) {
         return 2u + p->artifact.layer_count + p->artifact.device_count;
 }
@@ -207,7 +229,7 @@ static int pull_part(struct zp_pull *p, unsigned part, struct zp_error *err) {
                 return p->artifact.prefetch_size > 0 ? pull_prefetch(p, err) : 0;
         part -= 2;
         return part < p->artifact.layer_count ? pull_layer(p, (uint16_t) part, err)
-                                              : pull_device(p, (uint16_t) (part - p->artifact.layer_count), err);
+                                              : pull_device_part(p, part - p->artifact.layer_count, err);
 }
 
 static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {

@@ -53,6 +53,8 @@ int zp_pull_each(struct zp_pull *pull, unsigned count, unsigned threads, zp_pull
 /* parts.c: fetches what the store does not have of the artifact but its packs, all at the same time. Devices are in the
  * store then (by their indexes at least), layers too, the snapshot's metadata is in `for_snapshot`. */
 int zp_pull_parts(struct zp_pull *pull, struct zp_error *err);
+/* Of an image that is here: what is missing of the artifact's devices but their packs. */
+int zp_pull_device_parts(struct zp_pull *pull, struct zp_error *err);
 
 /* packs.c: fetches the data of the `device_count` devices in `devices` that the store has not. */
 int zp_pull_packs(struct zp_pull *pull, struct zp_error *err);

@@ -175,12 +175,19 @@ static bool is_all_here(const struct zp_device_record *devices, size_t count) {
         return true;
 }
 
+/* Whether the image that is here has to have maps that an artifact vouches for; those of what was built here are our
+ * own. */
+static bool wants_maps(const struct zp_pull *p) {
+        return p->options->with_maps && p->result->image.is_fetched;
+}
+
 /* Without anything to check by, an image that is there is there. */
-static int check_present(const struct zp_pull *p, struct zp_error *err) {
+static int check_present(struct zp_pull *p, struct zp_error *err) {
         const struct zp_pull_options *o = p->options;
-        int r = o->check ? zp_held_check(p->store, &p->result->image, p->remote, o->check, o->check_context, false,
-                                         &p->result->artifact_digest, err)
-                         : 0;
+        if (!o->check && !wants_maps(p))
+                return 0;
+        int r = zp_held_check(p->store, &p->result->image, p->remote, o->check, o->check_context, false,
+                              &p->result->artifact_digest, &p->artifact, err);
         return r < 0 ? zp_error_wrap(err, "the snapshot in the store") : 0;
 }
 
@@ -214,8 +221,10 @@ static int pull_present(struct zp_pull *p, struct zp_error *err) {
         int r = check_present(p, err);
         if (r == 0 && p->options->is_complete)
                 r = zp_store_list_devices_of(p->store, digest, &p->devices, &p->device_count, err);
-        if (r == 0 && p->options->is_complete && !is_all_here(p->devices, p->device_count))
+        if (r == 0 && (wants_maps(p) || (p->options->is_complete && !is_all_here(p->devices, p->device_count))))
                 r = confine(p, err);
+        if (r == 0 && wants_maps(p))
+                r = zp_pull_device_parts(p, err);
         if (r == 0)
                 r = zp_pull_packs(p, err);
         return r < 0 ? r : zp_store_add_name(p->store, p->image.name, digest, err);

@@ -30,8 +30,9 @@ struct zp_pull_options {
         /* NULL: all are trusted. With one, an image that is there already must be the snapshot that passes, too. */
         zp_pull_check check;
         void *check_context;
-        /* Fetch the block maps of devices whose data is not here, where there are such: what a base for the next version
-         * needs. */
+        /* Fetch the block maps of devices whose data is not here, where there are such, for an image that is there
+         * already as well: what a base for the next version needs. A map that is there and not the artifact's is
+         * -EBADMSG, or made again later where the data is here. */
         bool with_maps;
         bool confine;              /* zp_confine() the process, for good, once the artifact is chosen */
         const char *also_readable; /* what `remote` still opens when confined; NULL: nothing */

@@ -51,13 +51,16 @@ static int make_map(struct zp_store *store, const struct zp_device_record *devic
                                   &out->map, err);
 }
 
+static int open_directory(struct zp_store *store, const struct zp_digest *device) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        return openat(store->devices_fd, zp_digest_hex(device, hex), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 /* A store that may not be written to is no failure: the map is made again when it is wanted again. */
 static void keep_map(struct zp_store *store, const struct zp_device_record *device, const struct zp_device_map *map) {
-        char hex[ZP_SHA256_HEX_SIZE];
         if (store->mode != ZP_STORE_WRITE)
                 return;
-        zp_autoclose int dir_fd = openat(store->devices_fd, zp_digest_hex(&device->digest, hex),
-                                         O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        zp_autoclose int dir_fd = open_directory(store, &device->digest);
         if (dir_fd >= 0)
                 zp_replace_file(dir_fd, MAP_FILE, map->bytes, map->size, 0644, NULL);
 }
@@ -84,4 +87,11 @@ int zp_store_load_map(struct zp_store *store, const struct zp_device_record *dev
 void zp_device_map_clear(struct zp_device_map *map) {
         free(map->bytes);
         *map = (struct zp_device_map){ 0 };
+}
+
+int zp_store_drop_map(struct zp_store *store, const struct zp_digest *device, struct zp_error *err) {
+        zp_autoclose int dir_fd = open_directory(store, device);
+        if (dir_fd < 0 || (unlinkat(dir_fd, MAP_FILE, 0) < 0 && errno != ENOENT))
+                return zp_store_failed(store, MAP_FILE, err);
+        return 0;
 }

@@ -256,6 +256,19 @@ def test_a_second_map_of_a_device_is_refused(lying, layout, work):
     assert "block map is not the one" in result.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--complete"]], ids=["lazy", "complete"])
+def test_what_an_earlier_pull_has_left_does_not_mislead_a_signed_build(options, lying, work):
+    """Nobody asked for signatures then: whatever snapshot and maps came are those that anybody may publish."""
+    one, two, key = lying
+    builder, plain = Zeropull(work / "builder"), Zeropull(work / "plain")
+    builder.ok("pull", *options, one)
+    builder.ok("build", "--push", "--sign-key", key, "--base", one, two)
+    assert device_count(builder, two) > 2  # the base is one, though its maps were not here, or were others
+    builder.ok("pull", "--complete", two)
+    plain.build(two)
+    check_same_tree(builder, plain, two, work)
+
+
 def test_a_base_that_is_not_there_is_an_error(layout, work):
     tree = Tree(files=10, large=300_000)
     with memory_registry() as server:
