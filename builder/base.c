@@ -18,8 +18,7 @@
 struct candidate {
         struct zp_digest digest;
         uint64_t blocks, used;
-        uint16_t number;  /* in the snapshot's table */
-        uint8_t *is_used; /* a bit a block */
+        uint16_t number; /* in the snapshot's table */
 };
 
 struct candidates {
@@ -29,23 +28,64 @@ struct candidates {
 
 /* ---- what is in use ---- */
 
-static void note_extent(struct candidates *c, const struct zp_extent *extent) {
-        struct candidate *device = &c->list[extent->device];
-        for (uint64_t block = extent->block; block < extent->block + extent->blocks; block++) {
-                uint8_t bit = (uint8_t) (1u << block % 8);
-                device->used += !(device->is_used[block / 8] & bit);
-                device->is_used[block / 8] |= bit;
+/* Blocks of a device that a file uses. Files may share them, all of a device's with all others: they are sorted and not
+ * counted one by one. */
+struct run {
+        uint64_t block, end;
+        uint16_t device;
+};
+
+struct runs {
+        struct run *list;
+        size_t count, room;
+};
+
+static int note_extent(struct runs *runs, const struct zp_extent *extent, struct zp_error *err) {
+        if (runs->count == runs->room) {
+                size_t room = runs->room ? runs->room * 2 : 256;
+                struct run *grown = reallocarray(runs->list, room, sizeof *grown);
+                if (!grown)
+                        return zp_error_errno(err, ENOMEM, "base");
+                runs->list = grown;
+                runs->room = room;
         }
+        runs->list[runs->count++] = (struct run){ extent->block, extent->block + extent->blocks, extent->device };
+        return 0;
 }
 
-static void note_tree(struct candidates *c, const struct zp_inode *dir) {
-        for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {
+static int note_tree(struct runs *runs, const struct zp_inode *dir, struct zp_error *err) {
+        int r = 0;
+        for (const struct zp_dentry *child = dir->first_child; child && r == 0; child = child->next) {
                 const struct zp_inode *inode = child->inode;
-                for (uint32_t i = 0; i < inode->extent_count; i++)
+                for (uint32_t i = 0; i < inode->extent_count && r == 0; i++)
                         if (inode->extents[i].block != ZP_HOLE)
-                                note_extent(c, &inode->extents[i]);
-                if (S_ISDIR(inode->mode))
-                        note_tree(c, inode);
+                                r = note_extent(runs, &inode->extents[i], err);
+                if (r == 0 && S_ISDIR(inode->mode))
+                        r = note_tree(runs, inode, err);
+        }
+        return r;
+}
+
+static int compare_runs(const void *a, const void *b) {
+        const struct run *x = a, *y = b;
+        if (x->device != y->device)
+                return x->device < y->device ? -1 : 1;
+        return (x->block > y->block) - (x->block < y->block);
+}
+
+static void count_used(struct candidates *c, struct runs *runs) {
+        uint64_t counted = 0; /* of the device, up to here */
+        if (runs->count > 0)
+                qsort(runs->list, runs->count, sizeof *runs->list, compare_runs);
+        for (size_t i = 0; i < runs->count; i++) {
+                const struct run *run = &runs->list[i];
+                if (i > 0 && run->device != runs->list[i - 1].device)
+                        counted = 0;
+                uint64_t start = run->block > counted ? run->block : counted;
+                if (run->end <= start)
+                        continue;
+                c->list[run->device].used += run->end - start;
+                counted = run->end;
         }
 }
 
@@ -54,20 +94,10 @@ static int new_candidates(struct candidates *c, const struct zp_erofs_device *de
         c->list = calloc((size_t) count + 1, sizeof *c->list);
         if (!c->list)
                 return zp_error_errno(err, ENOMEM, "base");
-        for (uint16_t i = 0; i < count; i++, c->count++) {
+        for (uint16_t i = 0; i < count; i++, c->count++)
                 c->list[i] =
                         (struct candidate){ .digest = devices[i].digest, .blocks = devices[i].blocks, .number = i };
-                c->list[i].is_used = calloc(1, (size_t) devices[i].blocks / 8 + 1);
-                if (!c->list[i].is_used)
-                        return zp_error_errno(err, ENOMEM, "base");
-        }
         return 0;
-}
-
-static void clear_candidates(struct candidates *c) {
-        for (uint16_t i = 0; i < c->count; i++)
-                free(c->list[i].is_used);
-        free(c->list);
 }
 
 /* The snapshot's metadata as the store recorded it. */
@@ -95,6 +125,7 @@ static int find_candidates(struct zp_store *store, const struct zp_image_record 
         zp_autofree char *bytes = NULL;
         zp_autofree struct zp_erofs_device *devices = NULL;
         zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
+        struct runs runs = { 0 };
         uint16_t count = 0;
         int r = read_snapshot(store, image, &bytes, err);
         if (r == 0)
@@ -102,7 +133,10 @@ static int find_candidates(struct zp_store *store, const struct zp_image_record 
         if (r == 0)
                 r = new_candidates(out, devices, count, err);
         if (r == 0)
-                note_tree(out, zp_tree_root(tree));
+                r = note_tree(&runs, zp_tree_root(tree), err);
+        if (r == 0)
+                count_used(out, &runs);
+        free(runs.list);
         return r;
 }
 
@@ -194,7 +228,7 @@ int zp_base_choose(struct zp_store *store, const struct zp_image_record *image, 
         }
         if (r == 0 && with_hot && recipe->base_count > 0)
                 r = note_hot(store, image, &c, recipe, err);
-        clear_candidates(&c);
+        free(c.list);
         return r;
 }
 
