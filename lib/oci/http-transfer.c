@@ -261,6 +261,7 @@ static int set_proxy(CURL *handle, struct zp_http_transfer *t) {
         int r = given ? 0 : zp_proxy_find(t->request->url, getenv, &found, t->err);
         curl_easy_setopt(handle, CURLOPT_PROXY, given ? given : found ? found : "");
         curl_easy_setopt(handle, CURLOPT_NOPROXY, ""); /* that has been looked at */
+        curl_easy_setopt(handle, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's status is not the server's */
         return r;
 }
 

@@ -114,3 +114,19 @@ def test_hosts_toml_has_the_last_word(server, layout, environment, tmp_path):
         (tmp_path / NAME).mkdir()
         (tmp_path / NAME / "hosts.toml").write_text(f'server = "http://{NAME}"\nproxy = "http://{proxy.host}"\n')
         check_layers(source_dump(f"docker://{NAME}/a/b:latest", "-H", tmp_path), layout.layers("latest"))
+
+
+def test_mirror_that_fails_behind_its_proxy_is_passed_over(server, layout, tmp_path):
+    """The proxy says 200 before the mirror shows a certificate that nobody trusts."""
+    with (
+        connect_proxy(server.host) as proxy,
+        nginx(tmp_path, f"http://{server.host}", self_signed(tmp_path)) as tls,
+        connect_proxy(tls.host) as of_mirror,
+    ):
+        (tmp_path / NAME).mkdir()
+        (tmp_path / NAME / "hosts.toml").write_text(
+            f'server = "http://{NAME}"\nproxy = "http://{proxy.host}"\n'
+            f'[host."https://mirror.invalid"]\nproxy = "http://{of_mirror.host}"\n'
+        )
+        check_layers(source_dump(f"docker://{NAME}/a/b:latest", "-H", tmp_path), layout.layers("latest"))
+        assert of_mirror.requests
