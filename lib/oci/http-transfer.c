@@ -13,6 +13,7 @@
 #include "oci/url.h"
 
 #define CONNECT_TIMEOUT_MS 10000L
+#define FAREWELL_TIMEOUT_MS 2000L
 #define HEADERS_MAX (128u << 10)
 #define ERROR_BODY_MAX (64u << 10)
 #define STALL_BYTES_PER_SECOND 1024u
@@ -240,6 +241,8 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
         curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS,
                          options->connect_timeout_ms ? (long) options->connect_timeout_ms : CONNECT_TIMEOUT_MS);
+        if (request->is_farewell)
+                curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, FAREWELL_TIMEOUT_MS);
         curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
         curl_easy_setopt(handle, CURLOPT_HTTPHEADER, t->headers);
         curl_easy_setopt(handle, CURLOPT_USERAGENT, options->user_agent);

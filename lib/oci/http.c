@@ -67,6 +67,8 @@ const struct zp_notice *zp_http_notice(const struct zp_http *http) {
 }
 
 int zp_http_check_cancel(const struct zp_http *http, const struct zp_http_request *request, struct zp_error *err) {
+        if (request && request->is_farewell)
+                return 0;
         int r = zp_check_cancel(http->options.cancel, err);
         return r < 0 || !request ? r : zp_check_cancel(request->cancel, err);
 }

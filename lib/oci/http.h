@@ -96,12 +96,13 @@ struct zp_http_request {
         zp_http_sink sink; /* NULL: collect */
         void *context;
         const struct zp_cancel *cancel; /* beside the client's */
+        bool is_farewell;               /* sent even when all is cancelled, but given up after 2 s */
         uint64_t latest_ms;             /* for those who repeat it: zp_retry.latest_ms */
 };
 
 /* True when the request only asks. */
 bool zp_http_is_read_only(const struct zp_http_request *request);
-/* -ECANCELED when the client's flag is set, or the request's (NULL: there is none). */
+/* -ECANCELED when the client's flag is set, or the request's (NULL: there is none), unless it is a farewell. */
 int zp_http_check_cancel(const struct zp_http *http, const struct zp_http_request *request, struct zp_error *err);
 
 /* One request, one response. 0: the response is complete, whatever its status. Negative: it is not, and

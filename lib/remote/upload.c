@@ -42,6 +42,7 @@ struct upload {
         bool has_restarted; /* what was sent may be known already */
         bool is_clean;      /* nothing has gone wrong in this session */
         bool was_doubted;   /* the registry has said once that the bytes are others */
+        bool is_abandoned;  /* the blob will never be complete */
         struct zp_retry retry;
 };
 
@@ -363,6 +364,7 @@ static int wait_for_more(struct upload *upload, struct zp_error *err) {
         if (r >= 0 && upload->size < known)
                 return zp_error_set(err, EINVAL, "the blob has become shorter");
         upload->is_complete = r > 0;
+        upload->is_abandoned = r < 0;
         if (r > 0 && !upload->location && upload->size <= CHUNK_SIZE)
                 upload->is_in_one = true;
         return r < 0 ? r : STEP_NEXT;
@@ -384,9 +386,20 @@ static int next_step(struct upload *upload, struct zp_error *err) {
         return finish(upload, err);
 }
 
+/* The registry need not keep what nobody will go on with. Whatever it answers: it throws the session away in time. */
+static void delete_session(struct upload *upload) {
+        struct zp_http_request request = { .method = "DELETE", .is_farewell = true };
+        struct zp_http_response response = { 0 };
+        struct zp_error ignored;
+        (void) zp_registry_request_url(upload->remote->registry, upload->location, &request, &response, &ignored);
+        zp_http_response_clear(&response);
+}
+
 static int run(struct upload *upload, int r, struct zp_error *err) {
         while (r == STEP_NEXT)
                 r = next_step(upload, err);
+        if (upload->location && (r == -ECANCELED || upload->is_abandoned))
+                delete_session(upload);
         free(upload->location);
         if (r > 0 && err) /* what an attempt that was repeated has left */
                 zp_error_clear(err);

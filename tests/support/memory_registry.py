@@ -62,7 +62,7 @@ class PushHandler(Handler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _all
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _all
 
     def read_body(self, limit=None):
         size = int(self.headers.get("Content-Length", 0))
@@ -175,6 +175,9 @@ class PushHandler(Handler):
             return self.answer(204, b"", self.upload_headers(name, session))
         if self.command == "PATCH":
             return self._chunk(data, name, session)
+        if self.command == "DELETE":
+            del self.server.uploads[session]
+            return self.answer(204)
         digest = query["digest"]
         data += self.body
         if oci.sha256(bytes(data)) != digest:
