@@ -84,6 +84,18 @@ static void tell_progress(void *context, uint64_t blob_bytes_read) {
         pthread_mutex_unlock(&b->lock);
 }
 
+static void tell_pack_grown(void *context, int fd, uint64_t size) {
+        struct progress *progress = context;
+        struct build *b = progress->build;
+        if (b->options->events.pack_grown)
+                b->options->events.pack_grown(b->options->events.context, progress->layer, fd, size);
+}
+
+static void tell_pack_ended(struct build *b, uint16_t layer, const struct zp_device_record *device) {
+        if (b->options->events.pack_ended)
+                b->options->events.pack_ended(b->options->events.context, layer, device);
+}
+
 /* ---- layers ---- */
 
 static const struct zp_known_conversion *find_known(const struct build *b, const struct zp_digest *diff_id) {
@@ -132,10 +144,12 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
                 .pack = packing_of(b, &b->image.diff_ids[layer]),
                 .cancel = &b->stop,
                 .progress = tell_progress,
+                .pack_grown = tell_pack_grown,
                 .context = &progress,
         };
         struct zp_converted converted;
         r = convert_by(b, &input, for_device, for_layer, &converted, err);
+        tell_pack_ended(b, layer, r == 0 ? &converted.device : NULL);
         if (r == 0 && converted.device.device_size > 0)
                 r = zp_staging_commit_device(for_device, &converted.device, err);
         if (r == 0)

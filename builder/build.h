@@ -41,6 +41,11 @@ struct zp_build_events {
         void (*waiting)(void *context);                     /* another process builds the same image or layer */
         void (*comparing)(void *context, uint16_t devices); /* of the base, with which layers are compared */
         void (*merging)(void *context);
+        /* The first `size` bytes of the pack of a layer that is being converted are final, and can be read from `fd`
+         * during the call. From any thread, several at once, so that a smaller size may come after a larger one. */
+        void (*pack_grown)(void *context, uint16_t layer, int fd, uint64_t size);
+        /* After that: the pack is complete, and the device's; NULL: it never will be. Before the layer is done. */
+        void (*pack_ended)(void *context, uint16_t layer, const struct zp_device_record *device);
 };
 
 /* How a layer was converted. */

@@ -138,6 +138,7 @@ static void list_devices(const struct converting *c, const uint16_t *numbers, ui
 
 /* The device's pack, where all that streams by goes; and with a profile the files that hot content needs. */
 struct packs {
+        const struct zp_convert_input *input;
         int pack_fd, index_fd, hot_fd, front_fd;
         struct zp_pack_writer *pack, *front;
         struct zp_placing *placing;
@@ -155,6 +156,11 @@ static void close_packs(struct packs *p) {
                         close(fds[i]);
 }
 
+static void tell_grown(void *context, uint64_t size) {
+        const struct packs *p = context;
+        p->input->pack_grown(p->input->context, p->pack_fd, size);
+}
+
 static int open_packs(const struct zp_convert_input *input, struct zp_staging *device, struct packs *p,
                       struct zp_error *err) {
         if ((p->pack_fd = zp_staging_create(device, "device.zst", err)) < 0 ||
@@ -167,6 +173,8 @@ static int open_packs(const struct zp_convert_input *input, struct zp_staging *d
                                               .profile = input->profile,
                                               .hot_fd = p->hot_fd };
         int r = zp_pack_writer_new(p->pack_fd, "device.zst", &input->pack, input->pool, &p->pack, err);
+        if (r == 0 && input->pack_grown && !input->profile)
+                zp_pack_writer_watch(p->pack, tell_grown, p);
         if (r == 0)
                 r = zp_placing_new(p->pack, &options, &p->placing, err);
         return r < 0 ? r : zp_content_new(p->pack, p->placing, &p->content, err);
@@ -220,7 +228,7 @@ static int fill(struct converting *c, struct zp_staging *device, struct zp_stagi
 
 static int convert(struct converting *c, struct zp_staging *device, struct zp_staging *layer, struct zp_converted *out,
                    struct zp_error *err) {
-        struct packs packs = { .pack_fd = -1, .index_fd = -1, .hot_fd = -1, .front_fd = -1 };
+        struct packs packs = { .input = c->input, .pack_fd = -1, .index_fd = -1, .hot_fd = -1, .front_fd = -1 };
         int r = fill(c, device, layer, &packs, out, err);
         close_packs(&packs);
         return r;

@@ -23,6 +23,10 @@ struct zp_convert_input {
         const struct zp_profile *profile; /* the recipe's; NULL: it has none */
         const struct zp_cancel *cancel;
         void (*progress)(void *context, uint64_t blob_bytes_read); /* from a thread of its own; may be NULL */
+        /* The first `size` bytes of device.zst are final, and can be read from `pack_fd` during the call; from any
+         * thread, as zp_pack_writer_watch has it. Not with a profile: what is hot comes first, and last of all is
+         * known. May be NULL. */
+        void (*pack_grown)(void *context, int pack_fd, uint64_t size);
         void *context;
 };
 

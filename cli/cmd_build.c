@@ -49,6 +49,7 @@ struct shipping {
         struct zp_push *push;     /* NULL until the image is found */
         struct zp_error error;    /* it could not begin */
         struct publishing publishing;
+        struct zp_digest image;
         struct zp_push_options options;
         struct zp_push_result result;
 };
@@ -66,8 +67,12 @@ struct watch {
 };
 
 /* Before the build confines itself: credentials may be anywhere. */
-static void begin_shipping(struct watch *w) {
+static void begin_shipping(struct watch *w, const struct zp_image *image) {
         struct shipping *s = &w->shipping;
+        s->image = image->manifest_digest;
+        for (uint16_t i = 0; i < image->layer_count; i++)
+                if (image->layers[i].size >= ZP_PUSH_GROWING_MIN) /* no need to ask the remote for small ones */
+                        s->options.growing_for = &s->image;
         if (s->remote && zp_push_open(s->store, s->remote, &s->options, &s->push, &s->error) < 0)
                 atomic_store(&w->cancel.requested, true); /* what cannot be published need not be built */
 }
@@ -86,7 +91,7 @@ static void on_resolved(void *context, const struct zp_image *image) {
         progress_say(w->progress, "%s: %s, %s, %u layer%s, %s", image->name,
                      zp_digest_text(&image->manifest_digest, digest), zp_platform_text(&image->platform, platform),
                      image->layer_count, image->layer_count == 1 ? "" : "s", cli_size_text(total, size));
-        begin_shipping(w);
+        begin_shipping(w, image);
 }
 
 static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state state, const struct zp_digest *name) {
@@ -122,6 +127,18 @@ static void on_comparing(void *context, uint16_t devices) {
 static void on_merging(void *context) {
         struct watch *w = context;
         progress_say(w->progress, "merging %u layer%s", w->layer_count, w->layer_count == 1 ? "" : "s");
+}
+
+static void on_pack_grown(void *context, uint16_t layer, int fd, uint64_t size) {
+        struct watch *w = context;
+        if (w->shipping.push)
+                zp_push_grow(w->shipping.push, (uint16_t) (layer + 1), fd, size);
+}
+
+static void on_pack_ended(void *context, uint16_t layer, const struct zp_device_record *device) {
+        struct watch *w = context;
+        if (w->shipping.push)
+                zp_push_grown(w->shipping.push, (uint16_t) (layer + 1), device);
 }
 
 static int print_result(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
@@ -241,8 +258,15 @@ static int build(struct cli_call *call, const struct making *making, struct zp_b
         build_options->rebuild = cli_flag(call, OPTION_REBUILD);
         build_options->confine = true;
         build_options->cancel = &watch.cancel;
-        build_options->events = (struct zp_build_events){ &watch,     on_resolved,  on_layer_state, on_layer_progress,
-                                                          on_waiting, on_comparing, on_merging };
+        build_options->events = (struct zp_build_events){ .context = &watch,
+                                                          .resolved = on_resolved,
+                                                          .layer_state = on_layer_state,
+                                                          .layer_progress = on_layer_progress,
+                                                          .waiting = on_waiting,
+                                                          .comparing = on_comparing,
+                                                          .merging = on_merging,
+                                                          .pack_grown = on_pack_grown,
+                                                          .pack_ended = on_pack_ended };
         struct zp_build_result result = { 0 };
         struct zp_image_record base = { 0 };
         double start = now_s();

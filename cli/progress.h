@@ -28,7 +28,7 @@ void progress_say(struct progress *progress, const char *format, ...) __attribut
 void progress_pause(struct progress *progress);
 void progress_resume(struct progress *progress);
 /* Layers of an image and the blobs of its snapshot, side by side. */
-#define PROGRESS_TASKS 640u
+#define PROGRESS_TASKS 1280u
 /* A task that begins: the bar, or the line "LABEL: VERB". `task` < PROGRESS_TASKS names it from here on; total 0:
  * unknown. */
 void progress_begin(struct progress *progress, unsigned task, const char *label, const char *verb, uint64_t total);

@@ -16,8 +16,14 @@ static void on_end(void *context, unsigned blob, bool was_there) {
         progress_end(p->progress, p->first_task + blob, was_there ? "found there" : "sent");
 }
 
+static void on_put_off(void *context, unsigned blob, const struct zp_error *why) {
+        const struct publishing *p = context;
+        progress_end(p->progress, p->first_task + blob, "broke off");
+        progress_say(p->progress, "%s; it will be sent when it is complete", why->message);
+}
+
 struct zp_push_events publishing_events(struct publishing *publishing) {
-        return (struct zp_push_events){ publishing, on_begin, on_progress, on_end };
+        return (struct zp_push_events){ publishing, on_begin, on_progress, on_end, on_put_off };
 }
 
 void publishing_say_result(struct publishing *publishing, const struct zp_remote *remote,

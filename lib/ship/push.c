@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "ship/artifact.h"
 #include "ship/frames.h"
+#include "ship/growing.h"
 #include "ship/metadata.h"
 #include "store/device-map.h"
 
@@ -20,14 +21,26 @@
 #define THREADS_DEFAULT 4u
 #define PIECE_SIZE (1u << 20)
 
+/* A pack that is sent while it is made. Guarded by push->lock, but for `pack` and `number`. */
+struct stream {
+        struct stream *next;
+        struct zp_growing *pack;
+        uint16_t number;         /* of the layer */
+        bool is_complete;        /* `device` is known */
+        struct zp_digest device; /* whose pack it is */
+        enum { STREAM_OPEN, STREAM_SENT, STREAM_FAILED } state;
+        struct zp_digest digest; /* once it is sent */
+};
+
 /* One blob to send; it is prepared by the thread that sends it. */
 struct piece {
-        enum { SNAPSHOT_METADATA, LAYER_METADATA, DEVICE_INDEX, DEVICE_PACK, DEVICE_MAP, PREFETCH } kind;
+        enum { SNAPSHOT_METADATA, LAYER_METADATA, DEVICE_INDEX, DEVICE_PACK, DEVICE_MAP, PREFETCH, GROWING_PACK } kind;
         struct zp_artifact_layer *layer;   /* of a layer's metadata */
         struct zp_artifact_device *device; /* of an index or pack */
         uint16_t number;                   /* of the layer, for messages */
         bool is_known;                     /* the blob's digest and size, from an earlier push or a pull */
         bool is_taken;                     /* by a thread; guarded by push->lock */
+        struct stream *stream;             /* a growing pack, or the one that has sent this pack before */
 };
 
 struct zp_push {
@@ -37,14 +50,18 @@ struct zp_push {
         const struct zp_image_record *image; /* known at last */
         struct zp_artifact artifact;         /* its layers and devices in the order in which they were added */
         struct zp_cancel stop;
-        struct zp_pool *pool; /* makes block maps */
+        struct zp_pool *pool; /* makes block maps; NULL until there is one to make; guarded by lock until then */
         pthread_t threads[THREADS_MAX];
         unsigned thread_count;
 
         pthread_mutex_t lock;
-        pthread_cond_t more;                                             /* pieces, or none will come any more */
-        struct piece pieces[2 + ZP_LIMIT_LAYERS + 3 * ZP_LIMIT_DEVICES]; /* guarded by lock, as all below */
+        pthread_cond_t more; /* pieces, or none will come any more */
+        /* guarded by lock, as all below */
+        struct piece pieces[2 + ZP_LIMIT_LAYERS + 3 * ZP_LIMIT_DEVICES + ZP_LIMIT_LAYERS];
         unsigned piece_count;
+        struct stream *streams;
+        unsigned stream_count;
+        bool may_stream;
         bool is_all; /* no more pieces will come */
         struct zp_push_result result;
         struct zp_error first_error; /* the others stop because of it */
@@ -203,11 +220,21 @@ static int prepare_pack(struct zp_push *p, const struct piece *piece, struct blo
         return r;
 }
 
+/* Not when the push is opened: a build confines itself after that, and threads that are there already it would not. */
+static int make_pool(struct zp_push *p, struct zp_error *err) {
+        pthread_mutex_lock(&p->lock);
+        int r = p->pool ? 0 : zp_pool_new(zp_usable_cpus(), &p->pool, err);
+        pthread_mutex_unlock(&p->lock);
+        return r;
+}
+
 /* 0: there is none, and nothing to send. */
 static int prepare_map(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
         struct zp_device_record record;
         struct zp_device_map map;
-        int r = zp_store_find_device(p->store, &piece->device->digest, &record, err);
+        int r = make_pool(p, err);
+        if (r == 0)
+                r = zp_store_find_device(p->store, &piece->device->digest, &record, err);
         if (r == 1)
                 r = zp_store_load_map(p->store, &record, p->pool, &p->stop, &map, err);
         if (r <= 0)
@@ -243,7 +270,7 @@ static int prepare_prefetch(struct zp_push *p, const struct piece *piece, struct
 /* ---- sending ---- */
 
 static void describe(const struct piece *piece, char text[64]) {
-        static const char *const parts[] = { "metadata", "metadata", "index", "data", "block map", "" };
+        static const char *const parts[] = { "metadata", "metadata", "index", "data", "block map", "", "data" };
         if (piece->kind == PREFETCH)
                 snprintf(text, 64, "prefetch list");
         else if (piece->kind != SNAPSHOT_METADATA)
@@ -341,10 +368,56 @@ static int prepare(struct zp_push *p, const struct piece *piece, struct blob *bl
         return r < 0 ? r : 1;
 }
 
+struct stream_progress {
+        struct zp_push *push;
+        unsigned piece;
+};
+
+static void tell_progress(void *context, uint64_t bytes_sent) {
+        struct stream_progress *progress = context;
+        struct zp_push *p = progress->push;
+        if (!p->options.events.progress)
+                return;
+        pthread_mutex_lock(&p->lock);
+        p->options.events.progress(p->options.events.context, progress->piece, bytes_sent);
+        pthread_mutex_unlock(&p->lock);
+}
+
+/* What fails here is sent again when it is complete. */
+static void send_growing(struct zp_push *p, unsigned number, struct stream *stream, const char *what) {
+        struct stream_progress progress = { p, number };
+        struct zp_growing_sending sending = { p->remote, &p->stop, tell_progress, &progress };
+        struct zp_digest digest;
+        struct zp_error err = { 0 };
+        uint64_t sent;
+        tell_begin(p, number, what, 0);
+        int r = zp_growing_send(stream->pack, &sending, &digest, &sent, &err);
+        if (r == 0)
+                count_blob(p, number, false, sent);
+        pthread_mutex_lock(&p->lock);
+        stream->state = r == 0 ? STREAM_SENT : STREAM_FAILED;
+        stream->digest = digest;
+        if (r < 0)
+                p->result.bytes_sent += sent;
+        if (r < 0 && r != -ECANCELED && p->options.events.put_off)
+                p->options.events.put_off(p->options.events.context, number, &err);
+        pthread_cond_broadcast(&p->more);
+        pthread_mutex_unlock(&p->lock);
+}
+
 static int send_piece(struct zp_push *p, unsigned number, const struct piece *piece, struct zp_error *err) {
         struct blob blob = { .push = p, .piece = number, .fd = -1 };
         char what[64];
         describe(piece, what);
+        if (piece->kind == GROWING_PACK) {
+                send_growing(p, number, piece->stream, what);
+                return 0;
+        }
+        if (piece->stream && piece->stream->state == STREAM_SENT) {
+                blob.digest = piece->device->pack_digest = piece->stream->digest;
+                note(p, piece, &blob);
+                return 0;
+        }
         int r = is_there(p, piece, &blob, what, err);
         if (r != 0)
                 return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
@@ -357,24 +430,37 @@ static int send_piece(struct zp_push *p, unsigned number, const struct piece *pi
         return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
 }
 
+/* Called with p->lock held. */
+static void stop(struct zp_push *p) {
+        atomic_store(&p->stop.requested, true);
+        for (struct stream *stream = p->streams; stream; stream = stream->next)
+                zp_growing_abandon(stream->pack);
+        pthread_cond_broadcast(&p->more);
+}
+
 static void note_failure(struct zp_push *p, const struct zp_error *err) {
         pthread_mutex_lock(&p->lock);
         if (p->first_error.code == 0)
                 p->first_error = *err;
-        atomic_store(&p->stop.requested, true);
-        pthread_cond_broadcast(&p->more);
+        stop(p);
         pthread_mutex_unlock(&p->lock);
 }
 
 static uint64_t piece_size(const struct piece *piece) {
-        return piece->kind == DEVICE_PACK ? piece->device->pack_size : 0;
+        return piece->kind == GROWING_PACK ? UINT64_MAX : piece->kind == DEVICE_PACK ? piece->device->pack_size : 0;
+}
+
+/* Whether somebody may take it. A pack that is being sent already waits: the thread that sends it comes back. */
+static bool is_free(const struct piece *piece) {
+        return !piece->is_taken &&
+               (piece->kind == GROWING_PACK || !piece->stream || piece->stream->state != STREAM_OPEN);
 }
 
 /* Takes the largest piece that nobody has; with p->lock held. */
 static struct piece *take_piece(struct zp_push *p) {
         struct piece *best = NULL;
         for (unsigned i = 0; i < p->piece_count; i++)
-                if (!p->pieces[i].is_taken && (!best || piece_size(&p->pieces[i]) > piece_size(best)))
+                if (is_free(&p->pieces[i]) && (!best || piece_size(&p->pieces[i]) > piece_size(best)))
                         best = &p->pieces[i];
         if (best)
                 best->is_taken = true;
@@ -428,6 +514,19 @@ static int not_there(const char *what, const struct zp_digest *digest, struct zp
         return zp_error_set(err, ENOENT, "%s %s is not in the store", what, zp_digest_text(digest, text));
 }
 
+/* Called with p->lock held. */
+static void add_piece(struct zp_push *p, struct piece piece) {
+        p->pieces[p->piece_count++] = piece;
+}
+
+/* The one that sends, or has sent, the pack of a device; with p->lock held. */
+static struct stream *find_stream_of(const struct zp_push *p, const struct zp_digest *device) {
+        struct stream *stream = p->streams;
+        while (stream && !(stream->is_complete && zp_digest_equal(&stream->device, device)))
+                stream = stream->next;
+        return stream;
+}
+
 static int add_device(struct zp_push *p, const struct zp_digest *digest, uint16_t number, struct zp_error *err) {
         struct zp_device_record record;
         int r = zp_store_find_device(p->store, digest, &record, err);
@@ -445,10 +544,14 @@ static int add_device(struct zp_push *p, const struct zp_digest *digest, uint16_
                                                        .pack_size = record.pack_size,
                                                        .pack_digest = record.pack_digest,
                                                        .level = (uint64_t) record.level };
-                p->pieces[p->piece_count++] =
-                        (struct piece){ DEVICE_PACK, NULL, device, number, record.has_pack_digest, false };
-                p->pieces[p->piece_count++] = (struct piece){ DEVICE_INDEX, NULL, device, number, true, false };
-                p->pieces[p->piece_count++] = (struct piece){ DEVICE_MAP, NULL, device, number, false, false };
+                add_piece(p, (struct piece){ .kind = DEVICE_PACK,
+                                             .device = device,
+                                             .number = number,
+                                             .is_known = record.has_pack_digest,
+                                             .stream = find_stream_of(p, digest) });
+                add_piece(p,
+                          (struct piece){ .kind = DEVICE_INDEX, .device = device, .number = number, .is_known = true });
+                add_piece(p, (struct piece){ .kind = DEVICE_MAP, .device = device, .number = number });
                 pthread_cond_broadcast(&p->more);
         }
         pthread_mutex_unlock(&p->lock);
@@ -467,8 +570,10 @@ static void add_metadata(struct zp_push *p, const struct zp_layer_record *record
                                       record->blob_size },
                 };
                 strcpy(layer->recipe, record->recipe);
-                p->pieces[p->piece_count++] =
-                        (struct piece){ LAYER_METADATA, layer, NULL, number, record->blob_size > 0, false };
+                add_piece(p, (struct piece){ .kind = LAYER_METADATA,
+                                             .layer = layer,
+                                             .number = number,
+                                             .is_known = record->blob_size > 0 });
                 pthread_cond_broadcast(&p->more);
         }
         pthread_mutex_unlock(&p->lock);
@@ -502,6 +607,80 @@ void zp_push_add_layer(struct zp_push *p, const struct zp_digest *layer, const s
                 start_threads(p, threads_wanted(p));
 }
 
+/* ---- packs that are being made ---- */
+
+static struct stream *find_stream(const struct zp_push *p, uint16_t number) {
+        struct stream *stream = p->streams;
+        while (stream && stream->number != number)
+                stream = stream->next;
+        return stream;
+}
+
+/* Leaves a thread for blobs that are complete; with p->lock held. */
+static bool has_thread_for_stream(const struct zp_push *p) {
+        unsigned open = 0;
+        for (const struct stream *stream = p->streams; stream; stream = stream->next)
+                open += stream->state == STREAM_OPEN;
+        return open + 1 < threads_wanted(p);
+}
+
+/* Where it cannot be begun, the pack is sent when it is complete; with p->lock held. */
+static struct stream *begin_stream(struct zp_push *p, uint16_t number, int fd) {
+        if (!p->may_stream || zp_cancelled(&p->stop) || p->stream_count == ZP_LIMIT_LAYERS || !has_thread_for_stream(p))
+                return NULL;
+        struct stream *stream = calloc(1, sizeof *stream);
+        if (!stream || zp_growing_new(fd, &stream->pack, NULL) < 0) {
+                free(stream);
+                return NULL;
+        }
+        stream->number = number;
+        stream->next = p->streams;
+        p->streams = stream;
+        p->stream_count++;
+        add_piece(p, (struct piece){ .kind = GROWING_PACK, .number = number, .stream = stream });
+        pthread_cond_broadcast(&p->more);
+        return stream;
+}
+
+void zp_push_grow(struct zp_push *p, uint16_t number, int fd, uint64_t size) {
+        if (size < ZP_PUSH_GROWING_MIN)
+                return;
+        pthread_mutex_lock(&p->lock);
+        struct stream *stream = find_stream(p, number);
+        bool is_new = !stream;
+        if (is_new)
+                stream = begin_stream(p, number, fd);
+        if (stream)
+                zp_growing_extend(stream->pack, size);
+        pthread_mutex_unlock(&p->lock);
+        if (is_new && stream)
+                start_threads(p, threads_wanted(p));
+}
+
+void zp_push_grown(struct zp_push *p, uint16_t number, const struct zp_device_record *device) {
+        pthread_mutex_lock(&p->lock);
+        struct stream *stream = find_stream(p, number);
+        if (stream && device) {
+                stream->device = device->digest;
+                stream->is_complete = true;
+                zp_growing_complete(stream->pack, device->pack_size);
+        } else if (stream) {
+                zp_growing_abandon(stream->pack);
+        }
+        pthread_mutex_unlock(&p->lock);
+}
+
+/* What cannot be found out now will be told when the snapshot is published: until then nothing is sent in vain. */
+static bool is_worth_streaming(struct zp_push *p) {
+        struct zp_remote_artifact *artifacts = NULL;
+        size_t count = 0;
+        if (!p->options.growing_for)
+                return false;
+        int r = zp_remote_find(p->remote, p->options.growing_for, ZP_ARTIFACT_TYPE, &artifacts, &count, NULL);
+        zp_remote_artifacts_free(artifacts, count);
+        return r == 0 && count == 0;
+}
+
 /* The manifest's own bytes say how large it is, not what the disk made of them. */
 static int describe_subject(struct zp_push *p, struct zp_error *err) {
         zp_autoclose int fd = zp_store_open_image_file(p->store, &p->image->manifest_digest, "manifest.json", err);
@@ -531,9 +710,8 @@ static int add_image(struct zp_push *p, struct zp_error *err) {
         if (r < 0)
                 return r;
         pthread_mutex_lock(&p->lock);
-        p->pieces[p->piece_count++] =
-                (struct piece){ SNAPSHOT_METADATA, NULL, NULL, 0, p->artifact.snapshot.blob_size > 0, false };
-        p->pieces[p->piece_count++] = (struct piece){ PREFETCH, NULL, NULL, 0, false, false };
+        add_piece(p, (struct piece){ .kind = SNAPSHOT_METADATA, .is_known = p->artifact.snapshot.blob_size > 0 });
+        add_piece(p, (struct piece){ .kind = PREFETCH });
         p->is_all = true;
         pthread_cond_broadcast(&p->more);
         pthread_mutex_unlock(&p->lock);
@@ -599,7 +777,8 @@ static int keep_original(struct zp_push *p, struct zp_error *err) {
         int r = find_original(p, err);
         if (r != 0)
                 return r < 0 ? r : 0;
-        zp_error_set(err, ENOTSUP, "%s does not have snapshot %s, as which it was fetched, and this would be another one",
+        zp_error_set(err, ENOTSUP,
+                     "%s does not have snapshot %s, as which it was fetched, and this would be another one",
                      zp_remote_name(p->remote), zp_digest_text(&p->image->artifact_digest, text));
         zp_error_hint(err, "`zeropull pull --complete` fetches what is missing; or `zeropull build` makes one from the "
                            "image itself");
@@ -660,9 +839,8 @@ int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct 
         pthread_cond_init(&p->more, NULL);
         int r = zp_artifact_init(&p->artifact, err);
         if (r == 0)
-                r = zp_pool_new(zp_usable_cpus(), &p->pool, err);
-        if (r == 0)
                 r = send_empty_config(p, err);
+        p->may_stream = r == 0 && is_worth_streaming(p);
         if (r < 0)
                 zp_push_close(p);
         else
@@ -671,8 +849,15 @@ int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct 
 }
 
 void zp_push_close(struct zp_push *p) {
-        atomic_store(&p->stop.requested, true);
+        pthread_mutex_lock(&p->lock);
+        stop(p);
+        pthread_mutex_unlock(&p->lock);
         join_threads(p);
+        for (struct stream *next, *stream = p->streams; stream; stream = next) {
+                next = stream->next;
+                zp_growing_free(stream->pack);
+                free(stream);
+        }
         zp_pool_free(p->pool);
         zp_artifact_clear(&p->artifact);
         pthread_cond_destroy(&p->more);

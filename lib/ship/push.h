@@ -15,11 +15,16 @@ struct zp_push_events {
         void (*begin)(void *context, unsigned blob, const char *what, uint64_t size);
         void (*progress)(void *context, unsigned blob, uint64_t bytes_sent);
         void (*end)(void *context, unsigned blob, bool was_there);
+        /* A pack that was sent while it was made did not arrive. It is sent when it is complete, as another blob. */
+        void (*put_off)(void *context, unsigned blob, const struct zp_error *why);
 };
 
 struct zp_push_options {
         unsigned threads;       /* blobs at the same time; 0: four */
         const char *mount_from; /* another repository of the same registry that may have the blobs; NULL: none */
+        /* The image manifest that zp_push_grow is about. Where the remote has a snapshot of it already, most blobs will
+         * be there, and nothing is sent before its digest is known. NULL: packs are sent when they are complete. */
+        const struct zp_digest *growing_for;
         const struct zp_cancel *cancel;
         struct zp_push_events events;
 };
@@ -50,6 +55,15 @@ int zp_push_open(struct zp_store *store, struct zp_remote *remote, const struct 
  * added before is not sent twice. What goes wrong, zp_push_finish tells. `number` is for messages. Thread-safe. */
 void zp_push_add_layer(struct zp_push *push, const struct zp_digest *layer, const struct zp_digest *diff_id,
                        uint16_t number);
+/* The first `size` bytes of the pack of a layer that is being converted are final, and can be read from `fd`, which
+ * need not stay open. Once they are ZP_PUSH_GROWING_MIN, and a thread is left for other blobs, they are sent, and the
+ * rest as it comes, whether the remote has such a pack or not: its digest is known at the end. A failure here is none
+ * of the push: the pack is sent again when it is complete. What is sent was written a moment ago, and is not checked
+ * against the index. From any thread, also with a smaller size than before; never waits for the network. */
+#define ZP_PUSH_GROWING_MIN (UINT64_C(16) << 20)
+void zp_push_grow(struct zp_push *push, uint16_t number, int fd, uint64_t size);
+/* That pack is complete, and the device's; NULL: it never will be. Before zp_push_add_layer. */
+void zp_push_grown(struct zp_push *push, uint16_t number, const struct zp_device_record *device);
 /* Sends what is left of the image, waits for all, publishes. Once. */
 int zp_push_finish(struct zp_push *push, const struct zp_image_record *image, struct zp_push_result *result,
                    struct zp_error *err);
