@@ -74,6 +74,12 @@ def test_every_thread_of_a_build_is_confined(zeropull, source):
     expect_confined(start_on_a_terminal(zeropull.command("build", source)), lambda pid: [pid])
 
 
+def test_every_thread_of_a_build_that_publishes_is_confined(zeropull, source, work):
+    (work / "remote").mkdir()
+    command = zeropull.command("build", f"--push=dir:{work / 'remote'}", source)
+    expect_confined(start_on_a_terminal(command), lambda pid: [pid])
+
+
 def test_every_thread_that_builds_for_verify_is_confined(zeropull, source):
     zeropull.build(source)
     expect_confined(start_on_a_terminal(zeropull.command("verify", "--rebuild")), children_of)
