@@ -37,6 +37,11 @@ class Registry:
         )  # fmt: skip
         return self.reference(repository, tag)
 
+    def blobs_read(self):
+        """Digests of the blobs that were asked for with GET so far, as its log says."""
+        answered = re.compile(r'http\.request\.method=GET .*http\.request\.uri="/v2/[^"]*/blobs/(sha256:[0-9a-f]{64})')
+        return set(answered.findall(self.log.read_text(errors="replace")))
+
 
 def _configuration(storage, users, tls, extra):
     configuration = {
