@@ -234,7 +234,7 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
                 hook_connections_remove(server->connections, *state);
 }
 
-static void log_mhd(void *context, const char *format, va_list args) {
+__attribute__((format(printf, 2, 0))) static void log_mhd(void *context, const char *format, va_list args) {
         char text[512];
         (void) context;
         vsnprintf(text, sizeof text, format, args);
