@@ -11,11 +11,15 @@ static const char *const capabilities[] = { "CAP_CHOWN",  "CAP_DAC_OVERRIDE",   
                                             "CAP_FSETID", "CAP_SETGID",           "CAP_SETUID",
                                             "CAP_KILL",   "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT" };
 
-static json_t *capability_list(void) {
+static json_t *list_of(const char *const *texts, size_t count) {
         json_t *list = json_array();
-        for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
-                json_array_append_new(list, json_string(capabilities[i]));
+        for (size_t i = 0; i < count; i++)
+                json_array_append_new(list, json_string(texts[i]));
         return list;
+}
+
+static json_t *capability_list(void) {
+        return list_of(capabilities, sizeof capabilities / sizeof *capabilities);
 }
 
 /* A member of the image's "config" that is a list of strings; else an empty list. */
@@ -53,6 +57,21 @@ static json_t *process_of(json_t *config, char *const *command) {
                          "effective", capability_list(), "permitted", capability_list(), "noNewPrivileges", 1);
 }
 
+/* What the kernel shows there is the machine's, and root's to change (a core_pattern, a sysrq): the program is root,
+ * though without most of what makes root. */
+static const char *const read_only[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+static const char *const hidden[] = { "/proc/acpi",
+                                      "/proc/asound",
+                                      "/proc/kcore",
+                                      "/proc/keys",
+                                      "/proc/latency_stats",
+                                      "/proc/sched_debug",
+                                      "/proc/scsi",
+                                      "/proc/timer_list",
+                                      "/proc/timer_stats",
+                                      "/sys/firmware",
+                                      "/sys/devices/virtual/powercap" };
+
 static json_t *mount_of(const char *where, const char *type, const char *options) {
         json_t *list = json_array();
         json_array_append_new(list, json_string("nosuid"));
@@ -66,11 +85,13 @@ static json_t *spec_of(json_t *config, char *const *command) {
         static const char *const kinds[] = { "pid", "ipc", "uts", "mount", "network" };
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
                 json_array_append_new(namespaces, json_pack("{s:s}", "type", kinds[i]));
-        return json_pack("{s:s, s:o, s:{s:s, s:b}, s:[o, o, o, o], s:{s:o}}", "ociVersion", "1.0.2", "process",
-                         process_of(config, command), "root", "path", "rootfs", "readonly", 0, "mounts",
+        return json_pack("{s:s, s:o, s:{s:s, s:b}, s:[o, o, o, o], s:{s:o, s:o, s:o}}", "ociVersion", "1.0.2",
+                         "process", process_of(config, command), "root", "path", "rootfs", "readonly", 0, "mounts",
                          mount_of("/proc", "proc", ""), mount_of("/dev", "tmpfs", "mode=755"),
                          mount_of("/dev/shm", "tmpfs", "mode=1777"), mount_of("/sys", "sysfs", "ro"), "linux",
-                         "namespaces", namespaces);
+                         "namespaces", namespaces, "readonlyPaths",
+                         list_of(read_only, sizeof read_only / sizeof *read_only), "maskedPaths",
+                         list_of(hidden, sizeof hidden / sizeof *hidden));
 }
 
 int cli_runtime_spec(struct zp_store *store, const struct zp_image_record *image, char *const *command, char **out,

@@ -170,6 +170,11 @@ class TestRecording:
         assert (work / "p").read_text().startswith("/")
         assert zeropull.leftovers() == []
 
+    def test_the_program_cannot_change_the_machine(self, busybox, zeropull, work):
+        """Whoever may write a core_pattern runs programs outside of any container."""
+        look = "cd /proc/sys/kernel && test -e core_pattern && ! (: >> core_pattern)"  # opens it and writes nothing
+        zeropull.ok("profile", "record", busybox, "-o", str(work / "p"), "--", "sh", "-c", look)
+
     def test_an_interrupted_recording_leaves_nothing(self, busybox, zeropull, work):
         process = zeropull.start("profile", "record", busybox, "-o", str(work / "p"), "--", "sh", "-c", "echo up; sleep 1000")
         while b"up" not in process.stderr.readline():
