@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -461,6 +462,198 @@ class TestInterrupts:
         self.interrupt_at(server, "HEAD .*/blobs/", left, "build", "--push", reference)
         assert left.leftovers() == []
         left.ok("build", "--push", reference)
+
+
+HELD_BACK = 300_000
+
+
+def fill_large(tar):
+    """Two chunks and a half; what is the same as before is written and taken back."""
+    first, second = (random.Random(seed).randbytes(20_000_000) for seed in (21, 22))
+    tar.file("first", first)
+    tar.file("again", first)
+    tar.file("second", second)
+    tar.file("once/more", first)
+
+
+def hold_back(server, digest, event):
+    """The last bytes of a layer are not given before the event."""
+
+    def serve(handler):
+        blob = server.repository().blobs[digest]
+        first, _, last = handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        start, end = int(first), min(int(last or len(blob) - 1) + 1, len(blob))
+        if end < len(blob):
+            return False
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(blob)}")
+        handler.send_header("Content-Length", str(end - start))
+        handler.end_headers()
+        middle = max(start, end - HELD_BACK)
+        handler.wfile.write(blob[start:middle])
+        handler.wfile.flush()
+        if event.wait(60):
+            handler.wfile.write(blob[middle:end])
+        else:
+            handler.hang_up()
+        return True
+
+    server.inject(f"GET .*/blobs/{digest}", *[serve] * 20)
+
+
+class TestWhileConverting:
+    """A layer's pack travels while the layer is still being read: the source waits for the target in all of these."""
+
+    @pytest.fixture(scope="class")
+    def image(self, tmp_path_factory):
+        out = oci.Layout(tmp_path_factory.mktemp("large"))
+        ship.make_image(out, "large", fill_large, ship.fill_app(8), compression="none")
+        return out
+
+    @pytest.fixture(scope="class")
+    def expected(self, tmp_path_factory, image):
+        """Built first, then pushed: the store, and the snapshot's digest."""
+        work = tmp_path_factory.mktemp("expected")
+        (work / "remote").mkdir()
+        store = Zeropull(work / "store")
+        store.build(f"oci:{image.directory}:large")
+        pushed = store.ok("push", store.json("list")[0]["digest"], f"dir:{work}/remote", "--json")
+        return store, json.loads(pushed)["snapshot"]
+
+    @pytest.fixture
+    def source(self, image):
+        with memory_registry() as server:
+            server.reference = ship.put_image(server, image, "large")
+            server.event = threading.Event()
+            server.layer = json.loads(ship.manifest_bytes(image, "large"))["layers"][0]["digest"]
+            hold_back(server, server.layer, server.event)
+            yield server
+
+    def build(self, source, target, work, *faults):
+        """Builds from one registry into the other, which meets its first chunk by the faults."""
+
+        def arrived(_):
+            source.event.set()
+            return False
+
+        def first(handler):
+            source.event.set()
+            return faults[0](handler)
+
+        target.inject("PATCH", first if faults else arrived, *faults[1:])
+        store = ship.fresh(work, "left")
+        return store, store.run("build", f"--push={target.remote()}", source.reference, "--json")
+
+    def check(self, built, target, expected):
+        store, result = built
+        assert result.returncode == OK, result.stderr
+        report = json.loads(result.stdout)
+        assert report["snapshot"] == expected[1]
+        assert store.files() == expected[0].files() and store.leftovers() == []
+        # the artifact's config is not counted
+        assert len(target.repository().blobs) == report["blobsSent"] + report["blobsPresent"] + 1
+        artifact = json.loads(target.repository().manifests[report["snapshot"]][1])
+        assert all(blob["digest"] in target.repository().blobs for blob in artifact["layers"])
+        return report
+
+    def test_first_bytes_arrive_before_the_last_are_read(self, source, work, expected):
+        with memory_registry() as target:
+            built = self.build(source, target, work)
+            report = self.check(built, target, expected)
+            assert source.event.is_set()
+            assert not target.uploads
+            sizes = sum(len(blob) for blob in target.repository().blobs.values())
+            assert report["bytesSent"] == sizes - len("{}")  # nothing twice
+            right = ship.fresh(work, "right")
+            right.ok("pull", "--complete", source.reference, "--from", target.remote())
+            ship.check_same(built[0], right)
+
+    def test_another_store_sends_nothing_of_a_published_snapshot(self, source, work, expected):
+        with memory_registry() as target:
+            self.check(self.build(source, target, work), target, expected)
+            before = len(target.seen("PATCH"))
+            right = ship.fresh(work, "right")
+            again = json.loads(right.ok("build", f"--push={target.remote()}", source.reference, "--json"))
+            assert again["bytesSent"] == 0 and len(target.seen("PATCH")) == before
+
+    def test_broken_connections_cost_a_chunk(self, source, work, expected):
+        with memory_registry() as target:
+
+            def keep_part(handler):
+                session = handler.path.rpartition("/")[2].partition("?")[0]
+                target.uploads[session] += handler.rfile.read(1_000_000)
+                handler.hang_up()
+                return True
+
+            def drop(handler):
+                handler.rfile.read(1_000_000)
+                handler.hang_up()
+                return True
+
+            built = self.build(source, target, work, keep_part, drop)
+            self.check(built, target, expected)
+            assert len(target.seen("POST .*/uploads/")) == len(target.repository().blobs)
+
+    def test_lost_session_is_begun_anew(self, source, work, expected):
+        with memory_registry() as target:
+            built = self.build(source, target, work, lambda _: False, lambda handler: handler.answer(404) or True)
+            self.check(built, target, expected)
+
+    def test_registry_that_refuses_chunks_gets_it_at_the_end(self, source, work, expected):
+        with memory_registry(chunks=False) as target:
+            self.check(self.build(source, target, work), target, expected)
+
+    def test_what_fails_meanwhile_is_sent_when_it_is_complete(self, source, work, expected):
+        with memory_registry() as target:
+            built = self.build(source, target, work, lambda handler: handler.answer(403) or True)
+            store, result = built
+            assert result.returncode == OK and "will be sent when it is complete" in result.stderr
+            assert json.loads(result.stdout)["snapshot"] == expected[1] and store.files() == expected[0].files()
+
+    def test_real_registry_gets_the_same(self, source, work, expected):
+        with registry(work) as target:
+            source.event.set()
+            store = ship.fresh(work, "left")
+            report = json.loads(store.ok("build", f"--push=docker://{target.host}/x", source.reference, "--json"))
+            assert report["snapshot"] == expected[1]
+            right = ship.fresh(work, "right")
+            right.ok("pull", "--complete", source.reference, "--from", f"docker://{target.host}/x")
+            ship.check_same(store, right)
+
+    def test_damaged_layer_leaves_nothing_at_the_registry(self, source, work):
+        blob = source.repository().blobs[source.layer]
+        source.repository().blobs[source.layer] = blob[:-1] + b"?"
+        with memory_registry() as target:
+            store, result = self.build(source, target, work)
+            assert result.returncode == REFUSED and len(error_lines(result.stderr)) == 1, result.stderr
+            assert source.layer in result.stderr
+            assert store.leftovers() == [] and not target.uploads
+            assert max(map(len, target.repository().blobs.values())) < 1_000_000 and not target.repository().manifests
+            assert target.seen("PATCH") and len(target.seen("DELETE")) == 1
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+    def test_interrupted_build_can_be_repeated(self, source, work, expected, number):
+        with memory_registry() as target:
+            running = []
+
+            def end(handler):
+                running[0].send_signal(number)
+                handler.close_connection = True
+                running[0].wait(30)
+                source.event.set()
+                return True
+
+            target.inject("PATCH", end)
+            store = ship.fresh(work, "left")
+            running.append(store.start("build", f"--push={target.remote()}", source.reference))
+            _, stderr = running[0].communicate(timeout=60)
+            assert running[0].returncode == (-number if number == signal.SIGKILL else 128 + number), stderr
+            assert not target.repository().manifests
+            if number == signal.SIGINT:
+                assert not target.uploads and store.leftovers() == []
+            target.uploads.clear()
+            again = store.run("build", f"--push={target.remote()}", source.reference, "--json")
+            self.check((store, again), target, expected)
 
 
 @pytest.fixture(scope="module")
