@@ -7,6 +7,9 @@
 
 #include "ship/pull-internal.h"
 
+/* A repository says how large a part is, and may mean it: each alone stays below its limit, sixty at a time do not. */
+#define MEMORY_MAX (UINT64_C(1) << 30)
+
 struct each {
         struct zp_pull *pull;
         zp_pull_work work;
@@ -53,4 +56,19 @@ int zp_pull_each(struct zp_pull *p, unsigned count, unsigned threads, zp_pull_wo
                 r = -err->code;
         }
         return r;
+}
+
+void zp_pull_take_memory(struct zp_pull *p, uint64_t size) {
+        pthread_mutex_lock(&p->lock);
+        while (p->memory > 0 && (size > MEMORY_MAX || p->memory > MEMORY_MAX - size))
+                pthread_cond_wait(&p->room, &p->lock);
+        p->memory += size;
+        pthread_mutex_unlock(&p->lock);
+}
+
+void zp_pull_give_memory(struct zp_pull *p, uint64_t size) {
+        pthread_mutex_lock(&p->lock);
+        p->memory -= size;
+        pthread_cond_broadcast(&p->room);
+        pthread_mutex_unlock(&p->lock);
 }

@@ -17,6 +17,8 @@
 /* Small blobs that are fetched at the same time: a round trip for them all, unless an image has more than thirty
  * layers. Registries allow that many connections, or answer the last ones later. */
 #define AT_ONCE 64u
+/* An inode takes 600 bytes in a tree, 64 or more in metadata. */
+#define TREE_TIMES 8
 
 /* The file that `fd` (closed; negative: there is none) is, is what the record says: damage heals by fetching again. */
 static bool is_intact(int fd, uint64_t size, const struct zp_digest *digest) {
@@ -210,26 +212,50 @@ static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {
 
 /* ---- all of them ---- */
 
-static int pull_device_part(struct zp_pull *p, unsigned number, struct zp_error *err) {
-        return pull_device(p, (uint16_t) number, err);
-}
-
-int zp_pull_device_parts(struct zp_pull *p, struct zp_error *err) {
-        return zp_pull_each(p, p->artifact.device_count, AT_ONCE, pull_device_part, err);
-}
-
 static unsigned part_count(const struct zp_pull *p) {
         return 2u + p->artifact.layer_count + p->artifact.device_count;
 }
 
-static int pull_part(struct zp_pull *p, unsigned part, struct zp_error *err) {
+static uint64_t memory_of_metadata(const struct zp_artifact_metadata *metadata) {
+        return metadata->blob_size + TREE_TIMES * metadata->size;
+}
+
+/* A blob is in memory until it has been checked, and what metadata describes as a tree. */
+static uint64_t memory_of(const struct zp_pull *p, unsigned part) {
+        const struct zp_artifact *artifact = &p->artifact;
+        if (part < 2)
+                return part == 0 ? memory_of_metadata(&artifact->snapshot) : artifact->prefetch_size;
+        part -= 2;
+        if (part < artifact->layer_count)
+                return memory_of_metadata(&artifact->layers[part].metadata);
+        const struct zp_artifact_device *device = &artifact->devices[part - artifact->layer_count];
+        return device->index_size + device->map_size;
+}
+
+static int do_part(struct zp_pull *p, unsigned part, struct zp_error *err) {
         if (part == 0)
                 return pull_snapshot(p, err);
         if (part == 1)
                 return p->artifact.prefetch_size > 0 ? pull_prefetch(p, err) : 0;
         part -= 2;
         return part < p->artifact.layer_count ? pull_layer(p, (uint16_t) part, err)
-                                              : pull_device_part(p, part - p->artifact.layer_count, err);
+                                              : pull_device(p, (uint16_t) (part - p->artifact.layer_count), err);
+}
+
+static int pull_part(struct zp_pull *p, unsigned part, struct zp_error *err) {
+        uint64_t memory = memory_of(p, part);
+        zp_pull_take_memory(p, memory);
+        int r = do_part(p, part, err);
+        zp_pull_give_memory(p, memory);
+        return r;
+}
+
+static int pull_device_part(struct zp_pull *p, unsigned number, struct zp_error *err) {
+        return pull_part(p, 2u + p->artifact.layer_count + number, err);
+}
+
+int zp_pull_device_parts(struct zp_pull *p, struct zp_error *err) {
+        return zp_pull_each(p, p->artifact.device_count, AT_ONCE, pull_device_part, err);
 }
 
 static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {

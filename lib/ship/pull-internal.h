@@ -30,6 +30,8 @@ struct zp_pull {
         size_t device_count;
 
         pthread_mutex_t lock;
+        pthread_cond_t room;         /* some memory was given back */
+        uint64_t memory;             /* that parts under way may take; guarded by lock */
         unsigned blobs;              /* numbers given to events; guarded by lock */
         struct zp_error first_error; /* guarded by lock */
 };
@@ -49,6 +51,11 @@ int zp_pull_stage(struct zp_staging *staging, const char *file, const void *data
 /* Runs `work` for each number below `count`, several at a time; the first failure stops the others and is returned. */
 typedef int (*zp_pull_work)(struct zp_pull *pull, unsigned number, struct zp_error *err);
 int zp_pull_each(struct zp_pull *pull, unsigned count, unsigned threads, zp_pull_work work, struct zp_error *err);
+
+/* Waits until what is under way takes so little memory that `size` bytes more are fine (a part that is larger than all
+ * that is then goes alone), and gives them back. A thread that has some must not ask for more. */
+void zp_pull_take_memory(struct zp_pull *pull, uint64_t size);
+void zp_pull_give_memory(struct zp_pull *pull, uint64_t size);
 
 /* parts.c: fetches what the store does not have of the artifact but its packs, all at the same time. Devices are in the
  * store then (by their indexes at least), layers too, the snapshot's metadata is in `for_snapshot`. */

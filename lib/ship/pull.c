@@ -278,11 +278,13 @@ int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store 
                 return r;
         }
         pthread_mutex_init(&p->lock, NULL);
+        pthread_cond_init(&p->room, NULL);
         if (options->events.resolved)
                 options->events.resolved(options->events.context, &p->image);
         r = pull_image(p, err);
         if (r < 0)
                 zp_error_wrap(err, "pull %s", p->image.name);
+        pthread_cond_destroy(&p->room);
         pthread_mutex_destroy(&p->lock);
         zp_look_free(p->look);
         zp_staging_free(p->for_snapshot);

@@ -118,7 +118,8 @@ static int put_device(struct zp_store *store, const void *record, struct zp_erro
         return r == 0 && found == 1 && !device->is_complete ? 1 : r;
 }
 
-/* Beside the data that is there, or comes: the same index, but perhaps that one was damaged; the map if there is none. */
+/* Beside the data that is there, or comes: the same index, but perhaps that one was damaged; the map if there is none.
+ */
 static int put_beside(struct zp_staging *staging, struct zp_store *store, const struct zp_digest *device,
                       struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];

@@ -64,7 +64,8 @@ static void add_file(struct zp_tree *tree, const char *path, uint16_t device, ui
         inode->extent_count = 1;
 }
 
-static struct zp_image_record put_image(struct world *w, struct zp_tree *tree, const struct zp_erofs_device devices[2]) {
+static struct zp_image_record put_image(struct world *w, struct zp_tree *tree,
+                                        const struct zp_erofs_device devices[2]) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         struct zp_erofs_options options = { .layout = ZP_EROFS_DEVICE_TABLE, .devices = devices, .device_count = 2 };
         struct zp_erofs_result written;
@@ -83,8 +84,9 @@ static struct zp_image_record put_image(struct world *w, struct zp_tree *tree, c
 
 /* How many of the devices a build would compare with. */
 static unsigned chosen(struct world *w, struct zp_tree *tree) {
-        struct zp_erofs_device devices[] = { [SMALL] = { put_mapped_device(w), BLOCKS },
-                                             [LARGE] = { digest_of_text("large"), HUGE } };
+        struct zp_erofs_device devices[] = {
+                [SMALL] = { put_mapped_device(w), BLOCKS }, [LARGE] = { digest_of_text("large"), HUGE }
+        };
         struct zp_image_record image = put_image(w, tree, devices);
         struct zp_digest planned[] = { devices[SMALL].digest, devices[LARGE].digest };
         struct zp_reuse_plan plan = { .devices = planned, .device_count = 2, .room = 10 };
