@@ -88,7 +88,7 @@ static void clear_blob(struct blob *blob) {
 /* Of a device that is held by its index alone the remote has to have the data already. */
 static int say_absent(struct zp_error *err) {
         zp_error_set(err, ENODATA, "its data is neither here nor there");
-        zp_error_hint(err, "it is a base's: `zeropull pull` of that image fetches it");
+        zp_error_hint(err, "it is a base's: `zeropull pull --complete` of that image fetches it");
         return -ENODATA;
 }
 
@@ -193,24 +193,29 @@ static int digest_pack(struct zp_push *p, const struct zp_pack_index *index, str
         return r;
 }
 
-static int open_pack(struct zp_push *p, const struct zp_artifact_device *device, struct zp_error *err) {
+/* The pack's file; of a device that is held by its index alone none, where another repository may have the data. */
+static int open_pack(struct zp_push *p, const struct piece *piece, int *fd, struct zp_error *err) {
         struct zp_device_record record;
-        int r = zp_store_find_device(p->store, &device->digest, &record, err);
+        int r = zp_store_find_device(p->store, &piece->device->digest, &record, err);
         if (r == 1 && !record.is_complete)
-                r = zp_error_set(err, ENODATA, "its data is neither here nor there");
-        return r < 0 ? r : zp_store_open_device_file(p->store, &device->digest, "device.zst", err);
+                return piece->is_known && p->options.mount_from ? 0 : say_absent(err);
+        if (r < 0)
+                return r;
+        *fd = zp_store_open_device_file(p->store, &piece->device->digest, "device.zst", err);
+        return *fd < 0 ? *fd : 0;
 }
 
 static int prepare_pack(struct zp_push *p, const struct piece *piece, struct blob *blob, struct zp_error *err) {
         struct blob index_blob = { .push = p, .fd = -1 };
         struct zp_pack_index index;
-        int r = prepare_index(p, piece, &index_blob, err);
+        int r = open_pack(p, piece, &blob->fd, err);
+        if (r < 0 || blob->fd < 0)
+                return r;
+        r = prepare_index(p, piece, &index_blob, err);
         if (r == 0)
                 r = zp_pack_index_parse(index_blob.data, index_blob.size, NULL, "device.idx", &index, err);
         if (r == 0 && index.pack_size != piece->device->pack_size)
                 r = zp_error_set(err, EBADMSG, "device.idx: its sizes are not the store's");
-        if (r == 0 && (blob->fd = open_pack(p, piece->device, err)) < 0)
-                r = blob->fd;
         blob->size = piece->device->pack_size;
         if (r == 0)
                 r = digest_pack(p, &index, blob, err);

@@ -192,6 +192,26 @@ def test_what_pushes_find_is_the_same_as_what_a_build_with_all_data_makes(layout
         assert ours.items() <= full.files().items()
 
 
+def test_data_that_is_not_here_is_mounted_from_where_it_is(layout, work):
+    tree = Tree(files=100, large=2_000_000)
+    with memory_registry() as server:
+        publish(layout, "one", tree)
+        one = put(server, layout, "one")
+        tree.change(5)
+        publish(layout, "two", tree)
+        two = put(server, layout, "two")
+        elsewhere = f"docker://{server.host}/c/d"
+        builder, node, plain = Zeropull(work / "builder"), Zeropull(work / "node"), Zeropull(work / "plain")
+        Zeropull(work / "first").ok("build", "--push", one)
+        builder.ok("build", "--base", one, two)
+        result = builder.expect(FAILED, "push", two, elsewhere)
+        assert "pull --complete" in result.stderr
+        builder.ok("push", two, elsewhere, "--mount-from", "a/b")
+        node.ok("pull", "--complete", "--from", elsewhere, two)
+        plain.build(two)
+        check_same_tree(node, plain, two, work)
+
+
 def lie_about_blocks(server, subject):
     """Publishes the snapshot once more, with block maps that say of each device that its blocks lie the other way round."""
     name = ship.snapshots(server.remote(), subject)[0]
