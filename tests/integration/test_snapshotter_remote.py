@@ -42,7 +42,8 @@ class Image:
         self.layers, config = [], None
         manifest = self._get(server, name, "manifests", manifest_digest)
         self.layers = [layer["digest"] for layer in manifest["layers"]]
-        config = self._get(server, name, "blobs", manifest["config"]["digest"])
+        self.config = manifest["config"]["digest"]
+        config = self._get(server, name, "blobs", self.config)
         self.chain = chains(config["rootfs"]["diff_ids"])
 
     @staticmethod
@@ -73,17 +74,12 @@ class World:
         digest = make_image(self.layout, name, *fills)
         self.server.push(f"oci:{self.layout.directory}:{name}", name)
         if publish:
-            self.zeropull.ok("build", "--push", self.server.reference(name))
+            self.zeropull.ok("build", f"--push=docker://{self.server.host}/{name}", f"oci:{self.layout.directory}:{name}")
         return Image(self.server, name, digest)
 
     def expected(self, image):
         """The image's root file system, mounted by the zeropull command."""
-        return self.zeropull.mounted(f"docker://{image.name}:latest", self.work / "expected")
-
-    def blobs_read(self):
-        """Digests of the blobs that the registry gave away."""
-        log = self.server.log.read_text(errors="replace")
-        return {word for line in log.splitlines() if '"GET /v2/' in line and "/blobs/" in line for word in line.split("/") if "sha256:" in word}
+        return self.zeropull.mounted(image.digest, self.work / "expected")
 
 
 @pytest.fixture
@@ -156,7 +152,7 @@ def test_an_image_with_a_snapshot_needs_no_layer(world, daemon, api, work):
             (root / "new").write_text("written")
             (root / "bin/tool00").unlink()
             assert (root / "app/main").read_bytes() == (expected / "app/main").read_bytes()
-    assert not world.blobs_read() & set(image.layers)
+    assert image.config in world.server.blobs_read() and not world.server.blobs_read() & set(image.layers)
     api.commit("committed", "container")
     with mounted(api.view("again", "committed"), work / "v") as root:
         assert (root / "new").read_text() == "written" and not (root / "bin/tool00").exists()
