@@ -167,7 +167,10 @@ def test_a_container_is_committed_and_run_from(node, served):
     usage = node.ctr("snapshots", "usage", "committed")
     assert "committed" in usage
     for key in ("look", "again", "committed"):
-        node.ctr("snapshots", "remove", key)
+        try:
+            node.ctr("snapshots", "remove", key)
+        except ContainerdError as error:  # nothing refers to it: containerd's own collection may have come first
+            assert "not found" in str(error)
     node.server.remove(image)
     node.await_nothing_left()
 
