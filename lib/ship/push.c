@@ -599,7 +599,8 @@ static int keep_original(struct zp_push *p, struct zp_error *err) {
         int r = find_original(p, err);
         if (r != 0)
                 return r < 0 ? r : 0;
-        zp_error_set(err, ENOTSUP, "%s does not have snapshot %s, as which it was fetched, and this would be another one",
+        zp_error_set(err, ENOTSUP,
+                     "%s does not have snapshot %s, as which it was fetched, and this would be another one",
                      zp_remote_name(p->remote), zp_digest_text(&p->image->artifact_digest, text));
         zp_error_hint(err, "`zeropull pull --complete` fetches what is missing; or `zeropull build` makes one from the "
                            "image itself");
