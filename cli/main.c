@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "cli/cli.h"
 #include "cli/interrupt.h"
@@ -204,12 +205,24 @@ static int exit_code_of(const struct cli_call *call, const struct zp_error *err)
         return err->code == ENOENT ? CLI_NOT_FOUND : CLI_FAILED;
 }
 
+/* Many small blobs travel at the same time, each with some descriptors: as many as the system gives, up to this. */
+#define FILES_WANTED 2048
+
+static void raise_file_limit(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED)
+                return;
+        limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+        (void) setrlimit(RLIMIT_NOFILE, &limit); /* else it takes longer */
+}
+
 /* What a shell says of a program that SIGPIPE ended. */
 #define EXIT_BROKEN_PIPE 141
 
 int main(int argc, char **argv) {
         struct cli_call call = { .cancel = cli_interrupt_setup() };
         struct zp_error err = { 0 };
+        raise_file_limit();
         int r = run(&call, argc, argv, &err);
         if (r >= 0)
                 return call.exit_code;

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/fingerprint.h"
 #include "pack/block-map.h"
@@ -14,11 +15,22 @@
 #include "ship/pull-internal.h"
 #include "store/device-map.h"
 
-/* Small blobs that are fetched at the same time: a round trip for them all, unless an image has more than thirty
- * layers. Registries allow that many connections, or answer the last ones later. */
-#define AT_ONCE 64u
+/* Small blobs that are fetched at the same time: a round trip for them all, however many layers an image has.
+ * Registries allow that many connections, or answer the last ones later. */
+#define AT_ONCE_MAX (2u + 2u * ZP_LIMIT_LAYERS)
+/* Each has a connection, which is some descriptors in itself, a directory and a file; layers keep theirs to the end. */
+#define DESCRIPTORS_EACH 6u
+#define DESCRIPTORS_KEPT (2u * ZP_LIMIT_LAYERS)
 /* An inode takes 600 bytes in a tree, 64 or more in metadata. */
 #define TREE_TIMES 8
+
+static unsigned at_once(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS_KEPT + AT_ONCE_MAX * DESCRIPTORS_EACH)
+                return AT_ONCE_MAX;
+        rlim_t left = limit.rlim_cur > DESCRIPTORS_KEPT ? limit.rlim_cur - DESCRIPTORS_KEPT : 0;
+        return (unsigned) (left / DESCRIPTORS_EACH) + 1;
+}
 
 /* The file that `fd` (closed; negative: there is none) is, is what the record says: damage heals by fetching again. */
 static bool is_intact(int fd, uint64_t size, const struct zp_digest *digest) {
@@ -255,7 +267,7 @@ static int pull_device_part(struct zp_pull *p, unsigned number, struct zp_error 
 }
 
 int zp_pull_device_parts(struct zp_pull *p, struct zp_error *err) {
-        return zp_pull_each(p, p->artifact.device_count, AT_ONCE, pull_device_part, err);
+        return zp_pull_each(p, p->artifact.device_count, at_once(), pull_device_part, err);
 }
 
 static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
@@ -269,7 +281,7 @@ static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
 int zp_pull_parts(struct zp_pull *p, struct zp_error *err) {
         int r = zp_staging_new(p->store, &p->for_snapshot, err);
         if (r == 0)
-                r = zp_pull_each(p, part_count(p), AT_ONCE, pull_part, err);
+                r = zp_pull_each(p, part_count(p), at_once(), pull_part, err);
         for (uint16_t i = 0; r == 0 && i < p->artifact.device_count; i++)
                 if (!is_named(p, &p->artifact.devices[i].digest))
                         r = zp_error_set(err, EBADMSG, "device %u is none of its layers'", i + 1u);

@@ -12,13 +12,13 @@ from support import oci, ship
 from support.memory_registry import memory_registry
 from support.zeropull import FAILED, OK, REFUSED, error_lines
 
-LAYERS = 20
+LAYERS = 40
 
 
 def fill(number):
     def layer(tar):
         tar.file(f"small{number}", b"%d" % number)
-        tar.file(f"file{number}", random.Random(number).randbytes(300_000))
+        tar.file(f"file{number}", random.Random(number).randbytes(30_000))
 
     return layer
 
