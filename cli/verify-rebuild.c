@@ -127,10 +127,14 @@ static int bring_recipes(struct rebuilding *b, struct zp_store *again, struct zp
         zp_auto(zp_store_close) struct zp_store *from = NULL;
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
         int r = zp_store_open(b->from, ZP_STORE_READ, &from, err);
-        if (r == 0)
-                r = zp_pool_new(zp_usable_cpus(), &pool, err);
-        for (size_t i = 0; r == 0 && i < b->options.known_count; i++)
-                r = zp_base_copy(from, again, &b->options.known[i].recipe, pool, b->options.cancel, err);
+        for (size_t i = 0; r == 0 && i < b->options.known_count; i++) {
+                if (b->options.known[i].recipe.base_count == 0)
+                        continue;
+                if (!pool) /* its threads are gone when the build confines itself */
+                        r = zp_pool_new(zp_usable_cpus(), &pool, err);
+                if (r == 0)
+                        r = zp_base_copy(from, again, &b->options.known[i].recipe, pool, b->options.cancel, err);
+        }
         return r == 0 ? zp_start_read_profile(from, &b->image->manifest_digest, &b->profile, err) : r;
 }
 
