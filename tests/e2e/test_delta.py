@@ -229,6 +229,24 @@ def lie_about_blocks(server, subject):
     server.put_manifest(json.dumps(artifact).encode(), None, media_type)
 
 
+def test_a_device_that_is_known_has_its_known_sizes(layout, work):
+    tree = Tree(files=10, large=300_000)
+    with memory_registry() as server:
+        publish(layout, "one", tree)
+        one = put(server, layout, "one")
+        digest = Zeropull(work / "maker").build(one, "--push").strip()
+        node = Zeropull(work / "node")
+        node.ok("pull", one)
+        node.ok("remove", one)  # its devices stay
+        (name,) = ship.snapshots(server.remote(), digest)
+        media_type, body = server.repository().manifests.pop(name)
+        artifact = json.loads(body)
+        pack = next(blob for blob in artifact["layers"] if blob["mediaType"].endswith("device.pack.v1+zstd"))
+        pack["size"] += 1
+        server.put_manifest(json.dumps(artifact).encode(), None, media_type)
+        assert "its sizes are not the artifact's" in node.expect(REFUSED, "pull", one).stderr
+
+
 @pytest.fixture
 def lying(layout, work):
     """(reference of a base whose newest snapshot has false maps, of the next version, key that signed the true one)."""
