@@ -47,7 +47,7 @@ struct zp_push {
         struct zp_store *store;
         struct zp_remote *remote;
         struct zp_push_options options;
-        const struct zp_image_record *image; /* known at last */
+        const struct zp_image_record *image; /* known at last; set with the lock held */
         struct zp_artifact artifact;         /* its layers and devices in the order in which they were added */
         struct zp_cancel stop;
         struct zp_pool *pool; /* makes block maps; NULL until there is one to make; guarded by lock until then */
@@ -86,9 +86,13 @@ static void clear_blob(struct blob *blob) {
 }
 
 /* Of a device that is held by its index alone the remote has to have the data already. */
-static int say_absent(struct zp_error *err) {
+static int say_absent(struct zp_push *p, struct zp_error *err) {
         zp_error_set(err, ENODATA, "its data is neither here nor there");
-        zp_error_hint(err, "it is a base's: `zeropull pull --complete` of that image fetches it");
+        pthread_mutex_lock(&p->lock);
+        bool is_built = !p->image || !p->image->is_fetched;
+        pthread_mutex_unlock(&p->lock);
+        if (is_built)
+                zp_error_hint(err, "it is a base's: `zeropull pull --complete` of that image fetches it");
         return -ENODATA;
 }
 
@@ -101,7 +105,7 @@ static int read_blob(void *context, uint64_t offset, void *buffer, size_t size, 
         if (blob->data)
                 memcpy(buffer, blob->data + offset, size);
         else if (blob->fd < 0)
-                return say_absent(err);
+                return say_absent(p, err);
         else if ((r = zp_pread_all(blob->fd, buffer, size, offset, "device.zst", err)) < 0)
                 return r;
         if (offset + size <= blob->sent || !p->options.events.progress)
@@ -198,7 +202,7 @@ static int open_pack(struct zp_push *p, const struct piece *piece, int *fd, stru
         struct zp_device_record record;
         int r = zp_store_find_device(p->store, &piece->device->digest, &record, err);
         if (r == 1 && !record.is_complete)
-                return piece->is_known && p->options.mount_from ? 0 : say_absent(err);
+                return piece->is_known && p->options.mount_from ? 0 : say_absent(p, err);
         if (r < 0)
                 return r;
         *fd = zp_store_open_device_file(p->store, &piece->device->digest, "device.zst", err);
@@ -872,7 +876,9 @@ void zp_push_close(struct zp_push *p) {
 
 int zp_push_finish(struct zp_push *p, const struct zp_image_record *image, struct zp_push_result *result,
                    struct zp_error *err) {
+        pthread_mutex_lock(&p->lock);
         p->image = image;
+        pthread_mutex_unlock(&p->lock);
         int r = add_image(p, err);
         if (r < 0)
                 return fail(p, err);
