@@ -91,6 +91,8 @@ int cli_find_base(struct cli_call *call, const struct cli_base_wish *wish, struc
         int r = cli_in_child(fetch, &fetching, call->cancel, err);
         if (r == 0)
                 r = zp_store_lookup_image(store, wish->text, out, err);
+        if (r == 0 && wish->sign_key) /* without its signature the base would have been refused */
+                r = zp_store_vouch(store, &out->manifest_digest, err);
         if (r == -EACCES)
                 call->exit_code = CLI_REFUSED;
         return r < 0 ? zp_error_wrap(err, "base %s", wish->text) : 1;

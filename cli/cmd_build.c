@@ -207,6 +207,8 @@ static int build_and_ship(struct cli_call *call, struct zp_source *source, const
         }
         if (s->push)
                 zp_push_close(zp_steal(&s->push));
+        if (r == 0 && s->remote)
+                r = cli_check_may_sign(call, s->store, s->key, &result->image, err);
         if (r == 0 && s->remote) {
                 r = cli_sign_published(s->remote, s->key, &s->result, &result->image.manifest_digest, err);
                 if (r < 0)

@@ -62,14 +62,6 @@ static int push(struct cli_call *call, struct zp_store *store, const struct zp_i
         return print_result(call, &result, remote, key, err);
 }
 
-/* A signature says that its owner made the snapshot, from the image. */
-static int refuse_to_sign(struct cli_call *call, struct zp_error *err) {
-        call->exit_code = CLI_REFUSED;
-        zp_error_set(err, EPERM, "'%s' was fetched, not built here: it is not signed", call->arguments[0]);
-        zp_error_hint(err, "build it here first: zeropull build SOURCE");
-        return -EPERM;
-}
-
 /* For writing, if that is allowed: what a push finds out makes the next one cheap. */
 static int open_image(const struct cli_call *call, struct zp_store **store, struct zp_image_record *image,
                       struct zp_error *err) {
@@ -95,8 +87,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
         struct zp_image_record image = { 0 };
         zp_autofree char *beside = NULL;
         r = open_image(call, &store, &image, err);
-        if (r == 0 && key && image.is_fetched)
-                r = refuse_to_sign(call, err);
+        if (r == 0)
+                r = cli_check_may_sign(call, store, key, &image, err);
         const char *remote = call->argument_count > 1 ? call->arguments[1] : NULL;
         if (r == 0 && !remote) {
                 const char *name = cli_remote_name_of(image.names, call->arguments[0]);

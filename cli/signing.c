@@ -15,6 +15,30 @@ int cli_load_sign_key(struct cli_call *call, int sign_key_option, int passphrase
         return r;
 }
 
+int cli_check_may_sign(struct cli_call *call, struct zp_store *store, const struct zp_key *key,
+                       const struct zp_image_record *image, struct zp_error *err) {
+        const char *name = image->names && image->names[0] ? image->names[0] : "the image";
+        int rests = 0;
+        if (!key)
+                return 0;
+        if (!image->is_fetched)
+                rests = zp_store_rests_on_fetched(store, &image->manifest_digest, err);
+        if (rests < 0 || (!image->is_fetched && rests == 0))
+                return rests;
+        call->exit_code = CLI_REFUSED;
+        if (image->is_fetched) {
+                zp_error_set(err, EPERM, "'%s' was fetched, not built here: it is not signed", name);
+                zp_error_hint(err, "build it here first: zeropull build SOURCE");
+        } else {
+                zp_error_set(err, EPERM,
+                             "'%s' rests on data that was fetched and that this key has not signed: it is"
+                             " not signed",
+                             name);
+                zp_error_hint(err, "build it from the image alone: zeropull build --rebuild --base=none SOURCE");
+        }
+        return -EPERM;
+}
+
 int cli_sign_published(struct zp_remote *remote, const struct zp_key *key, const struct zp_push_result *result,
                        const struct zp_digest *subject, struct zp_error *err) {
         if (!key)

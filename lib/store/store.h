@@ -185,6 +185,12 @@ char *zp_staging_path(const struct zp_staging *staging);
 void zp_staging_free(struct zp_staging *staging);
 ZP_DEFINE_AUTO(struct zp_staging, zp_staging_free);
 
+/* 1: a layer or device of the image was made by others, and nobody here has vouched for it; 0: none. Who signs asks. */
+int zp_store_rests_on_fetched(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
+/* The layers and devices of a fetched image count as made here from now on: it has been signed by whoever signs here.
+ */
+int zp_store_vouch(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
+
 /* Adds a name to an image that is there (moving it from another image: a tag moves). */
 int zp_store_add_name(struct zp_store *store, const char *name, const struct zp_digest *manifest_digest,
                       struct zp_error *err);

@@ -275,6 +275,23 @@ def test_who_cannot_sign_cannot_mislead_a_signed_build(lying, work):
     check_same_tree(builder, plain, two, work)
 
 
+def test_what_rests_on_an_unsigned_base_is_not_signed(lying, work):
+    one, two, key = lying
+    builder = Zeropull(work / "builder")
+    builder.ok("build", "--push", "--base", one, two)
+    for command in (["push", "--sign-key", key, two], ["build", "--push", "--sign-key", key, "--base", "none", two]):
+        assert "rests on data that was fetched" in builder.expect(REFUSED, *command).stderr
+    builder.ok("build", "--rebuild", "--push", "--sign-key", key, "--base", "none", two)
+    builder.ok("push", "--sign-key", key, two)
+
+
+def test_what_rests_on_a_base_of_the_same_key_is_signed_again(lying, work):
+    one, two, key = lying
+    builder = Zeropull(work / "builder")
+    builder.ok("build", "--push", "--sign-key", key, "--base", one, two)
+    builder.ok("push", "--sign-key", key, two)
+
+
 def test_a_base_that_nobody_trusted_signed_is_refused(lying, work):
     one, two, _ = lying
     other = work / "other"
