@@ -52,7 +52,8 @@ static int complete(struct zp_store *store, const struct zp_digest *device, cons
         int r = zp_records_get_device(store, device, &record, err);
         if (r <= 0)
                 return r < 0 ? r : zp_error_set(err, ENOENT, "it is no longer in the store");
-        if (record.is_complete) /* a build has made it meanwhile, and put its own directory here */
+        if (record.is_complete && fstatat(dir_fd, "device.zst", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            (uint64_t) st.st_size == record.pack_size) /* a build has made it meanwhile: its own directory is here */
                 return unlinkat(dir_fd, PARTIAL, 0) < 0 ? zp_store_failed(store, PARTIAL, err) : 0;
         if (fstatat(dir_fd, PARTIAL, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return zp_store_failed(store, PARTIAL, err);
