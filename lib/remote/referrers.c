@@ -35,7 +35,8 @@ static bool is_known(const struct findings *findings, const struct zp_digest *di
 }
 
 /* Takes over `manifest`. */
-static int add_finding(struct findings *findings, struct zp_descriptor *manifest, struct zp_error *err) {
+static int add_finding(struct findings *findings, struct zp_descriptor *manifest, json_t *annotations,
+                       struct zp_error *err) {
         if (is_known(findings, &manifest->digest)) {
                 free(manifest->media_type);
                 return 0;
@@ -55,6 +56,7 @@ static int add_finding(struct findings *findings, struct zp_descriptor *manifest
                 free(artifact.artifact_type);
                 return r;
         }
+        artifact.annotations = json_is_object(annotations) ? json_incref(annotations) : NULL;
         findings->list = longer;
         findings->list[findings->count++] = artifact;
         return 0;
@@ -75,7 +77,7 @@ static int add_entries(struct findings *findings, json_t *index, struct zp_error
                         continue;
                 r = zp_descriptor_parse(entry, "referrers entry", &manifest, err);
                 if (r == 0)
-                        r = add_finding(findings, &manifest, err);
+                        r = add_finding(findings, &manifest, json_object_get(entry, "annotations"), err);
                 if (r < 0)
                         return r;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remote/remote.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -202,6 +203,7 @@ void zp_remote_artifacts_free(struct zp_remote_artifact *artifacts, size_t count
         for (size_t i = 0; artifacts && i < count; i++) {
                 free(artifacts[i].manifest.media_type);
                 free(artifacts[i].artifact_type);
+                json_decref(artifacts[i].annotations);
         }
         free(artifacts);
 }

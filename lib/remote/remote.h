@@ -74,6 +74,8 @@ int zp_remote_publish(struct zp_remote *remote, const struct zp_descriptor *subj
 struct zp_remote_artifact {
         struct zp_descriptor manifest;
         char *artifact_type;
+        /* The manifest's annotations, if the remote tells them with it (nothing is checked), else NULL. */
+        struct json_t *annotations;
 };
 void zp_remote_artifacts_free(struct zp_remote_artifact *artifacts, size_t count);
 /* The artifacts of one type about `subject`, oldest first where the remote keeps an order. One request where the

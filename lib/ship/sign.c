@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ship/sign.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,9 +59,13 @@ int zp_sign_published(struct zp_remote *remote, const struct zp_key *key, const 
 /* ---- finding ---- */
 
 /* 1: a signature; 0: something else, which counts for nothing. */
-static int read_signature(struct zp_remote *remote, const struct zp_descriptor *manifest, struct zp_signature *out,
+static int read_signature(struct zp_remote *remote, const struct zp_remote_artifact *artifact, struct zp_signature *out,
                           struct zp_error *err) {
+        const struct zp_descriptor *manifest = &artifact->manifest;
+        const char *note = json_string_value(json_object_get(artifact->annotations, ZP_SIGNATURE_NOTE));
         zp_autofree char *body = NULL;
+        if (note && zp_signature_parse_note(note, out, NULL) == 0)
+                return 1;
         if (manifest->size > ZP_SIGNATURE_MANIFEST_LIMIT)
                 return 0;
         struct zp_error problem = { 0 };
@@ -86,7 +91,7 @@ int zp_sign_find(struct zp_remote *remote, const struct zp_digest *artifact, str
         if (!signatures)
                 r = zp_error_errno(err, ENOMEM, "signatures");
         for (size_t i = 0; r >= 0 && i < wanted; i++) {
-                r = read_signature(remote, &artifacts[i].manifest, &signatures[used], err);
+                r = read_signature(remote, &artifacts[i], &signatures[used], err);
                 used += r == 1;
         }
         zp_remote_artifacts_free(artifacts, found);

@@ -29,7 +29,8 @@ int zp_signature_format_manifest(const struct zp_signature *signature, uint64_t 
         json_t *layers =
                 json_pack("[{s:s, s:s, s:I, s:s}]", "mediaType", ZP_SIGNATURE_DOCUMENT_TYPE, "digest",
                           zp_digest_text(&digest, digest_text), "size", (json_int_t) document_size, "data", data);
-        json_t *notes = json_pack("{s:s}", ZP_SIGNATURE_KEY_NOTE, zp_digest_text(&signature->key, key));
+        json_t *notes = json_pack("{s:s, s:s}", ZP_SIGNATURE_KEY_NOTE, zp_digest_text(&signature->key, key),
+                                  ZP_SIGNATURE_NOTE, data);
         struct zp_descriptor subject = { (char *) ZP_OCI_MANIFEST_TYPE, signature->artifact, artifact_size };
         return zp_artifact_manifest_format(ZP_SIGNATURE_ARTIFACT_TYPE, layers, &subject, notes, out, size, err);
 }
@@ -41,6 +42,14 @@ static int decode(const char *base64, uint8_t *out) {
                 return -1;
         int decoded = EVP_DecodeBlock(out, (const unsigned char *) base64, (int) size);
         return decoded < 0 ? -1 : decoded - (base64[size - 1] == '=') - (base64[size - 2] == '=');
+}
+
+int zp_signature_parse_note(const char *note, struct zp_signature *out, struct zp_error *err) {
+        uint8_t document[BASE64_LIMIT / 4 * 3];
+        int size = decode(note, document);
+        if (size < 0)
+                return bad(err, "its annotation is not base64, or too long");
+        return zp_signature_parse((const char *) document, (size_t) size, out, err);
 }
 
 static int read_document(json_t *layer, struct zp_signature *out, struct zp_error *err) {

@@ -12,6 +12,8 @@
 #define ZP_SIGNATURE_DOCUMENT_TYPE "application/vnd.zeropull.signature.document.v1+json"
 /* The manifest's annotation that tells the key, for choosing from a list; it proves nothing. */
 #define ZP_SIGNATURE_KEY_NOTE "dev.zeropull.key"
+/* The one that repeats the document in base64, so that a list of referrers has it. */
+#define ZP_SIGNATURE_NOTE "dev.zeropull.signature"
 /* Bytes of a document, and of a manifest with the document in it: three and five times the real sizes. */
 #define ZP_SIGNATURE_DOCUMENT_LIMIT 1024
 #define ZP_SIGNATURE_MANIFEST_LIMIT 8192
@@ -45,5 +47,7 @@ int zp_signature_format_manifest(const struct zp_signature *signature, uint64_t 
                                  struct zp_error *err);
 /* Reads such a manifest from outside, with the document in it, so that the blob need not be fetched. */
 int zp_signature_parse_manifest(const char *body, size_t size, struct zp_signature *out, struct zp_error *err);
+/* Reads what ZP_SIGNATURE_NOTE says. A signature proves itself, wherever it was found. */
+int zp_signature_parse_note(const char *note, struct zp_signature *out, struct zp_error *err);
 
 #endif

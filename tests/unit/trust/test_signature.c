@@ -227,16 +227,17 @@ static void the_manifest_is_an_oci_artifact_with_the_document_in_it(void **state
         assert_int_equal(zp_signature_format_manifest(&signature, 1234, &text, &size, &err), 0);
         assert_int_equal(zp_signature_format(&signature, &document, &document_size, &err), 0);
         zp_auto(json_decref) json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
-        const char *type, *config, *layer_type, *data, *digest, *subject_type, *subject_digest, *note;
+        const char *type, *config, *layer_type, *data, *digest, *subject_type, *subject_digest, *note, *repeated;
         int config_size, layer_size, subject_size;
         assert_int_equal(json_unpack(root,
                                      "{s:i, s:s, s:s, s:{s:s, s:s, s:i, s:s}, s:[{s:s, s:s, s:i, s:s!}!], "
-                                     "s:{s:s, s:s, s:i!}, s:{s:s!}!}",
+                                     "s:{s:s, s:s, s:i!}, s:{s:s, s:s!}!}",
                                      "schemaVersion", &(int){ 0 }, "mediaType", &type, "artifactType", &type, "config",
                                      "mediaType", &config, "digest", &digest, "size", &config_size, "data", &data,
                                      "layers", "mediaType", &layer_type, "digest", &digest, "size", &layer_size, "data",
                                      &data, "subject", "mediaType", &subject_type, "digest", &subject_digest, "size",
-                                     &subject_size, "annotations", ZP_SIGNATURE_KEY_NOTE, &note),
+                                     &subject_size, "annotations", ZP_SIGNATURE_KEY_NOTE, &note, ZP_SIGNATURE_NOTE,
+                                     &repeated),
                          0);
         assert_string_equal(type, "application/vnd.zeropull.signature.v1");
         assert_string_equal(config, "application/vnd.oci.empty.v1+json");
@@ -256,6 +257,12 @@ static void the_manifest_is_an_oci_artifact_with_the_document_in_it(void **state
         size_t base64_size;
         zp_autofree char *base64 = read_whole("base64", &base64_size);
         assert_string_equal(data, base64);
+        assert_string_equal(repeated, base64);
+        struct zp_signature again;
+        assert_int_equal(zp_signature_parse_note(repeated, &again, &err), 0);
+        assert_memory_equal(&again, &signature, sizeof again);
+        assert_int_equal(zp_signature_parse_note("", &again, NULL), -EBADMSG);
+        assert_int_equal(zp_signature_parse_note("AAAA", &again, NULL), -EBADMSG);
         free(text);
         free(document);
 }
