@@ -281,3 +281,16 @@ class TestRoundTrips:
         devices = {"one": 2, "many": LAYERS}[tag]
         # tag; (manifest and) referrers (and config); (config and) snapshot; snapshot, layers, indexes
         assert sizes == [1, 2, 2 if by_index else 1, 1 + layers + devices]
+
+    def test_wanted_signatures_cost_no_round_trip(self, world, work):
+        key = work / "key"
+        world.left.ok("key", "generate", str(key))
+        reference = ship.put_image(world.server, world.layout, "one")
+        world.left.ok("build", "--push", "--sign-key", str(key), reference)
+        waves = Waves(world.server)
+        process = world.right.start("pull", "--plain-http", "--key", f"{key}.pub", reference, "--json")
+        sizes = waves.run(process)
+        output, errors = process.communicate()
+        assert process.returncode == OK, errors
+        # tag; referrers and config; snapshot and what lies beside it; snapshot, layers, indexes
+        assert sizes == [1, 2, 2, 1 + 3 + 2]

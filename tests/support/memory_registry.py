@@ -294,6 +294,7 @@ class MemoryRegistry(ThreadingHTTPServer):
                     "digest": digest,
                     "size": len(body),
                     "artifactType": config_type if self.behaviour.half_referrers else document["artifactType"],
+                    **({"annotations": document["annotations"]} if "annotations" in document else {}),
                 }
 
     def put_manifest(self, body, tag=None, media_type=oci.MANIFEST, repository="a/b"):
