@@ -2,7 +2,9 @@
 #include "cli/base-image.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/limits.h"
 #include "cli/child.h"
 #include "cli/remote-names.h"
 #include "cli/signing.h"
@@ -28,11 +30,35 @@ static int find_built(struct zp_store *store, const char *text, bool is_name, st
 
 /* ---- from a repository, by a process that confines itself ---- */
 
+/* The snapshot that was found good, in memory that both processes share. */
+struct fetched {
+        struct zp_digest manifest_digest, metadata_digest;
+        uint16_t layer_count;
+        struct zp_digest layers[ZP_LIMIT_LAYERS];
+};
+
 struct fetching {
         struct cli_call *call;
         const struct cli_base_wish *wish;
         const char *store;
+        struct fetched *fetched;
 };
+
+static void tell(struct fetched *fetched, const struct zp_image_record *image) {
+        fetched->manifest_digest = image->manifest_digest;
+        fetched->metadata_digest = image->metadata_digest;
+        fetched->layer_count = image->layer_count;
+        for (uint16_t i = 0; i < image->layer_count && i < ZP_LIMIT_LAYERS; i++)
+                fetched->layers[i] = image->layers[i];
+}
+
+static bool is_same(const struct fetched *fetched, const struct zp_image_record *image) {
+        bool same = zp_digest_equal(&fetched->metadata_digest, &image->metadata_digest) &&
+                    fetched->layer_count == image->layer_count;
+        for (uint16_t i = 0; same && i < image->layer_count; i++)
+                same = zp_digest_equal(&fetched->layers[i], &image->layers[i]);
+        return same;
+}
 
 static int pull_from(const struct fetching *f, struct zp_source *source, struct zp_remote *remote,
                      struct zp_error *err) {
@@ -60,6 +86,8 @@ static int pull_from(const struct fetching *f, struct zp_source *source, struct 
         options.check_context = &trust;
         struct zp_pull_result result = { 0 };
         r = zp_pull(source, remote, store, &options, &result, err);
+        if (r == 0)
+                tell(f->fetched, &result.image);
         zp_image_record_clear(&result.image);
         return r;
 }
@@ -78,6 +106,36 @@ static int fetch(void *context, struct zp_error *err) {
         return r < 0 ? r : pull_from(f, source, remote, err);
 }
 
+/* Another pull may put another snapshot of the image in its place at any time, which nobody has looked at. */
+static int take_fetched(struct zp_store *store, const struct fetched *fetched, struct zp_image_record *out,
+                        struct zp_error *err) {
+        int r = zp_store_find_image(store, &fetched->manifest_digest, out, err);
+        if (r == 1 && is_same(fetched, out))
+                return 0;
+        if (r == 1)
+                zp_image_record_clear(out);
+        if (r >= 0) {
+                r = zp_error_set(err, EAGAIN, "it was replaced in the store while it was fetched");
+                zp_error_hint(err, "run it again");
+        }
+        return r;
+}
+
+static int fetch_base(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
+                      struct zp_image_record *out, struct zp_error *err) {
+        struct fetched *fetched =
+                mmap(NULL, sizeof *fetched, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (fetched == MAP_FAILED)
+                return zp_error_errno(err, errno, "fetch");
+        struct fetching fetching = { call, wish, zp_store_path(store), fetched };
+        progress_say(wish->progress, "base: fetching what is known of %s", wish->text);
+        int r = cli_in_child(fetch, &fetching, call->cancel, err);
+        if (r == 0)
+                r = take_fetched(store, fetched, out, err);
+        munmap(fetched, sizeof *fetched);
+        return r;
+}
+
 int cli_find_base(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
                   struct zp_image_record *out, struct zp_error *err) {
         if (wish->text && strcmp(wish->text, "none") == 0)
@@ -86,11 +144,7 @@ int cli_find_base(struct cli_call *call, const struct cli_base_wish *wish, struc
                 return find_built(store, wish->image, true, out);
         if (find_built(store, wish->text, false, out))
                 return 1;
-        struct fetching fetching = { call, wish, zp_store_path(store) };
-        progress_say(wish->progress, "base: fetching what is known of %s", wish->text);
-        int r = cli_in_child(fetch, &fetching, call->cancel, err);
-        if (r == 0)
-                r = zp_store_lookup_image(store, wish->text, out, err);
+        int r = fetch_base(call, wish, store, out, err);
         if (r == 0 && wish->sign_key) /* without its signature the base would have been refused */
                 r = zp_store_vouch(store, &out->manifest_digest, err);
         if (r == -EACCES)
