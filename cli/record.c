@@ -245,10 +245,9 @@ static int await(struct recorder *r, pid_t child, bool *was_ended, struct zp_err
         while (fd >= 0 && poll(&news, 1, LOOK_MS) <= 0) {
                 waited_ms += LOOK_MS;
                 bool is_late = recording->seconds && waited_ms >= recording->seconds * UINT64_C(1000);
-                if (!*was_ended && (is_late || zp_cancelled(recording->cancel))) {
-                        *was_ended = true;
+                *was_ended |= is_late || zp_cancelled(recording->cancel);
+                if (*was_ended) /* again and again: runc refuses while it has not noted that the program runs */
                         kill_container(r);
-                }
         }
         while (waitpid(child, &status, 0) < 0 && errno == EINTR)
                 ;
