@@ -28,6 +28,7 @@
 /* File ids: 0 and 1 are taken. */
 #define FIRST_ID 2u
 #define SETTINGS "/sys/class/bdi"
+#define MOUNT_ATTEMPTS 20
 
 struct recorder {
         struct cli_recording *recording;
@@ -136,24 +137,49 @@ static int start_serving(struct recorder *r, struct zp_error *err) {
 }
 
 /* Only what is asked for shall be read. The kernel has a setting for each mount, in a directory whose name is only
- * known by its being new: "erofs-" and the next number. */
-static unsigned long last_setting(void) {
+ * known by its being new: "erofs-" and a number that no earlier one has. Returns how many have at least the number
+ * `from`; *last is the highest number of all, and one more (0: there is none). */
+static unsigned count_settings(unsigned long from, unsigned long *last) {
         zp_autoclosedir DIR *dir = opendir(SETTINGS);
-        unsigned long last = 0, number;
-        for (struct dirent *entry; dir && (entry = readdir(dir));)
-                if (sscanf(entry->d_name, "erofs-%lu", &number) == 1 && number >= last)
-                        last = number + 1;
-        return last;
+        unsigned count = 0;
+        unsigned long number;
+        *last = 0;
+        for (struct dirent *entry; dir && (entry = readdir(dir));) {
+                if (sscanf(entry->d_name, "erofs-%lu", &number) != 1)
+                        continue;
+                count += number >= from;
+                if (number >= *last)
+                        *last = number + 1;
+        }
+        return count;
 }
 
-/* With others mounting at the same moment, it may be theirs: then nothing is changed. */
-static void stop_read_ahead(struct recorder *r, unsigned long before) {
-        unsigned long after = last_setting();
+/* False: others mounted at the same moment, so that it may be theirs, and nothing was changed. */
+static bool stop_read_ahead(struct recorder *r, unsigned long before) {
+        unsigned long after;
         char path[80];
+        if (count_settings(before, &after) != 1)
+                return false;
         snprintf(path, sizeof path, SETTINGS "/erofs-%lu/read_ahead_kb", after - 1);
-        bool is_ours = after > 0 && (before == 0 || after == before + 1);
-        zp_autoclose int fd = is_ours ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+        zp_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
         r->recording->with_read_ahead = fd < 0 || write(fd, "0", 1) != 1;
+        return true;
+}
+
+/* Mounts, again and again while it cannot be told which setting is the mount's. */
+static int mount_without_read_ahead(struct recorder *r, int meta_fd, const int *fds, const char *lower,
+                                    struct zp_error *err) {
+        r->recording->with_read_ahead = true;
+        for (int attempt = 0;; attempt++) {
+                unsigned long before;
+                count_settings(0, &before);
+                int code = zp_erofs_mount(meta_fd, fds, r->device_count, NULL, lower, 0, err);
+                if (code < 0 || stop_read_ahead(r, before) || attempt == MOUNT_ATTEMPTS)
+                        return code;
+                code = zp_unmount(lower, true, err);
+                if (code < 0)
+                        return code;
+        }
 }
 
 static int mount_snapshot(struct recorder *r, struct zp_error *err) {
@@ -173,13 +199,10 @@ static int mount_snapshot(struct recorder *r, struct zp_error *err) {
                         break;
                 }
         }
-        unsigned long before = last_setting();
         if (code == 0)
-                code = zp_erofs_mount(meta_fd, fds, r->device_count, NULL, lower, 0, err);
+                code = mount_without_read_ahead(r, meta_fd, fds, lower, err);
         for (uint16_t i = 0; i < opened; i++)
                 close(fds[i]);
-        if (code == 0)
-                stop_read_ahead(r, before);
         return code;
 }
 
