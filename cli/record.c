@@ -234,11 +234,11 @@ static void unmount_all(struct recorder *r) {
 
 /* ---- the program ---- */
 
-#define CONTAINER "zeropull-record"
-
+/* The container is called as its directory, like nobody else's: names are cgroups. */
 static pid_t start_runc(const struct recorder *r, const char *action, const char *last) {
         zp_autofree char *state = below(r, "runc");
-        pid_t child = state ? fork() : -1;
+        zp_autofree char *container = zp_format("zeropull-%s", strrchr(r->work, '/') + 1);
+        pid_t child = state && container ? fork() : -1;
         if (child != 0)
                 return child;
         sigset_t none;
@@ -246,9 +246,9 @@ static pid_t start_runc(const struct recorder *r, const char *action, const char
         sigprocmask(SIG_SETMASK, &none, NULL);
         dup2(STDERR_FILENO, STDOUT_FILENO);
         if (strcmp(action, "run") == 0)
-                execlp("runc", "runc", "--root", state, "run", "--bundle", r->work, CONTAINER, (char *) NULL);
+                execlp("runc", "runc", "--root", state, "run", "--bundle", r->work, container, (char *) NULL);
         else
-                execlp("runc", "runc", "--root", state, action, CONTAINER, last, (char *) NULL);
+                execlp("runc", "runc", "--root", state, action, container, last, (char *) NULL);
         _exit(127);
 }
 
