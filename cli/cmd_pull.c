@@ -142,6 +142,20 @@ static int with_trust(struct cli_call *call, struct zp_source *source, struct zp
         return r;
 }
 
+/* Where an image that is in no registry was fetched from before; malloc'ed. NULL: nowhere, or it is in one. */
+static char *known_origin(const struct cli_call *call, const char *name) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        struct zp_image_record image = { 0 };
+        char *origin = NULL;
+        if (strncmp(name, "docker://", strlen("docker://")) == 0)
+                return NULL;
+        if (zp_store_open(call->store, ZP_STORE_READ, &store, NULL) == 0 &&
+            zp_store_lookup_image(store, name, &image, NULL) == 0)
+                origin = image.origin ? strdup(image.origin) : NULL;
+        zp_image_record_clear(&image);
+        return origin;
+}
+
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(cli_wipe) char *credentials = NULL;
         struct zp_source_options source_options;
@@ -159,7 +173,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_autofree char *beside = NULL;
         r = zp_source_open(call->arguments[0], &source_options, &source, err);
-        if (r == 0 && !call->values[OPTION_FROM])
+        if (r == 0 && !call->values[OPTION_FROM] && !(beside = known_origin(call, zp_source_name(source))))
                 r = cli_remote_beside(zp_source_name(source), "say where from: --from REMOTE", &beside, err);
         if (r == 0)
                 r = zp_remote_open(beside ? beside : call->values[OPTION_FROM], &source_options, &remote, err);

@@ -210,6 +210,15 @@ class TestPush:
         assert (again["blobsSent"], again["blobsPresent"]) == (0, 10)
 
 
+def test_an_image_in_no_registry_is_completed_from_where_it_came(layout, work):
+    remote, source = f"dir:{work}", f"oci:{layout.directory}:one"
+    left, right = ship.fresh(work, "left"), ship.fresh(work, "right")
+    left.ok("build", f"--push={remote}", source)
+    right.ok("pull", "--from", remote, source)
+    assert pull(right, "--complete", source)["complete"] is True
+    right.ok("verify")
+
+
 class Waves:
     """Holds all requests until the client has nothing to do but wait, then lets them pass together: each wave is a round
     trip that nothing could have spared."""
