@@ -10,10 +10,13 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "oci/fetch.h"
 #include "registry-hook/schema.h"
 
 /* Bounds how long the first of a batch waits for the last. */
 #define BATCH_MAX 256
+#define LOCK_LOOK_MS 20
+#define LOCK_PATIENCE_MS 2000
 #define BUSY_TIMEOUT_MS 10000
 
 struct hook_db {
@@ -177,10 +180,16 @@ static int lock_directory(struct hook_db *db, const char *directory, struct zp_e
         db->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (db->lock_fd < 0)
                 return zp_error_errno(err, errno, "open '%s'", path);
-        if (flock(db->lock_fd, LOCK_EX | LOCK_NB) == 0)
-                return 0;
-        if (errno != EWOULDBLOCK)
-                return zp_error_errno(err, errno, "lock '%s'", path);
+        /* a child of one that was killed may have it for a moment, between its fork and its exec */
+        for (unsigned waited_ms = 0;; waited_ms += LOCK_LOOK_MS) {
+                if (flock(db->lock_fd, LOCK_EX | LOCK_NB) == 0)
+                        return 0;
+                if (errno != EWOULDBLOCK)
+                        return zp_error_errno(err, errno, "lock '%s'", path);
+                if (waited_ms >= LOCK_PATIENCE_MS)
+                        break;
+                zp_pause(LOCK_LOOK_MS, NULL);
+        }
         return zp_error_set(err, EBUSY, "state '%s': another zeropull-hook uses it", directory);
 }
 
