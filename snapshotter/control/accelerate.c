@@ -8,6 +8,8 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/limits.h"
+#include "oci/chain-id.h"
 #include "oci/reference.h"
 #include "ship/pull.h"
 #include "ship/trust.h"
@@ -240,21 +242,13 @@ static bool is_available(struct snap_accelerator *a, const struct zp_digest *man
 
 /* ---- layers ---- */
 
-/* How many layers make the chain `target`: 0, none of the image's. OCI image-spec, "Layer ChainID". */
+/* How many layers make the chain `target`: 0, none of the image's. */
 static uint16_t layers_of_chain(const struct zp_image_record *image, const struct zp_digest *target) {
-        struct zp_digest chain;
-        char text[2 * ZP_DIGEST_TEXT_SIZE], above[ZP_DIGEST_TEXT_SIZE], diff_id[ZP_DIGEST_TEXT_SIZE];
-        for (uint16_t i = 0; i < image->layer_count; i++) {
-                if (i == 0) {
-                        chain = image->diff_ids[0];
-                } else {
-                        int size = snprintf(text, sizeof text, "%s %s", zp_digest_text(&chain, above),
-                                            zp_digest_text(&image->diff_ids[i], diff_id));
-                        zp_digest_of(text, (size_t) size, &chain);
-                }
-                if (zp_digest_equal(&chain, target))
+        struct zp_digest chain_ids[ZP_LIMIT_LAYERS]; /* no record has more */
+        zp_chain_ids(image->diff_ids, image->layer_count, chain_ids);
+        for (uint16_t i = 0; i < image->layer_count; i++)
+                if (zp_digest_equal(&chain_ids[i], target))
                         return (uint16_t) (i + 1);
-        }
         return 0;
 }
 
