@@ -18,12 +18,10 @@ int cli_load_sign_key(struct cli_call *call, int sign_key_option, int passphrase
 int cli_check_may_sign(struct cli_call *call, struct zp_store *store, const struct zp_key *key,
                        const struct zp_image_record *image, struct zp_error *err) {
         const char *name = image->names && image->names[0] ? image->names[0] : "the image";
-        int rests = 0;
         if (!key)
                 return 0;
-        if (!image->is_fetched)
-                rests = zp_store_rests_on_fetched(store, &image->manifest_digest, err);
-        if (rests < 0 || (!image->is_fetched && rests == 0))
+        int rests = image->is_fetched ? 1 : zp_store_rests_on_fetched(store, &image->manifest_digest, err);
+        if (rests <= 0)
                 return rests;
         call->exit_code = CLI_REFUSED;
         if (image->is_fetched) {
