@@ -2,29 +2,16 @@
  *
  * /metrics (Prometheus's text format), /healthz, /readyz.
  */
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "registry-hook/clock.h"
 #include "registry-hook/server.h"
 
-static void line(struct zp_buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void line(struct zp_buffer *out, const char *format, ...) {
-        char text[512];
-        va_list args;
-        va_start(args, format);
-        vsnprintf(text, sizeof text, format, args);
-        va_end(args);
-        zp_buffer_text(out, text);
-        zp_buffer_text(out, "\n");
-}
-
 static void metric(struct zp_buffer *out, const char *name, const char *kind, const char *help, uint64_t value) {
-        line(out, "# HELP zeropull_hook_%s %s", name, help);
-        line(out, "# TYPE zeropull_hook_%s %s", name, kind);
-        line(out, "zeropull_hook_%s %" PRIu64, name, value);
+        char full[64];
+        snprintf(full, sizeof full, "zeropull_hook_%s", name);
+        zp_prometheus_single(out, full, kind, help, value);
 }
 
 static void add_counters(struct zp_buffer *out, struct hook_counters *c) {
@@ -42,26 +29,22 @@ static void add_counters(struct zp_buffer *out, struct hook_counters *c) {
         };
         for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
                 metric(out, counters[i].name, "counter", counters[i].help, atomic_load(counters[i].value));
-        line(out, "# HELP zeropull_hook_delivery_seconds From a notification's first byte until it is on disk.");
-        line(out, "# TYPE zeropull_hook_delivery_seconds histogram");
-        size_t last = sizeof c->stored_in / sizeof *c->stored_in - 1;
-        for (size_t i = 0; i < last; i++)
-                line(out, "zeropull_hook_delivery_seconds_bucket{le=\"%g\"} %llu", (double) (1u << i) / 1000,
-                     atomic_load(&c->stored_in[i]));
-        line(out, "zeropull_hook_delivery_seconds_bucket{le=\"+Inf\"} %llu", atomic_load(&c->stored_in[last]));
-        line(out, "zeropull_hook_delivery_seconds_count %llu", atomic_load(&c->stored_in[last]));
+        zp_prometheus_family(out, "zeropull_hook_delivery_seconds", "histogram",
+                             "From a notification's first byte until it is on disk.");
+        zp_prometheus_histogram(out, "zeropull_hook_delivery_seconds", NULL, &c->stored_in);
 }
 
 static int add_builds(struct zp_buffer *out, sqlite3 *db, struct zp_error *err) {
         static const char *const states[] = { "queued", "running", "done", "failed", "cancelled", "superseded" };
-        line(out, "# HELP zeropull_hook_builds Builds by state, as far back as the history goes.");
-        line(out, "# TYPE zeropull_hook_builds gauge");
+        char label[32];
         int64_t value;
         int r = 0;
+        zp_prometheus_family(out, "zeropull_hook_builds", "gauge", "Builds by state, as far back as the history goes.");
         for (size_t i = 0; i < sizeof states / sizeof *states && r == 0; i++) {
                 r = hook_sql_number(db, &value, err, "SELECT count(*) FROM builds WHERE state = ?1", "s", states[i]);
+                snprintf(label, sizeof label, "state=\"%s\"", states[i]);
                 if (r == 0)
-                        line(out, "zeropull_hook_builds{state=\"%s\"} %" PRId64, states[i], value);
+                        zp_prometheus_sample(out, "zeropull_hook_builds", label, (uint64_t) value);
         }
         if (r == 0)
                 r = hook_sql_number(db, &value, err, "SELECT count(*) FROM events", "");
@@ -84,8 +67,7 @@ enum MHD_Result hook_metrics(struct hook_exchange *x) {
                hook_scheduler_is_blocked(x->service->scheduler));
         int r = add_builds(&out, hook_db_begin_read(x->service->db), &err);
         hook_db_end_read(x->service->db);
-        return r < 0 ? hook_reply_failed(x, &err)
-                     : hook_reply_text(x, "text/plain; version=0.0.4; charset=utf-8", &out);
+        return r < 0 ? hook_reply_failed(x, &err) : hook_reply_text(x, ZP_PROMETHEUS_TYPE, &out);
 }
 
 enum MHD_Result hook_health(struct hook_exchange *x) {

@@ -63,19 +63,10 @@ static enum MHD_Result answer(struct hook_exchange *x, unsigned status, const ch
                                          (json_int_t) ignored));
 }
 
-static void count_time(struct hook_exchange *x) {
-        struct hook_counters *c = &x->service->counters;
-        int64_t took = hook_monotonic_ms() - x->started_ms;
-        size_t last = sizeof c->stored_in / sizeof *c->stored_in - 1;
-        for (size_t i = 0; i <= last; i++)
-                if (i == last || took <= INT64_C(1) << i)
-                        atomic_fetch_add(&c->stored_in[i], 1);
-}
-
 static enum MHD_Result finish(struct hook_exchange *x, struct reception *r) {
         struct hook_counters *c = &x->service->counters;
         if (r->outcome == 0) {
-                count_time(x);
+                zp_histogram_add(&c->stored_in, (uint64_t) (hook_monotonic_ms() - x->started_ms) * 1000);
                 atomic_fetch_add(&c->events_stored, r->delivery.stored);
                 return answer(x, 202, r->delivery.stored ? "queued" : "known already", r->delivery.stored, r->ignored);
         }

@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 
 #include "base/file.h"
+#include "oci/listen.h"
 #include "oci/url.h"
 #include "registry-hook/clock.h"
 #include "registry-hook/connections.h"
-#include "registry-hook/listen.h"
 #include "registry-hook/log.h"
 
 /* Of all headers of a request; MHD answers 431 beyond. */
@@ -253,12 +253,12 @@ static int load_tls(struct hook_server *server, const struct hook_config *config
 }
 
 static int start(struct hook_server *server, const struct hook_config *config, struct zp_error *err) {
-        struct hook_listener listener = { .fd = -1 };
+        struct zp_listener listener = { .fd = -1 };
         int r = hook_connections_new(PATIENCE_MS, &server->connections, err);
         if (r == 0)
                 r = load_tls(server, config, err);
         if (r == 0)
-                r = hook_listen(config->listen, &listener, err);
+                r = zp_listen(config->listen, &listener, err);
         if (r < 0)
                 return r;
         server->port = listener.port;

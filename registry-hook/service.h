@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "base/prometheus.h"
 #include "registry-hook/config.h"
 #include "registry-hook/db.h"
 #include "registry-hook/deciders.h"
@@ -17,8 +18,7 @@
 /* Since the start; for /metrics. */
 struct hook_counters {
         atomic_ullong deliveries, refused, events_stored, events_ignored, disk_full, requests;
-        /* how long deliveries took until they were on disk: bucket i counts those of up to 2^i ms, the last all */
-        atomic_ullong stored_in[12];
+        struct zp_histogram stored_in; /* how long deliveries took until they were on disk */
 };
 
 struct hook_service {

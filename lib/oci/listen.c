@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry-hook/listen.h"
+#include "oci/listen.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -13,7 +14,8 @@
 static int split_listen(const char *listen, char *host, size_t size, const char **port, struct zp_error *err) {
         const char *colon = strrchr(listen, ':');
         size_t length = colon ? (size_t) (colon - listen) : 0;
-        if (!colon || length >= size || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+        if (digits == 0 || digits > 5 || colon[1 + digits] || length >= size || atoi(colon + 1) > 65535)
                 return zp_error_set(err, EINVAL, "listen '%s': not ADDRESS:PORT", listen);
         bool is_bracketed = length > 1 && listen[0] == '[' && listen[length - 1] == ']';
         snprintf(host, size, "%.*s", (int) (is_bracketed ? length - 2 : length), listen + is_bracketed);
@@ -21,7 +23,7 @@ static int split_listen(const char *listen, char *host, size_t size, const char 
         return 0;
 }
 
-int hook_listen(const char *listen_text, struct hook_listener *out, struct zp_error *err) {
+int zp_listen(const char *listen_text, struct zp_listener *out, struct zp_error *err) {
         char host[256];
         const char *port = NULL;
         struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,

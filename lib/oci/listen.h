@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The socket that the service listens at.
+ * The TCP socket that a service listens at.
  */
-#ifndef HOOK_LISTEN_H
-#define HOOK_LISTEN_H
+#ifndef ZP_OCI_LISTEN_H
+#define ZP_OCI_LISTEN_H
 
 #include <stdbool.h>
 
 #include "base/error.h"
 
-struct hook_listener {
+struct zp_listener {
         int fd;           /* non-blocking; the caller's */
         unsigned port;    /* the one the kernel gave, where 0 was asked for */
         bool is_loopback; /* nobody but this machine gets here */
 };
 /* "127.0.0.1:8480", "[::]:443", ":80". -EINVAL: not an address and a port. */
-int hook_listen(const char *text, struct hook_listener *out, struct zp_error *err);
+int zp_listen(const char *text, struct zp_listener *out, struct zp_error *err);
 
 #endif
