@@ -30,7 +30,7 @@ enum snap_part snap_node_part(int argc, char **argv) {
 
 static void log_notice(void *context, const char *line) {
         (void) context;
-        snap_log_event(SNAP_LOG_WARN, "device", "text", line, NULL);
+        snap_log_event(SNAP_LOG_WARN, line, NULL);
 }
 
 /* Where the store looks for whole devices: what is complete is used by both. */
@@ -79,7 +79,7 @@ static int run_data_plane(const struct snap_config *config, struct zp_error *err
 
 static void log_line(void *context, bool is_bad, const char *line) {
         (void) context;
-        snap_log_event(is_bad ? SNAP_LOG_WARN : SNAP_LOG_INFO, "supervisor", "text", line, NULL);
+        snap_log_event(is_bad ? SNAP_LOG_WARN : SNAP_LOG_INFO, line, NULL);
 }
 
 /* The command line with one more argument in front. */
@@ -129,7 +129,12 @@ static int supervise(const struct snap_config *config, int argc, char **argv, st
 }
 
 int snap_node_run(enum snap_part part, const struct snap_config *config, int argc, char **argv, struct zp_error *err) {
+        static const char *const parts[] = { [SNAP_WHOLE] = "supervisor",
+                                             [SNAP_CONTROL_PLANE] = "control",
+                                             [SNAP_DATA_PLANE] = "data" };
+        bool is_alone = part == SNAP_WHOLE && !config->accelerate;
         snap_log_set_level(config->log_level);
+        snap_log_set_part(parts[is_alone ? SNAP_CONTROL_PLANE : part]);
         if (part == SNAP_DATA_PLANE)
                 return run_data_plane(config, err);
         if (part == SNAP_CONTROL_PLANE || !config->accelerate)

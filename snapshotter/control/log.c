@@ -13,6 +13,12 @@
 static const char *const names[] = { "debug", "info", "warn", "error" };
 static _Atomic(enum snap_log_level) lowest = SNAP_LOG_INFO;
 
+static const char *own_part;
+
+void snap_log_set_part(const char *part) {
+        own_part = part;
+}
+
 void snap_log_set_level(enum snap_log_level level) {
         lowest = level;
 }
@@ -69,6 +75,10 @@ void snap_log_event(enum snap_log_level level, const char *message, ...) {
         add_time(&line);
         zp_buffer_text(&line, " level=");
         zp_buffer_text(&line, names[level]);
+        if (own_part) {
+                zp_buffer_text(&line, " part=");
+                zp_buffer_text(&line, own_part);
+        }
         zp_buffer_text(&line, " msg=");
         add_value(&line, message);
         va_list args;

@@ -50,7 +50,7 @@ static void *poll_queue(void *argument) {
 }
 
 static void log_message(gpr_log_func_args *args) {
-        snap_log_event(args->severity == GPR_LOG_SEVERITY_ERROR ? SNAP_LOG_WARN : SNAP_LOG_DEBUG, "grpc", "text",
+        snap_log_event(args->severity == GPR_LOG_SEVERITY_ERROR ? SNAP_LOG_WARN : SNAP_LOG_DEBUG, "grpc", "error",
                        args->message, NULL);
 }
 

@@ -165,8 +165,10 @@ static bool is_any_running(const struct supervisor *s, bool serves_devices) {
 
 static void signal_workers(struct supervisor *s, bool serves_devices, int number) {
         for (unsigned i = 0; i < s->options->worker_count; i++)
-                if (s->children[i].pid && s->children[i].worker->serves_devices == serves_devices)
+                if (s->children[i].pid && s->children[i].worker->serves_devices == serves_devices) {
+                        s->children[i].is_ending = number == SIGTERM;
                         kill(s->children[i].pid, number);
+                }
 }
 
 static void end_workers(struct supervisor *s, bool serves_devices) {

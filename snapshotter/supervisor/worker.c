@@ -97,12 +97,15 @@ void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_s
                 return;
         }
         child->pid = pid;
+        child->is_ending = false;
         child->ready_fd = ready[0];
 }
 
 void snap_child_died(struct snap_child *child, int status, const struct snap_supervisor_options *options) {
         bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-        if (WIFSIGNALED(status))
+        if (child->is_ending && (status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)))
+                snap_log(options, false, "the %s ended", child->worker->name);
+        else if (WIFSIGNALED(status))
                 snap_log(options, true, "the %s was ended by signal %d (%s)", child->worker->name, WTERMSIG(status),
                          strsignal(WTERMSIG(status)));
         else

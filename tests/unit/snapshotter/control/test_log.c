@@ -41,6 +41,17 @@ static void values_are_quoted_where_they_must_be(void **state) {
         free(text);
 }
 
+static void the_process_that_speaks_is_named(void **state) {
+        (void) state;
+        snap_log_set_part("control");
+        begin_log();
+        snap_log_event(SNAP_LOG_WARN, "x", NULL);
+        char *text = end_log();
+        snap_log_set_part(NULL);
+        assert_non_null(strstr(text, "Z level=warn part=control msg=x\n"));
+        free(text);
+}
+
 static void what_is_below_the_level_is_left_out(void **state) {
         (void) state;
         enum snap_log_level level;
@@ -60,6 +71,7 @@ static void what_is_below_the_level_is_left_out(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(values_are_quoted_where_they_must_be, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_process_that_speaks_is_named, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_below_the_level_is_left_out, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
