@@ -24,6 +24,7 @@ void snap_config_clear(struct snap_config *config) {
         free(config->policy);
         free(config->auth_file);
         free(config->ca_file);
+        snap_config_clear_data(&config->data);
         snap_config_init(config);
 }
 
@@ -83,7 +84,8 @@ enum {
         REGISTRY_TIMEOUT,
         AUTH_FILE,
         CA_FILE,
-        COUNT
+        DATA,
+        COUNT = DATA + SNAP_DATA_SETTINGS
 };
 
 static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
@@ -102,9 +104,22 @@ static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, s
 }
 
 static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
-        static const char *const names[COUNT] = { "version",    "root",  "address", "log_level",          "remap_ids",
-                                                  "accelerate", "store", "policy",  "registry_timeout_s", "auth_file",
-                                                  "ca_file" };
+        static const char *const names[COUNT] = { "version",
+                                                  "root",
+                                                  "address",
+                                                  "log_level",
+                                                  "remap_ids",
+                                                  "accelerate",
+                                                  "store",
+                                                  "policy",
+                                                  "registry_timeout_s",
+                                                  "auth_file",
+                                                  "ca_file",
+                                                  "preloads",
+                                                  "cache_limit",
+                                                  "background_bandwidth",
+                                                  "complete",
+                                                  "complete_images" };
         struct snap_config *config = yaml->context;
         yaml_node_t *values[COUNT];
         int r = zp_yaml_members(yaml, root, "configuration", names, COUNT, values);
@@ -118,7 +133,9 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
                 r = read_level(yaml, values[LOG_LEVEL], &config->log_level);
         if (r == 0)
                 r = read_bool(yaml, values[REMAP_IDS], "remap_ids", &config->remap_ids);
-        return r < 0 ? r : read_acceleration(yaml, values, config);
+        if (r == 0)
+                r = read_acceleration(yaml, values, config);
+        return r < 0 ? r : snap_config_read_data(yaml, values + DATA, &config->data);
 }
 
 int snap_config_load(const char *path, struct snap_config *config, struct zp_error *err) {

@@ -13,6 +13,8 @@
  *   registry_timeout_s: 10
  *   auth_file: /root/.docker/config.json
  *   ca_file: /etc/ssl/registry.pem
+ *
+ * and what config-data.h has.
  */
 #ifndef SNAP_CONFIG_H
 #define SNAP_CONFIG_H
@@ -21,6 +23,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "snapshotter/control/config-data.h"
 #include "snapshotter/control/log.h"
 
 struct snap_config {
@@ -31,6 +34,7 @@ struct snap_config {
         char *store;                        /* after snap_config_finish() always given */
         char *devices;                      /* ROOT/devices: the data plane's file system */
         size_t registry_timeout_s;
+        struct snap_config_data data;
 };
 
 void snap_config_init(struct snap_config *config);

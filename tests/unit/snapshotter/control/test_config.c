@@ -51,6 +51,53 @@ static void what_is_not_understood_is_refused_with_its_line(void **state) {
         assert_refused("version: 1\nrot: /x\n", "config.yaml:2: configuration: 'rot' is not known");
 }
 
+static void settings_about_data_arrive(void **state) {
+        (void) state;
+        struct snap_config config;
+        snap_config_init(&config);
+        write_text("config.yaml",
+                   "version: 1\npreloads: [/mnt/a, /mnt/b]\ncache_limit: 50G\nbackground_bandwidth: 20M\n"
+                   "complete: started\ncomplete_images:\n- images: registry.example/big/*\n"
+                   "  complete: never\n- images: registry.example/web\n  complete: always\n");
+        assert_ok(snap_config_load("config.yaml", &config, &err));
+        assert_string_equal(config.data.preloads[0], "/mnt/a");
+        assert_string_equal(config.data.preloads[1], "/mnt/b");
+        assert_null(config.data.preloads[2]);
+        assert_int_equal(config.data.cache_limit, UINT64_C(50) << 30);
+        assert_int_equal(config.data.background_bandwidth, 20 << 20);
+        assert_int_equal(snap_config_completion(&config.data, "registry.example/big/model"), SNAP_COMPLETE_NEVER);
+        assert_int_equal(snap_config_completion(&config.data, "registry.example/web"), SNAP_COMPLETE_ALWAYS);
+        assert_int_equal(snap_config_completion(&config.data, "registry.example/web2"), SNAP_COMPLETE_STARTED);
+        assert_int_equal(snap_config_completion(&config.data, NULL), SNAP_COMPLETE_STARTED);
+        snap_config_clear(&config);
+        write_text("config.yaml", "version: 1\n");
+        assert_ok(snap_config_load("config.yaml", &config, &err));
+        assert_null(config.data.preloads);
+        assert_int_equal(config.data.cache_limit, 0);
+        assert_int_equal(snap_config_completion(&config.data, "x"), SNAP_COMPLETE_NEVER);
+        snap_config_clear(&config);
+}
+
+static void what_is_wrong_about_data_is_refused_with_its_line(void **state) {
+        (void) state;
+        assert_refused("version: 1\npreloads: /mnt\n", "config.yaml:2: preloads");
+        assert_refused("version: 1\npreloads:\n- /mnt\n- here\n", "config.yaml:4: preloads: 'here' is not an absolute");
+        static const char *const sizes[] = { "0", "-1", "x", "1X", "1MB", "20 M", "99999999999T", "1.5G", "+3", "M" };
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+                char text[100];
+                snprintf(text, sizeof text, "version: 1\ncache_limit: %s\n", sizes[i]);
+                assert_refused(text, "config.yaml:2: cache_limit: '");
+                snprintf(text, sizeof text, "version: 1\nbackground_bandwidth: %s\n", sizes[i]);
+                assert_refused(text, "config.yaml:2: background_bandwidth: '");
+        }
+        assert_refused("version: 1\ncomplete: soon\n", "config.yaml:2: complete: 'soon' is none of");
+        assert_refused("version: 1\ncomplete_images:\n- images: a\n", "config.yaml:3: complete_images: an entry has");
+        assert_refused("version: 1\ncomplete_images:\n- images: a*b\n  complete: never\n",
+                       "config.yaml:3: images: 'a*b'");
+        assert_refused("version: 1\ncomplete_images:\n- images: a\n  complete: yes\n",
+                       "config.yaml:4: complete: 'yes'");
+}
+
 static void a_file_that_is_not_there_is_told(void **state) {
         (void) state;
         struct snap_config config;
@@ -63,6 +110,8 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(settings_arrive, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_not_understood_is_refused_with_its_line, setup, teardown),
+                cmocka_unit_test_setup_teardown(settings_about_data_arrive, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_wrong_about_data_is_refused_with_its_line, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_file_that_is_not_there_is_told, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
