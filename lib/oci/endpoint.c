@@ -36,10 +36,13 @@ int zp_endpoint_new(const struct zp_endpoint_options *options, struct zp_endpoin
         struct zp_auth_options auth = {
                 .auth_file = options->auth_file,
                 .credentials = options->credentials,
+                .keychain = options->keychain,
                 .registry = options->name,
                 .repository = options->repository,
         };
-        int r = zp_http_new(&options->http, &endpoint->http, err);
+        struct zp_http_options http = options->http;
+        http.own.host = endpoint->host;
+        int r = zp_http_new(&http, &endpoint->http, err);
         if (r == 0)
                 r = zp_auth_new(endpoint->http, &auth, &endpoint->auth, err);
         if (r < 0)

@@ -6,6 +6,7 @@
 #define ZP_OCI_ENDPOINT_H
 
 #include "oci/http.h"
+#include "oci/keychain.h"
 
 struct zp_endpoint_options {
         const char *name;           /* as a reference names it, for messages and to find credentials */
@@ -16,7 +17,8 @@ struct zp_endpoint_options {
         const char *const *headers; /* "Name: value", up to a NULL, for this server only; must outlive it. NULL: none */
         const char *repository;     /* "library/debian" */
         const char *auth_file, *credentials; /* as in zp_source_options */
-        struct zp_http_options http;
+        const struct zp_keychain *keychain;  /* likewise */
+        struct zp_http_options http;         /* own.host is this server */
 };
 
 /* Thread-safe. */

@@ -205,7 +205,13 @@ static void set_blob(CURL *handle, CURLoption option, const char *pem) {
         curl_easy_setopt(handle, option, &blob);
 }
 
-static void set_tls(CURL *handle, const struct zp_http_options *options) {
+/* What is said about the very server that is asked; NULL: nothing. */
+static const struct zp_http_own *own_of(const struct zp_http_transfer *t) {
+        const struct zp_http_own *own = &zp_http_get_options(t->http)->own;
+        return own->host && zp_url_is_at(t->request->url, own->host) ? own : NULL;
+}
+
+static void set_tls(CURL *handle, const struct zp_http_options *options, const struct zp_http_own *own) {
         curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
         if (options->ca_file) {
                 curl_easy_setopt(handle, CURLOPT_CAINFO, options->ca_file);
@@ -213,11 +219,11 @@ static void set_tls(CURL *handle, const struct zp_http_options *options) {
         }
         if (options->ca_pem) /* in place of the bundle; the system's are in its directory, too */
                 set_blob(handle, CURLOPT_CAINFO_BLOB, options->ca_pem);
-        if (options->client_pem) {
-                set_blob(handle, CURLOPT_SSLCERT_BLOB, options->client_pem);
-                set_blob(handle, CURLOPT_SSLKEY_BLOB, options->client_key_pem);
+        if (own && own->client_pem) {
+                set_blob(handle, CURLOPT_SSLCERT_BLOB, own->client_pem);
+                set_blob(handle, CURLOPT_SSLKEY_BLOB, own->client_key_pem);
         }
-        if (options->skip_tls_verify) {
+        if (options->skip_tls_verify || (own && own->skip_tls_verify)) {
                 curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
                 curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
         }
@@ -255,15 +261,16 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
         curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, t);
         set_method(handle, t);
-        set_tls(handle, options);
+        set_tls(handle, options, own_of(t));
 }
 
 static int set_proxy(CURL *handle, struct zp_http_transfer *t) {
-        const char *given = zp_http_get_options(t->http)->proxy;
+        const struct zp_http_own *own = own_of(t);
+        const char *given = own ? own->proxy : NULL;
         zp_autofree char *found = NULL;
         int r = given ? 0 : zp_proxy_find(t->request->url, getenv, &found, t->err);
         curl_easy_setopt(handle, CURLOPT_PROXY, given ? given : found ? found : "");
-        curl_easy_setopt(handle, CURLOPT_NOPROXY, ""); /* that has been looked at */
+        curl_easy_setopt(handle, CURLOPT_NOPROXY, "");                  /* that has been looked at */
         curl_easy_setopt(handle, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's status is not the server's */
         return r;
 }

@@ -17,13 +17,21 @@
 /* CLOCK_MONOTONIC. */
 uint64_t zp_clock_ms(void);
 
-struct zp_http_options {
-        /* Strings must outlive the client. */
-        const char *ca_file, *user_agent;        /* NULL ca_file: the system's */
-        const char *ca_pem;                      /* authorities beside those; NULL: none. Not with ca_file */
+/* What holds for one server, and not for those it redirects to or fetches its tokens from. Strings must outlive the
+ * client. */
+struct zp_http_own {
+        const char *host;                        /* "HOST[:PORT]"; NULL: nothing is said about any */
         const char *client_pem, *client_key_pem; /* a certificate of ours; NULL: none */
         const char *proxy;                       /* NULL: what the environment says */
         bool skip_tls_verify;
+};
+
+struct zp_http_options {
+        /* Strings must outlive the client. */
+        const char *ca_file, *user_agent; /* NULL ca_file: the system's */
+        const char *ca_pem;               /* authorities beside those; NULL: none. Not with ca_file */
+        bool skip_tls_verify;             /* of any server */
+        struct zp_http_own own;
         unsigned connect_timeout_ms; /* 0: 10 s */
         unsigned stall_timeout_ms;   /* give up when less than 1 KiB/s goes either way for this long */
         const struct zp_cancel *cancel;

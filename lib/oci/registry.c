@@ -73,6 +73,7 @@ static int open_server(struct zp_registry *registry, const char *repository, con
                 .repository = repository,
                 .auth_file = options->auth_file,
                 .credentials = options->credentials,
+                .keychain = options->keychain,
                 .headers = (const char *const *) host->headers,
                 .http = *zp_http_get_options(registry->http),
         };
@@ -85,11 +86,13 @@ static int open_server(struct zp_registry *registry, const char *repository, con
                 endpoint.namespace = registry->name;
                 endpoint.credentials = NULL;
         }
-        endpoint.http.skip_tls_verify = options->skip_tls_verify || host->skip_tls_verify;
-        endpoint.http.client_pem = host->client_pem;
-        endpoint.http.client_key_pem = host->client_key_pem;
         endpoint.http.connect_timeout_ms = host->connect_timeout_ms;
-        endpoint.http.proxy = host->proxy;
+        endpoint.http.own = (struct zp_http_own){
+                .client_pem = host->client_pem,
+                .client_key_pem = host->client_key_pem,
+                .proxy = host->proxy,
+                .skip_tls_verify = host->skip_tls_verify,
+        };
         server->can_pull = host->can_pull;
         server->can_resolve = host->can_resolve;
         server->can_push = host->can_push;
@@ -276,10 +279,15 @@ int zp_registry_request(struct zp_registry *registry, const char *path, const st
 
 int zp_registry_request_url(struct zp_registry *registry, const char *url, const struct zp_http_request *request,
                             struct zp_http_response *response, struct zp_error *err) {
-        unsigned i = 0;
-        while (i + 1 < registry->count && !zp_endpoint_owns(registry->servers[i].endpoint, url))
-                i++;
-        return zp_endpoint_request_url(registry->servers[i].endpoint, url, request, response, err);
+        unsigned next = 0;
+        for (unsigned i = 0; i < registry->count; i++)
+                if (zp_endpoint_owns(registry->servers[i].endpoint, url))
+                        return zp_endpoint_request_url(registry->servers[i].endpoint, url, request, response, err);
+        /* Who sent us elsewhere is whom such a request goes to first. */
+        struct server *server = next_server(registry, &next, "", request);
+        if (!server)
+                return zp_error_set(err, EACCES, "no server of %s may be asked for this", registry->name);
+        return zp_endpoint_request_url(server->endpoint, url, request, response, err);
 }
 
 int zp_registry_refused(const struct zp_registry *registry, const struct zp_http_response *response,

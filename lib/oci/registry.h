@@ -33,7 +33,8 @@ const char *zp_registry_ca_file(const struct zp_registry *registry);
  * `request` without url and authorization. response->url is whose answer it is. */
 int zp_registry_request(struct zp_registry *registry, const char *path, const struct zp_http_request *request,
                         struct zp_http_response *response, struct zp_error *err);
-/* As above for a URL that the registry gave. Another origin sees no credentials. */
+/* As above for a URL that the registry gave. Another origin sees no credentials, and nothing of what hosts.toml says
+ * about the registry's servers holds for it but the authorities. */
 int zp_registry_request_url(struct zp_registry *registry, const char *url, const struct zp_http_request *request,
                             struct zp_http_response *response, struct zp_error *err);
 /* The error that a response of other than 2xx means. */

@@ -56,6 +56,11 @@ bool zp_url_same_origin(const char *a, const char *b) {
                same_part(x, y, CURLUPART_PORT);
 }
 
+bool zp_url_is_at(const char *url, const char *host) {
+        zp_autofree char *own = zp_format("%s://%s", zp_url_is_https(url) ? "https" : "http", host);
+        return own && zp_url_same_origin(url, own);
+}
+
 bool zp_url_is_https(const char *url) {
         return strncasecmp(url, "https://", 8) == 0;
 }

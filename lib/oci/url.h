@@ -13,6 +13,8 @@
 bool zp_is_loopback(const char *host);
 /* Same scheme, host and port. */
 bool zp_url_same_origin(const char *a, const char *b);
+/* True when it leads to `host` ("HOST[:PORT]"; without a port: its scheme's own). */
+bool zp_url_is_at(const char *url, const char *host);
 bool zp_url_is_https(const char *url);
 #define ZP_URL_HOST_SIZE 264
 /* "host[:port]", cut to fit; for messages. Returns `text`. */

@@ -236,7 +236,7 @@ static int try_mount(struct upload *upload, const char *from, struct zp_error *e
 
 static int ask_progress(struct upload *upload, struct zp_error *err) {
         struct zp_http_response response = { 0 };
-        struct zp_http_request request = { .body_limit = ANSWER_MAX };
+        struct zp_http_request request = { .is_for_push = true, .body_limit = ANSWER_MAX };
         uint64_t received;
         int r = zp_registry_request_url(upload->remote->registry, upload->location, &request, &response, err);
         if (r < 0 || response.status < 200 || response.status > 299) {

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from support import oci
+from support.connect_proxy import connect_proxy
 from support.fault_registry import Tokens, fault_registry
 from support.memory_registry import memory_registry
 from support.nginx import nginx
@@ -233,6 +234,96 @@ class TestTls:
         check_layers(hosts.dump("docker://nowhere.invalid/a/b:latest"), layout.layers("latest"))
         assert all(r.headers.get("X-Secret") == "s" for r in mirror.requests)
         assert origin.requests and not any("X-Secret" in r.headers for r in origin.requests)
+
+
+class TestWhatIsOneServersOwn:
+    """Client certificate, skip_verify, proxy: of the server that hosts.toml says it of, not of where that leads."""
+
+    @pytest.fixture
+    def elsewhere(self, origin, tmp_path, certificate):
+        """Asks for a certificate, and has one that nobody knows unless told."""
+        (tmp_path / "elsewhere").mkdir()
+        extra = f"ssl_client_certificate {certificate[0]}; ssl_verify_client optional;"
+        with nginx(tmp_path / "elsewhere", f"http://{origin.host}", certificate, extra=extra) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def secure(self, mirror, tmp_path, certificate):
+        """The mirror, by TLS."""
+        (tmp_path / "secure").mkdir()
+        extra = f"ssl_client_certificate {certificate[0]}; ssl_verify_client optional;"
+        with nginx(tmp_path / "secure", f"http://{mirror.host}", certificate, extra=extra) as proxy:
+            yield proxy
+
+    def lead(self, mirror, elsewhere, layout):
+        blob = layout.layers("latest")[0].digest
+        location = [("Location", f"https://{elsewhere.host}/storage/{blob}")]
+        mirror.inject(blob, *[lambda handler: handler.answer(307, b"", location) or True] * 20)
+        return blob
+
+    def with_certificate(self, hosts, server, certificate):
+        folder = hosts.write("nowhere.invalid", host(f"https://{server.host}", ca='"ca.pem"', client='[["c", "k"]]'))
+        for source, name in ((certificate[0], "ca.pem"), (certificate[0], "c"), (certificate[1], "k")):
+            shutil.copy(source, folder / name)
+
+    def test_certificate_is_not_shown_to_where_a_redirect_leads(self, hosts, secure, elsewhere, mirror, certificate, layout):
+        self.lead(mirror, elsewhere, layout)
+        self.with_certificate(hosts, secure, certificate)
+        check_layers(hosts.dump("docker://nowhere.invalid/a/b:latest"), layout.layers("latest"))
+        assert {r["verified"] for r in secure.requests()} == {"SUCCESS"}
+        assert {r["verified"] for r in elsewhere.requests()} == {"NONE"}
+
+    def test_certificate_is_not_shown_by_a_range_reader(self, hosts, secure, elsewhere, mirror, certificate, layout):
+        blob = self.lead(mirror, elsewhere, layout)
+        self.with_certificate(hosts, secure, certificate)
+        size = (layout.blobs / blob.removeprefix("sha256:")).stat().st_size
+        answer = hosts.tool("docker://nowhere.invalid/a/b", "ranges", blob, size, "0+100", "500000+100")
+        assert all("digest" in read for read in answer["reads"])
+        assert {r["verified"] for r in secure.requests()} == {"SUCCESS"}
+        assert {r["verified"] for r in elsewhere.requests()} == {"NONE"}
+
+    def test_certificate_is_not_shown_to_a_token_server(self, hosts, elsewhere, layout, tmp_path, certificate):
+        (tmp_path / "own").mkdir()
+        with fault_registry(layout, Tokens()) as server, fault_registry(layout, server.tokens) as issuer:
+            extra = f"ssl_client_certificate {certificate[0]}; ssl_verify_client optional;"
+            with nginx(tmp_path, f"http://{issuer.host}", certificate, extra=extra) as tokens, nginx(
+                tmp_path / "own", f"http://{server.host}", certificate, extra=extra
+            ) as secure:
+                server.tokens.realm = f"https://{tokens.host}/token"
+                self.with_certificate(hosts, secure, certificate)
+                check_layers(hosts.dump("docker://nowhere.invalid/a/b:latest"), layout.layers("latest"))
+                assert {r["verified"] for r in secure.requests()} == {"SUCCESS"}
+                assert {r["verified"] for r in tokens.requests()} == {"NONE"}
+
+    def test_unverified_is_only_the_server_itself(self, hosts, secure, elsewhere, mirror, layout):
+        self.lead(mirror, elsewhere, layout)
+        hosts.write("nowhere.invalid", host(f"https://{secure.host}", skip_verify="true"))
+        failure = hosts.dump("docker://nowhere.invalid/a/b:latest")
+        assert isinstance(failure, Failure) and any("certificate is not trusted" in line for line in failure.notices)
+        assert secure.requests() and not elsewhere.requests()
+
+    def test_proxy_is_only_the_way_to_the_server_itself(self, hosts, origin, mirror, layout):
+        blob = layout.layers("latest")[0].digest
+        location = [("Location", f"http://{origin.host}/storage/{blob}")]
+        mirror.inject(blob, lambda handler: handler.answer(307, b"", location) or True)
+        with connect_proxy(mirror.host) as proxy:
+            hosts.write("nowhere.invalid", host("http://mirror.invalid", proxy=f'"http://{proxy.host}"'))
+            check_layers(hosts.dump("docker://nowhere.invalid/a/b:latest"), layout.layers("latest"))
+            assert proxy.requests and all("mirror.invalid" in path for _, path, _ in proxy.requests)
+        assert origin.seen(blob)
+
+    def test_upload_that_leads_elsewhere_shows_no_certificate(self, hosts, tmp_path, certificate):
+        (tmp_path / "registry").mkdir()
+        (tmp_path / "blob").write_bytes(b"x")
+        extra = f"ssl_client_certificate {certificate[0]}; ssl_verify_client optional;"
+        with memory_registry() as server, nginx(tmp_path, f"http://{server.host}", certificate, extra=extra) as other:
+            server.behaviour.location = f"https://{other.host}"
+            with nginx(tmp_path / "registry", f"http://{server.host}", certificate, extra=extra) as secure:
+                self.with_certificate(hosts, secure, certificate)
+                put = hosts.tool("docker://nowhere.invalid/a/b", "put", tmp_path / "blob")
+                assert put[0]["was_there"] is False
+                assert {r["verified"] for r in secure.requests()} == {"SUCCESS"}
+                assert other.requests() and {r["verified"] for r in other.requests()} == {"NONE"}
 
 
 class TestPushing:

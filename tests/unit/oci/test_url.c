@@ -36,6 +36,20 @@ static void origins_are_compared_with_scheme_and_port(void **state) {
         assert_false(zp_url_same_origin("https://a/", "nonsense :"));
 }
 
+static void a_host_is_meant_with_its_port(void **state) {
+        (void) state;
+        assert_true(zp_url_is_at("https://a/x", "A"));
+        assert_true(zp_url_is_at("https://a:443/x", "a"));
+        assert_true(zp_url_is_at("http://a/x", "a:80"));
+        assert_true(zp_url_is_at("https://a:5000/v2/", "a:5000"));
+        assert_true(zp_url_is_at("https://[::1]:5000/v2/", "[::1]:5000"));
+        assert_false(zp_url_is_at("https://a:444/x", "a"));
+        assert_false(zp_url_is_at("https://b/x", "a"));
+        assert_false(zp_url_is_at("https://a.b/x", "a"));
+        assert_false(zp_url_is_at("https://a@b/x", "a"));
+        assert_false(zp_url_is_at("nonsense :", "a"));
+}
+
 static void expect_target(const char *base, const char *location, const char *expected) {
         char *out = NULL;
         int r = zp_url_resolve(base, location, &out, NULL);
@@ -108,6 +122,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_this_machine_is_loopback),
                 cmocka_unit_test(origins_are_compared_with_scheme_and_port),
+                cmocka_unit_test(a_host_is_meant_with_its_port),
                 cmocka_unit_test(redirects_are_resolved_and_never_lead_to_plain_http),
                 cmocka_unit_test(query_is_appended_to_what_is_there),
                 cmocka_unit_test(host_for_a_message_has_neither_user_nor_path),
