@@ -107,6 +107,27 @@ static int fetch_pack(struct zp_pull *p, const struct zp_device_record *device, 
         return r;
 }
 
+/* By the digest that the image's own artifact says, if that is at hand, then by the one that was said last about the
+ * device, by whatever artifact: one of them may be a lie. */
+static int fetch_by_either(struct zp_pull *p, struct zp_device_record *device, const char *what, struct zp_error *err) {
+        const struct zp_artifact_device *said = zp_artifact_find_device(&p->artifact, &device->digest);
+        if (!said && !device->has_pack_digest)
+                return zp_error_set(err, ENODATA, "%s: nobody has said where its data is", what);
+        const struct zp_digest last = device->pack_digest;
+        bool has_other = said && device->has_pack_digest && !zp_digest_equal(&said->pack_digest, &last);
+        struct zp_error of_other = { 0 };
+        if (said)
+                device->pack_digest = said->pack_digest;
+        int r = fetch_pack(p, device, what, err);
+        if (!has_other || (r != -ENOENT && r != -EBADMSG))
+                return r;
+        device->pack_digest = last;
+        int other = fetch_pack(p, device, what, &of_other);
+        if (other == 0)
+                zp_error_clear(err);
+        return other == 0 ? 0 : r;
+}
+
 /* 1: the data is here, in its whole length. */
 static int is_here(struct zp_pull *p, const struct zp_device_record *device) {
         zp_autoclose int fd =
@@ -129,9 +150,7 @@ static int pull_pack(struct zp_pull *p, unsigned number, struct zp_error *err) {
                 return zp_error_set(err, ENOENT, "%s: it is no longer in the store", what);
         if (r < 0 || is_here(p, &device))
                 return r < 0 ? r : 0;
-        if (!device.has_pack_digest)
-                return zp_error_set(err, ENODATA, "%s: nobody has said where its data is", what);
-        r = fetch_pack(p, &device, what, err);
+        r = fetch_by_either(p, &device, what, err);
         if (r < 0)
                 return r;
         pthread_mutex_lock(&p->lock);

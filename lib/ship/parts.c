@@ -172,6 +172,17 @@ static int check_sizes(const struct zp_artifact_device *device, const struct zp_
                             zp_digest_text(&device->digest, text));
 }
 
+/* The name covers the index, not the digest of the pack, and until somebody has read the data nobody knows who said the
+ * right one: the later word takes the place of the earlier, for it is what is wanted now. Whoever lies spoils what is
+ * fetched on demand until the next pull, and no complete pull, which goes by its own artifact (packs.c). */
+static int note_pack(struct zp_pull *p, const struct zp_artifact_device *device, const struct zp_device_record *known,
+                     struct zp_error *err) {
+        if (known->is_complete ||
+            (known->has_pack_digest && zp_digest_equal(&known->pack_digest, &device->pack_digest)))
+                return 0;
+        return zp_store_note_pack(p->store, &device->digest, &device->pack_digest, err);
+}
+
 static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err) {
         const struct zp_artifact_device *device = &p->artifact.devices[number];
         struct zp_device_record known;
@@ -183,6 +194,8 @@ static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err)
         if (!is_there)
                 return fetch_device(p, device, number, err);
         r = check_sizes(device, &known, err);
+        if (r == 0)
+                r = note_pack(p, device, &known, err);
         if (r < 0 || !p->options->with_maps)
                 return r;
         r = check_map(p, device, known.is_complete, err);

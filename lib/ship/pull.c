@@ -212,6 +212,15 @@ static int pull_new(struct zp_pull *p, struct zp_error *err) {
         return r < 0 ? r : commit_image(p, err);
 }
 
+/* The image's own artifact, so that its data is looked for by what that says. Where there is none any more, what the
+ * store was told has to do. */
+static void find_own_artifact(struct zp_pull *p) {
+        struct zp_error unwanted = { 0 };
+        if (p->artifact.device_count == 0)
+                (void) zp_held_check(p->store, &p->result->image, p->remote, NULL, NULL, false, NULL, &p->artifact,
+                                     &unwanted);
+}
+
 static int pull_present(struct zp_pull *p, struct zp_error *err) {
         const struct zp_digest *digest = &p->image.manifest_digest;
         p->result->was_present = true;
@@ -221,6 +230,8 @@ static int pull_present(struct zp_pull *p, struct zp_error *err) {
         int r = check_present(p, err);
         if (r == 0 && p->options->is_complete)
                 r = zp_store_list_devices_of(p->store, digest, &p->devices, &p->device_count, err);
+        if (r == 0 && !is_all_here(p->devices, p->device_count))
+                find_own_artifact(p);
         if (r == 0 && (wants_maps(p) || (p->options->is_complete && !is_all_here(p->devices, p->device_count))))
                 r = confine(p, err);
         if (r == 0 && wants_maps(p))

@@ -125,6 +125,48 @@ class TestPull:
         ship.check_same(world.left, world.right)
 
 
+class TestFalseWordsAboutPacks:
+    """An artifact about another image may say of a shared device that its data is what it is not."""
+
+    @pytest.fixture
+    def images(self, world):
+        one, two = world.publish("one"), world.publish("two")
+        repository = world.server.repository()
+        subject = oci.sha256(ship.manifest_bytes(world.layout, "two"))
+        (listed,) = world.server.referrers_of(repository, subject)
+        artifact = json.loads(repository.manifests[listed["digest"]][1])
+        (pack,) = (blob for name, blob in ship.layers_of(artifact) if name == "device 1, data")
+        pack["digest"] = oci.sha256(b"something else")
+        del repository.manifests[listed["digest"]]
+        world.server.put_manifest(json.dumps(artifact).encode())
+        return one, two
+
+    def test_pulled_earlier_they_spoil_no_complete_pull(self, world, images):
+        one, two = images
+        pull(world.right, two)
+        assert pull(world.right, "--complete", one)["complete"]
+        world.right.ok("verify")
+
+    def test_pulled_earlier_they_are_not_what_a_lazy_image_is_completed_by(self, world, images):
+        one, two = images
+        pull(world.right, two)
+        pull(world.right, one)
+        assert pull(world.right, "--complete", one)["complete"]
+
+    def test_pulled_later_they_do_not_spoil_what_is_here(self, world, images):
+        one, two = images
+        pull(world.right, one)
+        pull(world.right, two)
+        assert pull(world.right, "--complete", one)["complete"]
+        world.right.ok("verify")
+
+    def test_the_image_whose_artifact_lies_is_completed_by_what_another_said(self, world, images):
+        one, two = images
+        pull(world.right, two)
+        pull(world.right, one)
+        assert pull(world.right, "--complete", two)["complete"]
+
+
 class TestCommands:
     @pytest.fixture
     def lazy(self, world):
