@@ -119,7 +119,7 @@ static int record_image(struct cli_call *call, struct zp_store *store, const str
                                            .cancel = call->cancel,
                                            .trace = trace };
         if (r == 0)
-                r = cli_record(&recording, err);
+                r = cli_hint_complete(cli_record(&recording, err), call->arguments[1], err);
         if (r == 0)
                 r = zp_trace_profile(trace, profile, err);
         struct outcome outcome = { .with_read_ahead = recording.with_read_ahead };

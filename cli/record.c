@@ -9,7 +9,9 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <poll.h>
 #include <unistd.h>
@@ -234,28 +236,38 @@ static void unmount_all(struct recorder *r) {
 
 /* ---- the program ---- */
 
-/* The container is called as its directory, like nobody else's: names are cgroups. */
-static pid_t start_runc(const struct recorder *r, const char *action, const char *last) {
-        zp_autofree char *state = below(r, "runc");
-        zp_autofree char *container = zp_format("zeropull-%s", strrchr(r->work, '/') + 1);
-        pid_t child = state && container ? fork() : -1;
-        if (child != 0)
-                return child;
+/* In the child. runc is the first process of a PID namespace: when it dies, and it dies with this process, however that
+ * ends, the kernel ends the container with it. runc wants to see its own processes in /proc. */
+static void exec_runc(int parent_fd, char *const *arguments) {
+        struct pollfd end = { .fd = parent_fd, .events = POLLIN };
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
-        dup2(STDERR_FILENO, STDOUT_FILENO);
-        if (strcmp(action, "run") == 0)
-                execlp("runc", "runc", "--root", state, "run", "--bundle", r->work, container, (char *) NULL);
-        else
-                execlp("runc", "runc", "--root", state, action, container, last, (char *) NULL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (poll(&end, 1, 0) == 0 && mount("proc", "/proc", "proc", 0, NULL) == 0) {
+                dup2(STDERR_FILENO, STDOUT_FILENO);
+                execvp(arguments[0], arguments);
+        }
         _exit(127);
 }
 
-static void kill_container(const struct recorder *r) {
-        pid_t child = start_runc(r, "kill", "KILL");
-        if (child > 0)
-                waitpid(child, NULL, 0);
+/* The container is called as its directory, like nobody else's: names are cgroups. */
+static pid_t start_runc(const struct recorder *r, const char *action, const char *option, const char *value) {
+        zp_autofree char *state = below(r, "runc");
+        zp_autofree char *container = zp_format("zeropull-%s", strrchr(r->work, '/') + 1);
+        zp_autoclose int self = pidfd_open(getpid(), 0);
+        if (!state || !container || self < 0)
+                return -1;
+        char *arguments[] = { (char *) "runc", (char *) "--root", state,     (char *) action,
+                              (char *) option, (char *) value,    container, NULL };
+        if (!value) {
+                arguments[5] = container;
+                arguments[6] = NULL;
+        }
+        pid_t child = (pid_t) syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, NULL, NULL, NULL, NULL);
+        if (child == 0)
+                exec_runc(self, arguments);
+        return child;
 }
 
 /* Waits until the program has ended or was ended; the latter is told through *was_ended. */
@@ -269,8 +281,8 @@ static int await(struct recorder *r, pid_t child, bool *was_ended, struct zp_err
                 waited_ms += LOOK_MS;
                 bool is_late = recording->seconds && waited_ms >= recording->seconds * UINT64_C(1000);
                 *was_ended |= is_late || zp_cancelled(recording->cancel);
-                if (*was_ended) /* again and again: runc refuses while it has not noted that the program runs */
-                        kill_container(r);
+                if (*was_ended)
+                        kill(child, SIGKILL);
         }
         while (waitpid(child, &status, 0) < 0 && errno == EINTR)
                 ;
@@ -290,12 +302,12 @@ static int run_program(struct recorder *r, struct zp_error *err) {
                 code = zp_replace_file(r->work_fd, "config.json", spec, strlen(spec), 0600, err);
         if (code < 0)
                 return code;
-        pid_t child = start_runc(r, "run", NULL);
+        pid_t child = start_runc(r, "run", "--bundle", r->work);
         if (child < 0)
                 return zp_error_errno(err, errno, "start runc");
         code = await(r, child, &was_ended, err);
         if (was_ended) {
-                child = start_runc(r, "delete", "--force");
+                child = start_runc(r, "delete", "--force", NULL);
                 if (child > 0)
                         waitpid(child, NULL, 0);
         }

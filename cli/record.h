@@ -22,7 +22,7 @@ struct cli_recording {
 
 /* Takes root, and runc. The program sees a root file system it can write to, an own network without a way out, and
  * the image's environment; its output goes to stderr. All that is mounted for it is in a mount namespace that ends with
- * this process. -ECHILD: the program failed. */
+ * this process, and so does the program. -ECHILD: the program failed. */
 int cli_record(struct cli_recording *recording, struct zp_error *err);
 
 #endif

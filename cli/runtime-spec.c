@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/runtime-spec.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "cli/view.h"
@@ -72,6 +74,81 @@ static const char *const hidden[] = { "/proc/acpi",
                                       "/sys/firmware",
                                       "/sys/devices/virtual/powercap" };
 
+/* What a program needs no more than an image's start does, and what breaks out of containers has used: the machine's
+ * own affairs, mounts, namespaces with rights of their own, and corners of the kernel that are wide and seldom used. */
+static const char *const refused[] = { "acct",
+                                       "add_key",
+                                       "adjtimex",
+                                       "bpf",
+                                       "clock_adjtime",
+                                       "clock_settime",
+                                       "delete_module",
+                                       "finit_module",
+                                       "fsconfig",
+                                       "fsmount",
+                                       "fsopen",
+                                       "fspick",
+                                       "get_kernel_syms",
+                                       "init_module",
+                                       "io_uring_enter",
+                                       "io_uring_register",
+                                       "io_uring_setup",
+                                       "ioperm",
+                                       "iopl",
+                                       "kcmp",
+                                       "kexec_file_load",
+                                       "kexec_load",
+                                       "keyctl",
+                                       "lookup_dcookie",
+                                       "mount",
+                                       "mount_setattr",
+                                       "move_mount",
+                                       "nfsservctl",
+                                       "open_by_handle_at",
+                                       "open_tree",
+                                       "perf_event_open",
+                                       "pivot_root",
+                                       "process_vm_readv",
+                                       "process_vm_writev",
+                                       "ptrace",
+                                       "quotactl",
+                                       "quotactl_fd",
+                                       "reboot",
+                                       "request_key",
+                                       "setns",
+                                       "settimeofday",
+                                       "stime",
+                                       "swapoff",
+                                       "swapon",
+                                       "syslog",
+                                       "umount",
+                                       "umount2",
+                                       "unshare",
+                                       "userfaultfd",
+                                       "vm86",
+                                       "vm86old" };
+
+static const char *const architectures[] = {
+#if defined(__x86_64__)
+        "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"
+#elif defined(__aarch64__)
+        "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"
+#endif
+};
+
+/* A new user namespace is refused to clone; clone3's flags are in memory, where a filter cannot look: as an old kernel
+ * it has none, and libraries use clone. */
+static json_t *seccomp(void) {
+        json_t *names = list_of(refused, sizeof refused / sizeof *refused);
+        json_t *list = list_of(architectures, sizeof architectures / sizeof *architectures);
+        return json_pack(
+                "{s:s, s:o, s:[{s:o, s:s, s:i}, {s:[s], s:s, s:i}, {s:[s], s:s, s:i, s:[{s:i, s:I, s:I, s:s}]}]}",
+                "defaultAction", "SCMP_ACT_ALLOW", "architectures", list, "syscalls", "names", names, "action",
+                "SCMP_ACT_ERRNO", "errnoRet", EPERM, "names", "clone3", "action", "SCMP_ACT_ERRNO", "errnoRet", ENOSYS,
+                "names", "clone", "action", "SCMP_ACT_ERRNO", "errnoRet", EPERM, "args", "index", 0, "value",
+                (json_int_t) CLONE_NEWUSER, "valueTwo", (json_int_t) CLONE_NEWUSER, "op", "SCMP_CMP_MASKED_EQ");
+}
+
 static json_t *mount_of(const char *where, const char *type, const char *options) {
         json_t *list = json_array();
         json_array_append_new(list, json_string("nosuid"));
@@ -85,13 +162,13 @@ static json_t *spec_of(json_t *config, char *const *command) {
         static const char *const kinds[] = { "pid", "ipc", "uts", "mount", "network" };
         for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
                 json_array_append_new(namespaces, json_pack("{s:s}", "type", kinds[i]));
-        return json_pack("{s:s, s:o, s:{s:s, s:b}, s:[o, o, o, o], s:{s:o, s:o, s:o}}", "ociVersion", "1.0.2",
+        return json_pack("{s:s, s:o, s:{s:s, s:b}, s:[o, o, o, o], s:{s:o, s:o, s:o, s:o}}", "ociVersion", "1.0.2",
                          "process", process_of(config, command), "root", "path", "rootfs", "readonly", 0, "mounts",
                          mount_of("/proc", "proc", ""), mount_of("/dev", "tmpfs", "mode=755"),
                          mount_of("/dev/shm", "tmpfs", "mode=1777"), mount_of("/sys", "sysfs", "ro"), "linux",
                          "namespaces", namespaces, "readonlyPaths",
                          list_of(read_only, sizeof read_only / sizeof *read_only), "maskedPaths",
-                         list_of(hidden, sizeof hidden / sizeof *hidden));
+                         list_of(hidden, sizeof hidden / sizeof *hidden), "seccomp", seccomp());
 }
 
 int cli_runtime_spec(struct zp_store *store, const struct zp_image_record *image, char *const *command, char **out,

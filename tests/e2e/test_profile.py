@@ -4,6 +4,8 @@ import json
 import os
 import random
 import shutil
+import time
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +159,17 @@ def busybox(zeropull):
     return source
 
 
+def running(text):
+    """Whether some process has been started with this in an argument."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and text.encode() in (entry / "cmdline").read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
 @needs_root
 @pytest.mark.skipif(not shutil.which("runc"), reason="no runc")
 class TestRecording:
@@ -174,6 +187,36 @@ class TestRecording:
         """Whoever may write a core_pattern runs programs outside of any container."""
         look = "cd /proc/sys/kernel && test -e core_pattern && ! (: >> core_pattern)"  # opens it and writes nothing
         zeropull.ok("profile", "record", busybox, "-o", str(work / "p"), "--", "sh", "-c", look)
+
+    def test_the_program_runs_behind_a_filter_and_gets_no_rights_of_its_own(self, busybox, zeropull, work):
+        """A new user namespace has all capabilities in it, and much of the kernel behind those."""
+        look = "grep -q 'Seccomp:.2' /proc/self/status && grep -q 'NoNewPrivs:.1' /proc/self/status"
+        refused = "! unshare -U true 2>/dev/null && ! unshare -m true 2>/dev/null"
+        zeropull.ok("profile", "record", busybox, "-o", str(work / "p"), "--", "sh", "-c", f"{look} && {refused}")
+
+    def test_a_killed_recording_ends_its_program(self, busybox, zeropull, work):
+        number = str(random.SystemRandom().randrange(10**8, 10**9))
+        command = ["--", "sh", "-c", f"echo up; sleep {number}"]
+        process = zeropull.start("profile", "record", busybox, "-o", str(work / "p"), *command)
+        while b"up" not in process.stderr.readline():
+            pass
+        assert running(number)
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 20
+        while running(number):
+            assert time.monotonic() < deadline, "the program has outlived the recording"
+        zeropull.ok("profile", "record", busybox, "-o", str(work / "p"), "--", "true")
+        assert zeropull.leftovers() == []
+
+    def test_an_image_without_its_data_says_how_to_get_it(self, layout, work):
+        with memory_registry() as server:
+            reference = ship.put_image(server, layout, "app")
+            Zeropull(work / "builder").ok("build", "--push", reference)
+            node = Zeropull(work / "node")
+            node.ok("pull", reference)
+            result = node.expect(FAILED, "profile", "record", reference, "--", "true")
+            assert f"pull --complete {reference}" in result.stderr
 
     def test_an_interrupted_recording_leaves_nothing(self, busybox, zeropull, work):
         process = zeropull.start("profile", "record", busybox, "-o", str(work / "p"), "--", "sh", "-c", "echo up; sleep 1000")
