@@ -9,6 +9,8 @@
 
 /* A sequential reader's window grows from one frame to this many bytes of frames. */
 #define WINDOW_BYTES (UINT32_C(8) << 20)
+/* So much of the time in which nothing was fetched in the background counts for what is fetched then. */
+#define BURST_US 20000
 
 static uint32_t window_max(const struct zp_device *device) {
         uint32_t frames = WINDOW_BYTES / device->index.frame_size;
@@ -84,17 +86,26 @@ static struct zp_fetch *next_wanted(struct zp_device *device) {
         return NULL;
 }
 
+/* Whoever could not spend what he had may do so later, but not much later: the timer is coarse, the limit is not. */
+static void pay(struct zp_device_engine *engine, uint64_t now_us, uint32_t bytes) {
+        uint64_t rate = engine->options.background_bytes_per_s, oldest_us = now_us - BURST_US;
+        if (rate == 0)
+                return;
+        if (engine->background_paid_us < oldest_us)
+                engine->background_paid_us = oldest_us;
+        engine->background_paid_us += bytes * UINT64_C(1000000) / rate + 1;
+}
+
 static struct zp_fetch *next_background(struct zp_device_engine *engine) {
         uint64_t now = zp_device_now_ms();
-        if (now < engine->background_ready_ms || now < engine->cache_full_until_ms)
+        if (now < engine->background_ready_ms || now < engine->cache_full_until_ms ||
+            now * 1000 < engine->background_paid_us)
                 return NULL;
         for (struct zp_device *device = engine->devices; device; device = device->next) {
                 struct zp_fetch *fetch = next_wanted(device);
                 if (!fetch)
                         continue;
-                uint64_t rate = engine->options.background_bytes_per_s;
-                if (rate)
-                        engine->background_ready_ms = now + fetch->frame.packed_size * UINT64_C(1000) / rate;
+                pay(engine, now * 1000, fetch->frame.packed_size);
                 return fetch;
         }
         return NULL;
@@ -150,4 +161,10 @@ void zp_device_complete(struct zp_device *device) {
         device->wants_all = true;
         zp_device_wake_timer(engine);
         pthread_mutex_unlock(&engine->lock);
+}
+
+void zp_device_complete_no_more(struct zp_device *device) {
+        pthread_mutex_lock(&device->engine->lock);
+        device->wants_all = false;
+        pthread_mutex_unlock(&device->engine->lock);
 }

@@ -104,7 +104,8 @@ struct zp_device_engine {
         struct zp_prefetch *prefetches, **last_prefetch;
         struct zp_recent *recent;
         uint64_t recent_size;
-        uint64_t background_ready_ms; /* not before */
+        uint64_t background_ready_ms; /* not before, after a failure */
+        uint64_t background_paid_us;  /* nor before: what was fetched has used up the rate until then */
         unsigned background_failures;
         uint64_t cache_written, cache_full_until_ms; /* since the last look; nothing is kept before */
         bool must_look;                              /* the keeper has something to finish or to count */

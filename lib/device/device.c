@@ -160,6 +160,10 @@ bool zp_device_is_complete(const struct zp_device *device) {
         return device->index.device_size == 0 || (device->has_record && device->record.missing == 0);
 }
 
+uint32_t zp_device_missing_frames(const struct zp_device *device) {
+        return device->has_record && !device->record.is_broken ? device->record.missing : 0;
+}
+
 int zp_device_open_complete(int cache_fd, const struct zp_digest *digest, uint64_t device_size, struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
         return zp_record_open_complete(cache_fd, zp_digest_hex(digest, hex), device_size, err);

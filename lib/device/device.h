@@ -95,8 +95,11 @@ void zp_device_read(struct zp_device *device, struct zp_device_read *read);
 
 /* Fetches a range before anybody asks for it, after what readers wait for. Frames that fail are left out. */
 void zp_device_prefetch(struct zp_device *device, uint64_t offset, uint64_t size);
-/* Fetches all that is missing, slowly, when nobody waits for anything. */
+/* Fetches all that is missing, slowly, when nobody waits for anything; until that is no longer wanted. */
 void zp_device_complete(struct zp_device *device);
+void zp_device_complete_no_more(struct zp_device *device);
+/* Frames that zp_device_complete() has yet to fetch; 0 also for a device that no local copy is kept of. */
+uint32_t zp_device_missing_frames(const struct zp_device *device);
 
 /* The local copy of a device in a cache directory if it is complete, for mounting it without anybody between; marked as
  * used now. The caller's descriptor; -ENOENT without a message when there is none. */

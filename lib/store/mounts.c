@@ -49,10 +49,15 @@ static char *file_of(const struct zp_mount *mount) {
         return backing ? backing : strdup(mount->source);
 }
 
-/* 1: the mount shows this image of the store. */
-static int shown_image(const struct zp_store *store, const struct zp_mount *mount, struct zp_digest *manifest_digest) {
+/* `file` is what the mount is read from; true: an image of the store. */
+static bool is_image(const struct zp_store *store, const char *file, struct zp_digest *manifest_digest) {
+        zp_autofree char *path = strdup(file);
+        return path && split_path(path, manifest_digest) && may_be_store(store, path);
+}
+
+static bool shows_image(const struct zp_store *store, const struct zp_mount *mount, struct zp_digest *manifest_digest) {
         zp_autofree char *file = file_of(mount);
-        return file && split_path(file, manifest_digest) && may_be_store(store, file);
+        return file && is_image(store, file, manifest_digest);
 }
 
 int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table, struct zp_mounts *out,
@@ -62,10 +67,14 @@ int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table,
                 return zp_error_errno(err, ENOMEM, "store '%s'", store->path);
         for (size_t i = 0; i < table->count; i++) {
                 struct zp_shown *shown = &out->items[out->count];
-                if (!shown_image(store, &table->mounts[i], &shown->manifest_digest))
+                zp_autofree char *file = file_of(&table->mounts[i]);
+                if (!file)
                         continue;
                 shown->point = table->mounts[i].point;
-                out->count++;
+                if (is_image(store, file, &shown->digest))
+                        out->count++;
+                else if (zp_mounts_add_devices(out, file, shown->point, err) < 0)
+                        return -err->code;
         }
         return 0;
 }
@@ -77,13 +86,14 @@ int zp_mounts_read(struct zp_store *store, struct zp_mounts *out, struct zp_erro
 
 void zp_mounts_clear(struct zp_mounts *mounts) {
         free(mounts->items);
+        free(mounts->devices);
         zp_mount_table_free(mounts->table);
         *mounts = (struct zp_mounts){ 0 };
 }
 
 const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_digest *manifest_digest) {
         for (size_t i = mounts->count; i-- > 0;)
-                if (zp_digest_equal(&mounts->items[i].manifest_digest, manifest_digest))
+                if (zp_digest_equal(&mounts->items[i].digest, manifest_digest))
                         return mounts->items[i].point;
         return NULL;
 }
@@ -104,8 +114,10 @@ static int image_has_device(struct zp_store *store, const struct zp_digest *mani
 
 int zp_mounts_of_device(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *device,
                         struct zp_error *err) {
+        if (zp_mounts_show_device(mounts, device))
+                return 1;
         for (size_t i = 0; i < mounts->count; i++) {
-                int r = image_has_device(store, &mounts->items[i].manifest_digest, device, err);
+                int r = image_has_device(store, &mounts->items[i].digest, device, err);
                 if (r != 0)
                         return r;
         }
@@ -114,7 +126,7 @@ int zp_mounts_of_device(struct zp_store *store, const struct zp_mounts *mounts, 
 
 bool zp_store_has_mount(const struct zp_store *store, const struct zp_mount *mount) {
         struct zp_digest shown;
-        if (shown_image(store, mount, &shown))
+        if (shows_image(store, mount, &shown))
                 return true;
         /* what was replaced meanwhile, "STORE/tmp/… (deleted)" */
         zp_autofree char *file = file_of(mount);

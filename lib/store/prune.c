@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -22,7 +23,9 @@ static int remove_image(struct zp_store *store, const struct zp_digest *manifest
                 return zp_error_set(err, ENOENT, "image %s is not in the store", zp_digest_text(manifest_digest, text));
         if (r == 1)
                 r = zp_mounts_read(store, &mounts, err);
-        const char *point = zp_mounts_of_image(&mounts, manifest_digest);
+        const char *point = r == 0 ? zp_mounts_of_image(&mounts, manifest_digest) : NULL;
+        if (r == 0 && !point)
+                r = zp_mounts_of_only(store, &mounts, manifest_digest, &point, err);
         if (r == 0)
                 r = point ? mounted(manifest_digest, point, err)
                           : zp_records_drop_image(store, manifest_digest, moves, err);
@@ -43,6 +46,7 @@ struct kind {
         int dir_fd;
         const char *unused; /* digests, and bytes */
         const char *drop;
+        const struct zp_mounts *mounts; /* devices that are shown there stay; NULL: no devices */
 };
 
 /* `moves` NULL: only counts. */
@@ -58,6 +62,8 @@ static int prune_records(struct zp_store *store, const struct kind *kind, struct
                 char hex[ZP_SHA256_HEX_SIZE];
                 if (!zp_sql_column_digest(s, 0, &digest) || !zp_sql_column_u64(s, 1, &size))
                         return zp_sql_bad_row(store, kind->table, err);
+                if (kind->mounts && zp_mounts_show_device(kind->mounts, &digest))
+                        continue;
                 ++*count;
                 *bytes += size;
                 r = moves ? zp_sql_run_digest(store, kind->drop, &digest, err) : 0;
@@ -69,7 +75,13 @@ static int prune_records(struct zp_store *store, const struct kind *kind, struct
         return r;
 }
 
-/* 1: the unpacked device of a layer of a mounted image, or (".part") what is there of one. */
+/* Whether a process has it locked: the one that writes it. */
+static bool is_being_written(struct zp_store *store, const char *name) {
+        zp_autoclose int fd = openat(store->unpacked_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+/* 1: the unpacked device of a layer of a mounted image, or (".part") what is there of one; or it grows just now. */
 static int unpacked_is_used(struct zp_store *store, const struct zp_mounts *mounts, const char *name,
                             struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
@@ -80,7 +92,7 @@ static int unpacked_is_used(struct zp_store *store, const struct zp_mounts *moun
         snprintf(hex, sizeof hex, "%.64s", name);
         if (!zp_digest_parse_hex(hex, &device))
                 return 0;
-        return zp_mounts_of_device(store, mounts, &device, err);
+        return is_being_written(store, name) ? 1 : zp_mounts_of_device(store, mounts, &device, err);
 }
 
 static int prune_unpacked(struct zp_store *store, const struct zp_mounts *mounts, struct zp_moves *moves,
@@ -107,19 +119,19 @@ static int prune_unpacked(struct zp_store *store, const struct zp_mounts *mounts
 }
 
 static int prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err) {
+        struct zp_mounts mounts = { 0 };
         const struct kind layers = { "layers", store->layers_fd,
                                      "SELECT metadata_digest, metadata_size FROM layers"
                                      " WHERE metadata_digest NOT IN (SELECT layer FROM image_layers)",
-                                     "DELETE FROM layers WHERE metadata_digest = ?" };
+                                     "DELETE FROM layers WHERE metadata_digest = ?", NULL };
         /* the same before and after the layers go */
         const struct kind devices = {
                 "devices", store->devices_fd,
                 "SELECT digest, index_size + iif(complete, pack_size, 0) FROM devices WHERE digest"
                 " NOT IN (SELECT device FROM layer_devices JOIN image_layers USING (layer))",
-                "DELETE FROM devices WHERE digest = ?"
+                "DELETE FROM devices WHERE digest = ?", &mounts
         };
         struct zp_moves moves = { 0 };
-        struct zp_mounts mounts = { 0 };
         int r = dry_run ? zp_store_begin_read(store, err) : zp_store_begin_write(store, err);
         if (r < 0)
                 return r;

@@ -123,14 +123,16 @@ void zp_staging_let_go(struct zp_staging *staging);
 /* sweep.c: what processes that died have left. */
 int zp_store_sweep(struct zp_store *store, struct zp_error *err);
 
-/* mounts.c: which images of the store are mounted. Zeroed is empty. */
+/* mounts.c, shown.c: which images of the store are mounted, and which devices besides. Zeroed is empty. */
 struct zp_shown {
-        struct zp_digest manifest_digest;
+        struct zp_digest digest; /* an image's manifest's, or a device's */
         const char *point;
 };
 struct zp_mounts {
         struct zp_shown *items;
         size_t count;
+        struct zp_shown *devices; /* of mounts that are not of images of the store */
+        size_t device_count;
         struct zp_mount_table *table; /* the points are in it */
 };
 /* Inside a transaction: whoever mounts confirms with one of his own. To be cleared in any case. */
@@ -141,9 +143,16 @@ int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table,
 void zp_mounts_clear(struct zp_mounts *mounts);
 /* Where; NULL: nowhere. */
 const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_digest *manifest_digest);
-/* 1: an image with the device is mounted, 0: none is. */
+/* 1: the device, or an image with it, is mounted, 0: none is. */
 int zp_mounts_of_device(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *device,
                         struct zp_error *err);
+
+/* Of a mount that is not an image's: adds the devices of the EROFS in `file`, if it is one of ours. */
+int zp_mounts_add_devices(struct zp_mounts *mounts, const char *file, const char *point, struct zp_error *err);
+bool zp_mounts_show_device(const struct zp_mounts *mounts, const struct zp_digest *device);
+/* *point: where a device is mounted that no other image of the store has; NULL: nowhere. */
+int zp_mounts_of_only(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *manifest_digest,
+                      const char **point, struct zp_error *err);
 
 /* "<hex>.raw" */
 #define ZP_UNPACKED_NAME_SIZE (ZP_SHA256_HEX_SIZE + 4)

@@ -127,8 +127,10 @@ int zp_store_list_devices_of(struct zp_store *store, const struct zp_digest *man
 /* For a device that is held by its index alone: the remote that some image with it came from, malloc'ed. 1, 0: none. */
 int zp_store_find_device_origin(struct zp_store *store, const struct zp_digest *device, char **origin,
                                 struct zp_error *err);
-/* 1: an image with this device is mounted somewhere, 0: none is. */
+/* 1: an image with this device is mounted somewhere, or another EROFS that reads it; 0: none is. */
 int zp_store_device_is_mounted(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
+/* All of the store's devices of which that is so. *out malloc'ed. */
+int zp_store_list_mounted_devices(struct zp_store *store, struct zp_digest **out, size_t *count, struct zp_error *err);
 
 /* Opens a file of a device ("device.idx", "device.zst"), layer ("layer.erofs") or image ("snapshot.erofs",
  * "manifest.json", "config.json") read-only. Returns the descriptor, the caller's, or a negative errno. */
@@ -195,13 +197,14 @@ int zp_store_vouch(struct zp_store *store, const struct zp_digest *manifest_dige
 int zp_store_add_name(struct zp_store *store, const char *name, const struct zp_digest *manifest_digest,
                       struct zp_error *err);
 
-/* Removes an image; its layers stay until prune. -EBUSY while it is mounted. */
+/* Removes an image; its layers stay until prune. -EBUSY while it is mounted, or something else that reads a device
+ * which no other image has. */
 int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
 struct zp_prune_result {
         uint64_t layers, devices, unpacked, bytes;
 };
-/* Removes layers no image names, devices no layer names, unpacked devices not mounted, leftovers. -EBUSY while anybody
- * holds a lock (builds, unpacks). A dry run changes nothing and works for a reader; its numbers leave out leftovers. */
+/* Removes layers no image names, devices no layer names and nothing mounted reads, unpacked devices not mounted or being
+ * written, leftovers. -EBUSY while anybody holds a lock (builds, unpacks). A dry run changes nothing and works for a reader; its numbers leave out leftovers. */
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
 /* The device unpacked as a raw file for the kernel to read, made when it is not there yet (verified, in parallel, under

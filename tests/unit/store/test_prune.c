@@ -4,6 +4,9 @@
  */
 #include <errno.h>
 
+#include <sys/file.h>
+
+#include "erofs/writer.h"
 #include "store-fixture.h"
 #include "store/store-internal.h"
 
@@ -134,6 +137,66 @@ static bool uses(struct world *w, const struct zp_mount_table *table, const char
         return r == 1;
 }
 
+/* An EROFS that is no image's, on the device of a layer. */
+static const struct zp_mount_table *base_on(struct world *w, struct one_mount *m, const char *layer) {
+        struct zp_erofs_device device = { .digest = device_record(layer, "1").digest, .blocks = 1 };
+        struct zp_erofs_options options = { .layout = ZP_EROFS_DEVICE_TABLE, .devices = &device, .device_count = 1 };
+        zp_auto(zp_tree_free) struct zp_tree *tree = zp_tree_new();
+        struct zp_erofs_result result;
+        assert_non_null(tree);
+        snprintf(m->source, sizeof m->source, "%s", below(w, "base.erofs"));
+        zp_autoclose int fd = open(m->source, O_RDWR | O_CREAT | O_TRUNC, 0600);
+        must(w, zp_erofs_write(tree, &options, fd, "base.erofs", &result, &w->err));
+        m->mount = (struct zp_mount){ "/mnt", "erofs", m->source };
+        m->table = (struct zp_mount_table){ &m->mount, 1, NULL };
+        return &m->table;
+}
+
+static const char *only_has(struct world *w, const struct zp_mount_table *table, const char *image) {
+        struct zp_digest digest = digest_of_text(image);
+        struct zp_mounts mounts = { 0 };
+        const char *point;
+        must(w, zp_mounts_select(w->store, table, &mounts, &w->err));
+        must(w, zp_mounts_of_only(w->store, &mounts, &digest, &point, &w->err));
+        zp_mounts_clear(&mounts);
+        return point;
+}
+
+static void what_other_metadata_shows_is_in_use(void **state) {
+        struct world *w = *state;
+        struct one_mount m;
+        put_two_images(w);
+        const struct zp_mount_table *table = base_on(w, &m, "top");
+        assert_true(uses(w, table, "top"));
+        assert_false(uses(w, table, "base") || uses(w, table, "loose"));
+        assert_false(shows(w, table, "large"));
+        assert_string_equal(only_has(w, table, "large"), "/mnt");
+        assert_null(only_has(w, table, "small"));
+        table = base_on(w, &m, "base"); /* either may go: the other has it */
+        assert_null(only_has(w, table, "large"));
+        assert_null(only_has(w, table, "small"));
+        assert_int_equal(chmod(m.source, 0666), 0);
+        assert_false(uses(w, table, "base")); /* whose file it is, nobody knows */
+}
+
+/* As the data plane does with what it writes. */
+static void what_is_being_written_is_not_pruned(void **state) {
+        struct world *w = *state;
+        struct zp_prune_result result;
+        put_two_images(w);
+        put_unpacked(w, "base");
+        struct zp_digest device = device_record("base", "1").digest;
+        assert_int_equal(
+                rename(below(w, "unpacked/%s.raw", hex_of(&device)), below(w, "unpacked/%s.part", hex_of(&device))), 0);
+        int fd = open(below(w, "unpacked/%s.part", hex_of(&device)), O_RDWR);
+        assert_int_equal(flock(fd, LOCK_EX), 0);
+        must(w, zp_store_prune(w->store, false, &result, &w->err));
+        assert_int_equal(count_entries(below(w, "unpacked")), 1);
+        close(fd);
+        must(w, zp_store_prune(w->store, false, &result, &w->err));
+        assert_int_equal(count_entries(below(w, "unpacked")), 0);
+}
+
 static void mount_is_known_by_the_file_it_is_read_from(void **state) {
         struct world *w = *state;
         struct one_mount m;
@@ -213,6 +276,8 @@ int main(void) {
                 world_test(removed_image_frees_its_names),
                 world_test(dry_run_counts_and_keeps),
                 world_test(device_goes_with_the_last_layer_that_names_it),
+                world_test(what_other_metadata_shows_is_in_use),
+                world_test(what_is_being_written_is_not_pruned),
                 world_test(mount_is_known_by_the_file_it_is_read_from),
                 world_test(store_is_known_by_any_name),
                 world_test(other_mounts_are_not_ours),
