@@ -109,9 +109,7 @@ int main(int argc, char **argv) {
         struct arguments arguments = { 0 };
         struct snap_config config;
         struct zp_error err = { 0 };
-        enum snap_part part = snap_node_part(argc, argv);
-        int hidden = part == SNAP_WHOLE ? 0 : 1; /* the argument that made it a worker */
-        int code = parse_arguments(argc - hidden, argv + hidden, &arguments);
+        int code = parse_arguments(argc, argv, &arguments);
         if (code >= 0)
                 return code;
         umask(022);
@@ -120,7 +118,7 @@ int main(int argc, char **argv) {
         if (r == 0)
                 r = snap_config_finish(&config, &err);
         if (r == 0)
-                r = snap_node_run(part, &config, argc, argv, &err);
+                r = snap_node_run(&config, argc, argv, &err);
         snap_config_clear(&config);
         if (r >= 0)
                 return r;

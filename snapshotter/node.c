@@ -17,13 +17,11 @@
 #include "snapshotter/supervisor/supervisor.h"
 #include "store/store.h"
 
-#define CONTROL_ARGUMENT "--control-plane"
-#define DATA_ARGUMENT "--data-plane"
-
-enum snap_part snap_node_part(int argc, char **argv) {
-        if (argc > 1 && strcmp(argv[1], CONTROL_ARGUMENT) == 0)
-                return SNAP_CONTROL_PLANE;
-        return argc > 1 && strcmp(argv[1], DATA_ARGUMENT) == 0 ? SNAP_DATA_PLANE : SNAP_WHOLE;
+/* The exit code. */
+static int finish(int result, const struct zp_error *err) {
+        if (result < 0)
+                snap_log_event(SNAP_LOG_ERROR, err->message, err->hint[0] ? "hint" : NULL, err->hint, NULL);
+        return result < 0 ? 1 : 0;
 }
 
 /* ---- the data plane ---- */
@@ -50,7 +48,7 @@ static char *journal_path(const struct snap_config *config) {
         return zp_format("%s/requests", config->root);
 }
 
-static int run_data_plane(const struct snap_config *config, struct zp_error *err) {
+static int serve_devices(const struct snap_config *config, int fuse_fd, struct zp_error *err) {
         zp_autofree char *journal = journal_path(config);
         zp_auto(snap_store_free) struct snap_store *store = NULL;
         zp_autoclose int copies = open_copies(config, err);
@@ -58,21 +56,49 @@ static int run_data_plane(const struct snap_config *config, struct zp_error *err
                 return copies;
         if (!journal)
                 return zp_error_errno(err, ENOMEM, "data plane");
-        int r = snap_store_new(config->store, &store, err);
+        int r = snap_store_new(config->store, &config->data, &store, err);
         if (r < 0)
                 return r;
         struct snap_data_options options = {
                 .store = config->store,
+                .preloads = (const char *const *) config->data.preloads,
                 .lookups = snap_store_lookups(store),
                 .journal = snap_worker_journal(journal),
                 .device = { .cache_fd = copies,
+                            .cache_limit = config->data.cache_limit,
+                            .background_bytes_per_s = config->data.background_bandwidth,
                             .is_in_use = snap_store_is_in_use,
                             .notice = log_notice,
                             .context = store },
                 .range = { .source = { .auth_file = config->auth_file, .ca_file = config->ca_file } },
         };
         snap_worker_ready();
-        return snap_data_run(SNAP_WORKER_FUSE_FD, &options, err);
+        return snap_data_run(fuse_fd, &options, err);
+}
+
+static int run_data_plane(void *context, int fuse_fd) {
+        struct zp_error err = { 0 };
+        snap_log_set_part("data");
+        return finish(serve_devices(context, fuse_fd, &err), &err);
+}
+
+/* ---- the control plane ---- */
+
+static int run_control_plane(void *context, int listener) {
+        struct zp_error err = { 0 };
+        snap_log_set_part("control");
+        return finish(snap_control_run(context, listener, &err), &err);
+}
+
+static int run_control_plane_alone(const struct snap_config *config, struct zp_error *err) {
+        struct snap_socket socket;
+        snap_log_set_part("control");
+        int r = snap_socket_listen(config->address, &socket, err);
+        if (r < 0)
+                return r;
+        r = snap_control_run(config, socket.fd, err);
+        snap_socket_close(&socket);
+        return r;
 }
 
 /* ---- the supervisor ---- */
@@ -82,62 +108,69 @@ static void log_line(void *context, bool is_bad, const char *line) {
         snap_log_event(is_bad ? SNAP_LOG_WARN : SNAP_LOG_INFO, line, NULL);
 }
 
-/* The command line with one more argument in front. */
-static char **worker_arguments(const char *program, const char *part, int argc, char **argv) {
-        char **arguments = calloc((size_t) argc + 2, sizeof *arguments);
-        if (!arguments)
-                return NULL;
-        arguments[0] = (char *) program;
-        arguments[1] = (char *) part;
-        memcpy(arguments + 2, argv + 1, (size_t) (argc - 1) * sizeof *argv);
-        return arguments;
-}
-
 /* What would make every start of a worker fail is told now, and once; and the store is there before they both use it.
  */
 static int prepare(const struct snap_config *config, struct zp_error *err) {
         zp_auto(snap_directories_close) struct snap_directories *directories = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
-        int r = snap_socket_check(config->address, err);
-        if (r == 0)
-                r = snap_directories_open(config->root, &directories, err);
+        int r = snap_directories_open(config->root, &directories, err);
         return r < 0 ? r : zp_store_open(config->store, ZP_STORE_CREATE, &store, err);
 }
 
-static int supervise(const struct snap_config *config, int argc, char **argv, struct zp_error *err) {
+static int listen_or_go_on(const char *address, struct snap_socket *out, struct zp_error *err) {
+        zp_autoclose int handed = snap_supervisor_take_listener();
+        if (handed < 0 || !snap_socket_adopt(handed, address, out))
+                return snap_socket_listen(address, out, err);
+        zp_steal_fd(&handed);
+        return 0;
+}
+
+/* The arguments lie one behind the other, and the kernel shows what is there. getopt_long(3) may have put them into
+ * another order, but not the first. */
+static size_t title_size(int argc, char **argv) {
+        size_t size = 0;
+        for (int i = 0; i < argc; i++)
+                size += strlen(argv[i]) + 1;
+        return size;
+}
+
+static int supervise(const struct snap_config *config, int listener, int argc, char **argv, struct zp_error *err) {
         zp_autofree char *program = realpath("/proc/self/exe", NULL);
-        zp_autofree char **control = program ? worker_arguments(program, CONTROL_ARGUMENT, argc, argv) : NULL;
-        zp_autofree char **data = program ? worker_arguments(program, DATA_ARGUMENT, argc, argv) : NULL;
         zp_autofree char *journal = journal_path(config);
         zp_autofree char **self = calloc((size_t) argc + 1, sizeof *self);
-        if (!control || !data || !journal || !self)
+        if (!program || !journal || !self)
                 return zp_error_errno(err, ENOMEM, "supervisor");
         int r = prepare(config, err);
         if (r < 0)
                 return r;
         memcpy(self, argv, (size_t) argc * sizeof *argv);
         self[0] = program;
-        struct snap_worker workers[] = { { .name = "data plane", .argv = data, .serves_devices = true },
-                                         { .name = "control plane", .argv = control } };
+        void *context = (void *) config;
+        struct snap_worker workers[] = {
+                { .name = "data plane", .run = run_data_plane, .context = context, .serves_devices = true },
+                { .name = "control plane", .run = run_control_plane, .context = context, .listen_fd = listener },
+        };
         struct snap_supervisor_options options = { .mount_directory = config->devices,
                                                    .journal = journal,
                                                    .workers = workers,
                                                    .worker_count = 2,
                                                    .argv = self,
+                                                   .title = argv[0],
+                                                   .title_size = title_size(argc, argv),
                                                    .log = log_line };
         return snap_supervisor_run(&options, err);
 }
 
-int snap_node_run(enum snap_part part, const struct snap_config *config, int argc, char **argv, struct zp_error *err) {
-        static const char *const parts[] = { [SNAP_WHOLE] = "supervisor",
-                                             [SNAP_CONTROL_PLANE] = "control",
-                                             [SNAP_DATA_PLANE] = "data" };
-        bool is_alone = part == SNAP_WHOLE && !config->accelerate;
+int snap_node_run(const struct snap_config *config, int argc, char **argv, struct zp_error *err) {
+        struct snap_socket socket;
         snap_log_set_level(config->log_level);
-        snap_log_set_part(parts[is_alone ? SNAP_CONTROL_PLANE : part]);
-        if (part == SNAP_DATA_PLANE)
-                return run_data_plane(config, err);
-        if (part == SNAP_CONTROL_PLANE || !config->accelerate)
-                return snap_control_run(config, err);
-        return supervise(config, argc, argv, err);
+        if (!config->accelerate)
+                return run_control_plane_alone(config, err);
+        snap_log_set_part("supervisor");
+        int r = listen_or_go_on(config->address, &socket, err);
+        if (r < 0)
+                return r;
+        r = supervise(config, socket.fd, argc, argv, err);
+        snap_socket_close(&socket);
+        return r;
 }

@@ -8,11 +8,7 @@
 
 #include "snapshotter/control/config.h"
 
-enum snap_part { SNAP_WHOLE, SNAP_CONTROL_PLANE, SNAP_DATA_PLANE };
-
-/* What this process is, by its first argument. */
-enum snap_part snap_node_part(int argc, char **argv);
-/* Runs until it is told to end: 0. The arguments are this process's. */
-int snap_node_run(enum snap_part part, const struct snap_config *config, int argc, char **argv, struct zp_error *err);
+/* Runs until it is told to end: 0. The arguments are this process's, where they were when it began. */
+int snap_node_run(const struct snap_config *config, int argc, char **argv, struct zp_error *err);
 
 #endif

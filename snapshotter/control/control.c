@@ -12,7 +12,6 @@
 
 #include "base/cleanup.h"
 #include "snapshotter/control/server.h"
-#include "snapshotter/control/socket.h"
 #include "snapshotter/supervisor/supervisor.h"
 
 /* systemd waits 90 s, Kubernetes 30. */
@@ -58,22 +57,18 @@ static int serve(struct snap_server *server, int listener, int signals, struct z
         }
 }
 
-static int run(const struct snap_config *config, struct snap_service *service, int signals, struct zp_error *err) {
+static int run(const struct snap_config *config, struct snap_service *service, int listener, int signals,
+               struct zp_error *err) {
         zp_auto(snap_server_free) struct snap_server *server = NULL;
-        struct snap_socket socket;
-        int r = snap_socket_listen(config->address, &socket, err);
-        if (r < 0)
-                return r;
-        r = snap_server_new(service, &server, err);
+        int r = snap_server_new(service, &server, err);
         if (r == 0) {
                 char pid[16];
                 snprintf(pid, sizeof pid, "%d", (int) getpid());
                 snap_log_event(SNAP_LOG_INFO, "serving", "pid", pid, "address", config->address, "root", config->root,
                                "version", ZP_VERSION, NULL);
                 snap_worker_ready();
-                r = serve(server, socket.fd, signals, err);
+                r = serve(server, listener, signals, err);
         }
-        snap_socket_close(&socket);
         if (r == 0) {
                 snap_log_event(SNAP_LOG_INFO, "stopping", NULL);
                 snap_server_stop(server, STOP_GRACE_MS);
@@ -81,7 +76,7 @@ static int run(const struct snap_config *config, struct snap_service *service, i
         return r;
 }
 
-int snap_control_run(const struct snap_config *config, struct zp_error *err) {
+int snap_control_run(const struct snap_config *config, int listener, struct zp_error *err) {
         zp_auto(snap_service_close) struct snap_service *service = NULL;
         zp_autoclose int signals = -1;
         int r = block_signals(&signals, err);
@@ -99,5 +94,5 @@ int snap_control_run(const struct snap_config *config, struct zp_error *err) {
                                   .ca_file = config->ca_file },
         };
         r = snap_service_open(&options, &service, err);
-        return r < 0 ? r : run(config, service, signals, err);
+        return r < 0 ? r : run(config, service, listener, signals, err);
 }

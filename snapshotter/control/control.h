@@ -7,8 +7,8 @@
 
 #include "snapshotter/control/config.h"
 
-/* Serves until SIGTERM or SIGINT, then ends what is under way and returns 0; mounts stay as they are. Call it while
- * the process has one thread. */
-int snap_control_run(const struct snap_config *config, struct zp_error *err);
+/* Serves who connects to `listener`, a listening socket of the caller's that does not block, until SIGTERM or SIGINT;
+ * then ends what is under way and returns 0. Mounts stay as they are. Call it while the process has one thread. */
+int snap_control_run(const struct snap_config *config, int listener, struct zp_error *err);
 
 #endif

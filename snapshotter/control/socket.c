@@ -67,15 +67,28 @@ static int make_parent(const char *path, struct zp_error *err) {
         return zp_make_directories(dirname(copy), 0755, err);
 }
 
-int snap_socket_check(const char *path, struct zp_error *err) {
-        struct sockaddr_un address;
-        int r = set_address(path, &address, err);
-        return r < 0 ? r : check_free(path, &address, err);
+static int remember(int fd, const char *path, struct snap_socket *out) {
+        struct stat st;
+        if (lstat(path, &st) < 0)
+                return -errno;
+        *out = (struct snap_socket){ .fd = fd, .device = st.st_dev, .inode = st.st_ino };
+        strcpy(out->path, path);
+        return 0;
+}
+
+bool snap_socket_adopt(int fd, const char *path, struct snap_socket *out) {
+        struct sockaddr_un wanted, bound = { 0 };
+        socklen_t size = sizeof bound - 1; /* a final NUL is there in any case */
+        if (set_address(path, &wanted, NULL) < 0 || getsockname(fd, (struct sockaddr *) &bound, &size) < 0)
+                return false;
+        size_t length = strlen(path); /* it was bound as PATH.PID */
+        bool is_ours = strncmp(bound.sun_path, path, length) == 0 && bound.sun_path[length] == '.' &&
+                       !strchr(bound.sun_path + length, '/');
+        return is_ours && remember(fd, path, out) == 0;
 }
 
 int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_error *err) {
         struct sockaddr_un address;
-        struct stat st;
         int r = set_address(path, &address, err);
         if (r == 0)
                 r = make_parent(path, err);
@@ -87,13 +100,11 @@ int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_erro
         if (fd < 0)
                 return zp_error_errno(err, errno, "socket '%s'", path);
         r = bind_and_move(fd, path, err);
-        if (r == 0 && lstat(path, &st) < 0)
-                r = zp_error_errno(err, errno, "socket '%s'", path);
-        if (r < 0)
-                return r;
-        *out = (struct snap_socket){ .fd = zp_steal_fd(&fd), .device = st.st_dev, .inode = st.st_ino };
-        strcpy(out->path, path);
-        return 0;
+        if (r == 0 && (r = remember(fd, path, out)) < 0)
+                r = zp_error_errno(err, -r, "socket '%s'", path);
+        if (r == 0)
+                zp_steal_fd(&fd);
+        return r;
 }
 
 void snap_socket_close(struct snap_socket *socket) {

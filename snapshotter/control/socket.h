@@ -20,8 +20,8 @@ struct snap_socket {
 /* Listens at `path`, with mode 0660, and makes missing directories above it. A socket nobody listens at any more is
  * replaced; -EADDRINUSE when somebody does, -EEXIST when something else is there. */
 int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_error *err);
-/* Whether it could listen there now. */
-int snap_socket_check(const char *path, struct zp_error *err);
+/* Takes over a socket that another process made with snap_socket_listen(): whether it is the one at `path`. */
+bool snap_socket_adopt(int fd, const char *path, struct snap_socket *out);
 /* Takes the path away and closes. */
 void snap_socket_close(struct snap_socket *socket);
 

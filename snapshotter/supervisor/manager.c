@@ -62,7 +62,7 @@ static bool is_mine(const char *pid) {
         return pid && atoi(pid) == (int) getpid();
 }
 
-static int take_listed(const char *name) {
+int snap_manager_take(const char *name) {
         const char *count_text = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
         int count = is_mine(getenv("LISTEN_PID")) && count_text ? atoi(count_text) : 0, found = -1;
         for (int i = 0; i < count && i < LISTEN_FDS_MAX; i++) {
@@ -74,19 +74,8 @@ static int take_listed(const char *name) {
                 if (names)
                         names += length + (names[length] == ':');
         }
-        return found;
-}
-
-int snap_manager_take(const char *name, const char *variable) {
-        const char *handed = getenv(variable);
-        int found = take_listed(name);
-        if (found < 0 && handed && atoi(handed) > 2) {
-                found = fcntl(atoi(handed), F_DUPFD_CLOEXEC, 10);
-                close(atoi(handed));
-        }
         unsetenv("LISTEN_PID");
         unsetenv("LISTEN_FDS");
         unsetenv("LISTEN_FDNAMES");
-        unsetenv(variable);
         return found;
 }

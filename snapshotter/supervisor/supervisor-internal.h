@@ -10,11 +10,18 @@
 /* manager.c: the service manager's protocols (sd_notify(3), sd_listen_fds(3)); all is nothing without one. */
 /* Sends a message, with a descriptor when `fd` >= 0. */
 void snap_manager_notify(const char *message, int fd);
-/* The descriptor that was left with it under `name`, or handed on by the last program (environment `variable`); -1:
- * none. Others that were left are closed. */
-int snap_manager_take(const char *name, const char *variable);
+/* The descriptor that was left with it under `name`, -1: none. Others that were left are closed. */
+int snap_manager_take(const char *name);
 /* Whether the manager keeps descriptors: there is one. */
 bool snap_manager_is_there(void);
+
+/* handed.c: descriptors that outlive execve(2); the environment says their numbers. */
+/* Hands a copy of `fd` to the next program; returns the copy, -1: it cannot. */
+int snap_handed_leave(const char *variable, int fd);
+/* The next program could not be started. */
+void snap_handed_revoke(const char *variable, int copy);
+/* What the last program left, -1: nothing. */
+int snap_handed_take(const char *variable);
 
 /* worker.c */
 struct snap_child {
@@ -28,6 +35,7 @@ struct snap_child {
 };
 uint64_t snap_now_ms(void);
 /* Starts it; a failure counts as a death. */
+/* `fuse_fd`: for a worker that serves it. */
 void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_supervisor_options *options);
 /* Notes its death and when to start it again. */
 void snap_child_died(struct snap_child *child, int status, const struct snap_supervisor_options *options);

@@ -20,7 +20,8 @@
 #include "mount/erofs_mount.h"
 
 #define FD_NAME "fuse"
-#define FD_VARIABLE "ZEROPULL_FUSE_FD"
+#define FUSE_VARIABLE "ZEROPULL_FUSE_FD"
+#define LISTEN_VARIABLE "ZEROPULL_LISTEN_FD"
 /* How long a worker may take to end before it is killed. */
 #define END_MS 10000
 
@@ -40,8 +41,14 @@ static bool is_alive(int fuse_fd) {
         return poll(&fd, 1, 0) >= 0 && !(fd.revents & (POLLERR | POLLNVAL));
 }
 
+int snap_supervisor_take_listener(void) {
+        return snap_handed_take(LISTEN_VARIABLE);
+}
+
 static int take_over(const char *directory) {
-        zp_autoclose int fd = snap_manager_take(FD_NAME, FD_VARIABLE);
+        zp_autoclose int fd = snap_manager_take(FD_NAME), handed = snap_handed_take(FUSE_VARIABLE);
+        if (fd < 0)
+                fd = zp_steal_fd(&handed);
         if (fd >= 0 && zp_blockfs_is_mounted(directory, NULL) > 0 && is_alive(fd))
                 return zp_steal_fd(&fd);
         return -1;
@@ -183,17 +190,16 @@ static void end_workers(struct supervisor *s, bool serves_devices) {
 
 /* Does not come back, unless the program cannot be started; then the old one goes on. */
 static void replace(struct supervisor *s) {
-        char number[16];
-        int handed = fcntl(s->fuse_fd, F_DUPFD, 10);
-        snprintf(number, sizeof number, "%d", handed);
-        if (handed < 0 || setenv(FD_VARIABLE, number, 1) < 0)
-                return;
+        int fuse_fd = snap_handed_leave(FUSE_VARIABLE, s->fuse_fd), listen_fd = -1;
+        for (unsigned i = 0; i < s->options->worker_count; i++)
+                if (!s->options->workers[i].serves_devices)
+                        listen_fd = snap_handed_leave(LISTEN_VARIABLE, s->options->workers[i].listen_fd);
         snap_log(s->options, false, "starting %s anew", s->options->argv[0]);
         execv(s->options->argv[0], s->options->argv);
         snap_log(s->options, true, "start '%s': %s; going on with the program that runs", s->options->argv[0],
                  strerror(errno));
-        close(handed);
-        unsetenv(FD_VARIABLE);
+        snap_handed_revoke(FUSE_VARIABLE, fuse_fd);
+        snap_handed_revoke(LISTEN_VARIABLE, listen_fd);
 }
 
 static void supervise(struct supervisor *s) {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The small process that outlives the others: it holds /dev/fuse, so that no mount notices when the workers die or are
- * replaced, and starts them again. Workers are programs (in practice this one, with an internal first argument).
+ * replaced, and starts them again. A worker is forked from it and is no other program: it is there in a millisecond,
+ * where linking and setting up a program takes longer than a reader should wait, and longer than some live.
  *
  * Signals: SIGTERM and SIGINT end the workers, then the supervisor; SIGHUP replaces all of it by the program that is
- * now installed, with the same mount. With systemd (Type=notify, FileDescriptorStoreMax=1) the descriptor is also left
- * with the service manager, so that `systemctl restart` and a killed supervisor are noticed as little.
+ * now installed, with the same mount and the same listening socket. With systemd (Type=notify,
+ * FileDescriptorStoreMax=1) the descriptor is also left with the service manager, so that `systemctl restart` and a
+ * killed supervisor are noticed as little.
  */
 #ifndef SNAP_SUPERVISOR_H
 #define SNAP_SUPERVISOR_H
@@ -14,15 +16,16 @@
 
 #include "base/error.h"
 
-/* In a worker: the descriptor of /dev/fuse (if it serves it), and the one that snap_worker_ready() uses. */
-#define SNAP_WORKER_FUSE_FD 3
-#define SNAP_WORKER_READY_FD 4
 #define SNAP_WORKERS_MAX 4
 
 struct snap_worker {
-        const char *name;    /* for messages */
-        char *const *argv;   /* argv[0]: the program's path */
+        const char *name; /* for messages, and in the list of processes */
+        /* The worker's whole life, in a process of its own; what it returns is the exit code. `fd` is what it serves:
+         * /dev/fuse or `listen_fd`. It has no other descriptor of the supervisor's but the standard ones. */
+        int (*run)(void *context, int fd);
+        void *context;
         bool serves_devices; /* gets /dev/fuse. Ends last */
+        int listen_fd;       /* what another worker gets; stays open while none runs, so that who connects just waits */
 };
 
 struct snap_supervisor_options {
@@ -31,6 +34,9 @@ struct snap_supervisor_options {
         const struct snap_worker *workers;
         unsigned worker_count;
         char *const *argv; /* this program's, to start it anew; argv[0]: its path */
+        /* The memory of this process's command line, where a worker says who it is; NULL: it does not. */
+        char *title;
+        size_t title_size;
         /* One line; `is_bad`: an administrator should see it. */
         void (*log)(void *context, bool is_bad, const char *line);
         void *context;
@@ -42,6 +48,9 @@ struct snap_supervisor_options {
  * its own it takes for none of its business. On the end the mount is taken away unless it is in use; then, if nobody
  * else has the descriptor, its reads fail. */
 int snap_supervisor_run(const struct snap_supervisor_options *options, struct zp_error *err);
+
+/* The listening socket that the program before this one handed on (SIGHUP); -1: none. */
+int snap_supervisor_take_listener(void);
 
 /* In a worker: what zp_blockfs_serve() is to be given, the path or NULL. */
 const char *snap_worker_journal(const char *path);

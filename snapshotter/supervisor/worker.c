@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -19,6 +20,9 @@
 #define PAUSE_MAX_MS 10000
 /* Who lived so long did not die of its start. */
 #define LIVED_MS 10000
+/* In a worker. */
+enum { SERVED_FD = 3, READY_FD };
+static int ready_fd = -1; /* of this process, when it is a worker that has not said yet that it is ready */
 
 uint64_t snap_now_ms(void) {
         struct timespec now;
@@ -36,32 +40,35 @@ void snap_log(const struct snap_supervisor_options *options, bool is_bad, const 
                 options->log(options->context, is_bad, line);
 }
 
-/* Puts the descriptors where a worker looks for them: above all that are named, then down. */
-static int place_descriptors(int fuse_fd, int ready_fd) {
-        int ready = fcntl(ready_fd, F_DUPFD, SNAP_WORKER_READY_FD + 1);
-        int fuse = fuse_fd >= 0 ? fcntl(fuse_fd, F_DUPFD, SNAP_WORKER_READY_FD + 1) : -1;
-        if (ready < 0 || dup2(ready, SNAP_WORKER_READY_FD) < 0)
+/* Keeps these two and the standard ones: moves them above all that are named here, then down. */
+static int keep_descriptors(int served_fd, int ready) {
+        int moved_ready = fcntl(ready, F_DUPFD_CLOEXEC, READY_FD + 1);
+        int moved_served = fcntl(served_fd, F_DUPFD_CLOEXEC, READY_FD + 1);
+        if (moved_ready < 0 || moved_served < 0 || dup3(moved_ready, READY_FD, O_CLOEXEC) < 0 ||
+            dup3(moved_served, SERVED_FD, O_CLOEXEC) < 0)
                 return -1;
-        close(ready);
-        if (fuse_fd < 0) {
-                close(SNAP_WORKER_FUSE_FD);
-                return 0;
-        }
-        if (fuse < 0 || dup2(fuse, SNAP_WORKER_FUSE_FD) < 0)
-                return -1;
-        return close(fuse);
+        return close_range(READY_FD + 1, ~0U, 0);
+}
+
+/* For ps(1): the command line is that of the supervisor otherwise. */
+static void set_title(const struct snap_worker *worker, const struct snap_supervisor_options *options) {
+        if (!options->title || !options->title_size)
+                return;
+        memset(options->title, 0, options->title_size);
+        snprintf(options->title, options->title_size, "zeropull-snapshotter: %s", worker->name);
 }
 
 /* In the child. When the supervisor dies, so do its workers: the next one starts its own. */
-static void become(const struct snap_worker *worker, pid_t parent, int fuse_fd, int ready_fd) {
+static _Noreturn void become(const struct snap_worker *worker, pid_t parent, int served_fd, int ready,
+                             const struct snap_supervisor_options *options) {
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || place_descriptors(fuse_fd, ready_fd) < 0)
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || keep_descriptors(served_fd, ready) < 0)
                 _exit(127);
-        execv(worker->argv[0], worker->argv);
-        dprintf(STDERR_FILENO, "zeropull-snapshotter: start '%s': %s\n", worker->argv[0], strerror(errno));
-        _exit(127);
+        ready_fd = READY_FD;
+        set_title(worker, options);
+        exit(worker->run(worker->context, SERVED_FD));
 }
 
 static void pause_child(struct snap_child *child, bool was_killed) {
@@ -87,7 +94,7 @@ void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_s
         }
         pid_t parent = getpid(), pid = fork();
         if (pid == 0)
-                become(worker, parent, worker->serves_devices ? fuse_fd : -1, ready[1]);
+                become(worker, parent, worker->serves_devices ? fuse_fd : worker->listen_fd, ready[1], options);
         int code = errno;
         close(ready[1]);
         if (pid < 0) {
@@ -123,6 +130,6 @@ const char *snap_worker_journal(const char *path) {
 }
 
 void snap_worker_ready(void) {
-        if (write(SNAP_WORKER_READY_FD, "1", 1) > 0)
-                close(SNAP_WORKER_READY_FD);
+        if (ready_fd >= 0 && write(ready_fd, "1", 1) > 0)
+                close(zp_steal_fd(&ready_fd));
 }

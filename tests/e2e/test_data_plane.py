@@ -446,17 +446,10 @@ def test_damage_in_the_store_is_an_error_of_that_device(tmp_path, device, real_r
 
 def test_a_worker_that_cannot_start_is_not_started_in_haste(tmp_path):
     log = tmp_path / "log"
-    with open(log, "w") as log_file:
-        program = tmp_path / "node-data"
-        program.write_text(f'#!/bin/sh\n[ "$1" = --data-plane ] && {{ echo worker $$; exit 3; }}\nexec {NODE_DATA} "$@"\n')
-        program.chmod(0o755)
-        wrapper = tmp_path / "wrapper"  # the supervisor starts argv[0]
-        wrapper.write_text(f'#!/bin/bash\nexec -a {program} {NODE_DATA} "$@"\n')
-        wrapper.chmod(0o755)
-        with node(tmp_path, program=wrapper, log=log_file) as running:
-            running.worker(4)
-            begin = time.monotonic()
-            running.worker(5)
-            assert time.monotonic() - begin > 0.4  # 100, 200, 400, 800 ms
-            assert running.stop() == 0
+    with open(log, "w") as log_file, node(tmp_path, "exit=3", log=log_file) as running:
+        running.worker(4)
+        begin = time.monotonic()
+        running.worker(5)
+        assert time.monotonic() - begin > 0.4  # 100, 200, 400, 800 ms
+        assert running.stop() == 0
     assert "ended with code 3" in log.read_text()

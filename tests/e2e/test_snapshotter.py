@@ -1,86 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real containerd (Debian's 1.6, and 2.2) with zeropull-snapshotter as its snapshotter: images are pulled, run, written
 to, committed and removed as with overlayfs, and nothing is left behind."""
-import json
 import os
-import signal
-import subprocess
 import time
-from contextlib import contextmanager
 
 import pytest
 
 from support import images, oci
-from support.containerd import ContainerdError, containerd, containerd_2
+from support.containerd import ContainerdError, containerd_2
+from support.containerd_node import node_with
 from support.programs import treecmp
 from support.registry import registry
-from support.snapshotter import mounted, snapshotter
+from support.snapshotter import mounted
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
-GC_SECONDS = 60
-
-
-class Node:
-    """A containerd with the snapshotter, and a client of the snapshotter beside it."""
-
-    def __init__(self, daemon, server):
-        self.daemon = daemon
-        self.server = server
-        self.api = daemon.client()
-
-    def ctr(self, *arguments, **options):
-        return self.server.ctr(*arguments, **options)
-
-    def run(self, image, name, *command, rm=True, options=()):
-        return self.ctr("run", *(["--rm"] if rm else []), *options, image, name, *command)
-
-    def info(self, key):
-        text = self.ctr("snapshots", "info", key)
-        return json.loads(text[text.index("{") :])
-
-    def run_when_connected(self, *arguments):
-        """containerd waits a moment before it connects again."""
-        deadline = time.monotonic() + GC_SECONDS
-        while True:
-            try:
-                return self.run(*arguments)
-            except ContainerdError as error:
-                if "connect" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-
-    @contextmanager
-    def shown(self, work):
-        """The one image there is, as a view."""
-        infos = self.api.list("kind==committed")
-        (top,) = {info.name for info in infos} - {info.parent for info in infos}
-        with mounted(self.api.view("shown", top), work / "shown") as root:
-            yield root
-        self.api.remove("shown")
-
-    def await_nothing_left(self):
-        """Garbage collection is asynchronous in containerd; it ends with nothing here."""
-        deadline = time.monotonic() + GC_SECONDS
-        while time.monotonic() < deadline:
-            left = self.api.names()
-            if not left:
-                self.api.cleanup()
-                left = self.daemon.directories() + self.daemon.trash()
-            if not left:
-                break
-            time.sleep(0.2)
-        assert left == []
-        with open("/proc/self/mounts") as mounts:
-            assert [line for line in mounts if f"{self.daemon.root}/mounts/" in line] == []
-
-
-@contextmanager
-def node_with(work, programs):
-    with snapshotter(work) as daemon, containerd(programs, daemon.socket) as server:
-        node = Node(daemon, server)
-        yield node
-        node.api.close()
 
 
 @pytest.fixture(params=["1.6", "2.2"])
@@ -245,30 +179,6 @@ def test_an_accelerated_container_is_committed_and_run_from(node_2, served):
         assert (root / "made").read_text() == "made\n" and not (root / "etc/passwd").exists() and (root / "bin/sh").exists()
     node.ctr("snapshots", "remove", "look")
     node.ctr("snapshots", "remove", "committed")
-    node.ctr("containers", "remove", "c1")
-    node.server.remove(image)
-    node.await_nothing_left()
-
-
-def test_a_killed_data_plane_is_not_noticed_by_a_container(node_2, served):
-    node, image = node_2, served("python", with_snapshot=True)
-    node.server.pull(image)
-    children = f"/proc/{node.daemon.process.pid}/task/{node.daemon.process.pid}/children"
-    read = "import hashlib, os\nfor d, _, fs in os.walk('/usr/lib'):\n for f in fs: open(os.path.join(d, f), 'rb').read()\nprint('read all')"
-    node.ctr("run", "--detach", image, "c1", "/bin/sh", "-c", "sleep 1000")
-    reader = subprocess.Popen(
-        node.server.command("tasks", "exec", "--exec-id", "r", "c1", "python3", "-c", read),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    while reader.poll() is None:
-        for pid in open(children).read().split():
-            if "--data-plane" in open(f"/proc/{pid}/cmdline").read():
-                os.kill(int(pid), signal.SIGKILL)
-        time.sleep(0.3)
-    output = reader.stdout.read()
-    assert reader.returncode == 0 and "read all" in output, output + node.daemon.log()[-4000:]
-    node.ctr("tasks", "kill", "--signal", "KILL", "c1")
-    node.ctr("tasks", "delete", "--force", "c1")
     node.ctr("containers", "remove", "c1")
     node.server.remove(image)
     node.await_nothing_left()

@@ -15,10 +15,9 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "snapshotter/data/store.h"
 #include "snapshotter/supervisor/supervisor.h"
-
-#define WORKER_ARGUMENT "--data-plane"
 
 static FILE *open_text(const char *store, const char *directory, const struct zp_digest *name, const char *file) {
         char hex[ZP_SHA256_HEX_SIZE];
@@ -52,6 +51,18 @@ static int find_ranges(void *context, const struct zp_digest *image, snap_data_r
         return 0;
 }
 
+/* All devices of the store. */
+static int list_all(void *context, struct zp_digest **out, size_t *count, struct zp_error *err) {
+        zp_autofree char *path = zp_format("%s/devices", (const char *) context);
+        zp_autoclosedir DIR *directory = path ? zp_open_listing(AT_FDCWD, path) : NULL;
+        *out = calloc(64, sizeof **out);
+        if (!directory || !*out)
+                return zp_error_errno(err, errno, "devices");
+        for (struct dirent *entry; *count < 64 && (entry = zp_next_entry(directory));)
+                *count += zp_digest_parse_hex(entry->d_name, &(*out)[*count]);
+        return 0;
+}
+
 static void print_notice(void *context, const char *line) {
         (void) context;
         fprintf(stderr, "data: %s\n", line);
@@ -65,7 +76,7 @@ static void print_log(void *context, bool is_bad, const char *line) {
 /* The store's own answers. `notice` is given the same context, which it does not need. */
 static void ask_database(struct snap_data_options *options) {
         struct snap_store *store;
-        if (snap_store_new(options->store, &store, NULL) < 0)
+        if (snap_store_new(options->store, NULL, &store, NULL) < 0)
                 abort();
         options->lookups = snap_store_lookups(store);
         options->device.is_in_use = snap_store_is_in_use;
@@ -88,52 +99,58 @@ static void set(struct snap_data_options *options, const char **preloads, const 
         else if (IS("cache_limit"))
                 options->device.cache_limit = number;
         else if (IS("completes_all"))
-                options->completes_all = number;
+                options->lookups.list_wanted = list_all;
+        else if (IS("background"))
+                options->device.background_bytes_per_s = number;
         else if (IS("database"))
                 ask_database(options);
         else if (IS("preload"))
                 preloads[0] = value;
+        else if (IS("exit"))
+                exit((int) number);
         else
                 abort();
 #undef IS
 }
 
-static int run_data_plane(int argc, char **argv) {
+struct arguments {
+        int count;
+        char **values;
+};
+
+static int run_data_plane(void *context, int fuse_fd) {
+        const struct arguments *arguments = context;
+        char **argv = arguments->values;
         struct zp_error err = { 0 };
         const char *preloads[2] = { 0 };
-        zp_autofree char *journal = zp_format("%s.journal", argv[2]);
+        zp_autofree char *journal = zp_format("%s.journal", argv[1]);
         struct snap_data_options options = {
-                .store = argv[3],
+                .store = argv[2],
                 .preloads = preloads,
                 .journal = snap_worker_journal(journal),
-                .lookups = { .find_remote = find_remote, .find_ranges = find_ranges, .context = argv[3] },
-                .device = { .cache_fd = open(argv[4], O_RDONLY | O_DIRECTORY | O_CLOEXEC), .notice = print_notice },
+                .lookups = { .find_remote = find_remote, .find_ranges = find_ranges, .context = argv[2] },
+                .device = { .cache_fd = open(argv[3], O_RDONLY | O_DIRECTORY | O_CLOEXEC), .notice = print_notice },
                 .range = { .source = { .plain_http = true } },
         };
-        for (int i = 5; i < argc; i++)
-                set(&options, preloads, argv[i]);
         printf("worker %d\n", (int) getpid());
         fflush(stdout);
+        for (int i = 4; i < arguments->count; i++)
+                set(&options, preloads, argv[i]);
         snap_worker_ready();
-        if (snap_data_run(SNAP_WORKER_FUSE_FD, &options, &err) == 0)
+        if (snap_data_run(fuse_fd, &options, &err) == 0)
                 return 0;
         fprintf(stderr, "data: %s\n", err.message);
         return 1;
 }
 
 int main(int argc, char **argv) {
-        if (argc > 4 && strcmp(argv[1], WORKER_ARGUMENT) == 0)
-                return run_data_plane(argc, argv);
         if (argc < 4)
                 return 2;
-        zp_autofree char **worker_argv = calloc((size_t) argc + 2, sizeof *worker_argv);
-        if (!worker_argv)
-                return 1;
-        worker_argv[0] = argv[0];
-        worker_argv[1] = (char *) WORKER_ARGUMENT;
-        memcpy(worker_argv + 2, argv + 1, (size_t) (argc - 1) * sizeof *argv);
+        struct arguments arguments = { argc, argv };
         zp_autofree char *journal = zp_format("%s.journal", argv[1]);
-        struct snap_worker worker = { .name = "data plane", .argv = worker_argv, .serves_devices = true };
+        struct snap_worker worker = {
+                .name = "data plane", .run = run_data_plane, .context = &arguments, .serves_devices = true
+        };
         struct snap_supervisor_options options = { .mount_directory = argv[1],
                                                    .journal = journal,
                                                    .workers = &worker,
