@@ -23,19 +23,33 @@ static int split_listen(const char *listen, char *host, size_t size, const char 
         return 0;
 }
 
-int zp_listen(const char *listen_text, struct zp_listener *out, struct zp_error *err) {
+static int resolve(const char *listen, struct addrinfo **address, bool *is_loopback, struct zp_error *err) {
         char host[256];
         const char *port = NULL;
         struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
                                   .ai_socktype = SOCK_STREAM };
-        struct addrinfo *address = NULL;
-        int r = split_listen(listen_text, host, sizeof host, &port, err), one = 1;
+        int r = split_listen(listen, host, sizeof host, &port, err);
         if (r < 0)
                 return r;
-        out->is_loopback = zp_is_loopback(host);
-        r = getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host[0] ? host : NULL, port, &hints, &address);
-        if (r != 0)
-                return zp_error_set(err, EINVAL, "listen '%s': %s", listen_text, gai_strerror(r));
+        *is_loopback = zp_is_loopback(host);
+        r = getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host[0] ? host : NULL, port, &hints, address);
+        return r == 0 ? 0 : zp_error_set(err, EINVAL, "listen '%s': %s", listen, gai_strerror(r));
+}
+
+int zp_listen_check(const char *text, struct zp_error *err) {
+        struct addrinfo *address = NULL;
+        bool is_loopback;
+        int r = resolve(text, &address, &is_loopback, err);
+        if (r == 0)
+                freeaddrinfo(address);
+        return r;
+}
+
+int zp_listen(const char *listen_text, struct zp_listener *out, struct zp_error *err) {
+        struct addrinfo *address = NULL;
+        int one = 1, r = resolve(listen_text, &address, &out->is_loopback, err);
+        if (r < 0)
+                return r;
         zp_autoclose int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct sockaddr_storage bound;
         socklen_t size = sizeof bound;

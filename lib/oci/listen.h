@@ -17,4 +17,7 @@ struct zp_listener {
 /* "127.0.0.1:8480", "[::]:443", ":80". -EINVAL: not an address and a port. */
 int zp_listen(const char *text, struct zp_listener *out, struct zp_error *err);
 
+/* Whether zp_listen() could be given this, without listening: 0, -EINVAL. */
+int zp_listen_check(const char *text, struct zp_error *err);
+
 #endif

@@ -31,6 +31,7 @@ struct answer {
 struct snap_accelerator {
         struct zp_store *store;
         struct snap_metastore *metastore;
+        struct snap_metrics *metrics;
         char *policy, *auth_file, *ca_file;
         unsigned timeout_ms;
         pthread_mutex_t lock;
@@ -54,6 +55,7 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
         a->store = store;
         a->metastore = metastore;
         a->timeout_ms = options->timeout_ms;
+        a->metrics = options->metrics;
         if (!copy(options->policy, &a->policy) || !copy(options->auth_file, &a->auth_file) ||
             !copy(options->ca_file, &a->ca_file))
                 return zp_error_errno(err, ENOMEM, "acceleration");
@@ -86,7 +88,7 @@ struct fetch {
 
 static void log_notice(void *context, const char *text) {
         (void) context;
-        snap_log_event(SNAP_LOG_WARN, "notice", "text", text, NULL);
+        snap_log_event(SNAP_LOG_WARN, text, NULL);
 }
 
 /* The very manifest that containerd pulls, whatever the tag says by now; and the repository it is in. */
@@ -171,10 +173,14 @@ int snap_accelerator_restore(struct snap_accelerator *a, const struct snap_base 
 
 /* ---- answers ---- */
 
-static time_t now_s(void) {
+static uint64_t now_us(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        return now.tv_sec;
+        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
+static time_t now_s(void) {
+        return (time_t) (now_us() / 1000000);
 }
 
 /* That of the image, or the one to be used for it: a free one, else the one that ends first. NULL: all are pending. */
@@ -196,19 +202,22 @@ static struct answer *find_answer(struct snap_accelerator *a, const struct zp_di
 }
 
 static void tell(struct snap_accelerator *a, const struct zp_digest *manifest, const char *reference, int result,
-                 const struct zp_error *reason) {
-        char digest[ZP_DIGEST_TEXT_SIZE];
+                 uint64_t took_us, const struct zp_error *reason) {
+        char digest[ZP_DIGEST_TEXT_SIZE], took_ms[24];
         struct zp_error err = { 0 };
         struct snap_outcome outcome = { .manifest_digest = *manifest,
                                         .reference = reference,
                                         .reason = result < 0 ? reason->message : NULL };
+        snprintf(took_ms, sizeof took_ms, "%" PRIu64, took_us / 1000);
+        if (a->metrics)
+                snap_metrics_decided(a->metrics, result, took_us);
         if (result < 0)
                 snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", reference, "manifest",
                                zp_digest_text(manifest, digest), "reason", reason->message, "hint",
-                               reason->hint[0] ? reason->hint : NULL, NULL);
+                               reason->hint[0] ? reason->hint : NULL, "took_ms", took_ms, NULL);
         else
                 snap_log_event(SNAP_LOG_INFO, "image accelerated", "image", reference, "manifest",
-                               zp_digest_text(manifest, digest), NULL);
+                               zp_digest_text(manifest, digest), "took_ms", took_ms, NULL);
         if (snap_metastore_note(a->metastore, &outcome, &err) < 0)
                 snap_log_event(SNAP_LOG_WARN, "cannot record what became of an image", "error", err.message, NULL);
 }
@@ -228,9 +237,10 @@ static bool is_available(struct snap_accelerator *a, const struct zp_digest *man
         if (is_known || !answer)
                 return is_good;
         struct zp_error reason = { 0 };
+        uint64_t began_us = now_us();
         int r = fetch(a, manifest, reference, cancel, &reason);
         if (r != -ECANCELED)
-                tell(a, manifest, reference, r, &reason);
+                tell(a, manifest, reference, r, now_us() - began_us, &reason);
         pthread_mutex_lock(&a->lock);
         /* who gave up found nothing out */
         answer->state = r == -ECANCELED ? UNUSED : r < 0 ? BAD : GOOD;

@@ -8,6 +8,7 @@
 
 #include "base/cancel.h"
 #include "snapshotter/control/metastore.h"
+#include "snapshotter/control/metrics.h"
 #include "store/store.h"
 
 /* What containerd says of the layer: the chain ID it shall become, and whose layer it is. The last two come from CRI,
@@ -19,9 +20,10 @@
 struct snap_accelerator;
 
 struct snap_accelerator_options {
-        const char *policy;    /* file; NULL: /etc/zeropull/policy.yaml, when it is there */
-        unsigned timeout_ms;   /* for registry and signatures, each image */
-        const char *auth_file; /* see struct zp_source_options */
+        const char *policy;           /* file; NULL: /etc/zeropull/policy.yaml, when it is there */
+        struct snap_metrics *metrics; /* counts decisions; NULL: nobody does */
+        unsigned timeout_ms;          /* for registry and signatures, each image */
+        const char *auth_file;        /* see struct zp_source_options */
         const char *ca_file;
 };
 

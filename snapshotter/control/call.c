@@ -25,6 +25,7 @@ struct snap_call {
         grpc_slice data;          /* of it, in one piece */
         grpc_byte_buffer *unsent; /* the last message: goes with the status */
         int was_cancelled;
+        gpr_timespec arrived_at; /* monotonic */
         struct zp_cancel cancel;
         atomic_uint references; /* batches under way, and the job */
         struct zp_pool_item item;
@@ -99,11 +100,37 @@ static grpc_status_code status_of(int result) {
         }
 }
 
+/* The client's clock ends the call as its deadline passes, a moment before ours says so. */
+#define NEAR_DEADLINE_MS 100
+
+static bool is_past_deadline(const struct snap_call *call) {
+        gpr_timespec deadline = gpr_convert_clock_type(call->details.deadline, GPR_CLOCK_MONOTONIC);
+        gpr_timespec soon =
+                gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(NEAR_DEADLINE_MS, GPR_TIMESPAN));
+        return gpr_time_cmp(deadline, soon) <= 0;
+}
+
+static void count(struct snap_call *call, grpc_status_code status) {
+        struct snap_metrics *metrics = call->calls->metrics;
+        gpr_timespec took = gpr_time_sub(gpr_now(GPR_CLOCK_MONOTONIC), call->arrived_at);
+        size_t i = call->method ? (size_t) (call->method - snap_methods) : SNAP_METRICS_METHODS;
+        if (i >= SNAP_METRICS_METHODS) {
+                atomic_fetch_add(&metrics->unknown_methods, 1);
+                return;
+        }
+        atomic_fetch_add(&metrics->methods[i].codes[status], 1);
+        zp_histogram_add(&metrics->methods[i].took, (uint64_t) took.tv_sec * 1000000 + (uint64_t) took.tv_nsec / 1000);
+}
+
 static void finish(struct snap_call *call, int result, const char *message) {
         grpc_op ops[2] = { { .op = GRPC_OP_SEND_MESSAGE }, { .op = GRPC_OP_SEND_STATUS_FROM_SERVER } };
         grpc_slice details = grpc_slice_from_copied_string(result < 0 ? message : "");
         ops[0].data.send_message.send_message = call->unsent;
-        ops[1].data.send_status_from_server.status = status_of(result);
+        grpc_status_code status = status_of(result);
+        if (status == GRPC_STATUS_CANCELLED && is_past_deadline(call))
+                status = GRPC_STATUS_DEADLINE_EXCEEDED;
+        count(call, status);
+        ops[1].data.send_status_from_server.status = status;
         ops[1].data.send_status_from_server.status_details = &details;
         bool has_message = result >= 0 && call->unsent;
         start_batch(call, has_message ? ops : ops + 1, has_message ? 2 : 1, &call->ended);
@@ -169,7 +196,9 @@ static void run(void *argument, unsigned worker) {
         (void) worker;
         call->request.data = GRPC_SLICE_START_PTR(call->data);
         call->request.size = GRPC_SLICE_LENGTH(call->data);
-        int r = call->method->run(&call->request, &err);
+        int r = zp_check_cancel(&call->cancel, &err); /* it may have waited for a thread */
+        if (r == 0)
+                r = call->method->run(&call->request, &err);
         if (r < 0)
                 log_failure(call, &err);
         finish(call, r < 0 ? r : 0, err.message);
@@ -220,6 +249,7 @@ static const struct snap_method *find_method(const grpc_slice *path) {
 }
 
 static void begin(struct snap_call *call) {
+        call->arrived_at = gpr_now(GPR_CLOCK_MONOTONIC);
         grpc_op closed = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
         closed.data.recv_close_on_server.cancelled = &call->was_cancelled;
         start_batch(call, &closed, 1, &call->closed);

@@ -10,6 +10,7 @@
 
 #include "base/pool.h"
 #include "snapshotter/control/methods.h"
+#include "snapshotter/control/metrics.h"
 
 /* What the completion queue hands back: whose, and what to do. Runs on the queue's thread, and must not wait. */
 struct snap_call;
@@ -24,6 +25,7 @@ struct snap_calls {
         grpc_completion_queue *queue;
         struct zp_pool *pools[SNAP_PACES];
         struct zp_cancel stopping;
+        struct snap_metrics *metrics;
         pthread_mutex_t lock;
         pthread_cond_t changed;
         unsigned active; /* arrived, and not freed; guarded by lock */

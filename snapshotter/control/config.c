@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/yaml.h"
+#include "oci/listen.h"
 
 #define FILE_MAX 65536
 
@@ -24,6 +25,7 @@ void snap_config_clear(struct snap_config *config) {
         free(config->policy);
         free(config->auth_file);
         free(config->ca_file);
+        free(config->metrics);
         snap_config_clear_data(&config->data);
         snap_config_init(config);
 }
@@ -52,6 +54,20 @@ static int read_bool(struct zp_yaml *yaml, const yaml_node_t *node, const char *
                 return zp_yaml_fail(yaml, node, "%s: '%.40s' is neither 'true' nor 'false'", what, text);
         *out = strcmp(text, "true") == 0;
         return 0;
+}
+
+static int read_metrics(struct zp_yaml *yaml, const yaml_node_t *node, char **out) {
+        const char *text;
+        struct zp_error why = { 0 };
+        if (!node)
+                return 0;
+        int r = zp_yaml_text(yaml, node, "metrics", &text);
+        if (r < 0)
+                return r;
+        if (zp_listen_check(text, &why) < 0)
+                return zp_yaml_fail(yaml, node, "metrics: %s", why.message);
+        *out = strdup(text);
+        return *out ? 0 : zp_yaml_no_memory(yaml);
 }
 
 static int read_level(struct zp_yaml *yaml, const yaml_node_t *node, enum snap_log_level *out) {
@@ -84,6 +100,7 @@ enum {
         REGISTRY_TIMEOUT,
         AUTH_FILE,
         CA_FILE,
+        METRICS,
         DATA,
         COUNT = DATA + SNAP_DATA_SETTINGS
 };
@@ -104,22 +121,12 @@ static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, s
 }
 
 static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
-        static const char *const names[COUNT] = { "version",
-                                                  "root",
-                                                  "address",
-                                                  "log_level",
-                                                  "remap_ids",
-                                                  "accelerate",
-                                                  "store",
-                                                  "policy",
-                                                  "registry_timeout_s",
-                                                  "auth_file",
-                                                  "ca_file",
-                                                  "preloads",
-                                                  "cache_limit",
-                                                  "background_bandwidth",
-                                                  "complete",
-                                                  "complete_images" };
+        static const char *const names[COUNT] = { "version",   "root",           "address",
+                                                  "log_level", "remap_ids",      "accelerate",
+                                                  "store",     "policy",         "registry_timeout_s",
+                                                  "auth_file", "ca_file",        "metrics",
+                                                  "preloads",  "cache_limit",    "background_bandwidth",
+                                                  "complete",  "complete_images" };
         struct snap_config *config = yaml->context;
         yaml_node_t *values[COUNT];
         int r = zp_yaml_members(yaml, root, "configuration", names, COUNT, values);
@@ -135,6 +142,8 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
                 r = read_bool(yaml, values[REMAP_IDS], "remap_ids", &config->remap_ids);
         if (r == 0)
                 r = read_acceleration(yaml, values, config);
+        if (r == 0)
+                r = read_metrics(yaml, values[METRICS], &config->metrics);
         return r < 0 ? r : snap_config_read_data(yaml, values + DATA, &config->data);
 }
 

@@ -13,6 +13,7 @@
  *   registry_timeout_s: 10
  *   auth_file: /root/.docker/config.json
  *   ca_file: /etc/ssl/registry.pem
+ *   metrics: 127.0.0.1:9273  # where HTTP is served: /metrics, /healthz; without it: nowhere
  *
  * and what config-data.h has.
  */
@@ -30,7 +31,7 @@ struct snap_config {
         char *root, *address; /* NULL: not given */
         enum snap_log_level log_level;
         bool remap_ids, accelerate;
-        char *policy, *auth_file, *ca_file; /* NULL: not given */
+        char *policy, *auth_file, *ca_file, *metrics; /* NULL: not given */
         char *store;                        /* after snap_config_finish() always given */
         char *devices;                      /* ROOT/devices: the data plane's file system */
         size_t registry_timeout_s;

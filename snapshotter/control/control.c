@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "snapshotter/control/metrics-server.h"
 #include "snapshotter/control/server.h"
 #include "snapshotter/supervisor/supervisor.h"
 
@@ -57,10 +58,35 @@ static int serve(struct snap_server *server, int listener, int signals, struct z
         }
 }
 
-static int run(const struct snap_config *config, struct snap_service *service, int listener, int signals,
-               struct zp_error *err) {
+/* Who watches may miss it: nobody's container does. */
+static struct snap_metrics_server *start_metrics(const struct snap_config *config, struct snap_service *service,
+                                                 struct snap_metrics *metrics) {
+        struct snap_metrics_sources sources = { .metrics = metrics,
+                                                .metastore = snap_service_metastore(service),
+                                                .store = config->store,
+                                                .devices = config->devices,
+                                                .has_data_plane = config->accelerate };
+        struct snap_metrics_server *server = NULL;
+        struct zp_error err = { 0 };
+        unsigned port;
+        if (!config->metrics)
+                return NULL;
+        if (snap_metrics_server_new(config->metrics, &sources, &server, &port, &err) < 0) {
+                snap_log_event(SNAP_LOG_ERROR, "no metrics", "error", err.message, NULL);
+                return NULL;
+        }
+        char text[16];
+        snprintf(text, sizeof text, "%u", port);
+        snap_log_event(SNAP_LOG_INFO, "serving metrics", "address", config->metrics, "port", text, NULL);
+        return server;
+}
+
+static int run(const struct snap_config *config, struct snap_service *service, struct snap_metrics *metrics,
+               int listener, int signals, struct zp_error *err) {
         zp_auto(snap_server_free) struct snap_server *server = NULL;
-        int r = snap_server_new(service, &server, err);
+        int r = snap_server_new(service, metrics, &server, err);
+        zp_auto(snap_metrics_server_free) struct snap_metrics_server *metrics_server =
+                r == 0 ? start_metrics(config, service, metrics) : NULL;
         if (r == 0) {
                 char pid[16];
                 snprintf(pid, sizeof pid, "%d", (int) getpid());
@@ -82,6 +108,7 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
         int r = block_signals(&signals, err);
         if (r < 0)
                 return r;
+        static struct snap_metrics metrics; /* as long as the process */
         struct snap_service_options options = {
                 .root = config->root,
                 .remap_ids = config->remap_ids,
@@ -89,10 +116,11 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
                 .devices = config->devices,
                 .accelerate = config->accelerate,
                 .acceleration = { .policy = config->policy,
+                                  .metrics = &metrics,
                                   .timeout_ms = (unsigned) config->registry_timeout_s * 1000,
                                   .auth_file = config->auth_file,
                                   .ca_file = config->ca_file },
         };
         r = snap_service_open(&options, &service, err);
-        return r < 0 ? r : run(config, service, listener, signals, err);
+        return r < 0 ? r : run(config, service, &metrics, listener, signals, err);
 }

@@ -111,6 +111,12 @@ int snap_metastore_list(struct snap_metastore *store, struct zp_arena *arena, ui
 int snap_metastore_has_id(struct snap_metastore *store, uint64_t id, struct zp_error *err);
 int snap_metastore_has_base(struct snap_metastore *store, uint64_t id, struct zp_error *err);
 
+struct snap_counts {
+        uint64_t snapshots[4]; /* by enum snap_kind */
+        uint64_t accelerated;  /* of them: with a base of their own */
+};
+int snap_metastore_count(struct snap_metastore *store, struct snap_counts *out, struct zp_error *err);
+
 /* What became of an image when it was last asked for, for `zeropull status`. */
 struct snap_outcome {
         struct zp_digest manifest_digest;

@@ -50,7 +50,7 @@ static void *poll_queue(void *argument) {
 }
 
 static void log_message(gpr_log_func_args *args) {
-        snap_log_event(args->severity == GPR_LOG_SEVERITY_ERROR ? SNAP_LOG_WARN : SNAP_LOG_DEBUG, "grpc", "error",
+        snap_log_event(args->severity == GPR_LOG_SEVERITY_ERROR ? SNAP_LOG_WARN : SNAP_LOG_DEBUG, "grpc", "said",
                        args->message, NULL);
 }
 
@@ -71,11 +71,19 @@ static void create_grpc(struct snap_server *server) {
         grpc_server_start(server->calls.server);
 }
 
-int snap_server_new(struct snap_service *service, struct snap_server **out, struct zp_error *err) {
+static void name_methods(struct snap_metrics *metrics) {
+        for (size_t i = 0; i < SNAP_METRICS_METHODS && snap_methods[i].path; i++)
+                metrics->methods[i].name = strrchr(snap_methods[i].path, '/') + 1;
+}
+
+int snap_server_new(struct snap_service *service, struct snap_metrics *metrics, struct snap_server **out,
+                    struct zp_error *err) {
         zp_auto(snap_server_free) struct snap_server *server = calloc(1, sizeof *server);
         if (!server)
                 return zp_error_errno(err, ENOMEM, "server");
         server->calls.service = service;
+        server->calls.metrics = metrics;
+        name_methods(metrics);
         pthread_mutex_init(&server->calls.lock, NULL);
         pthread_cond_init(&server->calls.changed, NULL);
         int r = 0;

@@ -7,12 +7,14 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "snapshotter/control/metrics.h"
 #include "snapshotter/control/service.h"
 
 struct snap_server;
 
-/* The service must outlive the server. */
-int snap_server_new(struct snap_service *service, struct snap_server **out, struct zp_error *err);
+/* The service and the metrics must outlive the server. */
+int snap_server_new(struct snap_service *service, struct snap_metrics *metrics, struct snap_server **out,
+                    struct zp_error *err);
 /* Serves a connection from now on; takes over `fd`. */
 void snap_server_add_connection(struct snap_server *server, int fd);
 /* Takes no new calls; those under way have `grace_ms` to end, and are cancelled then. */

@@ -116,7 +116,10 @@ static int accelerate(struct snap_service *service, const struct snap_new *new, 
         if (!service->accelerator || new->kind != SNAP_ACTIVE ||
             snap_accelerate(service->accelerator, &new->labels, cancel, &accelerated.base) == 0)
                 return 0;
-        int r = snap_metastore_add_accelerated(service->metastore, &accelerated, err);
+        int r = zp_check_cancel(cancel, err);
+        if (r < 0)
+                return r;
+        r = snap_metastore_add_accelerated(service->metastore, &accelerated, err);
         return r < 0 ? r : 1;
 }
 
@@ -126,6 +129,7 @@ struct creation {
         struct snap_service *service;
         struct snap_owner owner; /* who gets the root directory */
         bool is_mapped, is_made;
+        const struct zp_cancel *cancel;
         struct snap_base base;      /* what was mounted for it */
         struct stat base_directory; /* its root */
 };
@@ -145,7 +149,8 @@ static int make_directory(void *context, const struct snap_chain *chain, struct 
         if (r == 0)
                 r = snap_directories_make(directories, chain->info.id, chain->info.kind, owner, err);
         creation->is_made = r == 0;
-        return trouble(r, err);
+        /* the last step before all is recorded: who does not wait any longer shall not find it */
+        return r < 0 ? trouble(r, err) : zp_check_cancel(creation->cancel, err);
 }
 
 static int create_recorded(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
@@ -181,7 +186,7 @@ static int create(struct snap_service *service, struct zp_arena *arena, const st
 
 int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
                         const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
-        struct creation creation = { .service = service };
+        struct creation creation = { .service = service, .cancel = cancel };
         struct snap_chain chain;
         int64_t uid, gid;
         int r = accelerate(service, new, cancel, err);
@@ -196,6 +201,11 @@ int snap_service_create(struct snap_service *service, struct zp_arena *arena, co
         if (creation.is_mapped)
                 creation.owner = (struct snap_owner){ (uid_t) uid, (gid_t) gid };
         r = create(service, arena, new, &creation, cancel, &chain, err);
+        if (r == 0 && zp_cancelled(cancel)) {
+                /* given up while it was recorded: nobody knows of it */
+                snap_service_remove(service, new->key, NULL);
+                r = zp_check_cancel(cancel, err);
+        }
         return r < 0 ? r : snap_mount_of(&service->mounts, &chain, arena, mount, err);
 }
 

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "base/prometheus.h"
 #include "blockfs/blockfs.h"
 #include "snapshotter/data/data.h"
 
@@ -16,6 +17,7 @@ struct snap_data {
         struct zp_device_engine *engine;
         struct zp_range_reader *reader;
         struct snap_table *table;
+        struct zp_histogram read_times;
 };
 
 /* files.c: what the store and the preloads have of a device. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -24,7 +25,15 @@ struct served_read {
         struct zp_device_read read; /* first: what the device gives back */
         struct zp_blockfs_read *request;
         struct snap_entry *entry;
+        struct snap_data *data;
+        uint64_t began_us;
 };
+
+static uint64_t now_us(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
 
 static void notice(struct snap_data *data, const char *line) {
         const struct zp_device_options *options = &data->options->device;
@@ -109,6 +118,7 @@ static void answer(struct zp_device_read *read, int result, int fd, const void *
         else
                 zp_blockfs_answer_file(served->request, fd, read->offset, read->size);
         struct snap_entry *entry = served->entry;
+        zp_histogram_add(&served->data->read_times, now_us() - served->began_us);
         free(served);
         snap_table_let_go(entry);
 }
@@ -135,12 +145,16 @@ static void answer_statistics(struct snap_data *data, uint64_t offset, uint32_t 
                 { "connections", ranges.connections },
                 { "retries", ranges.retries },
                 { "received_bytes", ranges.received_bytes },
+                { "read_us", atomic_load(&data->read_times.sum_us) },
         };
         char text[STATISTICS_SIZE]; /* always of the same length: a reader comes more than once */
         size_t used = 0;
         for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
                 used += (size_t) snprintf(text + used, sizeof text - used, "%s %20llu\n", counters[i].name,
                                           (unsigned long long) counters[i].value);
+        for (unsigned i = 0; i <= ZP_HISTOGRAM_BOUNDS; i++)
+                used += (size_t) snprintf(text + used, sizeof text - used, "read_time_%u %20llu\n", i,
+                                          atomic_load(&data->read_times.counts[i]));
         size_t left = offset < used ? used - offset : 0;
         zp_blockfs_answer_data(request, text + (left ? offset : 0), left < size ? left : size);
 }
@@ -161,6 +175,8 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
                 return;
         }
         served->request = request;
+        served->data = data;
+        served->began_us = now_us();
         served->read = (struct zp_device_read){ .offset = offset, .size = size, .done = answer };
         zp_device_read(snap_entry_device(served->entry), &served->read);
 }

@@ -7,7 +7,8 @@
  *
  *   <64 hex digits>          the device of that digest
  *   start-<64 hex digits>    never there, but asking for it (stat) starts the prefetch of that image's start-up ranges
- *   statistics               counters, a line each: name, blank, number
+ *   statistics               counters, a line each: name, blanks, number. read_time_N: how many reads took how long
+ *                            (struct zp_histogram)
  */
 #ifndef SNAP_DATA_H
 #define SNAP_DATA_H
