@@ -15,31 +15,54 @@
 #define HUB_KEY "https://index.docker.io/v1/"
 
 void zp_credentials_clear(struct zp_credentials *credentials) {
-        char *secrets[] = { credentials->password, credentials->identity_token };
-        for (size_t i = 0; i < 2; i++)
+        char *secrets[] = { credentials->password, credentials->identity_token, credentials->registry_token };
+        for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
                 if (secrets[i])
                         explicit_bzero(secrets[i], strlen(secrets[i]));
         free(credentials->username);
         free(credentials->password);
         free(credentials->identity_token);
+        free(credentials->registry_token);
         *credentials = (struct zp_credentials){ 0 };
+}
+
+bool zp_credentials_are_empty(const struct zp_credentials *credentials) {
+        return !credentials->username && !credentials->identity_token && !credentials->registry_token;
+}
+
+static char *copy_text(const char *text, bool *ok) {
+        char *copy = text ? strdup(text) : NULL;
+        *ok = *ok && (copy || !text);
+        return copy;
+}
+
+int zp_credentials_copy(const struct zp_credentials *from, struct zp_credentials *to, struct zp_error *err) {
+        bool ok = true;
+        *to = (struct zp_credentials){
+                .username = copy_text(from->username, &ok),
+                .password = copy_text(from->password, &ok),
+                .identity_token = copy_text(from->identity_token, &ok),
+                .registry_token = copy_text(from->registry_token, &ok),
+        };
+        if (ok)
+                return 0;
+        zp_credentials_clear(to);
+        return zp_error_errno(err, ENOMEM, "credentials");
 }
 
 int zp_credentials_parse(const char *text, struct zp_credentials *out, struct zp_error *err) {
         const char *colon = strchr(text, ':');
         if (!colon || colon == text)
                 return zp_error_set(err, EINVAL, "credentials: not of the form user:password");
-        out->identity_token = NULL;
-        out->username = strndup(text, (size_t) (colon - text));
-        out->password = strdup(colon + 1);
+        *out = (struct zp_credentials){ .username = strndup(text, (size_t) (colon - text)),
+                                        .password = strdup(colon + 1) };
         if (out->username && out->password)
                 return 0;
         zp_credentials_clear(out);
         return zp_error_errno(err, ENOMEM, "credentials");
 }
 
-/* base64("user:password"); docker pads the password with NULs. */
-static int decode_auth(const char *auth, const char *name, struct zp_credentials *out, struct zp_error *err) {
+int zp_credentials_decode(const char *auth, const char *name, struct zp_credentials *out, struct zp_error *err) {
         size_t size = strlen(auth);
         if (size > 65536)
                 return zp_error_set(err, EBADMSG, "%s: 'auth' is too long", name);
@@ -75,7 +98,7 @@ static bool is_hub(const char *registry) {
         return strcmp(registry, "docker.io") == 0;
 }
 
-static bool key_names(const char *key, const char *place) {
+bool zp_credentials_are_for(const char *key, const char *place) {
         const char *start;
         size_t size;
         normalise_key(key, &start, &size);
@@ -92,7 +115,7 @@ static json_t *look_up(json_t *table, const char *registry, const char *reposito
                 const char *other;
                 json_t *value;
                 json_object_foreach(table, other, value) {
-                        if (key_names(other, place)) {
+                        if (zp_credentials_are_for(other, place)) {
                                 *key = other;
                                 return value;
                         }
@@ -121,7 +144,7 @@ static int from_entry(json_t *entry, const char *name, struct zp_credentials *ou
                 return out->identity_token ? 0 : zp_error_errno(err, ENOMEM, "%s", name);
         }
         if (auth && auth[0])
-                return decode_auth(auth, name, out, err);
+                return zp_credentials_decode(auth, name, out, err);
         if (!username || !username[0] || !password)
                 return 0;
         out->username = strdup(username);
@@ -130,10 +153,6 @@ static int from_entry(json_t *entry, const char *name, struct zp_credentials *ou
                 return 0;
         zp_credentials_clear(out);
         return zp_error_errno(err, ENOMEM, "%s", name);
-}
-
-static bool is_empty(const struct zp_credentials *credentials) {
-        return !credentials->username && !credentials->identity_token;
 }
 
 int zp_auth_file_parse(const char *body, size_t size, const char *name, const char *registry, const char *repository,
@@ -164,7 +183,7 @@ int zp_auth_file_parse(const char *body, size_t size, const char *name, const ch
                 zp_error_wrap(err, "%s", name);
                 return r;
         }
-        json_t *entry = is_empty(out) ? look_up(auths, registry, repository, &key) : NULL;
+        json_t *entry = zp_credentials_are_empty(out) ? look_up(auths, registry, repository, &key) : NULL;
         return entry ? from_entry(entry, name, out, err) : 0;
 }
 
@@ -221,7 +240,7 @@ int zp_auth_file_find(const char *path, const char *registry, const char *reposi
         for (unsigned i = 0; i < 4; i++) {
                 zp_autofree char *place = usual_place(i);
                 int r = place ? find_in(place, false, registry, repository, cancel, out, err) : 0;
-                if (r < 0 || !is_empty(out))
+                if (r < 0 || !zp_credentials_are_empty(out))
                         return r;
         }
         return 0;

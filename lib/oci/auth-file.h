@@ -15,11 +15,19 @@
 struct zp_credentials {
         char *username, *password;
         char *identity_token; /* an OAuth2 refresh token; then the others are NULL */
+        char *registry_token; /* the bearer token itself; then the others are NULL */
 };
 
 void zp_credentials_clear(struct zp_credentials *credentials);
+bool zp_credentials_are_empty(const struct zp_credentials *credentials);
+int zp_credentials_copy(const struct zp_credentials *from, struct zp_credentials *to, struct zp_error *err);
 /* "user:password" */
 int zp_credentials_parse(const char *text, struct zp_credentials *out, struct zp_error *err);
+/* base64("user:password"), the password perhaps padded with NULs. -EBADMSG, -EINVAL; `name` is for messages. */
+int zp_credentials_decode(const char *text, const char *name, struct zp_credentials *out, struct zp_error *err);
+/* Whether a server's address, as Docker and others write it ("https://index.docker.io/v1/", "host:5000"), means this
+ * registry. */
+bool zp_credentials_are_for(const char *address, const char *registry);
 
 /* Finds what is known for a repository of a registry. `path`: the file to look into (absent is an
  * error), or NULL: the first of the usual places that knows the registry. May run a helper. -EIO: a file is

@@ -31,6 +31,7 @@ struct grant {
 struct zp_auth {
         struct zp_http *http;
         char *registry, *repository, *auth_file, *credentials;
+        const struct zp_keychain *keychain;
         pthread_mutex_t lock;
         pthread_cond_t renewed;
         /* guarded by lock */
@@ -65,6 +66,7 @@ int zp_auth_new(struct zp_http *http, const struct zp_auth_options *options, str
         if (!auth)
                 return out_of_memory(err);
         auth->http = http;
+        auth->keychain = options->keychain;
         pthread_mutex_init(&auth->lock, NULL);
         pthread_cond_init(&auth->renewed, NULL);
         auth->registry = strdup(options->registry);
@@ -99,31 +101,24 @@ void zp_auth_free(struct zp_auth *auth) {
         free(auth);
 }
 
-static char *copy_text(const char *text, bool *ok) {
-        char *copy = text ? strdup(text) : NULL;
-        *ok = *ok && (copy || !text);
-        return copy;
-}
-
-static int copy_credentials(const struct zp_credentials *from, struct zp_credentials *to, struct zp_error *err) {
-        bool ok = true;
-        to->username = copy_text(from->username, &ok);
-        to->password = copy_text(from->password, &ok);
-        to->identity_token = copy_text(from->identity_token, &ok);
-        if (ok)
-                return 0;
-        zp_credentials_clear(to);
-        return out_of_memory(err);
+/* Who knows: the caller, the keychain, the files. */
+static int ask(struct zp_auth *auth, struct zp_credentials *found, struct zp_error *err) {
+        const struct zp_keychain *keychain = auth->keychain;
+        if (auth->credentials)
+                return zp_credentials_parse(auth->credentials, found, err);
+        int r = keychain ? keychain->find(keychain->context, auth->registry, auth->repository, found, err) : 0;
+        if (r != 0)
+                return r < 0 ? r : 0;
+        return zp_auth_file_find(auth->auth_file, auth->registry, auth->repository, zp_http_cancel(auth->http), found,
+                                 err);
 }
 
 /* Looks the credentials up and remembers them. */
 static int look_up_credentials(struct zp_auth *auth, struct zp_credentials *out, struct zp_error *err) {
         struct zp_credentials found = { 0 };
-        int r = auth->credentials ? zp_credentials_parse(auth->credentials, &found, err)
-                                  : zp_auth_file_find(auth->auth_file, auth->registry, auth->repository,
-                                                      zp_http_cancel(auth->http), &found, err);
+        int r = ask(auth, &found, err);
         if (r == 0)
-                r = copy_credentials(&found, out, err);
+                r = zp_credentials_copy(&found, out, err);
         if (r == 0) {
                 pthread_mutex_lock(&auth->lock);
                 zp_credentials_clear(&auth->known);
@@ -144,7 +139,7 @@ static int find_credentials(struct zp_auth *auth, bool *is_remembered, struct zp
         pthread_mutex_lock(&auth->lock);
         *is_remembered = auth->has_looked;
         if (*is_remembered)
-                r = copy_credentials(&auth->known, out, err);
+                r = zp_credentials_copy(&auth->known, out, err);
         pthread_mutex_unlock(&auth->lock);
         return *is_remembered ? r : look_up_credentials(auth, out, err);
 }
@@ -210,6 +205,15 @@ static int check_realm(const char *registry_url, const char *realm, bool has_cre
                             realm);
 }
 
+/* Fit for a header. */
+static bool is_token(const char *text) {
+        size_t size = strlen(text);
+        for (const char *p = text; *p; p++)
+                if (*p <= 0x20 || *p > 0x7e)
+                        return false;
+        return size > 0 && size <= TOKEN_MAX;
+}
+
 static int parse_token(const struct zp_http_response *response, char **value, int64_t *lifetime_s,
                        struct zp_error *err) {
         zp_auto(json_decref) json_t *json = NULL;
@@ -226,11 +230,7 @@ static int parse_token(const struct zp_http_response *response, char **value, in
                 token = access_token;
         if (!token || !token[0])
                 return zp_error_set(err, EBADMSG, "token: the answer has none");
-        size_t size = strlen(token);
-        for (const char *p = token; *p; p++)
-                if (*p <= 0x20 || *p > 0x7e)
-                        size = TOKEN_MAX + 1;
-        if (size > TOKEN_MAX)
+        if (!is_token(token))
                 return zp_error_set(err, EBADMSG, "token: not fit for a header");
         json_t *expires_in = json_object_get(json, "expires_in");
         double lifetime = json_is_number(expires_in) ? json_number_value(expires_in) : DEFAULT_LIFETIME_S;
@@ -280,9 +280,17 @@ static int refresh_token(struct zp_auth *auth, const struct zp_challenge *challe
         return r;
 }
 
+/* The token that somebody else has fetched. */
+static int given_token(const char *token, char **value, struct zp_error *err) {
+        if (!is_token(token))
+                return zp_error_set(err, EINVAL, "the token that was given for the registry is not fit for a header");
+        *value = zp_format("Bearer %s", token);
+        return *value ? 0 : out_of_memory(err);
+}
+
 static int bearer_value(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge,
                         const struct zp_credentials *known, char **value, int64_t *lifetime_s, struct zp_error *err) {
-        bool has_credentials = known->username || known->identity_token;
+        bool has_credentials = !zp_credentials_are_empty(known);
         int r = check_realm(registry_url, challenge->realm, has_credentials, err);
         if (r < 0)
                 return r;
@@ -303,6 +311,8 @@ static int bearer_value(struct zp_auth *auth, const char *registry_url, const st
 static int obtain_with(struct zp_auth *auth, const char *registry_url, const struct zp_challenge *challenge,
                        const struct zp_credentials *known, char **value, int64_t *lifetime_s, struct zp_error *err) {
         *lifetime_s = LIFETIME_MAX_S;
+        if (challenge->scheme == ZP_CHALLENGE_BEARER && known->registry_token)
+                return given_token(known->registry_token, value, err);
         if (challenge->scheme == ZP_CHALLENGE_BEARER)
                 return bearer_value(auth, registry_url, challenge, known, value, lifetime_s, err);
         return known->username ? basic_value(known, value, err) : refuse(auth, err);

@@ -6,9 +6,11 @@
 #define ZP_OCI_AUTH_H
 
 #include "oci/http.h"
+#include "oci/keychain.h"
 
 struct zp_auth_options {
         const char *auth_file, *credentials; /* as in zp_source_options */
+        const struct zp_keychain *keychain;  /* likewise */
         const char *registry, *repository;
 };
 

@@ -9,13 +9,15 @@
 
 #include "base/cancel.h"
 #include "base/cleanup.h"
+#include "oci/keychain.h"
 #include "oci/manifest.h"
 #include "oci/notice.h"
 
 struct zp_source_options {
         const char *auth_file;   /* Docker's config.json; NULL: $DOCKER_CONFIG, ~/.docker, containers' auth.json */
         const char *credentials; /* "user:password", overrides the file; NULL: none */
-        bool plain_http;         /* talk HTTP to this registry; a loopback host is asked what it speaks */
+        const struct zp_keychain *keychain; /* asked before the files; must outlive the source. NULL: nobody is */
+        bool plain_http;                    /* talk HTTP to this registry; a loopback host is asked what it speaks */
         bool skip_tls_verify;
         const char *ca_file;       /* instead of the system's authorities; NULL: those */
         const char *hosts_dir;     /* what zp_hosts_load takes; NULL: ZP_HOSTS_DEFAULT_DIRECTORIES, "": none */
