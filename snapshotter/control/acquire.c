@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/control/acquire.h"
+
+#include <string.h>
+
+#include "base/buffer.h"
+#include "oci/confirm.h"
+#include "oci/reference.h"
+#include "ship/pull.h"
+#include "ship/trust.h"
+#include "snapshotter/control/deadline.h"
+#include "snapshotter/control/log.h"
+
+#define IN_REGISTRY "docker://"
+
+struct acquire {
+        const struct snap_acquire_options *options;
+        const struct zp_digest *manifest;
+        struct zp_reference reference;
+        const struct snap_puller *puller;
+        bool check_rights, is_confirming;
+        struct zp_keychain keychain;
+        struct zp_source_options source_options;
+        struct zp_source *source;
+        struct zp_remote *remote;
+        struct zp_policy *policy;
+};
+
+static void log_notice(void *context, const char *text) {
+        (void) context;
+        snap_log_event(SNAP_LOG_WARN, text, NULL);
+}
+
+/* Others than the reference's registry, its mirrors among them, see nothing of the puller's. */
+static int find_of_puller(void *context, const char *registry, const char *repository, struct zp_credentials *out,
+                          struct zp_error *err) {
+        const struct acquire *a = context;
+        (void) repository;
+        if (strcmp(registry, a->reference.registry) != 0)
+                return 1;
+        int r = zp_credentials_copy(&a->puller->credentials, out, err);
+        return r < 0 ? r : 1;
+}
+
+/* ---- rights ---- */
+
+static void remember(struct acquire *a, const char *registry, const char *repository) {
+        bool is_shown = a->puller && strcmp(registry, a->reference.registry) == 0 &&
+                        !zp_credentials_are_empty(&a->puller->credentials);
+        if (a->options->keychain && is_shown)
+                snap_keychain_remember(a->options->keychain, registry, repository, &a->puller->credentials);
+}
+
+static int confirm(struct acquire *a, const struct zp_reference *place, struct zp_error *err) {
+        a->is_confirming = true;
+        int r = zp_confirm_readable(place->registry, place->repository, a->manifest, &a->source_options, err);
+        a->is_confirming = r < 0;
+        if (r == 0)
+                remember(a, place->registry, place->repository);
+        return r < 0 ? zp_error_wrap(err, "the registry did not confirm that this puller may read the image") : 0;
+}
+
+/* Where the snapshot came from, else the image it was built of; NULL: no registry. */
+static const char *own_place(const struct zp_image_record *image) {
+        if (image->origin && strncmp(image->origin, IN_REGISTRY, strlen(IN_REGISTRY)) == 0)
+                return image->origin;
+        for (char **name = image->names; !image->origin && name && *name; name++)
+                if (strncmp(*name, IN_REGISTRY, strlen(IN_REGISTRY)) == 0)
+                        return *name;
+        return NULL;
+}
+
+static int confirm_own(struct acquire *a, const struct zp_image_record *image, struct zp_error *err) {
+        const char *place = own_place(image);
+        struct zp_reference own;
+        int r = place ? zp_reference_parse(place + strlen(IN_REGISTRY), &own, err) : 0;
+        if (!place || r < 0)
+                return r;
+        if (strcmp(own.registry, a->reference.registry) != 0 || strcmp(own.repository, a->reference.repository) != 0)
+                r = confirm(a, &own, err);
+        zp_reference_clear(&own);
+        return r;
+}
+
+/* ---- fetching ---- */
+
+/* The very manifest that containerd pulls, whatever the tag says by now; and the repository it is in. */
+static int open_sides(struct acquire *a, struct zp_error *err) {
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        zp_autofree char *beside = zp_format(IN_REGISTRY "%s/%s", a->reference.registry, a->reference.repository);
+        zp_autofree char *image = beside ? zp_format("%s@%s", beside, zp_digest_text(a->manifest, digest)) : NULL;
+        if (!image)
+                return zp_error_errno(err, ENOMEM, "%s/%s", a->reference.registry, a->reference.repository);
+        int r = zp_source_open(image, &a->source_options, &a->source, err);
+        return r < 0 ? r : zp_remote_open(beside, &a->source_options, &a->remote, err);
+}
+
+/* Resolves the image first, and that is the confirmation. */
+static int pull(struct acquire *a, struct zp_trust *trust, bool is_checked, struct zp_error *err) {
+        struct zp_pull_options options = { .platform = zp_platform_host(), .cancel = a->source_options.cancel };
+        struct zp_pull_result result = { 0 };
+        if (is_checked) {
+                options.check = zp_trust_check;
+                options.check_context = trust;
+        }
+        int r = zp_pull(a->source, a->remote, a->options->store, &options, &result, err);
+        zp_image_record_clear(&result.image);
+        if (r == 0)
+                remember(a, a->reference.registry, a->reference.repository);
+        return r;
+}
+
+/* What is here, and nobody wants to see signed, takes no question but for the right to it. */
+static int take_present(struct acquire *a, const struct zp_image_record *image, struct zp_trust *trust, bool is_checked,
+                        struct zp_error *err) {
+        int r = a->check_rights && !is_checked ? confirm(a, &a->reference, err) : 0;
+        if (r == 0 && a->check_rights)
+                r = confirm_own(a, image, err);
+        return r < 0 || !is_checked ? r : pull(a, trust, true, err);
+}
+
+static int acquire_trusted(struct acquire *a, struct zp_error *err) {
+        const char *policy = a->options->policy;
+        struct zp_image_record image = { 0 };
+        int r = policy ? zp_policy_load(policy, &a->policy, err)
+                       : zp_policy_load_if_present(ZP_POLICY_DEFAULT_PATH, &a->policy, err);
+        if (r == 0)
+                r = open_sides(a, err);
+        if (r < 0)
+                return r;
+        struct zp_trust trust = { .remote = a->remote, .image = zp_source_name(a->source), .policy = a->policy };
+        int is_checked = zp_trust_wants_check(&trust, err);
+        if (is_checked < 0)
+                return is_checked;
+        r = zp_store_find_image(a->options->store, a->manifest, &image, err);
+        if (r == 0)
+                return pull(a, &trust, is_checked == 1, err);
+        if (r == 1)
+                r = take_present(a, &image, &trust, is_checked == 1, err);
+        zp_image_record_clear(&image);
+        return r;
+}
+
+static void close_all(struct acquire *a) {
+        if (a->remote)
+                zp_remote_close(a->remote);
+        if (a->source)
+                zp_source_close(a->source);
+        if (a->policy)
+                zp_policy_free(a->policy);
+        zp_reference_clear(&a->reference);
+}
+
+static int acquire(struct acquire *a, const char *reference, const struct zp_cancel *cancel, struct zp_error *err) {
+        const struct snap_acquire_options *o = a->options;
+        struct snap_deadline deadline;
+        int r = zp_reference_parse(reference, &a->reference, err);
+        if (r < 0)
+                return r;
+        r = snap_deadline_begin(&deadline, o->timeout_ms, cancel, err);
+        if (r < 0) {
+                zp_reference_clear(&a->reference);
+                return r;
+        }
+        a->source_options = (struct zp_source_options){ .auth_file = o->auth_file,
+                                                        .keychain = a->keychain.find ? &a->keychain : NULL,
+                                                        .ca_file = o->ca_file,
+                                                        .cancel = &deadline.cancel,
+                                                        .notice = { log_notice, NULL } };
+        r = acquire_trusted(a, err);
+        close_all(a);
+        snap_deadline_end(&deadline);
+        if (r < 0 && deadline.has_passed)
+                r = zp_error_set(err, ETIMEDOUT,
+                                 a->is_confirming ? "the registry did not confirm within %u ms that this puller may "
+                                                    "read the image"
+                                                  : "the snapshot could not be had within %u ms",
+                                 o->timeout_ms);
+        return r;
+}
+
+int snap_acquire(const struct snap_acquire_options *options, const struct zp_digest *manifest, const char *reference,
+                 const struct snap_puller *puller, const struct zp_cancel *cancel, struct zp_error *err) {
+        struct acquire a = {
+                .options = options, .manifest = manifest, .puller = puller, .check_rights = options->check_rights
+        };
+        if (puller)
+                a.keychain = (struct zp_keychain){ find_of_puller, &a };
+        return acquire(&a, reference, cancel, err);
+}
+
+int snap_acquire_again(const struct snap_acquire_options *options, const struct zp_digest *manifest,
+                       const char *reference, const struct zp_cancel *cancel, struct zp_error *err) {
+        struct acquire a = { .options = options, .manifest = manifest };
+        if (options->keychain)
+                a.keychain = (struct zp_keychain){ snap_keychain_recall, options->keychain };
+        return acquire(&a, reference, cancel, err);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/keychain/share.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "snapshotter/keychain/listener.h"
+
+#define SOCKET_NAME "keychain.sock"
+#define SOCKET_PATH_SIZE 64
+#define QUESTION_MAX 4096
+#define ANSWER_MAX (4 * 65537)
+#define PATIENCE_S 2
+
+struct snap_share {
+        struct snap_keychain *keychain;
+        int root;
+        struct snap_listener *listener;
+};
+
+/* By the directory's descriptor, so that its path may be longer than a socket's address. */
+static void socket_path(int root, char path[SOCKET_PATH_SIZE]) {
+        snprintf(path, SOCKET_PATH_SIZE, "/proc/self/fd/%d/" SOCKET_NAME, root);
+}
+
+static int open_root(const char *root, struct zp_error *err) {
+        int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? zp_error_errno(err, errno, "root directory '%s'", root) : fd;
+}
+
+static void set_patience(int fd) {
+        const struct timeval time = { .tv_sec = PATIENCE_S };
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
+}
+
+static bool send_all(int fd, const char *data, size_t size) {
+        while (size > 0) {
+                ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return false;
+                data += n;
+                size -= (size_t) n;
+        }
+        return true;
+}
+
+/* What the other side sends until it ends; false: it does not, or says more than that. */
+static bool receive_all(int fd, size_t limit, struct zp_buffer *out) {
+        char piece[4096];
+        for (;;) {
+                ssize_t n = recv(fd, piece, sizeof piece, 0);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                bool ok = n > 0 && out->size + (size_t) n <= limit && zp_buffer_append(out, piece, (size_t) n);
+                explicit_bzero(piece, sizeof piece);
+                if (!ok)
+                        return n == 0;
+        }
+}
+
+static void wipe(struct zp_buffer *buffer) {
+        if (buffer->data)
+                explicit_bzero(buffer->data, buffer->size);
+        zp_buffer_clear(buffer);
+}
+
+/* ---- the side that knows ---- */
+
+static bool put_text(struct zp_buffer *out, const char *text) {
+        return text ? zp_buffer_text(out, "+") && zp_buffer_append(out, text, strlen(text) + 1)
+                    : zp_buffer_text(out, "-");
+}
+
+static bool put_credentials(struct zp_buffer *out, const struct zp_credentials *credentials) {
+        return put_text(out, credentials->username) && put_text(out, credentials->password) &&
+               put_text(out, credentials->identity_token) && put_text(out, credentials->registry_token);
+}
+
+static void answer(struct snap_keychain *keychain, int fd) {
+        zp_autobuffer struct zp_buffer question = { 0 };
+        struct zp_credentials found = { 0 };
+        struct zp_buffer reply = { 0 };
+        set_patience(fd);
+        if (!receive_all(fd, QUESTION_MAX, &question) || !question.data)
+                return;
+        const char *registry = question.data, *end = question.data + question.size;
+        const char *repository = registry + strlen(registry) + 1;
+        if (repository < end && repository + strlen(repository) + 1 == end &&
+            snap_keychain_recall(keychain, registry, repository, &found, NULL) == 1 && put_credentials(&reply, &found))
+                send_all(fd, reply.data, reply.size);
+        zp_credentials_clear(&found);
+        wipe(&reply);
+}
+
+static void accepted(void *context, int fd) {
+        struct snap_share *share = context;
+        answer(share->keychain, fd);
+        close(fd);
+}
+
+int snap_share_new(const char *root, struct snap_keychain *keychain, struct snap_share **out, struct zp_error *err) {
+        zp_auto(snap_share_free) struct snap_share *share = calloc(1, sizeof *share);
+        char path[SOCKET_PATH_SIZE];
+        if (!share)
+                return zp_error_errno(err, ENOMEM, "credentials");
+        share->keychain = keychain;
+        share->root = open_root(root, err);
+        if (share->root < 0)
+                return share->root;
+        socket_path(share->root, path);
+        int r = snap_listener_new(path, accepted, share, &share->listener, err);
+        if (r < 0)
+                return r;
+        *out = zp_steal(&share);
+        return 0;
+}
+
+void snap_share_free(struct snap_share *share) {
+        if (!share)
+                return;
+        snap_listener_free(share->listener);
+        if (share->root >= 0)
+                close(share->root);
+        free(share);
+}
+
+/* ---- the side that asks ---- */
+
+static const char *take_text(const char **at, const char *end, bool *ok) {
+        if (*at >= end || (**at != '+' && **at != '-')) {
+                *ok = false;
+                return NULL;
+        }
+        if (*(*at)++ == '-')
+                return NULL;
+        const char *text = *at;
+        *at += strlen(text) + 1; /* a buffer ends in a NUL */
+        *ok = *ok && *at <= end;
+        return text;
+}
+
+static int take_credentials(const struct zp_buffer *reply, struct zp_credentials *out, struct zp_error *err) {
+        const char *at = reply->data, *end = at + reply->size;
+        bool ok = true;
+        struct zp_credentials found = { 0 };
+        found.username = (char *) take_text(&at, end, &ok);
+        found.password = (char *) take_text(&at, end, &ok);
+        found.identity_token = (char *) take_text(&at, end, &ok);
+        found.registry_token = (char *) take_text(&at, end, &ok);
+        if (!ok)
+                return 0;
+        int r = zp_credentials_copy(&found, out, err);
+        return r < 0 ? r : 1;
+}
+
+static int connect_to(const char *root) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char path[SOCKET_PATH_SIZE];
+        zp_autoclose int directory = open_root(root, NULL);
+        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (directory < 0 || fd < 0)
+                return -1;
+        socket_path(directory, path);
+        strcpy(address.sun_path, path);
+        set_patience(fd);
+        return connect(fd, (const struct sockaddr *) &address, sizeof address) < 0 ? -1 : zp_steal_fd(&fd);
+}
+
+int snap_share_ask(void *root, const char *registry, const char *repository, struct zp_credentials *out,
+                   struct zp_error *err) {
+        struct zp_buffer reply = { 0 };
+        zp_autoclose int fd = connect_to(root);
+        if (fd < 0)
+                return 0;
+        bool is_answered = send_all(fd, registry, strlen(registry) + 1) &&
+                           send_all(fd, repository, strlen(repository) + 1) && shutdown(fd, SHUT_WR) == 0 &&
+                           receive_all(fd, ANSWER_MAX, &reply) && reply.size > 0;
+        int r = is_answered ? take_credentials(&reply, out, err) : 0;
+        wipe(&reply);
+        return r;
+}
