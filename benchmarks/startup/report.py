@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables for people, and how far the goals are."""
+import statistics
+import sys
+
+PEERS = ["stargz", "SOCI", "nydus"]
+
+
+def progress(row):
+    seconds = ", ".join(f"{name} {row[name]:.3f}" for name in ("pull", "mount", "run", "total", "disk", "memory") if name in row)
+    warm = f", warm {statistics.median(row['warm']):.3f}" if row.get("warm") else ""
+    print(f"  {row['what']} {row['image']} {row['tool']} {row['speed'] or 'unshaped'}: {seconds}{warm}, "
+          f"{row['bytes'] / 1e6:.1f} MB", file=sys.stderr, flush=True)
+
+
+class Rows:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def of(self, **wanted):
+        return [row for row in self.rows if all(row[key] == value for key, value in wanted.items())]
+
+    def median(self, figure, **wanted):
+        """None: not measured."""
+        values = [row[figure] for row in self.of(**wanted) if figure in row]
+        flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
+        return statistics.median(flat) if flat else None
+
+    def names(self, key):
+        return list(dict.fromkeys(row[key] for row in self.rows))
+
+
+def _cell(value, scale=1, digits=2):
+    return f"{'–':>9}" if value is None else f"{value / scale:9.{digits}f}"
+
+
+_TABLES = [
+    ("attach", "pull, prepare and mount, ms", [("total", 1e-3, 0)]),
+    ("attach", "of that, the pull, ms", [("pull", 1e-3, 0)]),
+    ("output", "from nothing to the first output, s", [("total", 1, 2)]),
+    ("output", "MB over the network until then", [("bytes", 1e6, 1)]),
+    ("output", "warm start, s", [("warm", 1, 3)]),
+    ("http", "from nothing to the first HTTP answer, s", [("total", 1, 2)]),
+    ("http", "MB over the network until then", [("bytes", 1e6, 1)]),
+    ("http", "warm start to the first HTTP answer, s", [("warm", 1, 3)]),
+    ("read", "from nothing to having read every file, s", [("total", 1, 2)]),
+    ("read", "MB over the network until then", [("bytes", 1e6, 1)]),
+    ("read", "every file again from the disk, s", [("disk", 1, 2)]),
+    ("read", "every file again from memory, s", [("memory", 1, 2)]),
+]
+
+
+def tables(result):
+    rows = Rows(result["rows"])
+    tools = rows.names("tool")
+    for what, title, figures in _TABLES:
+        if not rows.of(what=what):
+            continue
+        for speed in rows.names("speed"):
+            print(f"\n{title} ({f'{speed} Mbit/s' if speed else 'unshaped'})")
+            print(f"{'':24}" + "".join(f"{tool[-18:]:>19}" for tool in tools))
+            for image in rows.names("image"):
+                if not rows.of(what=what, image=image, speed=speed):
+                    continue
+                label = f"{image} ({result['sizes'][image] / 1e6:.0f} MB)"
+                cells = "".join(
+                    f"{_cell(rows.median(figure, what=what, speed=speed, image=image, tool=tool), scale, digits):>19}"
+                    for figure, scale, digits in figures for tool in tools
+                )
+                print(f"{label:24}{cells}")
+    _ratios(rows)
+    _others(result)
+
+
+def _ratio(rows, title, figure, tool, against, other, other_figure=None, **wanted):
+    ours = rows.median(figure, tool=tool, **wanted)
+    theirs = rows.median(other_figure or figure, tool=against, **{**wanted, **other})
+    if ours and theirs:
+        print(f"  {title}: {ours / theirs:.2f}")
+
+
+def _ratios(rows):
+    print("\nratios")
+    for tool in ("zeropull", "zeropull, profile"):
+        for speed in rows.names("speed"):
+            at = f"{tool}, {f'{speed} Mbit/s' if speed else 'unshaped'}"
+            attached = [rows.median("total", what="attach", tool=tool, speed=speed, image=i) for i in rows.names("image")]
+            attached = [seconds for seconds in attached if seconds]
+            if len(attached) > 1:
+                print(f"  {at}: attach, slowest image to fastest: {max(attached) / min(attached):.2f}")
+            for image in rows.names("image"):
+                wanted = {"image": image, "speed": speed}
+                for what in ("output", "http"):
+                    _ratio(rows, f"{at}, {image}: {what}, cold to overlayfs warm", "total", tool, "overlayfs",
+                           {}, "warm", what=what, **wanted)
+                    _ratio(rows, f"{at}, {image}: {what}, warm to overlayfs warm", "warm", tool, "overlayfs", {}, what=what, **wanted)
+                for figure in ("total", "disk", "memory"):
+                    _ratio(rows, f"{at}, {image}: read, {figure} to overlayfs's", figure, tool, "overlayfs", {}, what="read", **wanted)
+
+
+def _others(result):
+    if many := result.get("many"):
+        print(f"\n{many['count']} containers of {many['image']}, s: " +
+              ", ".join(f"{name} {seconds:.1f}" for name, seconds in many["seconds"].items()))
+    if memory := result.get("memory"):
+        print(f"\n{memory['images']} images mounted; MiB of the daemon's processes: " +
+              ", ".join(f"{name} {kib / 1024:.1f}" for name, kib in memory["kib"].items()))
+    print(f"\nnot measured: {', '.join(PEERS)} (not in PATH)")
