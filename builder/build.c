@@ -142,6 +142,7 @@ static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *
                 .diff_id = &b->image.diff_ids[layer],
                 .pool = b->pool,
                 .pack = packing_of(b, &b->image.diff_ids[layer]),
+                .with_map = b->options->with_maps,
                 .cancel = &b->stop,
                 .progress = tell_progress,
                 .pack_grown = tell_pack_grown,

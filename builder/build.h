@@ -66,8 +66,9 @@ struct zp_build_options {
         /* these layers are converted as they were, whatever `pack`, `base` and `profile` say */
         const struct zp_known_conversion *known;
         size_t known_count;
-        bool rebuild; /* convert every layer and write the snapshot even if the store has them */
-        bool confine; /* zp_confine() the process, for good, before the first layer is read */
+        bool with_maps; /* have a block map of each new device as well, which publishing needs */
+        bool rebuild;   /* convert every layer and write the snapshot even if the store has them */
+        bool confine;   /* zp_confine() the process, for good, before the first layer is read */
         const char *also_writable, *also_readable; /* what the caller still needs when confined; NULL: nothing */
         const struct zp_cancel *cancel;
         struct zp_build_events events;

@@ -140,6 +140,7 @@ static void list_devices(const struct converting *c, const uint16_t *numbers, ui
 struct packs {
         const struct zp_convert_input *input;
         int pack_fd, index_fd, hot_fd, front_fd;
+        int map_fd, front_map_fd; /* the packs' block maps; -1: none is wanted */
         struct zp_pack_writer *pack, *front;
         struct zp_placing *placing;
         struct zp_content *content;
@@ -150,7 +151,7 @@ static void close_packs(struct packs *p) {
         zp_placing_free(p->placing);
         zp_pack_writer_free(p->front);
         zp_pack_writer_free(p->pack);
-        int fds[] = { p->pack_fd, p->index_fd, p->hot_fd, p->front_fd };
+        int fds[] = { p->pack_fd, p->index_fd, p->hot_fd, p->front_fd, p->map_fd, p->front_map_fd };
         for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
@@ -165,7 +166,8 @@ static int open_packs(const struct zp_convert_input *input, struct zp_staging *d
                       struct zp_error *err) {
         if ((p->pack_fd = zp_staging_create(device, "device.zst", err)) < 0 ||
             (p->index_fd = zp_staging_create(device, "device.idx", err)) < 0 ||
-            (input->profile && (p->hot_fd = zp_staging_create(device, "hot", err)) < 0))
+            (input->profile && (p->hot_fd = zp_staging_create(device, "hot", err)) < 0) ||
+            (input->with_map && (p->map_fd = zp_staging_create(device, "map", err)) < 0))
                 return -err->code;
         struct zp_placing_options options = { .base = input->base->table,
                                               .base_hot = input->recipe->hot,
@@ -176,23 +178,33 @@ static int open_packs(const struct zp_convert_input *input, struct zp_staging *d
         if (r == 0 && input->pack_grown && !input->profile)
                 zp_pack_writer_watch(p->pack, tell_grown, p);
         if (r == 0)
+                zp_pack_writer_map(p->pack, p->map_fd);
+        if (r == 0)
                 r = zp_placing_new(p->pack, &options, &p->placing, err);
         return r < 0 ? r : zp_content_new(p->pack, p->placing, &p->content, err);
+}
+
+static int rename_staged(struct zp_staging *staging, const char *from, const char *to, struct zp_error *err) {
+        zp_autofree char *path = zp_staging_path(staging);
+        zp_autofree char *from_path = path ? zp_format("%s/%s", path, from) : NULL;
+        zp_autofree char *to_path = path ? zp_format("%s/%s", path, to) : NULL;
+        if (!from_path || !to_path)
+                return zp_error_errno(err, ENOMEM, "%s", to);
+        return rename(from_path, to_path) == 0 ? 0 : zp_error_errno(err, errno, "rename '%s'", from_path);
 }
 
 /* The pack that starts with the hot content takes the place of the one that has the rest. */
 static int open_front(const struct zp_convert_input *input, struct zp_staging *device, struct packs *p,
                       struct zp_error *err) {
-        zp_autofree char *path = zp_staging_path(device);
-        zp_autofree char *from = path ? zp_format("%s/front", path) : NULL;
-        zp_autofree char *to = path ? zp_format("%s/device.zst", path) : NULL;
-        if (!from || !to)
-                return zp_error_errno(err, ENOMEM, "device.zst");
-        if ((p->front_fd = zp_staging_create(device, "front", err)) < 0)
-                return p->front_fd;
-        if (rename(from, to) < 0)
-                return zp_error_errno(err, errno, "rename '%s'", from);
-        return zp_pack_writer_new(p->front_fd, "device.zst", &input->pack, input->pool, &p->front, err);
+        if ((p->front_fd = zp_staging_create(device, "front", err)) < 0 ||
+            (input->with_map && (p->front_map_fd = zp_staging_create(device, "front-map", err)) < 0))
+                return -err->code;
+        int r = rename_staged(device, "front", "device.zst", err);
+        if (r == 0)
+                r = zp_pack_writer_new(p->front_fd, "device.zst", &input->pack, input->pool, &p->front, err);
+        if (r == 0)
+                zp_pack_writer_map(p->front, p->front_map_fd);
+        return r;
 }
 
 static int finish_packs(const struct zp_convert_input *input, struct zp_staging *device, struct packs *p,
@@ -200,7 +212,11 @@ static int finish_packs(const struct zp_convert_input *input, struct zp_staging 
         int r = zp_placing_has_hot(p->placing) ? open_front(input, device, p, err) : 0;
         if (r == 0)
                 r = zp_placing_finish(p->placing, p->front, numbers, count, err);
-        return r < 0 ? r : zp_pack_writer_finish(p->front ? p->front : p->pack, p->index_fd, "device.idx", info, err);
+        if (r == 0)
+                r = zp_pack_writer_finish(p->front ? p->front : p->pack, p->index_fd, "device.idx", info, err);
+        if (r == 0 && info->has_map)
+                r = rename_staged(device, p->front ? "front-map" : "map", "device.map", err);
+        return r;
 }
 
 static int fill(struct converting *c, struct zp_staging *device, struct zp_staging *layer, struct packs *packs,
@@ -228,7 +244,13 @@ static int fill(struct converting *c, struct zp_staging *device, struct zp_stagi
 
 static int convert(struct converting *c, struct zp_staging *device, struct zp_staging *layer, struct zp_converted *out,
                    struct zp_error *err) {
-        struct packs packs = { .input = c->input, .pack_fd = -1, .index_fd = -1, .hot_fd = -1, .front_fd = -1 };
+        struct packs packs = { .input = c->input,
+                               .pack_fd = -1,
+                               .index_fd = -1,
+                               .hot_fd = -1,
+                               .front_fd = -1,
+                               .map_fd = -1,
+                               .front_map_fd = -1 };
         int r = fill(c, device, layer, &packs, out, err);
         close_packs(&packs);
         return r;

@@ -21,6 +21,7 @@ struct zp_convert_input {
         const struct zp_recipe *recipe;
         const struct zp_base *base;       /* the recipe's devices, loaded */
         const struct zp_profile *profile; /* the recipe's; NULL: it has none */
+        bool with_map;                    /* make the device's block map, too */
         const struct zp_cancel *cancel;
         void (*progress)(void *context, uint64_t blob_bytes_read); /* from a thread of its own; may be NULL */
         /* The first `size` bytes of device.zst are final, and can be read from `pack_fd` during the call; from any
@@ -35,9 +36,9 @@ struct zp_converted {
         struct zp_device_record device; /* its own; device_size 0: it has none */
 };
 
-/* Runs in the calling thread (tar, tree) and one more (read, inflate). Fills `device` with device.zst and device.idx,
- * `layer` with layer.erofs, and *out with what they are; commits nothing. The blob's digest and the diffID have been
- * checked when it returns 0. */
+/* Runs in the calling thread (tar, tree) and one more (read, inflate). Fills `device` with device.zst, device.idx
+ * and device.map, `layer` with layer.erofs, and *out with what they are; commits nothing. The blob's digest and the
+ * diffID have been checked when it returns 0. */
 int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *device, struct zp_staging *layer,
                      struct zp_converted *out, struct zp_error *err);
 

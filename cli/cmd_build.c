@@ -258,6 +258,7 @@ static int build(struct cli_call *call, const struct making *making, struct zp_b
         s->publishing = (struct publishing){ progress, ZP_LIMIT_LAYERS };
         s->options = (struct zp_push_options){ .cancel = call->cancel, .events = publishing_events(&s->publishing) };
         build_options->rebuild = cli_flag(call, OPTION_REBUILD);
+        build_options->with_maps = s->remote != NULL;
         build_options->confine = true;
         build_options->cancel = &watch.cancel;
         build_options->events = (struct zp_build_events){ .context = &watch,

@@ -3,8 +3,10 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "pack/pack-internal.h"
 
 #define MAP_MAGIC UINT32_C(0x504d505a) /* "ZPMP" */
@@ -35,9 +37,7 @@ uint64_t zp_block_map_size(uint64_t device_size) {
         return MAP_HEADER_SIZE + device_size / ZP_PACK_BLOCK_SIZE * sizeof(struct zp_block_hash) + ZP_SHA256_SIZE;
 }
 
-/* Runs on the pool. */
-static int hash_frame(void *context, uint64_t device_offset, const uint8_t *data, size_t size, struct zp_error *err) {
-        struct zp_block_hash *out = (struct zp_block_hash *) context + device_offset / ZP_PACK_BLOCK_SIZE;
+static int hash_blocks(const uint8_t *data, size_t size, struct zp_block_hash *out, struct zp_error *err) {
         zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
         if (!hash)
                 return zp_error_errno(err, ENOMEM, "block map");
@@ -46,20 +46,33 @@ static int hash_frame(void *context, uint64_t device_offset, const uint8_t *data
         return 0;
 }
 
+/* Runs on the pool. */
+static int hash_frame(void *context, uint64_t device_offset, const uint8_t *data, size_t size, struct zp_error *err) {
+        return hash_blocks(data, size, (struct zp_block_hash *) context + device_offset / ZP_PACK_BLOCK_SIZE, err);
+}
+
+static void fill_header(uint8_t header[MAP_HEADER_SIZE], const struct zp_digest *device, uint64_t blocks) {
+        zp_put_le32(header + MAP_AT_MAGIC, MAP_MAGIC);
+        zp_put_le32(header + MAP_AT_VERSION, MAP_VERSION);
+        zp_put_le64(header + MAP_AT_BLOCKS, blocks);
+        memcpy(header + MAP_AT_DEVICE, device->bytes, ZP_SHA256_SIZE);
+}
+
+static int say_too_large(struct zp_error *err) {
+        return zp_error_set(err, EFBIG, "block map: a device of more than %u blocks", ZP_LIMIT_BASE_BLOCKS);
+}
+
 int zp_block_map_make(struct zp_pack *pack, const struct zp_digest *device, struct zp_pool *pool,
                       const struct zp_cancel *cancel, uint8_t **out, size_t *size, struct zp_error *err) {
         uint64_t device_size = zp_pack_device_size(pack), blocks = device_size / ZP_PACK_BLOCK_SIZE;
         if (blocks > ZP_LIMIT_BASE_BLOCKS)
-                return zp_error_set(err, EFBIG, "block map: a device of more than %u blocks", ZP_LIMIT_BASE_BLOCKS);
+                return say_too_large(err);
         *size = (size_t) zp_block_map_size(device_size);
         struct zp_digest sum;
         zp_autofree uint8_t *map = malloc(*size);
         if (!map)
                 return zp_error_errno(err, ENOMEM, "block map");
-        zp_put_le32(map + MAP_AT_MAGIC, MAP_MAGIC);
-        zp_put_le32(map + MAP_AT_VERSION, MAP_VERSION);
-        zp_put_le64(map + MAP_AT_BLOCKS, blocks);
-        memcpy(map + MAP_AT_DEVICE, device->bytes, ZP_SHA256_SIZE);
+        fill_header(map, device, blocks);
         int r = zp_pack_visit_frames(pack, pool, cancel, hash_frame, map + MAP_HEADER_SIZE, err);
         if (r < 0)
                 return r;
@@ -68,6 +81,78 @@ int zp_block_map_make(struct zp_pack *pack, const struct zp_digest *device, stru
         *out = zp_steal(&map);
         return 0;
 }
+
+/* ---- while the device is packed ---- */
+
+#define PART_BLOCKS 256u
+
+static uint64_t place_of(uint64_t block) {
+        return MAP_HEADER_SIZE + block * sizeof(struct zp_block_hash);
+}
+
+int zp_block_map_put(int fd, const char *name, uint64_t device_offset, const uint8_t *data, size_t size,
+                     struct zp_error *err) {
+        struct zp_block_hash hashes[PART_BLOCKS];
+        uint64_t block = device_offset / ZP_PACK_BLOCK_SIZE, end = block + size / ZP_PACK_BLOCK_SIZE;
+        int r = 0;
+        for (uint64_t count; r == 0 && block < end && block < ZP_LIMIT_BASE_BLOCKS; block += count) {
+                count = zp_min_u64(PART_BLOCKS, end - block);
+                r = hash_blocks(data, (size_t) count * ZP_PACK_BLOCK_SIZE, hashes, err);
+                if (r == 0)
+                        r = zp_pwrite_all(fd, hashes, (size_t) count * sizeof *hashes, place_of(block), name, err);
+                data += count * ZP_PACK_BLOCK_SIZE;
+        }
+        return r;
+}
+
+int zp_block_map_put_from(int fd, const char *name, uint64_t device_offset, int from, uint64_t size,
+                          struct zp_error *err) {
+        struct zp_block_hash hashes[PART_BLOCKS];
+        uint64_t first = device_offset / ZP_PACK_BLOCK_SIZE, blocks = size / ZP_PACK_BLOCK_SIZE, done = 0;
+        int r = 0;
+        for (uint64_t count; r == 0 && done < blocks && first + done < ZP_LIMIT_BASE_BLOCKS; done += count) {
+                count = zp_min_u64(PART_BLOCKS, blocks - done);
+                r = zp_pread_all(from, hashes, (size_t) count * sizeof *hashes, place_of(done), name, err);
+                if (r == 0)
+                        r = zp_pwrite_all(fd, hashes, (size_t) count * sizeof *hashes, place_of(first + done), name,
+                                          err);
+        }
+        return r;
+}
+
+static int digest_file(int fd, const char *name, uint64_t size, struct zp_digest *out, struct zp_error *err) {
+        uint8_t piece[16384];
+        zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
+        int r = hash ? 0 : zp_error_errno(err, ENOMEM, "block map");
+        for (uint64_t at = 0, part; r == 0 && at < size; at += part) {
+                part = zp_min_u64(sizeof piece, size - at);
+                r = zp_pread_all(fd, piece, (size_t) part, at, name, err);
+                if (r == 0)
+                        zp_sha256_update(hash, piece, (size_t) part);
+        }
+        if (r == 0)
+                zp_sha256_finish(hash, out);
+        return r;
+}
+
+int zp_block_map_finish(int fd, const char *name, const struct zp_digest *device, uint64_t device_size,
+                        struct zp_error *err) {
+        uint64_t blocks = device_size / ZP_PACK_BLOCK_SIZE, end = place_of(blocks);
+        uint8_t header[MAP_HEADER_SIZE];
+        struct zp_digest sum;
+        if (blocks > ZP_LIMIT_BASE_BLOCKS)
+                return say_too_large(err);
+        /* what was put of something that was taken back */
+        if (ftruncate(fd, (off_t) end) < 0)
+                return zp_error_errno(err, errno, "truncate '%s'", name);
+        fill_header(header, device, blocks);
+        int r = zp_pwrite_all(fd, header, sizeof header, 0, name, err);
+        if (r == 0)
+                r = digest_file(fd, name, end, &sum, err);
+        return r < 0 ? r : zp_pwrite_all(fd, sum.bytes, ZP_SHA256_SIZE, end, name, err);
+}
+
+/* ---- the file ---- */
 
 static int bad(const char *name, const char *what, struct zp_error *err) {
         return zp_error_set(err, EBADMSG, "block map of '%s': %s", name, what);

@@ -34,6 +34,17 @@ uint64_t zp_block_map_size(uint64_t device_size);
  * malloc'ed and the caller's. -EFBIG: the device has too many blocks to be compared with. */
 int zp_block_map_make(struct zp_pack *pack, const struct zp_digest *device, struct zp_pool *pool,
                       const struct zp_cancel *cancel, uint8_t **out, size_t *size, struct zp_error *err);
+/* The same while the device is being packed, into a file of its own, empty at first and readable: the frames' parts in
+ * any order and from any thread, a part that is put again taking the first one's place; what lies behind the largest
+ * device that has a map is left out. */
+int zp_block_map_put(int fd, const char *name, uint64_t device_offset, const uint8_t *data, size_t size,
+                     struct zp_error *err);
+/* Puts the parts of the first `size` bytes of another device, which is appended to this one, from its file. */
+int zp_block_map_put_from(int fd, const char *name, uint64_t device_offset, int from, uint64_t size,
+                          struct zp_error *err);
+/* Makes it a map file once all of the device has been put. -EFBIG as above. */
+int zp_block_map_finish(int fd, const char *name, const struct zp_digest *device, uint64_t device_size,
+                        struct zp_error *err);
 /* Checks every field against the device that the map must be of. -EBADMSG: malformed or another's. Whether
  * the hashes are those of the device's blocks is not seen here. */
 int zp_block_map_parse(const void *data, size_t size, const struct zp_digest *device, uint64_t device_size,

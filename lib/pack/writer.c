@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "pack/block-map.h"
 #include "pack/index.h"
 #include "pack/pack-internal.h"
 
@@ -28,6 +29,7 @@ struct frame {
         struct zp_pool_item item;
         struct zp_pack_writer *writer;
         enum frame_state state; /* guarded by writer->lock */
+        uint32_t number;
         uint8_t *plain;
         uint8_t *packed;
         size_t plain_size;
@@ -47,6 +49,7 @@ struct mark {
 
 struct zp_pack_writer {
         int fd;
+        int map_fd; /* -1: no block map is wanted */
         char *name;
         uint32_t frame_size;
         int level; /* 0: the default */
@@ -133,7 +136,10 @@ static int pack_frame(struct frame *frame, unsigned worker, struct zp_error *err
                 return zp_error_set(err, ENOMEM, "compress '%s': %s", w->name, ZSTD_getErrorName(size));
         frame->packed_size = size;
         zp_digest_of(frame->packed, size, &frame->digest);
-        return 0;
+        if (w->map_fd < 0)
+                return 0;
+        return zp_block_map_put(w->map_fd, "block map", (uint64_t) frame->number * w->frame_size, frame->plain,
+                                frame->plain_size, err);
 }
 
 /* Gives places to all frames that can have one now; returns how many. Called with the lock held. */
@@ -294,6 +300,7 @@ static int submit_frame(struct zp_pack_writer *w, struct zp_error *err) {
         int ret = reserve_index(w, w->number + 1, &own);
         if (ret == 0) {
                 frame->state = FRAME_QUEUED;
+                frame->number = w->number;
                 w->in_flight++;
         }
         pthread_mutex_unlock(&w->lock);
@@ -365,6 +372,7 @@ int zp_pack_writer_new(int pack_fd, const char *name, const struct zp_pack_optio
         if (!w)
                 return zp_error_errno(err, ENOMEM, "write '%s'", name);
         w->fd = pack_fd;
+        w->map_fd = -1;
         w->frame_size = frame_size;
         w->level = level;
         w->pool = pool;
@@ -425,6 +433,10 @@ void zp_pack_writer_unmark(struct zp_pack_writer *w) {
 void zp_pack_writer_watch(struct zp_pack_writer *w, void (*grown)(void *context, uint64_t size), void *context) {
         w->grown = grown;
         w->grown_context = context;
+}
+
+void zp_pack_writer_map(struct zp_pack_writer *w, int map_fd) {
+        w->map_fd = map_fd;
 }
 
 /* Forgets all frames from the mark's on. No frame is under way. */
@@ -497,6 +509,8 @@ static void splice_index(struct zp_pack_writer *w, const struct zp_pack_writer *
 int zp_pack_writer_splice(struct zp_pack_writer *w, struct zp_pack_writer *from, struct zp_error *err) {
         if (w->frame_size != from->frame_size || zp_pack_writer_offset(w) % w->frame_size || w->is_spliced)
                 return zp_error_set(err, EINVAL, "write '%s': not at the end of a frame", w->name);
+        if (w->map_fd >= 0 && from->map_fd < 0)
+                return zp_error_set(err, EINVAL, "write '%s': what is appended has no block map", w->name);
         uint64_t size = zp_round_up(zp_pack_writer_offset(from), ZP_PACK_BLOCK_SIZE);
         int ret = flush(from, err);
         if (ret < 0 || (ret = wait_idle(w, err)) < 0)
@@ -506,6 +520,8 @@ int zp_pack_writer_splice(struct zp_pack_writer *w, struct zp_pack_writer *from,
         ret = reserve_index(w, w->number + from->number, &own);
         if (ret == 0)
                 ret = copy_bytes(from->fd, w->fd, w->packed_size, from->packed_size, w->name, &own);
+        if (ret == 0 && w->map_fd >= 0)
+                ret = zp_block_map_put_from(w->map_fd, "block map", zp_pack_writer_offset(w), from->map_fd, size, &own);
         if (ret < 0)
                 return fail(w, ret, &own, err);
         splice_index(w, from);
@@ -515,6 +531,13 @@ int zp_pack_writer_splice(struct zp_pack_writer *w, struct zp_pack_writer *from,
         w->packed_size += from->packed_size;
         frame_of(w, w->number)->plain_size = 0;
         return 0;
+}
+
+static int finish_map(struct zp_pack_writer *w, struct zp_pack_info *info, struct zp_error *err) {
+        if (w->map_fd < 0 || info->device_size / ZP_PACK_BLOCK_SIZE > ZP_LIMIT_BASE_BLOCKS)
+                return 0;
+        info->has_map = true;
+        return zp_block_map_finish(w->map_fd, "block map", &info->index_digest, info->device_size, err);
 }
 
 static int write_seek_table(struct zp_pack_writer *w, const struct zp_pack_index *index, struct zp_error *err) {
@@ -562,7 +585,7 @@ int zp_pack_writer_finish(struct zp_pack_writer *w, int index_fd, const char *in
                 .index_size = index_size,
         };
         zp_digest_of(w->index, index_size, &info->index_digest);
-        return 0;
+        return finish_map(w, info, err);
 }
 
 void zp_pack_writer_free(struct zp_pack_writer *w) {

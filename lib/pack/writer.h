@@ -27,6 +27,7 @@ struct zp_pack_info {
         uint32_t frames;
         struct zp_digest index_digest; /* SHA-256 of the index file: covers every frame */
         uint64_t index_size;
+        bool has_map; /* one was wanted, and the device is not too large for it */
 };
 
 struct zp_pack_writer;
@@ -52,12 +53,16 @@ void zp_pack_writer_unmark(struct zp_pack_writer *w);
  * not be taken back. From any thread, several at once, so that a call may come after one with a larger size; never
  * after the writer was freed. What finish writes is not told. */
 void zp_pack_writer_watch(struct zp_pack_writer *w, void (*grown)(void *context, uint64_t size), void *context);
+/* Has the device's block map made, each frame's part by the worker that has its bytes at hand anyway: `map_fd` is
+ * empty, for reading and writing, and stays the caller's. Before anything is appended. */
+void zp_pack_writer_map(struct zp_pack_writer *w, int map_fd);
 /* Appends zeros up to the end of the frame; nothing when a frame has just begun. */
 int zp_pack_writer_pad_frame(struct zp_pack_writer *w, struct zp_error *err);
 /* Appends all that `from` was given, as the frames it has made, padded to a whole block. `w` is at the end of a frame
- * and of the same frame size. Afterwards `w` can only be finished, and `from` only freed. */
+ *, of the same frame size, and with a block map if `w` has one. Afterwards `w` can only be finished, and `from` only
+ *freed. */
 int zp_pack_writer_splice(struct zp_pack_writer *w, struct zp_pack_writer *from, struct zp_error *err);
-/* Completes the pack and writes the index to `index_fd`. The device is padded with zeros to a whole
+/* Completes the pack and writes the index to `index_fd`, and the block map. The device is padded with zeros to a whole
  * number of 4 KiB blocks. Does not sync. */
 int zp_pack_writer_finish(struct zp_pack_writer *w, int index_fd, const char *index_name, struct zp_pack_info *info,
                           struct zp_error *err);

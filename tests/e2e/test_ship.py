@@ -717,6 +717,23 @@ class TestKills:
         ship.check_same(built, right)
 
 
+@pytest.mark.parametrize("profile", [None, "/data/noise\t1000000\t900000\n/bin/tool01\n"], ids=["plain", "profile"])
+def test_block_maps_made_while_building_are_those_made_when_pushing(profile, beside, work):
+    options = []
+    if profile:
+        (work / "profile").write_text(profile)
+        options = ["--profile", str(work / "profile")]
+    early, late = beside.store(work, "early"), beside.store(work, "late")
+    early.ok("build", "--push", *options, beside.reference("one"))
+    late.ok("build", *options, beside.reference("one"))
+    assert not list(late.store.glob("devices/*/device.map"))
+    late.ok("push", beside.reference("one"))
+    maps = [{path.parent.name: path.read_bytes() for path in store.glob("devices/*/device.map")}
+            for store in (early.store, late.store)]
+    assert maps[0] == maps[1] and len(maps[0]) == 2
+    ship.check_same(early, late)
+
+
 def test_refused_is_told_from_failed(work, layout):
     """A snapshot that lacks a blob is broken, not absent."""
     with memory_registry() as server:
