@@ -77,6 +77,10 @@ static inline bool cli_flag(const struct cli_call *call, int option) {
 int cli_usage_error(struct cli_call *call, struct zp_error *err, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
+/* What became of a file of this machine that the command line names (a key, a profile, a directory to mount on): not
+ * being there is exit code 1, for 3 is about images, sources and stores. Returns `r`. */
+int cli_file_failed(struct cli_call *call, int r);
+
 /* Values of options; usage errors name the option. The default is what *out holds when the option is absent. */
 int cli_value_number(struct cli_call *call, int option, uint64_t min, uint64_t max, uint64_t *out,
                      struct zp_error *err);

@@ -129,9 +129,12 @@ static int write_to_device(const struct cli_call *call, struct zp_store *store, 
         uint64_t room = 0;
         if (fd < 0 || ioctl(fd, BLKGETSIZE64, &room) < 0)
                 return zp_error_errno(err, errno, "'%s'", path);
-        if (room < disk->size)
-                return zp_error_set(err, ENOSPC, "'%s' has %llu bytes; the disk takes %llu", path,
-                                    (unsigned long long) room, (unsigned long long) disk->size);
+        if (room < disk->size) {
+                zp_error_set(err, ENOSPC, "'%s' has %llu bytes; the disk takes %llu", path, (unsigned long long) room,
+                             (unsigned long long) disk->size);
+                zp_error_hint(err, "name a larger device, or a file");
+                return -ENOSPC;
+        }
         uint64_t range[2] = { 0, disk->size };
         if (ioctl(fd, BLKZEROOUT, range) < 0)
                 return zp_error_errno(err, errno, "write zeros to '%s'", path);
@@ -186,7 +189,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 return cli_usage_error(call, err, "export: a disk with holes cannot go to a pipe; name a file");
         int r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
         if (r == 0)
-                r = cli_new_file_find(&file, path, zp_store_path(store), err);
+                r = cli_file_failed(call, cli_new_file_find(&file, path, zp_store_path(store), err));
         if (r == 0)
                 r = cli_hint_complete(export(call, store, &image, &file, err), call->arguments[0], err);
         cli_new_file_clear(&file);

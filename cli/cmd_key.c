@@ -120,9 +120,9 @@ static int show(struct cli_call *call, struct zp_error *err) {
 
 static int run(struct cli_call *call, struct zp_error *err) {
         if (strcmp(call->arguments[0], "generate") == 0)
-                return generate(call, err);
+                return cli_file_failed(call, generate(call, err));
         if (strcmp(call->arguments[0], "show") == 0)
-                return show(call, err);
+                return cli_file_failed(call, show(call, err));
         return cli_usage_error(call, err, "key: '%s' is neither 'generate' nor 'show'", call->arguments[0]);
 }
 

@@ -117,7 +117,7 @@ static int print_mounted(const struct cli_call *call, const struct zp_image_reco
 static int run_mount(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         struct zp_image_record image = { 0 };
-        int r = check_directory(call->arguments[1], err);
+        int r = cli_file_failed(call, check_directory(call->arguments[1], err));
         if (r == 0 && geteuid() != 0) {
                 r = zp_error_set(err, EPERM, "mounting takes root");
                 zp_error_hint(err, "'zeropull ls' and 'zeropull cat' look into an image without");
@@ -174,7 +174,7 @@ static int run_umount(struct cli_call *call, struct zp_error *err) {
                 return r;
         zp_autofree char *path = realpath(call->arguments[0], NULL);
         if (!path)
-                return zp_error_errno(err, errno, "'%s'", call->arguments[0]);
+                return cli_file_failed(call, zp_error_errno(err, errno, "'%s'", call->arguments[0]));
         r = check_ours(store, path, err);
         return r < 0 ? r : zp_unmount(path, cli_flag(call, OPTION_LAZY), err);
 }

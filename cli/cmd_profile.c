@@ -82,7 +82,8 @@ static void say_recorded(const struct cli_call *call, const struct outcome *outc
         if (call->quiet)
                 return;
         zp_profile_entries(profile, &ranges);
-        fprintf(stderr, "%s read, in %u ranges of files\n", cli_size_text(outcome->bytes_read, size), ranges);
+        fprintf(stderr, "%s read, in %u range%s of files\n", cli_size_text(outcome->bytes_read, size), ranges,
+                ranges == 1 ? "" : "s");
         if (outcome->has_list)
                 fprintf(stderr, "%s of it is not in the snapshot's prefetch list\n",
                         cli_size_text(outcome->bytes_outside, size));
@@ -157,7 +158,7 @@ static int run_merge(struct cli_call *call, struct zp_profile *profile, struct z
         if (call->values[OPTION_SECONDS])
                 return cli_usage_error(call, err, "--seconds is for 'profile record'");
         for (int i = 1; r == 0 && i < call->argument_count; i++)
-                r = cli_add_profile(profile, call->arguments[i], err);
+                r = cli_file_failed(call, cli_add_profile(profile, call->arguments[i], err));
         return r;
 }
 
@@ -171,7 +172,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (call->json && !call->values[OPTION_OUTPUT])
                 return cli_usage_error(call, err, "--json wants --output beside it: stdout has one or the other");
         int r = is_record ? run_record(call, profile, err) : run_merge(call, profile, err);
-        return r < 0 ? r : write_profile(call, profile, err);
+        return r < 0 ? r : cli_file_failed(call, write_profile(call, profile, err));
 }
 
 const struct cli_command cli_profile = {

@@ -24,16 +24,17 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r < 0)
                 return r;
         if (call->json)
-                return cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:b}", "layers", (json_int_t) result.layers,
+                return cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "layers", (json_int_t) result.layers,
                                                 "devices", (json_int_t) result.devices, "unpacked",
-                                                (json_int_t) result.unpacked, "bytes", (json_int_t) result.bytes,
-                                                "dryRun", (int) is_dry),
+                                                (json_int_t) result.unpacked, "partial", (json_int_t) result.partial,
+                                                "bytes", (json_int_t) result.bytes, "dryRun", (int) is_dry),
                                       err);
         char size[CLI_SIZE_TEXT];
         if (!call->quiet)
-                printf("%s: %" PRIu64 " layer%s, %" PRIu64 " device%s, %" PRIu64 " unpacked, %s\n",
+                printf("%s: %" PRIu64 " layer%s, %" PRIu64 " device%s, %" PRIu64 " unpacked, %" PRIu64
+                       " partly fetched, %s\n",
                        is_dry ? "would remove" : "removed", result.layers, result.layers == 1 ? "" : "s",
-                       result.devices, result.devices == 1 ? "" : "s", result.unpacked,
+                       result.devices, result.devices == 1 ? "" : "s", result.unpacked, result.partial,
                        cli_size_text(result.bytes, size));
         return 0;
 }

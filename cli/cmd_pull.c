@@ -33,8 +33,8 @@ struct watch {
 static void on_resolved(void *context, const struct zp_image *image) {
         const struct watch *w = context;
         char digest[ZP_DIGEST_TEXT_SIZE];
-        progress_say(w->progress, "%s: %s, %u layers", image->name, zp_digest_text(&image->manifest_digest, digest),
-                     image->layer_count);
+        progress_say(w->progress, "%s: %s, %u layer%s", image->name, zp_digest_text(&image->manifest_digest, digest),
+                     image->layer_count, image->layer_count == 1 ? "" : "s");
 }
 
 static void on_begin(void *context, unsigned blob, const char *what, uint64_t size) {
@@ -99,8 +99,9 @@ static int pull(struct cli_call *call, struct zp_source *source, struct zp_remot
                         progress_say(progress, "the snapshot is already there%s",
                                      result.devices_fetched ? "; its data is here now" : "");
                 else
-                        progress_say(progress, "%u layers fetched, %u already there, %s", result.layers_fetched,
-                                     result.layers_reused, cli_size_text(result.bytes_received, size));
+                        progress_say(progress, "%u layer%s fetched, %u already there, %s", result.layers_fetched,
+                                     result.layers_fetched == 1 ? "" : "s", result.layers_reused,
+                                     cli_size_text(result.bytes_received, size));
                 if (!result.is_complete)
                         progress_say(progress, "its data is not here; --complete fetches it");
                 r = print_result(call, &result, err);

@@ -152,7 +152,8 @@ static int rpull(struct cli_call *call, struct rpull *pull, struct progress *pro
         if (r < 0)
                 return r;
         zp_digest_text(&pull->image.manifest_digest, digest);
-        progress_say(progress, "%s: %s, %u layers", pull->name, digest, pull->image.layer_count);
+        progress_say(progress, "%s: %s, %u layer%s", pull->name, digest, pull->image.layer_count,
+                     pull->image.layer_count == 1 ? "" : "s");
         r = fill_leased(pull, progress, err);
         if (r < 0)
                 return r;

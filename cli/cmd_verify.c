@@ -60,6 +60,7 @@ static int report(const struct verifier *v, struct zp_error *err) {
                        layers == 1 ? "" : "s", devices, devices == 1 ? "" : "s",
                        v->incomplete_devices ? "; the data of some is not here" : "");
         if (r == 0 && v->problem_count) {
+                v->call->exit_code = v->refused_count == v->problem_count ? CLI_REFUSED : CLI_FAILED;
                 r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
                                  v->problem_count > 1 ? "s" : "");
                 zp_error_hint(err, "'zeropull build --rebuild SOURCE' makes an image and its layers again");

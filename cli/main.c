@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "cli/cli.h"
+#include "cli/hint.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/usage.h"
@@ -184,6 +185,7 @@ static int run(struct cli_call *call, int argc, char **argv, struct zp_error *er
                 r = parse_command(call, argc, argv, err);
         }
         zp_autofree char *default_store = NULL;
+        const char *given_store = call->store;
         if (r == 0 && !call->store) {
                 call->store = default_store = zp_store_default_path();
                 if (!default_store)
@@ -193,6 +195,7 @@ static int run(struct cli_call *call, int argc, char **argv, struct zp_error *er
                 r = cli_usage_error(call, err, "--store: the directory's name is empty");
         if (r == 0)
                 r = call->command->run(call, err);
+        call->store = given_store; /* the other is freed */
         return r < 0 ? r : cli_finish_output(err);
 }
 
@@ -202,7 +205,14 @@ static int exit_code_of(const struct cli_call *call, const struct zp_error *err)
                 return 128 + signal;
         if (call->exit_code != CLI_DONE)
                 return call->exit_code;
-        return err->code == ENOENT ? CLI_NOT_FOUND : CLI_FAILED;
+        switch (err->code) {
+        case ENOENT:
+                return CLI_NOT_FOUND;
+        case EBADMSG: /* not what its digest says, or malformed */
+                return CLI_REFUSED;
+        default:
+                return CLI_FAILED;
+        }
 }
 
 /* Many small blobs travel at the same time, each with some descriptors: as many as the system gives, up to this. */
@@ -229,8 +239,11 @@ int main(int argc, char **argv) {
         if (err.code == EPIPE && cli_finish_output(NULL) == -EPIPE)
                 return EXIT_BROKEN_PIPE;
         fflush(stdout);
+        if (err.code == ENOSPC || err.code == EDQUOT)
+                zp_error_hint(&err,
+                              "if it is the store's disk that is full: zeropull prune removes what no image uses");
         fprintf(stderr, "zeropull: %s\n", err.message);
         if (err.hint[0])
-                fprintf(stderr, "  hint: %s\n", err.hint);
+                cli_print_hint(stderr, err.hint, call.store);
         return exit_code_of(&call, &err);
 }

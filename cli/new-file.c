@@ -49,9 +49,8 @@ static int resolve(struct cli_new_file *file, const char *path, struct zp_error 
                 file->mode = 0666 & ~mask;
                 file->path = real_path_of_new(path);
         }
-        /* not "not found": what was asked for is there, but no place for it */
         if (!file->path)
-                return zp_error_errno(err, errno == ENOENT ? ENOTDIR : errno, "create '%s'", path);
+                return zp_error_errno(err, errno, "create '%s'", path);
         file->name = strrchr(file->path, '/') + 1;
         return 0;
 }

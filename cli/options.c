@@ -76,6 +76,12 @@ int cli_value_size(struct cli_call *call, int option, uint64_t step, uint64_t ma
         return bad_value(call, option, what, err);
 }
 
+int cli_file_failed(struct cli_call *call, int r) {
+        if (r < 0 && call->exit_code == CLI_DONE)
+                call->exit_code = CLI_FAILED;
+        return r;
+}
+
 int cli_value_bool(struct cli_call *call, int option, bool *out, struct zp_error *err) {
         static const char *const yes[] = { "true", "yes", "on", "1" }, *const no[] = { "false", "no", "off", "0" };
         const char *text = call->values[option];

@@ -18,10 +18,8 @@ int cli_load_profile(struct cli_call *call, const char *file, struct zp_profile 
         if (!file)
                 return 0;
         int r = profile ? cli_add_profile(profile, file, err) : zp_error_errno(err, ENOMEM, "profile '%s'", file);
-        if (r < 0) {
-                call->exit_code = CLI_FAILED; /* not an image that is not there */
-                return r;
-        }
+        if (r < 0)
+                return cli_file_failed(call, r);
         *out = zp_steal(&profile);
         return 0;
 }

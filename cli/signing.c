@@ -9,10 +9,7 @@ int cli_load_sign_key(struct cli_call *call, int sign_key_option, int passphrase
         if (!file)
                 return passphrase_file ? cli_usage_error(call, err, "--passphrase-file wants --sign-key beside it") : 0;
         struct zp_passphrase passphrase = cli_passphrase(passphrase_file);
-        int r = zp_key_load_private(file, &passphrase, out, err);
-        if (r < 0)
-                call->exit_code = CLI_FAILED; /* a key that is not there is not an image that is not there */
-        return r;
+        return cli_file_failed(call, zp_key_load_private(file, &passphrase, out, err));
 }
 
 int cli_check_may_sign(struct cli_call *call, struct zp_store *store, const struct zp_key *key,
@@ -55,10 +52,8 @@ int cli_load_keys(struct cli_call *call, int option, struct cli_keys *out, struc
                 if (out->count == CLI_KEYS_MAX)
                         return cli_usage_error(call, err, "--key: more than %d", CLI_KEYS_MAX);
                 int r = zp_key_load_public(call->given[i].value, &out->keys[out->count], err);
-                if (r < 0) {
-                        call->exit_code = CLI_FAILED;
-                        return r;
-                }
+                if (r < 0)
+                        return cli_file_failed(call, r);
                 out->count++;
         }
         return 0;

@@ -43,8 +43,7 @@ static int check_file(struct cli_call *call, int option, const char *name, struc
         const char *path = call->values[option];
         if (!path || access(path, R_OK) == 0)
                 return 0;
-        call->exit_code = CLI_FAILED;
-        return zp_error_errno(err, errno, "--%s '%s'", name, path);
+        return cli_file_failed(call, zp_error_errno(err, errno, "--%s '%s'", name, path));
 }
 
 int cli_take_registry_options(struct cli_call *call, struct zp_source_options *source, char **credentials,

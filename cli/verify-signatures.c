@@ -16,6 +16,7 @@ static int check_in(struct verifier *v, const struct zp_image_record *image, str
                 progress_say(v->progress, "image %s: snapshot %s, %s",
                              zp_digest_text(&image->manifest_digest, image_digest), zp_digest_text(&artifact, digest),
                              trust.reason);
+        v->refused_count += r == -EBADMSG || (r < 0 && trust.is_refused);
         return r;
 }
 

@@ -14,11 +14,11 @@
 #include "cli/signing.h"
 
 struct verifier {
-        const struct cli_call *call;
+        struct cli_call *call;
         struct zp_store *store;
         struct zp_pool *pool;
         struct progress *progress;
-        size_t problem_count;
+        size_t problem_count, refused_count; /* refused: not signed as wanted, and nothing else */
         json_t *problems;     /* with --json; NULL: each is printed at once */
         struct cli_keys keys; /* that must have signed */
 

@@ -73,7 +73,7 @@ static char *standalone_state(void) {
         return home && home[0] == '/' ? zp_format("%s/.local/state/zeropull-hook", home) : strdup(STATE_DEFAULT);
 }
 
-/* The program that lies beside this one. */
+/* The program that lies beside this one, as they are installed, or where it is built. */
 static char *builder_beside(void) {
         char self[4096];
         ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -81,7 +81,9 @@ static char *builder_beside(void) {
                 return strdup("/usr/bin/zeropull");
         self[size] = '\0';
         *strrchr(self, '/') = '\0';
-        return zp_format("%s/zeropull", self);
+        zp_autofree char *installed = zp_format("%s/zeropull", self), *built = zp_format("%s/../cli/zeropull", self);
+        bool is_built = installed && built && access(installed, X_OK) < 0 && access(built, X_OK) == 0;
+        return is_built ? zp_steal(&built) : zp_steal(&installed);
 }
 
 static int set_paths(struct running *run, const struct hook_serve_options *options, const struct hook_config *config,

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "store/store-internal.h"
 
-#define PARTIAL "device.part"
+#define PARTIAL ZP_STORE_PARTIAL
 
 /* The device's directory. */
 static int open_directory(struct zp_store *store, const struct zp_digest *device, struct zp_error *err) {

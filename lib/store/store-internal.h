@@ -16,6 +16,9 @@
 /* Transactions take milliseconds; who has to wait this long waits for a stopped process or a dead disk. */
 #define ZP_STORE_BUSY_TIMEOUT_MS 15000
 
+/* Data of a device that is on its way, beside its index. */
+#define ZP_STORE_PARTIAL "device.part"
+
 struct zp_store {
         char *path;              /* absolute, without symbolic links */
         enum zp_store_mode mode; /* ZP_STORE_READ or ZP_STORE_WRITE */

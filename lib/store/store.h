@@ -201,10 +201,13 @@ int zp_store_add_name(struct zp_store *store, const char *name, const struct zp_
  * which no other image has. */
 int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
 struct zp_prune_result {
-        uint64_t layers, devices, unpacked, bytes;
+        uint64_t layers, devices, unpacked;
+        uint64_t partial; /* device.part: data that a pull began to fetch */
+        uint64_t bytes;
 };
 /* Removes layers no image names, devices no layer names and nothing mounted reads, unpacked devices not mounted or being
- * written, leftovers. -EBUSY while anybody holds a lock (builds, unpacks). A dry run changes nothing and works for a reader; its numbers leave out leftovers. */
+ * written, data that came in part, leftovers. -EBUSY while anybody holds a lock (builds, pulls, unpacks). A dry run
+ * changes nothing and works for a reader; its numbers leave out leftovers. */
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
 /* The device unpacked as a raw file for the kernel to read, made when it is not there yet (verified, in parallel, under

@@ -387,6 +387,7 @@ def test_full_disk_is_one_clear_error_and_the_store_stays_whole(work):
     result = zeropull.expect(FAILED, "build", images.source("python"))
     (line,) = error_lines(result.stderr)
     assert "No space left on device" in line
+    assert f"zeropull --store {zeropull.store} prune" in result.stderr
     assert zeropull.leftovers() == []
     zeropull.ok("verify")
     zeropull.ok("inspect", images.source("busybox"))

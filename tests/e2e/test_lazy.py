@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import subprocess
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from support import oci, ship
 from support.memory_registry import memory_registry
+from support.programs import ZEROPULL
 from support.zeropull import FAILED, OK, REFUSED, error_lines
 
 LAYERS = 40
@@ -184,6 +186,18 @@ class TestCommands:
             failed = store.expect(FAILED, *command)
             assert f"zeropull pull --complete {one}" in failed.stderr, failed.stderr
         assert not (work / "disk").exists()
+
+    def test_a_hint_that_is_a_command_works_as_it_is_printed(self, world):
+        """Also with a store that is not the default one."""
+        one = world.publish("one")
+        store = ship.fresh(world.work, "a store's")
+        pull(store, one)
+        failed = store.expect(FAILED, "cat", one, "/data/noise")
+        (hint,) = [line for line in failed.stderr.splitlines() if line.startswith("  hint: fetch it: ")]
+        command = hint.removeprefix("  hint: fetch it: ")
+        path = f"{os.path.dirname(ZEROPULL)}:{os.environ['PATH']}"
+        subprocess.run(["sh", "-c", command], check=True, env={**store.environment, "PATH": path}, capture_output=True)
+        store.ok("cat", one, "/data/noise")
 
     def test_what_needs_none_works(self, lazy):
         store, one = lazy

@@ -87,6 +87,7 @@ def test_impossible_place_is_refused_before_anything_is_written(name, zeropull, 
     before = sorted(place.iterdir())
     result = zeropull.expect(FAILED, "export", source, f"{place}/{name}")
     assert name.rstrip("/") in result.stderr and "writing" not in result.stderr
+    assert ("No such file or directory" in result.stderr) == (name == "missing/disk")
     assert sorted(place.iterdir()) == before
 
 

@@ -287,9 +287,12 @@ def test_events_stream_tells_of_builds(pair, work):
     assert b"event: build" in seen and b"event: progress" in seen
 
 
-def test_standalone_prints_the_lines_for_the_registry(work):
+@pytest.mark.parametrize("named", [True, False], ids=["named-builder", "own-builder"])
+def test_standalone_prints_the_lines_for_the_registry(named, work):
+    """Its builder is the one of the build tree, when it lies there and no other is named."""
+    builder = ["--builder", fake_builder(work)] if named else []
     process = subprocess.Popen(
-        [HOOK, "--standalone", "--listen", "127.0.0.1:0", "--state", work / "state", "--builder", fake_builder(work)],
+        [HOOK, "--standalone", "--listen", "127.0.0.1:0", "--state", work / "state", *builder],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     lines = [process.stdout.readline() for _ in range(4)]

@@ -109,7 +109,7 @@ def test_a_passphrase_comes_from_a_file_or_the_environment(tmp_path):
         assert "no terminal" in run("show", tmp_path / name, expect=FAILED).stderr
     assert "empty" in run("generate", "-e", tmp_path / "c", expect=FAILED, ZEROPULL_PASSPHRASE="").stderr
     assert "no terminal" in run("generate", "-e", tmp_path / "c", expect=FAILED).stderr
-    run("generate", "--passphrase-file", tmp_path / "absent", tmp_path / "c", expect=NOT_FOUND)
+    run("generate", "--passphrase-file", tmp_path / "absent", tmp_path / "c", expect=FAILED)
     assert not (tmp_path / "c").exists() and not (tmp_path / "c.pub").exists()
 
 
@@ -129,5 +129,5 @@ def test_what_is_no_ed25519_key_is_refused(tmp_path):
     assert "only Ed25519" in run("show", tmp_path / "ec", expect=FAILED).stderr
     (tmp_path / "text").write_text("no key\n")
     assert "no PEM block" in run("show", tmp_path / "text", expect=FAILED).stderr
-    run("show", tmp_path / "absent", expect=NOT_FOUND)
+    run("show", tmp_path / "absent", expect=FAILED)
     run("erase", tmp_path / "text", expect=USAGE)

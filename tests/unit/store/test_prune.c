@@ -79,6 +79,27 @@ static void dry_run_counts_and_keeps(void **state) {
         assert_whole(w);
 }
 
+static void part_of_a_device_that_nobody_fetches_on_goes(void **state) {
+        struct world *w = *state;
+        struct zp_prune_result dry, real;
+        struct zp_device_record base = device_record("base", "1"), found;
+        put_two_images(w);
+        zp_autoclose int fd = zp_store_open_partial(w->store, &base.digest, &w->err);
+        char block[4096] = "data";
+        assert_int_equal(write(fd, block, sizeof block), sizeof block);
+        must(w, zp_store_prune(w->store, true, &dry, &w->err));
+        assert_int_equal(dry.partial, 1);
+        assert_true(exists(below(w, "devices/%s/device.part", hex_of(&base.digest))));
+        must(w, zp_store_prune(w->store, false, &real, &w->err));
+        assert_memory_equal(&dry, &real, sizeof dry);
+        assert_false(exists(below(w, "devices/%s/device.part", hex_of(&base.digest))));
+        assert_int_equal(zp_store_find_device(w->store, &base.digest, &found, &w->err), 1);
+        assert_whole(w);
+        must(w, zp_store_prune(w->store, false, &real, &w->err));
+        assert_int_equal(real.partial, 0);
+        assert_int_equal(real.bytes, 0);
+}
+
 static void device_goes_with_the_last_layer_that_names_it(void **state) {
         struct world *w = *state;
         struct zp_prune_result result;
@@ -272,6 +293,7 @@ int main(void) {
                 world_test(removing_what_is_not_there_says_so),
                 world_test(removed_image_frees_its_names),
                 world_test(dry_run_counts_and_keeps),
+                world_test(part_of_a_device_that_nobody_fetches_on_goes),
                 world_test(device_goes_with_the_last_layer_that_names_it),
                 world_test(what_other_metadata_shows_is_in_use),
                 world_test(what_is_being_written_is_not_pruned),
