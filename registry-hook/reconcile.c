@@ -7,7 +7,7 @@
 #include "oci/transfer.h"
 #include "registry-hook/clock.h"
 #include "registry-hook/decide.h"
-#include "registry-hook/listing.h"
+#include "oci/listing.h"
 #include "registry-hook/log.h"
 #include "registry-hook/queue.h"
 #include "registry-hook/rules.h"
@@ -90,31 +90,31 @@ static int look_at_tag(struct work *w, struct zp_registry *registry, const char 
 static int look_at_repository(struct work *w, const char *repository, struct zp_error *err) {
         struct zp_source_options options = hook_registry_options(w->registry, w->cancel);
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
-        struct hook_listing tags = { 0 };
+        struct zp_listing tags = { 0 };
         w->out->repositories++;
         int r = zp_registry_new(w->registry->host, repository, &options, &registry, err);
         if (r == 0)
-                r = hook_list_tags(registry, &tags, err);
+                r = zp_list_tags(registry, &tags, err);
         for (size_t i = 0; i < tags.count && r == 0; i++) {
                 r = zp_check_cancel(w->cancel, err);
                 if (r == 0 && hook_rules_may_build(w->config, w->registry->host, repository, tags.names[i]))
                         r = look_at_tag(w, registry, repository, tags.names[i], err);
         }
-        hook_listing_clear(&tags);
+        zp_listing_clear(&tags);
         return r == -ENOENT ? 0 : r;
 }
 
-static int list_catalog(struct work *w, struct hook_listing *out, struct zp_error *err) {
+static int list_catalog(struct work *w, struct zp_listing *out, struct zp_error *err) {
         struct zp_source_options options = hook_registry_options(w->registry, w->cancel);
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
         int r = zp_registry_new(w->registry->host, "catalog", &options, &registry, err);
-        return r < 0 ? r : hook_list_repositories(registry, out, err);
+        return r < 0 ? r : zp_list_repositories(registry, out, err);
 }
 
 int hook_reconcile(struct hook_db *db, const struct hook_config *config, const struct hook_registry *registry,
                    const struct zp_cancel *cancel, struct hook_reconciled *out, struct zp_error *err) {
         struct work w = { db, config, registry, cancel, out };
-        struct hook_listing catalog = { 0 };
+        struct zp_listing catalog = { 0 };
         *out = (struct hook_reconciled){ 0 };
         int result = registry->has_catalog ? list_catalog(&w, &catalog, err) : 0;
         for (size_t i = 0; i < catalog.count + registry->repository_count && !zp_cancelled(cancel); i++) {
@@ -126,6 +126,6 @@ int hook_reconcile(struct hook_db *db, const struct hook_config *config, const s
                 *err = reason;
                 result = -reason.code;
         }
-        hook_listing_clear(&catalog);
+        zp_listing_clear(&catalog);
         return result;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry-hook/listing.h"
+#include "oci/listing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 #define PAGES_MAX 10000
 
-static int add_names(const struct zp_http_response *response, const char *member, struct hook_listing *out,
+static int add_names(const struct zp_http_response *response, const char *member, struct zp_listing *out,
                      struct zp_error *err) {
         zp_auto(json_decref) json_t *root = NULL;
         json_t *names, *name;
@@ -22,8 +22,8 @@ static int add_names(const struct zp_http_response *response, const char *member
                 r = zp_json_get(root, member, JSON_ARRAY, ZP_JSON_OPTIONAL, "list", &names, err);
         if (r < 0 || !names)
                 return r;
-        if (out->count + json_array_size(names) > HOOK_LISTING_MAX)
-                return zp_error_set(err, E2BIG, "list: more than %d names", HOOK_LISTING_MAX);
+        if (out->count + json_array_size(names) > ZP_LISTING_MAX)
+                return zp_error_set(err, E2BIG, "list: more than %d names", ZP_LISTING_MAX);
         char **grown = reallocarray(out->names, out->count + json_array_size(names) + 1, sizeof *grown);
         if (!grown)
                 return zp_error_errno(err, ENOMEM, "list");
@@ -40,7 +40,7 @@ static int add_names(const struct zp_http_response *response, const char *member
 
 /* Reads a page and finds where the next is; *next NULL: that was the last. */
 static int read_page(struct zp_registry *registry, const struct zp_http_response *response, const char *member,
-                     struct hook_listing *out, char **next, struct zp_error *err) {
+                     struct zp_listing *out, char **next, struct zp_error *err) {
         zp_autofree char *link = NULL;
         int r = 0;
         *next = NULL;
@@ -53,7 +53,7 @@ static int read_page(struct zp_registry *registry, const struct zp_http_response
 }
 
 /* From `url` on to the end. Takes `url` over. */
-static int read_pages(struct zp_registry *registry, char *url, const char *member, struct hook_listing *out,
+static int read_pages(struct zp_registry *registry, char *url, const char *member, struct zp_listing *out,
                       struct zp_error *err) {
         int r = 0;
         for (int page = 0; url && r == 0; page++) {
@@ -81,17 +81,29 @@ static int ask_tags(struct zp_registry *registry, struct zp_http_response *respo
         return r;
 }
 
-int hook_list_tags(struct zp_registry *registry, struct hook_listing *out, struct zp_error *err) {
+/* *next: where the list goes on, NULL: that is all. */
+static int list_first(struct zp_registry *registry, struct zp_listing *out, char **next, struct zp_error *err) {
         struct zp_http_response response = { 0 };
-        zp_autofree char *url = NULL, *next = NULL;
+        zp_autofree char *url = NULL;
         int r = ask_tags(registry, &response, &url, err);
         if (r == 0)
-                r = read_page(registry, &response, "tags", out, &next, err);
+                r = read_page(registry, &response, "tags", out, next, err);
         zp_http_response_clear(&response);
+        return r;
+}
+
+int zp_list_tags(struct zp_registry *registry, struct zp_listing *out, struct zp_error *err) {
+        zp_autofree char *next = NULL;
+        int r = list_first(registry, out, &next, err);
         return r < 0 ? r : read_pages(registry, zp_steal(&next), "tags", out, err);
 }
 
-int hook_list_repositories(struct zp_registry *registry, struct hook_listing *out, struct zp_error *err) {
+int zp_list_first_tags(struct zp_registry *registry, struct zp_listing *out, struct zp_error *err) {
+        zp_autofree char *next = NULL;
+        return list_first(registry, out, &next, err);
+}
+
+int zp_list_repositories(struct zp_registry *registry, struct zp_listing *out, struct zp_error *err) {
         struct zp_http_response response = { 0 };
         zp_autofree char *url = NULL;
         int r = ask_tags(registry, &response, &url, err); /* whatever it says, it shows how the registry is reached */
@@ -106,9 +118,9 @@ int hook_list_repositories(struct zp_registry *registry, struct hook_listing *ou
         return catalog ? read_pages(registry, catalog, "repositories", out, err) : zp_error_errno(err, ENOMEM, "list");
 }
 
-void hook_listing_clear(struct hook_listing *listing) {
+void zp_listing_clear(struct zp_listing *listing) {
         for (size_t i = 0; i < listing->count; i++)
                 free(listing->names[i]);
         free(listing->names);
-        *listing = (struct hook_listing){ 0 };
+        *listing = (struct zp_listing){ 0 };
 }
