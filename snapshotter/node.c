@@ -14,6 +14,7 @@
 #include "snapshotter/control/log.h"
 #include "snapshotter/control/socket.h"
 #include "snapshotter/data/store.h"
+#include "snapshotter/keychain/share.h"
 #include "snapshotter/supervisor/supervisor.h"
 #include "store/store.h"
 
@@ -59,6 +60,7 @@ static int serve_devices(const struct snap_config *config, int fuse_fd, struct z
         int r = snap_store_new(config->store, &config->data, &store, err);
         if (r < 0)
                 return r;
+        const struct zp_keychain keychain = { snap_share_ask, config->root };
         struct snap_data_options options = {
                 .store = config->store,
                 .preloads = (const char *const *) config->data.preloads,
@@ -70,7 +72,9 @@ static int serve_devices(const struct snap_config *config, int fuse_fd, struct z
                             .is_in_use = snap_store_is_in_use,
                             .notice = log_notice,
                             .context = store },
-                .range = { .source = { .auth_file = config->auth_file, .ca_file = config->ca_file } },
+                .range = { .source = { .auth_file = config->auth_file,
+                                       .keychain = config->image_service ? &keychain : NULL,
+                                       .ca_file = config->ca_file } },
         };
         snap_worker_ready();
         return snap_data_run(fuse_fd, &options, err);

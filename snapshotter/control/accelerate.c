@@ -2,41 +2,28 @@
 #include "snapshotter/control/accelerate.h"
 
 #include <inttypes.h>
-#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/buffer.h"
 #include "base/limits.h"
 #include "oci/chain-id.h"
-#include "oci/reference.h"
-#include "ship/pull.h"
-#include "ship/trust.h"
-#include "snapshotter/control/deadline.h"
+#include "snapshotter/control/acquire.h"
+#include "snapshotter/control/answers.h"
 #include "snapshotter/control/log.h"
 
-#define ANSWERS_MAX 256
 #define GOOD_ANSWER_S 600
+/* As long as an image's burst of questions takes: who may read it now, may not tomorrow. */
+#define RIGHT_S 60
 #define BAD_ANSWER_S 60
 
-/* What was found out about an image. */
-struct answer {
-        struct zp_digest manifest_digest;
-        char *reference;
-        enum { UNUSED, PENDING, GOOD, BAD } state;
-        time_t until; /* monotonic seconds */
-};
-
 struct snap_accelerator {
-        struct zp_store *store;
         struct snap_metastore *metastore;
         struct snap_metrics *metrics;
         char *policy, *auth_file, *ca_file;
-        unsigned timeout_ms;
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-        struct answer answers[ANSWERS_MAX]; /* guarded by lock */
+        struct snap_acquire_options acquire;
+        struct snap_answers *answers;
 };
 
 static bool copy(const char *text, char **out) {
@@ -50,15 +37,21 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
         zp_auto(snap_accelerator_free) struct snap_accelerator *a = calloc(1, sizeof *a);
         if (!a)
                 return zp_error_errno(err, ENOMEM, "acceleration");
-        pthread_mutex_init(&a->lock, NULL);
-        pthread_cond_init(&a->changed, NULL);
-        a->store = store;
         a->metastore = metastore;
-        a->timeout_ms = options->timeout_ms;
         a->metrics = options->metrics;
         if (!copy(options->policy, &a->policy) || !copy(options->auth_file, &a->auth_file) ||
             !copy(options->ca_file, &a->ca_file))
                 return zp_error_errno(err, ENOMEM, "acceleration");
+        a->acquire = (struct snap_acquire_options){ .store = store,
+                                                    .policy = a->policy,
+                                                    .auth_file = a->auth_file,
+                                                    .ca_file = a->ca_file,
+                                                    .check_rights = options->check_rights,
+                                                    .timeout_ms = options->timeout_ms,
+                                                    .keychain = options->keychain };
+        int r = snap_answers_new(&a->answers, err);
+        if (r < 0)
+                return r;
         *out = zp_steal(&a);
         return 0;
 }
@@ -66,112 +59,19 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
 void snap_accelerator_free(struct snap_accelerator *a) {
         if (!a)
                 return;
-        for (size_t i = 0; i < ANSWERS_MAX; i++)
-                free(a->answers[i].reference);
-        pthread_mutex_destroy(&a->lock);
-        pthread_cond_destroy(&a->changed);
+        snap_answers_free(a->answers);
         free(a->policy);
         free(a->auth_file);
         free(a->ca_file);
         free(a);
 }
 
-/* ---- fetching ---- */
-
-struct fetch {
-        struct snap_accelerator *accelerator;
-        struct zp_source *source;
-        struct zp_remote *remote;
-        struct zp_policy *policy;
-        const struct zp_cancel *cancel;
-};
-
-static void log_notice(void *context, const char *text) {
-        (void) context;
-        snap_log_event(SNAP_LOG_WARN, text, NULL);
-}
-
-/* The very manifest that containerd pulls, whatever the tag says by now; and the repository it is in. */
-static int open_sides(struct fetch *f, const struct zp_digest *manifest, const char *reference, struct zp_error *err) {
-        struct snap_accelerator *a = f->accelerator;
-        struct zp_reference parsed;
-        char digest[ZP_DIGEST_TEXT_SIZE];
-        struct zp_source_options options = {
-                .auth_file = a->auth_file, .ca_file = a->ca_file, .cancel = f->cancel, .notice = { log_notice, NULL }
-        };
-        int r = zp_reference_parse(reference, &parsed, err);
-        if (r < 0)
-                return r;
-        zp_autofree char *beside = zp_format("docker://%s/%s", parsed.registry, parsed.repository);
-        zp_autofree char *image =
-                zp_format("docker://%s/%s@%s", parsed.registry, parsed.repository, zp_digest_text(manifest, digest));
-        zp_reference_clear(&parsed);
-        if (!beside || !image)
-                return zp_error_errno(err, ENOMEM, "%s", reference);
-        r = zp_source_open(image, &options, &f->source, err);
-        return r < 0 ? r : zp_remote_open(beside, &options, &f->remote, err);
-}
-
-static int pull(struct fetch *f, struct zp_trust *trust, bool is_checked, struct zp_error *err) {
-        struct zp_pull_options options = { .platform = zp_platform_host(), .cancel = f->cancel };
-        struct zp_pull_result result = { 0 };
-        if (is_checked) {
-                options.check = zp_trust_check;
-                options.check_context = trust;
-        }
-        int r = zp_pull(f->source, f->remote, f->accelerator->store, &options, &result, err);
-        zp_image_record_clear(&result.image);
-        return r;
-}
-
-static int fetch_trusted(struct fetch *f, const struct zp_digest *manifest, const char *reference,
-                         struct zp_error *err) {
-        struct snap_accelerator *a = f->accelerator;
-        struct zp_image_record image = { 0 };
-        int r = a->policy ? zp_policy_load(a->policy, &f->policy, err)
-                          : zp_policy_load_if_present(ZP_POLICY_DEFAULT_PATH, &f->policy, err);
-        if (r == 0)
-                r = open_sides(f, manifest, reference, err);
-        if (r < 0)
-                return r;
-        struct zp_trust trust = { .remote = f->remote, .image = zp_source_name(f->source), .policy = f->policy };
-        int is_checked = zp_trust_wants_check(&trust, err);
-        if (is_checked < 0)
-                return is_checked;
-        /* what is here, and nobody wants to see signed, takes no question */
-        if (!is_checked && (r = zp_store_find_image(a->store, manifest, &image, err)) != 0) {
-                zp_image_record_clear(&image);
-                return r < 0 ? r : 0;
-        }
-        return pull(f, &trust, is_checked == 1, err);
-}
-
-static int fetch(struct snap_accelerator *a, const struct zp_digest *manifest, const char *reference,
-                 const struct zp_cancel *cancel, struct zp_error *err) {
-        struct snap_deadline deadline;
-        int r = snap_deadline_begin(&deadline, a->timeout_ms, cancel, err);
-        if (r < 0)
-                return r;
-        struct fetch f = { .accelerator = a, .cancel = &deadline.cancel };
-        r = fetch_trusted(&f, manifest, reference, err);
-        if (f.remote)
-                zp_remote_close(f.remote);
-        if (f.source)
-                zp_source_close(f.source);
-        if (f.policy)
-                zp_policy_free(f.policy);
-        snap_deadline_end(&deadline);
-        if (r < 0 && deadline.has_passed)
-                r = zp_error_set(err, ETIMEDOUT, "the snapshot could not be had within %u ms", a->timeout_ms);
-        return r;
-}
-
 int snap_accelerator_restore(struct snap_accelerator *a, const struct snap_base *base, const struct zp_cancel *cancel,
                              struct zp_error *err) {
-        return fetch(a, &base->manifest_digest, base->reference, cancel, err);
+        return snap_acquire_again(&a->acquire, &base->manifest_digest, base->reference, cancel, err);
 }
 
-/* ---- answers ---- */
+/* ---- images ---- */
 
 static uint64_t now_us(void) {
         struct timespec now;
@@ -179,75 +79,81 @@ static uint64_t now_us(void) {
         return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
 }
 
-static time_t now_s(void) {
-        return (time_t) (now_us() / 1000000);
-}
-
-/* That of the image, or the one to be used for it: a free one, else the one that ends first. NULL: all are pending. */
-static struct answer *find_answer(struct snap_accelerator *a, const struct zp_digest *manifest, const char *reference) {
-        struct answer *best = NULL;
-        for (size_t i = 0; i < ANSWERS_MAX; i++) {
-                struct answer *answer = &a->answers[i];
-                if (answer->state != UNUSED && zp_digest_equal(&answer->manifest_digest, manifest) &&
-                    strcmp(answer->reference, reference) == 0)
-                        return answer;
-                if (answer->state != PENDING && (!best || answer->until < best->until))
-                        best = answer;
-        }
-        if (!best)
-                return NULL;
-        free(best->reference);
-        *best = (struct answer){ .manifest_digest = *manifest, .reference = strdup(reference) };
-        return best->reference ? best : NULL;
-}
-
-static void tell(struct snap_accelerator *a, const struct zp_digest *manifest, const char *reference, int result,
-                 uint64_t took_us, const struct zp_error *reason) {
+static void tell(struct snap_accelerator *a, const struct snap_question *question, int result, uint64_t took_us,
+                 const struct zp_error *reason) {
         char digest[ZP_DIGEST_TEXT_SIZE], took_ms[24];
         struct zp_error err = { 0 };
-        struct snap_outcome outcome = { .manifest_digest = *manifest,
-                                        .reference = reference,
+        struct snap_outcome outcome = { .manifest_digest = question->manifest_digest,
+                                        .reference = question->reference,
                                         .reason = result < 0 ? reason->message : NULL };
         snprintf(took_ms, sizeof took_ms, "%" PRIu64, took_us / 1000);
         if (a->metrics)
                 snap_metrics_decided(a->metrics, result, took_us);
         if (result < 0)
-                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", reference, "manifest",
-                               zp_digest_text(manifest, digest), "reason", reason->message, "hint",
+                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", question->reference, "manifest",
+                               zp_digest_text(&question->manifest_digest, digest), "reason", reason->message, "hint",
                                reason->hint[0] ? reason->hint : NULL, "took_ms", took_ms, NULL);
         else
-                snap_log_event(SNAP_LOG_INFO, "image accelerated", "image", reference, "manifest",
-                               zp_digest_text(manifest, digest), "took_ms", took_ms, NULL);
+                snap_log_event(SNAP_LOG_INFO, "image accelerated", "image", question->reference, "manifest",
+                               zp_digest_text(&question->manifest_digest, digest), "took_ms", took_ms, NULL);
         if (snap_metastore_note(a->metastore, &outcome, &err) < 0)
                 snap_log_event(SNAP_LOG_WARN, "cannot record what became of an image", "error", err.message, NULL);
 }
 
-/* Whether the image's snapshot is here. Asks once for all who want to know at the same time. */
-static bool is_available(struct snap_accelerator *a, const struct zp_digest *manifest, const char *reference,
-                         const struct zp_cancel *cancel) {
-        struct answer *answer;
-        pthread_mutex_lock(&a->lock);
-        while ((answer = find_answer(a, manifest, reference)) && answer->state == PENDING)
-                pthread_cond_wait(&a->changed, &a->lock);
-        bool is_known = answer && answer->state != UNUSED && now_s() < answer->until;
-        bool is_good = is_known && answer->state == GOOD;
-        if (answer && !is_known)
-                answer->state = PENDING;
-        pthread_mutex_unlock(&a->lock);
-        if (is_known || !answer)
-                return is_good;
+/* Whether the image's snapshot is here, for the puller (NULL: the node). Asks once for all who want to know at the same
+ * time. */
+static bool is_available_to(struct snap_accelerator *a, const struct snap_question *image,
+                            const struct snap_puller *puller, const struct zp_cancel *cancel) {
+        struct snap_question question = *image;
         struct zp_error reason = { 0 };
-        uint64_t began_us = now_us();
-        int r = fetch(a, manifest, reference, cancel, &reason);
-        if (r != -ECANCELED)
-                tell(a, manifest, reference, r, now_us() - began_us, &reason);
-        pthread_mutex_lock(&a->lock);
-        /* who gave up found nothing out */
-        answer->state = r == -ECANCELED ? UNUSED : r < 0 ? BAD : GOOD;
-        answer->until = now_s() + (r < 0 ? BAD_ANSWER_S : GOOD_ANSWER_S);
-        pthread_cond_broadcast(&a->changed);
-        pthread_mutex_unlock(&a->lock);
+        size_t slot;
+        if (puller)
+                memcpy(question.puller, puller->fingerprint, sizeof question.puller);
+        enum snap_answer answer = snap_answers_ask(a->answers, &question, &slot);
+        if (answer != SNAP_ANSWER_UNKNOWN)
+                return answer == SNAP_ANSWER_GOOD;
+        uint64_t begun_us = now_us();
+        int r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, &reason);
+        if (r != -ECANCELED) {
+                tell(a, image, r, now_us() - begun_us, &reason);
+                answer = r < 0 ? SNAP_ANSWER_BAD : SNAP_ANSWER_GOOD;
+        } /* else: who gave up found nothing out */
+        snap_answers_give(a->answers, slot, answer,
+                          r < 0                     ? BAD_ANSWER_S
+                          : a->acquire.check_rights ? RIGHT_S
+                                                    : GOOD_ANSWER_S);
         return r == 0;
+}
+
+/* One without the right keeps the image from all who pull it now; where rights are not checked, one who can fetch it
+ * is enough. */
+static bool is_available_to_all(struct snap_accelerator *a, const struct snap_question *image,
+                                const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel) {
+        bool is_available = true;
+        for (size_t i = 0; i < count; i++) {
+                is_available = is_available_to(a, image, &pullers[i], cancel);
+                if (is_available != a->acquire.check_rights)
+                        break;
+        }
+        return is_available;
+}
+
+static bool is_available(struct snap_accelerator *a, const struct snap_question *image,
+                         const struct zp_cancel *cancel) {
+        struct snap_puller *pullers = NULL;
+        struct zp_error err = { 0 };
+        size_t count = 0;
+        int r = a->acquire.keychain
+                        ? snap_keychain_pullers(a->acquire.keychain, image->reference, &pullers, &count, &err)
+                        : 0;
+        if (r < 0) {
+                tell(a, image, r, 0, &err);
+                return false;
+        }
+        bool is = count > 0 ? is_available_to_all(a, image, pullers, count, cancel)
+                            : is_available_to(a, image, NULL, cancel);
+        snap_pullers_free(pullers, count);
+        return is;
 }
 
 /* ---- layers ---- */
@@ -266,7 +172,7 @@ static uint16_t layers_of_chain(const struct zp_image_record *image, const struc
 static int describe(struct snap_accelerator *a, const struct zp_digest *manifest, const struct zp_digest *target,
                     struct snap_base *base, struct zp_error *err) {
         struct zp_image_record image = { 0 };
-        int r = zp_store_find_image(a->store, manifest, &image, err);
+        int r = zp_store_find_image(a->acquire.store, manifest, &image, err);
         if (r <= 0)
                 return r;
         uint16_t layers = layers_of_chain(&image, target);
@@ -277,36 +183,30 @@ static int describe(struct snap_accelerator *a, const struct zp_digest *manifest
         return layers > 0;
 }
 
-static void forget_answer(struct snap_accelerator *a, const struct zp_digest *manifest, const char *reference) {
-        pthread_mutex_lock(&a->lock);
-        struct answer *answer = find_answer(a, manifest, reference);
-        if (answer && answer->state != PENDING)
-                answer->until = 0;
-        pthread_mutex_unlock(&a->lock);
-}
-
 int snap_accelerate(struct snap_accelerator *a, const struct snap_labels *labels, const struct zp_cancel *cancel,
                     struct snap_base *base) {
         const char *target = snap_label_get(labels, SNAP_LABEL_TARGET);
-        const char *reference = snap_label_get(labels, SNAP_LABEL_IMAGE);
         const char *manifest = snap_label_get(labels, SNAP_LABEL_MANIFEST);
-        struct zp_digest chain_id, manifest_digest;
+        struct snap_question image = { .reference = snap_label_get(labels, SNAP_LABEL_IMAGE) };
+        struct zp_digest chain_id;
         struct zp_error err = { 0 };
-        if (!target || !reference || !manifest)
+        if (!target || !image.reference || !manifest)
                 return 0;
-        if (zp_digest_parse(target, &chain_id, &err) < 0 || zp_digest_parse(manifest, &manifest_digest, &err) < 0) {
-                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", reference, "reason", err.message, NULL);
+        if (zp_digest_parse(target, &chain_id, &err) < 0 ||
+            zp_digest_parse(manifest, &image.manifest_digest, &err) < 0) {
+                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", image.reference, "reason", err.message,
+                               NULL);
                 return 0;
         }
-        for (int attempt = 0; attempt < 2 && is_available(a, &manifest_digest, reference, cancel); attempt++) {
-                int r = describe(a, &manifest_digest, &chain_id, base, &err);
-                base->reference = reference;
+        for (int attempt = 0; attempt < 2 && is_available(a, &image, cancel); attempt++) {
+                int r = describe(a, &image.manifest_digest, &chain_id, base, &err);
+                base->reference = image.reference;
                 if (r < 0)
-                        snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", reference, "reason",
+                        snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", image.reference, "reason",
                                        err.message, NULL);
                 if (r != 0)
                         return r > 0;
-                forget_answer(a, &manifest_digest, reference);
+                snap_answers_forget(a->answers, &image.manifest_digest);
         }
         return 0;
 }

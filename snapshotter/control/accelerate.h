@@ -9,6 +9,7 @@
 #include "base/cancel.h"
 #include "snapshotter/control/metastore.h"
 #include "snapshotter/control/metrics.h"
+#include "snapshotter/keychain/keychain.h"
 #include "store/store.h"
 
 /* What containerd says of the layer: the chain ID it shall become, and whose layer it is. The last two come from CRI,
@@ -25,6 +26,8 @@ struct snap_accelerator_options {
         unsigned timeout_ms;          /* for registry and signatures, each image */
         const char *auth_file;        /* see struct zp_source_options */
         const char *ca_file;
+        bool check_rights;              /* see struct snap_acquire_options */
+        struct snap_keychain *keychain; /* knows who pulls; NULL: nobody does */
 };
 
 /* `store` and `metastore` must outlive it; strings are copied. */
@@ -36,8 +39,10 @@ ZP_DEFINE_AUTO(struct snap_accelerator, snap_accelerator_free);
 
 /* 1: *base is what the target will show; its reference is one of the labels'. 0: an ordinary download it is, or the
  * labels do not ask for more. Why, is logged and recorded once for each image and attempt: an answer counts for the
- * image's other layers, a good one for ten minutes, a bad one for a minute. Thread-safe; those who ask for the same
- * image at the same time wait for one of them. */
+ * image's other layers and the same puller, for a minute; a good one for ten when rights are not checked. Who pulls,
+ * the keychain says; when several do at the same time, each of them must have the right, for a layer does not say whose
+ * it is; when none does it is the node itself. Thread-safe; those who ask for the same image at the same time wait for
+ * one of them. */
 int snap_accelerate(struct snap_accelerator *accelerator, const struct snap_labels *labels,
                     const struct zp_cancel *cancel, struct snap_base *base);
 

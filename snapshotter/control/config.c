@@ -12,9 +12,12 @@
 #include "oci/listen.h"
 
 #define FILE_MAX 65536
+#define CONTAINERD_SOCKET "/run/containerd/containerd.sock"
 
 void snap_config_init(struct snap_config *config) {
-        *config = (struct snap_config){ .log_level = SNAP_LOG_INFO, .accelerate = true, .registry_timeout_s = 10 };
+        *config = (struct snap_config){
+                .log_level = SNAP_LOG_INFO, .accelerate = true, .check_rights = true, .registry_timeout_s = 10
+        };
 }
 
 void snap_config_clear(struct snap_config *config) {
@@ -26,6 +29,8 @@ void snap_config_clear(struct snap_config *config) {
         free(config->auth_file);
         free(config->ca_file);
         free(config->metrics);
+        free(config->image_service);
+        free(config->containerd);
         snap_config_clear_data(&config->data);
         snap_config_init(config);
 }
@@ -101,9 +106,21 @@ enum {
         AUTH_FILE,
         CA_FILE,
         METRICS,
+        CHECK_RIGHTS,
+        IMAGE_SERVICE,
+        CONTAINERD,
         DATA,
         COUNT = DATA + SNAP_DATA_SETTINGS
 };
+
+static int read_rights(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
+        int r = read_bool(yaml, values[CHECK_RIGHTS], "check_rights", &config->check_rights);
+        if (r == 0)
+                r = read_path(yaml, values[IMAGE_SERVICE], "image_service", &config->image_service);
+        if (r == 0)
+                r = read_path(yaml, values[CONTAINERD], "containerd", &config->containerd);
+        return r;
+}
 
 static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
         int r = read_bool(yaml, values[ACCELERATE], "accelerate", &config->accelerate);
@@ -115,18 +132,21 @@ static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, s
                 r = read_path(yaml, values[AUTH_FILE], "auth_file", &config->auth_file);
         if (r == 0)
                 r = read_path(yaml, values[CA_FILE], "ca_file", &config->ca_file);
+        if (r == 0)
+                r = read_rights(yaml, values, config);
         if (r < 0 || !values[REGISTRY_TIMEOUT])
                 return r;
         return zp_yaml_number(yaml, values[REGISTRY_TIMEOUT], "registry_timeout_s", &config->registry_timeout_s);
 }
 
 static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
-        static const char *const names[COUNT] = { "version",   "root",           "address",
-                                                  "log_level", "remap_ids",      "accelerate",
-                                                  "store",     "policy",         "registry_timeout_s",
-                                                  "auth_file", "ca_file",        "metrics",
-                                                  "preloads",  "cache_limit",    "background_bandwidth",
-                                                  "complete",  "complete_images" };
+        static const char *const names[COUNT] = { "version",      "root",           "address",
+                                                  "log_level",    "remap_ids",      "accelerate",
+                                                  "store",        "policy",         "registry_timeout_s",
+                                                  "auth_file",    "ca_file",        "metrics",
+                                                  "check_rights", "image_service",  "containerd",
+                                                  "preloads",     "cache_limit",    "background_bandwidth",
+                                                  "complete",     "complete_images" };
         struct snap_config *config = yaml->context;
         yaml_node_t *values[COUNT];
         int r = zp_yaml_members(yaml, root, "configuration", names, COUNT, values);
@@ -169,5 +189,8 @@ int snap_config_finish(struct snap_config *config, struct zp_error *err) {
         config->devices = zp_format("%s/devices", root);
         if (!config->store)
                 config->store = zp_format("%s/store", root);
-        return config->devices && config->store ? 0 : zp_error_errno(err, ENOMEM, "configuration");
+        if (!config->containerd)
+                config->containerd = strdup(CONTAINERD_SOCKET);
+        return config->devices && config->store && config->containerd ? 0
+                                                                      : zp_error_errno(err, ENOMEM, "configuration");
 }

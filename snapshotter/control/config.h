@@ -14,6 +14,9 @@
  *   auth_file: /root/.docker/config.json
  *   ca_file: /etc/ssl/registry.pem
  *   metrics: 127.0.0.1:9273  # where HTTP is served: /metrics, /healthz; without it: nowhere
+ *   check_rights: true       # what is in the store is for those who may read the image
+ *   image_service: /run/zeropull/image.sock # CRI's, passed on to containerd, to learn who pulls
+ *   containerd: /run/containerd/containerd.sock
  *
  * and what config-data.h has.
  */
@@ -30,10 +33,12 @@
 struct snap_config {
         char *root, *address; /* NULL: not given */
         enum snap_log_level log_level;
-        bool remap_ids, accelerate;
+        bool remap_ids, accelerate, check_rights;
         char *policy, *auth_file, *ca_file, *metrics; /* NULL: not given */
-        char *store;                        /* after snap_config_finish() always given */
-        char *devices;                      /* ROOT/devices: the data plane's file system */
+        char *image_service;                          /* likewise */
+        char *containerd;                             /* its socket; after snap_config_finish() always given */
+        char *store;                                  /* after snap_config_finish() always given */
+        char *devices;                                /* ROOT/devices: the data plane's file system */
         size_t registry_timeout_s;
         struct snap_config_data data;
 };

@@ -13,10 +13,12 @@
 #include "base/cleanup.h"
 #include "snapshotter/control/metrics-server.h"
 #include "snapshotter/control/server.h"
+#include "snapshotter/keychain/learner.h"
 #include "snapshotter/supervisor/supervisor.h"
 
 /* systemd waits 90 s, Kubernetes 30. */
 #define STOP_GRACE_MS 10000
+#define PULL_GRACE_MS 5000
 /* Between two attempts when there are no file descriptors left. */
 #define ACCEPT_PAUSE_NS 100000000
 
@@ -81,8 +83,8 @@ static struct snap_metrics_server *start_metrics(const struct snap_config *confi
         return server;
 }
 
-static int run(const struct snap_config *config, struct snap_service *service, struct snap_metrics *metrics,
-               int listener, int signals, struct zp_error *err) {
+static int run(const struct snap_config *config, struct snap_service *service, struct snap_learner *learner,
+               struct snap_metrics *metrics, int listener, int signals, struct zp_error *err) {
         zp_auto(snap_server_free) struct snap_server *server = NULL;
         int r = snap_server_new(service, metrics, &server, err);
         zp_auto(snap_metrics_server_free) struct snap_metrics_server *metrics_server =
@@ -97,6 +99,8 @@ static int run(const struct snap_config *config, struct snap_service *service, s
         }
         if (r == 0) {
                 snap_log_event(SNAP_LOG_INFO, "stopping", NULL);
+                if (learner) /* first: pulls end only while layers are answered for */
+                        snap_learner_stop(learner, PULL_GRACE_MS);
                 snap_server_stop(server, STOP_GRACE_MS);
         }
         return r;
@@ -109,6 +113,10 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
         if (r < 0)
                 return r;
         static struct snap_metrics metrics; /* as long as the process */
+        zp_auto(snap_learner_free) struct snap_learner *learner = NULL;
+        struct snap_learner_options learning = { config->root, config->image_service, config->containerd };
+        if (config->image_service && (r = snap_learner_new(&learning, &learner, err)) < 0)
+                return r;
         struct snap_service_options options = {
                 .root = config->root,
                 .remap_ids = config->remap_ids,
@@ -119,8 +127,10 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
                                   .metrics = &metrics,
                                   .timeout_ms = (unsigned) config->registry_timeout_s * 1000,
                                   .auth_file = config->auth_file,
-                                  .ca_file = config->ca_file },
+                                  .ca_file = config->ca_file,
+                                  .check_rights = config->check_rights,
+                                  .keychain = learner ? snap_learner_keychain(learner) : NULL },
         };
         r = snap_service_open(&options, &service, err);
-        return r < 0 ? r : run(config, service, &metrics, listener, signals, err);
+        return r < 0 ? r : run(config, service, learner, &metrics, listener, signals, err);
 }
