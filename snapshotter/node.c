@@ -66,6 +66,7 @@ static int serve_devices(const struct snap_config *config, int fuse_fd, struct z
                 .preloads = (const char *const *) config->data.preloads,
                 .lookups = snap_store_lookups(store),
                 .journal = snap_worker_journal(journal),
+                .starts = snap_worker_starts(),
                 .device = { .cache_fd = copies,
                             .cache_limit = config->data.cache_limit,
                             .background_bytes_per_s = config->data.background_bandwidth,

@@ -145,6 +145,7 @@ static void answer_statistics(struct snap_data *data, uint64_t offset, uint32_t 
                 { "connections", ranges.connections },
                 { "retries", ranges.retries },
                 { "received_bytes", ranges.received_bytes },
+                { "starts", data->options->starts },
                 { "read_us", atomic_load(&data->read_times.sum_us) },
         };
         char text[STATISTICS_SIZE]; /* always of the same length: a reader comes more than once */

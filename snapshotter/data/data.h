@@ -42,6 +42,7 @@ struct snap_data_options {
         struct snap_data_lookups lookups;
         struct zp_device_options device; /* cache_fd: the directory of local copies */
         struct zp_range_options range;
+        unsigned starts;    /* of the data plane, for the statistics */
         unsigned threads;   /* that take requests; 0: 2 */
         unsigned idle_ms;   /* a device that nobody read for so long is closed; 0: 30 s */
         bool completes_all; /* fetch the rest of every device that is opened, in the background */

@@ -31,7 +31,7 @@ struct snap_child {
         bool was_ready;
         bool is_ending; /* it was told to */
         uint64_t started_ms, start_at_ms;
-        unsigned failures;
+        unsigned failures, starts;
 };
 uint64_t snap_now_ms(void);
 /* Starts it; a failure counts as a death. */

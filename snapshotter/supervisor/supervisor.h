@@ -56,5 +56,7 @@ int snap_supervisor_take_listener(void);
 const char *snap_worker_journal(const char *path);
 /* In a worker: it is at work. Harmless in any other process and when called again. */
 void snap_worker_ready(void);
+/* In a worker: how many times the supervisor has started it by now, this time included. */
+unsigned snap_worker_starts(void);
 
 #endif

@@ -22,7 +22,8 @@
 #define LIVED_MS 10000
 /* In a worker. */
 enum { SERVED_FD = 3, READY_FD };
-static int ready_fd = -1; /* of this process, when it is a worker that has not said yet that it is ready */
+static unsigned own_starts; /* of this process, when it is a worker */
+static int ready_fd = -1;   /* of this process, when it is a worker that has not said yet that it is ready */
 
 uint64_t snap_now_ms(void) {
         struct timespec now;
@@ -87,12 +88,14 @@ void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_s
         const struct snap_worker *worker = child->worker;
         int ready[2];
         child->started_ms = snap_now_ms();
+        child->starts++;
         if (pipe2(ready, O_CLOEXEC) < 0) {
                 snap_log(options, true, "start the %s: %s", worker->name, strerror(errno));
                 pause_child(child, false);
                 return;
         }
         pid_t parent = getpid(), pid = fork();
+        own_starts = pid == 0 ? child->starts : 0;
         if (pid == 0)
                 become(worker, parent, worker->serves_devices ? fuse_fd : worker->listen_fd, ready[1], options);
         int code = errno;
@@ -132,4 +135,8 @@ const char *snap_worker_journal(const char *path) {
 void snap_worker_ready(void) {
         if (ready_fd >= 0 && write(ready_fd, "1", 1) > 0)
                 close(zp_steal_fd(&ready_fd));
+}
+
+unsigned snap_worker_starts(void) {
+        return own_starts;
 }
