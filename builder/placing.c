@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "builder/hot.h"
+#include "profile/sweep.h"
 
 /* A file has an index of 8 bytes in the metadata for every window, if they lie in different places. Hot files are few,
  * and what surrounds a block that is read is fetched with it: 256 KiB of indexes are less than that. */
@@ -16,7 +17,7 @@
 #define BASE_WINDOW_MIN (UINT64_C(64) << 10)
 /* What a start reads is known to the block. */
 #define HOT_WINDOW_MIN ((uint64_t) ZP_BLOCK_SIZE)
-#define COLD UINT32_MAX
+#define COLD ZP_SWEEP_NOBODY
 
 /* Device numbers of extents until the end: the own device, the waiting hot content, then those of the base. */
 enum { DEVICE_OWN, DEVICE_HOT, DEVICE_BASE };
@@ -43,6 +44,7 @@ struct zp_placing {
         uint64_t window, offset;
         const uint32_t *entries; /* of the profile, for the file; NULL: it is not hot */
         uint32_t entry_count;
+        struct zp_sweep sweep; /* over them, from the first window on */
 
         struct kept *kept; /* all that was given to inodes and is not final */
         size_t kept_count, kept_room;
@@ -67,6 +69,7 @@ void zp_placing_free(struct zp_placing *p) {
                 return;
         zp_sha256_free(p->hash);
         zp_hot_free(p->hot);
+        zp_sweep_clear(&p->sweep);
         free(p->extents);
         free(p->kept);
         free(p);
@@ -79,6 +82,7 @@ uint64_t zp_placing_begin(struct zp_placing *p, const char *path, uint64_t size,
         p->offset = 0;
         p->entries = p->options.profile ? zp_profile_find(p->options.profile, path, &p->entry_count) : NULL;
         p->is_named |= p->entries != NULL;
+        zp_sweep_clear(&p->sweep);
         if (!p->entries && !p->options.base)
                 return 0;
         if (!p->entries && is_small)
@@ -115,17 +119,30 @@ int zp_placing_own(struct zp_placing *p, uint64_t block, uint64_t blocks, struct
         return add_extent(p, (struct zp_extent){ .block = block, .blocks = blocks, .device = DEVICE_OWN }, true, err);
 }
 
-/* The first entry that reads something of the window, or COLD. */
-static uint32_t window_rank(const struct zp_placing *p, uint64_t size) {
+static int begin_sweep(struct zp_placing *p, struct zp_error *err) {
         uint32_t count;
         const struct zp_profile_entry *entries = zp_profile_entries(p->options.profile, &count);
+        struct zp_span *spans = calloc(p->entry_count, sizeof *spans);
+        if (!spans)
+                return zp_error_errno(err, ENOMEM, "hot content");
         for (uint32_t i = 0; i < p->entry_count; i++) {
                 const struct zp_profile_entry *entry = &entries[p->entries[i]];
-                if (entry->offset < p->offset + size &&
-                    (entry->length == ZP_PROFILE_WHOLE || entry->offset + entry->length > p->offset))
-                        return p->entries[i];
+                bool is_whole = entry->length == ZP_PROFILE_WHOLE;
+                spans[i] = (struct zp_span){ entry->offset, is_whole ? UINT64_MAX : entry->offset + entry->length,
+                                             p->entries[i] };
         }
-        return COLD;
+        return zp_sweep_begin(&p->sweep, spans, p->entry_count, err);
+}
+
+/* *rank is the first entry's that reads something of the window, or COLD. */
+static int rank_window(struct zp_placing *p, uint64_t size, uint32_t *rank, struct zp_error *err) {
+        *rank = COLD;
+        if (!p->entries)
+                return 0;
+        int r = p->sweep.spans ? 0 : begin_sweep(p, err);
+        if (r == 0)
+                *rank = zp_sweep_first(&p->sweep, p->offset, p->offset + size);
+        return r;
 }
 
 static bool is_hot_in_base(const struct zp_placing *p, const struct zp_block_run *run, uint64_t blocks) {
@@ -168,7 +185,10 @@ static int append_own(struct zp_placing *p, const uint8_t *data, uint64_t size, 
 int zp_placing_window(struct zp_placing *p, const uint8_t *data, uint64_t size, struct zp_error *err) {
         struct zp_extent extent = { .blocks = zp_round_up(size, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE };
         struct zp_block_run run;
-        uint32_t rank = p->entries ? window_rank(p, size) : COLD;
+        uint32_t rank;
+        int r = rank_window(p, size, &rank, err);
+        if (r < 0)
+                return r;
         if (p->options.base && find_in_base(p, data, size, rank != COLD, &run)) {
                 extent.device = (uint16_t) (DEVICE_BASE + run.device);
                 extent.block = run.block;
@@ -178,7 +198,7 @@ int zp_placing_window(struct zp_placing *p, const uint8_t *data, uint64_t size, 
                 return append_own(p, data, size, err);
         bool continues = false;
         extent.device = DEVICE_HOT;
-        int r = zp_hot_keep(p->hot, data, size, rank, &extent.block, &continues, err);
+        r = zp_hot_keep(p->hot, data, size, rank, &extent.block, &continues, err);
         return r < 0 ? r : add_extent(p, extent, continues, err);
 }
 

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "layer/resolve.h"
+#include "profile/sweep.h"
 
 /* Ranges are joined over gaps while there are more than this many. */
 #define RANGES_WANTED 8
@@ -20,10 +21,10 @@ void zp_prefetch_clear(struct zp_prefetch *prefetch) {
         *prefetch = (struct zp_prefetch){ 0 };
 }
 
-/* A run of blocks on a device; `use` numbers runs in the order of their first use. */
+/* A run of blocks on a device. */
 struct run {
         uint64_t block, end;
-        uint32_t use;
+        uint64_t use; /* ascending in the order of the first use: entry, and place in the file */
         uint16_t device;
 };
 
@@ -32,7 +33,8 @@ struct runs {
         size_t count, room;
 };
 
-static int add_run(struct runs *runs, uint16_t device, uint64_t block, uint64_t end, struct zp_error *err) {
+static int add_run(struct runs *runs, uint16_t device, uint64_t block, uint64_t end, uint32_t entry,
+                   struct zp_error *err) {
         if (runs->count == runs->room) {
                 size_t room = runs->room ? runs->room * 2 : 256;
                 struct run *grown = realloc(runs->list, room * sizeof *grown);
@@ -41,43 +43,107 @@ static int add_run(struct runs *runs, uint16_t device, uint64_t block, uint64_t 
                 runs->list = grown;
                 runs->room = room;
         }
-        runs->list[runs->count] = (struct run){ block, end, (uint32_t) runs->count, device };
-        runs->count++;
+        uint64_t use = (uint64_t) entry << 32 | (uint32_t) runs->count;
+        runs->list[runs->count++] = (struct run){ block, end, use, device };
         return 0;
 }
 
 /* ---- from files to blocks ---- */
 
-static int add_extents(struct runs *runs, const struct zp_inode *inode, const struct zp_profile_entry *entry,
-                       struct zp_error *err) {
-        if (entry->offset >= inode->size)
-                return 0;
-        uint64_t size = zp_min_u64(entry->length, inode->size - entry->offset);
-        uint64_t first = entry->offset / ZP_BLOCK_SIZE;
-        uint64_t last = zp_round_up(entry->offset + size, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE;
-        uint64_t at = 0; /* block of the file where the extent begins */
-        for (uint32_t i = 0; i < inode->extent_count && at < last; at += inode->extents[i++].blocks) {
-                const struct zp_extent *extent = &inode->extents[i];
-                uint64_t start = first > at ? first - at : 0, end = zp_min_u64(last - at, extent->blocks);
-                if (extent->block == ZP_HOLE || start >= end)
+/* What an entry reads of a file. */
+struct part {
+        const struct zp_inode *inode;
+        struct zp_span blocks; /* of the file, ranked by the entry's number */
+};
+
+static int compare_inode(const void *a, const void *b) {
+        const struct part *x = a, *y = b;
+        return (x->inode > y->inode) - (x->inode < y->inode);
+}
+
+/* Finds the parts, those of one file (whatever it is called) together. */
+static int find_parts(const struct zp_profile *profile, const struct zp_tree *tree, struct part **out, size_t *found,
+                      struct zp_error *err) {
+        uint32_t count;
+        const struct zp_profile_entry *entries = zp_profile_entries(profile, &count);
+        struct part *parts = calloc(count + 1u, sizeof *parts);
+        if (!parts)
+                return zp_error_errno(err, ENOMEM, "prefetch list");
+        *found = 0;
+        for (uint32_t i = 0; i < count; i++) {
+                const struct zp_profile_entry *entry = &entries[i];
+                struct zp_inode *inode = NULL;
+                if (zp_tree_lstat(tree, entry->path, strlen(entry->path), &inode, NULL) < 0 || !S_ISREG(inode->mode) ||
+                    entry->offset >= inode->size)
                         continue;
-                int r = add_run(runs, extent->device, extent->block + start, extent->block + end, err);
-                if (r < 0)
+                uint64_t size = zp_min_u64(entry->length, inode->size - entry->offset);
+                uint64_t end = zp_round_up(entry->offset + size, ZP_BLOCK_SIZE) / ZP_BLOCK_SIZE;
+                parts[(*found)++] = (struct part){ inode, { entry->offset / ZP_BLOCK_SIZE, end, i } };
+        }
+        qsort(parts, *found, sizeof *parts, compare_inode);
+        *out = parts;
+        return 0;
+}
+
+static int compare_u64(const void *a, const void *b) {
+        uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+        return (x > y) - (x < y);
+}
+
+/* Where a file is walked along its extents. */
+struct walk {
+        const struct zp_inode *inode;
+        uint32_t extent;
+        uint64_t at; /* block of the file where the extent begins */
+};
+
+static int add_extents(struct runs *runs, struct walk *walk, uint64_t first, uint64_t last, uint32_t entry,
+                       struct zp_error *err) {
+        for (; walk->extent < walk->inode->extent_count; walk->at += walk->inode->extents[walk->extent++].blocks) {
+                const struct zp_extent *extent = &walk->inode->extents[walk->extent];
+                uint64_t start = first > walk->at ? first - walk->at : 0;
+                uint64_t end = last > walk->at ? zp_min_u64(last - walk->at, extent->blocks) : 0;
+                int r = extent->block == ZP_HOLE || start >= end
+                                ? 0
+                                : add_run(runs, extent->device, extent->block + start, extent->block + end, entry, err);
+                if (r < 0 || last < walk->at + extent->blocks)
                         return r;
         }
         return 0;
 }
 
-static int add_entries(struct runs *runs, const struct zp_profile *profile, const struct zp_tree *tree,
-                       struct zp_error *err) {
-        uint32_t count;
-        const struct zp_profile_entry *entries = zp_profile_entries(profile, &count);
-        for (uint32_t i = 0; i < count; i++) {
-                struct zp_inode *inode = NULL;
-                if (zp_tree_lstat(tree, entries[i].path, strlen(entries[i].path), &inode, NULL) < 0 ||
-                    !S_ISREG(inode->mode))
-                        continue;
-                int r = add_extents(runs, inode, &entries[i], err);
+/* Every place once, for the entry that uses it first: entries may lie over one another by the thousand. */
+static int add_file(struct runs *runs, const struct part *parts, size_t count, struct zp_error *err) {
+        struct zp_sweep sweep = { 0 };
+        struct walk walk = { .inode = parts->inode };
+        struct zp_span *spans = calloc(count, sizeof *spans);
+        zp_autofree uint64_t *bounds = calloc(2 * count, sizeof *bounds);
+        for (size_t i = 0; spans && bounds && i < count; i++) {
+                spans[i] = parts[i].blocks;
+                bounds[2 * i] = spans[i].start;
+                bounds[2 * i + 1] = spans[i].end;
+        }
+        if (!spans || !bounds) {
+                free(spans);
+                return zp_error_errno(err, ENOMEM, "prefetch list");
+        }
+        qsort(bounds, 2 * count, sizeof *bounds, compare_u64);
+        int r = zp_sweep_begin(&sweep, spans, count, err);
+        for (size_t i = 0; r == 0 && i + 1 < 2 * count; i++) {
+                uint32_t entry =
+                        bounds[i] < bounds[i + 1] ? zp_sweep_first(&sweep, bounds[i], bounds[i + 1]) : ZP_SWEEP_NOBODY;
+                if (entry != ZP_SWEEP_NOBODY)
+                        r = add_extents(runs, &walk, bounds[i], bounds[i + 1], entry, err);
+        }
+        zp_sweep_clear(&sweep);
+        return r;
+}
+
+static int add_files(struct runs *runs, const struct part *parts, size_t count, struct zp_error *err) {
+        for (size_t i = 0, same; i < count; i += same) {
+                for (same = 1; i + same < count && parts[i + same].inode == parts[i].inode; same++)
+                        ;
+                int r = add_file(runs, &parts[i], same, err);
                 if (r < 0)
                         return r;
         }
@@ -114,11 +180,6 @@ static void join(struct runs *runs, uint64_t gap) {
                         last->use = next->use;
         }
         runs->count = kept;
-}
-
-static int compare_u64(const void *a, const void *b) {
-        uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
-        return (x > y) - (x < y);
 }
 
 /* The widest gap to join over: as few ranges as wanted, if the budget allows it. Gaps of one width go together. */
@@ -186,7 +247,11 @@ int zp_prefetch_map(const struct zp_profile *profile, const struct zp_tree *tree
                     struct zp_error *err) {
         struct runs runs = { 0 };
         *out = (struct zp_prefetch){ 0 };
-        int r = add_entries(&runs, profile, tree, err);
+        zp_autofree struct part *parts = NULL;
+        size_t count = 0;
+        int r = find_parts(profile, tree, &parts, &count, err);
+        if (r == 0)
+                r = add_files(&runs, parts, count, err);
         if (r == 0)
                 r = map(&runs, devices, device_count, out, err);
         free(runs.list);

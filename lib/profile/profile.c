@@ -10,10 +10,16 @@
 #include "base/siphash.h"
 #include "layer/resolve.h"
 
+/* One of several ranges in the order of their offsets: `end` is the highest of its own and of those before it. */
+struct range {
+        uint64_t offset, end;
+};
+
 /* A path and the numbers of its entries. */
 struct path {
         char *text; /* NULL: the slot is empty */
         uint32_t *numbers;
+        struct range *ranges; /* as many, in pieces of sizes that are powers of two, the largest first, each in order */
         uint32_t count, room;
 };
 
@@ -45,6 +51,7 @@ void zp_profile_free(struct zp_profile *profile) {
         for (uint32_t i = 0; i < profile->path_slots; i++) {
                 free(profile->paths[i].text);
                 free(profile->paths[i].numbers);
+                free(profile->paths[i].ranges);
         }
         free(profile->paths);
         free(profile->entries);
@@ -92,13 +99,52 @@ static uint64_t end_of(uint64_t offset, uint64_t length) {
         return length == ZP_PROFILE_WHOLE ? UINT64_MAX : offset + length;
 }
 
-static bool is_held(const struct zp_profile *profile, const struct path *path, uint64_t offset, uint64_t length) {
-        for (uint32_t i = 0; i < path->count; i++) {
-                const struct zp_profile_entry *entry = &profile->entries[path->numbers[i]];
-                if (entry->offset <= offset && end_of(entry->offset, entry->length) >= end_of(offset, length))
+/* Of each piece, whatever begins at or before the offset and reaches farthest is the one to ask. */
+static bool is_held(const struct path *path, uint64_t offset, uint64_t end) {
+        for (uint32_t at = 0, left = path->count; left > 0;) {
+                uint32_t size = UINT32_C(1) << (31 - __builtin_clz(left)), low = 0, high = size;
+                while (low < high) {
+                        uint32_t middle = low + (high - low) / 2;
+                        if (path->ranges[at + middle].offset <= offset)
+                                low = middle + 1;
+                        else
+                                high = middle;
+                }
+                if (low > 0 && path->ranges[at + low - 1].end >= end)
                         return true;
+                at += size;
+                left -= size;
         }
         return false;
+}
+
+static int compare_offset(const void *a, const void *b) {
+        const struct range *x = a, *y = b;
+        return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Puts the last pieces, which have become as large together as a power of two, in order. */
+static void sort_last(struct path *path) {
+        uint32_t size = path->count & (~path->count + 1);
+        struct range *piece = &path->ranges[path->count - size];
+        qsort(piece, size, sizeof *piece, compare_offset);
+        for (uint32_t i = 1; i < size; i++)
+                if (piece[i].end < piece[i - 1].end)
+                        piece[i].end = piece[i - 1].end;
+}
+
+static int grow_path(struct path *path, struct zp_error *err) {
+        uint32_t room = path->room ? path->room * 2 : 4;
+        uint32_t *numbers = realloc(path->numbers, room * sizeof *numbers);
+        if (!numbers)
+                return zp_error_errno(err, ENOMEM, "profile");
+        path->numbers = numbers;
+        struct range *ranges = realloc(path->ranges, room * sizeof *ranges);
+        if (!ranges)
+                return zp_error_errno(err, ENOMEM, "profile");
+        path->ranges = ranges;
+        path->room = room;
+        return 0;
 }
 
 static int append_entry(struct zp_profile *profile, struct path *path, uint64_t offset, uint64_t length,
@@ -111,15 +157,11 @@ static int append_entry(struct zp_profile *profile, struct path *path, uint64_t 
                 profile->entries = grown;
                 profile->room = room;
         }
-        if (path->count == path->room) {
-                uint32_t room = path->room ? path->room * 2 : 4;
-                uint32_t *grown = realloc(path->numbers, room * sizeof *grown);
-                if (!grown)
-                        return zp_error_errno(err, ENOMEM, "profile");
-                path->numbers = grown;
-                path->room = room;
-        }
+        if (path->count == path->room && grow_path(path, err) < 0)
+                return -ENOMEM;
+        path->ranges[path->count] = (struct range){ offset, end_of(offset, length) };
         path->numbers[path->count++] = profile->count;
+        sort_last(path);
         profile->entries[profile->count++] = (struct zp_profile_entry){ path->text, offset, length };
         return 0;
 }
@@ -138,7 +180,7 @@ int zp_profile_add(struct zp_profile *profile, const char *path, uint64_t offset
             (!is_whole && (zp_add_overflows(offset, length, &end) || end > ZP_LIMIT_FILE_SIZE)))
                 return zp_error_set(err, EINVAL, "an impossible range of a file");
         struct path *known = NULL;
-        if ((r = get_path(profile, clean.text, &known, err)) < 0 || is_held(profile, known, offset, length))
+        if ((r = get_path(profile, clean.text, &known, err)) < 0 || is_held(known, offset, end_of(offset, length)))
                 return r;
         if (profile->count == ZP_LIMIT_PROFILE_ENTRIES)
                 return zp_error_set(err, E2BIG, "more than %u entries", ZP_LIMIT_PROFILE_ENTRIES);

@@ -283,6 +283,13 @@ static void a_profile_that_names_nothing_here_changes_no_byte(void **state) {
         version_clear(&v);
 }
 
+static bool same_extents(const struct zp_extent *a, const struct zp_extent *b, uint32_t count) {
+        for (uint32_t i = 0; i < count; i++)
+                if (a[i].block != b[i].block || a[i].blocks != b[i].blocks || a[i].device != b[i].device)
+                        return false;
+        return true;
+}
+
 static void bytes_do_not_depend_on_threads_or_pieces(void **state) {
         (void) state;
         random_state = 77;
@@ -303,7 +310,7 @@ static void bytes_do_not_depend_on_threads_or_pieces(void **state) {
                 const struct zp_inode *inode = find(&s, "file0");
                 assert_true(inode->extent_count > 0 && inode->extent_count <= 50);
                 assert_true(i == 0 || zp_digest_equal(&digest, &s.info.index_digest));
-                assert_true(i == 0 || memcmp(extents, inode->extents, inode->extent_count * sizeof extents[0]) == 0);
+                assert_true(i == 0 || same_extents(extents, inode->extents, inode->extent_count));
                 digest = s.info.index_digest;
                 memcpy(extents, inode->extents, inode->extent_count * sizeof extents[0]);
                 drop(&s);

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "layer/resolve.h"
 #include "profile/prefetch.h"
 
 #define B ((uint64_t) ZP_BLOCK_SIZE)
@@ -109,6 +110,32 @@ static void many_ranges_are_joined_over_small_gaps_only(void **state) {
         zp_tree_free(tree);
 }
 
+/* As many entries as there may be, which lie over one another, of one file in many pieces and under two names: each
+ * by each would be four thousand million runs. */
+static void as_many_entries_as_there_may_be_are_mapped_at_once(void **state) {
+        (void) state;
+        enum { PIECES = 4096 };
+        struct zp_tree *tree = zp_tree_new();
+        struct zp_profile *profile = zp_profile_new();
+        struct zp_extent *extents = calloc(PIECES, sizeof *extents);
+        struct zp_inode *inode;
+        struct zp_prefetch list;
+        for (uint32_t i = 0; i < PIECES; i++)
+                extents[i] = (struct zp_extent){ .block = i * 2, .blocks = 1 };
+        add_file(tree, "one", PIECES * B, extents, PIECES);
+        assert_int_equal(zp_tree_lstat(tree, "one", 3, &inode, NULL), 0);
+        assert_int_equal(zp_tree_link(tree, zp_tree_root(tree), "two", 3, inode, NULL), 0);
+        for (uint64_t i = 0; i < ZP_LIMIT_PROFILE_ENTRIES; i++)
+                assert_int_equal(zp_profile_add(profile, i % 2 ? "one" : "two", 4096 + i, 2000 * B, NULL), 0);
+        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, &list, NULL), 0);
+        assert_int_equal(list.count, ZP_LIMIT_PREFETCH_RANGES);
+        assert_int_equal(list.ranges[0].offset, 2 * B);
+        zp_prefetch_clear(&list);
+        zp_profile_free(profile);
+        zp_tree_free(tree);
+        free(extents);
+}
+
 static void the_list_survives_as_text(void **state) {
         (void) state;
         struct zp_prefetch_range ranges[] = { { devices[1].digest, 0, 10000 * B }, { devices[0].digest, B, 1 } };
@@ -175,6 +202,7 @@ int main(void) {
                 cmocka_unit_test(ranges_of_files_are_ranges_of_devices),
                 cmocka_unit_test(neighbours_are_joined_and_the_first_use_decides_the_order),
                 cmocka_unit_test(many_ranges_are_joined_over_small_gaps_only),
+                cmocka_unit_test(as_many_entries_as_there_may_be_are_mapped_at_once),
                 cmocka_unit_test(the_list_survives_as_text),
                 cmocka_unit_test(what_is_no_list_of_the_devices_is_refused),
         };

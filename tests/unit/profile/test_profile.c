@@ -161,6 +161,43 @@ static void entries_are_bounded(void **state) {
         zp_profile_free(profile);
 }
 
+/* Against trying all entries. */
+static void held_is_what_one_earlier_entry_holds(void **state) {
+        (void) state;
+        srand(2);
+        for (int round = 0; round < 50; round++) {
+                struct zp_profile *profile = zp_profile_new();
+                uint32_t before, count;
+                for (int i = 0; i < 200; i++) {
+                        uint64_t offset = (uint64_t) (rand() % 1000), length = 1 + (uint64_t) (rand() % 300);
+                        const struct zp_profile_entry *entries = zp_profile_entries(profile, &before);
+                        bool is_held = false;
+                        for (uint32_t j = 0; j < before; j++)
+                                is_held |= entries[j].offset <= offset &&
+                                           entries[j].offset + entries[j].length >= offset + length;
+                        assert_int_equal(zp_profile_add(profile, "f", offset, length, NULL), 0);
+                        zp_profile_entries(profile, &count);
+                        assert_int_equal(count, before + !is_held);
+                }
+                zp_profile_free(profile);
+        }
+}
+
+/* Trying each against all would take 17 thousand million comparisons. */
+static void as_many_of_one_file_as_there_may_be_are_taken_at_once(void **state) {
+        (void) state;
+        struct zp_profile *profile = zp_profile_new();
+        uint32_t count;
+        for (int again = 0; again < 2; again++)
+                for (uint64_t i = 0; i < ZP_LIMIT_PROFILE_ENTRIES; i++) {
+                        uint64_t at = i * 40503 % ZP_LIMIT_PROFILE_ENTRIES; /* odd: each once */
+                        assert_int_equal(zp_profile_add(profile, "f", at * 4096, 5000, NULL), 0);
+                }
+        zp_profile_entries(profile, &count);
+        assert_int_equal(count, ZP_LIMIT_PROFILE_ENTRIES);
+        zp_profile_free(profile);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(lines_are_entries_in_their_order),
@@ -170,6 +207,8 @@ int main(void) {
                 cmocka_unit_test(mistakes_are_told_with_their_line),
                 cmocka_unit_test(the_digest_is_that_of_the_text_without_comments),
                 cmocka_unit_test(entries_are_bounded),
+                cmocka_unit_test(held_is_what_one_earlier_entry_holds),
+                cmocka_unit_test(as_many_of_one_file_as_there_may_be_are_taken_at_once),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
