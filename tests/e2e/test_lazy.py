@@ -184,7 +184,7 @@ class TestCommands:
             commands.append(("mount", one, str(work / "mnt")))
         for command in commands:
             failed = store.expect(FAILED, *command)
-            assert f"zeropull pull --complete {one}" in failed.stderr, failed.stderr
+            assert f"zeropull --store {store.store} pull --complete {one}" in failed.stderr, failed.stderr
         assert not (work / "disk").exists()
 
     def test_a_hint_that_is_a_command_works_as_it_is_printed(self, world):
@@ -224,7 +224,7 @@ class TestCommands:
         assert ship.snapshots(world.server.remote(), oci.sha256(ship.manifest_bytes(world.layout, "one"))) == [original]
         (work / "remote").mkdir()
         failed = store.expect(FAILED, "push", one, f"dir:{work / 'remote'}")
-        assert f"zeropull pull --complete {one}" in failed.stderr
+        assert f"zeropull --store {store.store} pull --complete {one}" in failed.stderr
 
     def test_it_is_not_published_as_something_else(self, lazy, world):
         """Where the blobs are, and the snapshot that names them is not."""
