@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "cli/child.h"
+#include "cli/earlier-images.h"
 #include "cli/remote-names.h"
 #include "cli/signing.h"
 #include "ship/pull.h"
@@ -40,6 +41,8 @@ struct fetched {
 struct fetching {
         struct cli_call *call;
         const struct cli_base_wish *wish;
+        const char *image, *remote; /* what to fetch from where; remote NULL: it is beside the image */
+        uint64_t deadline_ms;
         const char *store;
         struct fetched *fetched;
 };
@@ -97,21 +100,27 @@ static int fetch(void *context, struct zp_error *err) {
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_autofree char *beside = NULL;
-        int r = zp_source_open(f->wish->text, f->wish->source_options, &source, err);
-        if (r == 0)
+        int r = zp_source_open(f->image, f->wish->source_options, &source, err);
+        if (r == 0 && !f->remote)
                 r = cli_remote_beside(zp_source_name(source), "pull it first: zeropull pull --from REMOTE", &beside,
                                       err);
         if (r == 0)
-                r = zp_remote_open(beside, f->wish->source_options, &remote, err);
+                r = zp_remote_open(f->remote ? f->remote : beside, f->wish->source_options, &remote, err);
         return r < 0 ? r : pull_from(f, source, remote, err);
 }
 
-/* Another pull may put another snapshot of the image in its place at any time, which nobody has looked at. */
-static int take_fetched(struct zp_store *store, const struct fetched *fetched, struct zp_image_record *out,
+/* Another pull may put another snapshot of the image in its place at any time, which nobody has looked at: only as long
+ * as the image is locked it is the one that was found good. What will be signed rests on a base that bears the same
+ * signature: without it the base would have been refused. */
+static int take_fetched(const struct fetching *f, struct zp_store *store, struct zp_image_record *out,
                         struct zp_error *err) {
-        int r = zp_store_find_image(store, &fetched->manifest_digest, out, err);
-        if (r == 1 && is_same(fetched, out))
-                return 0;
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
+        const struct zp_digest *digest = &f->fetched->manifest_digest;
+        int r = zp_store_lock(store, digest, f->call->cancel, NULL, NULL, &lock, err);
+        if (r == 0)
+                r = zp_store_find_image(store, digest, out, err);
+        if (r == 1 && is_same(f->fetched, out))
+                return f->wish->sign_key ? zp_store_vouch(store, digest, err) : 0;
         if (r == 1)
                 zp_image_record_clear(out);
         if (r >= 0) {
@@ -121,33 +130,79 @@ static int take_fetched(struct zp_store *store, const struct fetched *fetched, s
         return r;
 }
 
-static int fetch_base(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
-                      struct zp_image_record *out, struct zp_error *err) {
-        struct fetched *fetched =
-                mmap(NULL, sizeof *fetched, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (fetched == MAP_FAILED)
+static int fetch_base(struct fetching *f, struct zp_store *store, struct zp_image_record *out, struct zp_error *err) {
+        f->store = zp_store_path(store);
+        f->fetched = mmap(NULL, sizeof *f->fetched, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (f->fetched == MAP_FAILED)
                 return zp_error_errno(err, errno, "fetch");
-        struct fetching fetching = { call, wish, zp_store_path(store), fetched };
-        progress_say(wish->progress, "base: fetching what is known of %s", wish->text);
-        int r = cli_in_child(fetch, &fetching, call->cancel, err);
+        progress_say(f->wish->progress, "base: fetching what is known of %s", f->image);
+        int r = cli_in_child_until(f->deadline_ms, fetch, f, f->call->cancel, err);
         if (r == 0)
-                r = take_fetched(store, fetched, out, err);
-        munmap(fetched, sizeof *fetched);
+                r = take_fetched(f, store, out, err);
+        if (r < 0)
+                zp_image_record_clear(out);
+        munmap(f->fetched, sizeof *f->fetched);
         return r;
+}
+
+static int take_named(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
+                      struct zp_image_record *out, struct zp_error *err) {
+        if (find_built(store, wish->text, false, out))
+                return 1;
+        struct fetching fetching = { .call = call, .wish = wish, .image = wish->text, .deadline_ms = UINT64_MAX };
+        int r = fetch_base(&fetching, store, out, err);
+        if (r == -EACCES)
+                call->exit_code = CLI_REFUSED;
+        return r < 0 ? zp_error_wrap(err, "base %s", wish->text) : 1;
+}
+
+/* ---- when nobody says which ---- */
+
+/* 1: *out; 0: not this one; negative: the search is over. */
+static int try_earlier(struct fetching *f, struct zp_store *store, struct zp_image_record *out, struct zp_error *err) {
+        if (find_built(store, f->image, true, out))
+                return 1;
+        int r = fetch_base(f, store, out, err);
+        if (r == -ENOENT || r == -EACCES) {
+                progress_say(f->wish->progress, "base: not %s: %s", f->image, err->message);
+                *err = (struct zp_error){ 0 };
+                return 0;
+        }
+        return r < 0 ? r : 1;
+}
+
+static int search(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
+                  struct zp_image_record *out, struct zp_error *err) {
+        struct fetching fetching = {
+                .call = call, .wish = wish, .remote = wish->remote, .deadline_ms = cli_now_ms() + CLI_BASE_SEARCH_MS
+        };
+        struct cli_earlier_images earlier;
+        int r = cli_earlier_images(call, wish->image, wish->source_options, fetching.deadline_ms, &earlier, err);
+        for (unsigned i = 0; r == 0 && i < earlier.count; i++) {
+                fetching.image = earlier.names[i];
+                r = try_earlier(&fetching, store, out, err);
+        }
+        if (r == 1)
+                progress_say(wish->progress, "base: %s", fetching.image);
+        return r;
+}
+
+static int take_previous(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
+                         struct zp_image_record *out, struct zp_error *err) {
+        struct zp_error reason = { 0 };
+        if (find_built(store, wish->image, true, out))
+                return 1;
+        int r = wish->remote ? search(call, wish, store, out, &reason) : 0;
+        if (r < 0 && zp_cancelled(call->cancel))
+                return zp_check_cancel(call->cancel, err);
+        if (r < 0)
+                progress_say(wish->progress, "base: none: %s", reason.message);
+        return r == 1;
 }
 
 int cli_find_base(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
                   struct zp_image_record *out, struct zp_error *err) {
-        if (wish->text && strcmp(wish->text, "none") == 0)
-                return 0;
         if (!wish->text)
-                return find_built(store, wish->image, true, out);
-        if (find_built(store, wish->text, false, out))
-                return 1;
-        int r = fetch_base(call, wish, store, out, err);
-        if (r == 0 && wish->sign_key) /* without its signature the base would have been refused */
-                r = zp_store_vouch(store, &out->manifest_digest, err);
-        if (r == -EACCES)
-                call->exit_code = CLI_REFUSED;
-        return r < 0 ? zp_error_wrap(err, "base %s", wish->text) : 1;
+                return take_previous(call, wish, store, out, err);
+        return strcmp(wish->text, "none") == 0 ? 0 : take_named(call, wish, store, out, err);
 }

@@ -5,6 +5,8 @@
 #ifndef ZP_CLI_CHILD_H
 #define ZP_CLI_CHILD_H
 
+#include <stdint.h>
+
 #include "base/cancel.h"
 
 /* Runs `work` in a child process and waits for it. Returns what it returned, with its error; a cancelled caller asks
@@ -12,5 +14,10 @@
  * for the child. */
 int cli_in_child(int (*work)(void *context, struct zp_error *err), void *context, const struct zp_cancel *cancel,
                  struct zp_error *err);
+/* The same, but the child is asked to stop as well at `deadline_ms` by cli_now_ms(), and then it is -ETIMEDOUT. */
+int cli_in_child_until(uint64_t deadline_ms, int (*work)(void *context, struct zp_error *err), void *context,
+                       const struct zp_cancel *cancel, struct zp_error *err);
+/* Milliseconds of a clock that only ever goes forward. */
+uint64_t cli_now_ms(void);
 
 #endif

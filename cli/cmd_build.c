@@ -141,8 +141,10 @@ static void on_pack_ended(void *context, uint16_t layer, const struct zp_device_
                 zp_push_grown(w->shipping.push, (uint16_t) (layer + 1), device);
 }
 
+/* What came of it; prefetch_size: what the profile puts first, NULL without one. */
 static int print_result(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
-                        const struct shipping *shipping, double seconds, struct zp_error *err) {
+                        const struct shipping *shipping, const uint64_t *prefetch_size, double seconds,
+                        struct zp_error *err) {
         const struct zp_image_record *image = &result->image;
         char text[ZP_DIGEST_TEXT_SIZE];
         if (!call->json) {
@@ -164,6 +166,8 @@ static int print_result(const struct cli_call *call, struct zp_store *store, con
                     cli_json_set(out, "imageSize", json_integer((json_int_t) image->image_size)) &&
                     cli_json_set(out, "snapshotSize", json_integer((json_int_t) sizes.packed)) &&
                     cli_json_set(out, "metadataSize", json_integer((json_int_t) image->metadata_size)) &&
+                    cli_json_set(out, "prefetchSize",
+                                 prefetch_size ? json_integer((json_int_t) *prefetch_size) : json_null()) &&
                     cli_json_set(out, "seconds", json_real(seconds)) &&
                     (!shipping->remote || publishing_add_json(out, shipping->remote, &shipping->result, shipping->key));
         if (!done) {
@@ -230,6 +234,7 @@ static int find_base(struct cli_call *call, const struct making *making, struct 
                      struct zp_store *store, struct zp_image_record *out, struct zp_error *err) {
         struct cli_base_wish wish = { .text = call->values[OPTION_BASE],
                                       .image = zp_source_name(making->source),
+                                      .remote = making->remote ? zp_remote_name(making->remote) : NULL,
                                       .source_options = making->source_options,
                                       .platform = &build_options->platform,
                                       .sign_key = making->key,
@@ -277,12 +282,18 @@ static int build(struct cli_call *call, const struct making *making, struct zp_b
         if (r == 0)
                 r = build_and_ship(call, making->source, build_options, &watch, &result, err);
         zp_image_record_clear(&base);
+        const bool has_profile = build_options->profile != NULL;
+        uint64_t prefetch_size = 0;
+        if (r == 0 && has_profile)
+                r = cli_profile_effect(store, &result.image, &prefetch_size, err);
         if (r == 0) {
                 double seconds = now_s() - start;
                 say_result(progress, &result, seconds);
+                if (has_profile && prefetch_size == 0)
+                        progress_say(progress, "warning: the profile names nothing that this image has data of");
                 if (s->remote)
                         publishing_say_result(&s->publishing, s->remote, &s->result, s->key);
-                r = print_result(call, store, &result, s, seconds, err);
+                r = print_result(call, store, &result, s, has_profile ? &prefetch_size : NULL, seconds, err);
         }
         zp_image_record_clear(&result.image);
         return r;

@@ -25,6 +25,8 @@ int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest
         return r < 0 ? r : zp_store_end(store, zp_records_get_image(store, manifest_digest, out, err), NULL, err);
 }
 
+/* The first of a layer's devices is its own, unless all of its data lies in devices of its base: those are in its
+ * recipe, and need not be here, nor be packed like this. */
 static int find_built_layer(struct zp_store *store, const struct zp_digest *diff_id, const char *recipe,
                             uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
@@ -34,7 +36,8 @@ static int find_built_layer(struct zp_store *store, const struct zp_digest *diff
                                " LEFT JOIN layer_devices AS d ON d.layer = c.layer AND d.position = 0"
                                " LEFT JOIN devices AS v ON v.digest = d.device"
                                " WHERE c.diff_id = ? AND c.recipe = ? AND c.fetched = 0"
-                               " AND (v.digest IS NULL OR (v.frame_size = ? AND v.level = ? AND v.complete != 0))"
+                               " AND (v.digest IS NULL OR instr(c.recipe, lower(hex(v.digest))) > 0 OR (v.frame_size = "
+                               "? AND v.level = ? AND v.complete != 0))"
                                " ORDER BY c.layer",
                                &s, err);
         if (r < 0)

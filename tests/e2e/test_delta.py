@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new version refers to what the last one's devices hold, and is the same image for all that."""
+import collections
 import hashlib
 import json
 import os
 import random
 import subprocess
+import threading
 
 import pytest
 
 from support import oci, ship
 from support.memory_registry import memory_registry
 from support.programs import treecmp
-from support.zeropull import FAILED, NOT_FOUND, REFUSED, Zeropull
+from support.zeropull import FAILED, NOT_FOUND, OK, REFUSED, Zeropull
 
 FILES, FILE_SIZE, LARGE_SIZE = 1000, 24_000, 24_000_000
 
@@ -335,3 +337,140 @@ def test_a_base_that_is_not_there_is_an_error(layout, work):
         result = zeropull.expect(NOT_FOUND, "build", "--base", one, one)  # the image is there, its snapshot is not
         assert "has no snapshot" in result.stderr
         assert zeropull.image_directories() == []
+
+
+def test_a_layer_that_its_base_holds_wholly_is_not_converted_again(layout, work):
+    tree = Tree(files=100, large=1_000_000)
+    with memory_registry() as server:
+        publish(layout, "one", tree)
+        one = put(server, layout, "one")
+        tree.files = dict(reversed(tree.files.items()))  # another tar, no other content
+        publish(layout, "two", tree, version=2)
+        publish(layout, "three", tree, version=3)
+        Zeropull(work / "first").ok("build", "--push", one)
+        builder = Zeropull(work / "second")
+        assert builder.json("build", "--base", one, put(server, layout, "two"))["layersConverted"] == 2
+        assert builder.json("build", "--base", one, put(server, layout, "three"))["layersConverted"] == 1
+
+
+# --- the base that is found by itself ---
+
+
+def tags_asked(server):
+    return sum(request.path.startswith("/v2/a/b/tags/list") for request in server.requests)
+
+
+def versions(server, layout, tree, *tags):
+    """References of images under these tags, each a little changed."""
+    references = []
+    for number, tag in enumerate(tags):
+        publish(layout, tag, tree, version=number)
+        references.append(put(server, layout, tag))
+        tree.change(1)
+    return references
+
+
+def test_the_nearest_earlier_version_in_the_repository_is_the_base(layout, work):
+    tree = Tree(files=200, large=1_000_000)
+    with memory_registry() as server:
+        references = versions(server, layout, tree, "1.9.0", "1.10.0", "1.10.1", "1.11.0", "1.10.0-slim")
+        first = Zeropull(work / "first")
+        first.ok("build", "--push", references[0])
+        for image, base in ((1, 0), (3, 1)):  # nobody has built 1.10.1
+            builder = Zeropull(work / f"builder{image}")
+            result = builder.expect(OK, "build", "--push", "--json", references[image])
+            assert f"base: {references[base]}\n" in result.stderr
+            assert json.loads(result.stdout)["bytesSent"] < 0.1 * tree.size()
+        node, plain = Zeropull(work / "node"), Zeropull(work / "plain")
+        node.ok("pull", "--complete", references[3])
+        plain.ok("build", references[3])
+        check_same_tree(node, plain, references[3], work)
+
+
+def test_what_is_not_published_or_wants_no_base_asks_for_no_tags(layout, work):
+    tree = Tree(files=20, large=300_000)
+    with memory_registry() as server:
+        one, two, latest = versions(server, layout, tree, "1", "2", "latest")
+        Zeropull(work / "first").ok("build", "--push", one)
+        asked = tags_asked(server)
+        Zeropull(work / "a").ok("build", two)
+        Zeropull(work / "b").ok("build", "--push", "--base", "none", two)
+        Zeropull(work / "c").ok("build", "--push", "--rebuild", two)
+        Zeropull(work / "d").ok("build", "--push", latest)
+        assert tags_asked(server) == asked
+        images = [store.image_directories() for store in map(Zeropull, (work / name for name in "abcd"))]
+        assert [len(found) for found in images] == [1, 1, 1, 1]
+
+
+def test_a_repository_without_earlier_versions_costs_one_request(layout, work):
+    """And, of a registry on loopback, which protocol it speaks is found out by the process that asks."""
+    asked = []
+    for options in (["--base", "none"], []):
+        with memory_registry() as server:
+            (one,) = versions(server, layout, Tree(files=20, large=300_000), "1")
+            Zeropull(work / f"store{len(asked)}").ok("build", "--push", *options, one)
+            asked.append(collections.Counter(request.path.split("?")[0] for request in server.requests))
+    assert asked[1]["/v2/a/b/tags/list"] == 1
+    assert sum((asked[1] - asked[0]).values()) <= 2 + sum((asked[0] - asked[1]).values())
+
+
+def test_three_versions_are_tried_and_the_build_goes_on(layout, work):
+    tree = Tree(files=20, large=300_000)
+    with memory_registry() as server:
+        references = versions(server, layout, tree, *map(str, range(1, 7)))
+        Zeropull(work / "first").ok("build", "--push", references[0])
+        result = Zeropull(work / "builder").expect(OK, "build", "--push", references[5])
+        tried = [line.split(": ")[1] for line in result.stderr.splitlines() if line.startswith("base: not ")]
+        assert tried == [f"not {reference}" for reference in references[4:1:-1]]
+
+
+def test_a_version_built_here_is_taken_from_here(layout, work):
+    with memory_registry() as server:
+        one, two = versions(server, layout, Tree(files=100, large=1_000_000), "v1", "v2")
+        builder = Zeropull(work / "builder")
+        builder.build(one)  # not published: only its data can be pushed with what refers to it
+        result = builder.expect(OK, "build", "--push", two)
+        assert f"base: {one}\n" in result.stderr and "fetching what is known" not in result.stderr
+        node, plain = Zeropull(work / "node"), Zeropull(work / "plain")
+        node.ok("pull", "--complete", two)
+        plain.ok("build", "--base", "none", two)
+        check_same_tree(node, plain, two, work)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_registry_that_lists_no_tags_is_built_for_without_a_base(status, layout, work):
+    with memory_registry() as server:
+        one, two = versions(server, layout, Tree(files=20, large=300_000), "1", "2")
+        Zeropull(work / "first").ok("build", "--push", one)
+        server.inject("GET /v2/a/b/tags/list", *[lambda handler: handler.answer(status) or True] * 5)
+        builder = Zeropull(work / "builder")
+        result = builder.expect(OK, "build", "--push", two)
+        assert "base: none: " in result.stderr
+        assert len(builder.image_directories()) == 1
+
+
+def test_a_registry_that_does_not_answer_holds_a_build_up_for_seconds_only(layout, work):
+    release = threading.Event()
+    with memory_registry() as server:
+        one, two = versions(server, layout, Tree(files=20, large=300_000), "1", "2")
+        server.inject("GET /v2/a/b/tags/list", lambda handler: release.wait(300) or True)
+        result = Zeropull(work / "builder").expect(OK, "build", "--push", two, timeout=100)
+        release.set()
+        assert "base: none: it takes too long" in result.stderr
+
+
+@pytest.mark.parametrize("is_signer", [True, False], ids=["its key", "another key"])
+def test_a_signed_build_finds_only_what_its_key_has_signed(is_signer, layout, work):
+    with memory_registry() as server:
+        one, two = versions(server, layout, Tree(files=100, large=1_000_000), "1", "2")
+        keys = [str(work / "key"), str(work / "other")]
+        for key in keys:
+            Zeropull(work / "keys").ok("key", "generate", key)
+        lie_about_blocks(server, Zeropull(work / "maker").build(one, "--push", "--sign-key", keys[0]).strip())
+        builder, plain = Zeropull(work / "builder"), Zeropull(work / "plain")
+        result = builder.expect(OK, "build", "--push", "--sign-key", keys[not is_signer], two)
+        assert (f"base: not {one}: " in result.stderr) != is_signer
+        assert (device_count(builder, two) > 2) == is_signer
+        builder.ok("pull", "--complete", two)
+        plain.build(two)
+        check_same_tree(builder, plain, two, work)

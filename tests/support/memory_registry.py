@@ -136,6 +136,7 @@ class PushHandler(Handler):
             (r"/v2/(.+)/blobs/uploads/([0-9a-f-]+)", self._upload),
             (r"/v2/(.+)/blobs/(sha256:[0-9a-f]{64})", self._blob),
             (r"/v2/(.+)/manifests/([^/]+)", self._manifests),
+            (r"/v2/(.+)/tags/list", self._tags),
             (r"/v2/(.+)/referrers/(sha256:[0-9a-f]{64})", self._referrers),
         ]
         for pattern, route in routes:
@@ -247,6 +248,9 @@ class PushHandler(Handler):
         if behaviour.referrers and not behaviour.half_referrers and "subject" in document:
             headers.append(("OCI-Subject", document["subject"]["digest"]))
         return 201, b"", headers
+
+    def _tags(self, repository, name):
+        return self.answer(200, json.dumps({"name": name, "tags": sorted(repository.tags)}).encode())
 
     def _referrers(self, repository, name, subject):
         behaviour, query = self.server.behaviour, self._query()
