@@ -12,7 +12,7 @@ import pytest
 from support import images, oci, ship
 from support.memory_registry import memory_registry
 from support.programs import treecmp
-from support.zeropull import FAILED, USAGE, Zeropull
+from support.zeropull import FAILED, OK, USAGE, Zeropull
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="recording takes root")
 STARTS = {
@@ -31,6 +31,13 @@ def record(zeropull, source, out, *command):
     return json.loads(zeropull.ok("--json", "profile", "record", source, "-o", out, *command))
 
 
+def blocks(profile):
+    """The blocks of files that a recorded profile names."""
+    lines = [line.split("\t") for line in open(profile).read().splitlines() if not line.startswith("#")]
+    return {(path, block) for path, offset, length in lines
+            for block in range(int(offset) // 4096, (int(offset) + int(length) - 1) // 4096 + 1)}
+
+
 @needs_root
 @pytest.mark.parametrize("name", STARTS)
 def test_a_start_needs_a_few_ranges(name, zeropull, work):
@@ -43,7 +50,10 @@ def test_a_start_needs_a_few_ranges(name, zeropull, work):
     again = record(zeropull, source, str(work / "again"), *command)
     assert len(ranges) <= 8
     assert sum(part["length"] for part in ranges) <= 1.3 * again["bytesRead"]
-    assert again["bytesOutsidePrefetch"] <= 0.01 * again["bytesRead"]
+    # a start may do other things than the last one: the JVM's threads reach other pages of it in 1 to 2 % of its reads
+    fresh = 4096 * len(blocks(work / "again") - blocks(profile))
+    assert fresh <= 0.05 * again["bytesRead"]
+    assert again["bytesOutsidePrefetch"] <= fresh + 0.01 * again["bytesRead"]
     assert zeropull.leftovers() == []
 
     plain = Zeropull(work / "plain")
@@ -141,6 +151,19 @@ def test_mistakes_in_profiles_are_told(layout, work):
     assert f"{work / 'profile'}:2: " in result.stderr
     zeropull.expect(FAILED, "build", "--profile", str(work / "absent"), f"oci:{layout.directory}:app")
     zeropull.expect(USAGE, "profile", "play", "x")
+
+
+def test_a_profile_of_another_image_is_told(layout, work):
+    """It is no mistake, one profile serves several versions, but nobody would notice."""
+    zeropull, source = Zeropull(work / "store"), f"oci:{layout.directory}:app"
+    (work / "profile").write_text("/usr/bin/other\n/data/absent\t0\t100\n")
+    result = zeropull.expect(OK, "build", "--profile", str(work / "profile"), source)
+    assert "warning: the profile names nothing" in result.stderr
+    assert zeropull.json("build", "--profile", str(work / "profile"), source)["prefetchSize"] == 0
+    (work / "profile").write_text("/usr/bin/other\n/data/07\n")
+    result = zeropull.expect(OK, "build", "--json", "--profile", str(work / "profile"), source)
+    assert "warning" not in result.stderr and json.loads(result.stdout)["prefetchSize"] == 10 * 4096
+    assert zeropull.json("build", source)["prefetchSize"] is None
 
 
 def test_profiles_merge(work):
