@@ -8,13 +8,15 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support import erofs, images, oci
-from support.containerd import containerd_2
+from support.containerd import ContainerdError, containerd_2
 from support.containerd_node import node_with
 from support.registry import registry
 from support.zeropull import Zeropull
@@ -136,5 +138,44 @@ def test_a_killed_data_plane_is_not_noticed_by_containers(node, image, work):
             kills += kill(node, "data plane")
     assert load.problems() == [], node.daemon.log()[-4000:]
     assert all(count > 1 for count in load.counts()) and kills > SECONDS
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def attempt(node, image, name):
+    """Runs a container; None, or what containerd said."""
+    try:
+        node.run(image, name, "/bin/true")
+    except ContainerdError as error:
+        for command in (("tasks", "delete", "--force", name), ("containers", "remove", name)):
+            with suppress(ContainerdError):
+                node.ctr(*command)
+        return str(error)
+    return None
+
+
+def test_a_killed_control_plane_costs_only_the_calls_it_was_at(node, image):
+    """Nobody can take back that a call was under way; but nobody finds the socket without a listener."""
+    rng, kills, problems, attempts = random.Random(2), 0, [], 0
+    until, is_over = time.monotonic() + SECONDS, threading.Event()
+
+    def kill_again_and_again():
+        nonlocal kills
+        while not is_over.wait(rng.uniform(0.05, 0.2)):
+            kills += kill(node, "control plane")
+
+    killer = threading.Thread(target=kill_again_and_again)
+    killer.start()
+    try:
+        while time.monotonic() < until or attempts < 5:
+            problem = attempt(node, image, f"c{attempts}")
+            attempts += 1
+            problems += [problem] if problem else []
+    finally:
+        is_over.set()
+        killer.join()
+    assert kills >= 5
+    assert [problem for problem in problems if "error reading from server" not in problem] == []
+    node.run(image, "last", "/bin/true")
     node.server.remove(image)
     node.await_nothing_left()
