@@ -4,19 +4,10 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/sqlite.h"
+
 int hook_sql_failed(sqlite3 *db, int result, struct zp_error *err) {
-        static const struct {
-                int result, code;
-        } codes[] = {
-                { SQLITE_FULL, ENOSPC },     { SQLITE_NOMEM, ENOMEM },      { SQLITE_BUSY, EBUSY },
-                { SQLITE_LOCKED, EBUSY },    { SQLITE_PERM, EACCES },       { SQLITE_READONLY, EROFS },
-                { SQLITE_AUTH, EACCES },     { SQLITE_CANTOPEN, ENOENT },   { SQLITE_NOTADB, EBADMSG },
-                { SQLITE_CORRUPT, EBADMSG }, { SQLITE_CONSTRAINT, EEXIST },
-        };
-        int code = EIO;
-        for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-                if (codes[i].result == (result & 0xff))
-                        code = codes[i].code;
+        int code = (result & 0xff) == SQLITE_CONSTRAINT ? EEXIST : zp_sqlite_errno(result, db);
         return zp_error_set(err, code, "queue: %s", db ? sqlite3_errmsg(db) : sqlite3_errstr(result));
 }
 

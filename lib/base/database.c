@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/buffer.h"
+#include "base/sqlite.h"
 
 /* Nobody but this process writes; a person may look with sqlite3(1). */
 #define BUSY_TIMEOUT_MS 10000
@@ -18,34 +19,12 @@ struct zp_database {
 };
 
 static int errno_of(struct zp_database *database, int result) {
-        switch (result & 0xff) {
-        case SQLITE_FULL:
-                return ENOSPC;
-        case SQLITE_BUSY:
-        case SQLITE_LOCKED:
+        int code = zp_sqlite_errno(result, database->db);
+        if (code == EBUSY)
                 return EAGAIN;
-        case SQLITE_NOMEM:
-                return ENOMEM;
-        case SQLITE_READONLY:
-                return EROFS;
-        case SQLITE_PERM:
-                return EACCES;
-        case SQLITE_CONSTRAINT:
-                if (result == SQLITE_CONSTRAINT_UNIQUE || result == SQLITE_CONSTRAINT_PRIMARYKEY)
-                        return EEXIST;
-                return EBADMSG;
-        case SQLITE_CORRUPT:
-        case SQLITE_NOTADB:
-        case SQLITE_ERROR: /* our SQL is right: a table or column is not as we made it */
-        case SQLITE_SCHEMA:
-        case SQLITE_MISMATCH:
-                return EBADMSG;
-        default: {
-                int code = database->db ? sqlite3_system_errno(database->db) : 0;
-                /* what callers tell apart must not come from a file */
-                return code > 0 && code != EEXIST && code != ENOENT ? code : EIO;
-        }
-        }
+        bool is_constraint = (result & 0xff) == SQLITE_CONSTRAINT;
+        /* what callers tell apart must not come from a file */
+        return (code == EEXIST && !is_constraint) || code == ENOENT ? EIO : code;
 }
 
 static int failed(struct zp_database *database, int result, struct zp_error *err) {

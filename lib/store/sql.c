@@ -2,6 +2,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "base/sqlite.h"
 #include "store/store-internal.h"
 
 /* SQLite tries a second time, for reading, when it cannot create its journal, and keeps that error: a file
@@ -12,32 +13,10 @@ static bool inodes_are_used_up(const struct zp_store *store) {
 }
 
 static int errno_of(const struct zp_store *store, int result) {
-        switch (result & 0xff) {
-        case SQLITE_FULL:
-                return ENOSPC;
-        case SQLITE_BUSY:
-        case SQLITE_LOCKED:
-                return EBUSY;
-        case SQLITE_NOMEM:
-                return ENOMEM;
-        case SQLITE_READONLY:
-                return EROFS;
-        case SQLITE_PERM:
-                return EACCES;
-        case SQLITE_CORRUPT:
-        case SQLITE_NOTADB:
-        case SQLITE_ERROR: /* our SQL is right: a table or column is not as we made it */
-        case SQLITE_SCHEMA:
-        case SQLITE_CONSTRAINT:
-        case SQLITE_MISMATCH:
-                return EBADMSG;
-        default: {
-                int code = store->db ? sqlite3_system_errno(store->db) : 0;
-                if (code == ENOENT && inodes_are_used_up(store))
-                        code = ENOSPC;
-                return code > 0 ? code : EIO;
-        }
-        }
+        int code = zp_sqlite_errno(result, store->db);
+        if ((result & 0xff) == SQLITE_CONSTRAINT)
+                return EBADMSG; /* what is written is never there already */
+        return code == ENOENT && inodes_are_used_up(store) ? ENOSPC : code;
 }
 
 int zp_sql_failed(struct zp_store *store, int result, struct zp_error *err) {
