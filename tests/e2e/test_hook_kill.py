@@ -77,7 +77,7 @@ def test_killed_service_builds_every_image_and_each_once(work):
                     tell(service, registry.host, f"again-{number}", tag, digest)
             told.set()
 
-        teller = threading.Thread(target=tell_all)
+        teller = threading.Thread(target=tell_all, daemon=True)  # or a failure would wait for it, for ever
         teller.start()
         for _ in range(KILLS):
             time.sleep(moments.uniform(0, 0.4))  # when it is killed, not until something holds
