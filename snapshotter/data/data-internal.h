@@ -18,6 +18,7 @@ struct snap_data {
         struct zp_range_reader *reader;
         struct snap_table *table;
         struct zp_histogram read_times;
+        struct snap_completer *completer;
 };
 
 /* files.c: what the store and the preloads have of a device. */
@@ -54,5 +55,12 @@ void snap_table_let_go(struct snap_entry *entry);
 struct zp_device *snap_entry_device(struct snap_entry *entry);
 /* The size of a device that was open before, without opening it again. */
 bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size);
+
+/* complete.c: the thread that has devices fetched to their end, if the lookups name any. */
+int snap_completer_new(struct snap_data *data, struct snap_completer **out, struct zp_error *err);
+/* Something was mounted. */
+void snap_completer_tell(struct snap_completer *completer);
+/* Before the table goes. */
+void snap_completer_free(struct snap_completer *completer);
 
 #endif

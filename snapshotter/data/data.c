@@ -89,6 +89,7 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
         }
         *size = zp_device_size(snap_entry_device(entry));
         snap_table_let_go(entry);
+        snap_completer_tell(data->completer);
         return 0;
 }
 
@@ -210,8 +211,11 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
         if (r == 0)
                 r = snap_table_new(&data, &data.table, err);
         if (r == 0)
+                r = snap_completer_new(&data, &data.completer, err);
+        if (r == 0)
                 r = zp_blockfs_serve(fuse_fd, options->journal, options->threads ? options->threads : DEFAULT_THREADS,
                                      &ops, &data, err);
+        snap_completer_free(data.completer);
         snap_table_free(data.table);
         if (data.reader)
                 zp_range_reader_free(data.reader);

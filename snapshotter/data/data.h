@@ -31,6 +31,8 @@ struct snap_data_lookups {
         /* The start-up ranges of an image, in their order; -ENOENT: none. */
         int (*find_ranges)(void *context, const struct zp_digest *image, snap_data_range range, void *argument,
                            struct zp_error *err);
+        /* The devices that are to be fetched whole, in the background; *out malloc'ed. */
+        int (*list_wanted)(void *context, struct zp_digest **out, size_t *count, struct zp_error *err);
         void *context;
 };
 
@@ -42,10 +44,9 @@ struct snap_data_options {
         struct snap_data_lookups lookups;
         struct zp_device_options device; /* cache_fd: the directory of local copies */
         struct zp_range_options range;
-        unsigned starts;    /* of the data plane, for the statistics */
-        unsigned threads;   /* that take requests; 0: 2 */
-        unsigned idle_ms;   /* a device that nobody read for so long is closed; 0: 30 s */
-        bool completes_all; /* fetch the rest of every device that is opened, in the background */
+        unsigned starts;  /* of the data plane, for the statistics */
+        unsigned threads; /* that take requests; 0: 2 */
+        unsigned idle_ms; /* a device that nobody read for so long is closed; 0: 30 s */
 };
 
 /* Serves `fuse_fd` until the file system is unmounted. The process may be killed at any time. */

@@ -59,7 +59,5 @@ int snap_device_open(struct snap_data *data, const struct zp_digest *digest, str
                         close(description.raw_fd);
         }
         snap_files_clear(&files);
-        if (r == 0 && data->options->completes_all)
-                zp_device_complete(*out);
         return r;
 }

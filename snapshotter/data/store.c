@@ -7,15 +7,18 @@
 
 #include "base/file.h"
 #include "profile/prefetch.h"
+#include "snapshotter/control/config-data.h"
 #include "store/store.h"
 
 struct snap_store {
         char *path;
+        const struct snap_config_data *settings;
         pthread_mutex_t lock;
         struct zp_store *store; /* NULL: not opened yet; guarded by lock */
 };
 
-int snap_store_new(const char *path, struct snap_store **out, struct zp_error *err) {
+int snap_store_new(const char *path, const struct snap_config_data *settings, struct snap_store **out,
+                   struct zp_error *err) {
         struct snap_store *store = calloc(1, sizeof *store);
         if (store)
                 store->path = strdup(path);
@@ -24,6 +27,7 @@ int snap_store_new(const char *path, struct snap_store **out, struct zp_error *e
                 return zp_error_errno(err, ENOMEM, "store '%s'", path);
         }
         pthread_mutex_init(&store->lock, NULL);
+        store->settings = settings;
         *out = store;
         return 0;
 }
@@ -115,8 +119,67 @@ static int find_ranges(void *context, const struct zp_digest *image, snap_data_r
         return r;
 }
 
+/* ---- what is wanted whole ---- */
+
+static bool is_one_of(const struct zp_digest *digests, size_t count, const struct zp_digest *digest) {
+        for (size_t i = 0; i < count; i++)
+                if (zp_digest_equal(&digests[i], digest))
+                        return true;
+        return false;
+}
+
+/* The settings name images by "registry/repository". */
+static enum snap_completion completion_of(struct snap_store *store, const struct zp_digest *device) {
+        static const char scheme[] = "docker://";
+        zp_autofree char *origin = NULL;
+        if (zp_store_find_device_origin(store->store, device, &origin, NULL) < 0 || !origin)
+                return snap_config_completion(store->settings, NULL);
+        bool has_scheme = strncmp(origin, scheme, strlen(scheme)) == 0;
+        return snap_config_completion(store->settings, origin + (has_scheme ? strlen(scheme) : 0));
+}
+
+static int list_wanted(void *context, struct zp_digest **out, size_t *count, struct zp_error *err) {
+        struct snap_store *snap = context;
+        struct zp_store *store;
+        zp_autofree struct zp_digest *mounted = NULL, *wanted = NULL;
+        zp_autofree struct zp_device_record *records = NULL;
+        size_t mounted_count = 0, record_count = 0;
+        *count = 0;
+        int r = open_store(snap, &store, err);
+        if (r == 0)
+                r = zp_store_list_mounted_devices(store, &mounted, &mounted_count, err);
+        if (r == 0)
+                r = zp_store_list_devices(store, &records, &record_count, err);
+        if (r < 0)
+                return r;
+        wanted = calloc(record_count + 1, sizeof *wanted);
+        if (!wanted)
+                return zp_error_errno(err, ENOMEM, "devices");
+        for (int turn = 0; turn < 2; turn++) /* those in use first */
+                for (size_t i = 0; i < record_count; i++) {
+                        bool is_mounted = is_one_of(mounted, mounted_count, &records[i].digest);
+                        enum snap_completion completion = completion_of(snap, &records[i].digest);
+                        if (is_mounted == (turn == 0) && completion != SNAP_COMPLETE_NEVER &&
+                            (is_mounted || completion == SNAP_COMPLETE_ALWAYS))
+                                wanted[(*count)++] = records[i].digest;
+                }
+        *out = zp_steal(&wanted);
+        return 0;
+}
+
+/* Whether the settings want any device whole: else nobody needs to look. */
+static bool wants_any(const struct snap_config_data *settings) {
+        bool wants = settings && settings->completion != SNAP_COMPLETE_NEVER;
+        for (size_t i = 0; settings && i < settings->rule_count; i++)
+                wants |= settings->rules[i].completion != SNAP_COMPLETE_NEVER;
+        return wants;
+}
+
 struct snap_data_lookups snap_store_lookups(struct snap_store *store) {
-        return (struct snap_data_lookups){ .find_remote = find_remote, .find_ranges = find_ranges, .context = store };
+        return (struct snap_data_lookups){ .find_remote = find_remote,
+                                           .find_ranges = find_ranges,
+                                           .list_wanted = wants_any(store->settings) ? list_wanted : NULL,
+                                           .context = store };
 }
 
 bool snap_store_is_in_use(void *context, const char *hex) {

@@ -8,9 +8,12 @@
 #include "snapshotter/data/data.h"
 
 struct snap_store;
+struct snap_config_data;
 
-/* The store at `path`, which need not be there yet: it is opened when it is first asked. */
-int snap_store_new(const char *path, struct snap_store **out, struct zp_error *err);
+/* The store at `path`, which need not be there yet: it is opened when it is first asked. `settings` says which devices
+ * are wanted whole, and outlives the store; NULL: none. */
+int snap_store_new(const char *path, const struct snap_config_data *settings, struct snap_store **out,
+                   struct zp_error *err);
 void snap_store_free(struct snap_store *store);
 ZP_DEFINE_AUTO(struct snap_store, snap_store_free);
 

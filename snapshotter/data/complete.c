@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Fetches the rest of devices that are wanted whole, one after the other: an open device takes memory. Which they are
+ * is asked for anew each time, so nothing has to be remembered over the death of a process.
+ */
+#include "snapshotter/data/data-internal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+
+/* After something was mounted, until what it needs to start has been fetched; and else. */
+#define SOON_MS 3000
+#define LATER_MS 60000
+#define LOOK_MS 250
+/* A device of which nothing more comes lets others have their turn. */
+#define PATIENCE_LOOKS 40
+
+struct snap_completer {
+        struct snap_data *data;
+        pthread_t thread;
+        bool has_thread;
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        bool is_ending, has_news; /* guarded by lock */
+};
+
+/* Whether it is time to end. */
+static bool wait_ms(struct snap_completer *c, unsigned ms, bool ends_with_news) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += ms / 1000;
+        until.tv_nsec += (long) (ms % 1000) * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_mutex_lock(&c->lock);
+        while (!c->is_ending && !(ends_with_news && c->has_news) &&
+               pthread_cond_timedwait(&c->wake, &c->lock, &until) != ETIMEDOUT)
+                continue;
+        bool is_ending = c->is_ending;
+        pthread_mutex_unlock(&c->lock);
+        return is_ending;
+}
+
+static bool is_whole(const struct snap_data *data, const struct zp_digest *device) {
+        char hex[ZP_SHA256_HEX_SIZE], name[ZP_SHA256_HEX_SIZE + 4];
+        struct stat st;
+        snprintf(name, sizeof name, "%s.raw", zp_digest_hex(device, hex));
+        return fstatat(data->options->device.cache_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Until it is whole, or nothing comes any more. Whether it is time to end. */
+static bool complete(struct snap_completer *c, struct zp_device *device) {
+        uint32_t missing = zp_device_missing_frames(device), now;
+        bool is_ending = false;
+        zp_device_complete(device);
+        for (unsigned looks = 0; missing && looks < PATIENCE_LOOKS && !is_ending; looks++) {
+                is_ending = wait_ms(c, LOOK_MS, false);
+                now = zp_device_missing_frames(device);
+                if (now < missing)
+                        looks = 0;
+                missing = now;
+        }
+        zp_device_complete_no_more(device);
+        return is_ending;
+}
+
+static bool complete_all(struct snap_completer *c) {
+        const struct snap_data_lookups *lookups = &c->data->options->lookups;
+        const struct zp_device_options *options = &c->data->options->device;
+        zp_autofree struct zp_digest *devices = NULL;
+        size_t count = 0;
+        struct zp_error err = { 0 };
+        bool is_ending = false;
+        if (lookups->list_wanted(lookups->context, &devices, &count, &err) < 0) {
+                if (options->notice)
+                        options->notice(options->context, err.message);
+                return false;
+        }
+        for (size_t i = 0; i < count && !is_ending; i++) {
+                struct snap_entry *entry;
+                if (is_whole(c->data, &devices[i]) ||
+                    snap_table_get(c->data->table, snap_device_id(&devices[i]), &devices[i], &entry, NULL) < 0)
+                        continue;
+                is_ending = complete(c, snap_entry_device(entry));
+                snap_table_let_go(entry);
+        }
+        return is_ending;
+}
+
+static void *run(void *argument) {
+        struct snap_completer *c = argument;
+        bool is_ending = wait_ms(c, SOON_MS, false);
+        while (!is_ending) {
+                pthread_mutex_lock(&c->lock);
+                c->has_news = false;
+                pthread_mutex_unlock(&c->lock);
+                is_ending = complete_all(c) || wait_ms(c, LATER_MS, true) || wait_ms(c, SOON_MS, false);
+        }
+        return NULL;
+}
+
+int snap_completer_new(struct snap_data *data, struct snap_completer **out, struct zp_error *err) {
+        struct snap_completer *c = calloc(1, sizeof *c);
+        if (!c)
+                return zp_error_errno(err, ENOMEM, "completion");
+        c->data = data;
+        pthread_condattr_t monotonic;
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_mutex_init(&c->lock, NULL);
+        pthread_cond_init(&c->wake, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        *out = c;
+        if (!data->options->lookups.list_wanted)
+                return 0;
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        int code = pthread_create(&c->thread, NULL, run, c);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        c->has_thread = code == 0;
+        return code ? zp_error_errno(err, code, "start a thread") : 0;
+}
+
+void snap_completer_tell(struct snap_completer *c) {
+        pthread_mutex_lock(&c->lock);
+        c->has_news = true;
+        pthread_cond_signal(&c->wake);
+        pthread_mutex_unlock(&c->lock);
+}
+
+void snap_completer_free(struct snap_completer *c) {
+        if (!c)
+                return;
+        pthread_mutex_lock(&c->lock);
+        c->is_ending = true;
+        pthread_cond_signal(&c->wake);
+        pthread_mutex_unlock(&c->lock);
+        if (c->has_thread)
+                pthread_join(c->thread, NULL);
+        pthread_cond_destroy(&c->wake);
+        pthread_mutex_destroy(&c->lock);
+        free(c);
+}
