@@ -19,6 +19,8 @@ static void settings_arrive(void **state) {
         assert_true(config.remap_ids);
         assert_true(config.accelerate);
         assert_int_equal(config.registry_timeout_s, 10);
+        assert_true(config.check_rights);
+        assert_null(config.image_service);
         snap_config_clear(&config);
         write_text("config.yaml", "version: 1\naccelerate: false\nstore: /s\npolicy: /p.yaml\nregistry_timeout_s: 3\n"
                                   "auth_file: /a.json\nca_file: /c.pem\n");
@@ -29,6 +31,19 @@ static void settings_arrive(void **state) {
         assert_string_equal(config.policy, "/p.yaml");
         assert_string_equal(config.auth_file, "/a.json");
         assert_string_equal(config.ca_file, "/c.pem");
+        snap_config_clear(&config);
+}
+
+static void who_pulls_may_be_learned(void **state) {
+        (void) state;
+        struct snap_config config;
+        snap_config_init(&config);
+        write_text("config.yaml",
+                   "version: 1\ncheck_rights: false\nimage_service: /run/i.sock\ncontainerd: /run/c.sock\n");
+        assert_ok(snap_config_load("config.yaml", &config, &err));
+        assert_false(config.check_rights);
+        assert_string_equal(config.image_service, "/run/i.sock");
+        assert_string_equal(config.containerd, "/run/c.sock");
         snap_config_clear(&config);
 }
 
@@ -109,6 +124,7 @@ static void a_file_that_is_not_there_is_told(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(settings_arrive, setup, teardown),
+                cmocka_unit_test_setup_teardown(who_pulls_may_be_learned, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_not_understood_is_refused_with_its_line, setup, teardown),
                 cmocka_unit_test_setup_teardown(settings_about_data_arrive, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_wrong_about_data_is_refused_with_its_line, setup, teardown),
