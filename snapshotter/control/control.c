@@ -89,6 +89,7 @@ static int run(const struct snap_config *config, struct snap_service *service, s
         int r = snap_server_new(service, metrics, &server, err);
         zp_auto(snap_metrics_server_free) struct snap_metrics_server *metrics_server =
                 r == 0 ? start_metrics(config, service, metrics) : NULL;
+        (void) metrics_server; /* ends with its scope */
         if (r == 0) {
                 char pid[16];
                 snprintf(pid, sizeof pid, "%d", (int) getpid());
