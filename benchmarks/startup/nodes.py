@@ -31,27 +31,35 @@ disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime
   address = "{zeropull}"
   [proxy_plugins.zeropull.exports]
     enable_remote_snapshot_annotations = "true"
-[plugins."io.containerd.service.v1.diff-service"]
-  default = ["erofs", "walking"]
 [plugins."io.containerd.transfer.v1.local"]
   [[plugins."io.containerd.transfer.v1.local".unpack_config]]
     platform = "linux/amd64"
     snapshotter = "overlayfs"
   [[plugins."io.containerd.transfer.v1.local".unpack_config]]
     platform = "linux/amd64"
-    snapshotter = "erofs"
-    differ = "erofs"
+    snapshotter = "zeropull"
+"""
+_EROFS = """
   [[plugins."io.containerd.transfer.v1.local".unpack_config]]
     platform = "linux/amd64"
-    snapshotter = "zeropull"
+    snapshotter = "erofs"
+    differ = "erofs"
+[plugins."io.containerd.service.v1.diff-service"]
+  default = ["erofs", "walking"]
 """
 
 
+def has_erofs():
+    """Whether containerd's EROFS differ works: it wants a mkfs.erofs that takes a tar (erofs-utils 1.7)."""
+    program = shutil.which("mkfs.erofs")
+    return program and "--tar=" in subprocess.run([program, "--help"], capture_output=True, text=True).stdout
+
+
 class _Containerd(Containerd):
-    """With three snapshotters, one of which each command names."""
+    """With all the snapshotters, one of which each command names."""
 
     def _config(self):
-        return _CONFIG.format(root=self.directory, zeropull=self.proxy)
+        return _CONFIG.format(root=self.directory, zeropull=self.proxy) + (_EROFS if has_erofs() else "")
 
 
 class Failed(Exception):
