@@ -211,6 +211,10 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
         return r;
 }
 
+void snap_mounts_announce(struct snap_mounts *m, const struct zp_digest *image) {
+        snap_data_start_image(m->devices, image);
+}
+
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */
 static int mount_base(struct snap_mounts *m, const struct snap_base *base, const char *point,
                       const struct zp_cancel *cancel, struct zp_error *err) {
@@ -221,7 +225,7 @@ static int mount_base(struct snap_mounts *m, const struct snap_base *base, const
         if (r == 0)
                 r = mount_devices(m, base, point, cancel, err);
         if (r == 0 && base->layers == base->of)
-                snap_data_start_image(m->devices, &base->manifest_digest);
+                snap_mounts_announce(m, &base->manifest_digest);
         if (r == 0)
                 snap_log_event(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
         return r;

@@ -30,6 +30,8 @@ ZP_DEFINE_AUTO(struct snap_mounts, snap_mounts_close);
  * the image (any more). */
 int snap_mounts_ensure(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
                        struct stat *root_directory, struct zp_error *err);
+/* Containers of this image are about to be started: what its start-up profile names is fetched from now on. */
+void snap_mounts_announce(struct snap_mounts *mounts, const struct zp_digest *image);
 /* Unmounts it, and removes what it needed. What is still in use disappears with its last user. */
 void snap_mounts_drop(struct snap_mounts *mounts, uint64_t base_id);
 /* Drops all that have no record. */
