@@ -53,6 +53,12 @@ def push_blob(url, repository, data):
     urllib.request.urlopen(request).close()
 
 
+def with_descriptor(command, fd):
+    """The command, with `fd` as the descriptor 3 that systemd hands over. Only the child knows its LISTEN_PID: a shell says
+    it, and becomes the program. To be started with pass_fds=(fd,)."""
+    return ["bash", "-c", f'exec 3<&{fd} {fd}<&-; LISTEN_PID=$$ exec "$0" "$@"', *command]
+
+
 class Node:
     """A running supervisor with its data plane. `mount` has the device files."""
 
@@ -68,7 +74,7 @@ class Node:
         """`fd`: becomes the service's descriptor 3, as systemd hands it over."""
         command = [self.program, self.mount, self.store, self.cache, *self.settings]
         if fd is not None:
-            command = ["bash", "-c", f'exec 3<&{fd} {fd}<&-; LISTEN_PID=$$ exec "$0" "$@"', *command]
+            command = with_descriptor(command, fd)
             options["pass_fds"] = (fd,)
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, **options)
         os.set_blocking(self.process.stdout.fileno(), False)
@@ -144,7 +150,6 @@ class Manager:
         environment = {**os.environ, "NOTIFY_SOCKET": str(self.path)}
         if self.fd is None:
             return {"env": environment}
-        # only the child knows its LISTEN_PID: a shell says it, and becomes the program
         return {"env": {**environment, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "fuse"}, "fd": self.fd}
 
     def close(self):

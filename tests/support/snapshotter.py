@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .containerd import unmount_below
+from .node import with_descriptor
 from .programs import BUILD
 from .snapshots_api import Snapshots
 
@@ -70,27 +71,38 @@ def mounted(mounts, target):
 
 
 class Snapshotter:
-    def __init__(self, directory, *options):
+    """`manager`: the service manager that starts it, a node.Manager."""
+
+    def __init__(self, directory, *options, manager=None):
         self.directory = Path(directory)
         self.root = self.directory / "snapshotter"
         self.socket = self.directory / "snapshotter.sock"
         self.log_path = self.directory / "snapshotter.log"
         self.options = options
+        self.manager = manager
         self.process = None
         self.logged = 0  # what the log had when this process was started
 
     def start(self):
         self.logged = len(self.log())
+        command = [SNAPSHOTTER, "--root", self.root, "--address", self.socket, "--log-level", "debug", *self.options]
+        service = {}
+        if self.manager:
+            self.manager.messages.clear()
+            service = self.manager.options()
+        if (fd := service.pop("fd", None)) is not None:
+            command, service["pass_fds"] = with_descriptor(command, fd), (fd,)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [SNAPSHOTTER, "--root", self.root, "--address", self.socket, "--log-level", "debug", *self.options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **service
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._serves():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the snapshotter did not start:\n" + self.log()[-4000:])
             time.sleep(0.01)
+        if self.manager:
+            self.manager.hear("READY=1")
         return self
 
     def control_plane(self):
@@ -141,8 +153,8 @@ class Snapshotter:
 
 
 @contextmanager
-def snapshotter(directory, *options):
-    daemon = Snapshotter(directory, *options)
+def snapshotter(directory, *options, manager=None):
+    daemon = Snapshotter(directory, *options, manager=manager)
     try:
         yield daemon.start()
     finally:
