@@ -32,9 +32,11 @@ struct snap_image_call {
 
 /* ---- life ---- */
 
+/* What containerd says of a pull is said at its end; what is cut here may go on there. */
 static void end_pull(struct snap_image_call *call) {
+        bool is_cut = call->is_over || call->status == GRPC_STATUS_DEADLINE_EXCEEDED;
         if (call->pull)
-                snap_keychain_end(call->service->keychain, call->pull, call->status != GRPC_STATUS_OK);
+                snap_keychain_end(call->service->keychain, call->pull, is_cut);
         call->pull = 0;
 }
 
