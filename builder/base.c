@@ -261,11 +261,6 @@ void zp_base_clear(struct zp_base *base) {
         *base = (struct zp_base){ 0 };
 }
 
-static int stage(struct zp_staging *staging, const char *file, const void *data, size_t size, struct zp_error *err) {
-        zp_autoclose int fd = zp_staging_create(staging, file, err);
-        return fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
-}
-
 static int copy_device(struct zp_store *from, struct zp_store *to, struct zp_device_record *record,
                        const struct zp_device_map *map, struct zp_error *err) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
@@ -279,9 +274,9 @@ static int copy_device(struct zp_store *from, struct zp_store *to, struct zp_dev
         if (r == 0)
                 r = zp_staging_new(to, &staging, err);
         if (r == 0)
-                r = stage(staging, "device.idx", index, (size_t) record->index_size, err);
+                r = zp_staging_write(staging, "device.idx", index, (size_t) record->index_size, err);
         if (r == 0)
-                r = stage(staging, "device.map", map->bytes, map->size, err);
+                r = zp_staging_write(staging, "device.map", map->bytes, map->size, err);
         record->is_complete = false;
         return r == 0 ? zp_staging_commit_device(staging, record, err) : r;
 }

@@ -327,12 +327,6 @@ static int build_all_layers(struct build *b, unsigned threads, struct zp_error *
 
 /* ---- the image ---- */
 
-static int stage_bytes(struct zp_staging *staging, const char *file, const char *data, size_t size,
-                       struct zp_error *err) {
-        zp_autoclose int fd = zp_staging_create(staging, file, err);
-        return fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
-}
-
 static uint64_t image_size(const struct zp_image *image) {
         uint64_t size = 0;
         for (uint16_t i = 0; i < image->layer_count; i++)
@@ -362,8 +356,9 @@ static int write_snapshot(struct build *b, struct zp_error *err) {
         if (b->options->events.merging)
                 b->options->events.merging(b->options->events.context);
         int r = zp_staging_new(b->store, &staging, err);
-        if (r < 0 || (r = stage_bytes(staging, "manifest.json", b->image.manifest, b->image.manifest_size, err)) < 0 ||
-            (r = stage_bytes(staging, "config.json", b->image.config, b->image.config_size, err)) < 0)
+        if (r < 0 ||
+            (r = zp_staging_write(staging, "manifest.json", b->image.manifest, b->image.manifest_size, err)) < 0 ||
+            (r = zp_staging_write(staging, "config.json", b->image.config, b->image.config_size, err)) < 0)
                 return r;
         zp_autoclose int fd = zp_staging_create(staging, "snapshot.erofs", err);
         if (fd < 0)

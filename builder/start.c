@@ -8,11 +8,6 @@
 #include "base/limits.h"
 #include "erofs/reader.h"
 
-static int stage(struct zp_staging *staging, const char *file, const struct zp_buffer *text, struct zp_error *err) {
-        zp_autoclose int fd = zp_staging_create(staging, file, err);
-        return fd < 0 ? fd : zp_write_all(fd, text->data ? text->data : "", text->size, file, err);
-}
-
 static int map_profile(const char *bytes, uint64_t size, const struct zp_profile *profile, struct zp_prefetch *out,
                        struct zp_error *err) {
         zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
@@ -45,8 +40,11 @@ int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const stru
         if (r == 0)
                 r = zp_profile_format(profile, &profile_text, err);
         if (r == 0)
-                r = stage(staging, "prefetch.json", &list_text, err);
-        return r == 0 ? stage(staging, "profile", &profile_text, err) : r;
+                r = zp_staging_write(staging, "prefetch.json", list_text.data ? list_text.data : "", list_text.size,
+                                     err);
+        return r == 0 ? zp_staging_write(staging, "profile", profile_text.data ? profile_text.data : "",
+                                         profile_text.size, err)
+                      : r;
 }
 
 /* 1: *out is the file's content, malloc'ed; 0: the image has no such file. */

@@ -53,3 +53,9 @@ char *zp_format(const char *format, ...) {
         va_end(args);
         return n < 0 ? NULL : text;
 }
+
+int zp_memory_read(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
+        (void) err;
+        memcpy(buffer, (const char *) context + offset, size);
+        return 0;
+}

@@ -7,6 +7,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
 
 struct zp_buffer {
         char *data; /* NULL while nothing was ever appended; free(3) it, or take it with zp_steal */
@@ -24,5 +27,8 @@ char *zp_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Clears a struct zp_buffer when its scope ends. */
 #define zp_autobuffer __attribute__((cleanup(zp_buffer_clear)))
+
+/* A source of bytes (zp_http_read, zp_remote_read) that are in memory: `context` points to the first. */
+int zp_memory_read(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err);
 
 #endif

@@ -60,5 +60,7 @@
 #define ZP_LIMIT_PROFILE_SIZE (UINT64_C(32) << 20)
 /* Prefetch ranges of a snapshot: a reader asks for each by a request of its own. */
 #define ZP_LIMIT_PREFETCH_RANGES 1024
+/* Artifacts of one image that are looked at, newest first, until one will do: each may cost a round trip. */
+#define ZP_LIMIT_ARTIFACTS 16u
 
 #endif

@@ -359,12 +359,6 @@ static int directory_put_blob(void *state, const struct zp_digest *digest, uint6
         return r;
 }
 
-static int read_memory(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
-        (void) err;
-        memcpy(buffer, (const char *) context + offset, size);
-        return 0;
-}
-
 static int directory_publish(void *state, const struct zp_descriptor *subject, const char *artifact_type,
                              const char *manifest, size_t size, const struct zp_digest *digest, struct zp_error *err) {
         char blob_path[ZP_REMOTE_BLOB_PATH_SIZE], hex[ZP_SHA256_HEX_SIZE];
@@ -375,10 +369,10 @@ static int directory_publish(void *state, const struct zp_descriptor *subject, c
         zp_autofree char *path = zp_format("%s/%s", folder, zp_digest_hex(digest, hex));
         if (!path)
                 return zp_error_errno(err, ENOMEM, "publish");
-        r = store_file(state, zp_remote_blob_path(digest, blob_path), digest, size, read_memory, (void *) manifest,
+        r = store_file(state, zp_remote_blob_path(digest, blob_path), digest, size, zp_memory_read, (void *) manifest,
                        err);
         if (r == 0)
-                r = store_file(state, path, digest, size, read_memory, (void *) manifest, err);
+                r = store_file(state, path, digest, size, zp_memory_read, (void *) manifest, err);
         return r;
 }
 

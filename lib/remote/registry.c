@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/limits.h"
 #include "oci/fetch.h"
 #include "oci/reference.h"
@@ -148,26 +149,14 @@ static int registry_get_manifest(void *state, const struct zp_descriptor *manife
         return r;
 }
 
-struct bytes {
-        const char *data;
-};
-
-static int read_bytes(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
-        const struct bytes *bytes = context;
-        (void) err;
-        memcpy(buffer, bytes->data + offset, size);
-        return 0;
-}
-
 int zp_registry_put_manifest(struct zp_registry *registry, const char *name, const char *media_type, const char *body,
                              size_t size, const char *if_match, struct zp_http_response *response,
                              struct zp_error *err) {
         zp_autofree char *path = zp_format("manifests/%s", name);
         if (!path)
                 return zp_error_errno(err, ENOMEM, "manifest");
-        struct bytes bytes = { .data = body };
         struct zp_http_body content = {
-                .size = size, .content_type = media_type, .read = read_bytes, .context = &bytes
+                .size = size, .content_type = media_type, .read = zp_memory_read, .context = (void *) body
         };
         struct zp_http_request request = {
                 .method = "PUT", .body = &content, .if_match = if_match, .body_limit = ZP_LIMIT_JSON_SIZE

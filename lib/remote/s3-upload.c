@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "remote/s3-internal.h"
@@ -312,12 +313,6 @@ static int send_parts(struct upload *upload, const struct zp_digest *digest, str
         return zp_digest_equal(&actual, digest) ? 0 : wrong_content(digest, err);
 }
 
-static int read_text(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
-        (void) err;
-        memcpy(buffer, (const char *) context + offset, size);
-        return 0;
-}
-
 static int complete(struct upload *upload, struct zp_error *err) {
         zp_autobuffer struct zp_buffer xml = { 0 };
         bool ok = zp_buffer_text(&xml, "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
@@ -331,7 +326,7 @@ static int complete(struct upload *upload, struct zp_error *err) {
         struct zp_digest payload;
         zp_digest_of(xml.data, xml.size, &payload);
         const struct zp_http_body body = {
-                .size = xml.size, .content_type = "application/xml", .read = read_text, .context = xml.data
+                .size = xml.size, .content_type = "application/xml", .read = zp_memory_read, .context = xml.data
         };
         struct zp_http_response response = { 0 };
         int r = zp_s3_request(upload->s3,

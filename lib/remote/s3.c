@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "oci/ranges.h"
@@ -150,18 +151,12 @@ static int s3_get_blob(void *state, const struct zp_descriptor *blob, uint64_t o
         return zp_ranges_read(&server, blob->size, offset, length, sink, context, err);
 }
 
-static int read_memory(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
-        (void) err;
-        memcpy(buffer, (const char *) context + offset, size);
-        return 0;
-}
-
 static int store_manifest(struct zp_s3 *s3, const char *key, const char *manifest, size_t size,
                           const struct zp_digest *digest, struct zp_error *err) {
         int r = zp_s3_has(s3, key, size, err);
         if (r != 0)
                 return r < 0 ? r : 0;
-        struct zp_s3_content content = { .size = size, .read = read_memory, .context = (void *) manifest };
+        struct zp_s3_content content = { .size = size, .read = zp_memory_read, .context = (void *) manifest };
         return zp_s3_upload(s3, key, digest, &content, err);
 }
 

@@ -4,9 +4,7 @@
 #include <stdlib.h>
 
 #include "base/fingerprint.h"
-
-/* Artifacts of one image that are looked at, newest first. */
-#define CANDIDATES_MAX 16u
+#include "base/limits.h"
 
 /* ---- the comparison ---- */
 
@@ -105,7 +103,7 @@ static int try_one(const struct search *s, const struct zp_descriptor *candidate
 static int try_all(const struct search *s, const struct zp_remote_artifact *artifacts, size_t count,
                    struct zp_error *err) {
         int r = 0;
-        for (size_t tried = 0; tried < count && tried < CANDIDATES_MAX; tried++) {
+        for (size_t tried = 0; tried < count && tried < ZP_LIMIT_ARTIFACTS; tried++) {
                 const struct zp_descriptor *candidate = &artifacts[count - 1 - tried].manifest;
                 struct zp_error problem = { 0 };
                 int tried_r = try_one(s, candidate, &problem);

@@ -111,7 +111,7 @@ static int fetch_map(struct zp_pull *p, const struct zp_artifact_device *device,
         if (r == 0)
                 r = zp_block_map_parse(bytes, (size_t) device->map_size, &device->digest, device->device_size, what,
                                        &map, err);
-        return r < 0 ? r : zp_pull_stage(staging, "device.map", (char *) bytes, (size_t) device->map_size, err);
+        return r < 0 ? r : zp_staging_write(staging, "device.map", (char *) bytes, (size_t) device->map_size, err);
 }
 
 static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *device, uint16_t number,
@@ -128,7 +128,7 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                 return r;
         r = check_index(device, bytes, &index, err);
         if (r == 0)
-                r = zp_pull_stage(staging, "device.idx", bytes, device->index_size, err);
+                r = zp_staging_write(staging, "device.idx", bytes, device->index_size, err);
         if (r < 0)
                 return zp_error_wrap(err, "%s", what);
         const struct zp_device_record record = { .digest = device->digest,
@@ -221,8 +221,8 @@ static int pull_prefetch(struct zp_pull *p, struct zp_error *err) {
                                       p->artifact.device_count, &list, err);
         zp_prefetch_clear(&list);
         return r < 0 ? r
-                     : zp_pull_stage(p->for_snapshot, "prefetch.json", (char *) bytes,
-                                     (size_t) p->artifact.prefetch_size, err);
+                     : zp_staging_write(p->for_snapshot, "prefetch.json", (char *) bytes,
+                                        (size_t) p->artifact.prefetch_size, err);
 }
 
 static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {

@@ -46,7 +46,6 @@ int zp_pull_receive_whole(struct zp_pull *pull, const char *what, const struct z
 /* A metadata file into a staging directory; returns its descriptor, the caller's. */
 int zp_pull_receive_metadata(struct zp_pull *pull, const char *what, const struct zp_artifact_metadata *metadata,
                              struct zp_staging *staging, const char *file, struct zp_error *err);
-int zp_pull_stage(struct zp_staging *staging, const char *file, const void *data, size_t size, struct zp_error *err);
 
 /* Runs `work` for each number below `count`, several at a time; the first failure stops the others and is returned. */
 typedef int (*zp_pull_work)(struct zp_pull *pull, unsigned number, struct zp_error *err);

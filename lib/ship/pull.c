@@ -13,9 +13,6 @@
 #include "ship/held.h"
 #include "ship/pull-internal.h"
 
-/* Artifacts of one image that are looked at before giving up. */
-#define CANDIDATES_MAX 16u
-
 /* ---- the artifact ---- */
 
 /* The artifact must be about this image and have just its layers. */
@@ -81,7 +78,7 @@ static int choose_artifact(struct zp_pull *p, const struct zp_looked *looked, st
         size_t count = looked->count;
         int r = try_newest(p, looked, err);
         bool may_go_on = r < 0 && is_artifacts_fault(r);
-        for (size_t tried = 1; may_go_on && tried < count && tried < CANDIDATES_MAX; tried++) {
+        for (size_t tried = 1; may_go_on && tried < count && tried < ZP_LIMIT_ARTIFACTS; tried++) {
                 struct zp_error of_older = { 0 };
                 int older = try_artifact(p, &artifacts[count - 1 - tried].manifest, &of_older);
                 if (older == 0) {
@@ -153,9 +150,9 @@ static int commit_image(struct zp_pull *p, struct zp_error *err) {
                 layers[i] = zp_artifact_find_layer(&p->artifact, &p->image.diff_ids[i])->metadata.digest;
                 record.image_size += p->image.layers[i].size;
         }
-        int r = zp_pull_stage(p->for_snapshot, "manifest.json", p->image.manifest, p->image.manifest_size, err);
+        int r = zp_staging_write(p->for_snapshot, "manifest.json", p->image.manifest, p->image.manifest_size, err);
         if (r == 0)
-                r = zp_pull_stage(p->for_snapshot, "config.json", p->image.config, p->image.config_size, err);
+                r = zp_staging_write(p->for_snapshot, "config.json", p->image.config, p->image.config_size, err);
         return r < 0 ? r : zp_staging_commit_image(p->for_snapshot, &record, err);
 }
 

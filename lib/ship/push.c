@@ -7,22 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "ship/growing.h"
 #include "ship/push-internal.h"
-
-static int read_empty_config(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
-        (void) context;
-        (void) err;
-        memcpy(buffer, &ZP_EMPTY_CONFIG[offset], size);
-        return 0;
-}
 
 /* Sent even if it is there: that shows whether one may. */
 static int send_empty_config(struct zp_push *p, struct zp_error *err) {
         struct zp_digest digest;
         uint64_t size = strlen(ZP_EMPTY_CONFIG);
         zp_digest_of(ZP_EMPTY_CONFIG, size, &digest);
-        return zp_remote_put_blob(p->remote, &digest, size, NULL, read_empty_config, NULL, NULL, err);
+        return zp_remote_put_blob(p->remote, &digest, size, NULL, zp_memory_read, (void *) ZP_EMPTY_CONFIG, NULL, err);
 }
 
 static int fail(const struct zp_push *p, struct zp_error *err) {

@@ -95,8 +95,3 @@ int zp_pull_receive_metadata(struct zp_pull *p, const char *what, const struct z
         r = fd < 0 ? fd : zp_metadata_unpack(blob, metadata->blob_size, metadata, fd, file, err);
         return r < 0 ? zp_error_wrap(err, "%s", what) : zp_steal_fd(&fd);
 }
-
-int zp_pull_stage(struct zp_staging *staging, const char *file, const void *data, size_t size, struct zp_error *err) {
-        zp_autoclose int fd = zp_staging_create(staging, file, err);
-        return fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
-}

@@ -5,27 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "oci/artifact-manifest.h"
 #include "ship/artifact.h"
 
-struct bytes {
-        const char *data;
-        size_t size;
-};
-
-static int read_bytes(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
-        const struct bytes *bytes = context;
-        (void) err;
-        memcpy(buffer, bytes->data + offset, size);
-        return 0;
-}
-
 static int put(struct zp_remote *remote, const char *data, size_t size, struct zp_error *err) {
-        struct bytes bytes = { data, size };
         struct zp_digest digest;
         zp_digest_of(data, size, &digest);
         int r = zp_remote_has_blob(remote, &digest, size, err);
-        return r == 0 ? zp_remote_put_blob(remote, &digest, size, NULL, read_bytes, &bytes, NULL, err)
+        return r == 0 ? zp_remote_put_blob(remote, &digest, size, NULL, zp_memory_read, (void *) data, NULL, err)
                       : (r < 0 ? r : 0);
 }
 

@@ -113,3 +113,9 @@ int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_er
                 return fd;
         return zp_store_failed(staging->store, file, err);
 }
+
+int zp_staging_write(struct zp_staging *staging, const char *file, const void *data, size_t size,
+                     struct zp_error *err) {
+        zp_autoclose int fd = zp_staging_create(staging, file, err);
+        return fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
+}

@@ -157,6 +157,8 @@ struct zp_staging;
 int zp_staging_new(struct zp_store *store, struct zp_staging **out, struct zp_error *err);
 /* Creates a file in it for reading and writing; returns the descriptor, the caller's. */
 int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_error *err);
+/* Creates it with this content. */
+int zp_staging_write(struct zp_staging *staging, const char *file, const void *data, size_t size, struct zp_error *err);
 /* Syncs all files, moves the directory to its place and records it, all or nothing. A record already there is replaced
  * (the new one is known good); what was fetched and is now built here counts as built, never the other way round, and
  * no complete device becomes incomplete. Files that do not belong to a device, layer or image are

@@ -48,12 +48,22 @@ static void formatted_text_has_any_length(void **state) {
         free(text);
 }
 
+static void memory_is_read_like_a_file(void **state) {
+        (void) state;
+        char out[4] = "";
+        assert_int_equal(zp_memory_read((void *) "0123456789", 7, out, 3, NULL), 0);
+        assert_string_equal(out, "789");
+        assert_int_equal(zp_memory_read((void *) "0123456789", 0, out, 2, NULL), 0);
+        assert_string_equal(out, "019");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(bytes_are_kept_in_order_and_end_in_nul),
                 cmocka_unit_test(appending_nothing_gives_an_empty_string),
                 cmocka_unit_test(a_size_that_overflows_is_refused_and_changes_nothing),
                 cmocka_unit_test(formatted_text_has_any_length),
+                cmocka_unit_test(memory_is_read_like_a_file),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
