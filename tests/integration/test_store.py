@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from support import oci
-from support.zeropull import FAILED, Zeropull
+from support.zeropull import FAILED, REFUSED, Zeropull
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
@@ -56,7 +56,7 @@ def test_fifo_in_place_of_a_database_file_is_an_error(file, command, zeropull, w
     zeropull.build(f"oci:{work / 'layout'}:v1")
     (zeropull.store / file).unlink(missing_ok=True)
     os.mkfifo(zeropull.store / file)
-    assert "not a regular file" in zeropull.expect(FAILED, command, timeout=20).stderr
+    assert "not a regular file" in zeropull.expect(REFUSED, command, timeout=20).stderr
 
 
 @needs_root
