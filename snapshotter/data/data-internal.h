@@ -19,6 +19,7 @@ struct snap_data {
         struct snap_table *table;
         struct zp_histogram read_times;
         struct snap_completer *completer;
+        struct snap_disks *disks;
 };
 
 /* files.c: what the store and the preloads have of a device. */
@@ -62,5 +63,17 @@ int snap_completer_new(struct snap_data *data, struct snap_completer **out, stru
 void snap_completer_tell(struct snap_completer *completer);
 /* Before the table goes. */
 void snap_completer_free(struct snap_completer *completer);
+
+/* disk.c: images as disks. Thread-safe. */
+struct snap_disk;
+int snap_disks_new(struct snap_data *data, struct snap_disks **out, struct zp_error *err);
+void snap_disks_free(struct snap_disks *disks);
+/* -ENOENT, perhaps without a message: not the name of a disk, or no such image. */
+int snap_disks_lookup(struct snap_disks *disks, const char *name, uint64_t *id, uint64_t *size, struct zp_error *err);
+/* The disk of a number; NULL: none. */
+struct snap_disk *snap_disks_find(struct snap_disks *disks, uint64_t id);
+uint64_t snap_disk_size(const struct snap_disk *disk);
+void snap_disk_read(struct snap_disks *disks, struct snap_disk *disk, uint64_t offset, uint32_t size,
+                    struct zp_blockfs_read *request);
 
 #endif

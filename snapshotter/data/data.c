@@ -66,6 +66,14 @@ static void start_image(struct snap_data *data, const char *hex) {
                 notice(data, err.message);
 }
 
+static int lookup_disk(struct snap_data *data, const char *name, uint64_t *id, uint64_t *size) {
+        struct zp_error err = { 0 };
+        int r = snap_disks_lookup(data->disks, name, id, size, &err);
+        if (r < 0 && r != -ENOENT)
+                notice(data, err.message);
+        return r < 0 ? -code_of(r) : 0;
+}
+
 static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size) {
         struct snap_data *data = context;
         struct zp_digest digest;
@@ -77,6 +85,8 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
                 *size = STATISTICS_SIZE;
                 return 0;
         }
+        if (strncmp(name, SNAP_DATA_DISK_PREFIX, strlen(SNAP_DATA_DISK_PREFIX)) == 0)
+                return lookup_disk(data, name, id, size);
         if (!zp_digest_parse_hex(name, &digest))
                 return -ENOENT;
         *id = snap_device_id(&digest);
@@ -101,6 +111,11 @@ static int find_size(void *context, uint64_t id, uint64_t *size) {
         if (id == STATISTICS_ID || snap_table_size(data->table, id, size))
                 return 0;
         int r = snap_table_get(data->table, id, NULL, &entry, &err);
+        struct snap_disk *disk = r == -ENOENT ? snap_disks_find(data->disks, id) : NULL;
+        if (disk) {
+                *size = snap_disk_size(disk);
+                return 0;
+        }
         if (r < 0) {
                 notice(data, err.message);
                 return -code_of(r);
@@ -170,6 +185,12 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
         }
         struct served_read *served = calloc(1, sizeof *served);
         int r = served ? snap_table_get(data->table, id, NULL, &served->entry, &err) : -ENOMEM;
+        struct snap_disk *disk = r == -ENOENT ? snap_disks_find(data->disks, id) : NULL;
+        if (disk) {
+                free(served);
+                snap_disk_read(data->disks, disk, offset, size, request);
+                return;
+        }
         if (r < 0) {
                 notice(data, err.code ? err.message : "out of memory");
                 zp_blockfs_answer_error(request, r == -ENOMEM ? ENOMEM : EIO);
@@ -211,12 +232,15 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
         if (r == 0)
                 r = snap_table_new(&data, &data.table, err);
         if (r == 0)
+                r = snap_disks_new(&data, &data.disks, err);
+        if (r == 0)
                 r = snap_completer_new(&data, &data.completer, err);
         if (r == 0)
                 r = zp_blockfs_serve(fuse_fd, options->journal, options->threads ? options->threads : DEFAULT_THREADS,
                                      &ops, &data, err);
         snap_completer_free(data.completer);
         snap_table_free(data.table);
+        snap_disks_free(data.disks);
         if (data.reader)
                 zp_range_reader_free(data.reader);
         zp_device_engine_free(data.engine);

@@ -6,6 +6,8 @@
  * Names in the file system it serves:
  *
  *   <64 hex digits>          the device of that digest
+ *   disk-<64 hex digits>     the disk of that image: its metadata and devices end to end
+ *   disk-compat-<64 digits>  the same for kernels before 6.4
  *   start-<64 hex digits>    never there, but asking for it (stat) starts the prefetch of that image's start-up ranges
  *   statistics               counters, a line each: name, blanks, number. read_time_N: how many reads took how long
  *                            (struct zp_histogram)
@@ -14,14 +16,25 @@
 #define SNAP_DATA_H
 
 #include "device/device.h"
+#include "erofs/writer.h"
 #include "oci/manifest.h"
 #include "remote/range.h"
 
 #define SNAP_DATA_START_PREFIX "start-"
+#define SNAP_DATA_DISK_PREFIX "disk-"
+#define SNAP_DATA_COMPAT_DISK_PREFIX "disk-compat-"
 #define SNAP_DATA_STATISTICS "statistics"
 
 /* Tells of one range of a device. */
 typedef void (*snap_data_range)(void *argument, const struct zp_digest *device, uint64_t offset, uint64_t length);
+
+/* What a disk consists of, in its order. */
+struct snap_disk_parts {
+        int metadata_fd;
+        uint64_t metadata_size;
+        struct zp_erofs_device *devices; /* malloc'ed */
+        uint16_t device_count;
+};
 
 /* What the store's database says. Any thread; each may be NULL: nothing is known. */
 struct snap_data_lookups {
@@ -33,6 +46,9 @@ struct snap_data_lookups {
                            struct zp_error *err);
         /* The devices that are to be fetched whole, in the background; *out malloc'ed. */
         int (*list_wanted)(void *context, struct zp_digest **out, size_t *count, struct zp_error *err);
+        /* The parts of an image's disk, the caller's also after an error; -ENOENT: no such image. */
+        int (*find_disk)(void *context, const struct zp_digest *image, bool is_compat, struct snap_disk_parts *out,
+                         struct zp_error *err);
         void *context;
 };
 

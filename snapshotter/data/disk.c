@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Disks of images, for virtual machines: metadata and devices end to end, as `zeropull export` writes them. A disk is
+ * there whenever the store has the image; what was found out about one stays, since it is small.
+ */
+#include "snapshotter/data/data-internal.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/limits.h"
+
+struct snap_disk {
+        struct snap_disk *next;
+        uint64_t id, size;
+        struct zp_digest image;
+        struct snap_disk_parts parts;
+};
+
+struct snap_disks {
+        struct snap_data *data;
+        pthread_mutex_t lock;
+        struct snap_disk *first; /* guarded by lock; entries are never removed or changed */
+};
+
+/* What a name asks for: an image's digest, and for which kernels. */
+static uint64_t disk_id(const struct zp_digest *image, bool is_compat) {
+        uint64_t id;
+        memcpy(&id, image->bytes + 8, sizeof id); /* devices have the first eight bytes */
+        return (be64toh(id) | 64) ^ (is_compat ? 1 : 0);
+}
+
+static struct snap_disk *find(struct snap_disks *disks, uint64_t id) {
+        pthread_mutex_lock(&disks->lock);
+        struct snap_disk *disk = disks->first;
+        while (disk && disk->id != id)
+                disk = disk->next;
+        pthread_mutex_unlock(&disks->lock);
+        return disk;
+}
+
+static void free_disk(struct snap_disk *disk) {
+        zp_cleanup_fd(&disk->parts.metadata_fd);
+        free(disk->parts.devices);
+        free(disk);
+}
+
+static int measure(struct snap_disk *disk, struct zp_error *err) {
+        disk->size = disk->parts.metadata_size;
+        for (uint16_t i = 0; i < disk->parts.device_count; i++) {
+                uint64_t bytes;
+                if (zp_mul_overflows(disk->parts.devices[i].blocks, (uint64_t) ZP_BLOCK_SIZE, &bytes) ||
+                    zp_add_overflows(disk->size, bytes, &disk->size) || disk->size > INT64_MAX)
+                        return zp_error_set(err, EBADMSG, "disk: impossible device sizes");
+        }
+        return 0;
+}
+
+/* Somebody else may have been faster; then his stays. */
+static int add(struct snap_disks *disks, struct snap_disk *new, struct snap_disk **out, struct zp_error *err) {
+        struct snap_disk *there = find(disks, new->id);
+        if (there && !zp_digest_equal(&there->image, &new->image)) {
+                free_disk(new);
+                return zp_error_set(err, EEXIST, "disk: another image's number is the same");
+        }
+        if (there) {
+                free_disk(new);
+        } else {
+                pthread_mutex_lock(&disks->lock);
+                new->next = disks->first;
+                disks->first = new;
+                pthread_mutex_unlock(&disks->lock);
+        }
+        *out = there ? there : new;
+        return 0;
+}
+
+static int open_disk(struct snap_disks *disks, const struct zp_digest *image, bool is_compat, struct snap_disk **out,
+                     struct zp_error *err) {
+        const struct snap_data_lookups *lookups = &disks->data->options->lookups;
+        uint64_t id = disk_id(image, is_compat);
+        *out = find(disks, id);
+        if (*out && zp_digest_equal(&(*out)->image, image))
+                return 0;
+        if (!lookups->find_disk)
+                return -ENOENT;
+        struct snap_disk *disk = calloc(1, sizeof *disk);
+        if (!disk)
+                return zp_error_errno(err, ENOMEM, "disk");
+        disk->id = id;
+        disk->image = *image;
+        disk->parts.metadata_fd = -1;
+        int r = lookups->find_disk(lookups->context, image, is_compat, &disk->parts, err);
+        if (r == 0)
+                r = measure(disk, err);
+        if (r == 0)
+                return add(disks, disk, out, err);
+        free_disk(disk);
+        return r;
+}
+
+static bool has_prefix(const char *name, const char *prefix, struct zp_digest *image) {
+        return strncmp(name, prefix, strlen(prefix)) == 0 && zp_digest_parse_hex(name + strlen(prefix), image);
+}
+
+int snap_disks_lookup(struct snap_disks *disks, const char *name, uint64_t *id, uint64_t *size, struct zp_error *err) {
+        struct zp_digest image;
+        struct snap_disk *disk;
+        bool is_compat = has_prefix(name, SNAP_DATA_COMPAT_DISK_PREFIX, &image);
+        if (!is_compat && !has_prefix(name, SNAP_DATA_DISK_PREFIX, &image))
+                return -ENOENT;
+        int r = open_disk(disks, &image, is_compat, &disk, err);
+        if (r < 0)
+                return r;
+        *id = disk->id;
+        *size = disk->size;
+        return 0;
+}
+
+/* By a number that another process gave out: which image it is, the store's directory tells. */
+struct snap_disk *snap_disks_find(struct snap_disks *disks, uint64_t id) {
+        struct snap_disk *disk = find(disks, id);
+        if (disk)
+                return disk;
+        zp_autofree char *path = zp_format("%s/images", disks->data->options->store);
+        zp_autoclosedir DIR *directory = path ? zp_open_listing(AT_FDCWD, path) : NULL;
+        for (struct dirent *entry; directory && (entry = zp_next_entry(directory));) {
+                struct zp_digest image;
+                if (!zp_digest_parse_hex(entry->d_name, &image))
+                        continue;
+                for (int is_compat = 0; is_compat < 2; is_compat++)
+                        if (disk_id(&image, is_compat) == id)
+                                return open_disk(disks, &image, is_compat, &disk, NULL) == 0 ? disk : NULL;
+        }
+        return NULL;
+}
+
+uint64_t snap_disk_size(const struct snap_disk *disk) {
+        return disk->size;
+}
+
+/* ---- reading ---- */
+
+struct disk_read {
+        struct zp_blockfs_read *request;
+        uint32_t size;
+        _Atomic unsigned parts; /* under way */
+        _Atomic int result;
+        uint8_t bytes[];
+};
+
+struct part_read {
+        struct zp_device_read read; /* first: what the device gives back */
+        struct disk_read *whole;
+        struct snap_entry *entry;
+        uint8_t *to;
+};
+
+static void end_part(struct disk_read *whole, int result) {
+        if (result < 0)
+                atomic_store(&whole->result, result);
+        if (atomic_fetch_sub(&whole->parts, 1) > 1)
+                return;
+        result = atomic_load(&whole->result);
+        if (result < 0)
+                zp_blockfs_answer_error(whole->request, result == -ENOMEM ? ENOMEM : EIO);
+        else
+                zp_blockfs_answer_data(whole->request, whole->bytes, whole->size);
+        free(whole);
+}
+
+static void on_part(struct zp_device_read *read, int result, int fd, const void *bytes) {
+        struct part_read *part = (struct part_read *) read;
+        if (result == 0 && bytes)
+                memcpy(part->to, bytes, read->size);
+        else if (result == 0)
+                result = zp_pread_all(fd, part->to, read->size, read->offset, "device", NULL);
+        struct snap_entry *entry = part->entry;
+        struct disk_read *whole = part->whole;
+        free(part);
+        snap_table_let_go(entry);
+        end_part(whole, result);
+}
+
+static void read_device(struct snap_disks *disks, const struct zp_digest *device, uint64_t offset, uint32_t size,
+                        uint8_t *to, struct disk_read *whole) {
+        atomic_fetch_add(&whole->parts, 1);
+        struct part_read *part = calloc(1, sizeof *part);
+        int r = part ? snap_table_get(disks->data->table, snap_device_id(device), device, &part->entry, NULL) : -ENOMEM;
+        if (r < 0) {
+                free(part);
+                end_part(whole, r);
+                return;
+        }
+        part->whole = whole;
+        part->to = to;
+        part->read = (struct zp_device_read){ .offset = offset, .size = size, .done = on_part };
+        zp_device_read(snap_entry_device(part->entry), &part->read);
+}
+
+/* Of the range of the disk that begins at `start`: what is in the read goes where it belongs. */
+static bool overlap(uint64_t start, uint64_t length, uint64_t offset, uint32_t size, uint64_t *from, uint32_t *count,
+                    uint32_t *at) {
+        uint64_t begin = start > offset ? start : offset, end = zp_min_u64(start + length, offset + size);
+        if (begin >= end)
+                return false;
+        *from = begin - start;
+        *count = (uint32_t) (end - begin);
+        *at = (uint32_t) (begin - offset);
+        return true;
+}
+
+void snap_disk_read(struct snap_disks *disks, struct snap_disk *disk, uint64_t offset, uint32_t size,
+                    struct zp_blockfs_read *request) {
+        uint64_t left = offset < disk->size ? disk->size - offset : 0, from, start = disk->parts.metadata_size;
+        uint32_t count, at;
+        size = (uint32_t) zp_min_u64(size, left);
+        struct disk_read *whole = calloc(1, sizeof *whole + size);
+        if (!whole) {
+                zp_blockfs_answer_error(request, ENOMEM);
+                return;
+        }
+        whole->request = request;
+        whole->size = size;
+        whole->parts = 1; /* this function itself */
+        int r = 0;
+        if (overlap(0, start, offset, size, &from, &count, &at))
+                r = zp_pread_all(disk->parts.metadata_fd, whole->bytes + at, count, from, "metadata", NULL);
+        for (uint16_t i = 0; i < disk->parts.device_count; i++) {
+                uint64_t bytes = disk->parts.devices[i].blocks * ZP_BLOCK_SIZE;
+                if (overlap(start, bytes, offset, size, &from, &count, &at))
+                        read_device(disks, &disk->parts.devices[i].digest, from, count, whole->bytes + at, whole);
+                start += bytes;
+        }
+        end_part(whole, r);
+}
+
+int snap_disks_new(struct snap_data *data, struct snap_disks **out, struct zp_error *err) {
+        struct snap_disks *disks = calloc(1, sizeof *disks);
+        if (!disks)
+                return zp_error_errno(err, ENOMEM, "disks");
+        disks->data = data;
+        pthread_mutex_init(&disks->lock, NULL);
+        *out = disks;
+        return 0;
+}
+
+void snap_disks_free(struct snap_disks *disks) {
+        if (!disks)
+                return;
+        for (struct snap_disk *disk = disks->first, *next; disk; disk = next) {
+                next = disk->next;
+                free_disk(disk);
+        }
+        pthread_mutex_destroy(&disks->lock);
+        free(disks);
+}
