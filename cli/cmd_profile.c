@@ -12,10 +12,11 @@
 #include "cli/profile-file.h"
 #include "cli/record.h"
 
-enum { OPTION_OUTPUT, OPTION_SECONDS };
+enum { OPTION_OUTPUT, OPTION_READ_AHEAD, OPTION_SECONDS };
 
 static const struct cli_option options[] = {
         [OPTION_OUTPUT] = { "output", 'o', "FILE", "write the profile there (default: to stdout)" },
+        [OPTION_READ_AHEAD] = { "read-ahead", 0, NULL, "record: with what the kernel reads beside, as on a node" },
         [OPTION_SECONDS] = { "seconds", 0, "N", "record: end the program after so long" },
         { 0 },
 };
@@ -87,7 +88,7 @@ static void say_recorded(const struct cli_call *call, const struct outcome *outc
         if (outcome->has_list)
                 fprintf(stderr, "%s of it is not in the snapshot's prefetch list\n",
                         cli_size_text(outcome->bytes_outside, size));
-        if (outcome->with_read_ahead)
+        if (outcome->with_read_ahead && !call->values[OPTION_READ_AHEAD])
                 fputs("the kernel read ahead: the profile has more than the program asked for\n", stderr);
 }
 
@@ -118,7 +119,8 @@ static int record_image(struct cli_call *call, struct zp_store *store, const str
                                            .command = call->arguments + 2,
                                            .seconds = seconds,
                                            .cancel = call->cancel,
-                                           .trace = trace };
+                                           .trace = trace,
+                                           .with_read_ahead = call->values[OPTION_READ_AHEAD] != NULL };
         if (r == 0)
                 r = cli_hint_complete(cli_record(&recording, err), call->arguments[1], err);
         if (r == 0)
@@ -155,8 +157,9 @@ static int run_record(struct cli_call *call, struct zp_profile *profile, struct 
 
 static int run_merge(struct cli_call *call, struct zp_profile *profile, struct zp_error *err) {
         int r = 0;
-        if (call->values[OPTION_SECONDS])
-                return cli_usage_error(call, err, "--seconds is for 'profile record'");
+        if (call->values[OPTION_SECONDS] || call->values[OPTION_READ_AHEAD])
+                return cli_usage_error(call, err, "--%s is for 'profile record'",
+                                       call->values[OPTION_SECONDS] ? "seconds" : "read-ahead");
         for (int i = 1; r == 0 && i < call->argument_count; i++)
                 r = cli_file_failed(call, cli_add_profile(profile, call->arguments[i], err));
         return r;

@@ -201,7 +201,9 @@ static int mount_snapshot(struct recorder *r, struct zp_error *err) {
                         break;
                 }
         }
-        if (code == 0)
+        if (code == 0 && r->recording->with_read_ahead)
+                code = zp_erofs_mount(meta_fd, fds, r->device_count, NULL, lower, 0, err);
+        else if (code == 0)
                 code = mount_without_read_ahead(r, meta_fd, fds, lower, err);
         for (uint16_t i = 0; i < opened; i++)
                 close(fds[i]);

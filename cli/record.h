@@ -17,7 +17,7 @@ struct cli_recording {
         unsigned seconds;            /* the program is ended after so long; 0: it ends by itself */
         const struct zp_cancel *cancel;
         struct zp_trace *trace; /* what is read is noted here */
-        bool with_read_ahead;   /* out: the kernel could not be told to read only what is asked for */
+        bool with_read_ahead;   /* in: let the kernel read ahead; out: it did, perhaps because it could not be told */
 };
 
 /* Takes root, and runc. The program sees a root file system it can write to, an own network without a way out, and

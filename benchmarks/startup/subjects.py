@@ -81,7 +81,7 @@ def _record(zeropull, subject, work):
     for number, run in enumerate(runs):
         part = work / f"{subject.name}.{number}.profile"
         rest = run if run[0] == "--seconds" else [source, *run]
-        zeropull.ok("profile", "record", "--output", part, *rest)
+        zeropull.ok("profile", "record", "--read-ahead", "--output", part, *rest)
         parts.append(part)
     whole = work / f"{subject.name}.profile"
     zeropull.ok("profile", "merge", "--output", whole, *parts)
