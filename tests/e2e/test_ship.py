@@ -340,7 +340,7 @@ class TestStore:
             half = len(good) // 2
             file.write_bytes(good[:half] + bytes([good[half] ^ 1]) + good[half + 1 :])
             failed = left.run("push", beside.reference("one"))
-            assert failed.returncode == FAILED and len(error_lines(failed.stderr)) == 1
+            assert failed.returncode == REFUSED and len(error_lines(failed.stderr)) == 1
             assert file.name in failed.stderr and "damaged" in failed.stderr
             file.write_bytes(good)
         assert beside.snapshots(left.json("list")[0]["digest"]) == []
