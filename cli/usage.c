@@ -3,8 +3,9 @@
 
 #include <string.h>
 
+#include "base/typo.h"
+
 #define HELP_COLUMN 32
-#define GUESS_LENGTH_MAX 32u
 
 const struct cli_option cli_global_options[] = {
         [CLI_GLOBAL_STORE] = { "store", 0, "DIR", "where the store is (default: see zeropull(1))" },
@@ -55,35 +56,13 @@ void cli_print_command_help(FILE *out, const struct cli_command *command) {
         fprintf(out, "\nExample:\n  %s\n", command->example);
 }
 
-/* Letters to insert, remove or change to get from one to the other. */
-static unsigned distance(const char *a, const char *b) {
-        size_t a_size = strlen(a), b_size = strlen(b);
-        if (a_size > GUESS_LENGTH_MAX || b_size > GUESS_LENGTH_MAX)
-                return GUESS_LENGTH_MAX;
-        unsigned row[GUESS_LENGTH_MAX + 1];
-        for (unsigned j = 0; j <= b_size; j++)
-                row[j] = j;
-        for (unsigned i = 1; i <= a_size; i++) {
-                unsigned diagonal = row[0];
-                row[0] = i;
-                for (unsigned j = 1; j <= b_size; j++) {
-                        unsigned change = diagonal + (a[i - 1] != b[j - 1]);
-                        diagonal = row[j];
-                        row[j] = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-                        if (change < row[j])
-                                row[j] = change;
-                }
-        }
-        return row[b_size];
-}
-
 struct guess {
         const char *text, *best;
         unsigned best_distance;
 };
 
 static void consider(struct guess *guess, const char *candidate) {
-        unsigned d = distance(guess->text, candidate);
+        unsigned d = zp_typo_distance(guess->text, strlen(guess->text), candidate, strlen(candidate));
         if (d < guess->best_distance) {
                 guess->best_distance = d;
                 guess->best = candidate;

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/typo.h"
+
 static const struct {
         const char *name;
         bool is_supported;
@@ -24,25 +26,6 @@ static const struct {
 /* Shorter names are too like what repositories are called. */
 #define TYPO_MIN_SIZE 8u
 #define TYPO_DISTANCE 2u
-
-/* How many characters are put in, left out or replaced (Levenshtein). */
-static unsigned distance(const char *a, size_t a_size, const char *b) {
-        unsigned row[NAME_MAX_SIZE + 1];
-        size_t b_size = strlen(b);
-        for (unsigned j = 0; j <= b_size; j++)
-                row[j] = j;
-        for (unsigned i = 1; i <= a_size; i++) {
-                unsigned diagonal = row[0];
-                row[0] = i;
-                for (unsigned j = 1; j <= b_size; j++) {
-                        unsigned replaced = diagonal + (a[i - 1] != b[j - 1]);
-                        unsigned shorter = (row[j - 1] < row[j] ? row[j - 1] : row[j]) + 1;
-                        diagonal = row[j];
-                        row[j] = replaced < shorter ? replaced : shorter;
-                }
-        }
-        return row[b_size];
-}
 
 static void give_hint(const char *name, struct zp_error *err) {
         bool may_be_repository = name[strcspn(name, "/@")] == '\0';
@@ -67,7 +50,7 @@ int zp_transport_check(const char *name, struct zp_error *err) {
                         zp_error_set(err, EINVAL, "image source '%s': the transport '%s' is not supported", name,
                                      transport);
                 else if (size >= TYPO_MIN_SIZE && strlen(transport) >= TYPO_MIN_SIZE &&
-                         distance(name, size, transport) <= TYPO_DISTANCE)
+                         zp_typo_distance(name, size, transport, strlen(transport)) <= TYPO_DISTANCE)
                         zp_error_set(err, EINVAL, "image source '%s': there is no transport '%.*s'; is '%s' meant?",
                                      name, (int) size, name, transport);
                 else
