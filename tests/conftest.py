@@ -15,6 +15,19 @@ from support import debian, programs  # noqa: E402
 from support.zeropull import Zeropull  # noqa: E402
 
 
+def pytest_addoption(parser):
+    parser.addoption("--part", default="1/1", metavar="K/N", help="run the K-th of N parts of the tests, in their order")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Parts run side by side. Neighbours share what a module or a parameter sets up, so a part is one stretch."""
+    part, parts = map(int, config.getoption("part").split("/"))
+    assert 1 <= part <= parts
+    first, end = (len(items) * n // parts for n in (part - 1, part))
+    config.hook.pytest_deselected(items=items[:first] + items[end:])
+    items[:] = items[first:end]
+
+
 def pytest_report_header():
     fsck = shutil.which("fsck.erofs")
     version = subprocess.run([fsck, "-V"], capture_output=True, text=True).stdout.split("\n")[0] if fsck else "missing"

@@ -49,12 +49,15 @@ VERSION_2 = "v2.2.1"
 def containerd_2():
     """The directory with containerd 2, ctr and the shim; made when Go is there, None otherwise."""
     directory = TOOLS / f"containerd-{VERSION_2}"
-    if directory.exists():
-        return directory
-    if not shutil.which("go"):
-        return None
+    with debian.locked("containerd-2"):
+        if not directory.exists() and shutil.which("go"):
+            _build_containerd_2(directory)
+    return directory if directory.exists() else None
+
+
+def _build_containerd_2(directory):
     TOOLS.mkdir(parents=True, exist_ok=True)
-    # Built aside: two test runs may come here at once, and one that is stopped leaves nothing half-made.
+    # Built aside: a test run that is stopped leaves nothing half-made.
     aside = TOOLS / f".containerd-{os.getpid()}"
     environment = {**os.environ, "GOBIN": str(aside), "CGO_ENABLED": "0", "GOSUMDB": "off"}
     commands = [
@@ -64,11 +67,8 @@ def containerd_2():
     try:
         if result.returncode == 0:
             os.replace(aside, directory)
-    except OSError:
-        pass  # another run was faster
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return directory if directory.exists() else None
 
 
 class ContainerdError(Exception):
