@@ -4,9 +4,10 @@ import base64
 import http.client
 import select
 import socket
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from support.serving import serving
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -78,10 +79,5 @@ class Proxy(ThreadingHTTPServer):
 def connect_proxy(upstream, credentials=""):
     """upstream: "127.0.0.1:PORT". credentials: "user:password" that it wants to see."""
     server = Proxy(upstream, credentials)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support.serving import serving
+
 
 @dataclass
 class Request:
@@ -117,10 +119,5 @@ class FaultProxy(ThreadingHTTPServer):
 @contextmanager
 def fault_proxy(url):
     server = FaultProxy(url)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

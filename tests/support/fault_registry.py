@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support.serving import serving
+
 
 @dataclass
 class Request:
@@ -183,10 +185,5 @@ class FaultRegistry(ThreadingHTTPServer):
 @contextmanager
 def fault_registry(layout, tokens=None):
     server = FaultRegistry(layout, tokens)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -15,6 +15,7 @@ from http.server import ThreadingHTTPServer
 
 from support import oci
 from support.fault_registry import Handler, Request
+from support.serving import serving
 
 
 @dataclass
@@ -323,10 +324,5 @@ class MemoryRegistry(ThreadingHTTPServer):
 @contextmanager
 def memory_registry(tokens=None, **behaviour):
     server = MemoryRegistry(Behaviour(**behaviour), tokens)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
