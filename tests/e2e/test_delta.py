@@ -309,7 +309,7 @@ def test_a_second_map_of_a_device_is_refused(lying, layout, work):
     builder = Zeropull(work / "builder")
     builder.ok("build", "--push", "--sign-key", key, "--base", one, two)
     builder.ok("remove", one)
-    result = builder.expect(FAILED, "build", "--rebuild", "--base", one, two)
+    result = builder.expect(REFUSED, "build", "--rebuild", "--base", one, two)
     assert "block map is not the one" in result.stderr
 
 
