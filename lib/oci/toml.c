@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/toml.h"
 
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
@@ -11,7 +13,8 @@
 struct parser {
         const char *name, *next, *end;
         unsigned line;
-        json_t *begun; /* the tables that have had a header, by their whole name */
+        json_t *begun;  /* the tables that have had a header, by their whole name */
+        json_t *arrays; /* the arrays of tables, likewise */
         struct zp_error *err;
 };
 
@@ -181,6 +184,41 @@ static bool take_word(struct parser *parser, const char *word) {
         return true;
 }
 
+static int read_inline_table(struct parser *parser, unsigned depth, json_t **out);
+
+/* Integers may have a base; underscores stand between digits. */
+static int read_number(struct parser *parser, json_t **out) {
+        char text[64], *end;
+        size_t size = 0;
+        for (char c; isalnum((unsigned char) (c = peek(parser))) || (c && strchr("+-._", c)); parser->next++) {
+                bool is_between = size > 0 && isalnum((unsigned char) parser->next[-1]) &&
+                                  parser->next + 1 < parser->end && isalnum((unsigned char) parser->next[1]);
+                if (size == sizeof text - 1 || (c == '_' && !is_between))
+                        return fail(parser, "not a number");
+                if (c != '_')
+                        text[size++] = c;
+        }
+        text[size] = '\0';
+        int base = strncmp(text, "0x", 2) == 0   ? 16
+                   : strncmp(text, "0o", 2) == 0 ? 8
+                   : strncmp(text, "0b", 2) == 0 ? 2
+                                                 : 10;
+        const char *digits = base == 10 ? text : text + 2;
+        errno = 0;
+        long long integer = strtoll(digits, &end, base);
+        bool is_whole = end > digits && *end == '\0' && errno == 0;
+        if (is_whole && (base == 10 || isxdigit((unsigned char) digits[0]))) {
+                *out = json_integer(integer);
+                return *out ? 0 : out_of_memory(parser);
+        }
+        double real = strtod(text, &end);
+        if (base != 10 || errno != 0 || *end || !isdigit((unsigned char) end[-1]) ||
+            !isdigit((unsigned char) text[strspn(text, "+-")]))
+                return fail(parser, "not a number");
+        *out = json_real(real);
+        return *out ? 0 : fail(parser, "not a number");
+}
+
 static int read_value(struct parser *parser, unsigned depth, json_t **out) {
         zp_autobuffer struct zp_buffer text = { 0 };
         int r = 0;
@@ -193,9 +231,14 @@ static int read_value(struct parser *parser, unsigned depth, json_t **out) {
                         r = fail(parser, "a string is not UTF-8");
                 return r;
         }
+        if (peek(parser) == '{')
+                return read_inline_table(parser, depth, out);
+        char c = peek(parser);
+        if (isdigit((unsigned char) c) || c == '+' || c == '-')
+                return read_number(parser, out);
         bool is_true = take_word(parser, "true");
         if (!is_true && !take_word(parser, "false"))
-                return fail(parser, "a string, true, false or an array is expected");
+                return fail(parser, "a value is expected");
         *out = json_boolean(is_true);
         return 0;
 }
@@ -215,7 +258,8 @@ static int read_key(struct parser *parser, struct zp_buffer *key) {
         return zp_buffer_append(key, start, (size_t) (parser->next - start)) ? 0 : out_of_memory(parser);
 }
 
-/* Goes down from *table to the one called `key`, and makes it if it is missing. */
+/* Goes down from *table to the one called `key`, and makes it if it is missing. Of an array of tables it is the last.
+ */
 static int descend(const struct parser *parser, json_t **table, const struct zp_buffer *key) {
         json_t *below = json_object_get(*table, key->data);
         if (!below) {
@@ -223,39 +267,79 @@ static int descend(const struct parser *parser, json_t **table, const struct zp_
                 if (json_object_set_new(*table, key->data, below) < 0)
                         return fail(parser, "a key is not UTF-8");
         }
+        if (json_is_array(below) && json_array_size(below) > 0)
+                below = json_array_get(below, json_array_size(below) - 1);
         *table = below;
         return json_is_object(below) ? 0 : fail(parser, "what was a value cannot be a table");
 }
 
-/* [a."b c".d] */
+/* One more table of the array called `key`; the tables below the last one may be begun again. */
+static int add_to_array(const struct parser *parser, json_t **table, const struct zp_buffer *key,
+                        const struct zp_buffer *whole) {
+        const char *name;
+        json_t *array = json_object_get(*table, key->data), *added = json_object(), *value;
+        void *next;
+        if (array && (!json_is_array(array) || !json_object_get(parser->arrays, whole->data))) {
+                json_decref(added);
+                return fail(parser, "what was something else cannot be an array of tables");
+        }
+        if (!array) {
+                array = json_array();
+                if (json_object_set_new(*table, key->data, array) < 0 ||
+                    json_object_set_new(parser->arrays, whole->data, json_true()) < 0) {
+                        json_decref(added);
+                        return fail(parser, "a key is not UTF-8");
+                }
+        }
+        if (json_array_append_new(array, added) < 0)
+                return out_of_memory(parser);
+        json_object_foreach_safe(parser->begun, next, name, value) {
+                if (strncmp(name, whole->data, whole->size) == 0)
+                        json_object_del(parser->begun, name);
+        }
+        *table = added;
+        return 0;
+}
+
+static int begin_table(const struct parser *parser, json_t **table, const struct zp_buffer *key,
+                       const struct zp_buffer *whole, bool is_array) {
+        if (is_array)
+                return add_to_array(parser, table, key, whole);
+        int r = descend(parser, table, key);
+        if (r == 0 && (json_object_get(parser->begun, whole->data) || json_object_get(parser->arrays, whole->data)))
+                r = fail(parser, "this table is there twice");
+        if (r == 0 && json_object_set_new(parser->begun, whole->data, json_true()) < 0)
+                r = out_of_memory(parser);
+        return r;
+}
+
+/* [a."b c".d] and [[a.b]] */
 static int read_header(struct parser *parser, json_t *root, json_t **table) {
         zp_autobuffer struct zp_buffer whole = { 0 };
         *table = root;
         parser->next++;
-        if (peek(parser) == '[')
-                return fail(parser, "arrays of tables are not supported");
+        bool is_array = take(parser, '['), is_last;
         unsigned depth = 0;
         do {
                 zp_autobuffer struct zp_buffer key = { 0 };
                 skip_blanks(parser);
                 int r = ++depth > DEPTH_MAX ? fail(parser, "tables nested too deeply") : read_key(parser, &key);
-                if (r == 0)
-                        r = descend(parser, table, &key);
                 if (r < 0)
                         return r;
                 if (!zp_buffer_append(&whole, key.data, key.size) || !zp_buffer_append(&whole, "\n", 1))
                         return out_of_memory(parser);
                 skip_blanks(parser);
-        } while (take(parser, '.'));
-        if (!take(parser, ']'))
-                return fail(parser, "the table's name does not end with ]");
-        if (json_object_get(parser->begun, whole.data))
-                return fail(parser, "this table is there twice");
-        return json_object_set_new(parser->begun, whole.data, json_true()) < 0 ? out_of_memory(parser)
-                                                                               : end_line(parser);
+                is_last = !take(parser, '.');
+                if (is_last && (!take(parser, ']') || (is_array && !take(parser, ']'))))
+                        return fail(parser, "the table's name does not end with ]");
+                r = is_last ? begin_table(parser, table, &key, &whole, is_array) : descend(parser, table, &key);
+                if (r < 0)
+                        return r;
+        } while (!is_last);
+        return end_line(parser);
 }
 
-static int read_pair(struct parser *parser, json_t *table) {
+static int read_pair(struct parser *parser, unsigned depth, json_t *table) {
         zp_autobuffer struct zp_buffer key = { 0 };
         json_t *value;
         int r = read_key(parser, &key);
@@ -269,20 +353,50 @@ static int read_pair(struct parser *parser, json_t *table) {
         if (json_object_get(table, key.data))
                 return fail(parser, "this key is there twice");
         skip_blanks(parser);
-        r = read_value(parser, 0, &value);
+        r = read_value(parser, depth, &value);
         if (r == 0 && json_object_set_new(table, key.data, value) < 0)
                 r = fail(parser, "a key is not UTF-8");
+        return r;
+}
+
+/* { a = 1, b = "x" }, on one line. */
+static int read_inline_table(struct parser *parser, unsigned depth, json_t **out) {
+        zp_auto(json_decref) json_t *table = json_object();
+        parser->next++;
+        if (!table)
+                return out_of_memory(parser);
+        if (depth == DEPTH_MAX)
+                return fail(parser, "tables nested too deeply");
+        skip_blanks(parser);
+        bool is_done = take(parser, '}');
+        while (!is_done) {
+                skip_blanks(parser);
+                int r = read_pair(parser, depth + 1, table);
+                if (r < 0)
+                        return r;
+                skip_blanks(parser);
+                is_done = take(parser, '}');
+                if (!is_done && !take(parser, ','))
+                        return fail(parser, "an inline table does not end");
+        }
+        *out = zp_steal(&table);
+        return 0;
+}
+
+static int read_line(struct parser *parser, json_t *table) {
+        int r = read_pair(parser, 0, table);
         return r < 0 ? r : end_line(parser);
 }
 
 int zp_toml_parse(const char *text, size_t size, const char *name, json_t **out, struct zp_error *err) {
         zp_auto(json_decref) json_t *root = json_object();
         zp_auto(json_decref) json_t *begun = json_object();
+        zp_auto(json_decref) json_t *arrays = json_object();
         struct parser parser = {
-                .name = name, .next = text, .end = text + size, .line = 1, .begun = begun, .err = err
+                .name = name, .next = text, .end = text + size, .line = 1, .begun = begun, .arrays = arrays, .err = err
         };
         json_t *table = root;
-        if (!root || !begun)
+        if (!root || !begun || !arrays)
                 return out_of_memory(&parser);
         if (size > DOCUMENT_MAX)
                 return zp_error_set(err, EFBIG, "%s: larger than %u KiB", name, DOCUMENT_MAX >> 10);
@@ -291,7 +405,7 @@ int zp_toml_parse(const char *text, size_t size, const char *name, json_t **out,
                 if (r == 0 && parser.next == parser.end)
                         break;
                 if (r == 0)
-                        r = peek(&parser) == '[' ? read_header(&parser, root, &table) : read_pair(&parser, table);
+                        r = peek(&parser) == '[' ? read_header(&parser, root, &table) : read_line(&parser, table);
                 if (r < 0)
                         return r;
         }

@@ -39,6 +39,20 @@ static void values_are_read(void **state) {
         expect("a = \"\xc3\xa9\"", "{\"a\": \"\\u00e9\"}");
 }
 
+static void numbers_are_read(void **state) {
+        (void) state;
+        expect("a = 0\nb = -17\nc = +1_000\nd = 0xff\ne = 0o755\nf = 0b101",
+               "{\"a\":0,\"b\":-17,\"c\":1000,\"d\":255,\"e\":493,\"f\":5}");
+        expect("a = 1.5\nb = -2e3\nc = [1, 2]", "{\"a\":1.5,\"b\":-2000.0,\"c\":[1,2]}");
+}
+
+static void arrays_of_tables_and_inline_tables_are_read(void **state) {
+        (void) state;
+        expect("[[a.b]]\nx = 1\n[a.b.c]\ny = 2\n[[a.b]]\n[a.b.c]\ny = 3",
+               "{\"a\":{\"b\":[{\"x\":1,\"c\":{\"y\":2}},{\"c\":{\"y\":3}}]}}");
+        expect("a = { }\nb = { x = 1, 'y z' = [ { } ] } # c", "{\"a\":{},\"b\":{\"x\":1,\"y z\":[{}]}}");
+}
+
 static void tables_are_read_in_order(void **state) {
         (void) state;
         expect("x = 'r'\n[a]\nx='1'\n[ a . \"b.c\" ]\nx='2'\n[d]",
@@ -62,13 +76,22 @@ static void what_is_wrong_is_told_with_its_line(void **state) {
         expect_error("[a]\n[b]\n[a]", "t:3: this table is there twice");
         expect_error("a = 'b'\n[a]", "t:2: what was a value cannot be a table");
         expect_error("[a]\n[a.b]\n[c]\n[a]", "t:4: this table is there twice");
-        expect_error("[[a]]", "t:1: arrays of tables are not supported");
-        expect_error("a = 1", "t:1: a string, true, false or an array is expected");
-        expect_error("a = {}", "t:1: a string, true, false or an array is expected");
+        expect_error("[[a]]\n[a]", "t:2: this table is there twice");
+        expect_error("[a]\n[[a]]", "t:2: what was something else cannot be an array of tables");
+        expect_error("a = ['x']\n[[a]]", "t:2: what was something else cannot be an array of tables");
+        expect_error("[[a]]\n[a.b]\n[a.b]", "t:3: this table is there twice");
+        expect_error("[[a]", "t:1: the table's name does not end with ]");
+        expect_error("a = 1_", "t:1: not a number");
+        expect_error("a = 0x", "t:1: not a number");
+        expect_error("a = 1979-05-27", "t:1: not a number");
+        expect_error("a = -inf", "t:1: not a number");
+        expect_error("a = 99999999999999999999x", "t:1: not a number");
+        expect_error("a = { b = 1", "t:1: an inline table does not end");
+        expect_error("a = { b = 1, b = 2 }", "t:1: this key is there twice");
         expect_error("a = \"\"\"x\"\"\"", "t:1: multi-line strings are not supported");
         expect_error("a.b = 'c'", "t:1: dotted keys are not supported: use a [table]");
         expect_error("a = [\n'x'\n'y']", "t:3: a comma is missing between two values, or the array does not end");
-        expect_error("a = [", "t:1: a string, true, false or an array is expected");
+        expect_error("a = [", "t:1: a value is expected");
         expect_error("a = [[[[[[[[[['x']]]]]]]]]]", "t:1: arrays nested too deeply");
         expect_error("[a.b.c.d.e.f.g.h.i]", "t:1: tables nested too deeply");
         expect_error("[a", "t:1: the table's name does not end with ]");
@@ -87,6 +110,8 @@ static void what_is_wrong_is_told_with_its_line(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(values_are_read),
+                cmocka_unit_test(numbers_are_read),
+                cmocka_unit_test(arrays_of_tables_and_inline_tables_are_read),
                 cmocka_unit_test(tables_are_read_in_order),
                 cmocka_unit_test(what_is_wrong_is_told_with_its_line),
         };
