@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "snapshotter/check.h"
 #include "snapshotter/node.h"
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
@@ -23,6 +25,9 @@ static const char usage[] =
         "  -a, --address SOCKET  the unix socket to serve at\n"
         "  -c, --config FILE     settings; options go before them\n"
         "  -l, --log-level LEVEL debug, info, warn or error\n"
+        "      --check           tell what this node lacks, and how to get it, instead of serving\n"
+        "      --containerd-config FILE  containerd's settings, for --check\n"
+        "      --json            for --check: as JSON\n"
         "  -h, --help            this text\n"
         "      --version         the version\n"
         "\n"
@@ -30,17 +35,16 @@ static const char usage[] =
         "  zeropull-snapshotter --root /var/lib/zeropull-snapshotter --address /run/zeropull/snapshotter.sock\n";
 
 static const struct option options[] = {
-        { "root", required_argument, NULL, 'r' },
-        { "address", required_argument, NULL, 'a' },
-        { "config", required_argument, NULL, 'c' },
-        { "log-level", required_argument, NULL, 'l' },
-        { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'v' },
-        { 0 },
+        { "root", required_argument, NULL, 'r' },   { "address", required_argument, NULL, 'a' },
+        { "config", required_argument, NULL, 'c' }, { "log-level", required_argument, NULL, 'l' },
+        { "check", no_argument, NULL, 'C' },        { "containerd-config", required_argument, NULL, 'D' },
+        { "json", no_argument, NULL, 'j' },         { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'v' },      { 0 },
 };
 
 struct arguments {
-        const char *root, *address, *config, *log_level;
+        const char *root, *address, *config, *log_level, *containerd_config;
+        bool checks, as_json;
 };
 
 static int wrong_usage(const char *what, const char *argument) {
@@ -65,6 +69,15 @@ static int parse_arguments(int argc, char **argv, struct arguments *out) {
                 case 'l':
                         out->log_level = optarg;
                         break;
+                case 'C':
+                        out->checks = true;
+                        break;
+                case 'D':
+                        out->containerd_config = optarg;
+                        break;
+                case 'j':
+                        out->as_json = true;
+                        break;
                 case 'h':
                         fputs(usage, stdout);
                         return EXIT_DONE;
@@ -79,6 +92,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *out) {
         return optind < argc ? wrong_usage("unexpected argument: ", argv[optind]) : -1;
 }
 
+/* As shipped: what is checked when nobody says what will be used. */
+#define CONTAINERD_CONFIG "/etc/containerd/config.toml"
+
 static int set_path(char **setting, const char *value, struct zp_error *err) {
         if (!value)
                 return 0;
@@ -89,11 +105,18 @@ static int set_path(char **setting, const char *value, struct zp_error *err) {
 
 /* 0, a negative errno, or EXIT_USAGE. */
 static int configure(const struct arguments *arguments, struct snap_config *config, struct zp_error *err) {
-        int r = arguments->config ? snap_config_load(arguments->config, config, err) : 0;
+        const char *file = arguments->config;
+        if (!file && arguments->checks && access(SNAP_CONFIG_PATH, F_OK) == 0)
+                file = SNAP_CONFIG_PATH;
+        int r = file ? snap_config_load(file, config, err) : 0;
         if (r == 0)
                 r = set_path(&config->root, arguments->root, err);
         if (r == 0)
                 r = set_path(&config->address, arguments->address, err);
+        if (r == 0 && arguments->checks && !config->root)
+                r = set_path(&config->root, SNAP_CONFIG_ROOT, err);
+        if (r == 0 && arguments->checks && !config->address)
+                r = set_path(&config->address, SNAP_CONFIG_ADDRESS, err);
         if (r < 0)
                 return r;
         if (arguments->log_level && !snap_log_parse_level(arguments->log_level, &config->log_level))
@@ -103,6 +126,11 @@ static int configure(const struct arguments *arguments, struct snap_config *conf
         if (!config->address || !*config->address)
                 return wrong_usage("the socket is not given (--address)", "");
         return 0;
+}
+
+static int serve(struct snap_config *config, int argc, char **argv, struct zp_error *err) {
+        int r = snap_config_finish(config, err);
+        return r < 0 ? r : snap_node_run(config, argc, argv, err);
 }
 
 int main(int argc, char **argv) {
@@ -116,9 +144,11 @@ int main(int argc, char **argv) {
         snap_config_init(&config);
         int r = configure(&arguments, &config, &err);
         if (r == 0)
-                r = snap_config_finish(&config, &err);
-        if (r == 0)
-                r = snap_node_run(&config, argc, argv, &err);
+                r = arguments.checks ? snap_check_run(&config,
+                                                      arguments.containerd_config ? arguments.containerd_config
+                                                                                  : CONTAINERD_CONFIG,
+                                                      arguments.as_json, &err)
+                                     : serve(&config, argc, argv, &err);
         snap_config_clear(&config);
         if (r >= 0)
                 return r;

@@ -30,6 +30,11 @@
 #include "snapshotter/control/config-data.h"
 #include "snapshotter/control/log.h"
 
+/* Where deploy/snapshotter puts things. */
+#define SNAP_CONFIG_PATH "/etc/zeropull/snapshotter.yaml"
+#define SNAP_CONFIG_ROOT "/var/lib/zeropull-snapshotter"
+#define SNAP_CONFIG_ADDRESS "/run/zeropull/snapshotter.sock"
+
 struct snap_config {
         char *root, *address; /* NULL: not given */
         enum snap_log_level log_level;

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`zeropull-snapshotter --check`: what is in order is said to be, each missing thing is found, and nothing is left
+behind. With the containerds that are here, and with settings that are wrong in one place each."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from support.containerd import containerd_2
+from support.programs import SOURCE
+from support.snapshotter import SNAPSHOTTER
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+SHIPPED = SOURCE / "deploy" / "snapshotter"
+VERSIONS = {1: "/usr/bin", 2: str(containerd_2())}
+
+
+def settings(version):
+    return f"version = {version + 1}\n" + (SHIPPED / f"containerd-{version}.toml").read_text()
+
+
+class Check:
+    def __init__(self, work, version=1, text=None, path=None, options=(), prefix=()):
+        file = work / "config.toml"
+        if text is not False:
+            file.write_text(settings(version) if text is None else text)
+        command = [*prefix, SNAPSHOTTER, "--check", "--json", "--root", work / "root",
+                   "--address", "/run/zeropull/snapshotter.sock", "--containerd-config", file, *options]  # fmt: skip
+        environment = {**os.environ, "PATH": (path or VERSIONS[version]) + ":" + os.environ["PATH"] if path != "" else "/nowhere"}
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+        self.code = result.returncode
+        assert result.stderr == ""
+        answer = json.loads(result.stdout)
+        self.ready = answer["ready"]
+        self.all = {entry["name"]: entry for entry in answer["checks"]}
+        assert len(self.all) == len(answer["checks"])
+        assert self.code == (0 if self.ready else 1)
+        assert self.ready == all(entry["state"] != "missing" for entry in self.all.values())
+
+    def state(self, name):
+        return self.all[name]["state"] if name in self.all else None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_shipped_settings_are_all_right(work, version):
+    before = open("/proc/self/mounts").read()
+    check = Check(work, version)
+    assert check.ready, check.all
+    states = {name: entry["state"] for name, entry in check.all.items()}
+    for name in ["kernel", "rights", "erofs", "fuse", "overlayfs", "containerd", "containerd settings", "proxy plugin", "kubernetes"]:
+        assert states[name] == "ok", check.all[name]
+    assert states["ctr image pull"] == ("ok" if version == 2 else "note")
+    assert states["daemon"] == "note"  # nobody serves
+    assert open("/proc/self/mounts").read() == before
+    assert sorted(path.name for path in work.iterdir()) == ["config.toml"]
+
+
+@pytest.mark.parametrize("version, old, new, name, state", [
+    (1, "[proxy_plugins.zeropull]", "[proxy_plugins.other]\n[x]", "proxy plugin", "missing"),
+    (1, 'type = "snapshot"', 'type = "content"', "proxy plugin", "missing"),
+    (2, "/run/zeropull/snapshotter.sock", "/run/elsewhere.sock", "proxy plugin", "missing"),
+    (1, "disable_snapshot_annotations = false", "disable_snapshot_annotations = true", "kubernetes", "missing"),
+    (1, "disable_snapshot_annotations = false", "", "kubernetes", "missing"),
+    (2, "disable_snapshot_annotations = false", "disable_snapshot_annotations = true", "kubernetes", "missing"),
+    (1, '  snapshotter = "zeropull"', "", "kubernetes", "note"),
+    (1, "version = 2", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]', "kubernetes", "note"),
+    (2, "[[plugins", "[[plugins_", "ctr image pull", "note"),
+    (2, 'enable_remote_snapshot_annotations = "true"', "", "ctr image pull", "note"),
+    (1, "version = 2", "version = 2\n[", "containerd settings", "missing"),
+])  # fmt: skip
+def test_each_wrong_setting_is_found(work, version, old, new, name, state):
+    text = settings(version)
+    assert old in text
+    check = Check(work, version, text.replace(old, new, 1))
+    assert check.state(name) == state, check.all
+    assert check.all[name]["remedy"]
+    assert check.ready == (state == "note")
+
+
+def test_missing_settings_are_missing(work):
+    assert Check(work, text=False).state("containerd settings") == "missing"
+
+
+def test_without_a_containerd_the_file_has_to_do(work):
+    check = Check(work, path="")
+    assert check.state("containerd") == check.state("containerd settings") == "note"
+    assert check.state("proxy plugin") == check.state("kubernetes") == "ok" and check.ready
+
+
+def test_a_containerd_that_is_too_old_is_found(work):
+    (work / "bin").mkdir()
+    (work / "bin" / "containerd").write_text("#!/bin/sh\necho containerd github.com/containerd/containerd v1.5.9 x\n")
+    (work / "bin" / "containerd").chmod(0o755)
+    assert Check(work, path=str(work / "bin")).state("containerd") == "missing"
+
+
+def test_without_rights_that_is_what_is_missing(work):
+    check = Check(work, prefix=["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"])
+    assert check.state("rights") == "missing" and check.state("erofs") is None
+
+
+def test_a_file_system_that_cannot_be_under_an_overlay_is_found(work):
+    """An overlay is one when it is below another: too deep at the second level."""
+    for name in ["l", "u", "w", "m", "u2", "w2", "m2"]:
+        (work / name).mkdir()
+    subprocess.run(["mount", "-t", "overlay", "x", "-o", f"lowerdir={work}/l,upperdir={work}/u,workdir={work}/w", work / "m"], check=True)
+    try:
+        (work / "m" / "root").mkdir()
+        check = Check(work, options=["--root", work / "m" / "root"])
+        assert check.state("overlayfs") == "missing", check.all
+        assert list((work / "m" / "root").iterdir()) == []
+    finally:
+        subprocess.run(["umount", work / "m"], check=True)
+
+
+def test_people_can_read_it(work):
+    (work / "c.toml").write_text(settings(1))
+    result = subprocess.run([SNAPSHOTTER, "--check", "--root", work / "root", "--containerd-config", work / "c.toml"], capture_output=True, text=True)
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0 and any(line.split()[:2] == ["ok", "overlayfs"] for line in lines)
+    assert all(line.split()[0] in ("ok", "note", "missing", "->") for line in lines)
