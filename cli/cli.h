@@ -67,7 +67,8 @@ struct cli_call {
 extern const struct cli_command *const cli_commands[];
 
 extern const struct cli_command cli_build, cli_list, cli_inspect, cli_ls, cli_cat, cli_verify, cli_mount, cli_umount,
-        cli_export, cli_attach, cli_remove, cli_prune, cli_profile, cli_pull, cli_push, cli_rpull, cli_key, cli_help;
+        cli_export, cli_attach, cli_remove, cli_prune, cli_profile, cli_pull, cli_push, cli_rpull, cli_key, cli_status,
+        cli_help;
 
 static inline bool cli_flag(const struct cli_call *call, int option) {
         return call->values[option] != NULL;

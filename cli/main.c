@@ -18,7 +18,7 @@
 const struct cli_command *const cli_commands[] = { &cli_build,  &cli_list,  &cli_inspect, &cli_ls,     &cli_cat,
                                                    &cli_verify, &cli_mount, &cli_umount,  &cli_export, &cli_attach,
                                                    &cli_remove, &cli_prune, &cli_profile, &cli_push,   &cli_pull,
-                                                   &cli_rpull,  &cli_key,   &cli_help,    NULL };
+                                                   &cli_rpull,  &cli_key,   &cli_status,  &cli_help,   NULL };
 
 int cli_usage_error(struct cli_call *call, struct zp_error *err, const char *format, ...) {
         char message[ZP_ERROR_MESSAGE_MAX];

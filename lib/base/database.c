@@ -143,8 +143,8 @@ static int connect_to(struct zp_database *database, struct zp_error *err) {
                    err);
 }
 
-int zp_database_open(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
-                     struct zp_error *err) {
+static int open_with(int (*connect)(struct zp_database *database, struct zp_error *err), const char *path,
+                     const struct zp_database_schema *schema, struct zp_database **out, struct zp_error *err) {
         zp_auto(zp_database_close) struct zp_database *database = calloc(1, sizeof *database);
         if (!database)
                 return zp_error_errno(err, ENOMEM, "database '%s'", path);
@@ -154,12 +154,41 @@ int zp_database_open(const char *path, const struct zp_database_schema *schema, 
                 return zp_error_errno(err, ENOMEM, "database '%s'", path);
         int r = check_file(path, err);
         if (r == 0)
-                r = connect_to(database, err);
+                r = connect(database, err);
         if (r == 0)
                 r = check_schema(database, schema, err);
         if (r == 0)
                 *out = zp_steal(&database);
         return r;
+}
+
+int zp_database_open(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
+                     struct zp_error *err) {
+        return open_with(connect_to, path, schema, out, err);
+}
+
+/* A database that is new, and empty, is none yet. */
+static int connect_to_read(struct zp_database *database, struct zp_error *err) {
+        struct stat st;
+        if (stat(database->path, &st) < 0)
+                return zp_error_errno(err, errno, "database '%s'", database->path);
+        if (st.st_size == 0)
+                return zp_error_set(err, ENOENT, "database '%s': empty", database->path);
+        int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE |
+                    SQLITE_OPEN_EXRESCODE;
+        int result = sqlite3_open_v2(database->path, &database->db, flags, NULL);
+        if (result != SQLITE_OK)
+                return failed(database, result, err);
+        sqlite3_busy_timeout(database->db, BUSY_TIMEOUT_MS);
+        sqlite3_db_config(database->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        sqlite3_db_config(database->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+        sqlite3_db_config(database->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+        return run(database, "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON", err);
+}
+
+int zp_database_open_to_read(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
+                             struct zp_error *err) {
+        return open_with(connect_to_read, path, schema, out, err);
 }
 
 void zp_database_close(struct zp_database *database) {

@@ -25,6 +25,9 @@ struct zp_database_schema {
  * version; -EINVAL: something else than a file is there. */
 int zp_database_open(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
                      struct zp_error *err);
+/* One that another process may have open, for reading alone. -ENOENT: it is not there. Else as above. */
+int zp_database_open_to_read(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
+                             struct zp_error *err);
 void zp_database_close(struct zp_database *database);
 ZP_DEFINE_AUTO(struct zp_database, zp_database_close);
 

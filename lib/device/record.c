@@ -316,3 +316,49 @@ int zp_record_finish(struct zp_record *record, int directory_fd, struct zp_error
         record->missing = 0;
         return zp_sync(directory_fd, "cache", err);
 }
+
+/* ---- from outside ---- */
+
+static int count_good(const struct zp_record *record, bool same_boot, uint32_t *good, const char *name,
+                      struct zp_error *err) {
+        size_t count = words(record->frames), size = count * sizeof(uint64_t);
+        zp_autofree uint64_t *bits = malloc(2 * size + 1);
+        if (!bits)
+                return zp_error_errno(err, ENOMEM, "'%s'", name);
+        int r = zp_pread_all(record->fd, bits, 2 * size, synced_at(record), name, err);
+        for (size_t i = 0; r == 0 && i < count; i++) {
+                uint64_t word = bits[i] | (same_boot ? bits[count + i] : 0);
+                if (i == count - 1 && record->frames % 64)
+                        word &= (UINT64_C(1) << record->frames % 64) - 1;
+                *good += (uint32_t) __builtin_popcountll(word);
+        }
+        return r;
+}
+
+int zp_record_look(int directory_fd, const struct zp_digest *device, uint64_t device_size, uint32_t *good,
+                   uint32_t *frames, struct zp_error *err) {
+        char name[NAME_SIZE];
+        struct zp_record record = { .device_size = device_size };
+        struct header header;
+        struct stat st;
+        uint8_t boot_id[ZP_RECORD_BOOT_ID_SIZE];
+        *good = *frames = 0;
+        zp_digest_hex(device, record.hex);
+        zp_autoclose int fd = openat(directory_fd, part_name(&record, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : zp_error_errno(err, errno, "open '%s'", name);
+        record.fd = fd;
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t) st.st_size < device_size + HEADER_SIZE)
+                return 0; /* just made, or of another size */
+        int r = zp_pread_all(fd, &header, sizeof header, device_size, name, err);
+        if (r < 0)
+                return r;
+        record.frames = header.frames;
+        if (!is_header_of(&header, &record, device) || (uint64_t) st.st_size != end_of(&record))
+                return 0;
+        r = zp_record_boot_id(boot_id, err);
+        if (r == 0)
+                r = count_good(&record, memcmp(header.boot_id, boot_id, sizeof boot_id) == 0, good, name, err);
+        *frames = r == 0 ? record.frames : 0;
+        return r;
+}

@@ -59,6 +59,11 @@ int zp_record_sync(struct zp_record *record, struct zp_error *err);
 /* A copy without missing frames becomes the complete device: synced, renamed. The descriptor stays as it is. */
 int zp_record_finish(struct zp_record *record, int directory_fd, struct zp_error *err);
 
+/* How many of a copy's frames are good, whoever has it open: a look from outside, which changes nothing and need not be
+ * there any more a moment later. *frames 0: there is no copy that grows. */
+int zp_record_look(int directory_fd, const struct zp_digest *device, uint64_t device_size, uint32_t *good,
+                   uint32_t *frames, struct zp_error *err);
+
 /* Opens a complete device, marked as used now; -ENOENT without a message when there is none. */
 int zp_record_open_complete(int directory_fd, const char *hex, uint64_t device_size, struct zp_error *err);
 

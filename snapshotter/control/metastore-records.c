@@ -41,14 +41,24 @@ static const struct zp_database_schema schema = {
                   ") STRICT, WITHOUT ROWID;",
 };
 
-int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp_error *err) {
+static int open_with(int (*open)(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
+                                 struct zp_error *err),
+                     const char *path, struct snap_metastore **out, struct zp_error *err) {
         zp_auto(snap_metastore_close) struct snap_metastore *store = calloc(1, sizeof *store);
         if (!store)
                 return snap_no_memory(err);
-        int r = zp_database_open(path, &schema, &store->database, err);
+        int r = open(path, &schema, &store->database, err);
         if (r == 0)
                 *out = zp_steal(&store);
         return r;
+}
+
+int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp_error *err) {
+        return open_with(zp_database_open, path, out, err);
+}
+
+int snap_metastore_open_to_read(const char *path, struct snap_metastore **out, struct zp_error *err) {
+        return open_with(zp_database_open_to_read, path, out, err);
 }
 
 void snap_metastore_close(struct snap_metastore *store) {

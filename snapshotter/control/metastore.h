@@ -21,6 +21,8 @@
 struct snap_metastore;
 
 int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp_error *err);
+/* Beside a daemon, or without one. -ENOENT: there is none. */
+int snap_metastore_open_to_read(const char *path, struct snap_metastore **out, struct zp_error *err);
 void snap_metastore_close(struct snap_metastore *store);
 ZP_DEFINE_AUTO(struct snap_metastore, snap_metastore_close);
 
@@ -122,7 +124,11 @@ struct snap_outcome {
         struct zp_digest manifest_digest;
         const char *reference;
         const char *reason; /* why it is not accelerated; NULL: it is */
+        int64_t updated_ns; /* when it was asked for; filled in by the store */
 };
+/* Up to `max` of them, the newest first. Returns how many. */
+int snap_metastore_list_outcomes(struct snap_metastore *store, struct zp_arena *arena, size_t max,
+                                 struct snap_outcome *out, struct zp_error *err);
 int snap_metastore_note(struct snap_metastore *store, const struct snap_outcome *outcome, struct zp_error *err);
 
 #endif
