@@ -126,11 +126,35 @@ static void what_is_not_this_database_is_refused(void **state) {
         assert_refused(-EINVAL, "not a regular file");
 }
 
+/* Beside the one who writes, and when nobody does. */
+static void a_reader_sees_what_is_committed_and_changes_nothing(void **state) {
+        (void) state;
+        struct zp_database *reader = NULL;
+        assert_int_equal(zp_database_open_to_read(path, &schema, &reader, &err), -ENOENT);
+        assert_int_not_equal(access(path, F_OK), 0);
+        struct zp_database *writer = open_it();
+        assert_int_equal(zp_database_begin(writer, true, &err), 0);
+        assert_int_equal(zp_database_end(writer, insert(writer, "a"), &err), 0);
+        assert_int_equal(zp_database_open_to_read(path, &schema, &reader, &err), 0);
+        assert_int_equal(count(reader), 1);
+        assert_int_equal(zp_database_begin(reader, false, &err), 0);
+        assert_int_equal(zp_database_end(reader, insert(reader, "b"), &err), -EROFS);
+        assert_int_equal(zp_database_begin(writer, true, &err), 0);
+        assert_int_equal(zp_database_end(writer, insert(writer, "c"), &err), 0);
+        assert_int_equal(count(reader), 2);
+        zp_database_close(writer);
+        zp_database_close(reader);
+        assert_int_equal(zp_database_open_to_read(path, &schema, &reader, &err), 0);
+        assert_int_equal(count(reader), 2);
+        zp_database_close(reader);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(committed_rows_are_there_when_opened_again, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_failed_transaction_leaves_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_second_row_of_the_same_name_is_told_apart, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_reader_sees_what_is_committed_and_changes_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_not_this_database_is_refused, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

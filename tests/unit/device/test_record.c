@@ -61,6 +61,33 @@ static void a_killed_process_loses_nothing_and_a_lost_power_line_what_was_not_sy
         zp_record_close(&record);
 }
 
+static void a_look_from_outside_counts_good_frames(void **state) {
+        struct world *w = *state;
+        struct zp_record record;
+        uint8_t boot_id[ZP_RECORD_BOOT_ID_SIZE];
+        uint32_t good, frames;
+        const struct zp_digest *device = &w->packed.info.index_digest;
+        assert_int_equal(zp_record_look(w->cache_fd, device, SIZE, &good, &frames, NULL), 0);
+        assert_int_equal(frames, 0);
+        assert_int_equal(zp_record_boot_id(boot_id, NULL), 0);
+        assert_int_equal(zp_record_open(w->cache_fd, device, SIZE, FRAMES, boot_id, &record, NULL), 0);
+        put(w, &record, 0);
+        assert_int_equal(zp_record_sync(&record, NULL), 0);
+        put(w, &record, FRAMES - 1);
+        assert_int_equal(zp_record_look(w->cache_fd, device, SIZE, &good, &frames, NULL), 0);
+        assert_int_equal(frames, FRAMES);
+        assert_int_equal(good, 2);
+        zp_record_close(&record);
+        /* of another boot: only what was synced */
+        assert_int_equal(open_record(w, 1, &record), 0);
+        put(w, &record, 1);
+        assert_int_equal(zp_record_look(w->cache_fd, device, SIZE, &good, &frames, NULL), 0);
+        assert_int_equal(good, 1);
+        assert_int_equal(zp_record_look(w->cache_fd, device, SIZE + 4096, &good, &frames, NULL), 0);
+        assert_int_equal(frames, 0);
+        zp_record_close(&record);
+}
+
 static void one_process_at_a_time_has_a_copy(void **state) {
         struct world *w = *state;
         struct zp_record record, other;
@@ -172,6 +199,7 @@ static void the_boot_has_an_id(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 test(a_killed_process_loses_nothing_and_a_lost_power_line_what_was_not_synced),
+                test(a_look_from_outside_counts_good_frames),
                 test(one_process_at_a_time_has_a_copy),
                 test(a_finished_copy_is_the_device_and_nothing_else),
                 test(a_copy_that_was_only_cut_is_finished_later),

@@ -23,7 +23,7 @@ static void settings_arrive(void **state) {
         assert_null(config.image_service);
         snap_config_clear(&config);
         write_text("config.yaml", "version: 1\naccelerate: false\nstore: /s\npolicy: /p.yaml\nregistry_timeout_s: 3\n"
-                                  "auth_file: /a.json\nca_file: /c.pem\n");
+                                  "auth_file: /a.json\nca_file: /c.pem\nmetrics: '[::1]:9273'\n");
         assert_ok(snap_config_load("config.yaml", &config, &err));
         assert_false(config.accelerate);
         assert_int_equal(config.registry_timeout_s, 3);
@@ -31,6 +31,7 @@ static void settings_arrive(void **state) {
         assert_string_equal(config.policy, "/p.yaml");
         assert_string_equal(config.auth_file, "/a.json");
         assert_string_equal(config.ca_file, "/c.pem");
+        assert_string_equal(config.metrics, "[::1]:9273");
         snap_config_clear(&config);
 }
 
@@ -63,6 +64,9 @@ static void what_is_not_understood_is_refused_with_its_line(void **state) {
         assert_refused("version: 1\nroot: x\n", "config.yaml:2: root: 'x' is not an absolute path");
         assert_refused("version: 1\nlog_level: loud\n", "config.yaml:2: log_level: 'loud' is none of");
         assert_refused("version: 1\n\nremap_ids: yes\n", "config.yaml:3: remap_ids: 'yes' is neither");
+        assert_refused("version: 1\nmetrics: 9273\n", "config.yaml:2: metrics: listen '9273': not ADDRESS:PORT");
+        assert_refused("version: 1\nmetrics: host.invalid:9273\n",
+                       "config.yaml:2: metrics: listen 'host.invalid:9273'");
         assert_refused("version: 1\nrot: /x\n", "config.yaml:2: configuration: 'rot' is not known");
 }
 

@@ -353,6 +353,23 @@ static void a_base_goes_with_its_last_snapshot(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_store, teardown_store)
 
+static void outcomes_are_told_the_newest_first_and_once(void **state) {
+        (void) state;
+        struct snap_outcome outcomes[8];
+        struct snap_outcome one = { .manifest_digest = { { 1 } }, .reference = "a", .reason = "no" };
+        struct snap_outcome other = { .manifest_digest = { { 2 } }, .reference = "b" };
+        assert_ok(snap_metastore_note(store, &one, &err));
+        assert_ok(snap_metastore_note(store, &other, &err));
+        one.reason = NULL;
+        assert_ok(snap_metastore_note(store, &one, &err));
+        assert_int_equal(snap_metastore_list_outcomes(store, &arena, 8, outcomes, &err), 2);
+        assert_string_equal(outcomes[0].reference, "a");
+        assert_null(outcomes[0].reason);
+        assert_true(zp_digest_equal(&outcomes[1].manifest_digest, &other.manifest_digest));
+        assert_true(outcomes[0].updated_ns >= outcomes[1].updated_ns && outcomes[1].updated_ns > 0);
+        assert_int_equal(snap_metastore_list_outcomes(store, &arena, 1, outcomes, &err), 1);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 TEST(a_snapshot_is_what_was_asked_for),
@@ -370,6 +387,7 @@ int main(void) {
                 TEST(pages_show_each_snapshot_once),
                 TEST(long_chains_are_no_trouble),
                 TEST(a_chain_ends_at_the_nearest_base),
+                TEST(outcomes_are_told_the_newest_first_and_once),
                 TEST(a_target_is_recorded_once),
                 TEST(a_base_goes_with_its_last_snapshot),
         };
