@@ -55,8 +55,15 @@ static int open_store(struct snap_store *store, struct zp_store **out, struct zp
         return r;
 }
 
-static int find_remote(void *context, const struct zp_digest *device, char **remote, struct zp_descriptor *pack,
-                       struct zp_error *err) {
+/* Somebody was killed in the middle of a commit since the store was opened: what opens it anew puts that right, and
+ * then this connection can read again. Whether to try again. */
+static bool is_put_right(struct snap_store *store, int result) {
+        zp_auto(zp_store_close) struct zp_store *other = NULL;
+        return result == -EROFS && zp_store_open(store->path, ZP_STORE_READ, &other, NULL) == 0;
+}
+
+static int try_find_remote(void *context, const struct zp_digest *device, char **remote, struct zp_descriptor *pack,
+                           struct zp_error *err) {
         struct zp_store *store;
         struct zp_device_record record;
         char text[ZP_DIGEST_TEXT_SIZE];
@@ -73,6 +80,12 @@ static int find_remote(void *context, const struct zp_digest *device, char **rem
                 return zp_error_set(err, ENOENT, "device %s: no remote is known", zp_digest_text(device, text));
         *pack = (struct zp_descriptor){ .digest = record.pack_digest, .size = record.pack_size };
         return 0;
+}
+
+static int find_remote(void *context, const struct zp_digest *device, char **remote, struct zp_descriptor *pack,
+                       struct zp_error *err) {
+        int r = try_find_remote(context, device, remote, pack, err);
+        return is_put_right(context, r) ? try_find_remote(context, device, remote, pack, err) : r;
 }
 
 /* The devices of an image as the list of ranges is checked against. */

@@ -360,17 +360,57 @@ def make_lazy(store, remote):
         database.execute("UPDATE images SET origin = ?", (remote,))
 
 
-def test_the_store_says_where_the_rest_of_an_image_is_and_what_it_needs_first(tmp_path, real_registry):
+def lazy_store(tmp_path, real_registry, *options):
+    """Makes a store with one image as it is held after a pull without data; returns the image's directory."""
     layout = oci.Layout(tmp_path / "layout")
     ship.make_image(layout, "x", fill, ship.fill_app(1))
-    profile = tmp_path / "profile"
-    profile.write_text("data/07\ndata/15\n")
     reference = real_registry.push(f"oci:{layout.directory}:x", "some/image", "x", "--preserve-digests")
     zeropull = Zeropull(tmp_path / "store")
-    zeropull.build(reference, "--frame-size", "64k", "--profile", profile)
+    zeropull.build(reference, "--frame-size", "64k", *options)
     zeropull.ok("push", reference)
     make_lazy(tmp_path / "store", f"docker://{real_registry.host}/some/image")
     (image,) = (tmp_path / "store" / "images").iterdir()
+    return image
+
+
+CUT_OFF = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE large (x)")
+database.executemany("INSERT INTO large VALUES (?)", [(os.urandom(3000),) for _ in range(1000)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_commit_that_was_cut_off_costs_no_read(tmp_path, real_registry):
+    """The data plane has the store open, and finds a journal in it that only who may write can roll back."""
+    image = lazy_store(tmp_path, real_registry)
+    with node(tmp_path, "database=1", "idle_ms=50") as running:
+        files = [running.mount / hex for hex in device_table(image / "snapshot.erofs")]
+        with erofs.mounted_with_devices(image / "snapshot.erofs", files, tmp_path / "rootfs") as rootfs:
+            assert read_cold(rootfs / "data/00") == FILES["data/00"]
+            until = time.monotonic() + 30
+            while open_copies(running):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            database = running.store / "zeropull.db"
+            subprocess.run(["python3", "-c", CUT_OFF, database], check=False)
+            assert database.with_name("zeropull.db-journal").stat().st_size > 0
+            assert read_cold(rootfs / "data/23") == FILES["data/23"]
+        assert running.statistics()["failed_reads"] == 0
+
+
+def open_copies(running):
+    fds = f"/proc/{running.worker()}/fd"
+    return [fd for fd in os.listdir(fds) if os.path.exists(f"{fds}/{fd}") and os.readlink(f"{fds}/{fd}").endswith(".part")]
+
+
+def test_the_store_says_where_the_rest_of_an_image_is_and_what_it_needs_first(tmp_path, real_registry):
+    profile = tmp_path / "profile"
+    profile.write_text("data/07\ndata/15\n")
+    image = lazy_store(tmp_path, real_registry, "--profile", profile)
     devices = device_table(image / "snapshot.erofs")
     assert len(devices) == 2
     with node(tmp_path, "database=1") as running:
