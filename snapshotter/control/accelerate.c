@@ -46,6 +46,7 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
                                                     .policy = a->policy,
                                                     .auth_file = a->auth_file,
                                                     .ca_file = a->ca_file,
+                                                    .preloads = options->preloads,
                                                     .check_rights = options->check_rights,
                                                     .timeout_ms = options->timeout_ms,
                                                     .keychain = options->keychain };

@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "oci/confirm.h"
 #include "oci/reference.h"
+#include "ship/import.h"
 #include "ship/pull.h"
 #include "ship/trust.h"
 #include "snapshotter/control/deadline.h"
@@ -119,6 +120,27 @@ static int take_present(struct acquire *a, const struct zp_image_record *image, 
         return r < 0 || !is_checked ? r : pull(a, trust, true, err);
 }
 
+/* 1: the image is in the store now, from a preload. One that is damaged leaves it to the next, and to the registry. */
+static int import_preloaded(struct acquire *a, const char *name, struct zp_error *err) {
+        zp_autofree char *origin = zp_format(IN_REGISTRY "%s/%s", a->reference.registry, a->reference.repository);
+        if (!origin)
+                return zp_error_errno(err, ENOMEM, "preloads");
+        for (const char *const *preload = a->options->preloads; preload && *preload; preload++) {
+                zp_auto(zp_store_close) struct zp_store *from = NULL;
+                struct zp_error why = { 0 };
+                int r = zp_store_open(*preload, ZP_STORE_READ, &from, &why);
+                if (r == 0)
+                        r = zp_import(from, a->options->store, a->manifest, name, origin, a->source_options.cancel,
+                                      &why);
+                if (r == 1)
+                        return 1;
+                if (r < 0)
+                        snap_log_event(SNAP_LOG_WARN, "preload cannot be used", "preload", *preload, "error",
+                                       why.message, NULL);
+        }
+        return 0;
+}
+
 static int acquire_trusted(struct acquire *a, struct zp_error *err) {
         const char *policy = a->options->policy;
         struct zp_image_record image = { 0 };
@@ -133,6 +155,8 @@ static int acquire_trusted(struct acquire *a, struct zp_error *err) {
         if (is_checked < 0)
                 return is_checked;
         r = zp_store_find_image(a->options->store, a->manifest, &image, err);
+        if (r == 0 && !is_checked && (r = import_preloaded(a, trust.image, err)) == 1)
+                r = zp_store_find_image(a->options->store, a->manifest, &image, err);
         if (r == 0)
                 return pull(a, &trust, is_checked == 1, err);
         if (r == 1)

@@ -14,16 +14,18 @@ struct snap_acquire_options {
         const char *policy;    /* file; NULL: /etc/zeropull/policy.yaml, when it is there */
         const char *auth_file; /* see struct zp_source_options */
         const char *ca_file;
-        bool check_rights; /* what is in the store is for those whom the registry lets read the image */
+        const char *const *preloads; /* stores that are only read; NULL-terminated, or NULL: none */
+        bool check_rights;           /* what is in the store is for those whom the registry lets read the image */
         unsigned timeout_ms;
         struct snap_keychain *keychain; /* remembers who may read; NULL: nobody does */
 };
 
 /* For `puller`, the image's manifest as `reference` finds it. When the store has no snapshot that the policy accepts,
- * it is fetched from beside the image, for which the registry wants the puller's credentials. When it has, the
- * registry is asked whether the puller may read the manifest; if the snapshot came from another repository, that one as
- * well, for who offers a manifest need not have what it names. Credentials are shown to the reference's registry only.
- * `puller` NULL: the node itself, with what the files say. -EACCES: the registry did not confirm. */
+ * one in a preload is taken over, but where the policy wants to see signatures; else it is fetched from beside the
+ * image, for which the registry wants the puller's credentials. When it has, the registry is asked whether the puller
+ * may read the manifest; if the snapshot came from another repository, that one as well, for who offers a manifest need
+ * not have what it names. Credentials are shown to the reference's registry only. `puller` NULL: the node itself, with
+ * what the files say. -EACCES: the registry did not confirm. */
 int snap_acquire(const struct snap_acquire_options *options, const struct zp_digest *manifest, const char *reference,
                  const struct snap_puller *puller, const struct zp_cancel *cancel, struct zp_error *err);
 

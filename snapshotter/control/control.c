@@ -129,6 +129,7 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
                                   .timeout_ms = (unsigned) config->registry_timeout_s * 1000,
                                   .auth_file = config->auth_file,
                                   .ca_file = config->ca_file,
+                                  .preloads = (const char *const *) config->data.preloads,
                                   .check_rights = config->check_rights,
                                   .keychain = learner ? snap_learner_keychain(learner) : NULL },
         };

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ship/import.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "oci/manifest.h"
+#include "pack/index.h"
+#include "ship/metadata.h"
+
+/* Files are read as a whole. */
+#define METADATA_MAX (UINT64_C(2) << 30)
+
+struct import {
+        struct zp_store *from, *into;
+        struct zp_image_record image; /* as `from` has it */
+        struct zp_artifact artifact;  /* what the checks go by */
+};
+
+/* A file of `from`: closed here. *out is malloc'ed and has a NUL behind it. */
+static int read_checked(int fd, const char *what, const struct zp_digest *digest, char **out, size_t *size,
+                        struct zp_error *err) {
+        zp_autoclose int file = fd;
+        struct stat st;
+        struct zp_digest actual;
+        if (fd < 0)
+                return fd;
+        if (fstat(file, &st) < 0)
+                return zp_error_errno(err, errno, "%s", what);
+        if (st.st_size < 0 || (uint64_t) st.st_size > METADATA_MAX)
+                return zp_error_set(err, EFBIG, "%s: it is too large", what);
+        *size = (size_t) st.st_size;
+        *out = malloc(*size + 1);
+        if (!*out)
+                return zp_error_errno(err, ENOMEM, "%s", what);
+        int r = zp_pread_all(file, *out, *size, 0, what, err);
+        (*out)[*size] = '\0';
+        zp_digest_of(*out, r == 0 ? *size : 0, &actual);
+        if (r == 0 && !zp_digest_equal(&actual, digest))
+                r = zp_error_set(err, EBADMSG, "%s: its digest is another one: it is damaged", what);
+        return r;
+}
+
+/* Returns the descriptor, the caller's. */
+static int stage(struct zp_staging *staging, const char *file, const char *data, size_t size, struct zp_error *err) {
+        zp_autoclose int fd = zp_staging_create(staging, file, err);
+        int r = fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
+        return r < 0 ? r : zp_steal_fd(&fd);
+}
+
+static int stage_and_close(struct zp_staging *staging, const char *file, const char *data, size_t size,
+                           struct zp_error *err) {
+        zp_autoclose int fd = stage(staging, file, data, size, err);
+        return fd < 0 ? fd : 0;
+}
+
+static int import_device(struct import *i, const struct zp_device_record *there, struct zp_error *err) {
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        zp_autofree char *bytes = NULL;
+        struct zp_device_record record;
+        struct zp_pack_index index;
+        size_t size;
+        int r = zp_store_find_device(i->into, &there->digest, &record, err);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = read_checked(zp_store_open_device_file(i->from, &there->digest, "device.idx", err), "device.idx",
+                         &there->digest, &bytes, &size, err);
+        if (r == 0)
+                r = zp_pack_index_parse((uint8_t *) bytes, size, &there->digest, "device.zst", &index, err);
+        if (r == 0 && (index.device_size != there->device_size || index.pack_size != there->pack_size))
+                r = zp_error_set(err, EBADMSG, "index of 'device.zst': its sizes are not the record's");
+        if (r == 0)
+                r = zp_staging_new(i->into, &staging, err);
+        if (r == 0)
+                r = stage_and_close(staging, "device.idx", bytes, size, err);
+        if (r < 0)
+                return r;
+        record = *there;
+        record.index_size = size;
+        record.frame_size = index.frame_size;
+        record.is_fetched = true;
+        record.is_complete = false;
+        return zp_staging_commit_device(staging, &record, err);
+}
+
+static int import_devices(struct import *i, struct zp_error *err) {
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0;
+        int r = zp_store_list_devices_of(i->from, &i->image.manifest_digest, &devices, &count, err);
+        if (r == 0 && count > ZP_LIMIT_DEVICES)
+                r = zp_error_set(err, EBADMSG, "too many devices");
+        for (size_t n = 0; r == 0 && n < count; n++) {
+                r = import_device(i, &devices[n], err);
+                i->artifact.devices[i->artifact.device_count++] =
+                        (struct zp_artifact_device){ .digest = devices[n].digest,
+                                                     .device_size = devices[n].device_size };
+        }
+        return r;
+}
+
+static int import_layer(struct import *i, uint16_t number, struct zp_error *err) {
+        const struct zp_digest *name = &i->image.layers[number], *diff_id = &i->image.diff_ids[number];
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        zp_autofree char *bytes = NULL;
+        struct zp_layer_record record;
+        struct zp_artifact_layer layer;
+        size_t size;
+        int r = zp_store_find_layer(i->into, name, diff_id, &record, err);
+        if (r < 0 || (r == 1 && zp_digest_equal(&record.diff_id, diff_id)))
+                return r < 0 ? r : 0;
+        r = zp_store_find_layer(i->from, name, diff_id, &record, err);
+        if (r == 0 || (r == 1 && !zp_digest_equal(&record.diff_id, diff_id)))
+                return zp_error_set(err, EBADMSG, "layer %u: it has no record", number + 1u);
+        if (r == 1)
+                r = read_checked(zp_store_open_layer_file(i->from, name, "layer.erofs", err), "layer.erofs", name,
+                                 &bytes, &size, err);
+        if (r == 0)
+                r = zp_staging_new(i->into, &staging, err);
+        zp_autoclose int fd = r < 0 ? r : stage(staging, "layer.erofs", bytes, size, err);
+        if (fd < 0)
+                return fd;
+        layer.metadata.size = record.metadata_size = size;
+        record.device_count = 0;
+        record.is_fetched = true;
+        r = zp_metadata_check_layer(fd, &i->artifact, &layer, &record, err);
+        return r < 0 ? r : zp_staging_commit_layer(staging, &record, err);
+}
+
+/* The manifest is the one asked for, the configuration the manifest's, the layers the configuration's. */
+static int check_image(struct import *i, const char *manifest, size_t manifest_size, const char *config,
+                       size_t config_size, struct zp_error *err) {
+        struct zp_descriptor of_config = { 0 }, *layers = NULL;
+        struct zp_platform platform;
+        zp_autofree struct zp_digest *diff_ids = NULL;
+        uint16_t layer_count = 0, diff_count = 0;
+        int r = zp_manifest_parse(manifest, manifest_size, &of_config, &layers, &layer_count, err);
+        if (r == 0 && !zp_digest_equal(&of_config.digest, &i->image.config_digest))
+                r = zp_error_set(err, EBADMSG, "the configuration is not the manifest's");
+        if (r == 0)
+                r = zp_config_parse(config, config_size, &platform, &diff_ids, &diff_count, err);
+        if (r == 0 && (diff_count != layer_count || diff_count != i->image.layer_count ||
+                       memcmp(diff_ids, i->image.diff_ids, diff_count * sizeof *diff_ids) != 0))
+                r = zp_error_set(err, EBADMSG, "the layers are not the configuration's");
+        free(of_config.media_type);
+        for (uint16_t n = 0; layers && n < layer_count; n++)
+                free(layers[n].media_type);
+        free(layers);
+        return r;
+}
+
+static int stage_config(struct import *i, struct zp_staging *staging, struct zp_error *err) {
+        const struct zp_digest *digest = &i->image.manifest_digest;
+        zp_autofree char *manifest = NULL, *config = NULL;
+        size_t manifest_size, config_size;
+        int r = read_checked(zp_store_open_image_file(i->from, digest, "manifest.json", err), "manifest.json", digest,
+                             &manifest, &manifest_size, err);
+        if (r == 0)
+                r = read_checked(zp_store_open_image_file(i->from, digest, "config.json", err), "config.json",
+                                 &i->image.config_digest, &config, &config_size, err);
+        if (r == 0)
+                r = check_image(i, manifest, manifest_size, config, config_size, err);
+        if (r == 0)
+                r = stage_and_close(staging, "manifest.json", manifest, manifest_size, err);
+        return r < 0 ? r : stage_and_close(staging, "config.json", config, config_size, err);
+}
+
+static int stage_snapshot(struct import *i, struct zp_staging *staging, struct zp_error *err) {
+        zp_autofree char *bytes = NULL;
+        size_t size;
+        int r = read_checked(zp_store_open_image_file(i->from, &i->image.manifest_digest, "snapshot.erofs", err),
+                             "snapshot.erofs", &i->image.metadata_digest, &bytes, &size, err);
+        zp_autoclose int fd = r < 0 ? r : stage(staging, "snapshot.erofs", bytes, size, err);
+        if (fd < 0)
+                return fd;
+        i->image.metadata_size = i->artifact.snapshot.size = size;
+        return zp_metadata_check_snapshot(fd, &i->artifact, err);
+}
+
+/* The configuration comes first: what is no image of that manifest brings nothing into the store. */
+static int import_image(struct import *i, const char *name, const char *origin, struct zp_error *err) {
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        int r = zp_staging_new(i->into, &staging, err);
+        if (r == 0)
+                r = stage_config(i, staging, err);
+        if (r == 0)
+                r = import_devices(i, err);
+        for (uint16_t n = 0; r == 0 && n < i->image.layer_count; n++)
+                r = import_layer(i, n, err);
+        if (r == 0)
+                r = stage_snapshot(i, staging, err);
+        if (r < 0)
+                return r;
+        char *names[] = { (char *) name, NULL };
+        struct zp_image_record record = i->image;
+        record.created_s = time(NULL);
+        record.is_fetched = true;
+        record.origin = (char *) origin;
+        record.names = names;
+        return zp_staging_commit_image(staging, &record, err);
+}
+
+static int import_locked(struct import *i, const struct zp_digest *digest, const char *name, const char *origin,
+                         const struct zp_cancel *cancel, struct zp_error *err) {
+        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
+        struct zp_image_record there = { 0 };
+        int r = zp_store_lock(i->into, digest, cancel, NULL, NULL, &lock, err);
+        if (r == 0)
+                r = zp_store_find_image(i->into, digest, &there, err);
+        zp_image_record_clear(&there);
+        if (r == 0)
+                r = zp_artifact_init(&i->artifact, err);
+        if (r == 0)
+                r = import_image(i, name, origin, err);
+        return r < 0 ? r : 0;
+}
+
+int zp_import(struct zp_store *from, struct zp_store *into, const struct zp_digest *manifest_digest, const char *name,
+              const char *origin, const struct zp_cancel *cancel, struct zp_error *err) {
+        struct import i = { .from = from, .into = into };
+        int r = zp_store_find_image(from, manifest_digest, &i.image, err);
+        if (r == 1) {
+                r = import_locked(&i, manifest_digest, name, origin, cancel, err);
+                zp_artifact_clear(&i.artifact);
+                r = r < 0 ? zp_error_wrap(err, "store '%s'", zp_store_path(from)) : 1;
+        }
+        zp_image_record_clear(&i.image);
+        return r;
+}

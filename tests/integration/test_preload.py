@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores that are only read: images in them start with the registry away, and nothing in them is believed that can be
+checked. Needs root."""
+import os
+import subprocess
+
+import pytest
+
+from support import oci
+from support.programs import treecmp
+from support.ship import fill_app, fill_bare, fill_base, make_image
+from support.snapshotter import mounted, snapshotter
+from support.zeropull import Zeropull
+from test_snapshotter_remote import Image, chains, prepare_layer, pull, reason
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+class World:
+    """A registry with an image and its snapshot, a store with all of it, and that store mounted for reading only."""
+
+    def __init__(self, work, kind):
+        self.work, self.store = work, Zeropull(work / "baked")
+        self.layout = oci.Layout(work / "layout")
+        digest = make_image(self.layout, "x", fill_base, fill_bare, fill_app(3))
+        self.store.ok("build", f"oci:{self.layout.directory}:x")
+        self.name, self.digest = "127.0.0.1:1/some/web", digest  # nobody listens there
+        manifest = self.layout.blob_json(digest)
+        config = self.layout.blob_json(manifest["config"]["digest"])
+        self.image = object.__new__(Image)
+        self.image.name, self.image.digest = self.name, digest
+        self.image.layers = [layer["digest"] for layer in manifest["layers"]]
+        self.image.chain = chains(config["rootfs"]["diff_ids"])
+        self.kind = kind
+
+    def mount(self):
+        self.point = self.work / "preload"
+        self.point.mkdir()
+        source = self.work / "baked"
+        if self.kind == "ext4":
+            disk = self.work / "disk.img"
+            subprocess.run(["mkfs.ext4", "-q", "-d", source, disk, "64M"], check=True)
+            subprocess.run(["mount", "-o", "loop,ro,noload", disk, self.point], check=True)
+        else:
+            subprocess.run(["mount", "--bind", source, self.point], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", self.point], check=True)
+
+    def settings(self):
+        (self.work / "config.yaml").write_text(
+            f"version: 1\npolicy: {self.work}/policy.yaml\nregistry_timeout_s: 3\ncheck_rights: false\npreloads: [{self.point}]\n")
+        (self.work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+        return ["--config", self.work / "config.yaml"]
+
+
+@pytest.mark.parametrize("kind", ["ext4", "bind"])
+def test_an_image_in_a_read_only_store_starts_without_the_registry(work, kind):
+    world = World(work, kind)
+    world.mount()
+    with snapshotter(work, *world.settings()) as daemon:
+        api = daemon.client()
+        names = pull(api, world.image)
+        assert None not in names and len(names) == 3, reason(daemon)
+        with world.store.mounted(world.digest, work / "expected") as expected:
+            with mounted(api.view("v", names[-1]), work / "m") as root:
+                assert treecmp(expected, root) == []
+        statistics = dict(line.split() for line in (daemon.root / "devices/statistics").read_text().splitlines())
+        assert int(statistics["requests"]) == 0
+        assert not list((daemon.root / "store").glob("unpacked/*")) and not list((daemon.root / "store").glob("devices/*/device.zst"))
+        api.close()
+
+
+@pytest.mark.parametrize("file", ["images/*/snapshot.erofs", "layers/*/layer.erofs", "devices/*/device.idx", "images/*/config.json",
+                                  "images/*/manifest.json"])  # fmt: skip
+def test_what_is_damaged_in_a_preload_is_not_taken(work, file):
+    world = World(work, "bind")
+    for path in (work / "baked").glob(file):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(data)
+    world.mount()
+    with snapshotter(work, *world.settings()) as daemon:
+        api = daemon.client()
+        assert pull(api, world.image) == [None]
+        assert "preload cannot be used" in daemon.log() and reason(daemon)
+        assert not list((daemon.root / "store" / "images").iterdir())
+        api.close()
+
+
+def test_damaged_data_is_an_error_where_nobody_else_has_it(work):
+    world = World(work, "bind")
+    (pack,) = sorted((work / "baked").glob("devices/*/device.zst"), key=lambda path: -path.stat().st_size)[:1]
+    data = bytearray(pack.read_bytes())
+    data[1_000_000] ^= 1
+    pack.write_bytes(data)
+    world.mount()
+    with snapshotter(work, *world.settings()) as daemon:
+        api = daemon.client()
+        names = pull(api, world.image)
+        with mounted(api.prepare("c", names[-1]), work / "m") as root:
+            with pytest.raises(OSError):
+                (root / "data/noise").read_bytes()
+            assert len((root / "app/main").read_bytes()) == 400_000
+        api.close()
+
+
+def test_where_signatures_are_wanted_a_preload_is_not_asked(work):
+    world = World(work, "bind")
+    world.mount()
+    settings = world.settings()
+    key = work / "key"
+    world.store.ok("key", "generate", str(key))
+    (work / "policy.yaml").write_text(
+        f"version: 1\nkeys:\n  k: {key}.pub\nrules:\n- repository: '*'\n  require: [k]\n")
+    with snapshotter(work, *settings) as daemon:
+        api = daemon.client()
+        assert prepare_layer(api, world.image, 0, "") is None
+        assert "policy.yaml:" not in reason(daemon)
+        assert not list((daemon.root / "store" / "images").iterdir())
+        api.close()
