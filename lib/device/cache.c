@@ -79,15 +79,21 @@ static bool is_in_use(struct zp_device_engine *engine, const char *hex) {
 
 uint64_t zp_cache_trim(struct zp_device_engine *engine, uint64_t limit) {
         struct copies copies = { 0 };
+        uint64_t evicted = 0;
         list(engine->options.cache_fd, &copies);
         if (copies.bytes > limit)
                 qsort(copies.items, copies.count, sizeof *copies.items, compare_use);
         for (size_t i = 0; i < copies.count && copies.bytes > limit; i++) {
                 char hex[ZP_SHA256_HEX_SIZE];
                 if (is_copy(copies.items[i].name, hex) && !is_in_use(engine, hex) &&
-                    unlinkat(engine->options.cache_fd, copies.items[i].name, 0) == 0)
+                    unlinkat(engine->options.cache_fd, copies.items[i].name, 0) == 0) {
                         copies.bytes -= copies.items[i].bytes;
+                        evicted++;
+                }
         }
+        pthread_mutex_lock(&engine->lock);
+        engine->statistics.evicted_copies += evicted;
+        pthread_mutex_unlock(&engine->lock);
         free(copies.items);
         return copies.bytes;
 }

@@ -47,6 +47,7 @@ struct zp_device_statistics {
         uint64_t wrong_frames;                      /* other bytes than the index says */
         uint64_t failed_fetches;                    /* other failures */
         uint64_t unkept_frames;                     /* not kept on disk: no room, no directory, or an origin at hand */
+        uint64_t evicted_copies;                    /* removed to make room */
 };
 void zp_device_engine_statistics(struct zp_device_engine *engine, struct zp_device_statistics *out);
 

@@ -157,6 +157,7 @@ static void answer_statistics(struct snap_data *data, uint64_t offset, uint32_t 
                 { "wrong_frames", devices.wrong_frames },
                 { "failed_fetches", devices.failed_fetches },
                 { "unkept_frames", devices.unkept_frames },
+                { "evicted_copies", devices.evicted_copies },
                 { "requests", ranges.requests },
                 { "connections", ranges.connections },
                 { "retries", ranges.retries },

@@ -335,6 +335,8 @@ static void the_copies_used_longest_ago_make_room(void **state) {
         assert_int_equal(faccessat(w->cache_fd, name[1], F_OK, 0), -1);
         assert_int_equal(faccessat(w->cache_fd, name[3], F_OK, 0), 0);
         assert_int_equal(faccessat(w->cache_fd, "something else", F_OK, 0), 0);
+        struct zp_device_statistics statistics;
+        await((zp_device_engine_statistics(w->engine, &statistics), statistics.evicted_copies == 2));
 }
 
 struct stress {
