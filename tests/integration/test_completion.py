@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Background completion under the real daemon, as its settings say. Needs root."""
+import os
+import time
+
+import pytest
+
+from support.ship import fill_app, fill_base
+from support.snapshotter import mounted, snapshotter
+from test_snapshotter_remote import pull, world  # noqa: F401 (a fixture)
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+def statistics(daemon):
+    return {name: int(value) for name, value in
+            (line.split() for line in (daemon.root / "devices/statistics").read_text().splitlines())}
+
+
+def test_what_was_mounted_is_fetched_at_the_limit_and_then_a_plain_file(world, work):  # noqa: F811
+    (work / "config.yaml").write_text(
+        f"version: 1\npolicy: {work}/policy.yaml\ncheck_rights: false\ncomplete: started\nbackground_bandwidth: 1M\n")
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    image = world.image("web", fill_base, fill_app(3))
+    with snapshotter(work, "--config", work / "config.yaml") as daemon:
+        api = daemon.client()
+        names = pull(api, image)
+        api.view("v", names[-1])
+        began = None
+        until = time.monotonic() + 60
+        while len(list((daemon.root / "store/unpacked").glob("*.raw"))) < 2:
+            fetched = statistics(daemon)["fetched_bytes"]
+            began = began or (fetched and (time.monotonic(), fetched))
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        took, fetched = time.monotonic() - began[0], statistics(daemon)["fetched_bytes"] - began[1]
+        assert fetched / (took + 0.1) < 1.2 * (1 << 20)
+        for name in ("v", *reversed(names)):
+            api.remove(name)
+        api.cleanup()
+        names, before = pull(api, image), statistics(daemon)["reads"]
+        with mounted(api.view("v", names[-1]), work / "m") as root:
+            assert len((root / "data/noise").read_bytes()) == 3_000_000
+        assert statistics(daemon)["reads"] == before
+        api.close()
