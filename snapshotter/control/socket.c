@@ -14,7 +14,8 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 
-#define BACKLOG 64
+/* Those that wait while no control plane is there. Who finds it full is refused. */
+#define BACKLOG 1024
 
 static int set_address(const char *path, struct sockaddr_un *address, struct zp_error *err) {
         *address = (struct sockaddr_un){ .sun_family = AF_UNIX };

@@ -3,6 +3,8 @@
 real mounts, as containerd makes them."""
 import os
 import shutil
+import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -548,6 +550,18 @@ def test_a_dead_daemons_socket_is_taken_over(work):
     daemon.start()
     assert daemon.client().names() == []
     assert daemon.stop() == 0
+
+
+def test_an_upgrade_refuses_no_connection(daemon):
+    """SIGHUP starts the installed program in the place of the one that runs."""
+    for _ in range(3):
+        before = daemon.control_plane()
+        daemon.process.send_signal(signal.SIGHUP)
+        while daemon.control_plane() == before:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+                client.connect(str(daemon.socket))
+            time.sleep(0.01)  # more than can be kept waiting are refused
+        assert daemon.client().names() == []
 
 
 def test_command_line(work):

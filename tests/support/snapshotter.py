@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .containerd import unmount_below
@@ -123,6 +123,11 @@ class Snapshotter:
         """All processes at once, as when the machine's memory is short."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        deadline = time.monotonic() + START_SECONDS
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:  # its workers, whose parent is gone, take a moment longer
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.01)
         self.process = None
 
     def stop(self):
