@@ -74,7 +74,7 @@ static int stage_layer(struct zp_pull *p, uint16_t number, const char *what, str
         if (fd < 0)
                 return fd;
         r = zp_metadata_check_layer(fd, &p->artifact, layer, record, err);
-        return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
+        return r < 0 ? zp_error_wrap(err, "%s", what) : zp_staging_sync(p->for_layers[number], err);
 }
 
 static int pull_layer(struct zp_pull *p, uint16_t number, struct zp_error *err) {
@@ -116,12 +116,12 @@ static int fetch_map(struct zp_pull *p, const struct zp_artifact_device *device,
 
 static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *device, uint16_t number,
                         struct zp_error *err) {
-        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         zp_autofree uint8_t *bytes = NULL;
         struct zp_pack_index index;
         char what[64];
         snprintf(what, sizeof what, "device %u, index", number + 1u);
-        int r = zp_staging_new(p->store, &staging, err);
+        int r = zp_staging_new(p->store, &p->for_devices[number], err);
+        struct zp_staging *staging = p->for_devices[number];
         if (r == 0)
                 r = zp_pull_receive_whole(p, what, &device->digest, device->index_size, &bytes, err);
         if (r < 0)
@@ -131,19 +131,19 @@ static int fetch_device(struct zp_pull *p, const struct zp_artifact_device *devi
                 r = zp_staging_write(staging, "device.idx", bytes, device->index_size, err);
         if (r < 0)
                 return zp_error_wrap(err, "%s", what);
-        const struct zp_device_record record = { .digest = device->digest,
-                                                 .index_size = device->index_size,
-                                                 .pack_size = device->pack_size,
-                                                 .device_size = device->device_size,
-                                                 .pack_digest = device->pack_digest,
-                                                 .has_pack_digest = true,
-                                                 .frame_size = index.frame_size,
-                                                 .level = (int) device->level,
-                                                 .is_fetched = true };
+        p->new_devices[number] = (struct zp_device_record){ .digest = device->digest,
+                                                            .index_size = device->index_size,
+                                                            .pack_size = device->pack_size,
+                                                            .device_size = device->device_size,
+                                                            .pack_digest = device->pack_digest,
+                                                            .has_pack_digest = true,
+                                                            .frame_size = index.frame_size,
+                                                            .level = (int) device->level,
+                                                            .is_fetched = true };
         /* with the data it could be made as well, by reading all of that */
         if ((p->options->with_maps || p->options->is_complete) && device->map_size > 0)
                 r = fetch_map(p, device, number, staging, err);
-        return r < 0 ? r : zp_staging_commit_device(staging, &record, err);
+        return r < 0 ? r : zp_staging_sync(staging, err);
 }
 
 /* A device has one map. One that is here already, from whomever, must be the one that this artifact vouches for: else
@@ -202,7 +202,7 @@ static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err)
         return r == 0 ? fetch_device(p, device, number, err) : r < 0 ? r : 0;
 }
 
-/* ---- the snapshot's metadata ---- */
+/* ---- the snapshot ---- */
 
 /* What the list says of devices must fit the artifact; that they are the snapshot's is for whoever uses it to see. */
 static int pull_prefetch(struct zp_pull *p, struct zp_error *err) {
@@ -227,12 +227,17 @@ static int pull_prefetch(struct zp_pull *p, struct zp_error *err) {
 
 static int pull_snapshot(struct zp_pull *p, struct zp_error *err) {
         static const char what[] = "snapshot metadata";
+        int r = zp_staging_write(p->for_snapshot, "manifest.json", p->image.manifest, p->image.manifest_size, err);
+        if (r == 0)
+                r = zp_staging_write(p->for_snapshot, "config.json", p->image.config, p->image.config_size, err);
+        if (r < 0)
+                return r;
         zp_autoclose int fd =
                 zp_pull_receive_metadata(p, what, &p->artifact.snapshot, p->for_snapshot, "snapshot.erofs", err);
         if (fd < 0)
                 return fd;
-        int r = zp_metadata_check_snapshot(fd, &p->artifact, err);
-        return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
+        r = zp_metadata_check_snapshot(fd, &p->artifact, err);
+        return r < 0 ? zp_error_wrap(err, "%s", what) : zp_staging_sync(p->for_snapshot, err);
 }
 
 /* ---- all of them ---- */
@@ -279,8 +284,19 @@ static int pull_device_part(struct zp_pull *p, unsigned number, struct zp_error 
         return pull_part(p, 2u + p->artifact.layer_count + number, err);
 }
 
+static int commit_devices(struct zp_pull *p, struct zp_error *err) {
+        int r = 0;
+        for (uint16_t n = 0; r == 0 && n < p->artifact.device_count; n++)
+                if (p->for_devices[n])
+                        r = zp_staging_commit_device(p->for_devices[n], &p->new_devices[n], err);
+        return r;
+}
+
 int zp_pull_device_parts(struct zp_pull *p, struct zp_error *err) {
-        return zp_pull_each(p, p->artifact.device_count, at_once(), pull_device_part, err);
+        int r = zp_pull_each(p, p->artifact.device_count, at_once(), pull_device_part, err);
+        if (r == 0)
+                r = zp_store_begin_batch(p->store, err);
+        return r < 0 ? r : zp_store_end_batch(p->store, commit_devices(p, err), err);
 }
 
 static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
@@ -298,6 +314,11 @@ int zp_pull_parts(struct zp_pull *p, struct zp_error *err) {
         for (uint16_t i = 0; r == 0 && i < p->artifact.device_count; i++)
                 if (!is_named(p, &p->artifact.devices[i].digest))
                         r = zp_error_set(err, EBADMSG, "device %u is none of its layers'", i + 1u);
+        return r;
+}
+
+int zp_pull_commit_parts(struct zp_pull *p, struct zp_error *err) {
+        int r = commit_devices(p, err);
         for (uint16_t n = 0; r == 0 && n < p->artifact.layer_count; n++)
                 if (p->for_layers[n])
                         r = zp_staging_commit_layer(p->for_layers[n], &p->layers[n], err);

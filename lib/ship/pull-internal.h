@@ -23,8 +23,9 @@ struct zp_pull {
         struct zp_cancel stop;
 
         /* each written by the thread that has the part; the staging directories are NULL for what is there already */
-        struct zp_staging *for_snapshot, *for_layers[ZP_LIMIT_LAYERS];
+        struct zp_staging *for_snapshot, *for_layers[ZP_LIMIT_LAYERS], *for_devices[ZP_LIMIT_DEVICES];
         struct zp_layer_record layers[ZP_LIMIT_LAYERS];
+        struct zp_device_record new_devices[ZP_LIMIT_DEVICES];
 
         struct zp_device_record *devices; /* of the image */
         size_t device_count;
@@ -56,9 +57,11 @@ int zp_pull_each(struct zp_pull *pull, unsigned count, unsigned threads, zp_pull
 void zp_pull_take_memory(struct zp_pull *pull, uint64_t size);
 void zp_pull_give_memory(struct zp_pull *pull, uint64_t size);
 
-/* parts.c: fetches what the store does not have of the artifact but its packs, all at the same time. Devices are in the
- * store then (by their indexes at least), layers too, the snapshot's metadata is in `for_snapshot`. */
+/* parts.c: fetches what the store does not have of the artifact but its packs, all at the same time, into staging
+ * directories. */
 int zp_pull_parts(struct zp_pull *pull, struct zp_error *err);
+/* In a batch: devices (by their indexes) and layers become part of the store. */
+int zp_pull_commit_parts(struct zp_pull *pull, struct zp_error *err);
 /* Of an image that is here: what is missing of the artifact's devices but their packs. */
 int zp_pull_device_parts(struct zp_pull *pull, struct zp_error *err);
 

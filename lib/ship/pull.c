@@ -150,10 +150,7 @@ static int commit_image(struct zp_pull *p, struct zp_error *err) {
                 layers[i] = zp_artifact_find_layer(&p->artifact, &p->image.diff_ids[i])->metadata.digest;
                 record.image_size += p->image.layers[i].size;
         }
-        int r = zp_staging_write(p->for_snapshot, "manifest.json", p->image.manifest, p->image.manifest_size, err);
-        if (r == 0)
-                r = zp_staging_write(p->for_snapshot, "config.json", p->image.config, p->image.config_size, err);
-        return r < 0 ? r : zp_staging_commit_image(p->for_snapshot, &record, err);
+        return zp_staging_commit_image(p->for_snapshot, &record, err);
 }
 
 /* The remote's first answers have been had by now, and with them the credentials. */
@@ -198,15 +195,35 @@ static int take_devices(struct zp_pull *p, struct zp_error *err) {
         return 0;
 }
 
+static int commit(struct zp_pull *p, bool with_image, struct zp_error *err) {
+        int r = zp_store_begin_batch(p->store, err);
+        if (r < 0)
+                return r;
+        r = zp_pull_commit_parts(p, err);
+        if (r == 0 && with_image)
+                r = commit_image(p, err);
+        return zp_store_end_batch(p->store, r, err);
+}
+
+/* The data goes beside the devices' indexes, and the image comes last. */
+static int complete_new(struct zp_pull *p, struct zp_error *err) {
+        int r = commit(p, false, err);
+        if (r == 0)
+                r = take_devices(p, err);
+        if (r == 0)
+                r = zp_pull_packs(p, err);
+        return r < 0 ? r : commit_image(p, err);
+}
+
 static int pull_new(struct zp_pull *p, struct zp_error *err) {
         int r = find_artifact(p, err);
         if (r == 0)
                 r = confine(p, err);
         if (r == 0)
                 r = zp_pull_parts(p, err);
-        if (r == 0 && p->options->is_complete && (r = take_devices(p, err)) == 0)
-                r = zp_pull_packs(p, err);
-        return r < 0 ? r : commit_image(p, err);
+        if (r < 0)
+                return r;
+        return p->options->is_complete ? complete_new(p, err) : commit(p, true, err);
 }
 
 /* The image's own artifact, so that its data is looked for by what that says. Where there is none any more, what the
@@ -299,6 +316,8 @@ int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store 
         free(p->devices);
         for (uint16_t n = 0; n < ZP_LIMIT_LAYERS; n++)
                 zp_staging_free(p->for_layers[n]);
+        for (uint16_t n = 0; n < ZP_LIMIT_DEVICES; n++)
+                zp_staging_free(p->for_devices[n]);
         zp_artifact_clear(&p->artifact);
         zp_image_clear(&p->image);
         return r;

@@ -89,7 +89,7 @@ static int install(struct zp_store *store, struct zp_staging *staging, const str
         if (r == 0)
                 r = zp_moves_in(store, moves, zp_staging_name(staging), place->dir_fd, zp_digest_hex(place->name, hex),
                                 err);
-        return r == 0 ? zp_sync(place->dir_fd, place->directory, err) : r;
+        return r == 0 && !store->is_in_batch ? zp_sync(place->dir_fd, place->directory, err) : r;
 }
 
 /* The files have been synced. 1: what is there stays. */
@@ -187,7 +187,13 @@ static int announce_replacement(struct zp_store *store, const struct zp_digest *
         int r = zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
-        r = zp_sql_run_digest(store, "UPDATE images SET replacing = 1 WHERE manifest_digest = ?", manifest_digest, err);
+        /* the mark must be on the disk before the exchange */
+        r = store->is_in_batch
+                    ? zp_error_set(err, EINVAL, "store '%s': an image cannot be replaced in a batch", store->path)
+                    : 0;
+        if (r == 0)
+                r = zp_sql_run_digest(store, "UPDATE images SET replacing = 1 WHERE manifest_digest = ?",
+                                      manifest_digest, err);
         return zp_store_end(store, r, NULL, err);
 }
 

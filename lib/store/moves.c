@@ -99,6 +99,20 @@ int zp_moves_in(struct zp_store *store, struct zp_moves *moves, const char *tmp_
         return done(store, moves, move, r, err);
 }
 
+int zp_moves_join(struct zp_store *store, struct zp_moves *moves, struct zp_moves *from, struct zp_error *err) {
+        if (from->count == 0)
+                return 0;
+        struct zp_move *items = reallocarray(moves->items, moves->count + from->count, sizeof *items);
+        if (!items)
+                return zp_error_errno(err, ENOMEM, "store '%s'", store->path);
+        memcpy(&items[moves->count], from->items, from->count * sizeof *items);
+        moves->items = items;
+        moves->count += from->count;
+        free(from->items);
+        *from = (struct zp_moves){ 0 };
+        return 0;
+}
+
 void zp_moves_undo(struct zp_store *store, struct zp_moves *moves) {
         for (size_t i = moves->count; i-- > 0;) {
                 struct zp_move *move = &moves->items[i];

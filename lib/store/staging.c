@@ -94,6 +94,20 @@ int zp_staging_new(struct zp_store *store, struct zp_staging **out, struct zp_er
         return zp_error_set(err, EAGAIN, "store '%s': new directories in 'tmp' vanish at once", store->path);
 }
 
+int zp_staging_sync(struct zp_staging *staging, struct zp_error *err) {
+        zp_autoclosedir DIR *dir = zp_open_listing(staging->dir_fd, ".");
+        if (!dir)
+                return zp_store_failed(staging->store, "read a directory in 'tmp'", err);
+        for (struct dirent *entry; (entry = zp_next_entry(dir));) {
+                zp_autoclose int fd = openat(staging->dir_fd, entry->d_name,
+                                             O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+                int r = fd < 0 ? zp_store_failed(staging->store, entry->d_name, err) : zp_sync(fd, entry->d_name, err);
+                if (r < 0)
+                        return r;
+        }
+        return zp_sync(staging->dir_fd, "tmp", err);
+}
+
 void zp_staging_free(struct zp_staging *staging) {
         if (!staging)
                 return;

@@ -19,13 +19,22 @@
 /* Data of a device that is on its way, beside its index. */
 #define ZP_STORE_PARTIAL "device.part"
 
+/* Directories moved while a transaction is open. Zeroed is empty. */
+struct zp_moves {
+        struct zp_move *items;
+        size_t count;
+};
+
 struct zp_store {
         char *path;              /* absolute, without symbolic links */
         enum zp_store_mode mode; /* ZP_STORE_READ or ZP_STORE_WRITE */
         bool may_create;
         int dir_fd, devices_fd, layers_fd, images_fd, unpacked_fd, tmp_fd;
-        pthread_mutex_t mutex; /* held from zp_store_begin_… to zp_store_end */
-        sqlite3 *db;           /* guarded by mutex */
+        pthread_mutex_t mutex; /* held from zp_store_begin_… to zp_store_end; recursive, for batches */
+        /* guarded by mutex */
+        sqlite3 *db;
+        bool is_in_batch, has_batch_failed;
+        struct zp_moves batch_moves;
 };
 
 /* Fills `err` with "store 'path': what: " and the text for errno, with a hint when space is short. */
@@ -58,16 +67,14 @@ bool zp_sql_column_text(sqlite3_stmt *statement, int column, char **out);
 /* A row that no zeropull wrote: -EBADMSG. */
 int zp_sql_bad_row(struct zp_store *store, const char *table, struct zp_error *err);
 
-/* moves.c: directories moved while a transaction is open. Zeroed is empty. */
-struct zp_moves {
-        struct zp_move *items;
-        size_t count;
-};
+/* moves.c */
 /* Moves dir_fd/name out of the way, into tmp/. Nothing there: success. */
 int zp_moves_out(struct zp_store *store, struct zp_moves *moves, int dir_fd, const char *name, struct zp_error *err);
 /* Moves tmp/tmp_name to dir_fd/name; what is there takes its place in tmp/. */
 int zp_moves_in(struct zp_store *store, struct zp_moves *moves, const char *tmp_name, int dir_fd, const char *name,
                 struct zp_error *err);
+/* Adds `from`, which is empty then, behind what `moves` has. Out of memory: both are as before. */
+int zp_moves_join(struct zp_store *store, struct zp_moves *moves, struct zp_moves *from, struct zp_error *err);
 /* Takes all back, last first. */
 void zp_moves_undo(struct zp_store *store, struct zp_moves *moves);
 /* Removes what was moved into tmp/ (nothing, after an undo) and frees. */
@@ -78,7 +85,8 @@ void zp_moves_finish(struct zp_store *store, struct zp_moves *moves);
 int zp_store_begin_read(struct zp_store *store, struct zp_error *err);
 int zp_store_begin_write(struct zp_store *store, struct zp_error *err);
 /* Commits when `result` is ≥ 0, else, or when that fails, takes back the moves (may be NULL) and rolls
- * back. Returns `result` or the failure. */
+ * back. Returns `result` or the failure. Inside a batch it is the batch's end that commits, and what fails here makes
+ * all of the batch fail. */
 int zp_store_end(struct zp_store *store, int result, struct zp_moves *moves, struct zp_error *err);
 
 /* records.c, list.c: inside a transaction. */

@@ -147,7 +147,11 @@ int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **o
         store->may_create = mode == ZP_STORE_CREATE;
         store->dir_fd = store->devices_fd = store->layers_fd = store->images_fd = store->unpacked_fd = store->tmp_fd =
                 -1;
-        pthread_mutex_init(&store->mutex, NULL);
+        pthread_mutexattr_t recursive;
+        pthread_mutexattr_init(&recursive);
+        pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+        pthread_mutex_init(&store->mutex, &recursive);
+        pthread_mutexattr_destroy(&recursive);
         int r = open_all(store, path, err);
         if (r < 0)
                 return r;

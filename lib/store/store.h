@@ -168,6 +168,13 @@ int zp_staging_write(struct zp_staging *staging, const char *file, const void *d
 int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_record *record, struct zp_error *err);
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
+/* Syncs the files that are in it now, so that the commit need not: threads that do so at the same time share the wait. */
+int zp_staging_sync(struct zp_staging *staging, struct zp_error *err);
+/* What the calling thread commits between these two appears at once, and waits for the disk once. The store is the
+ * thread's alone meanwhile. When `result` is negative or a commit has failed, nothing of it appears. An image that is
+ * there cannot be replaced so (-EINVAL). Returns `result` or the failure. */
+int zp_store_begin_batch(struct zp_store *store, struct zp_error *err);
+int zp_store_end_batch(struct zp_store *store, int result, struct zp_error *err);
 /* The data of a device that is held by its index alone, as far as it has come: a file beside the index, to append to
  * once its content was checked. Hold the device's lock. Returns the descriptor, the caller's; it stays when the process
  * dies. Then the data is complete, as recorded in size, and checked against the index: it is synced and becomes

@@ -355,6 +355,47 @@ static void processes_committing_side_by_side_lose_nothing(void **state) {
         assert_int_equal(count_entries(below(w, "images")), PROCESSES * 10);
 }
 
+/* ---- batches ---- */
+
+static void batch_appears_as_one(void **state) {
+        struct world *w = *state;
+        must(w, zp_store_begin_batch(w->store, &w->err));
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        must(w, commit_image(w->store, "i", "1", NULL, (const char *[]){ "a", NULL }, &w->err));
+        must(w, zp_store_end_batch(w->store, 0, &w->err));
+        assert_true(has_layer(w, "a") && has_image(w, "i"));
+        assert_whole(w);
+}
+
+static void batch_that_fails_leaves_nothing(void **state) {
+        struct world *w = *state;
+        must(w, zp_store_begin_batch(w->store, &w->err));
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        assert_int_equal(zp_store_end_batch(w->store, -EIO, &w->err), -EIO);
+        assert_false(has_layer(w, "a"));
+        must(w, commit_layer(w->store, "b", "1", &w->err));
+        assert_true(has_layer(w, "b"));
+}
+
+static void commit_that_fails_in_a_batch_makes_it_fail(void **state) {
+        struct world *w = *state;
+        must(w, zp_store_begin_batch(w->store, &w->err));
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        assert_true(commit_image(w->store, "i", "1", NULL, (const char *[]){ "missing", NULL }, &w->err) < 0);
+        assert_int_equal(zp_store_end_batch(w->store, 0, &w->err), -ECANCELED);
+        assert_false(has_layer(w, "a") || has_image(w, "i"));
+}
+
+static void image_is_not_replaced_in_a_batch(void **state) {
+        struct world *w = *state;
+        must(w, commit_image(w->store, "i", "1", NULL, (const char *[]){ NULL }, &w->err));
+        must(w, zp_store_begin_batch(w->store, &w->err));
+        int r = commit_image(w->store, "i", "2", NULL, (const char *[]){ NULL }, &w->err);
+        assert_int_equal(r, -EINVAL);
+        assert_int_equal(zp_store_end_batch(w->store, r, &w->err), -EINVAL);
+        assert_whole(w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(layer_comes_back_as_recorded),
@@ -379,6 +420,10 @@ int main(void) {
                 world_test(images_are_listed_newest_first),
                 world_test(processes_building_the_same_image_do_it_once),
                 world_test(processes_committing_side_by_side_lose_nothing),
+                world_test(batch_appears_as_one),
+                world_test(batch_that_fails_leaves_nothing),
+                world_test(commit_that_fails_in_a_batch_makes_it_fail),
+                world_test(image_is_not_replaced_in_a_batch),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
