@@ -8,6 +8,8 @@ import subprocess
 import tomllib
 from contextlib import contextmanager
 
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
 import grpc
 
 from .containerd import Containerd
@@ -128,14 +130,51 @@ class CriContainerd(Containerd):
         command[command.index("--namespace") + 1] = "k8s.io"
         return command
 
-    def remove(self, name):
-        """Removes an image as crictl and the kubelet's collection do: by CRI, with all its names."""
-        request = b"\x0a" + _delimited(b"\x0a" + _delimited(name.encode()))  # RemoveImageRequest{image: ImageSpec{image}}
+    def _image_service(self, method, request=b""):
         with grpc.insecure_channel(f"unix://{self.socket}") as channel:
-            channel.unary_unary("/runtime.v1.ImageService/RemoveImage")(request, timeout=60)
+            return channel.unary_unary(f"/runtime.v1.ImageService/{method}")(request, timeout=60)
+
+    def pull(self, name):
+        self._image_service("PullImage", _image_spec(name))
+
+    def remove(self, name):
+        """Removes an image as crictl and the kubelet's collection do: with all its names."""
+        self._image_service("RemoveImage", _image_spec(name))
+
+    def image_disk(self):
+        """(bytes that images take, directory that they are in)"""
+        (disk,) = _ImageFsInfoResponse.FromString(self._image_service("ImageFsInfo")).image_filesystems
+        return disk.used_bytes.value, disk.fs_id.mountpoint
+
+
+def _image_spec(name):
+    """PullImageRequest and RemoveImageRequest begin alike: {image: ImageSpec{image: name}}."""
+    return _delimited(_delimited(name.encode()))
 
 
 def _delimited(data):
+    """The first field of a message."""
     assert len(data) < 16384
     size = len(data)
-    return (bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])) + data
+    return b"\x0a" + (bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])) + data
+
+
+def _image_fs_info_response():
+    """The message of runtime.v1, as far as it is wanted here."""
+    types = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="image-fs-info.proto", package="test.cri", syntax="proto3")
+    for message, fields in {
+        "Id": [("mountpoint", 1, types.TYPE_STRING)], "Value": [("value", 1, types.TYPE_UINT64)],
+        "Usage": [("fs_id", 2, "Id"), ("used_bytes", 3, "Value")], "Response": [("image_filesystems", 1, "Usage")],
+    }.items():  # fmt: skip
+        described = file.message_type.add(name=message)
+        for name, number, kind in fields:
+            repeated = types.LABEL_REPEATED if name == "image_filesystems" else types.LABEL_OPTIONAL
+            what = {"type_name": f".test.cri.{kind}", "type": types.TYPE_MESSAGE} if isinstance(kind, str) else {"type": kind}
+            described.field.add(name=name, number=number, label=repeated, **what)
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("test.cri.Response"))
+
+
+_ImageFsInfoResponse = _image_fs_info_response()
