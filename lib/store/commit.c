@@ -19,7 +19,9 @@ struct expected_file {
         bool is_optional;
 };
 
-static int sync_file(struct zp_store *store, int dir_fd, const struct expected_file *file, struct zp_error *err) {
+static int sync_file(struct zp_staging *staging, const struct expected_file *file, struct zp_error *err) {
+        const struct zp_store *store = zp_staging_store(staging);
+        int dir_fd = zp_staging_dir_fd(staging);
         zp_autoclose int fd = openat(dir_fd, file->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         struct stat st;
         if (fd < 0 && errno == ENOENT && file->is_optional)
@@ -31,7 +33,7 @@ static int sync_file(struct zp_store *store, int dir_fd, const struct expected_f
         if (file->size != UNKNOWN_SIZE && (uint64_t) st.st_size != file->size)
                 return zp_error_set(err, EINVAL, "store '%s': '%s' has %lld bytes, its record says %llu", store->path,
                                     file->name, (long long) st.st_size, (unsigned long long) file->size);
-        return zp_sync(fd, file->name, err);
+        return zp_staging_is_synced(staging) ? 0 : zp_sync(fd, file->name, err);
 }
 
 static bool is_expected(const struct expected_file *files, size_t count, const char *name) {
@@ -62,8 +64,8 @@ static int sync_all(struct zp_staging *staging, struct zp_store *store, const st
                 return zp_error_set(err, EINVAL, "store '%s': nothing to commit", store->path);
         int r = remove_others(store, dir_fd, files, count, err);
         for (size_t i = 0; r == 0 && i < count; i++)
-                r = sync_file(store, dir_fd, &files[i], err);
-        if (r == 0)
+                r = sync_file(staging, &files[i], err);
+        if (r == 0 && !zp_staging_is_synced(staging))
                 r = zp_sync(dir_fd, "tmp", err);
         return r;
 }

@@ -4,6 +4,7 @@
  * mkdir and its lock a sweeper may take it: then the owner, who looks once it has the lock, tries again.
  */
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -20,7 +21,12 @@ struct zp_staging {
         struct zp_store *store;
         int dir_fd;
         char name[ZP_TMP_NAME_SIZE];
+        atomic_bool is_synced; /* no file was made since; several threads may fill it */
 };
+
+bool zp_staging_is_synced(const struct zp_staging *staging) {
+        return atomic_load(&staging->is_synced);
+}
 
 void zp_tmp_name(char name[ZP_TMP_NAME_SIZE]) {
         uint8_t random[(ZP_TMP_NAME_SIZE - 1) / 2];
@@ -95,6 +101,7 @@ int zp_staging_new(struct zp_store *store, struct zp_staging **out, struct zp_er
 }
 
 int zp_staging_sync(struct zp_staging *staging, struct zp_error *err) {
+        atomic_store(&staging->is_synced, true);
         zp_autoclosedir DIR *dir = zp_open_listing(staging->dir_fd, ".");
         if (!dir)
                 return zp_store_failed(staging->store, "read a directory in 'tmp'", err);
@@ -122,6 +129,7 @@ void zp_staging_free(struct zp_staging *staging) {
 int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_error *err) {
         if (strchr(file, '/') || file[0] == '.' || !file[0])
                 return zp_error_set(err, EINVAL, "store: no file may be called '%s'", file);
+        atomic_store(&staging->is_synced, false);
         int fd = openat(staging->dir_fd, file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
         if (fd >= 0)
                 return fd;

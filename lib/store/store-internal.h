@@ -127,6 +127,7 @@ int zp_store_try_lock_all(struct zp_store *store, struct zp_store_lock **out, st
 void zp_tmp_name(char name[ZP_TMP_NAME_SIZE]);
 int zp_staging_dir_fd(const struct zp_staging *staging);
 const char *zp_staging_name(const struct zp_staging *staging);
+bool zp_staging_is_synced(const struct zp_staging *staging);
 struct zp_store *zp_staging_store(const struct zp_staging *staging);
 /* It has become a device, layer or image: no longer the handle's to remove. */
 void zp_staging_let_go(struct zp_staging *staging);

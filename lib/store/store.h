@@ -168,7 +168,7 @@ int zp_staging_write(struct zp_staging *staging, const char *file, const void *d
 int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_record *record, struct zp_error *err);
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
-/* Syncs the files that are in it now, so that the commit need not: threads that do so at the same time share the wait. */
+/* Syncs the files that are in it, all closed or written, so that the commit need not: threads that do so at the same time share the wait. */
 int zp_staging_sync(struct zp_staging *staging, struct zp_error *err);
 /* What the calling thread commits between these two appears at once, and waits for the disk once. The store is the
  * thread's alone meanwhile. When `result` is negative or a commit has failed, nothing of it appears. An image that is
