@@ -9,9 +9,11 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "blockfs/blockfs.h"
 #include "snapshotter/control/control.h"
 #include "snapshotter/control/directories.h"
 #include "snapshotter/control/log.h"
+#include "snapshotter/control/metastore.h"
 #include "snapshotter/control/socket.h"
 #include "snapshotter/data/store.h"
 #include "snapshotter/keychain/share.h"
@@ -95,15 +97,10 @@ static int run_control_plane(void *context, int listener) {
         return finish(snap_control_run(context, listener, &err), &err);
 }
 
-static int run_control_plane_alone(const struct snap_config *config, struct zp_error *err) {
-        struct snap_socket socket;
+static int run_control_plane_alone(const struct snap_config *config, int listener, struct zp_error *err) {
         snap_log_set_part("control");
-        int r = snap_socket_listen(config->address, &socket, err);
-        if (r < 0)
-                return r;
-        r = snap_control_run(config, socket.fd, err);
-        snap_socket_close(&socket);
-        return r;
+        snap_supervisor_do_without();
+        return snap_control_run(config, listener, err);
 }
 
 /* ---- the supervisor ---- */
@@ -119,6 +116,12 @@ static int prepare(const struct snap_config *config, struct zp_error *err) {
         zp_auto(snap_directories_close) struct snap_directories *directories = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         int r = snap_directories_open(config->root, &directories, err);
+        if (r == -EBUSY && snap_supervisor_is_successor()) {
+                /* one that was killed, and waits for a device's file, which only we can give it */
+                snap_log_event(SNAP_LOG_WARN, "the last control plane is still there", NULL);
+                zp_error_clear(err);
+                r = 0;
+        }
         return r < 0 ? r : zp_store_open(config->store, ZP_STORE_CREATE, &store, err);
 }
 
@@ -166,16 +169,29 @@ static int supervise(const struct snap_config *config, int listener, int argc, c
         return snap_supervisor_run(&options, err);
 }
 
-int snap_node_run(const struct snap_config *config, int argc, char **argv, struct zp_error *err) {
+/* Who has been accelerated goes on to read, whatever the settings say now: snapshots with a base, disks in use. In
+ * doubt there is somebody. */
+static bool has_readers(const struct snap_config *config) {
+        zp_auto(snap_metastore_close) struct snap_metastore *metastore = NULL;
+        zp_autofree char *path = zp_format("%s/metadata.db", config->root);
+        struct snap_counts counts = { 0 };
+        int r = path ? snap_metastore_open_to_read(path, &metastore, NULL) : -ENOMEM;
+        if (r == 0)
+                r = snap_metastore_count(metastore, &counts, NULL);
+        return (r < 0 && r != -ENOENT) || counts.accelerated > 0 || zp_blockfs_is_mounted(config->devices, NULL) != 0;
+}
+
+int snap_node_run(const struct snap_config *settings, int argc, char **argv, struct zp_error *err) {
+        struct snap_config config = *settings;
         struct snap_socket socket;
-        snap_log_set_level(config->log_level);
-        if (!config->accelerate)
-                return run_control_plane_alone(config, err);
+        config.serves_devices = config.accelerate || has_readers(&config);
+        snap_log_set_level(config.log_level);
         snap_log_set_part("supervisor");
-        int r = listen_or_go_on(config->address, &socket, err);
+        int r = listen_or_go_on(config.address, &socket, err);
         if (r < 0)
                 return r;
-        r = supervise(config, socket.fd, argc, argv, err);
+        r = config.serves_devices ? supervise(&config, socket.fd, argc, argv, err)
+                                  : run_control_plane_alone(&config, socket.fd, err);
         snap_socket_close(&socket);
         return r;
 }

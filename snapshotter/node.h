@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The daemon's processes: a supervisor, and the control and data planes that it starts. Without acceleration the
- * control plane is all there is.
+ * The daemon's processes: a supervisor, and the control and data planes that it starts. Without acceleration, and
+ * nobody who was accelerated before, the control plane is all there is.
  */
 #ifndef SNAP_NODE_H
 #define SNAP_NODE_H

@@ -44,6 +44,7 @@ struct snap_config {
         char *containerd;                             /* its socket; after snap_config_finish() always given */
         char *store;                                  /* after snap_config_finish() always given */
         char *devices;                                /* ROOT/devices: the data plane's file system */
+        bool serves_devices;                          /* there is a data plane: set by the node */
         size_t registry_timeout_s;
         struct snap_config_data data;
 };

@@ -67,7 +67,7 @@ static struct snap_metrics_server *start_metrics(const struct snap_config *confi
                                                 .metastore = snap_service_metastore(service),
                                                 .store = config->store,
                                                 .devices = config->devices,
-                                                .has_data_plane = config->accelerate };
+                                                .has_data_plane = config->serves_devices };
         struct snap_metrics_server *server = NULL;
         struct zp_error err = { 0 };
         unsigned port;
@@ -122,7 +122,7 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
                 .root = config->root,
                 .remap_ids = config->remap_ids,
                 .store = config->store,
-                .devices = config->devices,
+                .devices = config->serves_devices ? config->devices : NULL,
                 .accelerate = config->accelerate,
                 .acceleration = { .policy = config->policy,
                                   .metrics = &metrics,

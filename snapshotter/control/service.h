@@ -20,7 +20,7 @@ struct snap_service_options {
         const char *root;
         bool remap_ids;      /* see struct snap_mount_settings */
         const char *store;   /* of snapshots of images; made when it is not there */
-        const char *devices; /* the data plane's file system */
+        const char *devices; /* the data plane's file system; NULL: there is none */
         bool accelerate;
         struct snap_accelerator_options acceleration;
 };

@@ -2,6 +2,7 @@
 #include "snapshotter/control/socket.h"
 
 #include <libgen.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,15 @@ static int set_address(const char *path, struct sockaddr_un *address, struct zp_
         return 0;
 }
 
+/* Nobody accepts what comes in there: the process that began to listen is gone. One of its workers can still have the
+ * socket, when it was killed and waits for a device's file; it ends when a new data plane answers. */
+static bool is_abandoned(int connected) {
+        struct ucred peer;
+        socklen_t size = sizeof peer;
+        return getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0 &&
+               kill(peer.pid, 0) < 0 && errno == ESRCH;
+}
+
 /* Whether `path` is free, or has only a socket that nobody listens at. */
 static int check_free(const char *path, const struct sockaddr_un *address, struct zp_error *err) {
         struct stat st;
@@ -36,8 +46,11 @@ static int check_free(const char *path, const struct sockaddr_un *address, struc
         zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return zp_error_errno(err, errno, "socket '%s'", path);
+        bool is_connected = connect(fd, (const struct sockaddr *) address, sizeof *address) == 0;
+        if (is_connected && is_abandoned(fd))
+                return 0;
         /* EAGAIN: somebody listens, and has a full queue */
-        if (connect(fd, (const struct sockaddr *) address, sizeof *address) == 0 || errno == EAGAIN)
+        if (is_connected || errno == EAGAIN)
                 return zp_error_set(err, EADDRINUSE, "socket '%s': another process listens there", path);
         return errno == ECONNREFUSED || errno == ENOENT ? 0 : zp_error_errno(err, errno, "socket '%s'", path);
 }

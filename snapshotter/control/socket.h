@@ -17,8 +17,8 @@ struct snap_socket {
         ino_t inode; /* as it was made: another one at that path is not ours to remove */
 };
 
-/* Listens at `path`, with mode 0660, and makes missing directories above it. A socket nobody listens at any more is
- * replaced; -EADDRINUSE when somebody does, -EEXIST when something else is there. */
+/* Listens at `path`, with mode 0660, and makes missing directories above it. A socket nobody listens at any more, or
+ * whose process is gone, is replaced; -EADDRINUSE when somebody does, -EEXIST when something else is there. */
 int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_error *err);
 /* Takes over a socket that another process made with snap_socket_listen(): whether it is the one at `path`. */
 bool snap_socket_adopt(int fd, const char *path, struct snap_socket *out);

@@ -9,6 +9,9 @@ int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device,
         int fd = zp_store_open_unpacked(mounts->store, device, err);
         if (fd != -ENOENT)
                 return fd;
+        if (!mounts->devices)
+                return zp_error_set(err, ENODEV, "device '%s': not all of it is here, and there is no data plane",
+                                    zp_digest_hex(device, hex));
         zp_autofree char *path = zp_format("%s/%s", mounts->devices, zp_digest_hex(device, hex));
         if (!path)
                 return zp_error_errno(err, ENOMEM, "device");

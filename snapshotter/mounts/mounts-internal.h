@@ -12,7 +12,7 @@
 #define SNAP_BASE_FILE_SIZE 32
 
 struct snap_mounts {
-        char *root, *devices;
+        char *root, *devices; /* devices may be NULL */
         struct zp_store *store;
         int mounts_fd, bases_fd;
         pthread_mutex_t lock;

@@ -52,7 +52,8 @@ static bool is_mounted(const char *point) {
 /* The very mount of the data plane's file system: its id is never used again since Linux 6.8. */
 static char *mount_mark(const char *devices) {
         struct statx st;
-        if (statx(AT_FDCWD, devices, 0, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &st) < 0)
+        /* without asking whoever serves it: it may be on its way up, or hang */
+        if (statx(AT_FDCWD, devices, AT_STATX_DONT_SYNC, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &st) < 0)
                 return NULL;
         return zp_format("%u:%u %llu\n", st.stx_dev_major, st.stx_dev_minor, (unsigned long long) st.stx_mnt_id);
 }
@@ -89,11 +90,12 @@ int snap_mounts_open(const char *root, struct zp_store *store, const char *devic
         pthread_mutex_init(&m->lock, NULL);
         pthread_cond_init(&m->changed, NULL);
         m->root = strdup(root);
-        m->devices = strdup(devices);
-        int r = m->root && m->devices ? open_directory(root, "mounts", &m->mounts_fd, err) : no_memory(err);
+        m->devices = devices ? strdup(devices) : NULL;
+        int r = m->root && !m->devices == !devices ? open_directory(root, "mounts", &m->mounts_fd, err)
+                                                   : no_memory(err);
         if (r == 0)
                 r = open_directory(root, "bases", &m->bases_fd, err);
-        if (r == 0)
+        if (r == 0 && devices)
                 r = check_devices(m, err);
         if (r == 0)
                 *out = zp_steal(&m);
@@ -212,7 +214,8 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
 }
 
 void snap_mounts_announce(struct snap_mounts *m, const struct zp_digest *image) {
-        snap_data_start_image(m->devices, image);
+        if (m->devices)
+                snap_data_start_image(m->devices, image);
 }
 
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */

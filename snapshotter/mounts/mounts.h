@@ -20,7 +20,8 @@
 
 struct snap_mounts;
 
-/* `store` has the images, and must outlive the mounts. `devices` is the data plane's file system. */
+/* `store` has the images, and must outlive the mounts. `devices` is the data plane's file system; NULL: there is none,
+ * and only bases of complete local copies can be mounted. */
 int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,
                      struct zp_error *err);
 void snap_mounts_close(struct snap_mounts *mounts);

@@ -14,11 +14,6 @@
 #define LISTEN_FDS_START 3
 #define LISTEN_FDS_MAX 16
 
-bool snap_manager_is_there(void) {
-        const char *path = getenv("NOTIFY_SOCKET");
-        return path && *path;
-}
-
 /* A path, or a name of the abstract kind that begins with '@'. */
 static bool manager_address(struct sockaddr_un *address, socklen_t *size) {
         const char *path = getenv("NOTIFY_SOCKET");
@@ -62,9 +57,18 @@ static bool is_mine(const char *pid) {
         return pid && atoi(pid) == (int) getpid();
 }
 
+static int count_left(void) {
+        const char *count = getenv("LISTEN_FDS");
+        return is_mine(getenv("LISTEN_PID")) && count ? atoi(count) : 0;
+}
+
+bool snap_manager_has_left(void) {
+        return count_left() > 0;
+}
+
 int snap_manager_take(const char *name) {
-        const char *count_text = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
-        int count = is_mine(getenv("LISTEN_PID")) && count_text ? atoi(count_text) : 0, found = -1;
+        const char *names = getenv("LISTEN_FDNAMES");
+        int count = count_left(), found = -1;
         for (int i = 0; i < count && i < LISTEN_FDS_MAX; i++) {
                 size_t length = names ? strcspn(names, ":") : 0;
                 int fd = LISTEN_FDS_START + i;

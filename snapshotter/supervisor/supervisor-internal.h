@@ -12,8 +12,8 @@
 void snap_manager_notify(const char *message, int fd);
 /* The descriptor that was left with it under `name`, -1: none. Others that were left are closed. */
 int snap_manager_take(const char *name);
-/* Whether the manager keeps descriptors: there is one. */
-bool snap_manager_is_there(void);
+/* Whether it has left any. */
+bool snap_manager_has_left(void);
 
 /* handed.c: descriptors that outlive execve(2); the environment says their numbers. */
 /* Hands a copy of `fd` to the next program; returns the copy, -1: it cannot. */
@@ -22,6 +22,8 @@ int snap_handed_leave(const char *variable, int fd);
 void snap_handed_revoke(const char *variable, int copy);
 /* What the last program left, -1: nothing. */
 int snap_handed_take(const char *variable);
+/* In a process without a supervisor: from now on it is the one that is ready. */
+void snap_worker_is_alone(void);
 
 /* worker.c */
 struct snap_child {

@@ -24,6 +24,8 @@
 #define LISTEN_VARIABLE "ZEROPULL_LISTEN_FD"
 /* How long a worker may take to end before it is killed. */
 #define END_MS 10000
+/* And after that. */
+#define KILLED_MS 2000
 
 enum order { ORDER_NONE, ORDER_END, ORDER_REPLACE };
 
@@ -43,6 +45,17 @@ static bool is_alive(int fuse_fd) {
 
 int snap_supervisor_take_listener(void) {
         return snap_handed_take(LISTEN_VARIABLE);
+}
+
+bool snap_supervisor_is_successor(void) {
+        return snap_manager_has_left() || getenv(FUSE_VARIABLE);
+}
+
+void snap_supervisor_do_without(void) {
+        zp_autoclose int fd = snap_manager_take(FD_NAME), handed = snap_handed_take(FUSE_VARIABLE);
+        (void) fd;
+        (void) handed;
+        snap_worker_is_alone();
 }
 
 static int take_over(const char *directory) {
@@ -178,14 +191,21 @@ static void signal_workers(struct supervisor *s, bool serves_devices, int number
                 }
 }
 
-static void end_workers(struct supervisor *s, bool serves_devices) {
-        uint64_t until = snap_now_ms() + END_MS;
-        signal_workers(s, serves_devices, SIGTERM);
+static void await_end(struct supervisor *s, bool serves_devices, unsigned timeout_ms) {
+        uint64_t until = snap_now_ms() + timeout_ms;
         while (is_any_running(s, serves_devices) && snap_now_ms() < until)
                 wait_for_news(s, until);
+}
+
+/* One that waits for a device's file, and whose request the data plane has, cannot be killed before that has answered
+ * or its mount is gone. So it is not waited for: its death is the next one's affair. */
+static void end_workers(struct supervisor *s, bool serves_devices) {
+        signal_workers(s, serves_devices, SIGTERM);
+        await_end(s, serves_devices, END_MS);
         signal_workers(s, serves_devices, SIGKILL);
-        while (is_any_running(s, serves_devices))
-                wait_for_news(s, UINT64_MAX);
+        await_end(s, serves_devices, KILLED_MS);
+        if (is_any_running(s, serves_devices))
+                snap_log(s->options, true, "a worker does not end, although it was killed: it waits for the kernel");
 }
 
 /* Does not come back, unless the program cannot be started; then the old one goes on. */

@@ -51,10 +51,14 @@ int snap_supervisor_run(const struct snap_supervisor_options *options, struct zp
 
 /* The listening socket that the program before this one handed on (SIGHUP); -1: none. */
 int snap_supervisor_take_listener(void);
+/* Whether a program before this one, or the service manager, has left /dev/fuse to this process. */
+bool snap_supervisor_is_successor(void);
+/* This process does without a supervisor, and without what was left to it; snap_worker_ready() tells the manager. */
+void snap_supervisor_do_without(void);
 
 /* In a worker: what zp_blockfs_serve() is to be given, the path or NULL. */
 const char *snap_worker_journal(const char *path);
-/* In a worker: it is at work. Harmless in any other process and when called again. */
+/* In a worker, or a process that does without: it is at work. Harmless in any other and when called again. */
 void snap_worker_ready(void);
 /* In a worker: how many times the supervisor has started it by now, this time included. */
 unsigned snap_worker_starts(void);

@@ -24,6 +24,7 @@
 enum { SERVED_FD = 3, READY_FD };
 static unsigned own_starts; /* of this process, when it is a worker */
 static int ready_fd = -1;   /* of this process, when it is a worker that has not said yet that it is ready */
+static bool is_alone;
 
 uint64_t snap_now_ms(void) {
         struct timespec now;
@@ -132,7 +133,13 @@ const char *snap_worker_journal(const char *path) {
         return access(path, F_OK) == 0 ? path : NULL;
 }
 
+void snap_worker_is_alone(void) {
+        is_alone = true;
+}
+
 void snap_worker_ready(void) {
+        if (is_alone)
+                snap_manager_notify("READY=1", -1);
         if (ready_fd >= 0 && write(ready_fd, "1", 1) > 0)
                 close(zp_steal_fd(&ready_fd));
 }

@@ -6,6 +6,7 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "snapshotter/control/socket.h"
 
@@ -46,6 +47,30 @@ static void one_of_a_dead_process_is_replaced(void **state) {
         snap_socket_close(&one);
 }
 
+/* Its worker still has the socket, and cannot end. */
+static void one_of_a_dead_supervisor_is_replaced(void **state) {
+        (void) state;
+        struct snap_socket dead, one;
+        int keep[2], status;
+        assert_int_equal(pipe(keep), 0);
+        pid_t supervisor = fork();
+        if (supervisor == 0) {
+                char byte;
+                bool is_listening = snap_socket_listen("s.sock", &dead, &err) == 0;
+                close(keep[1]);
+                if (is_listening && fork() == 0)
+                        _exit(read(keep[0], &byte, 1) < 0);
+                _exit(!is_listening);
+        }
+        assert_int_equal(waitpid(supervisor, &status, 0), supervisor);
+        assert_int_equal(status, 0);
+        assert_ok(snap_socket_listen("s.sock", &one, &err));
+        assert_int_equal(snap_socket_listen("s.sock", &dead, &err), -EADDRINUSE);
+        snap_socket_close(&one);
+        close(keep[0]);
+        close(keep[1]);
+}
+
 static void something_else_is_left_alone(void **state) {
         (void) state;
         struct snap_socket one;
@@ -69,6 +94,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(it_is_for_its_owner_and_group, setup, teardown),
                 cmocka_unit_test_setup_teardown(one_that_is_listened_at_is_left_alone, setup, teardown),
                 cmocka_unit_test_setup_teardown(one_of_a_dead_process_is_replaced, setup, teardown),
+                cmocka_unit_test_setup_teardown(one_of_a_dead_supervisor_is_replaced, setup, teardown),
                 cmocka_unit_test_setup_teardown(something_else_is_left_alone, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_path_that_does_not_fit_is_refused, setup, teardown),
         };

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which processes the snapshotter runs, and that none of them keeps another from ending or from being started: a device
+file that nobody answers for is a thread that cannot be killed. Needs root."""
+import os
+import subprocess
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import grpc
+import pytest
+
+from support.node import Manager, is_mounted
+from support.registry import registry
+from support.ship import fill_app, fill_base
+from support.snapshotter import Snapshotter, mounted, snapshotter
+from support.containerd import unmount_below
+from test_snapshotter_remote import World, pull
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+@pytest.fixture
+def world(work):
+    with registry(work) as server:
+        yield World(work, server)
+
+
+@pytest.fixture
+def manager(work):
+    with closing(Manager(work)) as manager:
+        yield manager
+
+
+def settings(work, *lines):
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    (work / "config.yaml").write_text("\n".join(["version: 1", f"policy: {work}/policy.yaml", *lines]) + "\n")
+    return ["--config", work / "config.yaml"]
+
+
+def workers(daemon):
+    pid = daemon.process.pid
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_without_acceleration_one_process_serves_a_fresh_root(work, manager):
+    with snapshotter(work, *settings(work, "accelerate: false"), manager=manager) as daemon:  # hears READY=1
+        assert workers(daemon) == [] and daemon.control_plane() == daemon.process.pid
+        with closing(daemon.client()) as api:
+            with mounted(api.prepare("c"), work / "m") as root:
+                (root / "file").write_text("x")
+
+
+def test_what_was_accelerated_goes_on_without_acceleration(world, work, manager):
+    image, other = world.image("web", fill_base, fill_app(3)), world.image("other", fill_app(4))
+    with snapshotter(work, *settings(work), manager=manager) as daemon:
+        with closing(daemon.client()) as api:
+            names = pull(api, image)
+            mounts = api.prepare("c", names[-1])
+        with mounted(mounts, work / "m") as root:
+            settings(work, "accelerate: false")
+            assert daemon.stop() == 0
+            daemon.start()
+            assert len((root / "app/main").read_bytes()) == 400_000
+            with closing(daemon.client()) as api:
+                assert pull(api, other) == [None]
+                with mounted(api.prepare("d", names[-1]), work / "m2") as fresh:
+                    assert len((fresh / "data/noise").read_bytes()) == 3_000_000
+        with closing(daemon.client()) as api:
+            for name in ("c", "d", *reversed(names)):
+                api.remove(name)
+        assert daemon.stop() == 0
+        manager.fd = os.close(manager.fd)  # of a mount that is gone: the service manager sees that
+        daemon.start()
+        assert workers(daemon) == [] and not is_mounted(daemon.root / "devices")
+
+
+class Hung:
+    """A container whose image has a device that the data plane, when it has it from the kernel, does not come back from:
+    its index is a pipe into which nobody writes."""
+
+    def __init__(self, world, daemon):
+        image = world.image("web", fill_base)
+        with closing(daemon.client()) as api:
+            (self.name,) = pull(api, image)
+        (index,) = (daemon.root / "store").glob("devices/*/device.idx")
+        self.index, self.content = index, index.read_bytes()
+        self.device = daemon.root / "devices" / index.parent.name
+        index.unlink()
+        os.mkfifo(index)
+        self.client = daemon.client()
+        self.call = threading.Thread(target=self.prepare)
+        self.call.start()
+        self.await_waiting(daemon)
+
+    def prepare(self):
+        with pytest.raises(grpc.RpcError):
+            self.client.prepare("c", self.name)
+
+    @staticmethod
+    def waits(pid, where):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return any(where in (task / "stack").read_text() for task in tasks)
+
+    def await_waiting(self, daemon):
+        """The control plane waits for the data plane, which waits for the pipe."""
+        deadline = time.monotonic() + 20
+        data = next(int(pid) for pid in workers(daemon) if int(pid) != daemon.control_plane())
+        while not (self.waits(data, "fifo_open") and self.waits(daemon.control_plane(), "fuse_")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def put_right(self):
+        self.index.unlink()
+        self.index.write_bytes(self.content)
+        self.call.join()
+        self.client.close()
+
+
+def test_a_data_plane_that_hangs_does_not_keep_the_daemon_from_ending(world, work):
+    daemon = Snapshotter(work, *settings(work))
+    daemon.start()
+    try:
+        hung = Hung(world, daemon)
+        assert daemon.stop() == 0
+        hung.put_right()
+        assert not is_mounted(daemon.root / "devices") or subprocess.run(["umount", daemon.root / "devices"]).returncode == 0
+    finally:
+        if daemon.process:
+            daemon.kill()
+        unmount_below(work)
+
+
+def test_a_control_plane_that_cannot_be_killed_does_not_keep_the_next_from_serving(world, work, manager):
+    with snapshotter(work, *settings(work), manager=manager) as daemon:
+        hung = Hung(world, daemon)
+        os.killpg(daemon.process.pid, 9)
+        daemon.process.wait()
+        hung.index.unlink()
+        hung.index.write_bytes(hung.content)
+        daemon.start()
+        hung.put_right()
+        with closing(daemon.client()) as api:
+            with mounted(api.prepare("c", hung.name), work / "m") as root:
+                assert len((root / "data/noise").read_bytes()) == 3_000_000
