@@ -71,15 +71,20 @@ static const char *own_place(const struct zp_image_record *image) {
         return NULL;
 }
 
-static int confirm_own(struct acquire *a, const struct zp_image_record *image, struct zp_error *err) {
-        const char *place = own_place(image);
-        struct zp_reference own;
-        int r = place ? zp_reference_parse(place + strlen(IN_REGISTRY), &own, err) : 0;
-        if (!place || r < 0)
+/* *place (malloc'ed) is that repository, or the one that was asked for when it has none. */
+static int confirm_own(struct acquire *a, const struct zp_image_record *image, char **place, struct zp_error *err) {
+        const char *own = own_place(image);
+        struct zp_reference there = { 0 };
+        int r = own ? zp_reference_parse(own + strlen(IN_REGISTRY), &there, err) : 0;
+        if (r < 0)
                 return r;
-        if (strcmp(own.registry, a->reference.registry) != 0 || strcmp(own.repository, a->reference.repository) != 0)
-                r = confirm(a, &own, err);
-        zp_reference_clear(&own);
+        const struct zp_reference *at = own ? &there : &a->reference;
+        if (strcmp(at->registry, a->reference.registry) != 0 || strcmp(at->repository, a->reference.repository) != 0)
+                r = confirm(a, at, err);
+        *place = r == 0 ? zp_format(IN_REGISTRY "%s/%s", at->registry, at->repository) : NULL;
+        if (r == 0 && !*place)
+                r = zp_error_errno(err, ENOMEM, "%s/%s", at->registry, at->repository);
+        zp_reference_clear(&there);
         return r;
 }
 
@@ -114,24 +119,41 @@ static int pull(struct acquire *a, struct zp_trust *trust, bool is_checked, stru
 /* What is here, and nobody wants to see signed, takes no question but for the right to it. */
 static int take_present(struct acquire *a, const struct zp_image_record *image, struct zp_trust *trust, bool is_checked,
                         struct zp_error *err) {
+        zp_autofree char *place = NULL;
         int r = a->check_rights && !is_checked ? confirm(a, &a->reference, err) : 0;
         if (r == 0 && a->check_rights)
-                r = confirm_own(a, image, err);
+                r = confirm_own(a, image, &place, err);
         return r < 0 || !is_checked ? r : pull(a, trust, true, err);
 }
 
+/* 1: imported; 0: it does not have the image. Where a preload has an image from counts as it does for one in the store,
+ * and goes on to count for those who come later. */
+static int import_from(struct acquire *a, const char *preload, const char *name, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *from = NULL;
+        zp_autofree char *place = NULL;
+        struct zp_image_record image = { 0 };
+        int r = zp_store_open(preload, ZP_STORE_READ, &from, err);
+        if (r == 0)
+                r = zp_store_find_image(from, a->manifest, &image, err);
+        bool is_there = r == 1;
+        if (is_there && a->check_rights)
+                r = confirm_own(a, &image, &place, err);
+        else if (is_there)
+                r = (place = zp_format(IN_REGISTRY "%s/%s", a->reference.registry, a->reference.repository))
+                            ? 0
+                            : zp_error_errno(err, ENOMEM, "preloads");
+        zp_image_record_clear(&image);
+        a->is_confirming = false; /* what fails here is not the end */
+        return r == 0 && is_there
+                       ? zp_import(from, a->options->store, a->manifest, name, place, a->source_options.cancel, err)
+                       : r;
+}
+
 /* 1: the image is in the store now, from a preload. One that is damaged leaves it to the next, and to the registry. */
-static int import_preloaded(struct acquire *a, const char *name, struct zp_error *err) {
-        zp_autofree char *origin = zp_format(IN_REGISTRY "%s/%s", a->reference.registry, a->reference.repository);
-        if (!origin)
-                return zp_error_errno(err, ENOMEM, "preloads");
+static int import_preloaded(struct acquire *a, const char *name) {
         for (const char *const *preload = a->options->preloads; preload && *preload; preload++) {
-                zp_auto(zp_store_close) struct zp_store *from = NULL;
                 struct zp_error why = { 0 };
-                int r = zp_store_open(*preload, ZP_STORE_READ, &from, &why);
-                if (r == 0)
-                        r = zp_import(from, a->options->store, a->manifest, name, origin, a->source_options.cancel,
-                                      &why);
+                int r = import_from(a, *preload, name, &why);
                 if (r == 1)
                         return 1;
                 if (r < 0)
@@ -155,7 +177,7 @@ static int acquire_trusted(struct acquire *a, struct zp_error *err) {
         if (is_checked < 0)
                 return is_checked;
         r = zp_store_find_image(a->options->store, a->manifest, &image, err);
-        if (r == 0 && !is_checked && (r = import_preloaded(a, trust.image, err)) == 1)
+        if (r == 0 && !is_checked && (r = import_preloaded(a, trust.image)) == 1)
                 r = zp_store_find_image(a->options->store, a->manifest, &image, err);
         if (r == 0)
                 return pull(a, &trust, is_checked == 1, err);

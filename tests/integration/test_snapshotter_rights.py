@@ -318,6 +318,20 @@ def test_no_secret_is_logged_or_kept(world):
 # ---- the image service ----
 
 
+def test_what_a_preload_has_is_for_those_who_may_read_it_where_it_is_from(world):
+    image = world.image("team/private")
+    with world.server.open_to_all():
+        Zeropull(world.work / "baked").ok("pull", f"docker://{image.name}")
+    copy = world.publish("bob/copy", "v1", snapshot=False)
+    before = world.asked(r"/v2/team/private/referrers/")
+    with node(world, f"preloads: [{world.work}/baked]") as kubelet:
+        assert kubelet.pull(copy.name, **BOB) == "ordinary"
+        assert REASON in world.daemon.log()
+        assert kubelet.pull(image.name, **ALICE) == "accelerated"
+        assert kubelet.pull(copy.name, **BOB) == "ordinary"
+    assert world.asked(r"/v2/team/private/referrers/") == before
+
+
 @contextmanager
 def proxy(world, answer):
     world.answer = answer
