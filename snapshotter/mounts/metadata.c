@@ -14,6 +14,18 @@ char *snap_base_file(uint64_t id, char name[SNAP_BASE_FILE_SIZE]) {
         return name;
 }
 
+/* Where it is written before it is whole. */
+static char *unfinished(const char *file, char name[SNAP_BASE_FILE_SIZE + 4]) {
+        snprintf(name, SNAP_BASE_FILE_SIZE + 4, "%s.new", file);
+        return name;
+}
+
+void snap_base_remove(struct snap_mounts *mounts, uint64_t id) {
+        char file[SNAP_BASE_FILE_SIZE], temporary[SNAP_BASE_FILE_SIZE + 4];
+        unlinkat(mounts->bases_fd, snap_base_file(id, file), 0);
+        unlinkat(mounts->bases_fd, unfinished(file, temporary), 0);
+}
+
 static int merge_into(struct snap_mounts *mounts, const struct zp_image_record *image, uint16_t count, const char *file,
                       const struct zp_cancel *cancel, struct zp_error *err) {
         char temporary[SNAP_BASE_FILE_SIZE + 4];
@@ -23,7 +35,7 @@ static int merge_into(struct snap_mounts *mounts, const struct zp_image_record *
                                              .diff_ids = image->diff_ids,
                                              .count = count,
                                              .cancel = cancel };
-        snprintf(temporary, sizeof temporary, "%s.new", file);
+        unfinished(file, temporary);
         zp_autoclose int fd =
                 openat(mounts->bases_fd, temporary, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)

@@ -267,11 +267,10 @@ static void unmount(const char *point) {
 
 void snap_mounts_drop(struct snap_mounts *m, uint64_t base_id) {
         zp_autofree char *point = point_of(m, base_id);
-        char file[SNAP_BASE_FILE_SIZE];
         if (!point || begin(m, base_id, NULL) < 0)
                 return; /* the next start sweeps */
         unmount(point);
-        unlinkat(m->bases_fd, snap_base_file(base_id, file), 0);
+        snap_base_remove(m, base_id);
         end(m, base_id);
 }
 

@@ -299,6 +299,14 @@ def test_after_everything_was_killed_new_containers_get_new_mounts(world, daemon
     api.close()
 
 
+def test_what_was_killed_in_the_middle_of_a_merge_leaves_no_file(daemon):
+    daemon.kill()
+    for name in ("7.erofs", "8.erofs.new"):
+        (daemon.root / "bases" / name).write_text("half")
+    daemon.start()
+    assert [path.name for path in (daemon.root / "bases").iterdir()] == ["served-by"]
+
+
 def test_what_the_store_has_lost_is_fetched_again(world, daemon, api, work):
     image = world.image("web", fill_base, fill_app(3))
     names = pull(api, image)
