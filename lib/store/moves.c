@@ -113,6 +113,12 @@ int zp_moves_join(struct zp_store *store, struct zp_moves *moves, struct zp_move
         return 0;
 }
 
+/* What was moved in, and is in tmp/ again. */
+static void remove_new(struct zp_store *store, const struct zp_moves *moves, const struct zp_move *move) {
+        if (moves->owns_new)
+                zp_remove_tree(store->tmp_fd, move->tmp_name, NULL);
+}
+
 void zp_moves_undo(struct zp_store *store, struct zp_moves *moves) {
         for (size_t i = moves->count; i-- > 0;) {
                 struct zp_move *move = &moves->items[i];
@@ -124,9 +130,11 @@ void zp_moves_undo(struct zp_store *store, struct zp_moves *moves) {
                         break;
                 case MOVED_IN:
                         (void) renameat2(move->dir_fd, move->name, store->tmp_fd, move->tmp_name, RENAME_NOREPLACE);
+                        remove_new(store, moves, move);
                         break;
                 case EXCHANGED:
-                        (void) renameat2(move->dir_fd, move->name, store->tmp_fd, move->tmp_name, RENAME_EXCHANGE);
+                        if (renameat2(move->dir_fd, move->name, store->tmp_fd, move->tmp_name, RENAME_EXCHANGE) == 0)
+                                remove_new(store, moves, move);
                         break;
                 case GONE:
                         break;

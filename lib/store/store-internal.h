@@ -23,6 +23,7 @@
 struct zp_moves {
         struct zp_move *items;
         size_t count;
+        bool owns_new; /* no staging handle is left for what was moved in: an undo removes it */
 };
 
 struct zp_store {

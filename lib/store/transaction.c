@@ -75,6 +75,7 @@ static int sync_places(struct zp_store *store, struct zp_error *err) {
 
 int zp_store_end_batch(struct zp_store *store, int result, struct zp_error *err) {
         struct zp_moves moves = store->batch_moves;
+        moves.owns_new = true;
         store->batch_moves = (struct zp_moves){ 0 };
         store->is_in_batch = false;
         if (result >= 0 && store->has_batch_failed)

@@ -373,8 +373,20 @@ static void batch_that_fails_leaves_nothing(void **state) {
         must(w, commit_layer(w->store, "a", "1", &w->err));
         assert_int_equal(zp_store_end_batch(w->store, -EIO, &w->err), -EIO);
         assert_false(has_layer(w, "a"));
+        assert_whole(w);
         must(w, commit_layer(w->store, "b", "1", &w->err));
         assert_true(has_layer(w, "b"));
+}
+
+static void batch_that_fails_keeps_what_it_replaced(void **state) {
+        struct world *w = *state;
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        must(w, zp_store_begin_batch(w->store, &w->err));
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        assert_int_equal(zp_store_end_batch(w->store, -EIO, &w->err), -EIO);
+        assert_true(has_layer(w, "a"));
+        assert_whole(w);
 }
 
 static void commit_that_fails_in_a_batch_makes_it_fail(void **state) {
@@ -384,6 +396,7 @@ static void commit_that_fails_in_a_batch_makes_it_fail(void **state) {
         assert_true(commit_image(w->store, "i", "1", NULL, (const char *[]){ "missing", NULL }, &w->err) < 0);
         assert_int_equal(zp_store_end_batch(w->store, 0, &w->err), -ECANCELED);
         assert_false(has_layer(w, "a") || has_image(w, "i"));
+        assert_whole(w);
 }
 
 static void image_is_not_replaced_in_a_batch(void **state) {
@@ -422,6 +435,7 @@ int main(void) {
                 world_test(processes_committing_side_by_side_lose_nothing),
                 world_test(batch_appears_as_one),
                 world_test(batch_that_fails_leaves_nothing),
+                world_test(batch_that_fails_keeps_what_it_replaced),
                 world_test(commit_that_fails_in_a_batch_makes_it_fail),
                 world_test(image_is_not_replaced_in_a_batch),
         };
