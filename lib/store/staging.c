@@ -21,7 +21,7 @@ struct zp_staging {
         struct zp_store *store;
         int dir_fd;
         char name[ZP_TMP_NAME_SIZE];
-        atomic_bool is_synced; /* no file was made since; several threads may fill it */
+        atomic_bool is_synced; /* no file was made or written since; several threads may fill it */
 };
 
 bool zp_staging_is_synced(const struct zp_staging *staging) {
@@ -139,5 +139,8 @@ int zp_staging_create(struct zp_staging *staging, const char *file, struct zp_er
 int zp_staging_write(struct zp_staging *staging, const char *file, const void *data, size_t size,
                      struct zp_error *err) {
         zp_autoclose int fd = zp_staging_create(staging, file, err);
-        return fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
+        int r = fd < 0 ? fd : zp_write_all(fd, data, size, file, err);
+        /* another thread's sync may have come between */
+        atomic_store(&staging->is_synced, false);
+        return r;
 }

@@ -7,6 +7,7 @@
 #include <sys/ptrace.h>
 
 #include "store-fixture.h"
+#include "store/store-internal.h"
 
 static void abandoned_staging_leaves_nothing(void **state) {
         struct world *w = *state;
@@ -116,6 +117,60 @@ static void sweeping_never_takes_a_living_staging(void **state) {
         assert_whole(w);
 }
 
+#define LARGE (UINT32_C(32) << 20)
+
+struct writing {
+        struct zp_staging *staging;
+        const char *name;
+        char *data;
+        int result;
+};
+
+static void *write_large(void *argument) {
+        struct writing *writing = argument;
+        struct zp_error err;
+        writing->result = zp_staging_write(writing->staging, writing->name, writing->data, LARGE, &err);
+        return NULL;
+}
+
+static off_t size_in(struct zp_staging *staging, const char *name) {
+        struct stat st;
+        return fstatat(zp_staging_dir_fd(staging), name, &st, 0) == 0 ? st.st_size : 0;
+}
+
+/* Syncs while the file grows. true: it was not yet whole when that had begun. */
+static bool sync_in_between(struct world *w, struct writing *writing) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, write_large, writing), 0);
+        while (size_in(writing->staging, writing->name) == 0)
+                sched_yield();
+        must(w, zp_staging_sync(writing->staging, &w->err));
+        bool is_between = zp_staging_is_synced(writing->staging) && size_in(writing->staging, writing->name) < LARGE;
+        pthread_join(thread, NULL);
+        assert_int_equal(writing->result, 0);
+        return is_between;
+}
+
+static void file_written_while_another_thread_syncs_is_synced_by_the_commit(void **state) {
+        struct world *w = *state;
+        struct writing writing = { .data = calloc(1, LARGE) };
+        bool is_between = false;
+        assert_non_null(writing.data);
+        for (int i = 0; i < 100 && !is_between; i++) {
+                char name[16];
+                snprintf(name, sizeof name, "file-%d", i);
+                writing.name = name;
+                must(w, zp_staging_new(w->store, &writing.staging, &w->err));
+                is_between = sync_in_between(w, &writing);
+                if (is_between)
+                        assert_false(zp_staging_is_synced(writing.staging));
+                zp_staging_free(writing.staging);
+        }
+        free(writing.data);
+        if (!is_between)
+                skip();
+}
+
 /* The child stops at its n-th system call's beginning or end while it makes its staging directory, and
  * another process sweeps. true: it made all its calls before that. */
 static bool stage_with_a_sweep_at(struct world *w, unsigned n) {
@@ -165,6 +220,7 @@ int main(void) {
                 world_test(junk_is_swept_and_nothing_outside_is_touched),
                 world_test(file_names_stay_inside),
                 world_test(sweeping_never_takes_a_living_staging),
+                world_test(file_written_while_another_thread_syncs_is_synced_by_the_commit),
                 world_test(sweep_at_any_moment_of_its_birth_does_not_take_it),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
