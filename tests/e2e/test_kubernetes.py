@@ -231,9 +231,13 @@ def test_images_with_and_without_a_snapshot_are_in_one_pod(site):
 
 def test_the_kubelet_is_told_what_images_take_and_where(site):
     """Or it would collect none. containerd asks the snapshotter every ten seconds."""
+    out, size = oci.Layout(site.directory / "large"), 20_000_000
+    tar = oci.tar_bytes(lambda tar: tar.file("noise", os.urandom(size)))
+    noise = out.add_raw_layer(oci.compress(tar, "gzip"), media_type=oci.LAYER["gzip"], tar=tar)
+    out.add_image("large", [*oci.Layout(images.layout("busybox")).layers("busybox"), noise])
     before, _ = site.node.image_disk()
-    site.output("p", site.image("nginx", snapshot=False), ["true"])
-    site.cluster.wait_for("images' size", lambda: site.node.image_disk()[0] > before + 10_000_000, SECONDS)
+    site.output("p", site.push(f"oci:{site.directory / 'large'}:large", "large", False), ["true"])
+    site.cluster.wait_for("images' size", lambda: site.node.image_disk()[0] > before + size // 2, SECONDS)
     assert os.path.realpath(site.node.image_disk()[1]) == str(site.daemon.root)
 
 

@@ -198,6 +198,10 @@ class Cluster:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         unmount_below(self.directory)
+        # one directory of the machine's the kubelet insists on
+        for link in Path("/var/log/containers").glob("*.log"):
+            if str(link.readlink()).startswith(f"{self.directory}/"):
+                link.unlink()
 
 
 @contextmanager
