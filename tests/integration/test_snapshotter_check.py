@@ -78,6 +78,14 @@ def test_each_wrong_setting_is_found(work, version, old, new, name, state):
     assert check.ready == (state == "note")
 
 
+def test_a_policy_that_cannot_be_read_is_missing(work):
+    policy, config = work / "policy.yaml", work / "c.yaml"
+    config.write_text(f"version: 1\npolicy: {policy}\n")
+    assert Check(work, options=["--config", config]).state("policy") == "missing"
+    policy.write_text("version: 1\nrules:\n- repository: '*'\n  action: reject\n")
+    assert Check(work, options=["--config", config]).state("policy") == "ok"
+
+
 def test_missing_settings_are_missing(work):
     assert Check(work, text=False).state("containerd settings") == "missing"
 
