@@ -28,6 +28,7 @@ static const char usage[] =
         "      --check           tell what this node lacks, and how to get it, instead of serving\n"
         "      --containerd-config FILE  containerd's settings, for --check\n"
         "      --json            for --check: as JSON\n"
+        "      --test-config     only read the settings: whether they are understood\n"
         "  -h, --help            this text\n"
         "      --version         the version\n"
         "\n"
@@ -35,16 +36,22 @@ static const char usage[] =
         "  zeropull-snapshotter --root /var/lib/zeropull-snapshotter --address /run/zeropull/snapshotter.sock\n";
 
 static const struct option options[] = {
-        { "root", required_argument, NULL, 'r' },   { "address", required_argument, NULL, 'a' },
-        { "config", required_argument, NULL, 'c' }, { "log-level", required_argument, NULL, 'l' },
-        { "check", no_argument, NULL, 'C' },        { "containerd-config", required_argument, NULL, 'D' },
-        { "json", no_argument, NULL, 'j' },         { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'v' },      { 0 },
+        { "root", required_argument, NULL, 'r' },
+        { "address", required_argument, NULL, 'a' },
+        { "config", required_argument, NULL, 'c' },
+        { "log-level", required_argument, NULL, 'l' },
+        { "check", no_argument, NULL, 'C' },
+        { "containerd-config", required_argument, NULL, 'D' },
+        { "json", no_argument, NULL, 'j' },
+        { "test-config", no_argument, NULL, 'T' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'v' },
+        { 0 },
 };
 
 struct arguments {
         const char *root, *address, *config, *log_level, *containerd_config;
-        bool checks, as_json;
+        bool checks, as_json, tests_config;
 };
 
 static int wrong_usage(const char *what, const char *argument) {
@@ -77,6 +84,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *out) {
                         break;
                 case 'j':
                         out->as_json = true;
+                        break;
+                case 'T':
+                        out->tests_config = true;
                         break;
                 case 'h':
                         fputs(usage, stdout);
@@ -143,7 +153,7 @@ int main(int argc, char **argv) {
         umask(022);
         snap_config_init(&config);
         int r = configure(&arguments, &config, &err);
-        if (r == 0)
+        if (r == 0 && !arguments.tests_config)
                 r = arguments.checks ? snap_check_run(&config,
                                                       arguments.containerd_config ? arguments.containerd_config
                                                                                   : CONTAINERD_CONFIG,

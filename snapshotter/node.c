@@ -163,6 +163,7 @@ static int supervise(const struct snap_config *config, int listener, int argc, c
                                                    .workers = workers,
                                                    .worker_count = 2,
                                                    .argv = self,
+                                                   .test_option = "--test-config",
                                                    .title = argv[0],
                                                    .title_size = title_size(argc, argv),
                                                    .log = log_line };

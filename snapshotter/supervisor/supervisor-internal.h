@@ -25,6 +25,9 @@ int snap_handed_take(const char *variable);
 /* In a process without a supervisor: from now on it is the one that is ready. */
 void snap_worker_is_alone(void);
 
+/* successor.c: whether the program that is installed would start, as it says itself, within a time. */
+bool snap_successor_would_start(const struct snap_supervisor_options *options);
+
 /* worker.c */
 struct snap_child {
         const struct snap_worker *worker;

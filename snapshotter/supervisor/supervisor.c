@@ -226,6 +226,12 @@ static void supervise(struct supervisor *s) {
         for (;;) {
                 while (s->order == ORDER_NONE)
                         wait_for_news(s, start_due(s));
+                if (s->order == ORDER_REPLACE && !snap_successor_would_start(s->options)) {
+                        snap_log(s->options, true, "'%s' would not start; going on with the program that runs",
+                                 s->options->argv[0]);
+                        s->order = ORDER_NONE;
+                        continue;
+                }
                 snap_manager_notify(s->order == ORDER_END ? "STOPPING=1" : "RELOADING=1", -1);
                 end_workers(s, false);
                 end_workers(s, true);

@@ -34,6 +34,8 @@ struct snap_supervisor_options {
         const struct snap_worker *workers;
         unsigned worker_count;
         char *const *argv; /* this program's, to start it anew; argv[0]: its path */
+        /* Behind argv, it has the program tell by its exit code whether it would start; NULL: it is not asked. */
+        const char *test_option;
         /* The memory of this process's command line, where a worker says who it is; NULL: it does not. */
         char *title;
         size_t title_size;

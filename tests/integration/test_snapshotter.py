@@ -576,3 +576,5 @@ def test_command_line(work):
     (work / "config.yaml").write_text("version: 1\nroot: /x\ncolour: red\n")
     result = run("--config", work / "config.yaml")
     assert result.returncode == 2 and f"{work}/config.yaml:3: configuration: 'colour' is not known" in result.stderr
+    (work / "config.yaml").write_text(f"version: 1\nroot: {work}/x\naddress: {work}/y\n")
+    assert run("--test-config", "--config", work / "config.yaml").returncode == 0 and not (work / "x").exists()

@@ -2,6 +2,7 @@
 """Which processes the snapshotter runs, and that none of them keeps another from ending or from being started: a device
 file that nobody answers for is a thread that cannot be killed. Needs root."""
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -44,6 +45,13 @@ def workers(daemon):
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
+def await_text(daemon, text):
+    deadline = time.monotonic() + 20
+    while text not in daemon.log():
+        assert time.monotonic() < deadline, daemon.log()
+        time.sleep(0.01)
+
+
 def test_without_acceleration_one_process_serves_a_fresh_root(work, manager):
     with snapshotter(work, *settings(work, "accelerate: false"), manager=manager) as daemon:  # hears READY=1
         assert workers(daemon) == [] and daemon.control_plane() == daemon.process.pid
@@ -74,6 +82,21 @@ def test_what_was_accelerated_goes_on_without_acceleration(world, work, manager)
         manager.fd = os.close(manager.fd)  # of a mount that is gone: the service manager sees that
         daemon.start()
         assert workers(daemon) == [] and not is_mounted(daemon.root / "devices")
+
+
+def test_settings_that_are_not_understood_stop_nothing(work):
+    with snapshotter(work, *settings(work)) as daemon:
+        before = daemon.control_plane(), workers(daemon)
+        (work / "config.yaml").write_text("version: 1\ncolour: red\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        await_text(daemon, "would not start; going on with the program that runs")
+        assert "config.yaml:2: configuration: 'colour' is not known" in daemon.log()
+        assert (daemon.control_plane(), workers(daemon)) == before
+        settings(work)
+        daemon.process.send_signal(signal.SIGHUP)
+        await_text(daemon, "took over the mount")
+        while daemon.control_plane() == before[0]:
+            time.sleep(0.01)
 
 
 class Hung:
