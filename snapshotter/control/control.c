@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshotter/control/control.h"
 
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -107,12 +108,20 @@ static int run(const struct snap_config *config, struct snap_service *service, s
         return r;
 }
 
+/* Each of the many threads would keep an arena with what its largest call needed. */
+static void keep_memory_small(void) {
+        mallopt(M_ARENA_MAX, 1);
+        mallopt(M_MMAP_THRESHOLD, 128 << 10);
+        mallopt(M_TRIM_THRESHOLD, 128 << 10);
+}
+
 int snap_control_run(const struct snap_config *config, int listener, struct zp_error *err) {
         zp_auto(snap_service_close) struct snap_service *service = NULL;
         zp_autoclose int signals = -1;
         int r = block_signals(&signals, err);
         if (r < 0)
                 return r;
+        keep_memory_small();
         static struct snap_metrics metrics; /* as long as the process */
         zp_auto(snap_learner_free) struct snap_learner *learner = NULL;
         struct snap_learner_options learning = { config->root, config->image_service, config->containerd };
