@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "snapshotter/control/statistics.h"
 
 /* After something was mounted, until what it needs to start has been fetched; and else. */
 #define SOON_MS 3000
@@ -24,7 +26,7 @@
 struct snap_completer {
         struct snap_data *data;
         pthread_t thread;
-        bool has_thread;
+        bool has_thread, has_told;
         pthread_mutex_t lock;
         pthread_cond_t wake;
         bool is_ending, has_news; /* guarded by lock */
@@ -70,12 +72,43 @@ static bool complete(struct snap_completer *c, struct zp_device *device) {
         return is_ending;
 }
 
+/* Of the disk, left to others. */
+#define FREE_SHARE 16
+
+/* What nobody has mounted takes no other copy's place, and not the last room on the disk: else they would be fetched
+ * and removed in turns for ever. The local copies are as large as what is there of them. */
+static bool has_room(struct snap_completer *c, const struct zp_digest *device, uint64_t size) {
+        const struct zp_device_options *options = &c->data->options->device;
+        char hex[ZP_SHA256_HEX_SIZE];
+        struct statvfs disk;
+        struct snap_cache_use use;
+        zp_digest_hex(device, hex);
+        if (options->is_in_use && options->is_in_use(options->context, hex))
+                return true;
+        if (fstatvfs(options->cache_fd, &disk) < 0 || snap_cache_use(c->data->options->store, &use, NULL) < 0)
+                return false;
+        uint64_t room = (uint64_t) disk.f_bavail * disk.f_frsize,
+                 kept = (uint64_t) disk.f_blocks * disk.f_frsize / FREE_SHARE;
+        bool is_on_disk = room > kept && size < room - kept;
+        return is_on_disk &&
+               (!options->cache_limit || (use.bytes < options->cache_limit && size < options->cache_limit - use.bytes));
+}
+
+/* It is told once, until there is room again. */
+static void tell_no_room(struct snap_completer *c, size_t without_room) {
+        const struct zp_device_options *options = &c->data->options->device;
+        if (without_room && !c->has_told && options->notice)
+                options->notice(options->context, "devices are not fetched to their end: there is no room for them");
+        c->has_told = without_room > 0;
+}
+
 static bool complete_all(struct snap_completer *c) {
         const struct snap_data_lookups *lookups = &c->data->options->lookups;
         const struct zp_device_options *options = &c->data->options->device;
         zp_autofree struct zp_digest *devices = NULL;
         size_t count = 0;
         struct zp_error err = { 0 };
+        size_t without_room = 0;
         bool is_ending = false;
         if (lookups->list_wanted(lookups->context, &devices, &count, &err) < 0) {
                 if (options->notice)
@@ -87,9 +120,13 @@ static bool complete_all(struct snap_completer *c) {
                 if (is_whole(c->data, &devices[i]) ||
                     snap_table_get(c->data->table, snap_device_id(&devices[i]), &devices[i], &entry, NULL) < 0)
                         continue;
-                is_ending = complete(c, snap_entry_device(entry));
+                if (has_room(c, &devices[i], zp_device_size(snap_entry_device(entry))))
+                        is_ending = complete(c, snap_entry_device(entry));
+                else
+                        without_room++;
                 snap_table_let_go(entry);
         }
+        tell_no_room(c, without_room);
         return is_ending;
 }
 

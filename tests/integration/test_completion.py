@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Background completion under the real daemon, as its settings say. Needs root."""
 import os
+import random
 import time
+from contextlib import closing
 
 import pytest
 
@@ -15,6 +17,23 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def statistics(daemon):
     return {name: int(value) for name, value in
             (line.split() for line in (daemon.root / "devices/statistics").read_text().splitlines())}
+
+
+def test_what_nobody_mounted_takes_no_other_copys_place(world, work):  # noqa: F811
+    (work / "config.yaml").write_text(
+        f"version: 1\npolicy: {work}/policy.yaml\ncheck_rights: false\ncomplete: always\ncache_limit: 5M\n")
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    images = [world.image(f"web{n}", lambda layer, n=n: layer.file("noise", random.Random(n).randbytes(3_000_000))) for n in range(2)]
+    with snapshotter(work, "--config", work / "config.yaml") as daemon:
+        with closing(daemon.client()) as api:
+            for image in images:
+                pull(api, image)
+        until = time.monotonic() + 60
+        while "there is no room for them" not in daemon.log():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert len(list((daemon.root / "store/unpacked").glob("*.raw"))) == 1
+        assert statistics(daemon)["evicted_copies"] == 0
 
 
 def test_what_was_mounted_is_fetched_at_the_limit_and_then_a_plain_file(world, work):  # noqa: F811
