@@ -13,6 +13,7 @@
 
 #define SNAPSHOT "/snapshot.erofs"
 #define IMAGES "/images/"
+#define SERVED_TYPE "fuse.zeropull"
 #define THROUGH_DESCRIPTOR "/proc/self/fd/"
 
 /* "STORE/images/<hex>/snapshot.erofs" becomes "STORE". false: another path, which is kept. */
@@ -60,6 +61,24 @@ static bool shows_image(const struct zp_store *store, const struct zp_mount *mou
         return file && is_image(store, file, manifest_digest);
 }
 
+/* A disk that the node's daemon serves (".../disk-<hex>"): its name tells the image. It is never read, for it may be
+ * that daemon who asks, and he would wait for himself. */
+static bool is_served(const struct zp_mount_table *table, const char *file, struct zp_digest *manifest_digest) {
+        zp_autofree char *directory = strdup(file);
+        char *slash = directory ? strrchr(directory, '/') : NULL;
+        if (!slash)
+                return false;
+        *slash = '\0';
+        const struct zp_mount *mount = zp_mount_table_find(table, directory);
+        size_t size = strlen(file), tail = ZP_SHA256_HEX_SIZE - 1;
+        *manifest_digest = (struct zp_digest){ 0 };
+        if (!mount || strcmp(mount->type, SERVED_TYPE) != 0)
+                return false;
+        if (size >= tail)
+                (void) zp_digest_parse_hex(file + size - tail, manifest_digest);
+        return true;
+}
+
 int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table, struct zp_mounts *out,
                      struct zp_error *err) {
         out->items = calloc(table->count + 1, sizeof *out->items);
@@ -71,7 +90,7 @@ int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table,
                 if (!file)
                         continue;
                 shown->point = table->mounts[i].point;
-                if (is_image(store, file, &shown->digest))
+                if (is_served(table, file, &shown->digest) || is_image(store, file, &shown->digest))
                         out->count++;
                 else if (zp_mounts_add_devices(out, file, shown->point, err) < 0)
                         return -err->code;

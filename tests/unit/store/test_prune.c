@@ -183,6 +183,24 @@ static const char *only_has(struct world *w, const struct zp_mount_table *table,
         return point;
 }
 
+/* Reading it here would be the daemon's waiting for itself; its name is enough. */
+static void disk_that_is_served_shows_its_image_and_is_not_read(void **state) {
+        struct world *w = *state;
+        struct one_mount m;
+        struct zp_digest large = digest_of_text("large");
+        char served[500];
+        put_two_images(w);
+        base_on(w, &m, "loose");
+        snprintf(served, sizeof served, "%s", below(w, "disk-%s", hex_of(&large)));
+        assert_int_equal(rename(m.source, served), 0);
+        struct zp_mount mounts[] = { { w->path, "fuse.other", "zeropull" }, { "/mnt", "erofs", served } };
+        struct zp_mount_table table = { mounts, 2, NULL };
+        assert_true(uses(w, &table, "loose") && !shows(w, &table, "large"));
+        mounts[0].type = "fuse.zeropull";
+        assert_false(uses(w, &table, "loose") || shows(w, &table, "small"));
+        assert_true(shows(w, &table, "large") && uses(w, &table, "top"));
+}
+
 static void what_other_metadata_shows_is_in_use(void **state) {
         struct world *w = *state;
         struct one_mount m;
@@ -295,6 +313,7 @@ int main(void) {
                 world_test(dry_run_counts_and_keeps),
                 world_test(part_of_a_device_that_nobody_fetches_on_goes),
                 world_test(device_goes_with_the_last_layer_that_names_it),
+                world_test(disk_that_is_served_shows_its_image_and_is_not_read),
                 world_test(what_other_metadata_shows_is_in_use),
                 world_test(what_is_being_written_is_not_pruned),
                 world_test(mount_is_known_by_the_file_it_is_read_from),
