@@ -65,6 +65,8 @@ static int import_device(struct import *i, const struct zp_device_record *there,
         struct zp_pack_index index;
         size_t size;
         int r = zp_store_find_device(i->into, &there->digest, &record, err);
+        if (r == 1 && (record.device_size != there->device_size || record.pack_size != there->pack_size))
+                r = zp_error_set(err, EBADMSG, "a device: its sizes are not those of the one that is here");
         if (r != 0)
                 return r < 0 ? r : 0;
         r = read_checked(zp_store_open_device_file(i->from, &there->digest, "device.idx", err), "device.idx",
