@@ -18,9 +18,10 @@
 /* Small blobs that are fetched at the same time: a round trip for them all, however many layers an image has.
  * Registries allow that many connections, or answer the last ones later. */
 #define AT_ONCE_MAX (2u + 2u * ZP_LIMIT_LAYERS)
-/* Each has a connection, which is some descriptors in itself, a directory and a file; layers keep theirs to the end. */
+/* Each has a connection, which is some descriptors in itself, a directory and a file; directories are kept to the end.
+ */
 #define DESCRIPTORS_EACH 6u
-#define DESCRIPTORS_KEPT (2u * ZP_LIMIT_LAYERS)
+#define DESCRIPTORS_KEPT (1u + ZP_LIMIT_LAYERS + ZP_LIMIT_DEVICES)
 /* An inode takes 600 bytes in a tree, 64 or more in metadata. */
 #define TREE_TIMES 8
 
