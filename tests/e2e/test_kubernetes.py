@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real one-node Kubernetes whose containers' file systems come from zeropull-snapshotter, with Debian's containerd 1.6
-and with 2.2: no layer of an image that has a snapshot is downloaded, everything else is as ever, and what is deleted
-leaves nothing."""
+"""A real one-node Kubernetes whose containers' file systems come from zeropull-snapshotter, with containerd 2.2, or with
+those that ZP_KUBERNETES names (1.6 is Debian's): no layer of an image that has a snapshot is downloaded, everything else
+is as ever, and what is deleted leaves nothing."""
 import base64
 import json
 import os
@@ -169,7 +169,7 @@ def site_with(programs, kubernetes):
         yield site
 
 
-@pytest.fixture(scope="module", params=["1.6", "2.2"])
+@pytest.fixture(scope="module", params=os.environ.get("ZP_KUBERNETES", "2.2").split(","))
 def whole_site(request):
     for name in ("busybox", "python", "nginx"):
         images.layout(name)  # in the private network there is nowhere to get anything from
