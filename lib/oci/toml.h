@@ -11,8 +11,8 @@
 
 #include "oci/json.h"
 
-/* Reads a document into an object of objects, strings, numbers, booleans and arrays, all in the order of the file. `name` is for
- * messages. -EINVAL: "NAME:LINE: what is wrong". */
+/* Reads a document into an object of objects, strings, numbers, booleans and arrays, all in the order of the file.
+ * `name` is for messages. -EINVAL: "NAME:LINE: what is wrong". */
 int zp_toml_parse(const char *text, size_t size, const char *name, json_t **out, struct zp_error *err);
 
 #endif

@@ -175,7 +175,7 @@ class TestPulling:
             check_layers(hosts.dump("docker://nowhere.invalid/a/b:latest"), layout.layers("latest"))
 
     def test_malformed_file_is_told_with_its_line(self, hosts, origin):
-        folder = hosts.write(origin.host, "server = 'x'\n[[host]]\n")
+        folder = hosts.write(origin.host, "server = 'x'\n[host\n")
         failure = hosts.dump(origin.reference())
         assert failure.code == errno.EINVAL and f"{folder}/hosts.toml:2: " in failure.message
 
