@@ -18,7 +18,8 @@ struct zp_pull {
         const struct zp_pull_options *options;
         struct zp_pull_result *result;
         struct zp_image image;
-        struct zp_look *look; /* for artifacts, begun while the image was resolved */
+        struct zp_look *look;        /* for artifacts, begun while the image was resolved */
+        struct zp_digest looked_for; /* by `look` */
         struct zp_artifact artifact;
         struct zp_cancel stop;
 

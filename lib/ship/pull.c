@@ -93,7 +93,10 @@ static int choose_artifact(struct zp_pull *p, const struct zp_looked *looked, st
 /* Begins to look while the image is still being resolved. */
 static void on_manifest(void *context, const struct zp_digest *digest) {
         struct zp_pull *p = context;
-        zp_look_free(p->look); /* of an index in the index */
+        if (p->look && zp_digest_equal(&p->looked_for, digest))
+                return;
+        zp_look_free(p->look); /* of an index, or an index in the index */
+        p->looked_for = *digest;
         p->look = zp_look_begin(p->remote, digest, p->options->check, p->options->check_context);
 }
 
@@ -295,6 +298,8 @@ int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store 
         p->options = options;
         p->result = result;
         p->stop.parent = options->cancel;
+        if (options->manifest)
+                on_manifest(p, options->manifest);
         zp_source_tell_manifest(source, on_manifest, p);
         int r = zp_source_resolve(source, &options->platform, &p->image, err);
         zp_source_tell_manifest(source, NULL, NULL);

@@ -25,8 +25,9 @@ typedef int (*zp_pull_check)(void *context, const struct zp_descriptor *artifact
 
 struct zp_pull_options {
         struct zp_platform platform;
-        bool is_complete; /* fetch the devices' data too, not their indexes alone */
-        unsigned threads; /* packs at the same time; 0: four */
+        const struct zp_digest *manifest; /* what the image resolves to, where that is known before; NULL */
+        bool is_complete;                 /* fetch the devices' data too, not their indexes alone */
+        unsigned threads;                 /* packs at the same time; 0: four */
         /* NULL: all are trusted. With one, an image that is there already must be the snapshot that passes, too. */
         zp_pull_check check;
         void *check_context;

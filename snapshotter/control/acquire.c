@@ -103,7 +103,9 @@ static int open_sides(struct acquire *a, struct zp_error *err) {
 
 /* Resolves the image first, and that is the confirmation. */
 static int pull(struct acquire *a, struct zp_trust *trust, bool is_checked, struct zp_error *err) {
-        struct zp_pull_options options = { .platform = zp_platform_host(), .cancel = a->source_options.cancel };
+        struct zp_pull_options options = { .platform = zp_platform_host(),
+                                           .manifest = a->manifest,
+                                           .cancel = a->source_options.cancel };
         struct zp_pull_result result = { 0 };
         if (is_checked) {
                 options.check = zp_trust_check;
