@@ -501,6 +501,17 @@ def hold_back(server, digest, event):
     server.inject(f"GET .*/blobs/{digest}", *[serve] * 20)
 
 
+def refuse(status):
+    """Refuses a chunk when all of it has come: one refused in its middle may look like a cut connection."""
+
+    def answer(handler):
+        handler.read_body()
+        handler.answer(status)
+        return True
+
+    return answer
+
+
 class TestWhileConverting:
     """A layer's pack travels while the layer is still being read: the source waits for the target in all of these."""
 
@@ -596,7 +607,7 @@ class TestWhileConverting:
 
     def test_lost_session_is_begun_anew(self, source, work, expected):
         with memory_registry() as target:
-            built = self.build(source, target, work, lambda _: False, lambda handler: handler.answer(404) or True)
+            built = self.build(source, target, work, lambda _: False, refuse(404))
             self.check(built, target, expected)
 
     def test_registry_that_refuses_chunks_gets_it_at_the_end(self, source, work, expected):
@@ -605,7 +616,7 @@ class TestWhileConverting:
 
     def test_what_fails_meanwhile_is_sent_when_it_is_complete(self, source, work, expected):
         with memory_registry() as target:
-            built = self.build(source, target, work, lambda handler: handler.answer(403) or True)
+            built = self.build(source, target, work, refuse(403))
             store, result = built
             assert result.returncode == OK and "will be sent when it is complete" in result.stderr
             assert json.loads(result.stdout)["snapshot"] == expected[1] and store.files() == expected[0].files()
