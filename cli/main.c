@@ -239,11 +239,12 @@ int main(int argc, char **argv) {
         if (err.code == EPIPE && cli_finish_output(NULL) == -EPIPE)
                 return EXIT_BROKEN_PIPE;
         fflush(stdout);
-        if (err.code == ENOSPC || err.code == EDQUOT)
-                zp_error_hint(&err,
-                              "if it is the store's disk that is full: zeropull prune removes what no image uses");
         fprintf(stderr, "zeropull: %s\n", err.message);
         if (err.hint[0])
                 cli_print_hint(stderr, err.hint, call.store);
+        if (err.code == ENOSPC || err.code == EDQUOT)
+                cli_print_hint(stderr,
+                               "if it is the store's disk that is full: zeropull prune removes what no image uses",
+                               call.store);
         return exit_code_of(&call, &err);
 }

@@ -50,15 +50,23 @@ static char *file_of(const struct zp_mount *mount) {
         return backing ? backing : strdup(mount->source);
 }
 
-/* `file` is what the mount is read from; true: an image of the store. */
-static bool is_image(const struct zp_store *store, const char *file, struct zp_digest *manifest_digest) {
+/* `file` is what the mount is read from; true: an image of the store. Else *other is the store whose image it is
+ * (malloc'ed), NULL: it is none. */
+static bool is_image(const struct zp_store *store, const char *file, struct zp_digest *manifest_digest, char **other) {
         zp_autofree char *path = strdup(file);
-        return path && split_path(path, manifest_digest) && may_be_store(store, path);
+        *other = NULL;
+        if (!path || !split_path(path, manifest_digest))
+                return false;
+        if (may_be_store(store, path))
+                return true;
+        *other = zp_steal(&path);
+        return false;
 }
 
 static bool shows_image(const struct zp_store *store, const struct zp_mount *mount, struct zp_digest *manifest_digest) {
         zp_autofree char *file = file_of(mount);
-        return file && is_image(store, file, manifest_digest);
+        zp_autofree char *other = NULL;
+        return file && is_image(store, file, manifest_digest, &other);
 }
 
 /* A disk that the node's daemon serves (".../disk-<hex>"): its name tells the image. It is never read, for it may be
@@ -89,10 +97,11 @@ int zp_mounts_select(struct zp_store *store, const struct zp_mount_table *table,
                 zp_autofree char *file = file_of(&table->mounts[i]);
                 if (!file)
                         continue;
+                zp_autofree char *other = NULL;
                 shown->point = table->mounts[i].point;
-                if (is_served(table, file, &shown->digest) || is_image(store, file, &shown->digest))
+                if (is_served(table, file, &shown->digest) || is_image(store, file, &shown->digest, &other))
                         out->count++;
-                else if (zp_mounts_add_devices(out, file, shown->point, err) < 0)
+                else if (zp_mounts_add_devices(out, file, other, shown->point, err) < 0)
                         return -err->code;
         }
         return 0;

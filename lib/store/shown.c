@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/buffer.h"
 #include "erofs/reader.h"
 #include "store/store-internal.h"
 
@@ -26,7 +28,16 @@ static int read_table(int fd, struct zp_erofs_device **devices, uint16_t *count)
         return r;
 }
 
-static int append(struct zp_mounts *mounts, const struct zp_erofs_device *devices, uint16_t count, const char *point) {
+/* A mounted image of another store reads that store's devices, and no preload's that has the same. */
+static bool has_itself(const char *store, const struct zp_digest *device) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        zp_digest_hex(device, hex);
+        zp_autofree char *pack = store ? zp_format("%s/devices/%s/device.zst", store, hex) : NULL;
+        return pack && access(pack, F_OK) == 0;
+}
+
+static int append(struct zp_mounts *mounts, const struct zp_erofs_device *devices, uint16_t count, const char *store,
+                  const char *point) {
         if (count == 0)
                 return 0;
         struct zp_shown *all = reallocarray(mounts->devices, mounts->device_count + count, sizeof *all);
@@ -34,17 +45,19 @@ static int append(struct zp_mounts *mounts, const struct zp_erofs_device *device
                 return -ENOMEM;
         mounts->devices = all;
         for (uint16_t i = 0; i < count; i++)
-                all[mounts->device_count++] = (struct zp_shown){ devices[i].digest, point };
+                if (!has_itself(store, &devices[i].digest))
+                        all[mounts->device_count++] = (struct zp_shown){ devices[i].digest, point };
         return 0;
 }
 
-int zp_mounts_add_devices(struct zp_mounts *mounts, const char *file, const char *point, struct zp_error *err) {
+int zp_mounts_add_devices(struct zp_mounts *mounts, const char *file, const char *store, const char *point,
+                          struct zp_error *err) {
         zp_autofree struct zp_erofs_device *devices = NULL;
         uint16_t count = 0;
         zp_autoclose int fd = open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (fd < 0 || read_table(fd, &devices, &count) < 0)
                 return 0; /* not of our making: its devices have no names */
-        return append(mounts, devices, count, point) < 0 ? zp_error_errno(err, ENOMEM, "mounts") : 0;
+        return append(mounts, devices, count, store, point) < 0 ? zp_error_errno(err, ENOMEM, "mounts") : 0;
 }
 
 /* Where a device is shown by a file system that is no image's; NULL: nowhere. */

@@ -160,8 +160,10 @@ const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_d
 int zp_mounts_of_device(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *device,
                         struct zp_error *err);
 
-/* Of a mount that is not an image's: adds the devices of the EROFS in `file`, if it is one of ours. */
-int zp_mounts_add_devices(struct zp_mounts *mounts, const char *file, const char *point, struct zp_error *err);
+/* Of a mount that is no image's of the store: adds the devices of the EROFS in `file`, if it is one of ours, but for
+ * those that `store`, another one whose image it is (NULL: none), has itself. */
+int zp_mounts_add_devices(struct zp_mounts *mounts, const char *file, const char *store, const char *point,
+                          struct zp_error *err);
 bool zp_mounts_show_device(const struct zp_mounts *mounts, const struct zp_digest *device);
 /* *point: where a device is mounted that no other image of the store has; NULL: nowhere. */
 int zp_mounts_of_only(struct zp_store *store, const struct zp_mounts *mounts, const struct zp_digest *manifest_digest,

@@ -183,6 +183,24 @@ static const char *only_has(struct world *w, const struct zp_mount_table *table,
         return point;
 }
 
+/* Another store's image keeps a device only where it has none itself. */
+static void image_of_another_store_reads_its_own_devices(void **state) {
+        struct world *w = *state;
+        struct one_mount m;
+        struct zp_digest image = digest_of_text("large"), device = device_record("loose", "1").digest;
+        char file[600];
+        put_two_images(w);
+        base_on(w, &m, "loose");
+        snprintf(file, sizeof file, "%s", below(w, "other/images/%s", hex_of(&image)));
+        must(w, zp_make_directories(file, 0700, &w->err));
+        strcat(file, "/snapshot.erofs");
+        assert_int_equal(rename(m.source, file), 0);
+        m.mount.source = file;
+        assert_true(uses(w, &m.table, "loose") && !shows(w, &m.table, "large"));
+        must(w, zp_make_directories(below(w, "other/devices/%s/device.zst", hex_of(&device)), 0700, &w->err));
+        assert_false(uses(w, &m.table, "loose") || shows(w, &m.table, "large"));
+}
+
 /* Reading it here would be the daemon's waiting for itself; its name is enough. */
 static void disk_that_is_served_shows_its_image_and_is_not_read(void **state) {
         struct world *w = *state;
@@ -313,6 +331,7 @@ int main(void) {
                 world_test(dry_run_counts_and_keeps),
                 world_test(part_of_a_device_that_nobody_fetches_on_goes),
                 world_test(device_goes_with_the_last_layer_that_names_it),
+                world_test(image_of_another_store_reads_its_own_devices),
                 world_test(disk_that_is_served_shows_its_image_and_is_not_read),
                 world_test(what_other_metadata_shows_is_in_use),
                 world_test(what_is_being_written_is_not_pruned),
