@@ -74,6 +74,7 @@ class Load:
 
     def __enter__(self):
         self.readers = [self._start(number, way) for number, way in enumerate(self.WAYS)]
+        self.first_lines = [next(line for line in reader.stdout if "DEPRECATION" not in line) for reader in self.readers]
         return self
 
     def _start(self, number, way):
@@ -86,10 +87,12 @@ class Load:
     def __exit__(self, *_):
         (self.share / "stop").touch()
         try:
-            self.outputs = [reader.communicate(timeout=120)[0].splitlines() for reader in self.readers]
+            for reader in self.readers:  # a few lines of output each: they wait in the pipe
+                reader.wait(timeout=120)
         finally:
             for reader in self.readers:
                 reader.kill()
+            self.outputs = [reader.stdout.read().splitlines() for reader in self.readers]
             self.node.ctr("tasks", "delete", "--force", self.name)
             self.node.ctr("containers", "remove", self.name)
 
@@ -131,11 +134,13 @@ def kill(node, part):
 
 @pytest.mark.skipif(erofs.kernel_version() < (6, 9), reason="the kernel cannot send requests again (Linux 6.9)")
 def test_a_killed_data_plane_is_not_noticed_by_containers(node, image, work):
-    rng, kills, until = random.Random(1), 0, time.monotonic() + SECONDS
+    rng, kills = random.Random(1), 0
     with Load(node, image, work) as load:
+        until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             time.sleep(rng.uniform(0.05, 0.2))
             kills += kill(node, "data plane")
+    assert load.first_lines == ["begun\n"] * len(load.WAYS)
     assert load.problems() == [], node.daemon.log()[-4000:]
     assert all(count > 1 for count in load.counts()) and kills > SECONDS
     node.server.remove(image)
@@ -175,7 +180,9 @@ def test_a_killed_control_plane_costs_only_the_calls_it_was_at(node, image):
         is_over.set()
         killer.join()
     assert kills >= 5
-    assert [problem for problem in problems if "error reading from server" not in problem] == []
+    # gRPC gives the same answer to all who call within a second of a connection that ended while it was being made
+    cut = ("error reading from server", "error reading server preface")
+    assert [problem for problem in problems if not any(text in problem for text in cut)] == []
     node.run(image, "last", "/bin/true")
     node.server.remove(image)
     node.await_nothing_left()

@@ -2,7 +2,7 @@
 """Runs inside a container, alone: reads files cold in one way, over and over, and checks what it gets.
 
 `python3 container_load.py read|map|exec EXPECTED STOP [SEED]`: EXPECTED has a line `sha256  path` a file; it goes on
-until STOP exists. Each failure is a line; the last line is `done COUNT`.
+until STOP exists. The first line is `begun`, each failure is a line, and the last line is `done COUNT`.
 """
 import hashlib
 import mmap
@@ -43,6 +43,7 @@ def main(how, expected, stop, seed="1"):
     with open(expected) as lines:
         files = [line.rstrip("\n").split("  ", 1) for line in lines]
     rng, count = random.Random(int(seed)), 0
+    print("begun", flush=True)
     while not os.path.exists(stop):
         digest, path = rng.choice(files)
         try:
