@@ -19,8 +19,7 @@ static int write_failed(int code, const char *name, struct zp_error *err) {
         }
         zp_error_errno(err, code, "write '%s'", name);
         if (code == ENOSPC || code == EDQUOT)
-                zp_error_hint(err, "free some space on that file system and run the command again; "
-                                   "nothing half-written is left behind");
+                zp_error_hint(err, "free some space on that file system and run the command again");
         return -code;
 }
 

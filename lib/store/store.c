@@ -44,8 +44,7 @@ int zp_store_failed(struct zp_store *store, const char *what, struct zp_error *e
         if (code == EACCES || code == EPERM)
                 zp_store_hint_owner(store->path, err);
         if (code == ENOSPC || code == EDQUOT)
-                zp_error_hint(err, "free some space on that file system and run the command again; "
-                                   "nothing half-written is left behind");
+                zp_error_hint(err, "free some space on that file system and run the command again");
         return -code;
 }
 
