@@ -45,6 +45,14 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"SKIPPED, NOT TESTED: {report.nodeid}: {reason}", yellow=True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    """A suite of which nothing ran did not pass: for meson it is skipped, too."""
+    stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
+    if exitstatus == 0 and stats.get("skipped") and not stats.get("passed"):
+        session.exitstatus = 77
+
+
 @pytest.fixture
 def work():
     """A temporary directory on a real file system (overlayfs and user.* xattrs work), unmounted and removed after."""

@@ -173,9 +173,9 @@ def site_with(programs, kubernetes):
 def whole_site(request):
     for name in ("busybox", "python", "nginx"):
         images.layout(name)  # in the private network there is nowhere to get anything from
-    kubernetes = kubernetes_programs.programs()
+    kubernetes = kubernetes_programs.programs(may_build="ZP_KUBERNETES" in os.environ)
     if not kubernetes:
-        pytest.skip("no Kubernetes in the cache of test tools, and no Go to build it")
+        pytest.skip("no Kubernetes in the cache of test tools. `./run-tests --long e2e` builds it, given Go")
     programs = None
     if request.param == "2.2" and not (programs := containerd_2()):
         pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")

@@ -51,12 +51,12 @@ def _build(directory):
                        cwd=module, env=environment, capture_output=True, check=True)  # fmt: skip
 
 
-def programs():
-    """The directory with COMMANDS; made when Go is there, None when there is none."""
+def programs(may_build):
+    """The directory with COMMANDS; made, in minutes, when that may be and Go is there. None: there is none."""
     directory = TOOLS / f"kubernetes-{VERSION}"
     if directory.exists():
         return directory
-    if not shutil.which("go"):
+    if not may_build or not shutil.which("go"):
         return None
     TOOLS.mkdir(parents=True, exist_ok=True)
     # Built aside: two test runs may come here at once, and one that is stopped leaves nothing half-made.
