@@ -645,9 +645,10 @@ class TestWhileConverting:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
     def test_interrupted_build_can_be_repeated(self, source, work, expected, number):
         with memory_registry() as target:
-            running = []
+            running, sessions = [], []
 
             def end(handler):
+                sessions.append(handler.path.rpartition("/")[2].partition("?")[0])
                 running[0].send_signal(number)
                 handler.close_connection = True
                 running[0].wait(30)
@@ -661,7 +662,8 @@ class TestWhileConverting:
             assert running[0].returncode == (-number if number == signal.SIGKILL else 128 + number), stderr
             assert not target.repository().manifests
             if number == signal.SIGINT:
-                assert not target.uploads and store.leftovers() == []
+                # another that is being begun at that moment has no name yet, and is the registry's to forget
+                assert sessions[0] not in target.uploads and store.leftovers() == []
             target.uploads.clear()
             again = store.run("build", f"--push={target.remote()}", source.reference, "--json")
             self.check((store, again), target, expected)
