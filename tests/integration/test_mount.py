@@ -4,6 +4,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,14 @@ def mounting(request, zeropull, work):
     finally:
         points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for point in reversed([point for point in points if point == str(place) or point.startswith(f"{place}/")]):
-            subprocess.run(["umount", point], check=True)
+            unmount(point)
+
+
+def unmount(point):
+    """Whoever looks what is mounted on this machine, another test's command, has files of it open for a moment."""
+    until = time.monotonic() + 10
+    while subprocess.run(["umount", point]).returncode != 0:
+        assert time.monotonic() < until, point
 
 
 def mount_twice(zeropull, source, directory):
