@@ -5,6 +5,9 @@
 #include "device/device-internal.h"
 
 #include <stdlib.h>
+#include <sys/statvfs.h>
+
+#include "base/bytes.h"
 
 #define RETRY_MAX_MS 5000
 #define BACKGROUND_RETRY_MAX_MS 60000
@@ -12,6 +15,9 @@
 #define WRONG_MAX 2
 /* While there is no room on the disk, nobody tries to write for so long. */
 #define CACHE_FULL_MS 10000
+/* Of the disk, left to others: copies can be had again, and what containers and the records of them need cannot. */
+#define FREE_SHARE 16
+#define FREE_MAX (UINT64_C(1) << 30)
 /* The keeper counts the directory after so many bytes were written. */
 #define LOOK_AFTER_BYTES (UINT64_C(32) << 20)
 
@@ -43,6 +49,16 @@ static bool may_keep(struct zp_fetch *fetch) {
         return has_room;
 }
 
+static int check_reserve(const struct zp_device_engine *engine, struct zp_error *err) {
+        struct statvfs disk;
+        if (fstatvfs(engine->options.cache_fd, &disk) < 0)
+                return 0;
+        uint64_t share = (uint64_t) disk.f_blocks * disk.f_frsize / FREE_SHARE;
+        if ((uint64_t) disk.f_bavail * disk.f_frsize >= zp_min_u64(share, FREE_MAX))
+                return 0;
+        return zp_error_set(err, ENOSPC, "the disk is nearly full");
+}
+
 /* Whether the frame is on the disk now. */
 static bool keep(struct zp_fetch *fetch, const uint8_t *unpacked) {
         struct zp_device *device = fetch->device;
@@ -50,8 +66,10 @@ static bool keep(struct zp_fetch *fetch, const uint8_t *unpacked) {
         struct zp_error err = { 0 };
         if (!may_keep(fetch))
                 return false;
-        int r = zp_record_put(&device->record, fetch->number, fetch->frame.device_offset, unpacked, fetch->frame.size,
-                              &err);
+        int r = check_reserve(engine, &err);
+        if (r == 0)
+                r = zp_record_put(&device->record, fetch->number, fetch->frame.device_offset, unpacked,
+                                  fetch->frame.size, &err);
         if (r < 0)
                 zp_device_notice(engine, "frames are served without being kept: %s", err.message);
         pthread_mutex_lock(&engine->lock);
