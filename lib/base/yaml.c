@@ -36,6 +36,17 @@ int zp_yaml_text(const struct zp_yaml *yaml, const yaml_node_t *node, const char
         return 0;
 }
 
+int zp_yaml_path(const struct zp_yaml *yaml, const yaml_node_t *node, const char *what, char **out) {
+        const char *text;
+        int r = zp_yaml_text(yaml, node, what, &text);
+        if (r < 0)
+                return r;
+        if (text[0] != '/')
+                return zp_yaml_fail(yaml, node, "%s: '%.200s' is not an absolute path", what, text);
+        *out = strdup(text);
+        return *out ? 0 : zp_yaml_no_memory(yaml);
+}
+
 int zp_yaml_number(const struct zp_yaml *yaml, const yaml_node_t *node, const char *what, size_t *out) {
         const char *text;
         int r = zp_yaml_text(yaml, node, what, &text);

@@ -35,6 +35,8 @@ size_t zp_yaml_line(const yaml_node_t *node);
 /* Each: `what` names the setting; -EINVAL when it is something else. */
 /* A single value that is not empty; valid as long as the document. */
 int zp_yaml_text(const struct zp_yaml *yaml, const yaml_node_t *node, const char *what, const char **out);
+/* An absolute path; malloc'ed. */
+int zp_yaml_path(const struct zp_yaml *yaml, const yaml_node_t *node, const char *what, char **out);
 /* A whole number from 1 to 999999. */
 int zp_yaml_number(const struct zp_yaml *yaml, const yaml_node_t *node, const char *what, size_t *out);
 /* A list of 1 to `max` entries. */

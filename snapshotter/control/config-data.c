@@ -42,15 +42,9 @@ static int read_preloads(struct zp_yaml *yaml, const yaml_node_t *node, struct s
                 return zp_yaml_no_memory(yaml);
         for (size_t i = 0; i < count; i++) {
                 const yaml_node_t *entry = zp_yaml_entry(yaml, node, i);
-                const char *path;
-                r = zp_yaml_text(yaml, entry, "preloads", &path);
+                r = zp_yaml_path(yaml, entry, "preloads", &config->preloads[i]);
                 if (r < 0)
                         return r;
-                if (path[0] != '/')
-                        return zp_yaml_fail(yaml, entry, "preloads: '%.200s' is not an absolute path", path);
-                config->preloads[i] = strdup(path);
-                if (!config->preloads[i])
-                        return zp_yaml_no_memory(yaml);
         }
         return 0;
 }

@@ -36,16 +36,7 @@ void snap_config_clear(struct snap_config *config) {
 }
 
 static int read_path(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, char **out) {
-        const char *text;
-        if (!node)
-                return 0;
-        int r = zp_yaml_text(yaml, node, what, &text);
-        if (r < 0)
-                return r;
-        if (text[0] != '/')
-                return zp_yaml_fail(yaml, node, "%s: '%.200s' is not an absolute path", what, text);
-        *out = strdup(text);
-        return *out ? 0 : zp_yaml_no_memory(yaml);
+        return node ? zp_yaml_path(yaml, node, what, out) : 0;
 }
 
 static int read_bool(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, bool *out) {
