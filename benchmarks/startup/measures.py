@@ -17,17 +17,22 @@ def _fresh(server, tool, subject):
     return nodes.node(server, snapshotter), f"{kind}/{subject.name}"
 
 
-def output(server, tool, subject):
-    """From nothing to the first output; then the same image again, with everything in memory."""
+def _start(server, tool, subject, begin):
+    """From nothing to where begin(node, repository) ends; then the same again, with everything in memory."""
     context, repository = _fresh(server, tool, subject)
     bytes_fetched, warm = [], []
     with context as node:
         with nodes.counting(bytes_fetched):
             pull = node.pull(repository)
-            run = node.run(repository, subject.start)
+            run = begin(node, repository)
         for _ in range(WARM_STARTS):
-            warm.append(node.run(repository, subject.start))
+            warm.append(begin(node, repository))
     return {"pull": pull, "run": run, "total": pull + run, "bytes": bytes_fetched[0], "warm": warm}
+
+
+def output(server, tool, subject):
+    """To the first output."""
+    return _start(server, tool, subject, lambda node, repository: node.run(repository, subject.start))
 
 
 def attach(server, tool, subject):
@@ -44,16 +49,8 @@ def attach(server, tool, subject):
 
 
 def serve(server, tool, subject):
-    """From nothing to the first answer of a server in the container; then again, warm."""
-    context, repository = _fresh(server, tool, subject)
-    bytes_fetched, warm = [], []
-    with context as node:
-        with nodes.counting(bytes_fetched):
-            pull = node.pull(repository)
-            run = node.serve(repository, subject.serve)
-        for _ in range(WARM_STARTS):
-            warm.append(node.serve(repository, subject.serve))
-    return {"pull": pull, "run": run, "total": pull + run, "bytes": bytes_fetched[0], "warm": warm}
+    """To the first answer of a server in the container."""
+    return _start(server, tool, subject, lambda node, repository: node.serve(repository, subject.serve))
 
 
 def read_all(server, tool, subject):
