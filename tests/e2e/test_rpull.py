@@ -52,7 +52,7 @@ class Node:
         return reference.removeprefix("docker://")
 
     def options(self):
-        return ("--address", self.server.socket, "--namespace", "test")
+        return ("--address", self.server.socket, "--namespace", self.server.namespace)
 
     def rpull(self, image):
         return self.zeropull.ok("rpull", *self.options(), image).strip()
@@ -64,9 +64,9 @@ class Node:
         """What a list of ctr's shows, without its head."""
         return [line.split() for line in self.ctr(*command, "list").splitlines()[1:]]
 
-    def content(self, namespace="test"):
+    def content(self, namespace=None):
         """{digest: labels} of the content store."""
-        lines = self.ctr("--namespace", namespace, "content", "list").splitlines()[1:]
+        lines = self.ctr("--namespace", namespace or self.server.namespace, "content", "list").splitlines()[1:]
         rows = [line.split("\t") for line in lines]
         return {row[0]: labels_of(row[-1]) for row in rows}
 

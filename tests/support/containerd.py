@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private containerd: its own root, state and socket, the overlayfs snapshotter, no CRI. What it unpacks is
 the reference that snapshots are compared with."""
+import itertools
 import os
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ _TRANSFER = """  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
 """
 
 START_SECONDS = 30
+_numbers = itertools.count(1)
 TOOLS = Path(os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools"))
 VERSION_2 = "v2.2.1"
 
@@ -100,6 +102,8 @@ class Containerd:
         self.proxy = proxy
         self.socket = self.directory / "containerd.sock"
         self.log_path = self.directory / "containerd.log"
+        # runc keeps the containers of all namespaces in one place, whichever containerd they are of.
+        self.namespace = f"test-{os.getpid()}-{next(_numbers)}"
         self.process = None
 
     def _config(self):
@@ -153,7 +157,7 @@ class Containerd:
     def command(self, *arguments):
         """The command line of a ctr call, for those who want to run it themselves."""
         ctr = str(self.programs / "ctr") if self.programs else "ctr"
-        return [ctr, "--address", str(self.socket), "--namespace", "test", *arguments]
+        return [ctr, "--address", str(self.socket), "--namespace", self.namespace, *arguments]
 
     def _ctr(self, arguments, **options):
         return subprocess.run(
