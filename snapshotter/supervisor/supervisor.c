@@ -116,6 +116,8 @@ static void reap(struct supervisor *s) {
         for (unsigned i = 0; i < s->options->worker_count; i++) {
                 struct snap_child *child = &s->children[i];
                 int status;
+                /* a signal to the whole group has come to them, too */
+                child->is_ending |= s->order == ORDER_END;
                 if (child->pid && waitpid(child->pid, &status, WNOHANG) == child->pid)
                         snap_child_died(child, status, s->options);
         }
@@ -186,7 +188,7 @@ static bool is_any_running(const struct supervisor *s, bool serves_devices) {
 static void signal_workers(struct supervisor *s, bool serves_devices, int number) {
         for (unsigned i = 0; i < s->options->worker_count; i++)
                 if (s->children[i].pid && s->children[i].worker->serves_devices == serves_devices) {
-                        s->children[i].is_ending = number == SIGTERM;
+                        s->children[i].is_ending = true;
                         kill(s->children[i].pid, number);
                 }
 }

@@ -112,9 +112,13 @@ void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_s
         child->ready_fd = ready[0];
 }
 
+static bool is_by_order(int status) {
+        return status == 0 || (WIFSIGNALED(status) && (WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGINT));
+}
+
 void snap_child_died(struct snap_child *child, int status, const struct snap_supervisor_options *options) {
         bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-        if (child->is_ending && (status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)))
+        if (child->is_ending && is_by_order(status))
                 snap_log(options, false, "the %s ended", child->worker->name);
         else if (WIFSIGNALED(status))
                 snap_log(options, true, "the %s was ended by signal %d (%s)", child->worker->name, WTERMSIG(status),

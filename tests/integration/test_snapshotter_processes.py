@@ -99,6 +99,20 @@ def test_settings_that_are_not_understood_stop_nothing(work):
             time.sleep(0.01)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_end_that_all_processes_are_told_is_none_to_warn_of(work, number):
+    daemon = Snapshotter(work, *settings(work))
+    daemon.start()
+    try:
+        os.killpg(daemon.process.pid, number)  # as a service manager or a terminal does
+        code, daemon.process = daemon.process.wait(30), None
+        assert code == 0 and "level=warn" not in daemon.log() and "the data plane ended" in daemon.log(), daemon.log()
+    finally:
+        if daemon.process:
+            daemon.kill()
+        unmount_below(work)
+
+
 class Hung:
     """A container whose image has a device that the data plane, when it has it from the kernel, does not come back from:
     its index is a pipe into which nobody writes."""
