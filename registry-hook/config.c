@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "registry-hook/config-internal.h"
-#include "registry-hook/glob.h"
+#include "base/glob.h"
 
 #define CONFIG_SIZE_MAX (1u << 20)
 
@@ -194,7 +194,7 @@ const struct hook_endpoint *hook_config_endpoint(const struct hook_config *confi
 
 const struct hook_registry *hook_config_registry(const struct hook_config *config, const char *host) {
         for (size_t i = 0; i < config->registry_count; i++)
-                if (hook_glob(config->registries[i].host, host))
+                if (zp_glob(config->registries[i].host, host))
                         return &config->registries[i];
         return NULL;
 }

@@ -21,7 +21,7 @@ struct hook_token {
 
 /* A registry whose images may be built: nothing is ever asked of a host that no entry names. */
 struct hook_registry {
-        const char *host; /* a pattern (glob.h) */
+        const char *host; /* a pattern (base/glob.h) */
         const char *auth_file, *ca_file;
         bool plain_http;
         int concurrency;                 /* builds of its images at a time */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "oci/manifest.h"
-#include "registry-hook/glob.h"
+#include "base/glob.h"
 
 /* Why a rule does not fit; a line for a person. */
 struct reason {
@@ -24,7 +24,7 @@ static bool no(struct reason *reason, const char *format, ...) {
 
 static const char *matching(const char *const *patterns, size_t count, const char *text) {
         for (size_t i = 0; i < count; i++)
-                if (hook_glob(patterns[i], text))
+                if (zp_glob(patterns[i], text))
                         return patterns[i];
         return NULL;
 }
@@ -65,7 +65,7 @@ static bool fits_labels(const struct hook_rule *rule, const struct hook_facts *f
         for (size_t i = 0; i < rule->label_count; i++) {
                 const struct hook_condition *c = &rule->labels[i];
                 const char *value = member(facts->labels, c->name);
-                if (!value || !hook_glob(c->pattern, value))
+                if (!value || !zp_glob(c->pattern, value))
                         return no(reason, "label %s is %s%.100s, not '%s'", c->name, value ? "" : "absent",
                                   value ? value : "", c->pattern);
         }
@@ -77,7 +77,7 @@ static bool fits_annotations(const struct hook_rule *rule, const struct hook_fac
                 const struct hook_condition *c = &rule->annotations[i];
                 const char *own = member(facts->annotations, c->name);
                 const char *value = own ? own : member(facts->index_annotations, c->name);
-                if (!value || !hook_glob(c->pattern, value))
+                if (!value || !zp_glob(c->pattern, value))
                         return no(reason, "annotation %s is %s%.100s, not '%s'", c->name, value ? "" : "absent",
                                   value ? value : "", c->pattern);
         }

@@ -49,7 +49,6 @@ static void malformed_parts_are_refused_and_named(void **state) {
         } cases[] = {
                 { { .host = NULL, .repository = "a", .tag = "1" }, "names no registry" },
                 { { .host = "https:///", .repository = "a", .tag = "1" }, "names no registry" },
-                { { .host = "vm", .repository = "a", .tag = "1" }, "no dot, no port" },
                 { { .host = "r.example/x", .repository = "a", .tag = "1" }, "not a registry's host" },
                 { { .host = "user@r.example", .repository = "a", .tag = "1" }, "" },
                 { { .host = "r.example", .repository = "", .tag = "1" }, "not a repository" },
@@ -68,6 +67,17 @@ static void malformed_parts_are_refused_and_named(void **state) {
                 assert_int_equal(events.count, 0);
                 hook_events_clear(&events);
         }
+}
+
+static void a_host_that_no_reference_can_name_is_told_from_a_malformed_one(void **state) {
+        (void) state;
+        struct hook_events events = { 0 };
+        struct hook_event_text text = { .host = "vm", .repository = "a", .tag = "1" };
+        struct zp_error err = { 0 };
+        assert_int_equal(hook_events_add(&events, &text, &err), -EHOSTUNREACH);
+        assert_non_null(strstr(err.message, "no dot, no port"));
+        assert_int_equal(events.count, 0);
+        hook_events_clear(&events);
 }
 
 static void a_deletion_may_name_the_repository_alone(void **state) {
@@ -113,6 +123,7 @@ int main(void) {
                 cmocka_unit_test(parts_are_taken_over_and_hosts_brought_to_one_form),
                 cmocka_unit_test(docker_hub_names_get_their_library),
                 cmocka_unit_test(malformed_parts_are_refused_and_named),
+                cmocka_unit_test(a_host_that_no_reference_can_name_is_told_from_a_malformed_one),
                 cmocka_unit_test(a_deletion_may_name_the_repository_alone),
                 cmocka_unit_test(long_ids_stay_distinct_and_long_agents_are_cut),
                 cmocka_unit_test(there_is_an_end_to_how_many_one_notification_tells),

@@ -2,13 +2,13 @@
  *
  * Patterns for names with slashes.
  */
-#ifndef HOOK_GLOB_H
-#define HOOK_GLOB_H
+#ifndef ZP_BASE_GLOB_H
+#define ZP_BASE_GLOB_H
 
 #include <stdbool.h>
 
 /* '?' is one character and '*' any run of them, neither a '/'; '**' is any run at all. All other characters are
  * themselves. The whole text must match. Takes no more steps than the text's length squared times the pattern's. */
-bool hook_glob(const char *pattern, const char *text);
+bool zp_glob(const char *pattern, const char *text);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "registry-hook/glob.h"
+#include "base/glob.h"
 
 static void patterns_match_whole_texts_and_stars_stop_at_slashes(void **state) {
         (void) state;
@@ -41,7 +41,7 @@ static void patterns_match_whole_texts_and_stars_stop_at_slashes(void **state) {
                 { "127.0.0.1:*", "127.0.0.1:5000", true },
         };
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-                if (hook_glob(cases[i].pattern, cases[i].text) != cases[i].matches)
+                if (zp_glob(cases[i].pattern, cases[i].text) != cases[i].matches)
                         fail_msg("'%s' on '%s'", cases[i].pattern, cases[i].text);
 }
 
@@ -50,7 +50,7 @@ static void many_stars_do_not_take_for_ever(void **state) {
         char text[256];
         memset(text, 'a', sizeof text - 1);
         text[255] = '\0';
-        assert_false(hook_glob("**a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a**a*a*a*a*a*a*a*b", text));
+        assert_false(zp_glob("**a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a**a*a*a*a*a*a*a*b", text));
 }
 
 int main(void) {

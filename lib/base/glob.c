@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry-hook/glob.h"
+#include "base/glob.h"
 
 #include <stddef.h>
 
@@ -17,7 +17,7 @@ static bool grow(struct retry *retry, bool over_slash, const char **pattern, con
         return true;
 }
 
-bool hook_glob(const char *pattern, const char *text) {
+bool zp_glob(const char *pattern, const char *text) {
         struct retry star = { 0 }, stars = { 0 };
         for (;;) {
                 if (pattern[0] == '*' && pattern[1] == '*') {
