@@ -20,8 +20,8 @@ struct zp_http_transfer {
         const struct zp_http_request *request;
         struct zp_http_response *response;
         struct zp_error *err;
-        bool is_multiplexed;        /* others are under way beside it, by the same multi handle */
-        struct curl_slist *headers; /* zp_http_transfer_clear frees them */
+        bool is_multiplexed;                 /* others are under way beside it, by the same multi handle */
+        struct curl_slist *headers, *places; /* zp_http_transfer_clear frees them */
         char message[CURL_ERROR_SIZE];
         size_t header_bytes;
         uint64_t body_offset; /* given to the sink */

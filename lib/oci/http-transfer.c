@@ -17,6 +17,9 @@
 #define HEADERS_MAX (128u << 10)
 #define ERROR_BODY_MAX (64u << 10)
 #define STALL_BYTES_PER_SECOND 1024u
+/* A peer that has gone without a word is missed after two minutes (with Linux's 9 probes). */
+#define KEEPALIVE_IDLE_S 30L
+#define KEEPALIVE_INTERVAL_S 10L
 
 static int out_of_memory(struct zp_http_transfer *t) {
         return t->failure = zp_error_errno(t->err, ENOMEM, "HTTP response");
@@ -219,6 +222,8 @@ static void set_tls(CURL *handle, const struct zp_http_options *options, const s
         }
         if (options->ca_pem) /* in place of the bundle; the system's are in its directory, too */
                 set_blob(handle, CURLOPT_CAINFO_BLOB, options->ca_pem);
+        if (options->is_ca_pem_alone)
+                curl_easy_setopt(handle, CURLOPT_CAPATH, NULL);
         if (own && own->client_pem) {
                 set_blob(handle, CURLOPT_SSLCERT_BLOB, own->client_pem);
                 set_blob(handle, CURLOPT_SSLKEY_BLOB, own->client_key_pem);
@@ -247,9 +252,12 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
         curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS,
                          options->connect_timeout_ms ? (long) options->connect_timeout_ms : CONNECT_TIMEOUT_MS);
-        if (request->is_farewell)
-                curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, FAREWELL_TIMEOUT_MS);
+        if (request->is_farewell || request->timeout_ms)
+                curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS,
+                                 request->is_farewell ? FAREWELL_TIMEOUT_MS : (long) request->timeout_ms);
         curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
+        curl_easy_setopt(handle, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+        curl_easy_setopt(handle, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
         curl_easy_setopt(handle, CURLOPT_HTTPHEADER, t->headers);
         curl_easy_setopt(handle, CURLOPT_USERAGENT, options->user_agent);
         curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, t->message);
@@ -275,9 +283,20 @@ static int set_proxy(CURL *handle, struct zp_http_transfer *t) {
         return r;
 }
 
+static bool set_place(CURL *handle, struct zp_http_transfer *t) {
+        const struct zp_http_own *own = own_of(t);
+        if (!own || !own->connect_to)
+                return true;
+        zp_autofree char *line = zp_format("::%s", own->connect_to);
+        if (!line || !add_line(&t->places, line))
+                return false;
+        curl_easy_setopt(handle, CURLOPT_CONNECT_TO, t->places);
+        return true;
+}
+
 int zp_http_transfer_prepare(struct zp_http_transfer *t, CURL *handle) {
         t->window_start_ms = t->arrival_ms = zp_clock_ms();
-        if (!make_headers(t))
+        if (!make_headers(t) || !set_place(handle, t))
                 return zp_error_errno(t->err, ENOMEM, "HTTP request");
         set_options(handle, t);
         return set_proxy(handle, t);
@@ -285,7 +304,8 @@ int zp_http_transfer_prepare(struct zp_http_transfer *t, CURL *handle) {
 
 void zp_http_transfer_clear(struct zp_http_transfer *t) {
         curl_slist_free_all(t->headers);
-        t->headers = NULL;
+        curl_slist_free_all(t->places);
+        t->headers = t->places = NULL;
 }
 
 static int explain(CURLcode code, const char *message, struct zp_http_response *response, struct zp_error *err) {

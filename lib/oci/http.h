@@ -23,6 +23,7 @@ struct zp_http_own {
         const char *host;                        /* "HOST[:PORT]"; NULL: nothing is said about any */
         const char *client_pem, *client_key_pem; /* a certificate of ours; NULL: none */
         const char *proxy;                       /* NULL: what the environment says */
+        const char *connect_to;                  /* "HOST:PORT" where it really is; NULL: where `host` says */
         bool skip_tls_verify;
 };
 
@@ -30,6 +31,7 @@ struct zp_http_options {
         /* Strings must outlive the client. */
         const char *ca_file, *user_agent; /* NULL ca_file: the system's */
         const char *ca_pem;               /* authorities beside those; NULL: none. Not with ca_file */
+        bool is_ca_pem_alone;             /* not beside the system's: instead of them */
         bool skip_tls_verify;             /* of any server */
         struct zp_http_own own;
         unsigned connect_timeout_ms; /* 0: 10 s */
@@ -99,9 +101,10 @@ struct zp_http_request {
         const struct zp_http_body *body; /* NULL: none, or empty */
         uint64_t range_start;            /* > 0: ask for what comes from there on */
         uint64_t range_end;              /* > 0: and ends before there */
-        unsigned patience; /* > 1: so many stall timeouts may pass until the answer to a sent body is whole */
-        size_t body_limit; /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
-        zp_http_sink sink; /* NULL: collect */
+        unsigned patience;   /* > 1: so many stall timeouts may pass until the answer to a sent body is whole */
+        unsigned timeout_ms; /* for all of it; 0: as long as it moves */
+        size_t body_limit;   /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */
+        zp_http_sink sink;   /* NULL: collect */
         void *context;
         const struct zp_cancel *cancel; /* beside the client's */
         bool is_farewell;               /* sent even when all is cancelled, but given up after 2 s */
