@@ -62,7 +62,7 @@ static int set_name(struct hook_event *event, const struct hook_event_text *text
                     copy_whole(event->tag, sizeof event->tag, *tag ? reference.tag : "");
         zp_reference_clear(&reference);
         if (!same_host) /* "vm/app" is docker.io/vm/app */
-                return zp_error_set(err, EBADMSG,
+                return zp_error_set(err, EHOSTUNREACH,
                                     "event: '%.100s' is no registry's host in a reference: no dot, no port",
                                     event->host);
         return fits ? 0 : zp_error_set(err, EBADMSG, "event: '%.100s': too long", name);
@@ -86,7 +86,7 @@ static int fill(struct hook_event *event, const struct hook_event_text *text, st
                 r = zp_digest_parse(text->digest, &event->digest, err);
                 event->has_digest = r == 0;
         }
-        if (r < 0 && r != -ENOMEM) {
+        if (r < 0 && r != -ENOMEM && r != -EHOSTUNREACH) {
                 if (err)
                         err->code = EBADMSG; /* also what a digest's parser calls otherwise */
                 return -EBADMSG;

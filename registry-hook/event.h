@@ -50,7 +50,8 @@ struct hook_events {
 /* Checks each part against the grammar of references and adds the event. The host becomes lower case, and a "http://"
  * or "https://" before it and "/" behind it are taken off; docker.io/x becomes docker.io/library/x; an `id` that is too
  * long is replaced by its SHA-256, an `agent` or `media_type` is cut. -EBADMSG: a part is malformed, the message names
- * it; -E2BIG: HOOK_EVENTS_MAX are there; -ENOMEM. */
+ * it; -EHOSTUNREACH: the host is well-formed, but no reference can name it ("vm": no dot, no port); -E2BIG:
+ * HOOK_EVENTS_MAX are there; -ENOMEM. */
 int hook_events_add(struct hook_events *events, const struct hook_event_text *text, struct zp_error *err);
 /* A push of what a reference names ("[docker://]host/repository:tag"); of a tag with a digest beside it, the digest.
  * -EINVAL or -EBADMSG: it is none. */

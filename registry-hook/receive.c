@@ -78,20 +78,25 @@ static enum MHD_Result finish(struct hook_exchange *x, struct reception *r) {
 
 /* ---- deciding what to store ---- */
 
-/* Leaves the events that may lead to something. Returns how many are of registries that are not allowed. */
-static size_t sift(struct hook_exchange *x, struct hook_events *events, char *reason) {
-        size_t kept = 0, strangers = 0;
+/* Leaves the events that may lead to something. What is left out is no error of the sender's, events of registries that
+ * are not allowed included: some send again whatever is not answered 2xx, for ever, and nothing else meanwhile. */
+static void sift(struct hook_exchange *x, struct hook_events *events, char *reason) {
+        size_t kept = 0;
+        const char *stranger = NULL;
         for (size_t i = 0; i < events->count; i++) {
                 const struct hook_event *event = &events->items[i];
                 if (!hook_config_registry(x->config, event->host)) {
-                        strangers++;
+                        stranger = event->host;
+                        atomic_fetch_add(&x->service->counters.events_strange, 1);
                         snprintf(reason, QUEUE_REASON_SIZE, "registry %s is not in the configuration", event->host);
                 } else if (hook_decide_may_matter(x->config, event, reason)) {
                         events->items[kept++] = *event;
                 }
         }
+        if (stranger) /* a mistake, or a lie: not to be overlooked */
+                hook_log(HOOK_LOG_WARNING, "hooks/%s: ignored: registry %s is not in the configuration", x->argument,
+                         stranger);
         events->count = kept;
-        return strangers;
 }
 
 static int write_events(sqlite3 *db, void *context, struct zp_error *err) {
@@ -150,16 +155,11 @@ static enum MHD_Result take(struct hook_exchange *x, const struct hook_endpoint 
                 return hook_reply_json(x, r->result.status, json);
         }
         size_t all = r->result.events.count;
-        size_t strangers = sift(x, &r->result.events, reason);
+        sift(x, &r->result.events, reason);
         r->ignored = all - r->result.events.count;
         atomic_fetch_add(&c->events_ignored, r->ignored);
         if (r->result.events.count > 0)
                 return store(x, r);
-        if (strangers > 0 && strangers == all) { /* a mistake, or a lie: not to be overlooked */
-                atomic_fetch_add(&c->refused, 1);
-                hook_log(HOOK_LOG_WARNING, "hooks/%s: 403 to %s: %s", x->argument, peer, reason);
-                return answer(x, 403, reason, 0, r->ignored);
-        }
         return answer(x, 200, all ? reason : r->result.reason[0] ? r->result.reason : reason, 0, r->ignored);
 }
 

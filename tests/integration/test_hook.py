@@ -237,7 +237,9 @@ def test_notifications_without_the_secret_or_from_elsewhere_build_nothing(pair, 
     post = lambda **h: service.request("/hooks/distribution", {"events": [event]}, headers={**kind, **h})[0]  # noqa: E731
     assert post() == 401
     assert post(Authorization=TOKEN + "x") == 401
-    assert post(Authorization=TOKEN) == 403  # the host is not allowed
+    assert post(Authorization=TOKEN) == 200  # the host is not allowed: ignored
+    event["request"]["host"] = "vm"
+    assert post(Authorization=TOKEN) == 200  # nor is there a reference that names it
     event["request"]["host"] = place.host
     event["request"]["useragent"] = "zeropull/0.1.0"
     assert post(Authorization=TOKEN) == 200  # our own
@@ -246,6 +248,22 @@ def test_notifications_without_the_secret_or_from_elsewhere_build_nothing(pair, 
     assert big[0] == 413
     service.settle()
     assert service.builds() == []
+
+
+def test_events_that_are_ignored_do_not_hold_up_the_registrys_others(pair, work):
+    """Distribution sends whatever is not answered 2xx again, for ever, before anything else."""
+    service, place = pair("- {name: r, repositories: '*/marked/*'}\n", builder=fake_builder(work))
+    port = place.host.split(":")[1]
+    for where, repository in ((f"localhost:{port}", "marked/a"), (place.host, "plain/b"), (place.host, "marked/c")):
+        subprocess.run(
+            ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", marked_layout(work, repository[-1]),
+             f"docker://{where}/{repository}:1"],
+            check=True,
+        )  # fmt: skip
+    until(lambda: service.snapshots(), 60, service.said)
+    service.settle()
+    assert [build["repository"] for build in service.builds()] == ["marked/c"]
+    assert f"registry localhost:{port} is not in the configuration" in service.said()
 
 
 def test_roles_decide_who_may_do_what(work):
