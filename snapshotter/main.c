@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "snapshotter/check.h"
+#include "snapshotter/fresh-root.h"
 #include "snapshotter/node.h"
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
@@ -139,8 +140,20 @@ static int configure(const struct arguments *arguments, struct snap_config *conf
 }
 
 static int serve(struct snap_config *config, int argc, char **argv, struct zp_error *err) {
+        zp_autofree char *root = strdup(config->root), *fresh = snap_fresh_root(config->root);
         int r = snap_config_finish(config, err);
-        return r < 0 ? r : snap_node_run(config, argc, argv, err);
+        if (r == 0)
+                r = snap_node_run(config, argc, argv, err);
+        if (r < 0 && root && fresh)
+                snap_fresh_root_take_back(root, fresh);
+        return r;
+}
+
+static int complain(const struct zp_error *err, int code) {
+        fprintf(stderr, "zeropull-snapshotter: %s\n", err->message);
+        if (err->hint[0])
+                fprintf(stderr, "  hint: %s\n", err->hint);
+        return code;
 }
 
 int main(int argc, char **argv) {
@@ -153,17 +166,14 @@ int main(int argc, char **argv) {
         umask(022);
         snap_config_init(&config);
         int r = configure(&arguments, &config, &err);
-        if (r == 0 && !arguments.tests_config)
+        if (r < 0)
+                r = complain(&err, EXIT_USAGE);
+        else if (r == 0 && !arguments.tests_config)
                 r = arguments.checks ? snap_check_run(&config,
                                                       arguments.containerd_config ? arguments.containerd_config
                                                                                   : CONTAINERD_CONFIG,
                                                       arguments.as_json, &err)
                                      : serve(&config, argc, argv, &err);
         snap_config_clear(&config);
-        if (r >= 0)
-                return r;
-        fprintf(stderr, "zeropull-snapshotter: %s\n", err.message);
-        if (err.hint[0])
-                fprintf(stderr, "  hint: %s\n", err.hint);
-        return err.code == EINVAL ? EXIT_USAGE : EXIT_FAILED;
+        return r >= 0 ? r : complain(&err, err.code == EINVAL ? EXIT_USAGE : EXIT_FAILED);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -37,6 +38,15 @@ void snap_config_clear(struct snap_config *config) {
 
 static int read_path(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, char **out) {
         return node ? zp_yaml_path(yaml, node, what, out) : 0;
+}
+
+/* A unix socket's, as the kernel takes it. */
+static int read_socket(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, char **out) {
+        const size_t max = sizeof((struct sockaddr_un *) NULL)->sun_path - 1;
+        int r = read_path(yaml, node, what, out);
+        if (r == 0 && node && strlen(*out) > max)
+                r = zp_yaml_fail(yaml, node, "%s: a path of more than %zu bytes is none of a socket", what, max);
+        return r;
 }
 
 static int read_bool(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, bool *out) {
@@ -107,9 +117,9 @@ enum {
 static int read_rights(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
         int r = read_bool(yaml, values[CHECK_RIGHTS], "check_rights", &config->check_rights);
         if (r == 0)
-                r = read_path(yaml, values[IMAGE_SERVICE], "image_service", &config->image_service);
+                r = read_socket(yaml, values[IMAGE_SERVICE], "image_service", &config->image_service);
         if (r == 0)
-                r = read_path(yaml, values[CONTAINERD], "containerd", &config->containerd);
+                r = read_socket(yaml, values[CONTAINERD], "containerd", &config->containerd);
         return r;
 }
 
@@ -146,7 +156,7 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
         if (r == 0)
                 r = read_path(yaml, values[ROOT], "root", &config->root);
         if (r == 0)
-                r = read_path(yaml, values[ADDRESS], "address", &config->address);
+                r = read_socket(yaml, values[ADDRESS], "address", &config->address);
         if (r == 0)
                 r = read_level(yaml, values[LOG_LEVEL], &config->log_level);
         if (r == 0)

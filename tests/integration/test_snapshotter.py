@@ -576,5 +576,26 @@ def test_command_line(work):
     (work / "config.yaml").write_text("version: 1\nroot: /x\ncolour: red\n")
     result = run("--config", work / "config.yaml")
     assert result.returncode == 2 and f"{work}/config.yaml:3: configuration: 'colour' is not known" in result.stderr
+    result = run("--config", work / "nowhere.yaml")
+    assert result.returncode == 2 and f"{work}/nowhere.yaml" in result.stderr
+    (work / "config.yaml").write_text(f"version: 1\nimage_service: /{'x' * 120}\n")
+    result = run("--test-config", "--config", work / "config.yaml")
+    assert result.returncode == 2 and "config.yaml:2: image_service" in result.stderr
     (work / "config.yaml").write_text(f"version: 1\nroot: {work}/x\naddress: {work}/y\n")
     assert run("--test-config", "--config", work / "config.yaml").returncode == 0 and not (work / "x").exists()
+
+
+@pytest.mark.parametrize("root, socket_path, store", [
+    ("new/one", "taken", "store"),
+    ("new/one", "x" * 120, "store"),
+    ("new,one", "socket", "store"),
+    ("new/one", "socket", "taken/store"),
+], ids=["socket-taken", "socket-too-long", "root", "store"])  # fmt: skip
+def test_a_start_that_is_refused_leaves_nothing(work, root, socket_path, store):
+    (work / "taken").write_text("something else")
+    (work / "config.yaml").write_text(f"version: 1\nstore: {work}/{store}\n")
+    before = sorted(work.rglob("*"))
+    command = [SNAPSHOTTER, "--config", work / "config.yaml", "--root", work / root, "--address", work / socket_path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert result.returncode in (1, 2) and result.stderr, result.stderr
+    assert sorted(work.rglob("*")) == before

@@ -3,6 +3,7 @@
 behind. With the containerds that are here, and with settings that are wrong in one place each."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -128,3 +129,18 @@ def test_people_can_read_it(work):
     lines = result.stdout.splitlines()
     assert result.returncode == 0 and any(line.split()[:2] == ["ok", "overlayfs"] for line in lines)
     assert all(line.split()[0] in ("ok", "note", "missing", "->") for line in lines)
+
+
+def test_the_shipped_settings_file_has_every_setting(work):
+    """Each that the program knows, also where '#' is taken away from all; prose begins with '# '."""
+    source = (SOURCE / "snapshotter/control/config.c").read_text()
+    known = re.findall(r'"(\w+)"', source.split("names[COUNT] = {")[1].split("}")[0])
+    shipped = (SOURCE / "deploy/snapshotter/snapshotter.yaml").read_text()
+    everything = re.sub(r"^#(?! )", "", shipped, flags=re.MULTILINE)
+    assert sorted(re.findall(r"^(\w+):", everything, re.MULTILINE)) == sorted(known) and len(known) >= 20
+    for text in (shipped, everything):
+        (work / "config.yaml").write_text(text)
+        run = subprocess.run([SNAPSHOTTER, "--test-config", "-c", work / "config.yaml"], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+    page = (SOURCE / "docs/man/zeropull-snapshotter.8.scd").read_text().split("# CONFIGURATION")[1].split("\n# ")[0]
+    assert all(f"{key}:" in page or f"_{key}_" in page for key in known)
