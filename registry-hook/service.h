@@ -17,8 +17,7 @@
 
 /* Since the start; for /metrics. */
 struct hook_counters {
-        atomic_ullong deliveries, refused, events_stored, events_ignored, events_strange, disk_full,
-                requests;
+        atomic_ullong deliveries, refused, events_stored, events_ignored, events_strange, disk_full, requests;
         struct zp_histogram stored_in; /* how long deliveries took until they were on disk */
 };
 
