@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from support import debian, images, kubernetes_programs, oci
-from support.containerd import containerd_2, unmount_below
+from support.containerd import containerd_2_or_skip, unmount_below
 from support.kubernetes import cluster
 from support.kubernetes_node import CriContainerd, private_network
 from support.node import Manager
@@ -176,9 +176,7 @@ def whole_site(request):
     kubernetes = kubernetes_programs.programs(may_build="ZP_KUBERNETES" in os.environ)
     if not kubernetes:
         pytest.skip("no Kubernetes in the cache of test tools. `./run-tests --long e2e` builds it, given Go")
-    programs = None
-    if request.param == "2.2" and not (programs := containerd_2()):
-        pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
+    programs = containerd_2_or_skip() if request.param == "2.2" else None
     with site_with(programs, kubernetes) as site:
         yield site
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from support import erofs, images, oci
-from support.containerd import ContainerdError, containerd_2
+from support.containerd import ContainerdError, containerd_2_or_skip
 from support.containerd_node import node_with
 from support.registry import registry
 from support.zeropull import Zeropull
@@ -40,10 +40,7 @@ def expected_files(name):
 
 @pytest.fixture
 def node(work):
-    programs = containerd_2()
-    if not programs:
-        pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
-    with node_with(work, programs) as made:
+    with node_with(work, containerd_2_or_skip()) as made:
         yield made
 
 

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from support import oci
-from support.containerd import Containerd, containerd_2, debian
+from support.containerd import Containerd, containerd_2_or_skip, debian
 from support.cri_api import ImageService, field, fields, pull_request
 from support.rights_registry import rights_registry
 from support.ship import fill_app, fill_base, make_image, manifest_bytes, put_image
@@ -86,9 +86,7 @@ def short():
 
 @pytest.fixture(params=["1", "2"])
 def node(request, work, short):
-    programs = containerd_2() if request.param == "2" else None
-    if request.param == "2" and not programs:
-        pytest.skip("no containerd 2")
+    programs = containerd_2_or_skip() if request.param == "2" else None
     (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
     (work / "auth.json").write_text("{}")
     (work / "config.yaml").write_text(

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support import images, oci
-from support.containerd import ContainerdError, containerd_2
+from support.containerd import ContainerdError, containerd_2_or_skip
 from support.containerd_node import node_with
 from support.programs import treecmp
 from support.registry import registry
@@ -18,11 +18,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root
 
 @pytest.fixture(params=["1.6", "2.2"])
 def node(request, work):
-    programs = None
-    if request.param == "2.2":
-        programs = containerd_2()
-        if not programs:
-            pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
+    programs = containerd_2_or_skip() if request.param == "2.2" else None
     with node_with(work, programs) as made:
         yield made
 
@@ -139,10 +135,7 @@ def test_a_killed_snapshotter_is_not_noticed_by_containers(node, served):
 
 @pytest.fixture
 def node_2(work):
-    programs = containerd_2()
-    if not programs:
-        pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
-    with node_with(work, programs) as made:
+    with node_with(work, containerd_2_or_skip()) as made:
         yield made
 
 

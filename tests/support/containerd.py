@@ -10,6 +10,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from . import debian
 
 _CONFIG = """version = {version}
@@ -55,6 +57,11 @@ def containerd_2():
         if not directory.exists() and shutil.which("go"):
             _build_containerd_2(directory)
     return directory if directory.exists() else None
+
+
+def containerd_2_or_skip():
+    """The same, for a test that cannot do without."""
+    return containerd_2() or pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
 
 
 def _build_containerd_2(directory):

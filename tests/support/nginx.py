@@ -2,12 +2,12 @@
 """nginx before another server: TLS and HTTP/2."""
 import json
 import shutil
-import socket
 import subprocess
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from .listening import started
 
 CONFIGURATION = """
 daemon off;
@@ -55,33 +55,14 @@ def program():
     return shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _start(directory, deadline_s=20, **settings):
-    """The server takes no port 0: one that was free is tried, and another when somebody else was faster."""
-    for _ in range(5):
-        port = _free_port()
+def _start(directory, **settings):
+    def start(port):
         (directory / "nginx.conf").write_text(CONFIGURATION.format(directory=directory, port=port, **settings))
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [program(), "-c", directory / "nginx.conf", "-e", directory / "error.log"], stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + deadline_s
-        while time.monotonic() < deadline and process.poll() is None:
-            if _listens(port):
-                return process, port
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
-    raise RuntimeError("nginx did not start: " + (directory / "error.log").read_text(errors="replace")[-1000:])
+
+    return started(start, directory / "error.log")
 
 
 @contextmanager

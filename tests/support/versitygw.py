@@ -2,14 +2,14 @@
 """A real S3 server (versitygw over a POSIX directory) on a port of its own, and a proxy that misbehaves before it."""
 import os
 import shutil
-import socket
 import subprocess
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from .listening import started
 
 TOOLS = Path(os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools"))
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
@@ -58,36 +58,18 @@ class S3:
         return [p for p in hidden.rglob("*") if p.is_file()] if hidden.exists() else []
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _start(directory, storage, options, deadline_s=20):
-    """The server takes no port 0: one that was free is tried, and another when somebody else was faster."""
+def _start(directory, storage, options):
     log = directory / "log"
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
-    for _ in range(5):
-        port = _free_port()
+
+    def start(port):
         with open(log, "ab") as log_file:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [program(), "--port", f"127.0.0.1:{port}", "--keep-alive", *options, "posix", storage],
                 env=environment, stdout=log_file, stderr=log_file, cwd=directory,
             )  # fmt: skip
-        deadline = time.monotonic() + deadline_s
-        while time.monotonic() < deadline and process.poll() is None:
-            if _listens(port):
-                return process, port, log
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
-    raise RuntimeError("versitygw did not start: " + log.read_text(errors="replace")[-1000:])
+
+    return *started(start, log), log
 
 
 @contextmanager

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts servers that have to be told a port and take no port 0."""
+import socket
+import time
+
+TRIES = 5
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def started(start, log, deadline_s=20):
+    """`start(port)` gives a process. A port that was free is tried, and another when somebody else was faster. Returns process
+    and port; what the file `log` ends with is told when nothing comes of it."""
+    for _ in range(TRIES):
+        port = _free_port()
+        process = start(port)
+        deadline = time.monotonic() + deadline_s
+        while time.monotonic() < deadline and process.poll() is None:
+            if _listens(port):
+                return process, port
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+    raise RuntimeError(f"{process.args[0]} did not start: {log.read_text(errors='replace')[-1000:]}")
