@@ -19,7 +19,8 @@ enum cli_exit {
         CLI_FAILED = 1,
         CLI_USAGE = 2,
         CLI_NOT_FOUND = 3,
-        CLI_REFUSED = 4, /* the image is malformed, ambiguous, past a limit, not an image, or not trusted */
+        CLI_REFUSED = 4,   /* the image is malformed, ambiguous, past a limit, not an image, or not trusted */
+        CLI_UNCHECKED = 5, /* verify: a source that an image had to be built from again could not be read */
 };
 
 struct cli_option {

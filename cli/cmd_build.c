@@ -311,7 +311,7 @@ static int open_remote(struct cli_call *call, const struct zp_source *source,
         if (!name[0])
                 r = cli_remote_beside(zp_source_name(source), "say where to: --push=REMOTE", &beside, err);
         if (r == 0)
-                r = zp_remote_open(beside ? beside : name, source_options, out, err);
+                r = cli_file_failed(call, zp_remote_open(beside ? beside : name, source_options, out, err));
         if (r < 0)
                 return r;
         const char *path = cli_remote_local_path(*out, source_options);

@@ -177,7 +177,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r == 0 && !call->values[OPTION_FROM] && !(beside = known_origin(call, zp_source_name(source))))
                 r = cli_remote_beside(zp_source_name(source), "say where from: --from REMOTE", &beside, err);
         if (r == 0)
-                r = zp_remote_open(beside ? beside : call->values[OPTION_FROM], &source_options, &remote, err);
+                r = cli_file_failed(call, zp_remote_open(beside ? beside : call->values[OPTION_FROM], &source_options,
+                                                         &remote, err));
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
         if (r < 0)

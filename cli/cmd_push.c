@@ -40,7 +40,7 @@ static int push(struct cli_call *call, struct zp_store *store, const struct zp_i
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         struct zp_source_options options_with_notice = *source_options;
         options_with_notice.notice = (struct zp_notice){ cli_tell_notice, progress };
-        int r = zp_remote_open(remote_name, &options_with_notice, &remote, err);
+        int r = cli_file_failed(call, zp_remote_open(remote_name, &options_with_notice, &remote, err));
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
         if (r < 0)

@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
 };
 
 struct rpull {
+        struct cli_call *call;
         struct containerd *containerd;
         struct zp_source *source;
         const struct zp_source_options *source_options;
@@ -40,8 +41,8 @@ struct rpull {
 
 /* ---- layers ---- */
 
-/* The snapshotter keeps its reason to itself; the commonest can be seen from here. */
-static int cannot(struct rpull *pull, unsigned layer, struct zp_error *err) {
+/* That the image has no snapshot can be seen from here. */
+static bool has_snapshot(struct rpull *pull, struct zp_error *err) {
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_autofree char *beside = NULL;
         struct zp_remote_artifact *artifacts = NULL;
@@ -52,11 +53,26 @@ static int cannot(struct rpull *pull, unsigned layer, struct zp_error *err) {
             zp_remote_find(remote, &pull->image.manifest_digest, ZP_ARTIFACT_TYPE, &artifacts, &count, &ignored) == 0)
                 zp_remote_artifacts_free(artifacts, count);
         if (count == 0)
-                zp_error_set(err, ENOENT, "%s: %s has no snapshot of it", pull->name, beside);
-        else
-                zp_error_set(err, ENODATA,
-                             "%s: layer %u of %u would have to be downloaded: the snapshotter's log says why",
-                             pull->name, layer + 1, pull->image.layer_count);
+                zp_error_set(err, ENOENT, "%s has no snapshot of it", beside);
+        return count > 0;
+}
+
+/* The words with which the snapshotter's reason begins, and what they are as an exit code: see snapshotter's metrics.
+ */
+static bool is_refusal(const char *reason) {
+        return strncmp(reason, "denied:", strlen("denied:")) == 0 ||
+               strncmp(reason, "malformed:", strlen("malformed:")) == 0;
+}
+
+static int cannot(struct rpull *pull, unsigned layer, const char *chain_id, struct zp_error *err) {
+        zp_autofree char *reason = NULL;
+        if (has_snapshot(pull, err)) {
+                (void) containerd_refusal(pull->containerd, chain_id, &reason, NULL); /* then it is not said */
+                if (reason && is_refusal(reason))
+                        pull->call->exit_code = CLI_REFUSED;
+                zp_error_set(err, ENODATA, "layer %u of %u would have to be downloaded: %s", layer + 1,
+                             pull->image.layer_count, reason ? reason : "the snapshotter's log says why");
+        }
         zp_error_hint(err, "`ctr images pull --snapshotter %s %s` downloads it",
                       containerd_snapshotter(pull->containerd), pull->name);
         return -err->code;
@@ -75,7 +91,7 @@ static int prepare_layer(struct rpull *pull, unsigned layer, struct zp_error *er
                 zp_error_errno(err, ENOMEM, "%s", pull->name);
         zp_arena_clear(&labels.arena);
         if (r == 0)
-                return cannot(pull, layer, err);
+                return cannot(pull, layer, chain_id, err);
         return r > 0 ? 0 : zp_error_wrap(err, "layer %u of %u", layer + 1, pull->image.layer_count);
 }
 
@@ -132,13 +148,17 @@ static int fill(struct rpull *pull, struct zp_error *err) {
         return r < 0 ? r : containerd_put_image(pull->containerd, pull->name, &manifest, err);
 }
 
+/* The lease is ended also when its beginning was broken off: containerd may have made it by then. */
 static int fill_leased(struct rpull *pull, struct progress *progress, struct zp_error *err) {
         struct zp_error after = { 0 };
+        bool begun = false;
         int r = containerd_lease_begin(pull->containerd, err);
-        if (r < 0)
+        if (r == 0) {
+                begun = true;
+                r = fill(pull, err);
+        } else if (r != -ECANCELED)
                 return r;
-        r = fill(pull, err);
-        if (containerd_lease_end(pull->containerd, r < 0, &after) < 0)
+        if (containerd_lease_end(pull->containerd, r < 0, &after) < 0 && begun)
                 progress_say(progress, "a lease is left, for an hour: %s", after.message);
         return r;
 }
@@ -156,7 +176,7 @@ static int rpull(struct cli_call *call, struct rpull *pull, struct progress *pro
                      pull->image.layer_count == 1 ? "" : "s");
         r = fill_leased(pull, progress, err);
         if (r < 0)
-                return r;
+                return zp_error_wrap(err, "%s", pull->name);
         if (!call->json) {
                 puts(pull->name);
                 return 0;
@@ -214,11 +234,13 @@ static int run(struct cli_call *call, struct zp_error *err) {
         r = zp_source_open(call->arguments[0], &source_options, &source, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
-        if (r == 0)
-                r = containerd_open(&containerd_options, &containerd, err);
+        if (r == 0 && (r = containerd_open(&containerd_options, &containerd, err)) < 0)
+                zp_error_wrap(err, "%s", zp_source_name(source));
         if (r < 0)
                 return r;
-        struct rpull pull = { .containerd = containerd, .source = source, .source_options = &source_options };
+        struct rpull pull = {
+                .call = call, .containerd = containerd, .source = source, .source_options = &source_options
+        };
         r = take_name(call, &pull, err);
         if (r == 0)
                 r = rpull(call, &pull, progress, err);

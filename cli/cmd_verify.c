@@ -9,7 +9,8 @@
 enum { OPTION_REBUILD = OPTION_AFTER_SOURCE, OPTION_KEY, OPTION_FROM };
 
 static const struct cli_option options[] = {
-        CLI_SOURCE_OPTIONS,
+        CLI_REGISTRY_OPTIONS,
+        [OPTION_THREADS] = { "threads", 0, "N", "read, check and build on N threads (default: all CPUs)" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "build again from the source, and compare byte by byte" },
         [OPTION_KEY] = { "key", 0, "FILE", "it is what this key's owner signed and published; may be repeated" },
         [OPTION_FROM] = { "from", 0, "REMOTE", "with --key: where it is published (default: beside the image)" },
@@ -45,27 +46,39 @@ static int check_signatures(struct verifier *v, const struct zp_source_options *
         return verify_signatures(v, v->call->values[OPTION_FROM], source_options, err);
 }
 
+/* What was found, in one line, and what to do about it. */
+static int conclude(const struct verifier *v, struct zp_error *err) {
+        const char *s = v->problem_count > 1 ? "s" : "";
+        if (v->unchecked_count == v->problem_count) {
+                v->call->exit_code = CLI_UNCHECKED;
+                zp_error_set(err, ENODATA,
+                             "verify: %zu image%s not compared with a fresh build; nothing else was found",
+                             v->unchecked_count, s);
+                zp_error_hint(err, "once the source can be read again: zeropull verify --rebuild");
+                return -ENODATA;
+        }
+        v->call->exit_code = v->refused_count == v->problem_count ? CLI_REFUSED : CLI_FAILED;
+        zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count, s);
+        zp_error_hint(err, "'zeropull build --rebuild SOURCE' makes an image and its layers again");
+        return -EBADMSG;
+}
+
 /* Takes over the list of problems. */
 static int report(const struct verifier *v, struct zp_error *err) {
         int r = 0;
         size_t images = v->image_count - v->gone_images, layers = v->layer_count - v->gone_layers;
         size_t devices = v->device_count - v->gone_devices;
         if (v->call->json)
-                r = cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
+                r = cli_print_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "images", (json_int_t) images, "layers",
                                              (json_int_t) layers, "devices", (json_int_t) devices, "incompleteDevices",
-                                             (json_int_t) v->incomplete_devices, "problems", v->problems),
+                                             (json_int_t) v->incomplete_devices, "notCompared",
+                                             (json_int_t) v->unchecked_count, "problems", v->problems),
                                    err);
         else if (v->problem_count == 0 && !v->call->quiet)
                 printf("verified: %zu image%s, %zu layer%s, %zu device%s%s\n", images, images == 1 ? "" : "s", layers,
                        layers == 1 ? "" : "s", devices, devices == 1 ? "" : "s",
                        v->incomplete_devices ? "; the data of some is not here" : "");
-        if (r == 0 && v->problem_count) {
-                v->call->exit_code = v->refused_count == v->problem_count ? CLI_REFUSED : CLI_FAILED;
-                r = zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count,
-                                 v->problem_count > 1 ? "s" : "");
-                zp_error_hint(err, "'zeropull build --rebuild SOURCE' makes an image and its layers again");
-        }
-        return r;
+        return r == 0 && v->problem_count ? conclude(v, err) : r;
 }
 
 static int verify(struct cli_call *call, struct verifier *v, const struct zp_source_options *source_options,

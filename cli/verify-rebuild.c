@@ -238,8 +238,12 @@ static int rebuild_all(struct verifier *v, const char *path, const struct zp_sou
         for (size_t i = 0; i < v->image_count; i++) {
                 int r = build_in_child(v, path, &v->images[i], source_options, build_options, err);
                 struct verify_subject subject = verify_image_subject(&v->images[i]);
+                size_t before = v->problem_count;
                 built += r == 0;
+                if (r < 0)
+                        zp_error_wrap(err, "not compared: it cannot be built again from its source");
                 r = verify_note(v, &subject, r, err);
+                v->unchecked_count += v->problem_count - before;
                 if (r < 0)
                         return r;
         }

@@ -18,7 +18,9 @@ struct verifier {
         struct zp_store *store;
         struct zp_pool *pool;
         struct progress *progress;
-        size_t problem_count, refused_count; /* refused: not signed as wanted, and nothing else */
+        size_t problem_count;
+        /* of these: not signed as wanted, and nothing else; not built again, so that nothing is known */
+        size_t refused_count, unchecked_count;
         json_t *problems;     /* with --json; NULL: each is printed at once */
         struct cli_keys keys; /* that must have signed */
 

@@ -14,6 +14,8 @@
 /* A lease that nobody ended. */
 #define LEASE_S 3600
 #define ID_MAX 48
+/* As the snapshotter calls it. */
+#define REASON_LABEL "containerd.io/snapshot/zeropull.not-accelerated"
 #define KEY_MAX (ID_MAX + ZP_DIGEST_TEXT_SIZE + 1)
 /* WriteAction.COMMIT */
 #define WRITE_COMMIT 2
@@ -140,6 +142,14 @@ static int write_blob(struct containerd *containerd, const struct zp_descriptor 
         return call(containerd, &write, &request.base, err);
 }
 
+/* malloc'ed; NULL: it is not there, or there is no memory. */
+static char *find_label(Snap__Label *const *labels, size_t count, const char *key) {
+        for (size_t i = 0; i < count; i++)
+                if (labels[i]->key.len == strlen(key) && memcmp(labels[i]->key.data, key, strlen(key)) == 0)
+                        return strndup((char *) labels[i]->value.data, labels[i]->value.len);
+        return NULL;
+}
+
 /* The value of a label, "" when it is not there; malloc'ed. */
 static int read_label(struct containerd *containerd, const char *digest, const char *key, char **value,
                       struct zp_error *err) {
@@ -152,11 +162,9 @@ static int read_label(struct containerd *containerd, const char *digest, const c
         if (r < 0)
                 return r;
         const Ctrd__Info *info = ((Ctrd__InfoResponse *) answer)->info;
-        const Snap__Label *found = NULL;
-        for (size_t i = 0; info && i < info->n_labels; i++)
-                if (info->labels[i]->key.len == strlen(key) && memcmp(info->labels[i]->key.data, key, strlen(key)) == 0)
-                        found = info->labels[i];
-        *value = found ? strndup((char *) found->value.data, found->value.len) : strdup("");
+        *value = info ? find_label(info->labels, info->n_labels, key) : NULL;
+        if (!*value)
+                *value = strdup("");
         protobuf_c_message_free_unpacked(answer, NULL);
         return *value ? 0 : zp_error_errno(err, ENOMEM, "%s", digest);
 }
@@ -200,6 +208,10 @@ int containerd_put_blob(struct containerd *containerd, const struct zp_descripto
 
 /* ---- snapshots ---- */
 
+static void make_key(const struct containerd *containerd, const char *chain_id, char key[KEY_MAX]) {
+        snprintf(key, KEY_MAX, "%s %s", containerd->id, chain_id);
+}
+
 /* The snapshotter may ask registries for a while. */
 int containerd_prepare(struct containerd *containerd, const char *chain_id, const char *parent,
                        struct containerd_labels *labels, struct zp_error *err) {
@@ -208,13 +220,31 @@ int containerd_prepare(struct containerd *containerd, const char *chain_id, cons
         char key[KEY_MAX];
         if (!label_messages(labels, &request.labels))
                 return zp_error_errno(err, ENOMEM, "%s", chain_id);
-        snprintf(key, sizeof key, "%s %s", containerd->id, chain_id);
+        make_key(containerd, chain_id, key);
         request.n_labels = labels->count;
         request.snapshotter = text(containerd->snapshotter);
         request.key = text(key);
         request.parent = text(parent);
         int r = call(containerd, &prepare, &request.base, err);
         return r == -EEXIST ? 1 : r;
+}
+
+int containerd_refusal(struct containerd *containerd, const char *chain_id, char **out, struct zp_error *err) {
+        static const struct containerd_method stat = { SNAPSHOTS "Stat", 60 };
+        Snap__KeyRequest request = SNAP__KEY_REQUEST__INIT;
+        ProtobufCMessage *answer = NULL;
+        char key[KEY_MAX];
+        make_key(containerd, chain_id, key);
+        request.snapshotter = text(containerd->snapshotter);
+        request.key = text(key);
+        int r = containerd_call(containerd->caller, &stat, &request.base, &snap__info_response__descriptor, &answer,
+                                err);
+        if (r < 0)
+                return r;
+        const Snap__Info *info = ((Snap__InfoResponse *) answer)->info;
+        *out = info ? find_label(info->labels, info->n_labels, REASON_LABEL) : NULL;
+        protobuf_c_message_free_unpacked(answer, NULL);
+        return 0;
 }
 
 static int hold(struct containerd *containerd, const char *name, struct zp_error *err) {

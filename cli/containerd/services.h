@@ -34,6 +34,9 @@ int containerd_put_blob(struct containerd *containerd, const struct zp_descripto
 /* Asks for a layer's snapshot, on `parent` ("" for the lowest): 1: it is there and needs no download; 0: it does. */
 int containerd_prepare(struct containerd *containerd, const char *chain_id, const char *parent,
                        struct containerd_labels *labels, struct zp_error *err);
+/* What the snapshotter says why the layer that was asked for last has to be downloaded, in its words ("denied: …");
+ * NULL: it says nothing. malloc'ed. */
+int containerd_refusal(struct containerd *containerd, const char *chain_id, char **out, struct zp_error *err);
 /* Has the lease hold a snapshot, and so those below. -ENOENT: it is gone. */
 int containerd_hold_snapshot(struct containerd *containerd, const char *name, struct zp_error *err);
 

@@ -104,13 +104,13 @@ static void tell(struct snap_accelerator *a, const struct snap_question *questio
 /* Whether the image's snapshot is here, for the puller (NULL: the node). Asks once for all who want to know at the same
  * time. */
 static bool is_available_to(struct snap_accelerator *a, const struct snap_question *image,
-                            const struct snap_puller *puller, const struct zp_cancel *cancel) {
+                            const struct snap_puller *puller, const struct zp_cancel *cancel, struct zp_error *why) {
         struct snap_question question = *image;
         struct zp_error reason = { 0 };
         size_t slot;
         if (puller)
                 memcpy(question.puller, puller->fingerprint, sizeof question.puller);
-        enum snap_answer answer = snap_answers_ask(a->answers, &question, &slot);
+        enum snap_answer answer = snap_answers_ask(a->answers, &question, &slot, why);
         if (answer != SNAP_ANSWER_UNKNOWN)
                 return answer == SNAP_ANSWER_GOOD;
         uint64_t begun_us = now_us();
@@ -122,37 +122,39 @@ static bool is_available_to(struct snap_accelerator *a, const struct snap_questi
         snap_answers_give(a->answers, slot, answer,
                           r < 0                     ? BAD_ANSWER_S
                           : a->acquire.check_rights ? RIGHT_S
-                                                    : GOOD_ANSWER_S);
+                                                    : GOOD_ANSWER_S,
+                          &reason);
+        *why = reason;
         return r == 0;
 }
 
 /* One without the right keeps the image from all who pull it now; where rights are not checked, one who can fetch it
  * is enough. */
 static bool is_available_to_all(struct snap_accelerator *a, const struct snap_question *image,
-                                const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel) {
+                                const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel,
+                                struct zp_error *why) {
         bool is_available = true;
         for (size_t i = 0; i < count; i++) {
-                is_available = is_available_to(a, image, &pullers[i], cancel);
+                is_available = is_available_to(a, image, &pullers[i], cancel, why);
                 if (is_available != a->acquire.check_rights)
                         break;
         }
         return is_available;
 }
 
-static bool is_available(struct snap_accelerator *a, const struct snap_question *image,
-                         const struct zp_cancel *cancel) {
+static bool is_available(struct snap_accelerator *a, const struct snap_question *image, const struct zp_cancel *cancel,
+                         struct zp_error *why) {
         struct snap_puller *pullers = NULL;
-        struct zp_error err = { 0 };
         size_t count = 0;
         int r = a->acquire.keychain
-                        ? snap_keychain_pullers(a->acquire.keychain, image->reference, &pullers, &count, &err)
+                        ? snap_keychain_pullers(a->acquire.keychain, image->reference, &pullers, &count, why)
                         : 0;
         if (r < 0) {
-                tell(a, image, r, 0, &err);
+                tell(a, image, r, 0, why);
                 return false;
         }
-        bool is = count > 0 ? is_available_to_all(a, image, pullers, count, cancel)
-                            : is_available_to(a, image, NULL, cancel);
+        bool is = count > 0 ? is_available_to_all(a, image, pullers, count, cancel, why)
+                            : is_available_to(a, image, NULL, cancel, why);
         snap_pullers_free(pullers, count);
         return is;
 }
@@ -185,26 +187,24 @@ static int describe(struct snap_accelerator *a, const struct zp_digest *manifest
 }
 
 int snap_accelerate(struct snap_accelerator *a, const struct snap_labels *labels, const struct zp_cancel *cancel,
-                    struct snap_base *base) {
+                    struct snap_base *base, struct zp_error *why) {
         const char *target = snap_label_get(labels, SNAP_LABEL_TARGET);
         const char *manifest = snap_label_get(labels, SNAP_LABEL_MANIFEST);
         struct snap_question image = { .reference = snap_label_get(labels, SNAP_LABEL_IMAGE) };
         struct zp_digest chain_id;
-        struct zp_error err = { 0 };
         if (!target || !image.reference || !manifest)
                 return 0;
-        if (zp_digest_parse(target, &chain_id, &err) < 0 ||
-            zp_digest_parse(manifest, &image.manifest_digest, &err) < 0) {
-                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", image.reference, "reason", err.message,
+        if (zp_digest_parse(target, &chain_id, why) < 0 || zp_digest_parse(manifest, &image.manifest_digest, why) < 0) {
+                snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", image.reference, "reason", why->message,
                                NULL);
                 return 0;
         }
-        for (int attempt = 0; attempt < 2 && is_available(a, &image, cancel); attempt++) {
-                int r = describe(a, &image.manifest_digest, &chain_id, base, &err);
+        for (int attempt = 0; attempt < 2 && is_available(a, &image, cancel, why); attempt++) {
+                int r = describe(a, &image.manifest_digest, &chain_id, base, why);
                 base->reference = image.reference;
                 if (r < 0)
                         snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", image.reference, "reason",
-                                       err.message, NULL);
+                                       why->message, NULL);
                 if (r != 0)
                         return r > 0;
                 snap_answers_forget(a->answers, &image.manifest_digest);

@@ -17,6 +17,9 @@
 #define SNAP_LABEL_TARGET "containerd.io/snapshot.ref"
 #define SNAP_LABEL_IMAGE "containerd.io/snapshot/cri.image-ref"
 #define SNAP_LABEL_MANIFEST "containerd.io/snapshot/cri.manifest-digest"
+/* What we say of a snapshot that was to be a layer, and has to be downloaded: "denied: " and why. The words before the
+ * colon are those of the metrics. */
+#define SNAP_LABEL_REASON "containerd.io/snapshot/zeropull.not-accelerated"
 
 struct snap_accelerator;
 
@@ -39,13 +42,13 @@ void snap_accelerator_free(struct snap_accelerator *accelerator);
 ZP_DEFINE_AUTO(struct snap_accelerator, snap_accelerator_free);
 
 /* 1: *base is what the target will show; its reference is one of the labels'. 0: an ordinary download it is, or the
- * labels do not ask for more. Why, is logged and recorded once for each image and attempt: an answer counts for the
- * image's other layers and the same puller, for a minute; a good one for ten when rights are not checked. Who pulls,
- * the keychain says; when several do at the same time, each of them must have the right, for a layer does not say whose
- * it is; when none does it is the node itself. Thread-safe; those who ask for the same image at the same time wait for
- * one of them. */
+ * labels do not ask for more. Why, *why says, unless that is the reason, and it is logged and recorded once for each
+ * image and attempt: an answer counts for the image's other layers and the same puller, for a minute; a good one for
+ * ten when rights are not checked. Who pulls, the keychain says; when several do at the same time, each of them must
+ * have the right, for a layer does not say whose it is; when none does it is the node itself. Thread-safe; those who
+ * ask for the same image at the same time wait for one of them. */
 int snap_accelerate(struct snap_accelerator *accelerator, const struct snap_labels *labels,
-                    const struct zp_cancel *cancel, struct snap_base *base);
+                    const struct zp_cancel *cancel, struct snap_base *base, struct zp_error *why);
 
 /* Fetches the snapshot of an image again that the store does not have any more. */
 int snap_accelerator_restore(struct snap_accelerator *accelerator, const struct snap_base *base,

@@ -12,6 +12,8 @@ struct slot {
         struct snap_question question; /* its reference is the slot's own; NULL: never used */
         bool is_pending;
         enum snap_answer answer;
+        int code; /* of a BAD one */
+        char *why;
         time_t until; /* monotonic seconds */
 };
 
@@ -39,8 +41,10 @@ int snap_answers_new(struct snap_answers **out, struct zp_error *err) {
 void snap_answers_free(struct snap_answers *answers) {
         if (!answers)
                 return;
-        for (size_t i = 0; i < ANSWERS_MAX; i++)
+        for (size_t i = 0; i < ANSWERS_MAX; i++) {
                 free((char *) answers->slots[i].question.reference);
+                free(answers->slots[i].why);
+        }
         pthread_mutex_destroy(&answers->lock);
         pthread_cond_destroy(&answers->changed);
         free(answers);
@@ -75,12 +79,14 @@ static struct slot *await(struct snap_answers *answers, const struct snap_questi
         if (!reference)
                 return NULL;
         free((char *) unused->question.reference);
+        free(unused->why);
         *unused = (struct slot){ .question = *question };
         unused->question.reference = reference;
         return unused;
 }
 
-enum snap_answer snap_answers_ask(struct snap_answers *answers, const struct snap_question *question, size_t *slot) {
+enum snap_answer snap_answers_ask(struct snap_answers *answers, const struct snap_question *question, size_t *slot,
+                                  struct zp_error *why) {
         enum snap_answer answer = SNAP_ANSWER_BAD;
         pthread_mutex_lock(&answers->lock);
         struct slot *own = await(answers, question);
@@ -90,12 +96,19 @@ enum snap_answer snap_answers_ask(struct snap_answers *answers, const struct sna
                 own->is_pending = true;
                 *slot = (size_t) (own - answers->slots);
         }
+        if (own && answer == SNAP_ANSWER_BAD && own->why)
+                zp_error_set(why, own->code, "%s", own->why);
         pthread_mutex_unlock(&answers->lock);
         return answer;
 }
 
-void snap_answers_give(struct snap_answers *answers, size_t slot, enum snap_answer answer, unsigned seconds) {
+void snap_answers_give(struct snap_answers *answers, size_t slot, enum snap_answer answer, unsigned seconds,
+                       const struct zp_error *why) {
+        char *text = why && why->code ? strdup(why->message) : NULL;
         pthread_mutex_lock(&answers->lock);
+        free(answers->slots[slot].why);
+        answers->slots[slot].why = text;
+        answers->slots[slot].code = why ? why->code : 0;
         answers->slots[slot].is_pending = false;
         answers->slots[slot].answer = answer;
         answers->slots[slot].until = now_s() + seconds;

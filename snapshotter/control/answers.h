@@ -23,11 +23,13 @@ int snap_answers_new(struct snap_answers **out, struct zp_error *err);
 void snap_answers_free(struct snap_answers *answers);
 ZP_DEFINE_AUTO(struct snap_answers, snap_answers_free);
 
-/* What is known. Waits for somebody who is about to find out. UNKNOWN: that is the caller, who gives the answer, with
- * *slot, whatever happens. Too many questions at once: BAD. */
-enum snap_answer snap_answers_ask(struct snap_answers *answers, const struct snap_question *question, size_t *slot);
-/* Good for so many seconds. UNKNOWN: the caller gave up. */
-void snap_answers_give(struct snap_answers *answers, size_t slot, enum snap_answer answer, unsigned seconds);
+/* What is known; when that is BAD, and it was said, *why. Waits for somebody who is about to find out. UNKNOWN: that is
+ * the caller, who gives the answer, with *slot, whatever happens. Too many questions at once: BAD. */
+enum snap_answer snap_answers_ask(struct snap_answers *answers, const struct snap_question *question, size_t *slot,
+                                  struct zp_error *why);
+/* Good for so many seconds. UNKNOWN: the caller gave up. `why`, for a BAD one; NULL: it is not said. */
+void snap_answers_give(struct snap_answers *answers, size_t slot, enum snap_answer answer, unsigned seconds,
+                       const struct zp_error *why);
 /* Whoever asked for this image: it was there, and is not any more. */
 void snap_answers_forget(struct snap_answers *answers, const struct zp_digest *manifest);
 

@@ -29,6 +29,12 @@ enum snap_why snap_why_of(int result) {
         }
 }
 
+const char *snap_why_name(enum snap_why why) {
+        static const char *const names[SNAP_WHYS] = { "no_snapshot", "denied",   "timeout",
+                                                      "malformed",   "no_space", "other" };
+        return names[why];
+}
+
 void snap_metrics_decided(struct snap_metrics *metrics, int result, uint64_t took_us) {
         zp_histogram_add(&metrics->decision_took, took_us);
         if (result < 0)
@@ -70,8 +76,6 @@ static void add_calls(struct snap_metrics *m, struct zp_buffer *out) {
 }
 
 static void add_decisions(struct snap_metrics *m, struct zp_buffer *out) {
-        static const char *const whys[SNAP_WHYS] = { "no_snapshot", "denied",   "timeout",
-                                                     "malformed",   "no_space", "other" };
         char labels[64];
         zp_prometheus_single(out, P "images_accelerated_total", "counter",
                              "Times an image was asked about, and a snapshot of it can be used.",
@@ -79,7 +83,7 @@ static void add_decisions(struct snap_metrics *m, struct zp_buffer *out) {
         zp_prometheus_family(out, P "images_not_accelerated_total", "counter",
                              "Times an image was asked about, and is pulled as ever, by reason.");
         for (size_t i = 0; i < SNAP_WHYS; i++) {
-                snprintf(labels, sizeof labels, "reason=\"%s\"", whys[i]);
+                snprintf(labels, sizeof labels, "reason=\"%s\"", snap_why_name((enum snap_why) i));
                 zp_prometheus_sample(out, P "images_not_accelerated_total", labels,
                                      atomic_load(&m->not_accelerated[i]));
         }

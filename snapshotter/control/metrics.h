@@ -20,6 +20,8 @@ enum snap_why {
         SNAP_WHYS
 };
 enum snap_why snap_why_of(int result);
+/* "no_snapshot", … */
+const char *snap_why_name(enum snap_why why);
 
 #define SNAP_METRICS_METHODS 10
 #define SNAP_METRICS_CODES 17 /* gRPC's status codes */

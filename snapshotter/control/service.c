@@ -109,12 +109,12 @@ static void drop_if_unused(struct snap_service *service, uint64_t base_id) {
                 snap_mounts_drop(service->bases, base_id);
 }
 
-/* 1: the target that the labels name is a snapshot now. */
+/* 1: the target that the labels name is a snapshot now. 0: it is not, and *why may say so. */
 static int accelerate(struct snap_service *service, const struct snap_new *new, const struct zp_cancel *cancel,
-                      struct zp_error *err) {
+                      struct zp_error *why, struct zp_error *err) {
         struct snap_accelerated accelerated = { .name = new->key, .parent = new->parent, .labels = new->labels };
         if (!service->accelerator || new->kind != SNAP_ACTIVE ||
-            snap_accelerate(service->accelerator, &new->labels, cancel, &accelerated.base) == 0)
+            snap_accelerate(service->accelerator, &new->labels, cancel, &accelerated.base, why) == 0)
                 return 0;
         int r = zp_check_cancel(cancel, err);
         if (r < 0)
@@ -127,6 +127,22 @@ static int accelerate(struct snap_service *service, const struct snap_new *new, 
         if (accelerated.base.layers == 1 || accelerated.base.layers == accelerated.base.of)
                 snap_mounts_announce(service->bases, &accelerated.base.manifest_digest);
         return 1;
+}
+
+/* Whoever asked can see with the snapshot why it was not accelerated: `zeropull rpull`, ctr(8). */
+static int add_reason(struct zp_arena *arena, const struct zp_error *why, struct snap_labels *labels,
+                      struct zp_error *err) {
+        zp_autofree char *text = zp_format("%s: %s", snap_why_name(snap_why_of(-why->code)), why->message);
+        struct snap_labels with = { zp_arena_alloc(arena, (labels->count + 1) * sizeof *with.items), 0 };
+        char *value = text ? zp_arena_copy(arena, text, strlen(text) + 1) : NULL;
+        if (!with.items || !value)
+                return zp_error_errno(err, ENOMEM, "request");
+        for (size_t i = 0; i < labels->count; i++)
+                if (strcmp(labels->items[i].key, SNAP_LABEL_REASON) != 0)
+                        with.items[with.count++] = labels->items[i];
+        with.items[with.count++] = (struct snap_label){ SNAP_LABEL_REASON, value };
+        *labels = with;
+        return 0;
 }
 
 /* ---- Prepare, View ---- */
@@ -190,15 +206,19 @@ static int create(struct snap_service *service, struct zp_arena *arena, const st
         return r;
 }
 
-int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
+int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *wanted,
                         const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
+        struct snap_new labelled = *wanted, *new = &labelled;
+        struct zp_error why = { 0 };
         struct creation creation = { .service = service, .cancel = cancel };
         struct snap_chain chain;
         int64_t uid, gid;
-        int r = accelerate(service, new, cancel, err);
+        int r = accelerate(service, new, cancel, &why, err);
         if (r == 1)
                 return zp_error_set(err, EEXIST, "target snapshot '%.400s' already exists",
                                     snap_label_get(&new->labels, SNAP_LABEL_TARGET));
+        if (r == 0 && why.code)
+                r = add_reason(arena, &why, &new->labels, err);
         if (r == 0)
                 r = snap_mapped_root(&new->labels, &uid, &gid, err);
         if (r < 0)

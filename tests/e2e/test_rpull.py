@@ -15,7 +15,7 @@ from support import images
 from support.containerd import containerd
 from support.registry import registry
 from support.snapshotter import snapshotter
-from support.zeropull import FAILED, NOT_FOUND, USAGE, Zeropull
+from support.zeropull import FAILED, NOT_FOUND, REFUSED, USAGE, Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
 WAIT_SECONDS = 60
@@ -181,8 +181,9 @@ def test_an_image_without_a_snapshot_leaves_nothing_but_the_reason(node):
 def test_a_snapshot_that_the_snapshotter_refuses_is_told(node, work):
     image = node.publish("busybox")
     (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: reject\n")
-    result = node.zeropull.expect(FAILED, "rpull", "-q", *node.options(), image)
-    assert "layer 1 of 1 would have to be downloaded: the snapshotter's log says why" in result.stderr
+    result = node.zeropull.expect(REFUSED, "rpull", "-q", *node.options(), image)
+    first = result.stderr.splitlines()[0]
+    assert first.startswith(f"zeropull: {image}: layer 1 of 1 would have to be downloaded: denied: not trusted: ")
     node.assert_nothing_left()
 
 
@@ -240,11 +241,24 @@ def test_an_interrupted_run_leaves_nothing(node):
     await_nothing_left(node, image)
 
 
+def test_a_run_interrupted_at_any_time_leaves_no_lease(node):
+    image = node.publish("busybox")
+    with held(node.daemon):
+        for delay_ms in range(0, 240, 12):
+            run = node.zeropull.start("rpull", *node.options(), image)
+            time.sleep(delay_ms / 1000)  # what is tried is the time
+            run.send_signal(signal.SIGINT)
+            run.communicate(timeout=WAIT_SECONDS)
+            assert run.returncode in (128 + signal.SIGINT, -signal.SIGINT)
+    assert node.rows("leases") == []
+
+
 def test_without_containerd_it_says_so(zeropull, work):
     with registry(work) as server:
         image = server.push(images.source("busybox"), "busybox")
         result = zeropull.expect(FAILED, "rpull", "--address", work / "none.sock", image)
-    assert f"containerd at '{work}/none.sock' cannot be reached" in result.stderr and "--address" in result.stderr
+    name = image.removeprefix("docker://")
+    assert f"zeropull: {name}: containerd at '{work}/none.sock' cannot be reached" in result.stderr and "--address" in result.stderr
 
 
 def test_what_makes_no_sense_is_wrong_usage(zeropull):

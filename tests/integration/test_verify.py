@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `zeropull verify` finds, beyond a flipped bit in a file with a recorded digest."""
+import json
 import os
 import random
 import sqlite3
 
 import pytest
 
-from support import oci
-from support.zeropull import FAILED
+from support import oci, ship
+from support.memory_registry import memory_registry
+from support.zeropull import FAILED, UNCHECKED
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
@@ -150,3 +152,27 @@ def test_verify_beside_remove_and_build_finds_no_damage(zeropull, source):
         zeropull.build(source)
         out, err = process.communicate()
         assert process.returncode == 0, out + err
+
+
+def test_a_source_that_cannot_be_read_is_no_damage(zeropull, work):
+    layout = oci.Layout(work / "layout")
+    ship.make_image(layout, "app", ship.fill_app(1))
+    with memory_registry() as server:
+        image = ship.put_image(server, layout, "app")
+        zeropull.build(image)
+        zeropull.ok("verify", "--rebuild")
+    result = zeropull.expect(UNCHECKED, "verify", "--rebuild")
+    (line,) = result.stdout.decode().splitlines()
+    assert line.startswith("image sha256:") and "not compared: it cannot be built again from its source: docker://" in line
+    assert "1 image not compared with a fresh build; nothing else was found" in result.stderr
+    result = zeropull.expect(UNCHECKED, "verify", "--rebuild", "--json")
+    assert json.loads(result.stdout)["notCompared"] == len(json.loads(result.stdout)["problems"]) == 1
+    zeropull.ok("verify")
+    (pack,) = zeropull.store.glob("devices/*/device.zst")
+    change_byte(pack, 100)
+    assert "verify: 2 problems" in zeropull.expect(FAILED, "verify", "--rebuild").stderr
+
+
+def test_the_help_of_verify_says_what_its_threads_do(zeropull):
+    (line,) = [line for line in zeropull.ok("verify", "--help").splitlines() if "--threads" in line]
+    assert "check" in line and "compress" not in line

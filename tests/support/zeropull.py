@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .programs import ZEROPULL
 
-OK, FAILED, USAGE, NOT_FOUND, REFUSED = range(5)
+OK, FAILED, USAGE, NOT_FOUND, REFUSED, UNCHECKED = range(6)
 
 # What a crash or a sanitizer leaves on stderr.
 _CRASH_MARKS = ("AddressSanitizer", "runtime error:", "LeakSanitizer", "Assertion", "stack smashing", "Traceback")
@@ -61,7 +61,7 @@ class Zeropull:
             **options,
         )
         result.stderr = result.stderr.decode(errors="backslashreplace")
-        crash = result.returncode < 0 or result.returncode > 128 + 32 or 4 < result.returncode <= 128
+        crash = result.returncode < 0 or result.returncode > 128 + 32 or UNCHECKED < result.returncode <= 128
         assert not crash and not any(mark in result.stderr for mark in _CRASH_MARKS), (
             f"zeropull {arguments} crashed ({result.returncode}):\n{result.stderr}"
         )
