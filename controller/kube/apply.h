@@ -23,8 +23,8 @@ int zp_kube_apply(struct zp_kube *kube, const struct zp_kube_apply *apply, json_
 
 /* Adds or takes away one finalizer, whatever others do to the list meanwhile: starts from `object` (as last seen, or
  * NULL: asks for it) and reads it again on conflicts, at most eight times (then -EBUSY). Having it, or not having it,
- * already is success. When `object` was given, another one that took its name since is not touched: -ENOENT. Adding to
- * an object that is being deleted: -ESTALE. */
+ * already is success. When `object` was given, another one that took its name since is not touched: -ENOENT (adding).
+ * Adding to an object that is being deleted: -ESTALE. Taking away from one that is gone is success. */
 int zp_kube_add_finalizer(struct zp_kube *kube, const struct zp_kube_place *place, const char *finalizer,
                           json_t *object, struct zp_error *err);
 int zp_kube_remove_finalizer(struct zp_kube *kube, const struct zp_kube_place *place, const char *finalizer,

@@ -68,6 +68,7 @@ struct zp_kube_request {
         json_t *body;                   /* borrowed; NULL: none */
         const struct zp_cancel *cancel; /* beside the client's; NULL */
         unsigned timeout_ms;            /* for all attempts together; 0: 30 s */
+        bool is_farewell;               /* sent even when all is cancelled, once, and given up after 2 s */
 };
 
 /* One request, and its answer into *out (the caller's; `out` may be NULL). What says "later" (429, 503 and others with
