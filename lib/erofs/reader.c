@@ -2,7 +2,8 @@
  *
  * The EROFS reader. Everything is reached through at(), which refuses what lies outside the image; a nid
  * met twice must be a hard link, a directory met twice is damage. What belongs to one inode is taken through
- * claim(): no byte belongs to two, so crafted overlaps cannot make the work larger than the image.
+ * claim(): no byte belongs to two, so crafted overlaps cannot make the work larger than the image. Checking is loading
+ * without a tree to put things into.
  */
 #include "erofs/reader.h"
 
@@ -22,14 +23,15 @@ struct reader {
         const uint8_t *image;
         uint64_t size;
         uint64_t unclaimed; /* bytes that can still belong to an inode */
-        struct zp_tree *tree;
+        struct zp_tree *tree; /* NULL: nothing is kept */
         uint64_t meta_offset, xattr_offset, inodes;
         uint32_t root_nid;
         const struct zp_erofs_device *devices;
         uint16_t device_count;
-        struct zp_inode **seen; /* by nid */
-        uint64_t seen_size;
-        uint64_t seen_count;
+        uint8_t *seen; /* a bit for each nid */
+        uint64_t seen_size, seen_count;
+        uint32_t names;
+        struct zp_inode **loaded; /* by nid; NULL without a tree */
 };
 
 static int damaged(struct zp_error *err, const char *what) {
@@ -142,7 +144,7 @@ static int read_xattr_entry(struct reader *r, struct zp_inode *inode, uint64_t o
         }
         if (strcmp(full, ZP_XATTR_IMPLIED) == 0)
                 return read_implied(inode, name + name_size, value_size, err);
-        return zp_tree_borrow_xattr(r->tree, inode, full, name + name_size, value_size, err);
+        return r->tree ? zp_tree_borrow_xattr(r->tree, inode, full, name + name_size, value_size, err) : 0;
 }
 
 static int read_xattrs(struct reader *r, struct zp_inode *inode, uint64_t offset, uint64_t size, struct zp_error *err) {
@@ -223,7 +225,7 @@ static int read_chunks(struct reader *r, struct zp_inode *inode, uint64_t offset
         if (!index || count == 0)
                 return damaged(err, "chunk indexes outside the file");
         int e = join_chunks(r, index, bits, blocks, NULL, &inode->extent_count, err);
-        if (e < 0)
+        if (e < 0 || !r->tree)
                 return e;
         inode->extents = zp_tree_alloc(r->tree, (size_t) inode->extent_count * sizeof *inode->extents);
         if (!inode->extents)
@@ -281,6 +283,37 @@ static int read_inode(struct reader *r, struct zp_inode *inode, uint64_t offset,
 
 static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, struct zp_error *err);
 
+static bool is_seen(const struct reader *r, uint64_t nid) {
+        return r->seen[nid / 8] >> nid % 8 & 1;
+}
+
+static void see(struct reader *r, uint64_t nid, struct zp_inode *inode) {
+        r->seen[nid / 8] |= (uint8_t) (1u << nid % 8);
+        r->seen_count++;
+        if (r->loaded)
+                r->loaded[nid] = inode;
+}
+
+/* What a tree would refuse, too. */
+static int count_name(struct reader *r, const struct zp_inode *dir, uint32_t mode, struct zp_error *err) {
+        if (S_ISDIR(mode) && dir->depth >= ZP_LIMIT_DEPTH)
+                return zp_error_errno(err, ENAMETOOLONG, "more than %u directories in each other", ZP_LIMIT_DEPTH);
+        if (++r->names > ZP_LIMIT_LAYER_ENTRIES)
+                return zp_error_set(err, E2BIG, "more than %u names", ZP_LIMIT_LAYER_ENTRIES);
+        return 0;
+}
+
+/* Gives the inode of that nid, which *inode becomes when it is new, a name in the tree. */
+static int link_inode(struct reader *r, struct zp_inode *dir, const char *name, size_t name_size, uint64_t nid,
+                      uint32_t mode, struct zp_inode **inode, struct zp_error *err) {
+        int e = 0;
+        if (is_seen(r, nid))
+                *inode = r->loaded[nid];
+        else
+                e = zp_tree_new_inode(r->tree, mode, inode, err);
+        return e < 0 ? e : zp_tree_link(r->tree, dir, name, name_size, *inode, err);
+}
+
 static int read_entry(struct reader *r, struct zp_inode *dir, const char *name, size_t name_size, uint64_t nid,
                       struct zp_error *err) {
         uint64_t offset = r->meta_offset + nid * EROFS_SLOT_SIZE;
@@ -288,31 +321,42 @@ static int read_entry(struct reader *r, struct zp_inode *dir, const char *name, 
         if (!raw || !(zp_get_le16(raw + INODE_FORMAT) & EROFS_FORMAT_EXTENDED))
                 return damaged(err, "no inode where a name points");
         uint32_t mode = zp_get_le16(raw + INODE_MODE);
-        struct zp_inode *inode = r->seen[nid];
-        if (!is_known_type(mode) || (inode && S_ISDIR(mode)))
+        bool is_new = !is_seen(r, nid);
+        if (!is_known_type(mode) || (!is_new && S_ISDIR(mode)))
                 return damaged(err, "an unknown file type, or a directory with two names");
-        bool is_new = !inode;
-        int e = 0;
-        if (is_new) {
-                if (++r->seen_count > r->inodes || !claim(r, offset, EROFS_INODE_SIZE))
-                        return damaged(err, "more inodes than the superblock says");
-                e = zp_tree_new_inode(r->tree, mode, &inode, err);
-        }
-        if (e < 0 || (e = zp_tree_link(r->tree, dir, name, name_size, inode, err)) < 0)
-                return e;
-        if (is_new) {
-                r->seen[nid] = inode;
+        if (is_new && (r->seen_count >= r->inodes || !claim(r, offset, EROFS_INODE_SIZE)))
+                return damaged(err, "more inodes than the superblock says");
+        struct zp_inode unkept = { .mode = mode, .depth = (uint16_t) (dir->depth + 1) }, *inode = &unkept;
+        int e = count_name(r, dir, mode, err);
+        if (e == 0 && r->tree)
+                e = link_inode(r, dir, name, name_size, nid, mode, &inode, err);
+        if (e == 0 && is_new) {
+                see(r, nid, inode);
                 e = read_inode(r, inode, offset, raw, err);
                 if (e == 0 && S_ISDIR(mode))
                         e = read_directory(r, inode, nid, err);
         }
-        if (!S_ISDIR(mode))
+        if (e == 0 && !S_ISDIR(mode))
                 inode->nlink = zp_get_le32(raw + INODE_NLINK);
         return e;
 }
 
+/* A directory's last name so far. */
+struct last_name {
+        const char *text;
+        size_t size;
+};
+
+/* In order, as the kernel looks them up, no name is there twice. */
+static bool follows(struct last_name *last, const char *name, size_t size) {
+        int order = last->text ? memcmp(name, last->text, size < last->size ? size : last->size) : 1;
+        bool is_larger = order > 0 || (order == 0 && size > last->size);
+        *last = (struct last_name){ name, size };
+        return is_larger;
+}
+
 static int read_dir_block(struct reader *r, struct zp_inode *dir, const uint8_t *block, uint32_t size,
-                          struct zp_error *err) {
+                          struct last_name *last, struct zp_error *err) {
         uint32_t first_name = size >= EROFS_DIRENT_SIZE ? zp_get_le16(block + DIRENT_NAME_OFFSET) : 0;
         uint32_t count = first_name / EROFS_DIRENT_SIZE;
         if (count == 0 || first_name % EROFS_DIRENT_SIZE || first_name > size)
@@ -327,6 +371,8 @@ static int read_dir_block(struct reader *r, struct zp_inode *dir, const uint8_t 
                 size_t name_size = strnlen(name, end - start);
                 if (name_size == 0 || name_size > ZP_LIMIT_NAME || memchr(name, '/', name_size))
                         return damaged(err, "malformed file name");
+                if (!follows(last, name, name_size))
+                        return damaged(err, "names out of order");
                 if ((name_size == 1 && name[0] == '.') || (name_size == 2 && name[0] == '.' && name[1] == '.'))
                         continue;
                 int e = read_entry(r, dir, name, name_size, zp_get_le64(dirent + DIRENT_NID), err);
@@ -344,6 +390,7 @@ static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, 
                 offset + EROFS_INODE_SIZE + (xattr_count ? EROFS_XATTR_HEADER_SIZE + (xattr_count - 1u) * 4u : 0);
         uint64_t size = zp_get_le64(raw + INODE_SIZE), start = zp_get_le32(raw + INODE_UNION) * BLOCK;
         bool is_inline = zp_get_le16(raw + INODE_FORMAT) >> 1 == EROFS_LAYOUT_INLINE;
+        struct last_name last = { 0 };
         if (size > r->size)
                 return damaged(err, "a directory larger than the file");
         for (uint64_t done = 0; done < size; done += BLOCK) {
@@ -352,7 +399,7 @@ static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, 
                 const uint8_t *block = claim(r, is_tail ? body : start + done, part);
                 if (!block)
                         return damaged(err, "a directory block outside the file");
-                int e = read_dir_block(r, dir, block, part, err);
+                int e = read_dir_block(r, dir, block, part, &last, err);
                 if (e < 0)
                         return e;
         }
@@ -360,23 +407,23 @@ static int read_directory(struct reader *r, struct zp_inode *dir, uint64_t nid, 
 }
 
 static int read_root(struct reader *r, struct zp_error *err) {
-        struct zp_inode *root = zp_tree_root(r->tree);
+        struct zp_inode unkept = { 0 }, *root = r->tree ? zp_tree_root(r->tree) : &unkept;
         uint64_t offset = r->meta_offset + (uint64_t) r->root_nid * EROFS_SLOT_SIZE;
         const uint8_t *raw = r->root_nid < r->seen_size ? claim(r, offset, EROFS_INODE_SIZE) : NULL;
         if (!raw || !S_ISDIR(zp_get_le16(raw + INODE_MODE)) ||
             !(zp_get_le16(raw + INODE_FORMAT) & EROFS_FORMAT_EXTENDED))
                 return damaged(err, "no root directory");
-        r->seen[r->root_nid] = root;
-        r->seen_count++;
+        see(r, r->root_nid, root);
         root->mode = zp_get_le16(raw + INODE_MODE);
         root->is_implied = false;
         int e = read_inode(r, root, offset, raw, err);
         return e < 0 ? e : read_directory(r, root, r->root_nid, err);
 }
 
-int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct zp_erofs_device **devices,
-                  uint16_t *device_count, struct zp_error *err) {
-        struct reader r = { .image = image, .size = size, .unclaimed = size };
+/* All of it into `tree`, which may be NULL. */
+static int read_all(const void *image, size_t size, struct zp_tree *tree, struct zp_erofs_device **devices,
+                    uint16_t *device_count, struct zp_error *err) {
+        struct reader r = { .image = image, .size = size, .unclaimed = size, .tree = tree };
         zp_autofree struct zp_erofs_device *table = NULL;
         const uint8_t *sb = NULL;
         int e = read_superblock(&r, &sb, err);
@@ -384,20 +431,34 @@ int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct z
                 return e;
         r.devices = table;
         r.seen_size = (size - r.meta_offset) / EROFS_SLOT_SIZE;
-        zp_autofree struct zp_inode **seen = calloc(r.seen_size + 1, sizeof *seen);
-        zp_auto(zp_tree_free) struct zp_tree *tree = zp_tree_new();
-        if (!seen || !tree)
+        zp_autofree uint8_t *seen = calloc(r.seen_size / 8 + 1, 1);
+        zp_autofree struct zp_inode **loaded = tree ? calloc(r.seen_size + 1, sizeof *loaded) : NULL;
+        if (!seen || (tree && !loaded))
                 return zp_error_errno(err, ENOMEM, "file tree");
         r.seen = seen;
-        r.tree = tree;
-        if ((e = read_root(&r, err)) < 0)
-                return e;
-        *out = zp_steal(&tree);
-        if (devices) {
+        r.loaded = loaded;
+        e = read_root(&r, err);
+        if (e == 0 && devices) {
                 *devices = zp_steal(&table);
                 *device_count = r.device_count;
         }
-        return 0;
+        return e;
+}
+
+int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct zp_erofs_device **devices,
+                  uint16_t *device_count, struct zp_error *err) {
+        zp_auto(zp_tree_free) struct zp_tree *tree = zp_tree_new();
+        if (!tree)
+                return zp_error_errno(err, ENOMEM, "file tree");
+        int e = read_all(image, size, tree, devices, device_count, err);
+        if (e == 0)
+                *out = zp_steal(&tree);
+        return e;
+}
+
+int zp_erofs_check(const void *image, size_t size, struct zp_erofs_device **devices, uint16_t *device_count,
+                   struct zp_error *err) {
+        return read_all(image, size, NULL, devices, device_count, err);
 }
 
 int zp_erofs_read_devices(const void *image, size_t size, struct zp_erofs_device **devices, uint16_t *device_count,

@@ -15,6 +15,11 @@
 int zp_erofs_load(const void *image, size_t size, struct zp_tree **out, struct zp_erofs_device **devices,
                   uint16_t *device_count, struct zp_error *err);
 
+/* Whether that would load, but builds no tree: takes a bit of memory for every 32 bytes of the image. What passes can
+ * fail to load only for want of memory, or because its tree takes more than ZP_LIMIT_LAYER_METADATA. */
+int zp_erofs_check(const void *image, size_t size, struct zp_erofs_device **devices, uint16_t *device_count,
+                   struct zp_error *err);
+
 /* The device table alone: whatever else is in the file is not looked at. */
 int zp_erofs_read_devices(const void *image, size_t size, struct zp_erofs_device **devices, uint16_t *device_count,
                           struct zp_error *err);

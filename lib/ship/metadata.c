@@ -81,13 +81,10 @@ int zp_metadata_unpack(const void *blob, size_t blob_size, const struct zp_artif
 
 static int load_devices(int fd, const char *name, uint64_t size, struct zp_erofs_device **devices, uint16_t *count,
                         struct zp_error *err) {
-        struct zp_tree *tree = NULL;
         void *file = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (file == MAP_FAILED)
                 return zp_error_errno(err, errno, "%s: map", name);
-        int r = zp_erofs_load(file, size, &tree, devices, count, err);
-        if (tree)
-                zp_tree_free(tree);
+        int r = zp_erofs_check(file, size, devices, count, err);
         munmap(file, size);
         return r < 0 ? zp_error_wrap(err, "%s", name) : 0;
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "base/fingerprint.h"
 #include "pack/block-map.h"
 #include "pack/index.h"
 #include "profile/prefetch.h"
@@ -22,8 +21,6 @@
  */
 #define DESCRIPTORS_EACH 6u
 #define DESCRIPTORS_KEPT (1u + ZP_LIMIT_LAYERS + ZP_LIMIT_DEVICES)
-/* An inode takes 600 bytes in a tree, 64 or more in metadata. */
-#define TREE_TIMES 8
 
 static unsigned at_once(void) {
         struct rlimit limit;
@@ -33,15 +30,6 @@ static unsigned at_once(void) {
         return (unsigned) (left / DESCRIPTORS_EACH) + 1;
 }
 
-/* The file that `fd` (closed; negative: there is none) is, is what the record says: damage heals by fetching again. */
-static bool is_intact(int fd, uint64_t size, const struct zp_digest *digest) {
-        zp_autoclose int file = fd;
-        struct zp_digest actual;
-        uint64_t actual_size;
-        return file >= 0 && zp_fingerprint(file, "file", &actual_size, &actual, NULL) == 0 && actual_size == size &&
-               zp_digest_equal(&actual, digest);
-}
-
 /* ---- a layer ---- */
 
 /* 1: the store has the layer, converted from the same. */
@@ -49,7 +37,7 @@ static int find_layer(struct zp_pull *p, const struct zp_artifact_layer *layer, 
                       struct zp_error *err) {
         int r = zp_store_find_layer(p->store, &layer->metadata.digest, &layer->diff_id, out, err);
         return r == 1 ? zp_digest_equal(&out->diff_id, &layer->diff_id) &&
-                                is_intact(
+                                zp_pull_is_intact(
                                         zp_store_open_layer_file(p->store, &out->metadata_digest, "layer.erofs", NULL),
                                         out->metadata_size, &out->metadata_digest)
                       : r;
@@ -154,7 +142,7 @@ static int check_map(struct zp_pull *p, const struct zp_artifact_device *device,
         int fd = zp_store_open_device_file(p->store, &device->digest, "device.map", NULL);
         if (fd < 0)
                 return has_data || device->map_size == 0;
-        if (is_intact(fd, device->map_size, &device->map_digest))
+        if (zp_pull_is_intact(fd, device->map_size, &device->map_digest))
                 return 1;
         if (has_data)
                 return zp_store_drop_map(p->store, &device->digest, err) < 0 ? -err->code : 1;
@@ -190,7 +178,8 @@ static int pull_device(struct zp_pull *p, uint16_t number, struct zp_error *err)
         int r = zp_store_find_device(p->store, &device->digest, &known, err);
         if (r < 0)
                 return r;
-        bool is_there = r == 1 && is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL),
+        bool is_there =
+                r == 1 && zp_pull_is_intact(zp_store_open_device_file(p->store, &known.digest, "device.idx", NULL),
                                             known.index_size, &known.digest);
         if (!is_there)
                 return fetch_device(p, device, number, err);
@@ -247,18 +236,14 @@ static unsigned part_count(const struct zp_pull *p) {
         return 2u + p->artifact.layer_count + p->artifact.device_count;
 }
 
-static uint64_t memory_of_metadata(const struct zp_artifact_metadata *metadata) {
-        return metadata->blob_size + TREE_TIMES * metadata->size;
-}
-
-/* A blob is in memory until it has been checked, and what metadata describes as a tree. */
+/* A blob is in memory until it has been checked. */
 static uint64_t memory_of(const struct zp_pull *p, unsigned part) {
         const struct zp_artifact *artifact = &p->artifact;
         if (part < 2)
-                return part == 0 ? memory_of_metadata(&artifact->snapshot) : artifact->prefetch_size;
+                return part == 0 ? artifact->snapshot.blob_size : artifact->prefetch_size;
         part -= 2;
         if (part < artifact->layer_count)
-                return memory_of_metadata(&artifact->layers[part].metadata);
+                return artifact->layers[part].metadata.blob_size;
         const struct zp_artifact_device *device = &artifact->devices[part - artifact->layer_count];
         return device->index_size + device->map_size;
 }

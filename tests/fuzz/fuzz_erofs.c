@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * zp_erofs_load on arbitrary bytes, whose superblock checksum is put right first. What loads must also be written
- * again in both layouts and load with the same shape, and be merged with itself and as layer over layer.
+ * zp_erofs_load on arbitrary bytes, whose superblock checksum is put right first. zp_erofs_check must say the same of
+ * them. What loads must also be written again in both layouts and load with the same shape, and be merged with itself and
+ * as layer over layer.
  */
 #include <isa-l/crc.h>
 #include <stdlib.h>
@@ -79,7 +80,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         memcpy(image, data, size);
         fix_checksum(image, size);
         memcpy(second, image, size);
-        if (zp_erofs_load(image, size, &tree, &devices, &count, &err) == 0) {
+        int loaded = zp_erofs_load(image, size, &tree, &devices, &count, &err);
+        require(zp_erofs_check(image, size, NULL, NULL, NULL) == loaded);
+        if (loaded == 0) {
                 require(zp_erofs_load(second, size, &other, NULL, NULL, &err) == 0);
                 write_and_load(tree, devices, count, true, ZP_EROFS_DEVICE_TABLE);
                 write_and_load(tree, devices, count, true, ZP_EROFS_FLAT);

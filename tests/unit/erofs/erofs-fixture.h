@@ -81,7 +81,8 @@ static inline struct image write_image(struct zp_tree *tree, enum zp_erofs_layou
 static inline struct zp_tree *load(const struct image *image) {
         struct zp_tree *tree = NULL;
         struct zp_error err = { 0 };
-        if (zp_erofs_load(image->bytes, image->size, &tree, NULL, NULL, &err) < 0)
+        if (zp_erofs_load(image->bytes, image->size, &tree, NULL, NULL, &err) < 0 ||
+            zp_erofs_check(image->bytes, image->size, NULL, NULL, &err) < 0)
                 fail_msg("%s", err.message);
         return tree;
 }

@@ -178,6 +178,11 @@ static void device_table_comes_back(void **state) {
                 assert_int_equal(devices[i].blocks, test_devices[i].blocks);
         }
         free(devices);
+        assert_int_equal(zp_erofs_check(image.bytes, image.size, &devices, &count, NULL), 0);
+        assert_int_equal(count, 2);
+        for (int i = 0; i < 2; i++)
+                assert_true(zp_digest_equal(&devices[i].digest, &test_devices[i].digest));
+        free(devices);
         zp_tree_free(again);
         zp_tree_free(tree);
         free(image.bytes);
@@ -191,6 +196,9 @@ static void assert_load_fails(const struct image *image, size_t size, int code, 
         assert_int_equal(zp_erofs_load(exact, size, &tree, NULL, NULL, &err), -code);
         if (!strstr(err.message, message))
                 fail_msg("'%s' does not say '%s'", err.message, message);
+        struct zp_error of_check = { 0 };
+        assert_int_equal(zp_erofs_check(exact, size, NULL, NULL, &of_check), -code);
+        assert_string_equal(of_check.message, err.message);
         free(exact);
 }
 
@@ -263,6 +271,52 @@ static void directory_cycles_are_found(void **state) {
         zp_tree_free(tree);
 }
 
+static uint8_t *root_block(struct image *image) {
+        return dirent_of(image, 0);
+}
+
+/* What the kernel, which looks names up by halving, would not find; twice the same name among it. */
+static void names_out_of_order_are_found(void **state) {
+        (void) state;
+        struct zp_tree *tree = plain_tree();
+        add(tree, zp_tree_root(tree), "dd", S_IFREG);
+        add(tree, zp_tree_root(tree), "ee", S_IFREG);
+        struct image image = write_image(tree, ZP_EROFS_DEVICE_TABLE, false);
+        char *second = (char *) root_block(&image) + zp_get_le16(dirent_of(&image, 3) + DIRENT_NAME_OFFSET);
+        static const char *names[] = { "dd", "da", "-e", "d" };
+        assert_memory_equal(second, "ee", 2);
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+                memset(second, 0, 2);
+                memcpy(second, names[i], strlen(names[i]));
+                assert_load_fails(&image, image.size, EBADMSG, "out of order");
+        }
+        free(image.bytes);
+        zp_tree_free(tree);
+}
+
+/* The last name of a block and the first of the next are compared as well. */
+static void names_out_of_order_are_found_between_blocks(void **state) {
+        (void) state;
+        struct zp_tree *tree = plain_tree();
+        struct zp_inode *big = add(tree, zp_tree_root(tree), "big", S_IFDIR);
+        char name[32];
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(name, sizeof name, "%08u", i);
+                add(tree, big, name, S_IFREG);
+        }
+        struct image image = write_image(tree, ZP_EROFS_DEVICE_TABLE, false);
+        uint8_t *sb = image.bytes + EROFS_SUPER_OFFSET;
+        uint8_t *meta = image.bytes + zp_get_le32(sb + SB_META_BLOCK) * (size_t) ZP_BLOCK_SIZE;
+        uint8_t *raw = meta + zp_get_le64(dirent_of(&image, 2)) * EROFS_SLOT_SIZE;
+        uint8_t *next = image.bytes + (zp_get_le32(raw + INODE_UNION) + 1) * (size_t) ZP_BLOCK_SIZE;
+        uint8_t *first = next + zp_get_le16(next + DIRENT_NAME_OFFSET);
+        assert_true(zp_get_le64(raw + INODE_SIZE) > 2 * ZP_BLOCK_SIZE);
+        memcpy(first, "00000001", 8);
+        assert_load_fails(&image, image.size, EBADMSG, "out of order");
+        free(image.bytes);
+        zp_tree_free(tree);
+}
+
 /* Many files that use the same bytes would be work without end from a small image. */
 static void overlapping_content_is_found(void **state) {
         (void) state;
@@ -298,6 +352,8 @@ int main(void) {
                 cmocka_unit_test(flat_disk_is_not_taken_apart),
                 cmocka_unit_test(damage_is_found),
                 cmocka_unit_test(directory_cycles_are_found),
+                cmocka_unit_test(names_out_of_order_are_found),
+                cmocka_unit_test(names_out_of_order_are_found_between_blocks),
                 cmocka_unit_test(overlapping_content_is_found),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
