@@ -92,6 +92,10 @@ static const char *const refused[] = {
         "setfsuid",
         "setfsgid",
         "setgroups",
+        /* nobody is to be served */
+        "listen",
+        "accept",
+        "accept4",
 };
 
 static int add_rules(scmp_filter_ctx context) {

@@ -170,7 +170,10 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
         const struct hook_rule *rule = hook_config_rule(options->config, build->rule);
         const struct hook_registry *registry = hook_config_registry(options->config, build->host);
         autocommand struct command command = { 0 };
-        *run = (struct hook_run){ .build = *build, .out_fd = -1, .err_fd = -1, .time_ms = options->config->time_ms };
+        *run = (struct hook_run){ .build = *build, .out_fd = -1, .err_fd = -1 };
+        run->sandbox = options->sandbox;
+        run->time_ms = options->config->time_ms;
+        run->memory = (uint64_t) options->config->memory;
         if (!rule || !registry)
                 return zp_error_set(err, EINVAL, "%s '%s' is not in the configuration any more",
                                     rule ? "registry" : "rule", rule ? build->host : build->rule);
@@ -255,8 +258,8 @@ static enum hook_end_kind stopped(const struct hook_run *run, char *reason) {
         }
 }
 
-static enum hook_end_kind judge(const struct hook_run *run, const siginfo_t *info, struct hook_run_result *result,
-                                struct hook_end *end) {
+static enum hook_end_kind judge(const struct hook_run *run, const siginfo_t *info, bool ran_out,
+                                struct hook_run_result *result, struct hook_end *end) {
         if (info->si_code == CLD_EXITED && info->si_status == 0) {
                 if (read_result(run, result, end))
                         return HOOK_DONE;
@@ -265,6 +268,11 @@ static enum hook_end_kind judge(const struct hook_run *run, const siginfo_t *inf
         }
         if (run->stop)
                 return stopped(run, result->reason);
+        if (ran_out) {
+                snprintf(result->reason, sizeof result->reason, "it used more memory than it may (%llu MiB)",
+                         (unsigned long long) run->memory >> 20);
+                return HOOK_RETRY;
+        }
         if (info->si_code != CLD_EXITED) {
                 snprintf(result->reason, sizeof result->reason, "the builder was killed: %s (limits: %s)",
                          strsignal(info->si_status), info->si_status == SIGXCPU ? "time" : "memory, perhaps");
@@ -280,14 +288,11 @@ void hook_run_end(struct hook_run *run, struct hook_run_result *result, struct h
         siginfo_t info = { 0 };
         bool ignored;
         *result = (struct hook_run_result){ 0 };
-        kill(-run->child.pid, SIGKILL); /* whatever it has left behind */
-        while (waitid(P_PIDFD, (id_t) run->child.pidfd, &info, WEXITED) < 0 && errno == EINTR)
-                continue;
-        close_end(&run->child.pidfd);
+        bool ran_out = hook_sandbox_end(run->sandbox, &run->child, &info);
         for (int i = 0; i < 64 && (run->out_fd >= 0 || run->err_fd >= 0); i++) /* what is still in the pipes */
                 hook_run_read(run, &ignored);
         *end = (struct hook_end){ .build = &run->build, .now_ms = hook_now_ms() };
-        end->kind = judge(run, &info, result, end);
+        end->kind = judge(run, &info, ran_out, result, end);
         end->reason = result->reason;
         end->result = result->json ? result->json : "";
         end->log = run->transcript.text.data ? run->transcript.text.data : "";

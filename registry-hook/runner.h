@@ -17,13 +17,15 @@ enum hook_stop { HOOK_GOES_ON, HOOK_STOP_CANCELLED, HOOK_STOP_TIME, HOOK_STOP_DI
 
 struct hook_run {
         struct hook_build build;
+        const struct hook_sandbox *sandbox;
         struct hook_sandboxed child;
         int out_fd, err_fd; /* non-blocking; -1 once they have ended */
         struct zp_buffer output;
         struct hook_transcript transcript;
         enum hook_stop stop;
         int64_t started_ms, deadline_ms, kill_ms; /* monotonic; kill_ms: when asking has not helped; 0: not asked */
-        int64_t time_ms;                          /* its limit, for the message */
+        int64_t time_ms;                          /* its limits, for messages */
+        uint64_t memory;
 };
 
 struct hook_run_options {

@@ -18,11 +18,14 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
 #include "registry-hook/call-filter.h"
+#include "registry-hook/log.h"
 
 /* linux/mount.h, which libc's sys/mount.h does not get along with */
 #define ATTRIBUTE_RDONLY 0x1u
@@ -39,6 +42,7 @@ struct attributes {
 struct hook_sandbox {
         uint64_t flags; /* of clone3: the namespaces that can be had */
         struct sock_fprog filter;
+        struct hook_cgroups *cgroups; /* NULL: there are none for us */
         char text[160];
 };
 
@@ -114,6 +118,12 @@ static bool make_writable(const struct child *c) {
         if (c->sandbox->flags & CLONE_NEWPID)
                 mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         return true;
+}
+
+/* Whoever asks: access(2) may find other reasons first. */
+static bool is_read_only(const char *path) {
+        struct statfs st;
+        return statfs(path, &st) == 0 && (st.f_flags & ST_RDONLY);
 }
 
 static bool limit(int resource, uint64_t value) {
@@ -207,8 +217,7 @@ _Noreturn static void be_child(const struct child *c) {
         if ((flags & CLONE_NEWNS) && !make_writable(c))
                 fail(c, STEP_WRITABLE);
         if (!c->options) {
-                bool writes = access(c->writable[0], W_OK) == 0;
-                if (!writes || ((flags & CLONE_NEWNS) && (access("/", W_OK) == 0 || errno != EROFS)))
+                if (access(c->writable[0], W_OK) < 0 || ((flags & CLONE_NEWNS) && !is_read_only("/")))
                         fail(c, STEP_TRY);
                 _exit(0);
         }
@@ -260,6 +269,10 @@ static int start(const struct hook_sandbox *sandbox, const struct hook_sandbox_o
         struct clone_args arguments = { .flags = sandbox->flags | CLONE_PIDFD,
                                         .pidfd = (uint64_t) (uintptr_t) &out->pidfd,
                                         .exit_signal = SIGCHLD };
+        if (out->has_cgroup) {
+                arguments.flags |= CLONE_INTO_CGROUP;
+                arguments.cgroup = (uint64_t) out->cgroup.fd;
+        }
         long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
         if (pid == 0)
                 be_child(&child);
@@ -276,7 +289,7 @@ static int start(const struct hook_sandbox *sandbox, const struct hook_sandbox_o
 /* Whether a child in these namespaces gets as far as it has to. */
 static bool can_have(struct hook_sandbox *sandbox, uint64_t flags, const char *scratch) {
         const char *writable[HOOK_SANDBOX_WRITABLE] = { scratch };
-        struct hook_sandboxed child;
+        struct hook_sandboxed child = { 0 };
         sandbox->flags = flags;
         if (start(sandbox, NULL, writable, &child, NULL) < 0)
                 return false;
@@ -308,12 +321,17 @@ int hook_sandbox_new(const char *scratch, struct hook_sandbox **out, struct zp_e
         while (kinds[i].flags && !can_have(sandbox, kinds[i].flags, scratch))
                 i++;
         sandbox->flags = kinds[i].flags;
-        snprintf(sandbox->text, sizeof sandbox->text, "%s", kinds[i].text);
+        struct zp_error reason = { 0 };
+        if (hook_cgroups_open(&sandbox->cgroups, &reason) < 0)
+                hook_log(HOOK_LOG_INFO, "%s: limits hold for each process of a build", reason.message);
+        snprintf(sandbox->text, sizeof sandbox->text, "%s%s", kinds[i].text, sandbox->cgroups ? ", cgroups" : "");
         *out = sandbox;
         return 0;
 }
 
 void hook_sandbox_free(struct hook_sandbox *sandbox) {
+        if (sandbox->cgroups)
+                hook_cgroups_free(sandbox->cgroups);
         free(sandbox->filter.filter);
         free(sandbox);
 }
@@ -324,5 +342,21 @@ const char *hook_sandbox_text(const struct hook_sandbox *sandbox) {
 
 int hook_sandbox_start(const struct hook_sandbox *sandbox, const struct hook_sandbox_options *options,
                        struct hook_sandboxed *out, struct zp_error *err) {
-        return start(sandbox, options, options->writable, out, err);
+        *out = (struct hook_sandboxed){ .has_cgroup = sandbox->cgroups != NULL };
+        int r = out->has_cgroup ? hook_cgroup_make(sandbox->cgroups, options->memory, PROCESSES, &out->cgroup, err) : 0;
+        if (r < 0)
+                return r;
+        r = start(sandbox, options, options->writable, out, err);
+        if (r < 0 && out->has_cgroup)
+                hook_cgroup_end(sandbox->cgroups, &out->cgroup);
+        return r;
+}
+
+bool hook_sandbox_end(const struct hook_sandbox *sandbox, struct hook_sandboxed *child, siginfo_t *info) {
+        kill(-child->pid, SIGKILL);
+        while (waitid(P_PIDFD, (id_t) child->pidfd, info, WEXITED) < 0 && errno == EINTR)
+                continue;
+        close(child->pidfd);
+        child->pidfd = -1;
+        return child->has_cgroup && hook_cgroup_end(sandbox->cgroups, &child->cgroup);
 }

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 from support import hook as hook_support
@@ -203,26 +204,73 @@ def test_a_running_build_can_be_cancelled(pair, work):
     until(lambda: service.builds(state="cancelled"), 30, service.said)
 
 
-def test_hostile_builds_fail_alone(pair, work):
-    """Whatever a build that was taken over tries, the service goes on and its files are whole."""
-    attack = """#!/bin/sh
-echo pwned > /etc/zeropull-test-pwned
-echo pwned > "$STATE/hook.db"
-kill -9 -1
-mount -t tmpfs none /tmp
-while :; do echo flood; echo flood >&2; done | head -c 5000000 >&2
-exit 1
+HOSTILE = """#!/usr/bin/python3
+import ctypes, errno, os, signal, socket, sys
+
+def attempt(name, work):
+    try:
+        work()
+        result = "done"
+    except OSError as error:
+        result = errno.errorcode[error.errno]
+    except MemoryError:
+        result = "ENOMEM"
+    print(name, result, file=sys.stderr)
+
+def mount():
+    if ctypes.CDLL(None, use_errno=True).mount(b"none", b"/tmp", b"tmpfs", 0, None) < 0:
+        raise OSError(ctypes.get_errno(), "mount")
+
+store = sys.argv[sys.argv.index("--store") + 1]
+attempt("memory", lambda: bytearray(1 << 30))
+attempt("large-file", lambda: os.truncate(os.open(store + "/large", os.O_CREAT | os.O_WRONLY), 2 << 20))
+attempt("database", lambda: open("@STATE@/hook.db", "r+b"))
+attempt("profiles", lambda: open("@STATE@/pwned", "wb"))
+attempt("etc", lambda: open("/etc/zeropull-test-pwned", "wb"))
+attempt("service", lambda: os.kill(@SERVICE@, signal.SIGKILL))
+attempt("mount", mount)
+attempt("serve", lambda: socket.create_server(("127.0.0.1", 0)))
+attempt("packets", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+attempt("device", lambda: os.mknod(store + "/device", 0o60600, 0x700))
+for _ in range(100):  # to stay when it ends
+    if not os.fork():
+        os.setsid()
+        signal.pause()
+for _ in range(100000):
+    sys.stderr.write("flood " * 20 + "\\n")
+sys.exit(1)
 """
-    builder = fake_builder(work, attack.replace("$STATE", str(work / "state")))
-    service, place = pair(ALL, builder=builder)
+
+
+@pytest.mark.skipif(IS_SANITIZED, reason="without limits on memory")
+def test_hostile_builds_fail_alone(pair, work):
+    """Whatever a build that was taken over tries, the service goes on, its files are whole, and nothing is left behind."""
+    builder = fake_builder(work)
+    service, place = pair(ALL, extra="limits: {memory: 512M, file-size: 1M}", builder=builder)
+    text = HOSTILE.replace("@STATE@", str(work / "state")).replace("@SERVICE@", str(service.process.pid))
+    fake_builder(work, text)
     place.push(marked_layout(work, "a"), "app", "1")
-    until(lambda: [b for b in service.builds() if b.get("attempts")], 60, service.said)
+    until(lambda: [b for b in service.builds() if b.get("attempts")], 120, service.said)
     build = service.get("/v1/builds/1")
-    assert len(build["log"]) <= 65536
-    assert not (work / "etc").exists() and service.get("/v1/status")["queued"] == 1
+    said = dict(line.split(" ", 1) for line in build["log"].splitlines()[:10])
+    expected = {
+        "memory": "ENOMEM", "large-file": "EFBIG", "database": "EROFS", "profiles": "EROFS", "etc": "EROFS",
+        "service": "ESRCH", "mount": "EPERM", "serve": "EPERM", "packets": "EAFNOSUPPORT", "device": "EPERM",
+    }  # fmt: skip
+    assert said == expected
+    assert len(build["log"]) <= 65536 and service.get("/v1/status")["queued"] == 1
+    assert [pid for pid, line in command_lines() if str(builder) in line and pid != service.process.pid] == []
     fake_builder(work)
     place.push(marked_layout(work, "b", content=b"b"), "app", "2")
     until(lambda: service.snapshots(), 30, service.said)
+
+
+def command_lines():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield int(path.parent.name), path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            pass  # it has ended meanwhile
 
 
 def test_notifications_without_the_secret_or_from_elsewhere_build_nothing(pair, work):

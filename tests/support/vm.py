@@ -27,6 +27,18 @@ echo "STATUS $?"
 /bin/busybox poweroff -f
 """
 
+_INIT_PROGRAM = """#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t tmpfs tmp /tmp
+/bin/busybox mount -t cgroup2 cgroup /sys/fs/cgroup
+/bin/busybox env -i {environment} {program} 2>&1
+echo "STATUS $?"
+/bin/busybox poweroff -f
+"""
+
 
 def kernel():
     """(bzImage, module directory) of the newest cloud kernel that Debian 12 has."""
@@ -82,7 +94,6 @@ def _busybox(work):
 
 def boot(disk, config, work):
     """Boots, mounts the disk read-only, runs the image's command in it; returns (exit status or None, console)."""
-    work = Path(work)
     image, module_directory = kernel()
     modules = _modules_in_order(module_directory)
     init = _INIT.format(
@@ -90,15 +101,34 @@ def boot(disk, config, work):
         environment=shlex.join(config.get("Env", [])),
         command=shlex.join(config.get("Entrypoint", []) + config.get("Cmd", [])),
     )
-    entries = [(name, stat.S_IFDIR | 0o755, b"") for name in ("bin", "modules", "dev")]
+    files = {f"modules/{path.name}": path for path in modules}
+    return _run(image, init, files, Path(work), ["-drive", f"file={disk},format=raw,if=virtio,readonly=on"])
+
+
+def run_program(program, environment, work):
+    """Boots and runs a dynamically linked program of this machine as root, with cgroups of version 2; returns as boot."""
+    image, _ = kernel()
+    init = _INIT_PROGRAM.format(
+        environment=shlex.join(f"{name}={value}" for name, value in environment.items()), program=f"/{Path(program).name}"
+    )
+    listed = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    libraries = [word for line in listed.splitlines() for word in line.split() if word.startswith("/")]
+    files = {Path(program).name: program, **{library.lstrip("/"): library for library in libraries}}
+    return _run(image, init, files, Path(work), [])
+
+
+def _run(image, init, files, work, options):
+    """Boots an initrd of busybox and the files ({name: path}) with /init of that text."""
+    parents = {str(parent) for name in files for parent in Path(name).parents} - {"."}
+    directories = sorted(parents | {"bin", "dev"})
+    entries = [(name, stat.S_IFDIR | 0o755, b"") for name in directories]
     entries.append(("bin/busybox", stat.S_IFREG | 0o755, _busybox(work)))
-    entries += [(f"modules/{path.name}", stat.S_IFREG | 0o644, path.read_bytes()) for path in modules]
+    entries += [(name, stat.S_IFREG | 0o755, Path(path).read_bytes()) for name, path in files.items()]
     entries.append(("init", stat.S_IFREG | 0o755, init.encode()))
     (work / "initrd").write_bytes(gzip.compress(_cpio(entries), 1))
     command = ["qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults", "-no-reboot", "-display", "none"]
     command += ["-serial", "stdio", "-kernel", image, "-initrd", work / "initrd"]
-    command += ["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"]
-    command += ["-drive", f"file={disk},format=raw,if=virtio,readonly=on"]
+    command += ["-append", "console=ttyS0 quiet panic=-1 rdinit=/init", *options]
     result = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=BOOT_SECONDS
     )

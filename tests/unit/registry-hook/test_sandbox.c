@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -52,6 +53,15 @@ static int try_large_file(const char *path) {
         return fd < 0 ? errno : result_of(ftruncate(fd, 1 << 20));
 }
 
+/* How far it got before it was refused is what it exits with, but for 0 and 1: in hundreds. */
+static int try_fork(void) {
+        int count = 0;
+        for (pid_t pid; count < 5000 && (pid = fork()) >= 0; count++)
+                if (pid == 0)
+                        pause();
+        return errno == EAGAIN ? 10 + count / 100 : 1;
+}
+
 static int attempt(const char *what, const char *argument) {
         static const struct {
                 const char *name;
@@ -82,6 +92,8 @@ static int attempt(const char *what, const char *argument) {
                 return result_of(socket(AF_PACKET, SOCK_RAW, 0));
         if (strcmp(what, "tcp") == 0)
                 return result_of(socket(AF_INET, SOCK_STREAM, 0));
+        if (strcmp(what, "listen") == 0)
+                return result_of(listen(socket(AF_INET, SOCK_STREAM, 0), 1));
         if (strcmp(what, "write") == 0)
                 return write_to(argument);
         if (strcmp(what, "kill") == 0)
@@ -98,6 +110,8 @@ static int attempt(const char *what, const char *argument) {
                 return printf("said %s\n", argument) > 0 ? 0 : EIO;
         for (volatile unsigned long spin = 0; strcmp(what, "spin") == 0; spin++)
                 continue;
+        if (strcmp(what, "fork") == 0)
+                return try_fork();
         if (strcmp(what, "wait") == 0)
                 pause();
         return ENOTSUP;
@@ -156,16 +170,17 @@ static struct hook_sandboxed start(struct world *w, const char *what, const char
         return child;
 }
 
-static siginfo_t end_of(struct hook_sandboxed *child) {
+static siginfo_t end_of(struct world *w, struct hook_sandboxed *child) {
         siginfo_t info = { 0 };
-        assert_int_equal(waitid(P_PIDFD, (id_t) child->pidfd, &info, WEXITED), 0);
-        close(child->pidfd);
+        struct pollfd ended = { .fd = child->pidfd, .events = POLLIN };
+        assert_int_equal(poll(&ended, 1, 60000), 1);
+        assert_false(hook_sandbox_end(w->sandbox, child, &info));
         return info;
 }
 
 static int run(struct world *w, const char *what, const char *argument) {
         struct hook_sandboxed child = start(w, what, argument);
-        siginfo_t info = end_of(&child);
+        siginfo_t info = end_of(w, &child);
         if (info.si_code != CLD_EXITED)
                 fail_msg("%s: signal %d", what, info.si_status);
         return info.si_status;
@@ -182,6 +197,7 @@ static void what_reaches_into_the_kernel_or_others_is_refused(void **state) {
         assert_int_equal(run(*state, "clone3", ""), ENOSYS);
         assert_int_equal(run(*state, "packet", ""), EAFNOSUPPORT);
         assert_int_equal(run(*state, "tcp", ""), 0);
+        assert_int_equal(run(*state, "listen", ""), EPERM);
         assert_int_equal(run(*state, "privileges", ""), 0);
 }
 
@@ -198,6 +214,39 @@ static void only_its_directories_can_be_written_to(void **state) {
         }
         assert_int_equal(run(w, "write", outside), EROFS);
         assert_int_not_equal(access(outside, F_OK), 0);
+}
+
+/* The user of deploy/hook's unit: the same sandbox, and (root is exempt) an end to its processes. */
+static bool is_same_without_privileges(struct world *w) {
+        char text[160];
+        snprintf(text, sizeof text, "%s", hook_sandbox_text(w->sandbox));
+        if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0 ||
+            prctl(PR_SET_DUMPABLE, 1) < 0 || /* as after an exec: /proc/self is its own */
+            hook_sandbox_new(w->inside, &w->sandbox, NULL) < 0 || strcmp(hook_sandbox_text(w->sandbox), text) != 0)
+                return false;
+        int hundreds = run(w, "fork", "") - 10;
+        return hundreds >= 9 && hundreds <= 10;
+}
+
+static void a_service_without_privileges_has_the_same_sandbox_and_limits_processes(void **state) {
+        struct world *w = *state;
+        int status;
+        if (geteuid() != 0 || !strstr(hook_sandbox_text(w->sandbox), "user, mount")) {
+                print_message("not root, or no user namespaces here: not tested\n");
+                skip();
+        }
+        zp_autofree char *copy = zp_format("%s/copy", w->outside), *program = NULL; /* anybody may execute it */
+        size_t size;
+        assert_int_equal(zp_read_file(AT_FDCWD, w->self, 256u << 20, &program, &size, NULL), 0);
+        assert_int_equal(zp_replace_file(AT_FDCWD, copy, program, size, 0755, NULL), 0);
+        assert_int_equal(chmod(w->outside, 0755), 0);
+        snprintf(w->self, sizeof w->self, "%s", copy);
+        assert_int_equal(chown(w->inside, 65534, 65534), 0);
+        pid_t service = fork();
+        if (service == 0)
+                _exit(is_same_without_privileges(w) ? 0 : 1);
+        assert_int_equal(waitpid(service, &status, 0), service);
+        assert_int_equal(status, 0);
 }
 
 static void other_processes_cannot_be_reached(void **state) {
@@ -218,7 +267,7 @@ static void memory_files_and_time_have_an_end(void **state) {
 #endif
         assert_int_equal(run(w, "large", file), EFBIG);
         struct hook_sandboxed child = start(w, "spin", "");
-        siginfo_t info = end_of(&child);
+        siginfo_t info = end_of(w, &child);
         assert_int_equal(info.si_code, CLD_KILLED);
 }
 
@@ -287,6 +336,7 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 TEST(what_reaches_into_the_kernel_or_others_is_refused),
                 TEST(only_its_directories_can_be_written_to),
+                TEST(a_service_without_privileges_has_the_same_sandbox_and_limits_processes),
                 TEST(other_processes_cannot_be_reached),
                 TEST(memory_files_and_time_have_an_end),
                 TEST(no_descriptor_of_the_service_is_inherited),
