@@ -19,7 +19,7 @@
 #define WARMUP_FIELD_MANAGER "zeropull-warmup"
 #define WARMUP_PARALLELISM_DEFAULT 10
 
-struct kube_client;
+struct zp_kube;
 struct warmup;
 
 /* Of one object: pairs of a node and an image. */
@@ -28,7 +28,7 @@ struct warmup_counts {
 };
 
 struct warmup_options {
-        struct kube_client *client;                  /* outlives the planner */
+        struct zp_kube *client;                      /* outlives the planner */
         const char *agent_namespace, *agent_account; /* the service account of the nodes' agents */
         /* The counts of an object are others than when it was last called for it. Called without a lock held, on the
          * planner's thread; it may call warmup_put() and warmup_drop(). */

@@ -22,6 +22,8 @@
 #define FD_NAME "fuse"
 #define FUSE_VARIABLE "ZEROPULL_FUSE_FD"
 #define LISTEN_VARIABLE "ZEROPULL_LISTEN_FD"
+/* Set by who keeps the descriptor for a successor in another mount namespace: there the mount seems unused. */
+#define STAYS_VARIABLE "ZEROPULL_MOUNT_STAYS"
 /* How long a worker may take to end before it is killed. */
 #define END_MS 10000
 /* And after that. */
@@ -248,6 +250,8 @@ static void supervise(struct supervisor *s) {
 /* In use, it stays for the next start, which has the descriptor from the manager or takes the dead mount away. */
 static void leave_mount(const struct snap_supervisor_options *options) {
         struct zp_error err = { 0 };
+        if (getenv(STAYS_VARIABLE))
+                return;
         if (zp_unmount(options->mount_directory, false, &err) < 0 && err.code != EINVAL)
                 snap_log(options, false, "%s", err.message);
 }

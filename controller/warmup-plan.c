@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/warmup-plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "oci/json.h"
+
+struct decision {
+        const struct warmup_world *world;
+        json_t *specs; /* node name to {image to entry} */
+        json_t *counts;
+};
+
+static int no_memory(struct zp_error *err) {
+        return zp_error_errno(err, ENOMEM, "warm-up");
+}
+
+static const char *text(json_t *object, const char *key) {
+        const char *value = json_string_value(json_object_get(object, key));
+        return value ? value : "";
+}
+
+/* ---- who is meant ---- */
+
+static bool is_selected(json_t *object, json_t *node) {
+        const char *key;
+        json_t *value, *labels = json_object_get(node, "labels");
+        json_object_foreach(json_object_get(object, "selector"), key, value) {
+                if (!json_is_string(value) || !json_equal(value, json_object_get(labels, key)))
+                        return false;
+        }
+        return true;
+}
+
+/* "linux/arm64" and "linux/arm64/v8" are an arm64 node's. */
+static bool is_for_node(json_t *image, json_t *node) {
+        const char *platform = text(image, "platform"), *os = text(node, "os");
+        const char *architecture = text(node, "architecture");
+        size_t os_size = strlen(os), size = strlen(architecture);
+        if (!platform[0])
+                return true;
+        if (strncmp(platform, os, os_size) != 0 || platform[os_size] != '/')
+                return false;
+        platform += os_size + 1;
+        return strncmp(platform, architecture, size) == 0 && (platform[size] == '\0' || platform[size] == '/');
+}
+
+/* ---- how far it is ---- */
+
+enum state { STATE_NOT_READY, STATE_UNASSIGNED, STATE_UNDER_WAY, STATE_READY, STATE_FAILED };
+
+/* Of one image of an object on one node. */
+static enum state image_state(json_t *object, json_t *image, json_t *cache) {
+        const char *name = text(image, "image"), *digest = text(image, "digest");
+        json_t *wanted = json_object_get(json_object_get(cache, "wanted"), name);
+        json_t *state = json_object_get(json_object_get(cache, "states"), name);
+        if (!digest[0])
+                return STATE_NOT_READY;
+        if (strcmp(text(wanted, "digest"), digest) != 0)
+                return STATE_UNASSIGNED;
+        if (json_is_true(json_object_get(object, "complete")) && !json_is_true(json_object_get(wanted, "complete")))
+                return STATE_UNASSIGNED;
+        if (strcmp(text(state, "digest"), digest) != 0)
+                return STATE_UNDER_WAY;
+        if (strcmp(text(state, "phase"), "Failed") == 0)
+                return STATE_FAILED;
+        bool is_whole =
+                !json_is_true(json_object_get(object, "complete")) || json_is_true(json_object_get(state, "complete"));
+        return strcmp(text(state, "phase"), "Ready") == 0 && is_whole ? STATE_READY : STATE_UNDER_WAY;
+}
+
+struct progress {
+        unsigned desired, ready, failed, under_way, unassigned;
+};
+
+static struct progress look_at_node(json_t *object, json_t *node, json_t *cache) {
+        struct progress sum = { 0 };
+        json_t *image;
+        size_t i;
+        json_array_foreach(json_object_get(object, "images"), i, image) {
+                if (!is_for_node(image, node))
+                        continue;
+                enum state state = image_state(object, image, cache);
+                sum.desired++;
+                sum.ready += state == STATE_READY;
+                sum.failed += state == STATE_FAILED;
+                sum.under_way += state == STATE_UNDER_WAY;
+                sum.unassigned += state == STATE_UNASSIGNED;
+        }
+        return sum;
+}
+
+/* ---- what a node shall have ---- */
+
+static json_t *entry_of(json_t *object, json_t *image) {
+        json_t *entry = json_pack("{s:O, s:O, s:O, s:O}", "image", json_object_get(image, "image"), "digest",
+                                  json_object_get(image, "digest"), "complete", json_object_get(object, "complete"),
+                                  "deadlineSeconds", json_object_get(object, "deadline"));
+        if (entry && text(object, "from")[0])
+                json_object_set(entry, "from", json_object_get(object, "from"));
+        if (entry && json_array_size(json_object_get(object, "secrets")) > 0)
+                json_object_set_new(entry, "pullSecrets", json_copy(json_object_get(object, "secrets")));
+        return entry;
+}
+
+/* Two objects want it: what either needs. */
+static void join(json_t *entry, json_t *other) {
+        json_t *secrets = json_object_get(entry, "pullSecrets"), *more = json_object_get(other, "pullSecrets"), *item;
+        json_t *deadline = json_object_get(other, "deadlineSeconds");
+        size_t i, j;
+        if (json_is_true(json_object_get(other, "complete")))
+                json_object_set_new(entry, "complete", json_true());
+        if (json_integer_value(deadline) > json_integer_value(json_object_get(entry, "deadlineSeconds")))
+                json_object_set(entry, "deadlineSeconds", deadline);
+        if (more && !secrets)
+                json_object_set_new(entry, "pullSecrets", secrets = json_array());
+        json_array_foreach(more, i, item) {
+                bool is_known = false;
+                for (j = 0; j < json_array_size(secrets); j++)
+                        is_known |= json_equal(json_array_get(secrets, j), item);
+                if (!is_known && json_array_size(secrets) < 16)
+                        json_array_append(secrets, item);
+        }
+}
+
+static int add_entry(json_t *spec, json_t *entry, struct zp_error *err) {
+        const char *name = text(entry, "image");
+        json_t *before = json_object_get(spec, name);
+        if (before)
+                join(before, entry);
+        else if (json_object_size(spec) < WARMUP_IMAGES_MAX)
+                return json_object_set(spec, name, entry) < 0 ? no_memory(err) : 0;
+        return 0;
+}
+
+/* All of an object's images that there are, or those of its last time that are there. */
+static int add_images(json_t *object, json_t *node, json_t *cache, bool is_turn, json_t *spec, struct zp_error *err) {
+        json_t *image, *wanted = json_object_get(cache, "wanted");
+        size_t i;
+        int r = 0;
+        json_array_foreach(json_object_get(object, "images"), i, image) {
+                if (r < 0 || !is_for_node(image, node))
+                        continue;
+                json_t *old = json_object_get(wanted, text(image, "image"));
+                enum state state = image_state(object, image, cache);
+                bool is_new = state != STATE_NOT_READY && (is_turn || state != STATE_UNASSIGNED);
+                zp_auto(json_decref) json_t *entry = is_new ? entry_of(object, image)
+                                                     : old  ? json_deep_copy(old)
+                                                            : NULL;
+                if (is_new && !entry)
+                        return no_memory(err);
+                if (entry)
+                        r = add_entry(spec, entry, err);
+        }
+        return r;
+}
+
+/* ---- one object ---- */
+
+static json_t *spec_of(struct decision *d, const char *node) {
+        json_t *spec = json_object_get(d->specs, node);
+        if (!spec && json_object_set_new(d->specs, node, spec = json_object()) < 0)
+                return NULL;
+        return spec;
+}
+
+static int decide_object(struct decision *d, const char *key, json_t *object, struct zp_error *err) {
+        struct progress sum = { 0 };
+        json_int_t parallelism = json_integer_value(json_object_get(object, "parallelism")), under_way = 0;
+        const char *name;
+        json_t *node;
+        json_object_foreach(d->world->nodes, name, node) {
+                if (!is_selected(object, node))
+                        continue;
+                struct progress one = look_at_node(object, node, json_object_get(d->world->caches, name));
+                sum.desired += one.desired;
+                sum.ready += one.ready;
+                sum.failed += one.failed;
+                under_way += one.under_way > 0 && json_is_true(json_object_get(node, "ready"));
+        }
+        json_object_foreach(d->world->nodes, name, node) {
+                json_t *cache = json_object_get(d->world->caches, name);
+                if (!is_selected(object, node))
+                        continue;
+                struct progress one = look_at_node(object, node, cache);
+                bool is_begun = one.under_way > 0;
+                bool is_turn = one.unassigned > 0 && json_is_true(json_object_get(node, "ready")) &&
+                               (is_begun || under_way < parallelism);
+                under_way += is_turn && !is_begun;
+                json_t *spec = spec_of(d, name);
+                int r = spec ? add_images(object, node, cache, is_turn, spec, err) : no_memory(err);
+                if (r < 0)
+                        return r;
+        }
+        json_t *counts = json_pack("[i, i, i]", (int) sum.desired, (int) sum.ready, (int) sum.failed);
+        return json_object_set_new(d->counts, key, counts) < 0 ? no_memory(err) : 0;
+}
+
+/* ---- all ---- */
+
+struct ordered {
+        const char *key;
+        json_t *object;
+};
+
+/* The one checked last names the digest of an image that two want: the later one. By age, then by name. */
+static int compare_objects(const void *a, const void *b) {
+        const struct ordered *x = a, *y = b;
+        int order = strcmp(text(y->object, "created"), text(x->object, "created"));
+        return order ? order : strcmp(x->key, y->key);
+}
+
+static int compare_entries(const void *a, const void *b) {
+        return strcmp(text(*(json_t *const *) a, "image"), text(*(json_t *const *) b, "image"));
+}
+
+static json_t *sorted_values(json_t *map) {
+        size_t count = json_object_size(map), i = 0;
+        zp_autofree json_t **values = calloc(count ? count : 1, sizeof *values);
+        json_t *list = values ? json_array() : NULL, *value;
+        const char *key;
+        json_object_foreach(map, key, value) {
+                if (values)
+                        values[i++] = value;
+        }
+        if (list)
+                qsort(values, count, sizeof *values, compare_entries);
+        for (i = 0; list && i < count; i++)
+                json_array_append(list, values[i]);
+        return list;
+}
+
+/* A spec whose every entry is as it is in the cluster is no change. */
+static int find_changes(struct decision *d, json_t *changes, struct zp_error *err) {
+        const char *name;
+        json_t *node;
+        json_object_foreach(d->world->nodes, name, node) {
+                json_t *spec = json_object_get(d->specs, name);
+                json_t *wanted = json_object_get(json_object_get(d->world->caches, name), "wanted");
+                if (json_object_size(spec) == 0 && json_object_size(wanted) == 0)
+                        continue;
+                if (json_equal(spec, wanted))
+                        continue;
+                if (json_object_set_new(changes, name, sorted_values(spec)) < 0)
+                        return no_memory(err);
+        }
+        return 0;
+}
+
+static int decide_all(struct decision *d, struct zp_error *err) {
+        size_t count = json_object_size(d->world->objects), i = 0;
+        zp_autofree struct ordered *order = calloc(count ? count : 1, sizeof *order);
+        const char *key;
+        json_t *object;
+        int r = order ? 0 : no_memory(err);
+        if (r < 0)
+                return r;
+        json_object_foreach(d->world->objects, key, object) {
+                order[i++] = (struct ordered){ key, object };
+        }
+        qsort(order, count, sizeof *order, compare_objects);
+        for (i = 0; i < count && r == 0; i++)
+                r = decide_object(d, order[i].key, order[i].object, err);
+        return r;
+}
+
+int warmup_decide(const struct warmup_world *world, json_t **changes, json_t **counts, struct zp_error *err) {
+        zp_auto(json_decref) json_t *specs = json_object(), *found = json_object(), *sums = json_object();
+        struct decision d = { .world = world, .specs = specs, .counts = sums };
+        int r = specs && found && sums ? decide_all(&d, err) : no_memory(err);
+        if (r == 0)
+                r = find_changes(&d, found, err);
+        if (r < 0)
+                return r;
+        *changes = zp_steal(&found);
+        *counts = zp_steal(&sums);
+        return 0;
+}

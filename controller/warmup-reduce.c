@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/kube/client.h"
+#include "controller/model/time.h"
+#include "controller/warmup-plan.h"
+#include "oci/json.h"
+
+#define DEADLINE_DEFAULT_S 3600
+
+static int no_memory(struct zp_error *err) {
+        return zp_error_errno(err, ENOMEM, "warm-up");
+}
+
+static const char *text_or(json_t *object, const char *key, const char *otherwise) {
+        const char *text = json_string_value(json_object_get(object, key));
+        return text ? text : otherwise;
+}
+
+/* 0, or out of memory: what jansson tells by -1. */
+static int keep(json_t *made, json_t **out, struct zp_error *err) {
+        *out = made;
+        return made ? 0 : no_memory(err);
+}
+
+/* ---- objects ---- */
+
+/* The images by name and platform; those that are ready have a digest. Before the controller has looked at them there
+ * are just the names, for every platform. */
+static json_t *reduce_images(json_t *object) {
+        json_t *status = json_object_get(json_object_get(object, "status"), "images");
+        json_t *named = json_object_get(json_object_get(object, "spec"), "images");
+        json_t *list = json_array(), *item;
+        size_t i;
+        json_array_foreach(status, i, item) {
+                const char *phase = text_or(item, "phase", ""), *digest = text_or(item, "digest", "");
+                if (strcmp(phase, "Expired") == 0)
+                        continue;
+                json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "image", text_or(item, "image", ""),
+                                                      "platform", text_or(item, "platform", ""), "digest",
+                                                      strcmp(phase, "Ready") == 0 ? digest : ""));
+        }
+        if (json_array_size(status) > 0)
+                return list;
+        json_array_foreach(named, i, item) {
+                if (json_is_string(item))
+                        json_array_append_new(
+                                list, json_pack("{s:O, s:s, s:s}", "image", item, "platform", "", "digest", ""));
+        }
+        return list;
+}
+
+/* Where they are: [{namespace, name}]. Those of a cluster-scoped object are in no namespace. */
+static json_t *reduce_secrets(json_t *object) {
+        json_t *named = json_object_get(json_object_get(object, "spec"), "pullSecrets");
+        json_t *list = json_array(), *item;
+        size_t i;
+        if (!zp_kube_namespace(object)[0])
+                return list;
+        json_array_foreach(named, i, item) {
+                const char *name = text_or(item, "name", "");
+                if (name[0])
+                        json_array_append_new(
+                                list, json_pack("{s:s, s:s}", "namespace", zp_kube_namespace(object), "name", name));
+        }
+        return list;
+}
+
+int warmup_reduce_object(json_t *object, json_t **out, struct zp_error *err) {
+        json_t *spec = json_object_get(object, "spec"), *warm_up = json_object_get(spec, "warmUp");
+        json_t *selector = json_object_get(warm_up, "nodeSelector");
+        json_int_t parallelism = json_integer_value(json_object_get(warm_up, "parallelism"));
+        int64_t deadline_s = 0;
+        *out = NULL;
+        if (!zp_kube_name(object)[0] || !json_is_object(spec))
+                return zp_error_set(err, EBADMSG, "warm-up: an object without a name or spec");
+        if (!json_is_object(warm_up) || zp_kube_is_being_deleted(object))
+                return 0;
+        if (!ctl_parse_duration(text_or(warm_up, "deadline", ""), &deadline_s) || deadline_s < 1)
+                deadline_s = DEADLINE_DEFAULT_S;
+        return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:s, s:o, s:o}", "kind",
+                              text_or(object, "kind", "ImageSnapshot"), "namespace", zp_kube_namespace(object), "name",
+                              zp_kube_name(object), "uid", zp_kube_uid(object), "created",
+                              text_or(json_object_get(object, "metadata"), "creationTimestamp", ""), "selector",
+                              json_is_object(selector) ? selector : NULL, "parallelism",
+                              parallelism > 0 ? parallelism : (json_int_t) WARMUP_PARALLELISM_DEFAULT, "deadline",
+                              (json_int_t) deadline_s, "complete", json_is_true(json_object_get(warm_up, "complete")),
+                              "from", text_or(spec, "target", ""), "secrets", reduce_secrets(object), "images",
+                              reduce_images(object)),
+                    out, err);
+}
+
+/* ---- nodes ---- */
+
+static bool is_ready(json_t *node) {
+        json_t *conditions = json_object_get(json_object_get(node, "status"), "conditions"), *item;
+        size_t i;
+        json_array_foreach(conditions, i, item) {
+                if (strcmp(text_or(item, "type", ""), "Ready") == 0)
+                        return strcmp(text_or(item, "status", ""), "True") == 0;
+        }
+        return false;
+}
+
+int warmup_reduce_node(json_t *node, json_t **out, struct zp_error *err) {
+        json_t *labels = json_object_get(json_object_get(node, "metadata"), "labels");
+        *out = NULL;
+        if (!zp_kube_name(node)[0])
+                return zp_error_set(err, EBADMSG, "warm-up: a node without a name");
+        return keep(json_pack("{s:s, s:O?, s:s, s:s, s:b}", "uid", zp_kube_uid(node), "labels",
+                              json_is_object(labels) ? labels : NULL, "os",
+                              text_or(labels, "kubernetes.io/os", "linux"), "architecture",
+                              text_or(labels, "kubernetes.io/arch", ""), "ready", (int) is_ready(node)),
+                    out, err);
+}
+
+/* ---- caches ---- */
+
+int warmup_reduce_cache(json_t *cache, json_t **out, struct zp_error *err) {
+        json_t *images = json_object_get(json_object_get(cache, "spec"), "images");
+        json_t *status = json_object_get(json_object_get(cache, "status"), "images"), *item;
+        json_t *wanted = json_object(), *states = json_object();
+        size_t i;
+        *out = NULL;
+        json_array_foreach(images, i, item) {
+                json_object_set(wanted, text_or(item, "image", ""), item);
+        }
+        json_array_foreach(status, i, item) {
+                json_object_set(states, text_or(item, "image", ""), item);
+        }
+        return keep(json_pack("{s:o, s:o}", "wanted", wanted, "states", states), out, err);
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buffer.h"
+#include "controller/warmup-plan.h"
+#include "oci/json.h"
+
+#define A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+/* A cluster, as a test wants it. */
+static struct warmup_world world;
+static json_t *changes, *counts;
+
+static int begin(void **state) {
+        (void) state;
+        world = (struct warmup_world){ json_object(), json_object(), json_object() };
+        return 0;
+}
+
+static int end(void **state) {
+        (void) state;
+        json_decref(world.objects);
+        json_decref(world.nodes);
+        json_decref(world.caches);
+        json_decref(changes);
+        json_decref(counts);
+        changes = counts = NULL;
+        return 0;
+}
+
+static json_t *parse(const char *text) {
+        json_error_t error;
+        json_t *json = json_loads(text, 0, &error);
+        if (!json)
+                fail_msg("%s: %s", error.text, text);
+        return json;
+}
+
+static void reduce(int (*function)(json_t *, json_t **, struct zp_error *), json_t *map, const char *key,
+                   json_t *full) {
+        json_t *reduced;
+        assert_int_equal(function(full, &reduced, NULL), 0);
+        json_decref(full);
+        if (reduced)
+                json_object_set_new(map, key, reduced);
+        else
+                json_object_del(map, key);
+}
+
+static void add_node(const char *name, const char *labels, const char *ready) {
+        zp_autofree char *text = zp_format(
+                "{\"metadata\": {\"name\": \"%s\", \"uid\": \"u-%s\", \"labels\": {\"kubernetes.io/os\": \"linux\", "
+                "\"kubernetes.io/arch\": \"amd64\"%s}}, \"status\": {\"conditions\": [{\"type\": \"Ready\", "
+                "\"status\": \"%s\"}]}}",
+                name, name, labels, ready);
+        reduce(warmup_reduce_node, world.nodes, name, parse(text));
+}
+
+static void add_nodes(int count) {
+        for (int i = 0; i < count; i++) {
+                zp_autofree char *name = zp_format("n%d", i);
+                add_node(name, "", "True");
+        }
+}
+
+/* One image, which is built for amd64 as `digest`; "": not yet. */
+static void add_object(const char *name, const char *image, const char *digest, const char *warm_up) {
+        zp_autofree char *key = zp_format("ns/%s", name);
+        zp_autofree char *text =
+                zp_format("{\"kind\": \"ImageSnapshot\", \"metadata\": {\"namespace\": \"ns\", \"name\": \"%s\", "
+                          "\"uid\": \"u-%s\", "
+                          "\"creationTimestamp\": \"2026-01-01T00:00:00Z\"}, \"spec\": {\"images\": [\"%s\"], "
+                          "\"pullSecrets\": [{\"name\": "
+                          "\"of-%s\"}], \"warmUp\": %s}, \"status\": {\"images\": [{\"image\": \"%s\", \"platform\": "
+                          "\"linux/amd64\", "
+                          "\"phase\": \"%s\", \"digest\": \"%s\"}]}}",
+                          name, name, image, name, warm_up, image, digest[0] ? "Ready" : "Building", digest);
+        reduce(warmup_reduce_object, world.objects, key, parse(text));
+}
+
+static void decide(void) {
+        json_decref(changes);
+        json_decref(counts);
+        changes = counts = NULL;
+        assert_int_equal(warmup_decide(&world, &changes, &counts, NULL), 0);
+}
+
+/* What was decided is written; the node says nothing yet of what is new. */
+static void write_changes(void) {
+        const char *name;
+        json_t *images;
+        json_object_foreach(changes, name, images) {
+                json_t *states = json_object_get(json_object_get(world.caches, name), "states");
+                json_t *list = json_array(), *state;
+                const char *image;
+                json_object_foreach(states, image, state) {
+                        json_array_append(list, state);
+                }
+                reduce(warmup_reduce_cache, world.caches, name,
+                       json_pack("{s:{s:O}, s:{s:o}}", "spec", "images", images, "status", "images", list));
+        }
+}
+
+/* A node has done what it was told; or could not. */
+static void report(const char *node, const char *phase) {
+        json_t *cache = json_object_get(world.caches, node), *entry;
+        json_t *states = json_object_get(cache, "states");
+        const char *image;
+        json_object_foreach(json_object_get(cache, "wanted"), image, entry) {
+                json_object_set_new(states, image,
+                                    json_pack("{s:s, s:s, s:O, s:O}", "image", image, "phase", phase, "digest",
+                                              json_object_get(entry, "digest"), "complete",
+                                              json_object_get(entry, "complete")));
+        }
+}
+
+static void assert_counts(const char *key, unsigned desired, unsigned ready, unsigned failed) {
+        json_t *sums = json_object_get(counts, key);
+        assert_int_equal(json_integer_value(json_array_get(sums, 0)), desired);
+        assert_int_equal(json_integer_value(json_array_get(sums, 1)), ready);
+        assert_int_equal(json_integer_value(json_array_get(sums, 2)), failed);
+}
+
+static json_t *entry(const char *node, size_t index) {
+        return json_array_get(json_object_get(changes, node), index);
+}
+
+static const char *text_of(json_t *object, const char *key) {
+        const char *text = json_string_value(json_object_get(object, key));
+        return text ? text : "";
+}
+
+/* ---- the tests ---- */
+
+static void selected_nodes_get_the_image_and_its_secrets(void **state) {
+        (void) state;
+        add_node("fast", ", \"disk\": \"ssd\"", "True");
+        add_node("slow", ", \"disk\": \"tape\"", "True");
+        add_object("web", "r.example/web:1", A, "{\"nodeSelector\": {\"disk\": \"ssd\"}, \"deadline\": \"1m30s\"}");
+        decide();
+        assert_int_equal(json_object_size(changes), 1);
+        assert_string_equal(text_of(entry("fast", 0), "image"), "r.example/web:1");
+        assert_string_equal(text_of(entry("fast", 0), "digest"), A);
+        assert_true(json_is_false(json_object_get(entry("fast", 0), "complete")));
+        assert_int_equal(json_integer_value(json_object_get(entry("fast", 0), "deadlineSeconds")), 90);
+        json_t *secret = json_array_get(json_object_get(entry("fast", 0), "pullSecrets"), 0);
+        assert_string_equal(text_of(secret, "namespace"), "ns");
+        assert_string_equal(text_of(secret, "name"), "of-web");
+        assert_counts("ns/web", 1, 0, 0);
+}
+
+static void an_object_without_warm_up_or_that_goes_concerns_no_node(void **state) {
+        (void) state;
+        json_t *reduced, *object = parse("{\"metadata\": {\"name\": \"a\"}, \"spec\": {\"images\": [\"x\"]}}");
+        assert_int_equal(warmup_reduce_object(object, &reduced, NULL), 0);
+        assert_null(reduced);
+        json_decref(object);
+        object = parse("{\"metadata\": {\"name\": \"a\", \"deletionTimestamp\": \"2026-01-01T00:00:00Z\"}, \"spec\": "
+                       "{\"images\": [\"x\"], \"warmUp\": {}}}");
+        assert_int_equal(warmup_reduce_object(object, &reduced, NULL), 0);
+        assert_null(reduced);
+        json_decref(object);
+}
+
+static void what_is_not_built_yet_is_not_asked_for_but_counted(void **state) {
+        (void) state;
+        add_nodes(2);
+        add_object("web", "r.example/web:1", "", "{}");
+        decide();
+        assert_int_equal(json_object_size(changes), 0);
+        assert_counts("ns/web", 2, 0, 0);
+}
+
+static void no_more_nodes_than_the_parallelism_fetch_at_a_time(void **state) {
+        (void) state;
+        unsigned ready = 0;
+        add_nodes(7);
+        add_object("web", "r.example/web:1", A, "{\"parallelism\": 3}");
+        for (int round = 0; ready < 7; round++) {
+                assert_true(round < 3);
+                decide();
+                assert_int_equal(json_object_size(changes), ready < 6 ? 3 : 1);
+                ready += json_object_size(changes);
+                write_changes();
+                json_t *told = json_incref(changes);
+                decide();
+                assert_int_equal(json_object_size(changes), 0); /* all places are taken */
+                const char *name;
+                json_t *images;
+                json_object_foreach(told, name, images) {
+                        report(name, "Ready");
+                }
+                json_decref(told);
+                decide();
+                assert_counts("ns/web", 7, ready, 0);
+        }
+        assert_int_equal(json_object_size(changes), 0);
+}
+
+static void a_node_that_failed_gives_its_place_to_the_next(void **state) {
+        (void) state;
+        add_nodes(2);
+        add_object("web", "r.example/web:1", A, "{\"parallelism\": 1}");
+        decide();
+        write_changes();
+        const char *first = json_object_iter_key(json_object_iter(changes));
+        zp_autofree char *name = strdup(first);
+        report(name, "Failed");
+        decide();
+        assert_counts("ns/web", 2, 0, 1);
+        assert_int_equal(json_object_size(changes), 1);
+        assert_null(json_object_get(changes, name));
+}
+
+static void a_node_that_is_down_takes_no_place_and_gets_its_turn_later(void **state) {
+        (void) state;
+        add_node("down", "", "Unknown");
+        add_node("up", "", "True");
+        add_object("web", "r.example/web:1", A, "{\"parallelism\": 1}");
+        decide();
+        assert_int_equal(json_object_size(changes), 1);
+        assert_non_null(json_object_get(changes, "up"));
+        write_changes();
+        report("up", "Ready");
+        add_node("down", "", "True");
+        decide();
+        assert_non_null(json_object_get(changes, "down"));
+}
+
+static void a_new_node_is_warmed_as_it_joins(void **state) {
+        (void) state;
+        add_nodes(1);
+        add_object("web", "r.example/web:1", A, "{}");
+        decide();
+        write_changes();
+        report("n0", "Ready");
+        add_node("new", "", "True");
+        decide();
+        assert_int_equal(json_object_size(changes), 1);
+        assert_string_equal(text_of(entry("new", 0), "digest"), A);
+}
+
+static void a_deleted_object_takes_its_images_from_the_nodes(void **state) {
+        (void) state;
+        add_nodes(2);
+        add_object("web", "r.example/web:1", A, "{}");
+        add_object("db", "r.example/db:1", B, "{}");
+        decide();
+        write_changes();
+        json_object_del(world.objects, "ns/web");
+        decide();
+        assert_int_equal(json_object_size(changes), 2);
+        assert_int_equal(json_array_size(json_object_get(changes, "n0")), 1);
+        assert_string_equal(text_of(entry("n0", 0), "image"), "r.example/db:1");
+        write_changes();
+        json_object_del(world.objects, "ns/db");
+        decide();
+        assert_int_equal(json_array_size(json_object_get(changes, "n1")), 0);
+        write_changes();
+        decide();
+        assert_int_equal(json_object_size(changes), 0);
+}
+
+static void an_image_stays_while_another_object_wants_it(void **state) {
+        (void) state;
+        add_nodes(1);
+        add_object("one", "r.example/web:1", A, "{\"complete\": true}");
+        add_object("two", "r.example/web:1", A, "{\"deadline\": \"2h\"}");
+        decide();
+        assert_int_equal(json_array_size(json_object_get(changes, "n0")), 1);
+        assert_true(json_is_true(json_object_get(entry("n0", 0), "complete")));
+        assert_int_equal(json_integer_value(json_object_get(entry("n0", 0), "deadlineSeconds")), 7200);
+        assert_int_equal(json_array_size(json_object_get(entry("n0", 0), "pullSecrets")), 2);
+        write_changes();
+        json_object_del(world.objects, "ns/one");
+        decide();
+        assert_true(json_is_false(json_object_get(entry("n0", 0), "complete")));
+        assert_int_equal(json_array_size(json_object_get(entry("n0", 0), "pullSecrets")), 1);
+}
+
+static void a_moved_tags_old_snapshot_stays_until_the_new_one_is_built(void **state) {
+        (void) state;
+        add_nodes(1);
+        add_object("web", "r.example/web:1", A, "{}");
+        decide();
+        write_changes();
+        report("n0", "Ready");
+        add_object("web", "r.example/web:1", "", "{}");
+        decide();
+        assert_int_equal(json_object_size(changes), 0);
+        add_object("web", "r.example/web:1", B, "{}");
+        decide();
+        assert_string_equal(text_of(entry("n0", 0), "digest"), B);
+        write_changes();
+        decide();
+        assert_counts("ns/web", 1, 0, 0); /* what the node reports is still the old one */
+        report("n0", "Ready");
+        decide();
+        assert_counts("ns/web", 1, 1, 0);
+}
+
+static void nodes_of_another_architecture_get_their_own_or_nothing(void **state) {
+        (void) state;
+        add_node("here", "", "True");
+        add_node("there", ", \"kubernetes.io/arch\": \"arm64\"", "True");
+        reduce(warmup_reduce_object, world.objects, "ns/web",
+               parse("{\"metadata\": {\"namespace\": \"ns\", \"name\": \"web\"}, \"spec\": {\"images\": [\"w\"], "
+                     "\"warmUp\": {}}, "
+                     "\"status\": {\"images\": [{\"image\": \"w\", \"platform\": \"linux/arm64/v8\", \"phase\": "
+                     "\"Ready\", "
+                     "\"digest\": \"" B "\"}, {\"image\": \"w\", \"platform\": \"linux/s390x\", \"phase\": \"Ready\", "
+                     "\"digest\": \"" A "\"}]}}"));
+        decide();
+        assert_int_equal(json_object_size(changes), 1);
+        assert_string_equal(text_of(entry("there", 0), "digest"), B);
+        assert_counts("ns/web", 1, 0, 0);
+}
+
+static void more_images_than_a_cache_may_list_are_left_out(void **state) {
+        (void) state;
+        add_nodes(1);
+        for (int i = 0; i < WARMUP_IMAGES_MAX + 20; i++) {
+                zp_autofree char *name = zp_format("o%d", i), *image = zp_format("r.example/i%d:1", i);
+                add_object(name, image, A, "{}");
+        }
+        decide();
+        assert_int_equal(json_array_size(json_object_get(changes, "n0")), WARMUP_IMAGES_MAX);
+        write_changes();
+        decide();
+        assert_int_equal(json_object_size(changes), 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(selected_nodes_get_the_image_and_its_secrets, begin, end),
+                cmocka_unit_test_setup_teardown(an_object_without_warm_up_or_that_goes_concerns_no_node, begin, end),
+                cmocka_unit_test_setup_teardown(what_is_not_built_yet_is_not_asked_for_but_counted, begin, end),
+                cmocka_unit_test_setup_teardown(no_more_nodes_than_the_parallelism_fetch_at_a_time, begin, end),
+                cmocka_unit_test_setup_teardown(a_node_that_failed_gives_its_place_to_the_next, begin, end),
+                cmocka_unit_test_setup_teardown(a_node_that_is_down_takes_no_place_and_gets_its_turn_later, begin, end),
+                cmocka_unit_test_setup_teardown(a_new_node_is_warmed_as_it_joins, begin, end),
+                cmocka_unit_test_setup_teardown(a_deleted_object_takes_its_images_from_the_nodes, begin, end),
+                cmocka_unit_test_setup_teardown(an_image_stays_while_another_object_wants_it, begin, end),
+                cmocka_unit_test_setup_teardown(a_moved_tags_old_snapshot_stays_until_the_new_one_is_built, begin, end),
+                cmocka_unit_test_setup_teardown(nodes_of_another_architecture_get_their_own_or_nothing, begin, end),
+                cmocka_unit_test_setup_teardown(more_images_than_a_cache_may_list_are_left_out, begin, end),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
