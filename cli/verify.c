@@ -70,6 +70,28 @@ static int is_recorded(struct verifier *v, const struct verify_subject *subject,
         return r;
 }
 
+static bool has_subject(struct verifier *v, const struct zp_image_record *image, const struct verify_subject *subject) {
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0;
+        for (uint16_t i = 0; subject->layer && i < image->layer_count; i++)
+                if (zp_digest_equal(&image->layers[i], &subject->layer->metadata_digest))
+                        return true;
+        if (subject->device && zp_store_list_devices_of(v->store, &image->manifest_digest, &devices, &count, NULL) == 0)
+                for (size_t i = 0; i < count; i++)
+                        if (zp_digest_equal(&devices[i].digest, &subject->device->digest))
+                                return true;
+        return subject->image == image;
+}
+
+/* Remembers an image that was fetched, and so can be again. */
+static void note_image(struct verifier *v, const struct verify_subject *subject) {
+        for (size_t i = 0; i < v->image_count && !v->fetched_name; i++) {
+                const struct zp_image_record *image = &v->images[i];
+                if (image->is_fetched && image->names && image->names[0] && has_subject(v, image, subject))
+                        v->fetched_name = image->names[0];
+        }
+}
+
 int verify_note(struct verifier *v, struct verify_subject *subject, int result, struct zp_error *err) {
         if (result >= 0 || subject->is_gone) {
                 zp_error_clear(err);
@@ -81,6 +103,7 @@ int verify_note(struct verifier *v, struct verify_subject *subject, int result, 
         if (r < 0)
                 return r;
         if (r == 1) {
+                note_image(v, subject);
                 r = verify_problem(v, subject->name, &problem);
                 if (r < 0)
                         *err = problem;

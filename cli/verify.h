@@ -21,8 +21,9 @@ struct verifier {
         size_t problem_count;
         /* of these: not signed as wanted, and nothing else; not built again, so that nothing is known */
         size_t refused_count, unchecked_count;
-        json_t *problems;     /* with --json; NULL: each is printed at once */
-        struct cli_keys keys; /* that must have signed */
+        const char *fetched_name; /* of an image with a problem that a pull mends; NULL: none */
+        json_t *problems;         /* with --json; NULL: each is printed at once */
+        struct cli_keys keys;     /* that must have signed */
 
         struct zp_image_record *images;
         size_t image_count;

@@ -2,6 +2,7 @@
 #include "oci/endpoint.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ struct zp_endpoint {
         const char *const *headers;
         struct zp_http *http;
         struct zp_auth *auth;
+        atomic_bool has_answered;
         pthread_mutex_t lock;
         const char *scheme; /* "https" or "http"; NULL: not known yet; guarded by lock */
 };
@@ -166,11 +168,24 @@ static int url_of(struct zp_endpoint *endpoint, const char *path, char **url, st
         return *url ? 0 : zp_error_errno(err, ENOMEM, "registry %s", endpoint->name);
 }
 
+/* A registry may be just being started again; a wrong name is told soon. */
+static int note_answer(struct zp_endpoint *endpoint, int result, struct zp_http_response *response) {
+        if (result == 0)
+                atomic_store(&endpoint->has_answered, true);
+        if (result == -ECONNREFUSED) {
+                response->is_transient = true;
+                response->is_nobody_there = !atomic_load(&endpoint->has_answered);
+        }
+        return result;
+}
+
 int zp_endpoint_request(struct zp_endpoint *endpoint, const char *path, const struct zp_http_request *request,
                         struct zp_http_response *response, struct zp_error *err) {
         zp_autofree char *url = NULL;
         int r = url_of(endpoint, path, &url, err);
-        return r < 0 ? r : request_with_credentials(endpoint, url, request, response, err);
+        if (r == 0)
+                r = request_with_credentials(endpoint, url, request, response, err);
+        return note_answer(endpoint, r, response);
 }
 
 bool zp_endpoint_owns(struct zp_endpoint *endpoint, const char *url) {

@@ -11,6 +11,8 @@
 
 #define REDIRECTS_MAX 10
 #define FAILURES_MAX 5
+/* Where nobody has ever answered: given up after less than 2 s. */
+#define NOBODY_FAILURES_MAX 4
 #define ATTEMPTS_MAX 50
 #define FIRST_DELAY_MS 250u
 #define DELAY_MAX_MS 10000u
@@ -70,15 +72,16 @@ bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const str
                    const struct zp_http_response *response, const char *place, const struct zp_error *reason) {
         retry->failures++;
         retry->total++;
-        if (retry->failures >= FAILURES_MAX || retry->total >= ATTEMPTS_MAX ||
+        unsigned max = response->is_nobody_there ? NOBODY_FAILURES_MAX : FAILURES_MAX;
+        if (retry->failures >= max || retry->total >= ATTEMPTS_MAX ||
             zp_http_retry_after_s(response) > RETRY_AFTER_MAX_S)
                 return false;
         unsigned left = zp_retry_delay_ms(retry, response);
         if (retry->latest_ms && zp_clock_ms() + left > retry->latest_ms)
                 return false;
         if (reason && zp_http_check_cancel(http, request, NULL) == 0)
-                zp_notice_tell(zp_http_notice(http), "%s: %s; trying again (%u of %d)", place, reason->message,
-                               retry->failures + 1, FAILURES_MAX);
+                zp_notice_tell(zp_http_notice(http), "%s: %s; trying again (%u of %u)", place, reason->message,
+                               retry->failures + 1, max);
         while (left > 0) {
                 if (zp_http_check_cancel(http, request, NULL) < 0)
                         return false;

@@ -50,12 +50,13 @@ const struct zp_cancel *zp_http_cancel(const struct zp_http *http);
 const struct zp_notice *zp_http_notice(const struct zp_http *http);
 
 struct zp_http_response {
-        int status;        /* 0: no answer came */
-        bool is_transient; /* an attempt may succeed later */
-        bool is_not_tls;   /* no TLS connection came about: the other side may not speak it */
-        bool is_elsewhere; /* set by zp_fetch: redirected to another origin than was asked */
-        char *url;         /* set by zp_fetch: whose answer this is, after redirects; what `location` is relative to */
-        char *location;    /* headers: NULL when absent */
+        int status;           /* 0: no answer came */
+        bool is_transient;    /* an attempt may succeed later */
+        bool is_nobody_there; /* set by zp_endpoint: nothing listens there, nor has before */
+        bool is_not_tls;      /* no TLS connection came about: the other side may not speak it */
+        bool is_elsewhere;    /* set by zp_fetch: redirected to another origin than was asked */
+        char *url;      /* set by zp_fetch: whose answer this is, after redirects; what `location` is relative to */
+        char *location; /* headers: NULL when absent */
         char *content_type;
         char *content_length;
         char *content_range;

@@ -159,9 +159,11 @@ static int pull_pack(struct zp_pull *p, unsigned number, struct zp_error *err) {
         return 0;
 }
 
-int zp_pull_packs(struct zp_pull *p, struct zp_error *err) {
+unsigned zp_pull_threads(const struct zp_pull *p) {
         unsigned threads = p->options->threads ? p->options->threads : THREADS_DEFAULT;
-        if (threads > THREADS_MAX)
-                threads = THREADS_MAX;
-        return zp_pull_each(p, (unsigned) p->device_count, threads, pull_pack, err);
+        return threads > THREADS_MAX ? THREADS_MAX : threads;
+}
+
+int zp_pull_packs(struct zp_pull *p, struct zp_error *err) {
+        return zp_pull_each(p, (unsigned) p->device_count, zp_pull_threads(p), pull_pack, err);
 }

@@ -66,7 +66,18 @@ int zp_pull_commit_parts(struct zp_pull *pull, struct zp_error *err);
 /* Of an image that is here: what is missing of the artifact's devices but their packs. */
 int zp_pull_device_parts(struct zp_pull *pull, struct zp_error *err);
 
-/* packs.c: fetches the data of the `device_count` devices in `devices` that the store has not. */
+/* repair.c */
+/* The file that `fd` (closed; negative: there is none) is, is what the record says. */
+bool zp_pull_is_intact(int fd, uint64_t size, const struct zp_digest *digest);
+/* Whether all that is here of result->image, whose devices are in `devices`, but the packs. */
+bool zp_pull_metadata_is_intact(const struct zp_pull *pull);
+/* Packs of `devices` that are damaged are here no more, as far as somebody can be asked for them again: what is right
+ * at their beginning is what has come so far. */
+int zp_pull_check_packs(struct zp_pull *pull, struct zp_error *err);
+
+/* packs.c: how many packs at the same time. */
+unsigned zp_pull_threads(const struct zp_pull *pull);
+/* Fetches the data of the `device_count` devices in `devices` that the store has not. */
 int zp_pull_packs(struct zp_pull *pull, struct zp_error *err);
 
 #endif

@@ -190,6 +190,8 @@ static int check_present(struct zp_pull *p, struct zp_error *err) {
 
 /* Of the artifact that is being pulled, which no image record names yet. */
 static int take_devices(struct zp_pull *p, struct zp_error *err) {
+        free(p->devices);
+        p->device_count = 0;
         p->devices = calloc(p->artifact.device_count + 1u, sizeof *p->devices);
         if (!p->devices)
                 return zp_error_errno(err, ENOMEM, "pull");
@@ -238,6 +240,14 @@ static void find_own_artifact(struct zp_pull *p) {
                                      &unwanted);
 }
 
+/* 1: of the metadata that somebody else made something is damaged. It is fetched again, as if nothing were here. */
+static int check_all(struct zp_pull *p, struct zp_error *err) {
+        int r = zp_store_list_devices_of(p->store, &p->image.manifest_digest, &p->devices, &p->device_count, err);
+        if (r == 0)
+                r = zp_pull_check_packs(p, err);
+        return r < 0 ? r : p->result->image.is_fetched && !zp_pull_metadata_is_intact(p);
+}
+
 static int pull_present(struct zp_pull *p, struct zp_error *err) {
         const struct zp_digest *digest = &p->image.manifest_digest;
         p->result->was_present = true;
@@ -245,8 +255,6 @@ static int pull_present(struct zp_pull *p, struct zp_error *err) {
         if (p->look)
                 zp_look_end(p->look);
         int r = check_present(p, err);
-        if (r == 0 && p->options->is_complete)
-                r = zp_store_list_devices_of(p->store, digest, &p->devices, &p->device_count, err);
         if (r == 0 && !is_all_here(p->devices, p->device_count))
                 find_own_artifact(p);
         if (r == 0 && (wants_maps(p) || (p->options->is_complete && !is_all_here(p->devices, p->device_count))))
@@ -282,7 +290,10 @@ static int pull_image(struct zp_pull *p, struct zp_error *err) {
         int found = zp_store_find_image(p->store, digest, &p->result->image, err);
         if (found < 0)
                 return found;
-        r = found ? pull_present(p, err) : pull_new(p, err);
+        int damaged = found && p->options->is_complete ? check_all(p, err) : 0;
+        if (damaged < 0)
+                return damaged;
+        r = found && !damaged ? pull_present(p, err) : pull_new(p, err);
         return r < 0 ? r : take_result(p, err);
 }
 

@@ -75,3 +75,23 @@ int zp_store_complete_device(struct zp_store *store, const struct zp_digest *dev
                 r = zp_store_begin_write(store, err);
         return r < 0 ? r : zp_store_end(store, complete(store, device, pack_digest, dir_fd, err), NULL, err);
 }
+
+static int set_aside(struct zp_store *store, const struct zp_digest *device, int dir_fd, struct zp_error *err) {
+        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        int r = zp_sql_prepare(store, "UPDATE devices SET complete = 0 WHERE digest = ?1", &s, err);
+        if (r < 0)
+                return r;
+        zp_sql_bind_digest(s, 1, device);
+        r = zp_sql_step(store, s, err);
+        if (r == 0 && renameat(dir_fd, "device.zst", dir_fd, PARTIAL) < 0 && errno != ENOENT)
+                r = zp_store_failed(store, "device.zst", err);
+        return r < 0 ? r : zp_sync(dir_fd, "devices", err);
+}
+
+/* A crash in between leaves a file that the record does not say is right, or a record without its file: either is
+ * fetched again. */
+int zp_store_set_pack_aside(struct zp_store *store, const struct zp_digest *device, struct zp_error *err) {
+        zp_autoclose int dir_fd = open_directory(store, device, err);
+        int r = dir_fd < 0 ? dir_fd : zp_store_begin_write(store, err);
+        return r < 0 ? r : zp_store_end(store, set_aside(store, device, dir_fd, err), NULL, err);
+}

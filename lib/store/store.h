@@ -168,7 +168,8 @@ int zp_staging_write(struct zp_staging *staging, const char *file, const void *d
 int zp_staging_commit_device(struct zp_staging *staging, const struct zp_device_record *record, struct zp_error *err);
 int zp_staging_commit_layer(struct zp_staging *staging, const struct zp_layer_record *record, struct zp_error *err);
 int zp_staging_commit_image(struct zp_staging *staging, const struct zp_image_record *record, struct zp_error *err);
-/* Syncs the files that are in it, all closed or written, so that the commit need not: threads that do so at the same time share the wait. */
+/* Syncs the files that are in it, all closed or written, so that the commit need not: threads that do so at the same
+ * time share the wait. */
 int zp_staging_sync(struct zp_staging *staging, struct zp_error *err);
 /* What the calling thread commits between these two appears at once, and waits for the disk once. The store is the
  * thread's alone meanwhile. When `result` is negative or a commit has failed, nothing of it appears. An image that is
@@ -182,6 +183,9 @@ int zp_store_end_batch(struct zp_store *store, int result, struct zp_error *err)
 int zp_store_open_partial(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
 int zp_store_complete_device(struct zp_store *store, const struct zp_digest *device,
                              const struct zp_digest *pack_digest, struct zp_error *err);
+/* Data that turned out to be damaged becomes what has come so far, as above: the device is held by its index alone.
+ * Hold the device's lock. */
+int zp_store_set_pack_aside(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
 /* What a file is once it travels, so that nobody has to find out again: a device's pack; layer.erofs and
  * snapshot.erofs, compressed. Of a record that is no longer there: nothing happens. */
 int zp_store_note_pack(struct zp_store *store, const struct zp_digest *device, const struct zp_digest *pack_digest,
@@ -214,9 +218,9 @@ struct zp_prune_result {
         uint64_t partial; /* device.part: data that a pull began to fetch */
         uint64_t bytes;
 };
-/* Removes layers no image names, devices no layer names and nothing mounted reads, unpacked devices not mounted or being
- * written, data that came in part, leftovers. -EBUSY while anybody holds a lock (builds, pulls, unpacks). A dry run
- * changes nothing and works for a reader; its numbers leave out leftovers. */
+/* Removes layers no image names, devices no layer names and nothing mounted reads, unpacked devices not mounted or
+ * being written, data that came in part, leftovers. -EBUSY while anybody holds a lock (builds, pulls, unpacks). A dry
+ * run changes nothing and works for a reader; its numbers leave out leftovers. */
 int zp_store_prune(struct zp_store *store, bool dry_run, struct zp_prune_result *result, struct zp_error *err);
 
 /* The device unpacked as a raw file for the kernel to read, made when it is not there yet (verified, in parallel, under

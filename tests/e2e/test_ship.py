@@ -316,6 +316,24 @@ class TestStore:
         right.ok("pull", "--complete", beside.reference("one"))
         ship.check_same(left, right)
 
+    @pytest.mark.parametrize("pattern", ["devices/*/device.zst", "devices/*/device.idx", "layers/*/layer.erofs",
+                                         "images/*/snapshot.erofs", "images/*/config.json"])  # fmt: skip
+    def test_what_is_damaged_of_an_image_that_is_there_is_fetched_again(self, beside, work, pattern):
+        left, right = beside.store(work, "left"), beside.store(work, "right")
+        left.ok("build", "--push", beside.reference("one"))
+        right.ok("pull", "--complete", beside.reference("one"))
+        file = max(right.store.glob(pattern), key=lambda file: file.stat().st_size)
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+        found = right.expect(FAILED, "verify")
+        assert "hint: fetch again what is damaged: zeropull " in found.stderr
+        assert f"pull --complete {beside.reference('one')}\n" in found.stderr
+        pulled = json.loads(right.ok("pull", "--complete", "--json", beside.reference("one")))
+        assert pulled["complete"] and pulled["devicesFetched"] == (1 if "device.zst" in pattern else 0)
+        ship.check_same(left, right)
+        assert json.loads(right.ok("pull", "--complete", "--json", beside.reference("one")))["bytesReceived"] == 0
+
     def test_a_pulled_image_can_be_built_again_and_compared(self, beside, work):
         left, right = beside.store(work, "left"), beside.store(work, "right")
         left.ok("build", "--push", beside.reference("one"), "--level", "7", "--frame-size", "128K")

@@ -10,6 +10,7 @@ import pytest
 from support import oci, ship
 from support.memory_registry import memory_registry
 from support.registry import registry
+from support.serving import serving
 from support.zeropull import FAILED, OK, REFUSED, error_lines
 
 MIB = 1 << 20
@@ -569,3 +570,29 @@ class TestFaults:
             result = left.run("build", "--push", reference, timeout=120)
             assert result.returncode == FAILED and len(error_lines(result.stderr)) == 1
             assert left.layer_directories() == []
+
+
+class TestARegistryThatIsNotThere:
+    @pytest.mark.parametrize("command", ["push", "pull"])
+    def test_one_that_is_just_being_started_is_waited_for(self, layout, work, command):
+        with memory_registry() as server:
+            reference = ship.put_image(server, layout, "one")
+            builder = ship.fresh(work, "builder")
+            builder.ok("build", *(["--push"] if command == "pull" else []), reference)
+        store = builder if command == "push" else ship.fresh(work, "fresh")
+        process = store.start(command, reference, text=True)
+        said = []
+        while not any("trying again (2 of 4)" in line for line in said):
+            said.append(process.stderr.readline())
+            assert said[-1], said
+        with serving(server.again()):
+            _, rest = process.communicate(timeout=60)
+        assert process.returncode == OK, "".join(said) + rest
+
+    def test_one_that_nobody_serves_is_soon_given_up(self, layout, work):
+        with memory_registry() as server:
+            reference = ship.put_image(server, layout, "one")
+        result = ship.fresh(work, "fresh").expect(FAILED, "pull", reference)
+        assert result.stderr.count("trying again") == 3  # after 0.25, 0.5 and 1 s
+        (error,) = error_lines(result.stderr)
+        assert reference in error and "connect" in error

@@ -274,13 +274,19 @@ class MemoryRegistry(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256  # as many connections as a client opens at once
 
-    def __init__(self, behaviour, tokens=None):
-        super().__init__(("127.0.0.1", 0), PushHandler)
+    def __init__(self, behaviour, tokens=None, port=0):
+        super().__init__(("127.0.0.1", port), PushHandler)
         self.behaviour, self.tokens = behaviour, tokens
         self.lock = threading.RLock()
         self.requests, self.faults = [], []
         self.repositories, self.uploads, self.granted = {}, {}, {}
         self.host = f"127.0.0.1:{self.server_port}"
+
+    def again(self):
+        """One that has just been started in the place of this one, which was stopped."""
+        successor = MemoryRegistry(self.behaviour, self.tokens, self.server_port)
+        successor.repositories = self.repositories
+        return successor
 
     def handle_error(self, *_):
         pass

@@ -46,6 +46,24 @@ static void data_stays_when_the_process_dies(void **state) {
         assert_whole(w);
 }
 
+static void data_that_was_damaged_is_what_has_come_so_far(void **state) {
+        struct world *w = *state;
+        struct zp_device_record record = device_record("a", "1"), found;
+        const struct layer_texts texts = layer_texts("a", "1");
+        struct zp_digest pack = digest_of_text(texts.pack);
+        must(w, put_device(w->store, "a", "1", &record, &w->err));
+        must(w, zp_store_set_pack_aside(w->store, &record.digest, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &record.digest, &found, &w->err), 1);
+        assert_false(found.is_complete);
+        assert_false(exists(below(w, "devices/%s/device.zst", hex_of(&record.digest))));
+        assert_whole(w);
+        must(w, zp_store_complete_device(w->store, &record.digest, &pack, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &record.digest, &found, &w->err), 1);
+        assert_true(found.is_complete);
+        assert_true(exists(below(w, "devices/%s/device.zst", hex_of(&record.digest))));
+        assert_whole(w);
+}
+
 static void data_of_another_size_is_refused(void **state) {
         struct world *w = *state;
         struct zp_device_record record = put_index_only(w), found;
@@ -133,6 +151,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(data_that_has_come_makes_the_device_complete),
                 world_test(data_stays_when_the_process_dies),
+                world_test(data_that_was_damaged_is_what_has_come_so_far),
                 world_test(data_of_another_size_is_refused),
                 world_test(index_that_comes_again_keeps_the_data_that_has_come),
                 world_test(data_that_comes_after_a_build_made_it_is_not_needed),
