@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/pool.h"
 #include "blockfs/blockfs.h"
+#include "cli/record-cgroups.h"
 #include "cli/runtime-spec.h"
 #include "mount/erofs_mount.h"
 
@@ -256,7 +257,7 @@ static void exec_runc(int parent_fd, char *const *arguments) {
 /* The container is called as its directory, like nobody else's: names are cgroups. */
 static pid_t start_runc(const struct recorder *r, const char *action, const char *option, const char *value) {
         zp_autofree char *state = below(r, "runc");
-        zp_autofree char *container = zp_format("zeropull-%s", strrchr(r->work, '/') + 1);
+        zp_autofree char *container = cli_container_name(strrchr(r->work, '/') + 1);
         zp_autoclose int self = pidfd_open(getpid(), 0);
         if (!state || !container || self < 0)
                 return -1;
@@ -331,6 +332,7 @@ int cli_record(struct cli_recording *recording, struct zp_error *err) {
         int code = zp_staging_new(recording->store, &staging, err);
         if (code < 0)
                 return code;
+        cli_sweep_cgroups();
         r.work = zp_staging_path(staging);
         code = r.work ? record(&r, err) : zp_error_errno(err, ENOMEM, "record");
         if (r.work)
