@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The Job that builds one snapshot, and what its state and that of its pod mean.
+ */
+#ifndef CTL_JOB_OBJECT_H
+#define CTL_JOB_OBJECT_H
+
+#include "controller/executor.h"
+#include "controller/secrets.h"
+
+#define CTL_JOB_NAME_SIZE 64
+/* Where a pod's container leaves a few kilobytes for whoever looks at the pod. */
+#define CTL_JOB_RESULT_FILE "/dev/termination-log"
+
+/* The same for the same wish: image, digest, what the spec says about the build, how many attempts have failed, and the
+ * object's retry annotation. Objects of one namespace that want the same share the Job. */
+void ctl_job_name(const struct ctl_order *order, char name[CTL_JOB_NAME_SIZE]);
+/* `secrets`: names, whose contents are mounted. NULL: no memory, or the image's name is malformed. */
+json_t *ctl_job_object(const struct ctl_config *config, const struct ctl_order *order,
+                       const struct ctl_secrets *secrets);
+/* What a Job and the newest of its pods (NULL: none) tell; all but out->id. */
+void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a Job and its newest pod to how the build stands.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "controller/executors/job-object.h"
+
+static const char *text_of(json_t *object, const char *name) {
+        const char *text = json_string_value(json_object_get(object, name));
+        return text ? text : "";
+}
+
+static json_t *true_condition(json_t *object, const char *type) {
+        json_t *conditions = json_object_get(json_object_get(object, "status"), "conditions"), *entry;
+        size_t i;
+        json_array_foreach(conditions, i, entry) if (strcmp(text_of(entry, "type"), type) == 0 &&
+                                                     strcmp(text_of(entry, "status"), "True") == 0) return entry;
+        return NULL;
+}
+
+static json_t *container_state(json_t *pod, const char *which) {
+        json_t *statuses = json_object_get(json_object_get(pod, "status"), "containerStatuses");
+        return json_object_get(json_object_get(json_array_get(statuses, 0), "state"), which);
+}
+
+static void say(struct ctl_build *out, enum ctl_build_state state, const char *reason, const char *message) {
+        out->state = state;
+        snprintf(out->reason, sizeof out->reason, "%s", reason);
+        snprintf(out->message, sizeof out->message, "%s", message);
+        for (char *p = out->message; *p; p++)
+                if ((unsigned char) *p < 0x20 || *p == 0x7f)
+                        *p = ' ';
+}
+
+/* Of the last lines of its log the one that says why: "zeropull: …". */
+static void failure_of(json_t *pod, const char *otherwise, char *out, size_t size) {
+        static const char mark[] = "zeropull: ";
+        const char *text = text_of(container_state(pod, "terminated"), "message"), *line = NULL;
+        for (const char *at = text; (at = strstr(at, mark)); at++)
+                if (at == text || at[-1] == '\n')
+                        line = at + strlen(mark);
+        if (line)
+                snprintf(out, size, "%.*s", (int) strcspn(line, "\n"), line);
+        else
+                snprintf(out, size, "%s", *otherwise ? otherwise : "the build's pod failed");
+}
+
+static void read_result(json_t *pod, struct ctl_build *out) {
+        const char *text = text_of(container_state(pod, "terminated"), "message");
+        zp_auto(json_decref) json_t *result = NULL;
+        struct zp_digest digest;
+        uint64_t size;
+        if (zp_json_load(text, strlen(text), "result", &result, NULL) < 0)
+                return;
+        if (zp_json_digest(result, "snapshot", "result", &digest, NULL) == 0)
+                zp_digest_text(&digest, out->snapshot);
+        if (zp_json_size(result, "snapshotSize", "result", &size, NULL) == 0)
+                out->size = (int64_t) size;
+}
+
+static void read_failure(json_t *failed, json_t *pod, struct ctl_build *out) {
+        char message[CTL_MESSAGE_SIZE];
+        const char *reason = text_of(failed, "reason");
+        failure_of(pod, text_of(failed, "message"), message, sizeof message);
+        if (strcmp(reason, "PodFailurePolicy") == 0)
+                say(out, CTL_BUILD_REFUSED, "BuildRefused", message);
+        else if (strcmp(reason, "DeadlineExceeded") == 0)
+                say(out, CTL_BUILD_FAILED, "DeadlineExceeded", "the build took longer than it may");
+        else
+                say(out, CTL_BUILD_FAILED, "BuildFailed", message);
+}
+
+/* Why a pod does not run yet. */
+static void read_pending(json_t *pod, struct ctl_build *out) {
+        json_t *waiting = container_state(pod, "waiting"), *conditions, *entry;
+        const char *reason = text_of(waiting, "reason");
+        char message[CTL_MESSAGE_SIZE];
+        size_t i;
+        if (*reason && strcmp(reason, "ContainerCreating") != 0) {
+                snprintf(message, sizeof message, "the build's pod %.64s waits: %s%s%.300s",
+                         text_of(json_object_get(pod, "metadata"), "name"), reason,
+                         *text_of(waiting, "message") ? ": " : "", text_of(waiting, "message"));
+                say(out, CTL_BUILD_QUEUED, reason, message);
+                return;
+        }
+        conditions = json_object_get(json_object_get(pod, "status"), "conditions");
+        json_array_foreach(conditions, i, entry) {
+                if (strcmp(text_of(entry, "type"), "PodScheduled") != 0 ||
+                    strcmp(text_of(entry, "status"), "False") != 0)
+                        continue;
+                snprintf(message, sizeof message, "no node takes the build's pod: %.300s", text_of(entry, "message"));
+                say(out, CTL_BUILD_QUEUED, "Unschedulable", message);
+                return;
+        }
+        say(out, CTL_BUILD_QUEUED, "PodStarting", "the build's pod is starting");
+}
+
+void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out) {
+        json_t *complete = true_condition(job, "Complete"), *failed = true_condition(job, "Failed");
+        out->progress = -1;
+        if (complete) {
+                say(out, CTL_BUILD_DONE, "", "");
+                read_result(pod, out);
+        } else if (failed) {
+                read_failure(failed, pod, out);
+        } else if (*text_of(json_object_get(job, "metadata"), "deletionTimestamp")) {
+                say(out, CTL_BUILD_GONE, "BuildDeleted", "the build's Job was deleted");
+        } else if (!pod) {
+                say(out, CTL_BUILD_QUEUED, "JobCreated", "the build's Job has no pod yet");
+        } else if (container_state(pod, "running")) {
+                say(out, CTL_BUILD_RUNNING, "Building", "");
+        } else {
+                read_pending(pod, out);
+        }
+}

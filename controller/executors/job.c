@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Builds as Jobs of the cluster: one for each, in the namespace of the object that wants it, whose pull secrets are
+ * mounted there.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "controller/executors/job-object.h"
+
+static const struct zp_kube_resource jobs = { "batch/v1", "jobs" }, pods = { "v1", "pods" };
+
+static const char *objection(const struct ctl_executors *all, const struct ctl_spec *spec) {
+        (void) spec;
+        return all->config->job.image ? NULL : "builds by Jobs are not configured (section 'job')";
+}
+
+static void name_build(const struct ctl_order *order, char id[CTL_BUILD_ID_SIZE]) {
+        ctl_job_name(order, id);
+}
+
+static struct zp_kube_place place_of(const struct ctl_order *order, const char *name) {
+        return (struct zp_kube_place){ .resource = jobs, .namespace = order->owner->namespace, .name = name };
+}
+
+/* ---- looking ---- */
+
+struct newest {
+        json_t *pod; /* held */
+};
+
+static int take_newest(void *context, json_t *pod, struct zp_error *err) {
+        struct newest *newest = context;
+        const char *created = json_string_value(json_object_get(json_object_get(pod, "metadata"), "creationTimestamp"));
+        const char *other =
+                json_string_value(json_object_get(json_object_get(newest->pod, "metadata"), "creationTimestamp"));
+        (void) err;
+        if (created && other && strcmp(created, other) < 0)
+                return 0;
+        json_decref(newest->pod);
+        newest->pod = json_incref(pod);
+        return 0;
+}
+
+static int look(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
+                struct zp_error *err) {
+        const char *name = order->image->build_id;
+        const struct zp_kube_place place = place_of(order, name);
+        const struct zp_kube_place near = { .resource = pods, .namespace = order->owner->namespace };
+        zp_auto(json_decref) json_t *job = NULL;
+        struct newest newest = { 0 };
+        char query[CTL_JOB_NAME_SIZE + 64];
+        *out = (struct ctl_build){ .state = CTL_BUILD_GONE, .progress = -1 };
+        snprintf(out->id, sizeof out->id, "%s", name);
+        int r = zp_kube_get(all->kube, &place, &job, err);
+        if (r == -ENOENT)
+                return 0;
+        snprintf(query, sizeof query, "labelSelector=job-name%%3D%.63s", name);
+        if (r == 0)
+                r = zp_kube_list(all->kube, &near, query, take_newest, &newest, NULL, err);
+        if (r == 0)
+                ctl_job_read(job, newest.pod, out);
+        json_decref(newest.pod);
+        return r;
+}
+
+/* ---- starting and ending ---- */
+
+static int start(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
+                 struct zp_error *err) {
+        ctl_autosecrets struct ctl_secrets secrets = { 0 };
+        const struct zp_kube_place place = place_of(order, NULL);
+        *out = (struct ctl_build){ .state = CTL_BUILD_QUEUED, .progress = -1, .reason = "JobCreated" };
+        name_build(order, out->id);
+        snprintf(out->message, sizeof out->message, "the build's Job has no pod yet");
+        int r = ctl_secrets_list(all->kube, order->owner, &secrets, err);
+        if (r < 0)
+                return r;
+        zp_auto(json_decref) json_t *job = ctl_job_object(all->config, order, &secrets);
+        if (!job)
+                return zp_error_errno(err, ENOMEM, "Job %s", out->id);
+        r = zp_kube_create(all->kube, &place, job, NULL, err);
+        return r == -EEXIST ? 0 : r; /* ours, or that of an object that wants the same */
+}
+
+/* Others may want the same build: only whose Job it is ends it. */
+static int cancel(const struct ctl_executors *all, const struct ctl_order *order, struct zp_error *err) {
+        const struct zp_kube_place place = place_of(order, order->image->build_id);
+        zp_auto(json_decref) json_t *job = NULL;
+        int r = zp_kube_get(all->kube, &place, &job, err);
+        json_t *labels = json_object_get(json_object_get(job, "metadata"), "labels");
+        const char *owner = json_string_value(json_object_get(labels, CTL_OWNER_LABEL));
+        if (r == 0 && owner && strcmp(owner, order->owner->uid) == 0)
+                r = zp_kube_delete(all->kube, &place, zp_kube_uid(job), err);
+        return r == -ENOENT || r == -EBUSY ? 0 : r;
+}
+
+const struct ctl_executor ctl_executor_job = {
+        .kind = CTL_EXECUTOR_JOB,
+        .name = "Job",
+        .is_bounded = true,
+        .objection = objection,
+        .name_build = name_build,
+        .start = start,
+        .look = look,
+        .cancel = cancel,
+};

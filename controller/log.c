@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void ctl_log(enum ctl_log_level level, const char *format, ...) {
+        char text[2048];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        for (char *p = text; *p; p++)
+                if ((unsigned char) *p < 0x20 || *p == 0x7f)
+                        *p = '?';
+        if (getenv("JOURNAL_STREAM"))
+                fprintf(stderr, "<%d>%s\n", level, text);
+        else
+                fprintf(stderr, "zeropull-controller: %s\n", text);
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A ClusterImageSnapshot makes an ImageSnapshot for each image that pods of its namespaces name, there, with the pull
+ * secrets and the service account of such a pod; and takes it back when no pod has named the image for long.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "controller/kube/apply.h"
+#include "controller/model/cluster-snapshot.h"
+#include "controller/model/time.h"
+#include "controller/reconcile.h"
+
+/* One object makes no more than these. */
+#define CHILDREN_MAX 10000
+#define NAME_PREFIX_MAX 200
+
+/* An image in a namespace that wants an ImageSnapshot. */
+struct child {
+        char key[CTL_KEY_SIZE];
+        char name[CTL_NAME_SIZE], namespace[CTL_NAMESPACE_SIZE];
+        char *image;
+        json_t *secrets; /* [{"name": …}] */
+        char *service_account;
+};
+
+struct family {
+        const struct ctl_cluster *cluster;
+        struct child *children;
+        size_t count, capacity;
+        bool is_too_large, failed;
+};
+
+static void family_clear(struct family *family) {
+        for (size_t i = 0; i < family->count; i++) {
+                free(family->children[i].image);
+                free(family->children[i].service_account);
+                json_decref(family->children[i].secrets);
+        }
+        free(family->children);
+}
+
+/* ---- who there should be ---- */
+
+static void name_child(const struct ctl_cluster *cluster, const char *image, char name[CTL_NAME_SIZE]) {
+        struct zp_digest digest;
+        char hex[ZP_SHA256_HEX_SIZE];
+        zp_digest_of(image, strlen(image), &digest);
+        snprintf(name, CTL_NAME_SIZE, "%.*s-%.10s", NAME_PREFIX_MAX, cluster->name, zp_digest_hex(&digest, hex));
+}
+
+static struct child *find_child(const struct family *family, const char *key) {
+        for (size_t i = family->count; i-- > 0;) /* pods come in the order of their namespaces */
+                if (strcmp(family->children[i].key, key) == 0)
+                        return &family->children[i];
+        return NULL;
+}
+
+static bool make_room(struct family *family) {
+        if (family->count < family->capacity)
+                return true;
+        size_t capacity = family->capacity ? family->capacity * 2 : 16;
+        struct child *children = reallocarray(family->children, capacity, sizeof *children);
+        if (!children)
+                return false;
+        family->children = children;
+        family->capacity = capacity;
+        return true;
+}
+
+static bool fill_child(struct child *child, const struct ctl_user *user, const char *image) {
+        child->image = strdup(image);
+        child->secrets = json_array();
+        if (!child->image || !child->secrets ||
+            (user->service_account && !(child->service_account = strdup(user->service_account))))
+                return false;
+        for (size_t i = 0; i < user->pull_secret_count; i++)
+                if (json_array_append_new(child->secrets, json_pack("{s:s}", "name", user->pull_secrets[i])) < 0)
+                        return false;
+        return true;
+}
+
+static void add_image(struct family *family, const struct ctl_user *user, const char *image) {
+        struct child child = { 0 };
+        if (!ctl_cluster_wants(family->cluster, user->namespace, image))
+                return;
+        name_child(family->cluster, image, child.name);
+        ctl_key(user->namespace, child.name, child.key);
+        if (find_child(family, child.key))
+                return;
+        if (family->count == CHILDREN_MAX) {
+                family->is_too_large = true;
+                return;
+        }
+        snprintf(child.namespace, sizeof child.namespace, "%s", user->namespace);
+        if (!make_room(family)) {
+                family->failed = true;
+                return;
+        }
+        family->failed |= !fill_child(&child, user, image);
+        family->children[family->count++] = child;
+}
+
+static void add_pod(void *context, const struct ctl_user *user) {
+        for (size_t i = 0; i < user->image_count; i++)
+                add_image(context, user, user->images[i]);
+}
+
+/* ---- making and taking back ---- */
+
+static json_t *child_spec(const struct ctl_cluster *cluster, const struct child *child) {
+        json_t *spec = cluster->template ? json_copy(cluster->template) : json_object();
+        bool ok = spec && json_object_set_new(spec, "images", json_pack("[s]", child->image)) == 0;
+        /* an image that is pinned never changes */
+        if (ok && strchr(child->image, '@')) {
+                json_object_del(spec, "interval");
+                ok = json_object_set_new(spec, "mode", json_string("Once")) == 0;
+        }
+        if (ok && json_array_size(child->secrets) > 0)
+                ok = json_object_set(spec, "pullSecrets", child->secrets) == 0;
+        if (ok && child->service_account)
+                ok = json_object_set_new(spec, "serviceAccountName", json_string(child->service_account)) == 0;
+        if (ok)
+                return spec;
+        json_decref(spec);
+        return NULL;
+}
+
+static bool digest_of(json_t *spec, char text[ZP_DIGEST_TEXT_SIZE]) {
+        struct zp_digest digest;
+        zp_autofree char *dump = json_dumps(spec, JSON_COMPACT | JSON_SORT_KEYS);
+        if (!dump)
+                return false;
+        zp_digest_of(dump, strlen(dump), &digest);
+        zp_digest_text(&digest, text);
+        return true;
+}
+
+static json_t *member(json_t *object, const char *outer, const char *inner) {
+        return json_object_get(json_object_get(object, outer), inner);
+}
+
+static bool is_applied(json_t *known, const char *digest) {
+        json_t *annotations = member(known, "metadata", "annotations");
+        const char *applied = json_string_value(json_object_get(annotations, CTL_APPLIED_ANNOTATION));
+        return applied && strcmp(applied, digest) == 0;
+}
+
+static json_t *child_object(const struct ctl_cluster *cluster, const struct child *child, json_t *spec,
+                            const char *digest) {
+        return json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s, s:s}, s:{s:s}, s:[{s:s, s:s, s:s, s:s, s:b, s:b}]}, s:O}",
+                         "apiVersion", CTL_API_VERSION, "kind", CTL_SNAPSHOT_KIND, "metadata", "name", child->name,
+                         "namespace", child->namespace, "labels", "app.kubernetes.io/managed-by", "zeropull-controller",
+                         CTL_MADE_BY_LABEL, cluster->name, "annotations", CTL_APPLIED_ANNOTATION, digest,
+                         "ownerReferences", "apiVersion", CTL_API_VERSION, "kind", CTL_CLUSTER_KIND, "name",
+                         cluster->name, "uid", cluster->uid, "controller", 1, "blockOwnerDeletion", 0, "spec", spec);
+}
+
+static int apply_child(struct ctl_world *world, const struct ctl_cluster *cluster, const struct child *child,
+                       struct zp_error *err) {
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        zp_auto(json_decref) json_t *known = ctl_cache_get(world->snapshots, child->key), *written = NULL;
+        zp_auto(json_decref) json_t *spec = child_spec(cluster, child);
+        if (!spec || !digest_of(spec, digest))
+                return zp_error_errno(err, ENOMEM, "%s", child->key);
+        ctl_cache_note(world->snapshots, child->key, CTL_NOTE_UNUSED_SINCE, 0);
+        if (known && is_applied(known, digest))
+                return 0;
+        if (!world->may_write(world->context))
+                return zp_error_set(err, ECANCELED, "not the leader any more");
+        zp_auto(json_decref) json_t *object = child_object(cluster, child, spec, digest);
+        const struct zp_kube_apply apply = { { .resource = { CTL_API_VERSION, CTL_SNAPSHOT_PLURAL },
+                                               .namespace = child->namespace,
+                                               .name = child->name },
+                                             "zeropull-cluster",
+                                             true };
+        int r = object ? zp_kube_apply(world->kube, &apply, object, &written, err)
+                       : zp_error_errno(err, ENOMEM, "%s", child->key);
+        if (r == -ENOENT || (r == -EPERM && strstr(err->message, "being terminated"))) /* the namespace goes */
+                return 0;
+        if (r == 0)
+                r = ctl_cache_put(world->snapshots, child->key, written, err);
+        return r < 0 ? r : 0;
+}
+
+/* One that no pod names: goes when that has been so for long. */
+static int judge_unused(struct ctl_world *world, const struct ctl_cluster *cluster, const char *key, int64_t now,
+                        int64_t *wake, struct zp_error *err) {
+        int64_t since = ctl_cache_noted(world->snapshots, key, CTL_NOTE_UNUSED_SINCE);
+        if (!since)
+                ctl_cache_note(world->snapshots, key, CTL_NOTE_UNUSED_SINCE, since = now);
+        int64_t end = since + cluster->unused_s;
+        if (now < end) {
+                if (!*wake || end < *wake)
+                        *wake = end;
+                return 0;
+        }
+        zp_auto(json_decref) json_t *known = ctl_cache_get(world->snapshots, key);
+        const struct zp_kube_place place = { .resource = { CTL_API_VERSION, CTL_SNAPSHOT_PLURAL },
+                                             .namespace = zp_kube_namespace(known),
+                                             .name = zp_kube_name(known) };
+        if (!known)
+                return 0;
+        if (!world->may_write(world->context))
+                return zp_error_set(err, ECANCELED, "not the leader any more");
+        int r = zp_kube_delete(world->kube, &place, zp_kube_uid(known), err);
+        return r == -ENOENT || r == -EBUSY ? 0 : r;
+}
+
+/* ---- status ---- */
+
+struct tally {
+        unsigned desired, ready, failed;
+        char first[CTL_KEY_SIZE]; /* that is not ready */
+        char why[CTL_MESSAGE_SIZE];
+};
+
+static void count_child(struct ctl_world *world, const char *key, struct tally *tally) {
+        zp_auto(json_decref) json_t *known = ctl_cache_get(world->snapshots, key);
+        struct ctl_condition conditions[CTL_CONDITIONS] = { 0 };
+        ctl_conditions_parse(member(known, "status", "conditions"), conditions);
+        const struct ctl_condition *ready = &conditions[CTL_CONDITION_READY];
+        tally->desired++;
+        tally->ready += ready->status == 'T';
+        tally->failed += conditions[CTL_CONDITION_DEGRADED].status == 'T';
+        if (ready->status != 'T' && !tally->first[0]) {
+                snprintf(tally->first, sizeof tally->first, "%s", key);
+                snprintf(tally->why, sizeof tally->why, "%.500s", ready->message);
+        }
+}
+
+static void judge(struct ctl_cluster *cluster, const struct family *family, const struct tally *tally,
+                  const char *trouble, int64_t now) {
+        struct ctl_condition *c = cluster->conditions;
+        char message[CTL_CONDITION_MESSAGE_SIZE];
+        int64_t generation = cluster->generation;
+        snprintf(message, sizeof message, "%u of %u ImageSnapshots are ready%s%s%s%s", tally->ready, tally->desired,
+                 tally->first[0] ? "; " : "", tally->first, tally->why[0] ? ": " : "", tally->why);
+        bool is_ready = tally->ready == tally->desired;
+        ctl_condition_set(&c[CTL_CONDITION_READY], is_ready ? 'T' : 'F', is_ready ? "SnapshotsReady" : "NotReady",
+                          message, generation, now);
+        ctl_condition_set(&c[CTL_CONDITION_PROGRESSING], tally->ready + tally->failed < tally->desired ? 'T' : 'F',
+                          tally->ready + tally->failed < tally->desired ? "Building" : "Done", "", generation, now);
+        ctl_condition_set(&c[CTL_CONDITION_DEGRADED], tally->failed ? 'T' : 'F',
+                          tally->failed ? "Failed" : "AsExpected", "", generation, now);
+        if (family->is_too_large)
+                ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', "TooManyImages",
+                                  "its rules fit more images than one object may have", generation, now);
+        if (!trouble)
+                return;
+        ctl_condition_set(&c[CTL_CONDITION_READY], 'F', "InvalidSpec", trouble, generation, now);
+        ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', "InvalidSpec", trouble, generation, now);
+}
+
+static int write_status(struct ctl_world *world, const char *key, const struct ctl_cluster *cluster,
+                        const struct tally *tally, struct zp_error *err) {
+        zp_auto(json_decref) json_t *conditions = ctl_conditions_json(cluster->conditions), *written = NULL;
+        zp_auto(json_decref) json_t *status =
+                json_pack("{s:I, s:i, s:i, s:i, s:O}", "observedGeneration", (json_int_t) cluster->generation,
+                          "desired", (int) tally->desired, "ready", (int) tally->ready, "failed", (int) tally->failed,
+                          "conditions", conditions);
+        if (!status)
+                return zp_error_errno(err, ENOMEM, "%s", key);
+        if (json_equal(status, json_object_get(cluster->object, "status")))
+                return 0;
+        if (!world->may_write(world->context))
+                return zp_error_set(err, ECANCELED, "not the leader any more");
+        zp_auto(json_decref) json_t *object =
+                json_pack("{s:s, s:s, s:{s:s, s:s}, s:O}", "apiVersion", CTL_API_VERSION, "kind", CTL_CLUSTER_KIND,
+                          "metadata", "name", cluster->name, "uid", cluster->uid, "status", status);
+        const struct zp_kube_apply apply = {
+                { .resource = { CTL_API_VERSION, CTL_CLUSTER_PLURAL }, .name = cluster->name, .subresource = "status" },
+                CTL_FIELD_MANAGER,
+                true
+        };
+        int r = object ? zp_kube_apply(world->kube, &apply, object, &written, err)
+                       : zp_error_errno(err, ENOMEM, "%s", key);
+        if (r == -ENOENT || r == -EBUSY)
+                return 0;
+        atomic_fetch_add(&world->counters.status_writes, 1);
+        if (r == 0)
+                r = ctl_cache_put(world->clusters, key, written, err);
+        return r < 0 ? r : 0;
+}
+
+/* ---- a look ---- */
+
+static int care_for_unused(struct ctl_world *world, const struct family *family, struct tally *tally, int64_t *wake,
+                           struct zp_error *err) {
+        zp_autofree char *label = zp_format("\"" CTL_MADE_BY_LABEL "\":\"%s\"", family->cluster->name);
+        char **keys = label ? ctl_cache_mentioning(world->snapshots, label, "") : NULL;
+        int64_t now = ctl_now();
+        int r = keys ? 0 : zp_error_errno(err, ENOMEM, "%s", family->cluster->name);
+        for (char **key = keys; key && *key && r == 0; key++) {
+                if (find_child(family, *key))
+                        continue;
+                count_child(world, *key, tally);
+                r = judge_unused(world, family->cluster, *key, now, wake, err);
+        }
+        ctl_cache_keys_free(keys);
+        return r;
+}
+
+static int look(struct ctl_world *world, const char *key, struct ctl_cluster *cluster, int64_t *wake,
+                struct zp_error *err) {
+        struct family family = { .cluster = cluster };
+        struct tally tally = { 0 };
+        int r = 0;
+        ctl_usage_each(world->usage, add_pod, &family);
+        if (family.failed)
+                r = zp_error_errno(err, ENOMEM, "%s", key);
+        for (size_t i = 0; i < family.count && r == 0; i++) {
+                r = apply_child(world, cluster, &family.children[i], err);
+                count_child(world, family.children[i].key, &tally);
+        }
+        if (r == 0)
+                r = care_for_unused(world, &family, &tally, wake, err);
+        if (r == 0) {
+                judge(cluster, &family, &tally, NULL, ctl_now());
+                r = write_status(world, key, cluster, &tally, err);
+        }
+        family_clear(&family);
+        return r;
+}
+
+int ctl_reconcile_cluster(struct ctl_world *world, const char *key, int64_t *wake_s, struct zp_error *err) {
+        zp_auto(json_decref) json_t *object = ctl_cache_get(world->clusters, key);
+        struct ctl_cluster cluster;
+        struct zp_error malformed = { 0 };
+        int64_t wake = 0;
+        *wake_s = -1;
+        if (!object)
+                return 0;
+        int r = ctl_cluster_parse(object, &cluster, &malformed);
+        if (cluster.is_being_deleted || !cluster.uid[0]) { /* the cluster takes its ImageSnapshots back */
+                r = 0;
+        } else if (r < 0) {
+                judge(&cluster, &(struct family){ 0 }, &(struct tally){ 0 }, malformed.message, ctl_now());
+                r = write_status(world, key, &cluster, &(struct tally){ 0 }, err);
+        } else {
+                r = look(world, key, &cluster, &wake, err);
+        }
+        ctl_cluster_clear(&cluster);
+        if (r == 0 && wake)
+                *wake_s = wake > ctl_now() ? wake - ctl_now() : 0;
+        return r;
+}

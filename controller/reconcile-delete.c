@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * When an object goes: builds that nobody else wants end, snapshots that nobody else names are removed where it says
+ * so, and neither keeps it for longer than is configured.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/kube/apply.h"
+#include "controller/run.h"
+
+/* How long to wait until it is tried again. */
+#define AGAIN_S 5
+
+/* Whether another object has it in its status. True when that cannot be told. */
+static bool is_named_elsewhere(const struct ctl_run *run, const char *text) {
+        char quoted[CTL_BUILD_ID_SIZE + 2];
+        snprintf(quoted, sizeof quoted, "\"%s\"", text);
+        char **keys = ctl_cache_mentioning(run->world->snapshots, quoted, run->key);
+        bool is_named = !keys || keys[0];
+        ctl_cache_keys_free(keys);
+        return is_named;
+}
+
+int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error *err) {
+        const struct ctl_order order = { run->snapshot, image };
+        char slot[CTL_SLOT_SIZE];
+        if (!image->build_id[0] || (image->phase != CTL_QUEUED && image->phase != CTL_BUILDING))
+                return 0;
+        const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
+        int r = 0;
+        if (!is_named_elsewhere(run, image->build_id) &&
+            !executor->objection(&run->world->executors, &run->snapshot->spec))
+                r = executor->cancel(&run->world->executors, &order, err);
+        if (r == 0) {
+                ctl_slots_give(run->world->slots, ctl_run_slot(run, image->build_id, slot));
+                image->build_id[0] = '\0';
+        }
+        return r;
+}
+
+static int withdraw(struct ctl_run *run, const struct ctl_image *image, struct zp_error *err) {
+        struct ctl_images images;
+        zp_autofree char *remote = NULL;
+        if (!image->snapshot_digest[0] || !image->digest[0] || is_named_elsewhere(run, image->snapshot_digest))
+                return 0;
+        int r = ctl_run_images(run, &images, err);
+        if (r == 0)
+                r = ctl_images_remote(&run->snapshot->spec, image->image, &remote, err);
+        if (r == 0)
+                r = ctl_images_withdraw(&images, remote, image->digest, image->snapshot_digest, err);
+        return r;
+}
+
+int ctl_run_withdraw(struct ctl_run *run, struct zp_error *err) {
+        const struct ctl_status *status = &run->snapshot->status;
+        int result = 0;
+        for (size_t i = 0; i < status->image_count; i++) {
+                struct zp_error why = { 0 };
+                int r = withdraw(run, &status->images[i], &why);
+                if (r < 0 && result == 0) {
+                        *err = why;
+                        result = r;
+                }
+        }
+        return result;
+}
+
+static int clean_up(struct ctl_run *run, struct zp_error *err) {
+        struct ctl_status *status = &run->snapshot->status;
+        int result = 0;
+        for (size_t i = 0; i < status->image_count; i++) {
+                struct zp_error why = { 0 };
+                int r = ctl_run_cancel(run, &status->images[i], &why);
+                if (r < 0 && result == 0) {
+                        *err = why;
+                        result = r;
+                }
+        }
+        if (result == 0 && run->snapshot->spec.removes_snapshots)
+                result = ctl_run_withdraw(run, err);
+        return result;
+}
+
+int ctl_run_delete(struct ctl_run *run, struct zp_error *err) {
+        static const char *const none[] = { NULL };
+        const struct ctl_snapshot *snapshot = run->snapshot;
+        const struct zp_kube_place place = { .resource = { CTL_API_VERSION, CTL_SNAPSHOT_PLURAL },
+                                             .namespace = snapshot->namespace,
+                                             .name = snapshot->name };
+        struct zp_error why = { 0 };
+        if (!snapshot->has_finalizer)
+                return 0;
+        int r = clean_up(run, &why);
+        if (r == -ECANCELED) {
+                *err = why;
+                return r;
+        }
+        if (r < 0 && run->now < snapshot->deleted + run->world->config->cleanup_s) {
+                ctl_run_tell(run, true, "CleanupFailed", "%s; it is tried for %lld s", why.message,
+                             (long long) run->world->config->cleanup_s);
+                ctl_run_wake_at(run, run->now + AGAIN_S);
+                return 0;
+        }
+        if (r < 0)
+                ctl_run_tell(run, true, "CleanupAbandoned", "not cleaned up: %s", why.message);
+        ctl_slots_keep_only(run->world->slots, run->key, none);
+        if (!run->world->may_write(run->world->context))
+                return zp_error_set(err, ECANCELED, "not the leader any more");
+        r = zp_kube_remove_finalizer(run->world->kube, &place, CTL_FINALIZER, snapshot->object, err);
+        return r == -ENOENT ? 0 : r;
+}

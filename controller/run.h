@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inside one look at an ImageSnapshot.
+ */
+#ifndef CTL_RUN_H
+#define CTL_RUN_H
+
+#include "controller/reconcile.h"
+
+struct ctl_run {
+        struct ctl_world *world;
+        const char *key;
+        struct ctl_snapshot *snapshot;
+        const struct ctl_executor *executor;
+        struct ctl_secrets secrets; /* when is_loaded */
+        bool is_loaded;
+        bool has_new_spec; /* since the last look; or somebody asked to try again */
+        int64_t now;       /* seconds since 1970 */
+        int64_t wake;      /* the earliest time to look again; 0: none */
+        unsigned budget;   /* how many more images may cost a request in this look */
+};
+
+/* Moves one image as far as it goes now. Negative: the API server does not answer. */
+int ctl_run_image(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+/* Its pull secrets, read when first wanted. */
+int ctl_run_images(struct ctl_run *run, struct ctl_images *out, struct zp_error *err);
+/* Ends a build that nobody else wants. */
+int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+/* Removes the snapshots that no other object names; negative: not all, the first reason. */
+int ctl_run_withdraw(struct ctl_run *run, struct zp_error *err);
+/* The object is being deleted. */
+int ctl_run_delete(struct ctl_run *run, struct zp_error *err);
+
+/* "namespace/id": what slots know a build by. */
+#define CTL_SLOT_SIZE (CTL_NAMESPACE_SIZE + CTL_BUILD_ID_SIZE)
+char *ctl_run_slot(const struct ctl_run *run, const char *build_id, char slot[CTL_SLOT_SIZE]);
+
+void ctl_run_wake_at(struct ctl_run *run, int64_t time);
+/* An event on the object. */
+void ctl_run_tell(struct ctl_run *run, bool is_warning, const char *reason, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+
+#endif
