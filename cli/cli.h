@@ -50,7 +50,8 @@ struct cli_command {
 
 struct cli_call {
         const struct cli_command *command;
-        const char *store; /* the directory */
+        const char *store;     /* the directory */
+        bool is_default_store; /* nobody has named it */
         bool json, quiet;
         const char *values[CLI_OPTIONS_MAX]; /* by position in the command's options; "" for a flag; NULL: absent */
         struct cli_given {

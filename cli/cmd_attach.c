@@ -4,16 +4,19 @@
  * whenever the daemon runs and its store has the image.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/file.h"
 #include "cli/child.h"
 #include "cli/output.h"
 #include "cli/view.h"
 #include "mount/table.h"
+#include "snapshotter/data/data.h"
 
 #define DEFAULT_ROOT "/var/lib/zeropull-snapshotter"
 #define WAIT_MS 10000
@@ -72,6 +75,37 @@ static int check_daemon(const char *root, struct zp_error *err) {
         return -ENOTCONN;
 }
 
+/* The daemon says which store it uses; an older one does not, and *out is NULL. malloc'ed. */
+static int ask_for_store(const char *root, char **out, struct zp_error *err) {
+        zp_autofree char *path = zp_format("%s/devices/" SNAP_DATA_STORE, root), *text = NULL;
+        size_t size;
+        if (!path)
+                return zp_error_errno(err, ENOMEM, "store");
+        int r = zp_read_file(AT_FDCWD, path, PATH_MAX, &text, &size, err);
+        if (r == -ENOENT) {
+                zp_error_clear(err);
+                return 0;
+        }
+        if (r == 0)
+                text[strcspn(text, "\n")] = '\0';
+        *out = r == 0 ? zp_steal(&text) : NULL;
+        return r < 0 ? zp_error_wrap(err, "the daemon's store") : 0;
+}
+
+/* One that was named must be the daemon's: what lies in another one is not served. */
+static int take_store(struct cli_call *call, const char *theirs, struct zp_error *err) {
+        zp_autofree char *real = realpath(call->store, NULL), *their_real = theirs ? realpath(theirs, NULL) : NULL;
+        if (theirs && call->is_default_store) {
+                call->store = theirs;
+                return 0;
+        }
+        if (!theirs || (real && their_real && strcmp(real, their_real) == 0))
+                return 0;
+        zp_error_set(err, ENOTSUP, "the daemon uses the store '%s', not '%s'", theirs, call->store);
+        zp_error_hint(err, "without --store it is the daemon's");
+        return -ENOTSUP;
+}
+
 /* The daemon may be just being started again. */
 static int await_disk(const struct cli_call *call, const char *path, struct stat *st, struct zp_error *err) {
         uint64_t until = cli_now_ms() + WAIT_MS;
@@ -81,7 +115,6 @@ static int await_disk(const struct cli_call *call, const char *path, struct stat
                         return r;
                 if (cli_now_ms() >= until || (code != ENOENT && code != ENOTCONN && code != EIO)) {
                         zp_error_errno(err, code == ENOENT ? EIO : code, "disk '%s'", path);
-                        zp_error_hint(err, "the daemon must use the store '%s'; --store names another", call->store);
                         return -err->code;
                 }
                 nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
@@ -105,7 +138,12 @@ static int run(struct cli_call *call, struct zp_error *err) {
         struct zp_digest digest;
         struct stat st;
         char hex[ZP_SHA256_HEX_SIZE];
+        zp_autofree char *store = NULL;
         int r = check_daemon(root, err);
+        if (r == 0)
+                r = ask_for_store(root, &store, err);
+        if (r == 0)
+                r = take_store(call, store, err);
         if (r == 0)
                 r = ensure_image(call, &digest, err);
         if (r < 0)

@@ -187,6 +187,7 @@ static int run(struct cli_call *call, int argc, char **argv, struct zp_error *er
         zp_autofree char *default_store = NULL;
         const char *given_store = call->store;
         if (r == 0 && !call->store) {
+                call->is_default_store = true;
                 call->store = default_store = zp_store_default_path();
                 if (!default_store)
                         r = zp_error_errno(err, ENOMEM, "the store");

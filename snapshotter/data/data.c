@@ -18,6 +18,7 @@
 #define DEFAULT_THREADS 2
 /* Numbers that are no device's: 1 is the root's. A device whose digest begins so is not served. */
 #define STATISTICS_ID 2
+#define STORE_ID 3
 #define FIRST_DEVICE_ID 16
 #define STATISTICS_SIZE 4096
 
@@ -85,6 +86,11 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
                 *size = STATISTICS_SIZE;
                 return 0;
         }
+        if (strcmp(name, SNAP_DATA_STORE) == 0) {
+                *id = STORE_ID;
+                *size = strlen(data->options->store) + 1;
+                return 0;
+        }
         if (strncmp(name, SNAP_DATA_DISK_PREFIX, strlen(SNAP_DATA_DISK_PREFIX)) == 0)
                 return lookup_disk(data, name, id, size);
         if (!zp_digest_parse_hex(name, &digest))
@@ -107,8 +113,8 @@ static int find_size(void *context, uint64_t id, uint64_t *size) {
         struct snap_data *data = context;
         struct snap_entry *entry;
         struct zp_error err = { 0 };
-        *size = STATISTICS_SIZE;
-        if (id == STATISTICS_ID || snap_table_size(data->table, id, size))
+        *size = id == STORE_ID ? strlen(data->options->store) + 1 : STATISTICS_SIZE;
+        if (id == STATISTICS_ID || id == STORE_ID || snap_table_size(data->table, id, size))
                 return 0;
         int r = snap_table_get(data->table, id, NULL, &entry, &err);
         struct snap_disk *disk = r == -ENOENT ? snap_disks_find(data->disks, id) : NULL;
@@ -137,6 +143,12 @@ static void answer(struct zp_device_read *read, int result, int fd, const void *
         zp_histogram_add(&served->data->read_times, now_us() - served->began_us);
         free(served);
         snap_table_let_go(entry);
+}
+
+static void answer_text(const char *text, size_t length, uint64_t offset, uint32_t size,
+                        struct zp_blockfs_read *request) {
+        size_t left = offset < length ? length - offset : 0;
+        zp_blockfs_answer_data(request, text + (left ? offset : 0), left < size ? left : size);
 }
 
 static void answer_statistics(struct snap_data *data, uint64_t offset, uint32_t size, struct zp_blockfs_read *request) {
@@ -173,8 +185,15 @@ static void answer_statistics(struct snap_data *data, uint64_t offset, uint32_t 
         for (unsigned i = 0; i <= ZP_HISTOGRAM_BOUNDS; i++)
                 used += (size_t) snprintf(text + used, sizeof text - used, "read_time_%u %20llu\n", i,
                                           atomic_load(&data->read_times.counts[i]));
-        size_t left = offset < used ? used - offset : 0;
-        zp_blockfs_answer_data(request, text + (left ? offset : 0), left < size ? left : size);
+        answer_text(text, used, offset, size, request);
+}
+
+static void answer_store(struct snap_data *data, uint64_t offset, uint32_t size, struct zp_blockfs_read *request) {
+        zp_autofree char *text = zp_format("%s\n", data->options->store);
+        if (text)
+                answer_text(text, strlen(text), offset, size, request);
+        else
+                zp_blockfs_answer_error(request, ENOMEM);
 }
 
 static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t size, struct zp_blockfs_read *request) {
@@ -182,6 +201,10 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
         struct zp_error err = { 0 };
         if (id == STATISTICS_ID) {
                 answer_statistics(data, offset, size, request);
+                return;
+        }
+        if (id == STORE_ID) {
+                answer_store(data, offset, size, request);
                 return;
         }
         struct served_read *served = calloc(1, sizeof *served);

@@ -9,6 +9,7 @@
  *   disk-<64 hex digits>     the disk of that image: its metadata and devices end to end
  *   disk-compat-<64 digits>  the same for kernels before 6.4
  *   start-<64 hex digits>    never there, but asking for it (stat) starts the prefetch of that image's start-up ranges
+ *   store                    the path of the daemon's store, and a newline
  *   statistics               counters, a line each: name, blanks, number. read_time_N: how many reads took how long
  *                            (struct zp_histogram)
  */
@@ -24,6 +25,7 @@
 #define SNAP_DATA_DISK_PREFIX "disk-"
 #define SNAP_DATA_COMPAT_DISK_PREFIX "disk-compat-"
 #define SNAP_DATA_STATISTICS "statistics"
+#define SNAP_DATA_STORE "store"
 
 /* Tells of one range of a device. */
 typedef void (*snap_data_range)(void *argument, const struct zp_digest *device, uint64_t offset, uint64_t length);

@@ -5,12 +5,14 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 
 from support import images, oci, vm
+from support.programs import ZEROPULL
 from support.registry import registry
 from support.ship import fill_app, fill_bare, fill_base, make_image
 from support.snapshotter import snapshotter
@@ -111,6 +113,15 @@ def test_an_open_disk_survives_the_death_of_the_data_plane(node, image):
     over.set()
     reader.join(30)
     assert problems == [] and count[0] > 100
+
+
+def test_the_store_is_the_daemons(node, image, work):
+    command = [ZEROPULL, "attach", "--root", node.daemon.root, image]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HOME": "/nonexistent"}, timeout=60)
+    assert run.returncode == 0 and os.path.getsize(run.stdout.strip()) > 0, run.stderr
+    other = Zeropull(work / "other").expect(FAILED, "attach", "--root", str(node.daemon.root), image)
+    assert f"the daemon uses the store '{node.daemon.root}/store', not '{work}/other'" in other.stderr
+    assert not (work / "other").exists()
 
 
 def test_without_a_daemon_it_says_so(node, image, work):
