@@ -17,6 +17,7 @@
 #include "snapshotter/control/socket.h"
 #include "snapshotter/data/store.h"
 #include "snapshotter/keychain/share.h"
+#include "snapshotter/mounts/mounts.h"
 #include "snapshotter/supervisor/supervisor.h"
 #include "store/store.h"
 
@@ -145,8 +146,9 @@ static size_t title_size(int argc, char **argv) {
 static int supervise(const struct snap_config *config, int listener, int argc, char **argv, struct zp_error *err) {
         zp_autofree char *program = realpath("/proc/self/exe", NULL);
         zp_autofree char *journal = journal_path(config);
+        zp_autofree char *mark = zp_format("%s/" SNAP_MOUNTS_MARK, config->root);
         zp_autofree char **self = calloc((size_t) argc + 1, sizeof *self);
-        if (!program || !journal || !self)
+        if (!program || !journal || !mark || !self)
                 return zp_error_errno(err, ENOMEM, "supervisor");
         int r = prepare(config, err);
         if (r < 0)
@@ -160,6 +162,7 @@ static int supervise(const struct snap_config *config, int listener, int argc, c
         };
         struct snap_supervisor_options options = { .mount_directory = config->devices,
                                                    .journal = journal,
+                                                   .mark = mark,
                                                    .workers = workers,
                                                    .worker_count = 2,
                                                    .argv = self,

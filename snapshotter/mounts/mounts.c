@@ -45,18 +45,6 @@ static bool is_mounted(const char *point) {
 /* ---- whether the devices are still served by whom they were ---- */
 
 #define SERVED_BY "served-by"
-#ifndef STATX_MNT_ID_UNIQUE
-#define STATX_MNT_ID_UNIQUE 0x4000U
-#endif
-
-/* The very mount of the data plane's file system: its id is never used again since Linux 6.8. */
-static char *mount_mark(const char *devices) {
-        struct statx st;
-        /* without asking whoever serves it: it may be on its way up, or hang */
-        if (statx(AT_FDCWD, devices, AT_STATX_DONT_SYNC, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &st) < 0)
-                return NULL;
-        return zp_format("%u:%u %llu\n", st.stx_dev_major, st.stx_dev_minor, (unsigned long long) st.stx_mnt_id);
-}
 
 /* Mounts on devices of a file system that is gone cannot be read any more: whoever comes gets new ones. */
 static void detach_all(struct snap_mounts *m) {
@@ -70,10 +58,13 @@ static void detach_all(struct snap_mounts *m) {
 }
 
 static int check_devices(struct snap_mounts *m, struct zp_error *err) {
-        zp_autofree char *now = mount_mark(m->devices), *before = NULL;
+        zp_autofree char *path = zp_format("%s/" SNAP_MOUNTS_MARK, m->root), *now = NULL, *before = NULL;
         size_t size;
-        if (!now)
-                return zp_error_errno(err, errno, "device files '%s'", m->devices);
+        if (!path)
+                return no_memory(err);
+        int r = zp_read_file(AT_FDCWD, path, 256, &now, &size, err);
+        if (r < 0)
+                return r;
         if (zp_read_file(m->bases_fd, SERVED_BY, 256, &before, &size, NULL) == 0 && strcmp(before, now) == 0)
                 return 0;
         detach_all(m);

@@ -20,6 +20,9 @@
 
 struct snap_mounts;
 
+/* Of the root directory: the file that names the mount of `devices` (supervisor.h). */
+#define SNAP_MOUNTS_MARK "devices-mark"
+
 /* `store` has the images, and must outlive the mounts. `devices` is the data plane's file system; NULL: there is none,
  * and only bases of complete local copies can be mounted. */
 int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,
