@@ -142,10 +142,18 @@ static void count(struct zp_kube_events *events, int result, const struct zp_err
                 zp_notice_tell(&events->options.notice, "event not sent: %s", err->message);
 }
 
+/* When all is cancelled while one is under way, that one is sent again, as what still waits is: within two seconds. */
 static int call(struct zp_kube_events *events, struct zp_kube_request *request, struct zp_error *err) {
+        if (!request->body)
+                return zp_error_errno(err, ENOMEM, "event");
         request->is_farewell = events->latest_ms;
-        return request->body ? zp_kube_call(events->options.kube, request, NULL, err)
-                             : zp_error_errno(err, ENOMEM, "event");
+        int r = zp_kube_call(events->options.kube, request, NULL, err);
+        if (r != -ECANCELED || events->latest_ms)
+                return r;
+        events->latest_ms = zp_clock_ms() + FAREWELL_MS;
+        request->is_farewell = true;
+        zp_error_clear(err);
+        return zp_kube_call(events->options.kube, request, NULL, err);
 }
 
 /* Tells the server how often it has been. False: the event is not there any more. */

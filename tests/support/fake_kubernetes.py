@@ -4,6 +4,7 @@
 and types of content are refused. kubectl works with it."""
 import json
 import re
+import socket
 import ssl
 import threading
 import time
@@ -223,6 +224,24 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.connections = set()
+
+    def process_request_thread(self, request, address):
+        self.connections.add(request)
+        try:
+            super().process_request_thread(request, address)
+        finally:
+            self.connections.discard(request)
+
+    def break_connections(self):
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
     def handle_error(self, *_):
         """A client that hangs up within TLS's first words is none of ours."""
 
@@ -263,6 +282,7 @@ class FakeKubernetes:
         self._server.shutdown()
         self._server.server_close()
         self.break_watches()
+        self._server.break_connections()
 
     def break_watches(self):
         with self.objects.changed:

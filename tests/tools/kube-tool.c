@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include "controller/kube/apply.h"
@@ -80,14 +79,23 @@ static void wait_for_end(void (*statistics)(void *), void *context) {
         atomic_store(&cancel.requested, true);
 }
 
+/* The most memory that was resident since exec. (Not ru_maxrss, which has the forking process's in it.) */
+static json_int_t peak_rss_kib(void) {
+        char line[256];
+        long long kib = 0;
+        zp_autofclose FILE *status = fopen("/proc/self/status", "re");
+        while (status && fgets(line, sizeof line, status))
+                if (sscanf(line, "VmHWM: %lld kB", &kib) == 1)
+                        break;
+        return kib;
+}
+
 static json_t *client_statistics(struct zp_kube *kube) {
         struct zp_kube_statistics s = zp_kube_statistics(kube);
-        struct rusage usage;
-        getrusage(RUSAGE_SELF, &usage);
         return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t) s.requests, "retries",
                          (json_int_t) s.retries, "throttled", (json_int_t) s.throttled, "failures",
                          (json_int_t) s.failures, "credential_reloads", (json_int_t) s.credential_reloads,
-                         "peak_rss_kib", (json_int_t) usage.ru_maxrss);
+                         "peak_rss_kib", peak_rss_kib());
 }
 
 /* ---- requests ---- */
