@@ -2,8 +2,10 @@
  *
  * `zeropull build`.
  */
+#include <fcntl.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "cli/base-image.h"
 #include "cli/profile-file.h"
@@ -22,6 +24,7 @@ enum {
         OPTION_PROFILE,
         OPTION_PUSH,
         OPTION_REBUILD,
+        OPTION_RESULT_FILE,
         OPTION_SIGN_KEY,
         OPTION_PASSPHRASE_FILE
 };
@@ -36,6 +39,7 @@ static const struct cli_option options[] = {
         [OPTION_PROFILE] = { "profile", 0, "FILE", "what a start reads: it comes first" },
         [OPTION_PUSH] = { "push", 0, "[=REMOTE]", "publish it, beside the image or elsewhere" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
+        [OPTION_RESULT_FILE] = { "result-file", 0, "FILE", "write what --json prints there, too" },
         [OPTION_SIGN_KEY] = { "sign-key", 0, "FILE", "with --push: sign with this private key" },
         [OPTION_PASSPHRASE_FILE] = { "passphrase-file", 0, "FILE", "the key's passphrase is its first line" },
         { 0 },
@@ -141,16 +145,11 @@ static void on_pack_ended(void *context, uint16_t layer, const struct zp_device_
                 zp_push_grown(w->shipping.push, (uint16_t) (layer + 1), device);
 }
 
-/* What came of it; prefetch_size: what the profile puts first, NULL without one. */
-static int print_result(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
-                        const struct shipping *shipping, const uint64_t *prefetch_size, double seconds,
-                        struct zp_error *err) {
+/* What came of it; prefetch_size: what the profile puts first, NULL without one. *out NULL: no memory. */
+static int result_json(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
+                       const struct shipping *shipping, const uint64_t *prefetch_size, double seconds,
+                       json_t **document, struct zp_error *err) {
         const struct zp_image_record *image = &result->image;
-        char text[ZP_DIGEST_TEXT_SIZE];
-        if (!call->json) {
-                puts(zp_digest_text(&image->manifest_digest, text));
-                return 0;
-        }
         struct cli_sizes sizes;
         int r = cli_image_sizes(store, image, &sizes, err);
         if (r < 0)
@@ -174,7 +173,26 @@ static int print_result(const struct cli_call *call, struct zp_store *store, con
                 json_decref(out);
                 out = NULL;
         }
-        return cli_print_json(out, err);
+        *document = out;
+        return 0;
+}
+
+/* For who does not see what is printed: the file was opened before anything was read. */
+static int write_result(const char *path, int fd, json_t *document, struct zp_error *err) {
+        zp_autofree char *text = document ? json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+        if (!text)
+                return zp_error_errno(err, ENOMEM, "%s", path);
+        return zp_write_all(fd, text, strlen(text), path, err);
+}
+
+static int print_result(const struct cli_call *call, const struct zp_build_result *result, json_t *document,
+                        struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        if (call->json)
+                return cli_print_json(document, err);
+        json_decref(document);
+        puts(zp_digest_text(&result->image.manifest_digest, text));
+        return 0;
 }
 
 static void say_result(struct progress *progress, const struct zp_build_result *result, double seconds) {
@@ -228,6 +246,7 @@ struct making {
         struct zp_remote *remote; /* NULL: it is not published */
         struct zp_key *key;       /* NULL: nor signed */
         struct progress *progress;
+        int result_fd; /* -1: nobody wants the result in a file */
 };
 
 static int find_base(struct cli_call *call, const struct making *making, struct zp_build_options *build_options,
@@ -293,7 +312,14 @@ static int build(struct cli_call *call, const struct making *making, struct zp_b
                         progress_say(progress, "warning: the profile names nothing that this image has data of");
                 if (s->remote)
                         publishing_say_result(&s->publishing, s->remote, &s->result, s->key);
-                r = print_result(call, store, &result, s, has_profile ? &prefetch_size : NULL, seconds, err);
+                json_t *document = NULL;
+                r = result_json(call, store, &result, s, has_profile ? &prefetch_size : NULL, seconds, &document, err);
+                if (r == 0 && making->result_fd >= 0)
+                        r = write_result(call->values[OPTION_RESULT_FILE], making->result_fd, document, err);
+                if (r == 0)
+                        r = print_result(call, &result, document, err);
+                else
+                        json_decref(document);
         }
         zp_image_record_clear(&result.image);
         return r;
@@ -328,7 +354,16 @@ static int take_pack_options(struct cli_call *call, struct zp_pack_options *out,
         return r;
 }
 
+static int open_result(const struct cli_call *call, int *fd, struct zp_error *err) {
+        const char *path = call->values[OPTION_RESULT_FILE];
+        if (!path)
+                return 0;
+        *fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        return *fd < 0 ? zp_error_errno(err, errno, "open '%s'", path) : 0;
+}
+
 static int run(struct cli_call *call, struct zp_error *err) {
+        zp_autoclose int result_fd = -1;
         zp_auto(cli_wipe) char *credentials = NULL;
         struct zp_source_options source_options;
         struct zp_build_options build_options;
@@ -352,6 +387,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
         r = cli_load_sign_key(call, OPTION_SIGN_KEY, OPTION_PASSPHRASE_FILE, &key, err);
         if (r == 0)
                 r = cli_load_profile(call, call->values[OPTION_PROFILE], &profile, err);
+        if (r == 0)
+                r = open_result(call, &result_fd, err);
         if (r < 0)
                 return r;
         build_options.profile = profile;
@@ -360,7 +397,7 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 r = open_remote(call, source, &source_options, &build_options, &remote, err);
         if (r == -EINVAL)
                 call->exit_code = CLI_USAGE;
-        struct making making = { source, &source_options, remote, key, progress };
+        struct making making = { source, &source_options, remote, key, progress, result_fd };
         return r < 0 ? r : build(call, &making, &build_options, err);
 }
 

@@ -27,7 +27,7 @@ _zeropull() {
     done
     case $previous in
     --store | --hosts-dir) compopt -o dirnames; return ;;
-    --auth-file | --ca-file | --passphrase-file | --sign-key | --key | --policy | --address) compopt -o default; return ;;
+    --auth-file | --ca-file | --result-file | --passphrase-file | --sign-key | --key | --policy | --address) compopt -o default; return ;;
     --tls-verify) COMPREPLY=($(compgen -W "true false" -- "$current")); return ;;
     esac
     if [[ $current == -* ]]; then

@@ -232,11 +232,25 @@ static char *usual_place(unsigned number) {
         }
 }
 
+/* In the files of a list with colons, one after the other. */
+static int find_in_list(const char *paths, const char *registry, const char *repository, const struct zp_cancel *cancel,
+                        struct zp_credentials *out, struct zp_error *err) {
+        for (;;) {
+                size_t size = strcspn(paths, ":");
+                zp_autofree char *path = strndup(paths, size);
+                int r = path ? find_in(path, true, registry, repository, cancel, out, err)
+                             : zp_error_errno(err, ENOMEM, "credentials");
+                if (r < 0 || !zp_credentials_are_empty(out) || !paths[size])
+                        return r;
+                paths += size + 1;
+        }
+}
+
 int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,
                       struct zp_credentials *out, struct zp_error *err) {
         *out = (struct zp_credentials){ 0 };
         if (path)
-                return find_in(path, true, registry, repository, cancel, out, err);
+                return find_in_list(path, registry, repository, cancel, out, err);
         for (unsigned i = 0; i < 4; i++) {
                 zp_autofree char *place = usual_place(i);
                 int r = place ? find_in(place, false, registry, repository, cancel, out, err) : 0;

@@ -234,6 +234,33 @@ static void the_usual_places_are_searched_in_order(void **state) {
         free(auth);
 }
 
+static void of_several_files_the_first_that_knows_the_registry_counts(void **state) {
+        char home[] = "/tmp/zp-files-XXXXXX";
+        struct zp_credentials found;
+        (void) state;
+        assert_non_null(mkdtemp(home));
+        char *first = zp_format("%s/1", home), *second = zp_format("%s/2", home);
+        char *both = zp_format("%s:%s", first, second), *broken = zp_format("%s:%s/3", second, home);
+        static const char one[] = "{\"auths\":{\"q\":" AUTH(ALICE_A) "}}",
+                          two[] = "{\"auths\":{\"q\":" AUTH(ALICE_B) ",\"r\":" AUTH(ALICE_B) "}}";
+        assert_int_equal(zp_replace_file(AT_FDCWD, first, one, strlen(one), 0600, NULL), 0);
+        assert_int_equal(zp_replace_file(AT_FDCWD, second, two, strlen(two), 0600, NULL), 0);
+        assert_int_equal(zp_auth_file_find(both, "q", "a", NULL, &found, NULL), 0);
+        assert_string_equal(found.password, "a");
+        zp_credentials_clear(&found);
+        assert_int_equal(zp_auth_file_find(both, "r", "a", NULL, &found, NULL), 0);
+        assert_string_equal(found.password, "b:b");
+        zp_credentials_clear(&found);
+        assert_int_equal(zp_auth_file_find(both, "s", "a", NULL, &found, NULL), 0);
+        assert_true(zp_credentials_are_empty(&found));
+        assert_int_equal(zp_auth_file_find(broken, "s", "a", NULL, &found, NULL), -ENOENT);
+        zp_remove_tree(AT_FDCWD, home, NULL);
+        free(first);
+        free(second);
+        free(both);
+        free(broken);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(entries_are_found_by_host),
@@ -248,6 +275,7 @@ int main(void) {
                 cmocka_unit_test(a_failing_helper_is_an_error),
                 cmocka_unit_test(a_helper_is_killed_when_the_work_is_cancelled),
                 cmocka_unit_test(the_usual_places_are_searched_in_order),
+                cmocka_unit_test(of_several_files_the_first_that_knows_the_registry_counts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "controller/executors/hook-answers.h"
+#include "controller/executors/job-object.h"
+#include "controller/secrets.h"
+
+#define DIGEST_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define DIGEST_B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+static json_t *load(const char *text) {
+        json_error_t why;
+        json_t *json = json_loads(text, 0, &why);
+        if (!json)
+                fail_msg("%s: %s", text, why.text);
+        return json;
+}
+
+#define CONDITION(type, reason)                                                                                     \
+        "{\"status\": {\"conditions\": [{\"type\": \"" type "\", \"status\": \"True\", \"reason\": \"" reason "\"," \
+        " \"message\": \"of the Job\"}]}}"
+#define STATE(state) \
+        "{\"metadata\": {\"name\": \"pod\"}, \"status\": {\"containerStatuses\": [{\"state\": " state "}]}}"
+
+static void jobs_and_their_pods_tell_how_a_build_stands(void **state) {
+        (void) state;
+        static const struct {
+                const char *job, *pod; /* pod NULL: none */
+                enum ctl_build_state state;
+                const char *reason, *message, *snapshot;
+        } cases[] = {
+                { CONDITION("Complete", ""),
+                  STATE("{\"terminated\": {\"message\": \"{\\\"snapshot\\\": \\\"" DIGEST_A
+                        "\\\", \\\"snapshotSize\\\": 7}\"}}"),
+                  CTL_BUILD_DONE, "", "", DIGEST_A },
+                { CONDITION("Complete", ""), NULL, CTL_BUILD_DONE, "", "", "" },
+                { CONDITION("Complete", ""), STATE("{\"terminated\": {\"message\": \"no JSON\"}}"), CTL_BUILD_DONE, "",
+                  "", "" },
+                { CONDITION("Failed", "PodFailurePolicy"),
+                  STATE("{\"terminated\": {\"message\": \"x\\nzeropull: first\\nzeropull: build a: refused\\n  hint: "
+                        "h\\n\"}}"),
+                  CTL_BUILD_REFUSED, "BuildRefused", "build a: refused", "" },
+                { CONDITION("Failed", "BackoffLimitExceeded"), STATE("{\"terminated\": {}}"), CTL_BUILD_FAILED,
+                  "BuildFailed", "of the Job", "" },
+                { CONDITION("Failed", "DeadlineExceeded"), NULL, CTL_BUILD_FAILED, "DeadlineExceeded",
+                  "the build took longer than it may", "" },
+                { "{}", NULL, CTL_BUILD_QUEUED, "JobCreated", "the build's Job has no pod yet", "" },
+                { "{}", STATE("{\"running\": {}}"), CTL_BUILD_RUNNING, "Building", "", "" },
+                { "{}", STATE("{\"waiting\": {\"reason\": \"ImagePullBackOff\", \"message\": \"no such image\"}}"),
+                  CTL_BUILD_QUEUED, "ImagePullBackOff", "the build's pod pod waits: ImagePullBackOff: no such image",
+                  "" },
+                { "{}", STATE("{\"waiting\": {\"reason\": \"ContainerCreating\"}}"), CTL_BUILD_QUEUED, "PodStarting",
+                  "the build's pod is starting", "" },
+                { "{}",
+                  "{\"status\": {\"conditions\": [{\"type\": \"PodScheduled\", \"status\": \"False\", \"message\": \"no"
+                  " room\"}]}}",
+                  CTL_BUILD_QUEUED, "Unschedulable", "no node takes the build's pod: no room", "" },
+                { "{\"metadata\": {\"deletionTimestamp\": \"now\"}}", NULL, CTL_BUILD_GONE, "BuildDeleted",
+                  "the build's Job was deleted", "" },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                json_t *job = load(cases[i].job), *pod = cases[i].pod ? load(cases[i].pod) : NULL;
+                struct ctl_build build = { 0 };
+                ctl_job_read(job, pod, &build);
+                if (build.state != cases[i].state || strcmp(build.reason, cases[i].reason) != 0 ||
+                    strcmp(build.message, cases[i].message) != 0 || strcmp(build.snapshot, cases[i].snapshot) != 0)
+                        fail_msg("%zu: %d %s '%s' %s", i, build.state, build.reason, build.message, build.snapshot);
+                json_decref(job);
+                json_decref(pod);
+        }
+}
+
+/* ---- the Job's name ---- */
+
+static void name_of(const char *spec, const char *digest, int attempts, const char *retry,
+                    char name[CTL_JOB_NAME_SIZE]) {
+        char text[512];
+        struct ctl_snapshot owner;
+        struct ctl_image image = { .image = (char *) "r.io/a:1", .platform = "linux/amd64", .attempts = attempts };
+        snprintf(text, sizeof text,
+                 "{\"metadata\": {\"name\": \"n\", \"namespace\": \"ns\", \"uid\": \"u\", \"annotations\":"
+                 " {\"zeropull.dev/retry\": \"%s\"}}, \"spec\": {\"images\": [\"r.io/a:1\"]%s}}",
+                 retry, spec);
+        json_t *json = load(text);
+        assert_int_equal(ctl_snapshot_parse(json, &owner, NULL), 0);
+        snprintf(image.digest, sizeof image.digest, "%s", digest);
+        ctl_job_name(&(struct ctl_order){ &owner, &image }, name);
+        ctl_snapshot_clear(&owner);
+        json_decref(json);
+}
+
+static void the_same_wish_has_the_same_name_and_no_other_has(void **state) {
+        (void) state;
+        static const struct {
+                const char *spec, *digest;
+                int attempts;
+                const char *retry;
+        } others[] = {
+                { "", DIGEST_B, 0, "" },
+                { "", DIGEST_A, 1, "" },
+                { "", DIGEST_A, 0, "1" },
+                { ", \"target\": \"r.io/t\"", DIGEST_A, 0, "" },
+                { ", \"signing\": {\"secretName\": \"r.io/t\"}", DIGEST_A, 0, "" },
+                { ", \"pullSecrets\": [{\"name\": \"r.io/t\"}]", DIGEST_A, 0, "" },
+                { ", \"base\": {\"policy\": \"None\"}", DIGEST_A, 0, "" },
+                { ", \"base\": {\"image\": \"r.io/t\"}", DIGEST_A, 0, "" },
+                { ", \"serviceAccountName\": \"r.io/t\"", DIGEST_A, 0, "" },
+        };
+        enum { OTHERS = sizeof others / sizeof *others };
+        char name[CTL_JOB_NAME_SIZE], again[CTL_JOB_NAME_SIZE], names[OTHERS][CTL_JOB_NAME_SIZE];
+        name_of("", DIGEST_A, 0, "", name);
+        name_of(", \"priority\": 5, \"mode\": \"Track\", \"interval\": \"1h\"", DIGEST_A, 0, "", again);
+        assert_string_equal(name, again); /* what does not change the snapshot does not count */
+        for (size_t i = 0; i < OTHERS; i++) {
+                name_of(others[i].spec, others[i].digest, others[i].attempts, others[i].retry, names[i]);
+                assert_string_not_equal(name, names[i]);
+                for (size_t j = 0; j < i; j++)
+                        assert_string_not_equal(names[i], names[j]);
+        }
+}
+
+/* ---- the hook's answers ---- */
+
+static void the_hooks_builds_are_understood(void **state) {
+        (void) state;
+        static const struct {
+                const char *build;
+                bool is_ours;
+                enum ctl_build_state state;
+                const char *reason, *message;
+        } cases[] = {
+                { "{\"digest\": \"" DIGEST_B "\", \"state\": \"done\"}", false, 0, "", "" },
+                { "{\"digest\": \"" DIGEST_A "\", \"state\": \"queued\"}", true, CTL_BUILD_QUEUED, "Queued", "" },
+                { "{\"digest\": \"" DIGEST_A "\", \"state\": \"queued\", \"reason\": \"r\"}", true, CTL_BUILD_QUEUED,
+                  "Queued", "to be tried again: r" },
+                { "{\"digest\": \"" DIGEST_A "\", \"state\": \"running\", \"progress\": \"layer 2\"}", true,
+                  CTL_BUILD_RUNNING, "Building", "layer 2" },
+                { "{\"digest\": \"" DIGEST_A "\", \"state\": \"failed\", \"reason\": \"r\"}", true, CTL_BUILD_FAILED,
+                  "BuildFailed", "r" },
+                { "{\"digest\": \"" DIGEST_A "\", \"state\": \"superseded\", \"reason\": \"r\"}", true, CTL_BUILD_GONE,
+                  "BuildSuperseded", "r" },
+                { "{\"digest\": \"" DIGEST_A "\", \"state\": \"of a newer hook\"}", true, CTL_BUILD_QUEUED, "Queued",
+                  "" },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                json_t *json = load(cases[i].build);
+                struct ctl_build build = { 0 };
+                bool is_ours = ctl_hook_read_build(json, DIGEST_A, &build);
+                if (is_ours != cases[i].is_ours || build.state != cases[i].state ||
+                    strcmp(build.reason, cases[i].reason) != 0 || strcmp(build.message, cases[i].message) != 0)
+                        fail_msg("%zu: %d %d %s '%s'", i, is_ours, build.state, build.reason, build.message);
+                json_decref(json);
+        }
+        struct ctl_build build = { 0 };
+        json_t *json = load("{\"digest\": \"" DIGEST_A "\", \"state\": \"done\", \"reason\": \"old\", \"result\":"
+                            " {\"snapshot\": \"" DIGEST_B "\", \"snapshotSize\": 9}}");
+        assert_true(ctl_hook_read_build(json, DIGEST_A, &build));
+        assert_int_equal(build.state, CTL_BUILD_DONE);
+        assert_string_equal(build.snapshot, DIGEST_B);
+        assert_int_equal(build.size, 9);
+        json_decref(json);
+}
+
+/* ---- pull secrets ---- */
+
+static void secrets_of_both_types_are_read_and_nothing_but_their_auths_kept(void **state) {
+        (void) state;
+        /* {"auths": {"r": {"auth": "YTpi"}}, "credsStore": "x"} and {"r": {"auth": "YTpi"}} */
+        static const struct {
+                const char *secret, *config; /* NULL: refused */
+        } cases[] = {
+                { "{\"data\": {\".dockerconfigjson\":"
+                  " \"eyJhdXRocyI6IHsiciI6IHsiYXV0aCI6ICJZVHBpIn19LCAiY3JlZHNTdG9yZSI6ICJ4In0=\"}}",
+                  "{\"auths\":{\"r\":{\"auth\":\"YTpi\"}}}" },
+                { "{\"data\": {\".dockercfg\": \"eyJyIjogeyJhdXRoIjogIllUcGkifX0=\"}}",
+                  "{\"auths\":{\"r\":{\"auth\":\"YTpi\"}}}" },
+                { "{\"data\": {\".dockerconfigjson\": \"e30=\"}}", NULL },
+                { "{\"data\": {\".dockerconfigjson\": \"!\"}}", NULL },
+                { "{\"data\": {\".dockerconfigjson\": \"\"}}", NULL },
+                { "{\"data\": {\".dockerconfigjson\": \"bm8=\"}}", NULL },
+                { "{\"data\": {\"tls.key\": \"e30=\"}}", NULL },
+                { "{}", NULL },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                json_t *secret = load(cases[i].secret);
+                char *config = NULL;
+                int r = ctl_secret_config(secret, &config, NULL);
+                if (r != (cases[i].config ? 0 : -EBADMSG) || (config && strcmp(config, cases[i].config) != 0))
+                        fail_msg("%zu: %d %s", i, r, config);
+                free(config);
+                json_decref(secret);
+        }
+}
+
+static void the_first_secret_that_knows_a_registry_counts(void **state) {
+        (void) state;
+        struct ctl_secrets secrets = { .names = { strdup("1"), strdup("2"), strdup("3") },
+                                       .configs = { strdup("{\"auths\": {\"r\": {\"auth\": \"YTpi\"}}}"), NULL,
+                                                    strdup("{\"auths\": {\"r\": {\"auth\": \"Yzpk\"}, \"s\": {\"auth\":"
+                                                           " \"Yzpk\"}}}") },
+                                       .count = 3 };
+        struct zp_keychain keychain = ctl_secrets_keychain(&secrets);
+        struct zp_credentials found;
+        assert_int_equal(keychain.find(keychain.context, "r", "x", &found, NULL), 1);
+        assert_string_equal(found.username, "a");
+        zp_credentials_clear(&found);
+        assert_int_equal(keychain.find(keychain.context, "s", "x", &found, NULL), 1);
+        assert_string_equal(found.username, "c");
+        zp_credentials_clear(&found);
+        assert_int_equal(keychain.find(keychain.context, "t", "x", &found, NULL), 1); /* and no files of ours */
+        assert_true(zp_credentials_are_empty(&found));
+        json_t *merged = NULL;
+        assert_int_equal(ctl_secrets_merge(&secrets, &merged, NULL), 0);
+        json_t *wanted = load("{\"auths\": {\"r\": {\"auth\": \"YTpi\"}, \"s\": {\"auth\": \"Yzpk\"}}}");
+        assert_true(json_equal(merged, wanted));
+        json_decref(wanted);
+        json_decref(merged);
+        ctl_secrets_clear(&secrets);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(jobs_and_their_pods_tell_how_a_build_stands),
+                cmocka_unit_test(the_same_wish_has_the_same_name_and_no_other_has),
+                cmocka_unit_test(the_hooks_builds_are_understood),
+                cmocka_unit_test(secrets_of_both_types_are_read_and_nothing_but_their_auths_kept),
+                cmocka_unit_test(the_first_secret_that_knows_a_registry_counts),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

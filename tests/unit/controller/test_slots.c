@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "controller/slots.h"
+
+static char granted[256];
+
+static void note(void *context, const char *owner) {
+        (void) context;
+        strcat(granted, owner);
+        strcat(granted, " ");
+}
+
+static struct ctl_slots *fresh(size_t limit) {
+        struct ctl_slots *slots = NULL;
+        granted[0] = '\0';
+        assert_int_equal(ctl_slots_new(limit, note, NULL, &slots, NULL), 0);
+        return slots;
+}
+
+static void no_more_run_than_may_and_the_highest_priority_is_next(void **state) {
+        (void) state;
+        struct ctl_slots *slots = fresh(2);
+        assert_true(ctl_slots_take(slots, "b1", "o1", 0));
+        assert_true(ctl_slots_take(slots, "b2", "o2", 0));
+        assert_true(ctl_slots_take(slots, "b2", "o2", 0)); /* has one */
+        assert_false(ctl_slots_take(slots, "b3", "o3", 0));
+        assert_false(ctl_slots_take(slots, "b4", "o4", 10));
+        assert_false(ctl_slots_take(slots, "b5", "o5", 10));
+        ctl_slots_give(slots, "b1");
+        assert_string_equal(granted, "o4 ");
+        assert_false(ctl_slots_take(slots, "b6", "o6", 100)); /* it is granted already */
+        assert_true(ctl_slots_take(slots, "b4", "o4", 10));
+        ctl_slots_give(slots, "b2");
+        ctl_slots_give(slots, "b4");
+        assert_string_equal(granted, "o4 o6 o5 ");
+        ctl_slots_give(slots, "b6");
+        ctl_slots_give(slots, "b5");
+        assert_string_equal(granted, "o4 o6 o5 o3 ");
+        ctl_slots_give(slots, "b3");
+        assert_int_equal(ctl_slots_statistics(slots).held + ctl_slots_statistics(slots).waiting, 0);
+        ctl_slots_free(slots);
+}
+
+static void what_runs_already_counts_beyond_the_limit(void **state) {
+        (void) state;
+        struct ctl_slots *slots = fresh(1);
+        ctl_slots_hold(slots, "b1", "o1");
+        ctl_slots_hold(slots, "b2", "o2");
+        assert_int_equal(ctl_slots_statistics(slots).held, 2);
+        assert_false(ctl_slots_take(slots, "b3", "o3", 0));
+        ctl_slots_give(slots, "b1");
+        assert_string_equal(granted, "");
+        ctl_slots_give(slots, "b2");
+        assert_string_equal(granted, "o3 ");
+        ctl_slots_free(slots);
+}
+
+static void who_goes_away_lets_others_in(void **state) {
+        (void) state;
+        struct ctl_slots *slots = fresh(1);
+        static const char *const none[] = { NULL }, *const first[] = { "b1", NULL };
+        assert_true(ctl_slots_take(slots, "b1", "o1", 0));
+        assert_false(ctl_slots_take(slots, "b2", "o1", 0));
+        assert_false(ctl_slots_take(slots, "b3", "o2", 0));
+        ctl_slots_keep_only(slots, "o1", first);
+        assert_string_equal(granted, "");
+        assert_int_equal(ctl_slots_statistics(slots).waiting, 1);
+        ctl_slots_keep_only(slots, "o1", none);
+        assert_string_equal(granted, "o2 ");
+        ctl_slots_give(slots, "never heard of");
+        ctl_slots_free(slots);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(no_more_run_than_may_and_the_highest_priority_is_next),
+                cmocka_unit_test(what_runs_already_counts_beyond_the_limit),
+                cmocka_unit_test(who_goes_away_lets_others_in),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
