@@ -12,6 +12,8 @@
 
 int zp_kube_new(const struct zp_kube_options *options, struct zp_kube **out, struct zp_error *err) {
         struct zp_kube_material material;
+        struct zp_error ignored = { 0 };
+        err = err ? err : &ignored;
         zp_autofree struct zp_kube *kube = calloc(1, sizeof *kube);
         if (!kube)
                 return zp_error_errno(err, ENOMEM, "Kubernetes client");

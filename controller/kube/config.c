@@ -90,8 +90,10 @@ int zp_kube_config_in_cluster(const char *directory, const char *host, const cha
         r = read_namespace(config, directory, err);
         if (r == 0)
                 r = zp_kube_config_check(config, err);
-        if (r < 0)
-                return zp_error_wrap(err, "the pod's service account");
+        if (r < 0) {
+                zp_error_wrap(err, "the pod's service account");
+                return r;
+        }
         *out = zp_steal(&config);
         return 0;
 }
@@ -143,6 +145,8 @@ static int load_files(const char *list, bool is_list, const char *context, struc
 }
 
 int zp_kube_config_load(const struct zp_kube_config_choice *choice, struct zp_kube_config **out, struct zp_error *err) {
+        struct zp_error ignored = { 0 };
+        err = err ? err : &ignored;
         if (choice->kubeconfig && choice->kubeconfig[0])
                 return load_files(choice->kubeconfig, false, choice->context, out, err);
         const char *list = getenv("KUBECONFIG");

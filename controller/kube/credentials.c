@@ -76,15 +76,15 @@ static int make_basic(const struct zp_kube_user *user, char **out, struct zp_err
 
 static int read_authorization(const struct zp_kube_user *user, char **out, struct zp_error *err) {
         if (user->token_file) {
+                struct zp_error *reason = user->token ? NULL : err; /* with a token, too, a file may be missing */
                 zp_autofree char *text = NULL;
-                int r = read_text(user->token_file, KUBE_TOKEN_MAX, &text, err);
+                int r = read_text(user->token_file, KUBE_TOKEN_MAX, &text, reason);
                 if (r == 0)
-                        r = zp_kube_bearer(text, user->token_file, out, err);
+                        r = zp_kube_bearer(text, user->token_file, out, reason);
                 if (text)
                         explicit_bzero(text, strlen(text));
                 if (r == 0 || !user->token)
                         return r;
-                zp_error_clear(err);
         }
         if (user->token)
                 return zp_kube_bearer(user->token, "the kubeconfig's token", out, err);

@@ -144,9 +144,9 @@ static void what_is_wrong_is_said_with_its_line(void **state) {
         expect_refusal("kind: Config\n", -EINVAL, "no current context");
         expect_refusal("current-context: x\n", -EINVAL, "'x'");
         expect_refusal("users: {}\n", -EINVAL, ":1: users: not a list");
-        expect_refusal(WITH_USER("{client-key-data: '?secret?'}"), -EINVAL, ":5: client-key-data: not base64");
+        expect_refusal(WITH_USER("{client-key-data: '?secret?'}"), -EINVAL, ":6: client-key-data: not base64");
         expect_refusal(WITH_USER("{client-certificate-data: AGE=}"), -EINVAL, "not base64");
-        expect_refusal(WITH_USER("{token: [secret]}"), -EINVAL, ":5: token: not a single value");
+        expect_refusal(WITH_USER("{token: [secret]}"), -EINVAL, ":6: token: not a single value");
         expect_refusal(WITH_USER("{as: admin, token: secret}"), -EINVAL, "'as' is not supported");
         expect_refusal(WITH_USER("{auth-provider: {name: gcp}}"), -EINVAL, "'auth-provider' is not supported");
         expect_refusal(WITH_USER("{exec: {command: x}}"), -EINVAL, "apiVersion");
