@@ -14,6 +14,7 @@
 
 #define ZP_FETCH_BUCKETS 256
 #define ZP_STREAMS 4
+#define ZP_GIVEN_UP_SLOTS 1024
 
 enum zp_fetch_state { ZP_FETCH_QUEUED, ZP_FETCH_PAUSED, ZP_FETCH_UNDER_WAY };
 
@@ -40,6 +41,11 @@ struct zp_stream {
         uint64_t used; /* when, by the device's count of reads */
 };
 
+/* A line about reads that failed. */
+struct zp_told {
+        uint64_t next_ms, untold;
+};
+
 struct zp_device {
         struct zp_device_engine *engine;
         struct zp_device *next, **link;
@@ -58,6 +64,8 @@ struct zp_device {
         uint32_t background_next;
         uint64_t read_count;
         struct zp_stream streams[ZP_STREAMS];
+        char cause[ZP_ERROR_MESSAGE_MAX]; /* the last failure of an origin; "": it works */
+        struct zp_told told[ZP_READ_FAILURES];
 };
 
 struct zp_prefetch {
@@ -72,6 +80,13 @@ struct zp_recent {
         struct zp_device *device;
         uint32_t frame, size;
         uint8_t *data;
+};
+
+/* A frame that a read was given up for. */
+struct zp_given_up {
+        const struct zp_device *device;
+        uint32_t frame;
+        uint64_t until_ms; /* that counts */
 };
 
 struct zp_worker {
@@ -112,6 +127,7 @@ struct zp_device_engine {
         bool is_dirty;                               /* it has something to sync */
         bool timer_sleeps;                           /* until it is woken */
         uint64_t next_notice_ms;
+        struct zp_given_up given_up[ZP_GIVEN_UP_SLOTS];
         struct zp_device_statistics statistics;
 };
 
@@ -153,6 +169,13 @@ void zp_reads_fail(struct zp_device_engine *engine, struct zp_device *device, ui
 bool zp_reads_await(struct zp_device *device, uint32_t frame);
 /* Answers them; without the lock. */
 void zp_reads_finish(struct zp_device_read *finished);
+
+/* given-up.c; lock held: the frames that a read waited for and that is given up now; until when one that begins now
+ * may wait. */
+void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms);
+uint64_t zp_given_up_deadline(const struct zp_device_read *read, uint64_t now_ms);
+/* Tells of a read that failed, unless that was told lately; without the lock. */
+void zp_given_up_tell(const struct zp_device_read *read);
 
 /* ahead.c; lock held */
 void zp_ahead_note(struct zp_device *device, uint32_t first, uint32_t count);

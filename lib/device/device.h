@@ -14,6 +14,10 @@
 /* The longest read. */
 #define ZP_DEVICE_READ_MAX (UINT32_C(1) << 20)
 #define ZP_DEVICE_ORIGINS 4
+#define ZP_DEVICE_DEADLINE_MS 60000u
+
+/* Why a read fails; it is told as a notice, with what to do, once a minute for each device and reason. */
+enum zp_read_failure { ZP_READ_LATE, ZP_READ_WRONG, ZP_READ_LOCAL, ZP_READ_NO_MEMORY, ZP_READ_FAILURES };
 
 /* What all devices of a process share: worker threads, memory, the directory of local copies. */
 struct zp_device_engine;
@@ -24,7 +28,8 @@ struct zp_device_options {
         uint64_t memory_limit;           /* bytes of packed frames under way; 0: 32 MiB. The same again for frames that
                                             cannot be kept on disk */
         unsigned threads;                /* that check and decompress; 0: as many as there are CPUs to use */
-        unsigned deadline_ms;            /* after which a read fails with EIO; 0: 60 s */
+        unsigned deadline_ms;            /* after which a program's read fails with EIO, though the kernel tries
+                                            twice; 0: ZP_DEVICE_DEADLINE_MS */
         unsigned retry_ms;               /* the first pause after a failure; doubled each time up to 5 s; 0: 100 ms */
         uint64_t background_bytes_per_s; /* for zp_device_complete(); 0: no limit */
         /* Whether a device is in use elsewhere (mounted), so that its copy stays. NULL: none is. The keeper's thread.
@@ -91,6 +96,7 @@ struct zp_device_read {
         uint64_t deadline_ms;
         uint8_t *buffer; /* for frames that are not kept */
         int result;
+        enum zp_read_failure failure;
 };
 void zp_device_read(struct zp_device *device, struct zp_device_read *read);
 

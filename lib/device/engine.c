@@ -10,7 +10,6 @@
 #include <time.h>
 
 #define DEFAULT_MEMORY (UINT64_C(32) << 20)
-#define DEFAULT_DEADLINE_MS 60000
 #define DEFAULT_RETRY_MS 100
 /* The timer looks this often while anything waits for time to pass, and else not at all. */
 #define TICK_MS 10
@@ -98,7 +97,7 @@ static void set_defaults(struct zp_device_options *options) {
         if (!options->memory_limit)
                 options->memory_limit = DEFAULT_MEMORY;
         if (!options->deadline_ms)
-                options->deadline_ms = DEFAULT_DEADLINE_MS;
+                options->deadline_ms = ZP_DEVICE_DEADLINE_MS;
         if (!options->retry_ms)
                 options->retry_ms = DEFAULT_RETRY_MS;
         if (!options->threads)

@@ -4,6 +4,7 @@
  */
 #include "device/device-internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
@@ -100,6 +101,7 @@ static void succeed(struct zp_fetch *fetch, uint8_t *unkept, struct zp_device_re
         statistics->ahead_frames += !fetch->was_demanded;
         statistics->unkept_frames += unkept != NULL;
         device->engine->background_failures = 0;
+        device->cause[0] = '\0';
         zp_reads_settle(device, fetch->number, unkept, 0, finished);
         if (unkept)
                 zp_recent_keep(device, fetch->number, unkept, fetch->frame.size);
@@ -172,6 +174,11 @@ static void on_origin_done(void *context, int result, const struct zp_error *err
         struct zp_fetch *fetch = context;
         struct zp_device_engine *engine = fetch->device->engine;
         fetch->result = result;
+        if (result < 0 && result != -ECANCELED && err) {
+                pthread_mutex_lock(&engine->lock);
+                snprintf(fetch->device->cause, sizeof fetch->device->cause, "%s", err->message);
+                pthread_mutex_unlock(&engine->lock);
+        }
         if (result < 0 && result != -ECANCELED)
                 zp_device_notice(engine, "device %s: frame %u: %s", fetch->device->hex, fetch->number,
                                  err ? err->message : "cannot be fetched");

@@ -22,6 +22,11 @@ static uint64_t part_of(const struct zp_device_read *read, uint32_t frame, uint3
         return from;
 }
 
+static void fail_read(struct zp_device_read *read, int result, enum zp_read_failure failure) {
+        read->result = result;
+        read->failure = failure;
+}
+
 static void copy_part(struct zp_device_read *read, uint32_t frame, const uint8_t *data) {
         uint32_t size;
         uint64_t from = part_of(read, frame, &size);
@@ -31,7 +36,7 @@ static void copy_part(struct zp_device_read *read, uint32_t frame, const uint8_t
                 memcpy(read->buffer + (from - read->offset),
                        data + (from - (uint64_t) frame * read->device->index.frame_size), size);
         else
-                read->result = -ENOMEM;
+                fail_read(read, -ENOMEM, ZP_READ_NO_MEMORY);
 }
 
 static bool awaits(const struct zp_device_read *read, uint32_t frame) {
@@ -68,7 +73,7 @@ void zp_reads_settle(struct zp_device *device, uint32_t frame, const uint8_t *da
                 read->waiting[i / 64] &= ~(UINT64_C(1) << i % 64);
                 read->waiting_count--;
                 if (result < 0)
-                        read->result = result;
+                        fail_read(read, result, ZP_READ_WRONG);
                 else if (data)
                         copy_part(read, frame, data);
                 if (read->waiting_count == 0 || read->result < 0)
@@ -82,7 +87,9 @@ void zp_reads_fail(struct zp_device_engine *engine, struct zp_device *device, ui
                 next = read->next;
                 if ((device && read->device != device) || (now_ms && read->deadline_ms > now_ms))
                         continue;
-                read->result = -EIO;
+                if (now_ms)
+                        zp_given_up_note(read, now_ms);
+                fail_read(read, -EIO, ZP_READ_LATE);
                 move_to(read, finished);
         }
 }
@@ -116,9 +123,11 @@ void zp_reads_finish(struct zp_device_read *finished) {
                 struct zp_device *device = read->device;
                 struct zp_device_engine *engine = device->engine;
                 uint8_t *buffer = read->buffer;
-                if (read->result == 0)
-                        read->result = buffer ? fill_buffer(read) : check_kept(read);
+                if (read->result == 0 && (read->result = buffer ? fill_buffer(read) : check_kept(read)) < 0)
+                        read->failure = ZP_READ_LOCAL;
                 bool is_failed = read->result < 0;
+                if (is_failed)
+                        zp_given_up_tell(read);
                 read->done(read, read->result, device->record.fd, buffer);
                 free(buffer);
                 pthread_mutex_lock(&engine->lock);
@@ -146,7 +155,7 @@ static unsigned want_frames(struct zp_device *device, struct zp_device_read *rea
                 bool is_slow = fetch && fetch->state == ZP_FETCH_UNDER_WAY && fetch->urgency != ZP_DEVICE_DEMAND;
                 fetch = zp_fetch_want(device, frame, ZP_DEVICE_DEMAND);
                 if (!fetch) {
-                        read->result = -ENOMEM;
+                        fail_read(read, -ENOMEM, ZP_READ_NO_MEMORY);
                         break;
                 }
                 if (is_slow && count < RAISED_MAX)
@@ -163,7 +172,7 @@ static void enlist(struct zp_device_engine *engine, struct zp_device_read *read)
         read->next = engine->reads;
         read->link = &engine->reads;
         engine->reads = read;
-        read->deadline_ms = zp_device_now_ms() + engine->options.deadline_ms;
+        read->deadline_ms = zp_given_up_deadline(read, zp_device_now_ms());
         engine->statistics.waited_reads++;
         zp_device_wake_timer(engine);
 }

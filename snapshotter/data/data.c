@@ -60,7 +60,10 @@ static void start_image(struct snap_data *data, const char *hex) {
         const struct snap_data_lookups *lookups = &data->options->lookups;
         struct zp_digest image;
         struct zp_error err = { 0 };
-        if (!lookups->find_ranges || !zp_digest_parse_hex(hex, &image))
+        if (!zp_digest_parse_hex(hex, &image))
+                return;
+        snap_starts_announce(data->starts, &image);
+        if (!lookups->find_ranges)
                 return;
         int r = lookups->find_ranges(lookups->context, &image, prefetch_range, data, &err);
         if (r < 0 && r != -ENOENT)
@@ -221,6 +224,7 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
                 free(served);
                 return;
         }
+        snap_starts_note(data->starts, id, offset, size);
         served->request = request;
         served->data = data;
         served->began_us = now_us();
@@ -238,11 +242,12 @@ static void keep_memory_small(void) {
         mallopt(M_ARENA_MAX, 2);
 }
 
-/* A read that has no time left for the device has none for the range reader either. */
+/* The range reader gives up a little before the device does, which then knows why. */
 static struct zp_range_options range_options(const struct snap_data_options *options) {
         struct zp_range_options range = options->range;
         if (!range.read_timeout_ms)
-                range.read_timeout_ms = options->device.deadline_ms;
+                range.read_timeout_ms =
+                        (options->device.deadline_ms ? options->device.deadline_ms : ZP_DEVICE_DEADLINE_MS) / 10 * 9;
         return range;
 }
 
@@ -259,9 +264,12 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
                 r = snap_disks_new(&data, &data.disks, err);
         if (r == 0)
                 r = snap_completer_new(&data, &data.completer, err);
+        if (r == 0 && options->start_directory)
+                r = snap_starts_new(options->start_directory, options->start_ms, &data.starts, err);
         if (r == 0)
                 r = zp_blockfs_serve(fuse_fd, options->journal, options->threads ? options->threads : DEFAULT_THREADS,
                                      &ops, &data, err);
+        snap_starts_free(data.starts);
         snap_completer_free(data.completer);
         snap_table_free(data.table);
         snap_disks_free(data.disks);

@@ -243,13 +243,15 @@ def test_reads_wait_for_a_registry_that_is_away_for_a_moment(tmp_path, device, r
 
 def test_a_registry_that_stays_away_costs_the_blocks_that_are_not_here(tmp_path, device, real_registry):
     with fault_proxy(real_registry.url) as proxy:
-        with started(tmp_path, device, proxy.url, "deadline_ms=1000") as (running, rootfs):
+        with started(tmp_path, device, proxy.url, "deadline_ms=6000") as (running, rootfs):
             assert read_cold(rootfs / "data/00") == FILES["data/00"]
             proxy.inject("GET .*blobs", *always(hang_up))
-            begin = time.monotonic()
-            with pytest.raises(OSError) as error:
-                read_cold(rootfs / "data/23")
-            assert error.value.errno == errno.EIO and time.monotonic() - begin < 20
+            for read in (read_cold, lambda path: path.read_bytes()):
+                begin = time.monotonic()
+                with pytest.raises(OSError) as error:
+                    read(rootfs / "data/23")
+                # the kernel tries again by itself, page by page; that takes no second deadline
+                assert error.value.errno == errno.EIO and time.monotonic() - begin < 1.5 * 6
             assert read_cold(rootfs / "data/00") == FILES["data/00"]
             proxy.faults.clear()
             assert read_again(rootfs / "data/23") == FILES["data/23"]

@@ -75,7 +75,10 @@ static inline void answer_read(void *argument, unsigned worker) {
                 abort();
         if (outcome > 0)
                 ((uint8_t *) read->buffer)[read->size / 2] ^= 1;
-        read->done(read->context, outcome < 0 ? outcome : 0, NULL);
+        struct zp_error err = { 0 };
+        if (outcome < 0)
+                zp_error_set(&err, -outcome, "the origin fails");
+        read->done(read->context, outcome < 0 ? outcome : 0, outcome < 0 ? &err : NULL);
         free(read);
 }
 

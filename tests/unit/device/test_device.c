@@ -100,6 +100,66 @@ static void an_origin_that_says_nothing_does_not_hang_its_readers(void **state) 
         assert_int_equal(end_read(w, waiting), -EIO);
 }
 
+static uint64_t now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* As the kernel does it: with the same pages, at once. */
+static void a_second_attempt_takes_no_second_deadline(void **state) {
+        struct world *w = *state;
+        w->options.deadline_ms = 6000;
+        open_world(w, 1);
+        fail_reads(&w->faults[0], 30, 1 << 20);
+        uint64_t begun = now_ms();
+        assert_int_equal(read_range(w, 29 * FRAME, 2 * FRAME), -EIO);
+        int before = asked(&w->faults[0], 30);
+        assert_int_equal(read_frame(w, 30), -EIO);
+        assert_true(now_ms() - begun < 9000);
+        assert_true(asked(&w->faults[0], 30) > before);
+        fail_reads(&w->faults[0], 30, 1);
+        assert_int_equal(read_frame(w, 30), 0); /* and it is an attempt */
+}
+
+struct lines {
+        pthread_mutex_t lock;
+        unsigned failed, of_late, of_wrong;
+};
+
+static void take_line(void *context, const char *line) {
+        struct lines *lines = context;
+        pthread_mutex_lock(&lines->lock);
+        bool is_failed = strstr(line, ": a read of 1000 bytes at ") != NULL;
+        lines->failed += is_failed;
+        lines->of_late += is_failed && strstr(line, "could not be had in time: the origin fails: ") &&
+                          strstr(line, "can be reached");
+        lines->of_wrong += is_failed && strstr(line, "is not what the index says, twice: ");
+        pthread_mutex_unlock(&lines->lock);
+}
+
+static void a_read_that_fails_is_told_once_for_each_reason(void **state) {
+        struct world *w = *state;
+        struct lines lines = { .lock = PTHREAD_MUTEX_INITIALIZER };
+        w->options.deadline_ms = 50;
+        w->options.notice = take_line;
+        w->options.context = &lines;
+        open_world(w, 1);
+        for (uint32_t i = 2; i < 20; i += 6) {
+                fail_reads(&w->faults[0], i, 1 << 20);
+                assert_int_equal(read_frame(w, i), -EIO);
+        }
+        for (uint32_t i = 38; i > 21; i -= 6) {
+                spoil_reads(&w->faults[0], i, 2);
+                assert_int_equal(read_frame(w, i), -EIO);
+        }
+        await(statistics_of(w).failed_reads == 6); /* counted after the answer */
+        close_world(w);
+        assert_int_equal(lines.failed, 2);
+        assert_int_equal(lines.of_late, 1);
+        assert_int_equal(lines.of_wrong, 1);
+}
+
 static void the_next_origin_helps_out(void **state) {
         struct world *w = *state;
         open_world(w, 2);
@@ -127,7 +187,20 @@ static void sequential_readers_find_the_next_frames_there(void **state) {
         for (uint32_t at = 4 * FRAME; at < 8 * FRAME; at += 4096)
                 assert_int_equal(read_range(w, at, 4096), 0);
         assert_int_equal(statistics_of(w).waited_reads, waited);
-        await(asked(&w->faults[0], FRAMES - 1) == 1);
+        /* when half of the four were used, eight from there on */
+        await(asked(&w->faults[0], 13) == 1);
+        assert_int_equal(asked_at_all(&w->faults[0]), 14);
+}
+
+static void who_finds_all_there_has_nothing_fetched_behind_it(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        zp_device_prefetch(w->device, 0, 8 * FRAME);
+        await(zp_device_is_idle(w->device));
+        for (uint32_t i = 0; i < 8; i++)
+                assert_int_equal(read_frame(w, i), 0);
+        await(zp_device_is_idle(w->device));
+        assert_int_equal(asked_at_all(&w->faults[0]), 8);
 }
 
 static void scattered_reads_fetch_nothing_else(void **state) {
@@ -390,8 +463,11 @@ int main(void) {
                 test(wrong_bytes_are_asked_for_again_and_then_an_error_of_that_frame_alone),
                 test(failures_are_retried_until_the_deadline),
                 test(an_origin_that_says_nothing_does_not_hang_its_readers),
+                test(a_second_attempt_takes_no_second_deadline),
+                test(a_read_that_fails_is_told_once_for_each_reason),
                 test(the_next_origin_helps_out),
                 test(sequential_readers_find_the_next_frames_there),
+                test(who_finds_all_there_has_nothing_fetched_behind_it),
                 test(scattered_reads_fetch_nothing_else),
                 test(announced_ranges_are_there_before_they_are_read),
                 test(a_reader_hurries_what_was_fetched_ahead),
