@@ -139,7 +139,7 @@ static bool add_volumes(const struct ctl_config *config, const struct ctl_order 
         bool ok = add_volume(volumes, mounts, "store", STORE, room) &&
                   add_volume(volumes, mounts, "tmp", "/tmp", json_pack("{s:{}}", "emptyDir"));
         for (size_t i = 0; i < secrets->count && ok; i++) {
-                char name[32], path[64];
+                char name[40], path[64];
                 snprintf(name, sizeof name, "pull-secret-%zu", i);
                 snprintf(path, sizeof path, SECRETS "/%zu", i);
                 ok = add_volume(volumes, mounts, name, path,
