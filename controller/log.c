@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,5 +18,5 @@ void ctl_log(enum ctl_log_level level, const char *format, ...) {
         if (getenv("JOURNAL_STREAM"))
                 fprintf(stderr, "<%d>%s\n", level, text);
         else
-                fprintf(stderr, "zeropull-controller: %s\n", text);
+                fprintf(stderr, "%s: %s\n", program_invocation_short_name, text);
 }
