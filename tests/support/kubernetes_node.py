@@ -74,7 +74,8 @@ class CriContainerd(Containerd):
         """CNI's configuration: a pair of interfaces for each pod."""
         directory = self.directory / "cni"
         directory.mkdir(exist_ok=True)
-        ipam = {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/16"}]], "dataDir": str(self.directory / "cni-state")}
+        ipam = {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
+                "dataDir": str(self.directory / "cni-state")}  # fmt: skip
         network = {"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}]}
         (directory / "10-test.conflist").write_text(json.dumps(network))
         return directory
