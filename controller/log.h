@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The log of the controller and of the nodes' agent: one line each on stderr, with the priority in front as systemd's journal reads it.
+ * The log of the controller and of the nodes' agent: one line each on stderr, with the priority in front as systemd's
+ * journal reads it.
  */
 #ifndef CTL_LOG_H
 #define CTL_LOG_H
