@@ -70,6 +70,8 @@ static int serve_devices(const struct snap_config *config, int fuse_fd, struct z
                 .lookups = snap_store_lookups(store),
                 .journal = snap_worker_journal(journal),
                 .starts = snap_worker_starts(),
+                .start_directory = config->reports.url ? config->starts : NULL,
+                .start_ms = (unsigned) config->reports.seconds * 1000,
                 .device = { .cache_fd = copies,
                             .cache_limit = config->data.cache_limit,
                             .background_bytes_per_s = config->data.background_bandwidth,

@@ -32,7 +32,9 @@ void snap_config_clear(struct snap_config *config) {
         free(config->metrics);
         free(config->image_service);
         free(config->containerd);
+        free(config->starts);
         snap_config_clear_data(&config->data);
+        snap_config_clear_reports(&config->reports);
         snap_config_init(config);
 }
 
@@ -110,6 +112,7 @@ enum {
         CHECK_RIGHTS,
         IMAGE_SERVICE,
         CONTAINERD,
+        REPORT_STARTS,
         DATA,
         COUNT = DATA + SNAP_DATA_SETTINGS
 };
@@ -141,13 +144,27 @@ static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, s
 }
 
 static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
-        static const char *const names[COUNT] = { "version",      "root",           "address",
-                                                  "log_level",    "remap_ids",      "accelerate",
-                                                  "store",        "policy",         "registry_timeout_s",
-                                                  "auth_file",    "ca_file",        "metrics",
-                                                  "check_rights", "image_service",  "containerd",
-                                                  "preloads",     "cache_limit",    "background_bandwidth",
-                                                  "complete",     "complete_images" };
+        static const char *const names[COUNT] = { "version",
+                                                  "root",
+                                                  "address",
+                                                  "log_level",
+                                                  "remap_ids",
+                                                  "accelerate",
+                                                  "store",
+                                                  "policy",
+                                                  "registry_timeout_s",
+                                                  "auth_file",
+                                                  "ca_file",
+                                                  "metrics",
+                                                  "check_rights",
+                                                  "image_service",
+                                                  "containerd",
+                                                  "report_starts",
+                                                  "preloads",
+                                                  "cache_limit",
+                                                  "background_bandwidth",
+                                                  "complete",
+                                                  "complete_images" };
         struct snap_config *config = yaml->context;
         yaml_node_t *values[COUNT];
         int r = zp_yaml_members(yaml, root, "configuration", names, COUNT, values);
@@ -165,6 +182,8 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
                 r = read_acceleration(yaml, values, config);
         if (r == 0)
                 r = read_metrics(yaml, values[METRICS], &config->metrics);
+        if (r == 0)
+                r = snap_config_read_reports(yaml, values[REPORT_STARTS], &config->reports);
         return r < 0 ? r : snap_config_read_data(yaml, values + DATA, &config->data);
 }
 
@@ -188,10 +207,12 @@ int snap_config_finish(struct snap_config *config, struct zp_error *err) {
         free(config->root);
         config->root = root;
         config->devices = zp_format("%s/devices", root);
+        config->starts = zp_format("%s/starts", root);
         if (!config->store)
                 config->store = zp_format("%s/store", root);
         if (!config->containerd)
                 config->containerd = strdup(CONTAINERD_SOCKET);
-        return config->devices && config->store && config->containerd ? 0
-                                                                      : zp_error_errno(err, ENOMEM, "configuration");
+        return config->devices && config->starts && config->store && config->containerd
+                       ? 0
+                       : zp_error_errno(err, ENOMEM, "configuration");
 }

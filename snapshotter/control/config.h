@@ -18,7 +18,7 @@
  *   image_service: /run/zeropull/image.sock # CRI's, passed on to containerd, to learn who pulls
  *   containerd: /run/containerd/containerd.sock
  *
- * and what config-data.h has.
+ * and what config-data.h and reports.h have.
  */
 #ifndef SNAP_CONFIG_H
 #define SNAP_CONFIG_H
@@ -29,6 +29,7 @@
 #include "base/error.h"
 #include "snapshotter/control/config-data.h"
 #include "snapshotter/control/log.h"
+#include "snapshotter/control/reports.h"
 
 /* Where deploy/snapshotter puts things. */
 #define SNAP_CONFIG_PATH "/etc/zeropull/snapshotter.yaml"
@@ -47,6 +48,8 @@ struct snap_config {
         bool serves_devices;                          /* there is a data plane: set by the node */
         size_t registry_timeout_s;
         struct snap_config_data data;
+        struct snap_config_reports reports;
+        char *starts; /* ROOT/starts: what the data plane saw of starts */
 };
 
 void snap_config_init(struct snap_config *config);

@@ -143,5 +143,8 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
                                   .keychain = learner ? snap_learner_keychain(learner) : NULL },
         };
         r = snap_service_open(&options, &service, err);
+        zp_auto(snap_reporter_free) struct snap_reporter *reporter = NULL;
+        if (r == 0 && config->serves_devices && config->reports.url)
+                r = snap_reporter_new(&config->reports, config->starts, config->store, &reporter, err);
         return r < 0 ? r : run(config, service, learner, &metrics, listener, signals, err);
 }

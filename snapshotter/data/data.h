@@ -62,9 +62,11 @@ struct snap_data_options {
         struct snap_data_lookups lookups;
         struct zp_device_options device; /* cache_fd: the directory of local copies */
         struct zp_range_options range;
-        unsigned starts;  /* of the data plane, for the statistics */
-        unsigned threads; /* that take requests; 0: 2 */
-        unsigned idle_ms; /* a device that nobody read for so long is closed; 0: 30 s */
+        unsigned starts;             /* of the data plane, for the statistics */
+        const char *start_directory; /* where it is left what containers read in their first seconds; NULL: nowhere */
+        unsigned start_ms;           /* those seconds */
+        unsigned threads;            /* that take requests; 0: 2 */
+        unsigned idle_ms;            /* a device that nobody read for so long is closed; 0: 30 s */
 };
 
 /* Serves `fuse_fd` until the file system is unmounted. The process may be killed at any time. */
