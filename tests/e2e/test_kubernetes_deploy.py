@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/kubernetes on a real one-node cluster: one kubectl apply brings everything up in pods, the DaemonSet's snapshotter
+serves the node's containerd, and nothing that uses it notices when its pod is replaced. The tests go on from each other."""
+import json
+import time
+
+import pytest
+
+from support import images, kubernetes_programs, oci
+from support.containerd import containerd_2
+from support.kubernetes import NODE
+from support.kubernetes_deploy import NAMESPACE, SLEEP, deployment, mounts_below
+
+reason = kubernetes_programs.missing()
+pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
+
+
+@pytest.fixture(scope="module")
+def site():
+    for name in ("busybox", "python"):
+        images.layout(name)  # in the private network there is nowhere to get anything from
+    if not (kubernetes := kubernetes_programs.programs(may_build=False)):
+        pytest.skip("no Kubernetes in the cache of test tools. `./run-tests --long e2e` builds it, given Go")
+    if not (programs := containerd_2()):
+        pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
+    with deployment(programs, kubernetes) as here:
+        here.push_programs()
+        overlay = here.overlay()
+        try:
+            here.applied = here.cluster.kubectl("apply", "-k", str(overlay), timeout=120)
+            here.roll_out()
+            yield here
+        finally:
+            here.cluster.kubectl("delete", "-k", str(overlay), "--ignore-not-found", "--timeout=120s", timeout=150)
+
+
+def snapshot(name, image, **spec):
+    return {"apiVersion": "zeropull.dev/v1alpha1", "kind": "ImageSnapshot", "metadata": {"name": name},
+            "spec": {"images": [image], **spec}}  # fmt: skip
+
+
+def pod(name, image, command, **spec):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+                     "containers": [{"name": "c", "image": image, "command": command}], **spec}}  # fmt: skip
+
+
+def layers_of(name):
+    return {layer["digest"] for layer in oci.Layout(images.layout(name)).manifest(name)["layers"]}
+
+
+def downloaded(site, name, already):
+    return layers_of(name) & {digest for digest in layers_of(name) if digest in site.requests()[already:]}
+
+
+def events_of(site, name):
+    found = json.loads(site.cluster.kubectl("get", "events", "-o", "json", "--field-selector", f"involvedObject.name={name}"))
+    return {event["reason"]: event.get("message") or event.get("note") for event in found["items"]}
+
+
+def await_event(site, name, reason):
+    site.cluster.wait_for(f"event {reason} of {name}", lambda: reason in events_of(site, name), 60)
+    return events_of(site, name)[reason]
+
+
+def test_one_command_brings_everything_up(site):
+    assert "warning" not in site.applied.lower()
+    pods = site.cluster.get("pods", "-n", NAMESPACE)["items"]
+    assert sorted(item["metadata"]["labels"]["app.kubernetes.io/component"] for item in pods) == [
+        "controller", "controller", "keeper", "snapshotter"]  # fmt: skip
+    assert all(status["restartCount"] == 0 for item in pods for status in item["status"]["containerStatuses"])
+
+
+def test_an_image_built_by_a_job_starts_without_its_layers(site):
+    image = site.push(images.source("python"), "python")
+    site.apply(snapshot("python", image))
+    site.wait("wait", "--for=condition=Ready", "imagesnapshot/python")
+    already = len(site.requests())
+    site.apply(pod("accelerated", image, images.config("python")["Cmd"]))
+    site.wait("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/accelerated")
+    assert images.config("python")["Labels"]["test.output"] in site.cluster.kubectl("logs", "accelerated")
+    assert downloaded(site, "python", already) == set()
+    assert "without downloading" in await_event(site, "accelerated", "Accelerated")
+
+
+def test_an_ordinary_image_says_why_it_is_not_accelerated(site):
+    image = site.push(images.source("busybox"), "busybox")
+    site.apply(pod("ordinary", image, ["true"]))
+    site.wait("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/ordinary")
+    assert "does not start from a snapshot" in await_event(site, "ordinary", "NotAccelerated")
+
+
+def test_a_pod_of_the_runtime_class_starts_without_zeropull(site):
+    image = site.push(images.source("python"), "python-never")
+    site.builder.ok("build", "--push", site.server.reference("python-never"))
+    already = len(site.requests())
+    never = pod("never", image, ["true"], runtimeClassName="overlayfs")
+    never["metadata"]["annotations"] = {"io.containerd.cri.runtime-handler": "overlayfs"}
+    site.apply(never)
+    site.wait("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/never")
+    assert downloaded(site, "python", already) != set()
+
+
+def cache(site):
+    return site.cluster.get("nodesnapshotcache", NODE)
+
+
+def test_a_warmed_node_has_the_snapshot_before_a_pod_asks(site):
+    image = site.push(images.source("python"), "warm")
+    site.apply(snapshot("warm", image, warmUp={"complete": True, "nodeSelector": {"kubernetes.io/hostname": NODE}}))
+    site.wait("wait", "--for=jsonpath={.status.warmUp.ready}=1", "imagesnapshot/warm")
+    (status,) = cache(site)["status"]["images"]
+    assert (status["image"], status["phase"], status["complete"]) == (image, "Ready", True)
+    assert site.cluster.kubectl("get", "nsc", NODE, "-o", "jsonpath={.metadata.ownerReferences[0].kind}") == "Node"
+    site.cluster.kubectl("delete", "imagesnapshot", "warm", "--wait", "--timeout=60s")
+    site.cluster.wait_for("an empty cache", lambda: cache(site)["status"]["images"] == [], 60)
+
+
+def test_containers_read_on_while_the_snapshotters_pod_is_replaced(site):
+    """Twice: the second time nothing that is mounted was mounted by the pod that goes."""
+    image = f"{site.host}/python:latest"
+    site.apply(pod("reader", image, SLEEP))
+    site.wait("wait", "--for=condition=Ready", "pod/reader")
+    for file in ("/usr/lib/python3.11/zipfile.py", "/usr/lib/python3.11/tarfile.py"):
+        before = site.cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=snapshotter", "-o", "name")
+        site.cluster.kubectl("delete", before.strip(), "-n", NAMESPACE, "--wait", "--timeout=60s")
+        site.roll_out()
+        assert int(site.cluster.kubectl("exec", "reader", "--", "sh", "-c", f"cat {file} | wc -c")) > 50000
+        name = f"after-{time.monotonic_ns()}"
+        site.apply(pod(name, image, ["true"]))
+        site.wait("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}")
+        assert "without downloading" in await_event(site, name, "Accelerated")
+
+
+def test_deleting_it_takes_everything_away(site):
+    site.cluster.kubectl("delete", "pods,imagesnapshots", "--all", "--wait", "--timeout=120s")
+    site.cluster.kubectl("delete", "-k", str(site.overlay()), "--timeout=120s", timeout=150)
+    assert site.cluster.kubectl("get", "crds", "-o", "name") == ""
+    kinds = "clusterroles,clusterrolebindings,runtimeclasses"
+    assert site.cluster.kubectl("get", kinds, "-l", "app.kubernetes.io/name=zeropull", "-o", "name") == ""
+    assert [path for path in mounts_below(site.directory / "snapshotter") if "/mounts/" in path] == []

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/kubernetes without a cluster: the chart is the base, and nobody gets more than he needs."""
+import filecmp
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from support.containerd import TOOLS
+from support.programs import SOURCE
+
+DEPLOY = SOURCE / "deploy" / "kubernetes"
+HELM = shutil.which("helm", path=f"{TOOLS}:/usr/local/bin:/usr/bin")
+
+
+def documents(text):
+    return {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in yaml.safe_load_all(text) if d}
+
+
+def base():
+    names = yaml.safe_load((DEPLOY / "base" / "kustomization.yaml").read_text())["resources"]
+    return documents("\n---\n".join((DEPLOY / "base" / name).read_text() for name in names))
+
+
+def chart_as_text():
+    """The templates with the values as they are; a block is left out when its value is empty or false."""
+    values = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
+
+    def value(match):
+        found = {"Values": values, "Release": {"Namespace": "zeropull-system"}}
+        for name in match[1].split("."):
+            found = found[name]
+        return f'"{found}"' if match[2] else str(found)
+
+    texts = []
+    for path in sorted((DEPLOY / "chart" / "templates").glob("*.yaml")):
+        text = re.sub(r"\s*\{\{- (?:with|if) .*?\{\{- end \}\}", "", path.read_text(), flags=re.DOTALL)
+        texts.append(re.sub(r"\{\{ \.([A-Za-z.]+)( \| quote)? \}\}", value, text))
+    return "\n---\n".join(texts)
+
+
+def test_every_file_of_the_base_is_part_of_it():
+    names = {str(path.relative_to(DEPLOY / "base")) for path in (DEPLOY / "base").rglob("*.yaml")}
+    assert set(yaml.safe_load((DEPLOY / "base" / "kustomization.yaml").read_text())["resources"]) == names - {"kustomization.yaml"}
+
+
+def test_the_chart_is_what_make_chart_makes(tmp_path):
+    subprocess.run([DEPLOY / "make-chart", tmp_path / "chart"], check=True)
+
+    def same(comparison):
+        assert (comparison.left_only, comparison.right_only, comparison.diff_files) == ([], [], [])
+        for below in comparison.subdirs.values():
+            same(below)
+
+    same(filecmp.dircmp(DEPLOY / "chart", tmp_path / "chart"))
+
+
+def without_crds_and_namespace(found):
+    return {key: value for key, value in found.items() if key[0] not in ("Namespace", "CustomResourceDefinition")}
+
+
+def test_the_chart_with_its_values_is_the_base():
+    rendered = documents(chart_as_text())
+    assert rendered == without_crds_and_namespace(base())
+
+
+@pytest.mark.skipif(not HELM, reason="no helm in the cache of test tools: go install helm.sh/helm/v3/cmd/helm@latest")
+def test_helm_renders_the_chart_as_the_base(tmp_path):
+    def render(*options):
+        command = [HELM, "template", "zeropull", DEPLOY / "chart", "--namespace", "zeropull-system", "--include-crds", *options]
+        return documents(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert without_crds_and_namespace(render()) == without_crds_and_namespace(base())
+    values = tmp_path / "values.yaml"
+    values.write_text("pullSecrets: true\ncontroller: {registries: [{host: r.lan, plain-http: 'true'}]}\nsnapshotter: {settings: {cache_limit: 50G}}\n")
+    changed = render("--values", values)
+    assert ("ClusterRole", None, "zeropull-pull-secrets") in changed
+    settings = changed["ConfigMap", "zeropull-system", "zeropull-snapshotter"]["data"]["snapshotter.yaml"]
+    assert yaml.safe_load(settings)["cache_limit"] == "50G"
+    settings = changed["ConfigMap", "zeropull-system", "zeropull-controller"]["data"]["controller.yaml"]
+    assert yaml.safe_load(settings)["registries"] == [{"host": "r.lan", "plain-http": "true"}]
+
+
+def rules_of(kind, name):
+    return next(d for (k, _, n), d in base().items() if (k, n) == (kind, name))["rules"]
+
+
+@pytest.mark.parametrize("name", ["zeropull-controller", "zeropull-node"])
+def test_nobody_may_do_everything_or_read_secrets(name):
+    for rule in rules_of("ClusterRole", name):
+        assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+        assert "secrets" not in rule["resources"]
+        assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+
+
+def containers():
+    for (kind, _, name), found in base().items():
+        if kind in ("Deployment", "DaemonSet"):
+            for container in found["spec"]["template"]["spec"]["containers"]:
+                yield f"{name}/{container['name']}", container
+
+
+def test_only_who_mounts_is_privileged():
+    privileged = [name for name, c in containers() if c["securityContext"].get("privileged")]
+    assert privileged == ["zeropull-snapshotter/snapshotter"]
+    for name, container in containers():
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"]
+        assert name in privileged or (context["capabilities"] == {"drop": ["ALL"]} and not context["allowPrivilegeEscalation"])
+
+
+def test_zeropulls_own_pods_do_not_wait_for_zeropull():
+    for (kind, _, _), found in base().items():
+        if kind in ("Deployment", "DaemonSet"):
+            template = found["spec"]["template"]
+            assert template["spec"]["runtimeClassName"] == "overlayfs"
+            assert template["metadata"]["annotations"]["io.containerd.cri.runtime-handler"] == "overlayfs"

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/kubernetes on a real one-node cluster: images built by deploy/images, a registry that nodes and pods reach, and
+what a node has to be configured with."""
+import re
+import shutil
+import subprocess
+import tempfile
+import tomllib
+import types
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from . import debian, images, oci
+from .containerd import unmount_below
+from .forward import forwarded
+from .kubernetes import KubernetesError, cluster
+from .kubernetes_node import ADDRESS, CriContainerd, private_network
+from .programs import BUILD, SOURCE
+from .registry import registry
+from .zeropull import Zeropull
+
+DEPLOY = SOURCE / "deploy" / "kubernetes"
+API_ADDRESS = "10.96.0.1"  # of the service "kubernetes"
+NAMESPACE = "zeropull-system"
+SLEEP = ["sleep", "1000000"]
+
+
+def build_images(directory):
+    """An OCI layout with the images of zeropull's programs; returns their names."""
+    command = [SOURCE / "deploy" / "images" / "build-images", "--build", BUILD, "--output", directory, "--tag", "test"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return [line.rsplit(":", 1)[1] for line in result.stdout.split()]
+
+
+class Deployment:
+    """The cluster and what a test does with it."""
+
+    def __init__(self, directory, server):
+        self.directory, self.server = directory, server
+        self.port = server.host.rsplit(":", 1)[1]
+        self.host = f"{ADDRESS}:{self.port}"  # where pods reach the registry
+        self.builder = Zeropull(directory / "builder")
+
+    def push(self, source, repository):
+        self.server.push(source, repository)
+        return f"{self.host}/{repository}:latest"
+
+    def pause(self):
+        out = oci.Layout(self.directory / "pause")
+        out.add_image("pause", oci.Layout(images.layout("busybox")).layers("busybox"), {"Cmd": SLEEP})
+        return self.push(f"oci:{self.directory / 'pause'}:pause", "pause")
+
+    def push_programs(self):
+        for name in build_images(self.directory / "images"):
+            repository = name.removesuffix("-test")
+            self.server.push(f"oci:{self.directory / 'images'}:{name}", f"zeropull/{repository}", "0.1.0")
+
+    def overlay(self, source=DEPLOY / "base"):
+        """The kustomization with this machine's directories and registry instead of a node's."""
+        copy = self.directory / "kustomization"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy)
+        for file in copy.glob("*.yaml"):
+            text = file.read_text()
+            text = text.replace("registry.example/", f"{self.host}/")
+            text = text.replace("/var/lib/zeropull-snapshotter", str(self.directory / "snapshotter"))
+            text = text.replace("path: /run/zeropull,", f"path: {self.directory / 'run'},")
+            text = text.replace("path: /etc/containerd/certs.d,", f"path: {self.directory / 'certs.d'},")
+            text = text.replace("    agents:\n", f"    registries:\n    - {{host: '{self.host}', plain-http: 'true'}}\n    agents:\n")
+            file.write_text(text)
+        return copy
+
+    # --- the cluster
+
+    def apply(self, *objects):
+        self.cluster.apply(*objects)
+
+    def requests(self):
+        return self.server.log.read_text(errors="replace")
+
+    def describe(self):
+        """For a failed wait: what the cluster says of everything."""
+        out = [self.cluster.kubectl("get", "pods,jobs,events,imagesnapshots,nodesnapshotcaches", "-A", "-o", "wide")]
+        for kind in ("deployment/zeropull-controller", "daemonset/zeropull-snapshotter", "daemonset/zeropull-keeper"):
+            try:
+                out.append(self.cluster.kubectl("logs", "-n", NAMESPACE, kind, "--all-containers", "--tail=30"))
+            except KubernetesError as error:
+                out.append(str(error))
+        return "\n".join(out)
+
+    def wait(self, *arguments, seconds=180):
+        try:
+            return self.cluster.kubectl(*arguments, f"--timeout={seconds}s", timeout=seconds + 30)
+        except KubernetesError as error:
+            raise AssertionError(f"{error}\n{self.describe()}") from error
+
+    def roll_out(self):
+        self.wait("wait", "-n", NAMESPACE, "--for=jsonpath={.status.numberReady}=1", "daemonset/zeropull-keeper")
+        for workload in ("daemonset/zeropull-snapshotter", "deployment/zeropull-controller"):
+            self.wait("rollout", "status", "-n", NAMESPACE, workload)
+
+
+def _node_settings(directory):
+    """deploy/kubernetes/node for this machine, which has no systemd."""
+    text = (DEPLOY / "node" / "containerd-2.toml").read_text().replace("SystemdCgroup = true", "SystemdCgroup = false")
+    settings = tomllib.loads(text)
+    settings["plugins"]["io.containerd.cri.v1.images"]["registry"] = {"config_path": str(directory / "certs.d")}
+    return settings
+
+
+@contextmanager
+def deployment(programs, kubernetes):
+    """A cluster whose node is ready for deploy/kubernetes; nothing of it is applied yet."""
+    with ExitStack() as stack:
+        stack.enter_context(private_network())
+        subprocess.run(["ip", "address", "add", f"{API_ADDRESS}/32", "dev", "lo"], check=True)
+        directory = Path(tempfile.mkdtemp(dir=debian.CACHE / "tmp", prefix="kube-"))
+        stack.callback(subprocess.run, ["rm", "-rf", "--one-file-system", directory], check=True)
+        stack.callback(unmount_below, directory)
+        # as systemd has the root directory: what pods mount for others gets to them
+        subprocess.run(["mount", "--bind", directory, directory], check=True)
+        subprocess.run(["mount", "--make-shared", directory], check=True)
+        server = stack.enter_context(registry(directory / "registry"))
+        here = Deployment(directory, server)
+        stack.enter_context(forwarded((ADDRESS, int(here.port)), ("127.0.0.1", int(here.port))))
+        stack.enter_context(forwarded((API_ADDRESS, 443), ("127.0.0.1", 6443)))
+        hosts = directory / "certs.d" / here.host
+        hosts.mkdir(parents=True)
+        (hosts / "hosts.toml").write_text(f'server = "http://{here.host}"\n')
+        (directory / "containerd").mkdir()
+        daemon = types.SimpleNamespace(socket=directory / "run" / "snapshotter.sock", root=directory / "snapshotter")
+        here.node = CriContainerd(directory / "containerd", here.pause(), programs, daemon, _node_settings(directory))
+        stack.callback(here.node.stop)
+        here.node.start()
+        here.cluster = stack.enter_context(cluster(directory / "cluster", kubernetes, here.node))
+        yield here
+
+
+def mounts_below(directory):
+    text = Path("/proc/self/mountinfo").read_text()
+    return sorted(re.findall(rf" ({re.escape(str(directory))}/\S+) ", text))
