@@ -225,7 +225,8 @@ static int set_defaults(struct ctl_config *c, struct zp_error *err) {
         char text[100];
         struct zp_platform host = zp_platform_host();
         host.variant[0] = '\0'; /* nobody pushes images for amd64/v3 */
-        c->platforms[0] = zp_arena_copy(&c->arena, zp_platform_text(&host, text), strlen(text));
+        zp_platform_text(&host, text);
+        c->platforms[0] = zp_arena_copy(&c->arena, text, strlen(text));
         c->platform_count = 1;
         c->executor = CTL_EXECUTOR_JOB;
         c->workers = 8;
