@@ -74,7 +74,7 @@ int snap_config_read_reports(struct zp_yaml *yaml, const yaml_node_t *node, stru
                 r = zp_yaml_path(yaml, values[CA_FILE], "ca_file", &config->ca_file);
         if (r == 0 && values[SECONDS])
                 r = zp_yaml_number(yaml, values[SECONDS], "seconds", &config->seconds);
-        if (r == 0 && (config->seconds == 0 || config->seconds > 600))
+        if (r == 0 && config->seconds > 600)
                 r = zp_yaml_fail(yaml, node, "report_starts: seconds: not from 1 to 600");
         return r;
 }

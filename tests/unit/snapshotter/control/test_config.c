@@ -97,6 +97,30 @@ static void settings_about_data_arrive(void **state) {
         snap_config_clear(&config);
 }
 
+static void whom_starts_are_reported_to_arrives(void **state) {
+        (void) state;
+        struct snap_config config;
+        snap_config_init(&config);
+        write_text("config.yaml", "version: 1\n");
+        assert_ok(snap_config_load("config.yaml", &config, &err));
+        assert_null(config.reports.url);
+        snap_config_clear(&config);
+        write_text("config.yaml", "version: 1\nreport_starts:\n  url: https://hook.example/\n  token_file: /t\n"
+                                  "  ca_file: /c\n  seconds: 30\n");
+        assert_ok(snap_config_load("config.yaml", &config, &err));
+        assert_string_equal(config.reports.url, "https://hook.example");
+        assert_string_equal(config.reports.token_file, "/t");
+        assert_string_equal(config.reports.ca_file, "/c");
+        assert_int_equal(config.reports.seconds, 30);
+        snap_config_clear(&config);
+        assert_refused("version: 1\nreport_starts: {seconds: 3}\n", "config.yaml:2: report_starts: 'url' is missing");
+        assert_refused("version: 1\nreport_starts: {url: hook}\n", "config.yaml:2: url: 'hook' begins with neither");
+        assert_refused("version: 1\nreport_starts: {url: http://h, seconds: 601}\n",
+                       "config.yaml:2: report_starts: seconds: not from 1 to 600");
+        assert_refused("version: 1\nreport_starts: {url: http://h, token_file: t}\n",
+                       "config.yaml:2: token_file: 't' is not an absolute path");
+}
+
 static void what_is_wrong_about_data_is_refused_with_its_line(void **state) {
         (void) state;
         assert_refused("version: 1\npreloads: /mnt\n", "config.yaml:2: preloads");
@@ -130,6 +154,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(settings_arrive, setup, teardown),
                 cmocka_unit_test_setup_teardown(who_pulls_may_be_learned, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_not_understood_is_refused_with_its_line, setup, teardown),
+                cmocka_unit_test_setup_teardown(whom_starts_are_reported_to_arrives, setup, teardown),
                 cmocka_unit_test_setup_teardown(settings_about_data_arrive, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_wrong_about_data_is_refused_with_its_line, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_file_that_is_not_there_is_told, setup, teardown),
