@@ -10,7 +10,7 @@ import shlex
 import stat
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SUITE = "bookworm"
@@ -145,7 +145,7 @@ def _make_base(work):
     run_logged(["tar", "-C", work / "root", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", work / "base.tar"])
     for sub in ("lists", "archives"):
         (work / sub).mkdir()
-    _chroot_apt(work / "root", work / "lists", work / "archives", ["apt-get", "update", "-q"])
+    chroot_apt(work / "root", work / "lists", work / "archives", ["apt-get", "update", "-q"])
 
 
 # Runs inside its own mount and PID namespaces: nothing is left mounted or running, whatever happens.
@@ -172,7 +172,7 @@ exec chroot "$root" env -i DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 HOME=/r
 """
 
 
-def _chroot_apt(root, lists, archives, command, overlay=None):
+def chroot_apt(root, lists, fetched, command, overlay=None):
     """Runs an apt command in `root`, or in an overlay (upper, work, merged) over it."""
     options = []
     for key, value in apt_options():
@@ -187,7 +187,7 @@ def _chroot_apt(root, lists, archives, command, overlay=None):
         root = merged
     run_logged(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
-        + [str(root), str(lists), str(archives), *command[:1], *options, *command[1:]],
+        + [str(root), str(lists), str(fetched), *command[:1], *options, *command[1:]],
         stdin=subprocess.DEVNULL,
     )
 
@@ -206,27 +206,35 @@ _NOT_IN_LAYER = (
 )
 
 
+@contextmanager
+def archives():
+    """Two directories for apt in a chroot: its lists, and packages that were fetched before. What is fetched more is kept."""
+    directory = base()[1].parent
+    with work_directory() as work:
+        here = Path(work)
+        for deb in (directory / "archives").glob("*.deb"):
+            os.link(deb, here / deb.name)
+        yield directory / "lists", here
+        for deb in here.glob("*.deb"):
+            with suppress(FileExistsError):
+                os.link(deb, directory / "archives" / deb.name)
+
+
 def install_packages(packages, tar):
     """Installs `packages` over the base and adds what changed to `tar` (an oci.Tar), as one layer."""
     _, root = base()
-    directory = root.parent
-    with work_directory() as work:
+    with work_directory() as work, archives() as (lists, fetched):
         work = Path(work)
-        for sub in ("upper", "work", "merged", "archives"):
+        for sub in ("upper", "work", "merged"):
             (work / sub).mkdir()
         os.chmod(work / "upper", 0o755)
-        for deb in (directory / "archives").glob("*.deb"):
-            os.link(deb, work / "archives" / deb.name)
-        _chroot_apt(
+        chroot_apt(
             root,
-            directory / "lists",
-            work / "archives",
+            lists,
+            fetched,
             ["apt-get", "install", "-q", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io", *packages],
             overlay=(work / "upper", work / "work", work / "merged"),
         )
-        for deb in (work / "archives").glob("*.deb"):
-            if not (directory / "archives" / deb.name).exists():
-                os.link(deb, directory / "archives" / deb.name)
         add_upper(work / "upper", tar)
 
 
