@@ -14,6 +14,7 @@
 #include "snapshotter/control/directories.h"
 #include "snapshotter/control/log.h"
 #include "snapshotter/control/metastore.h"
+#include "snapshotter/control/room.h"
 #include "snapshotter/control/socket.h"
 #include "snapshotter/data/store.h"
 #include "snapshotter/keychain/share.h"
@@ -80,7 +81,8 @@ static int serve_devices(const struct snap_config *config, int fuse_fd, struct z
                             .context = store },
                 .range = { .source = { .auth_file = config->auth_file,
                                        .keychain = config->image_service ? &keychain : NULL,
-                                       .ca_file = config->ca_file } },
+                                       .ca_file = config->ca_file,
+                                       .notice = { log_notice, NULL } } },
         };
         snap_worker_ready();
         return snap_data_run(fuse_fd, &options, err);
@@ -118,7 +120,12 @@ static void log_line(void *context, bool is_bad, const char *line) {
 static int prepare(const struct snap_config *config, struct zp_error *err) {
         zp_auto(snap_directories_close) struct snap_directories *directories = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
-        int r = snap_directories_open(config->root, &directories, err);
+        zp_auto(snap_room_free) struct snap_room *room = NULL;
+        int r = snap_room_new(config->root, config->store, &room, err);
+        if (r < 0)
+                return r;
+        snap_room_prepare(room);
+        r = snap_directories_open(config->root, &directories, err);
         if (r == -EBUSY && snap_supervisor_is_successor()) {
                 /* one that was killed, and waits for a device's file, which only we can give it */
                 snap_log_event(SNAP_LOG_WARN, "the last control plane is still there", NULL);

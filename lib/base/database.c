@@ -74,6 +74,29 @@ int zp_database_end(struct zp_database *database, int result, struct zp_error *e
         return r < 0 ? r : result;
 }
 
+static void settle(struct zp_database *database) {
+        sqlite3_wal_checkpoint_v2(database->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+}
+
+void zp_database_settle(struct zp_database *database) {
+        pthread_mutex_lock(&database->mutex);
+        settle(database);
+        pthread_mutex_unlock(&database->mutex);
+}
+
+int zp_database_keep_room(struct zp_database *database, struct zp_error *err) {
+        pthread_mutex_lock(&database->mutex);
+        settle(database);
+        /* pages that are freed in the transaction that took them are never written */
+        int r = run(database, "CREATE TABLE IF NOT EXISTS room (bytes); INSERT INTO room VALUES (zeroblob(262144))",
+                    err);
+        if (run(database, "DROP TABLE IF EXISTS room", r < 0 ? NULL : err) < 0 && r == 0)
+                r = -EIO;
+        settle(database);
+        pthread_mutex_unlock(&database->mutex);
+        return r;
+}
+
 /* ---- opening ---- */
 
 static int get_number(struct zp_database *database, const char *sql, int64_t *out, struct zp_error *err) {
@@ -139,7 +162,9 @@ static int connect_to(struct zp_database *database, struct zp_error *err) {
         sqlite3_db_config(database->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
         return run(database,
                    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                   "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA cache_size = -1024",
+                   "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA cache_size = -1024;"
+                   /* what is only in the log has no room of its own yet */
+                   "PRAGMA wal_autocheckpoint = 200",
                    err);
 }
 

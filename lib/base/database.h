@@ -36,6 +36,13 @@ ZP_DEFINE_AUTO(struct zp_database, zp_database_close);
 int zp_database_begin(struct zp_database *database, bool writes, struct zp_error *err);
 int zp_database_end(struct zp_database *database, int result, struct zp_error *err);
 
+/* Brings what was committed to its place, as far as that works, so that the write-ahead log is begun anew: for a disk
+ * on which there is no room for it to grow. Outside of transactions. */
+void zp_database_settle(struct zp_database *database);
+/* Takes a quarter of a MiB for the log and for pages to come, so that small changes work on a disk that others fill
+ * later; after zp_database_settle() at the latest. */
+int zp_database_keep_room(struct zp_database *database, struct zp_error *err);
+
 /* The rest is for inside a transaction. */
 ZP_DEFINE_AUTO(sqlite3_stmt, sqlite3_finalize);
 int zp_database_prepare(struct zp_database *database, const char *sql, sqlite3_stmt **out, struct zp_error *err);

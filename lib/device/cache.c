@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "device/cache.h"
 #include "device/device-internal.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
+#include "base/bytes.h"
 #include "base/file.h"
+
+#define FREE_SHARE 16
+#define FREE_MAX (UINT64_C(1) << 30)
 
 struct copy {
         char name[ZP_SHA256_HEX_SIZE + 8];
@@ -67,7 +73,44 @@ static int compare_use(const void *a, const void *b) {
         return left->tv_nsec < right->tv_nsec ? -1 : left->tv_nsec > right->tv_nsec;
 }
 
-static bool is_in_use(struct zp_device_engine *engine, const char *hex) {
+uint64_t zp_cache_shortage(int cache_fd) {
+        struct statvfs disk;
+        if (fstatvfs(cache_fd, &disk) < 0)
+                return 0;
+        uint64_t share = (uint64_t) disk.f_blocks * disk.f_frsize / FREE_SHARE;
+        uint64_t wanted = zp_min_u64(share, FREE_MAX), free = (uint64_t) disk.f_bavail * disk.f_frsize;
+        return free < wanted ? wanted - free : 0;
+}
+
+/* Of `copies`, sorted here, until no more than `limit` bytes are left. */
+static unsigned remove_oldest(int cache_fd, struct copies *copies, uint64_t limit,
+                              bool (*is_used)(void *context, const char *hex), void *context) {
+        unsigned removed = 0;
+        if (copies->bytes > limit)
+                qsort(copies->items, copies->count, sizeof *copies->items, compare_use);
+        for (size_t i = 0; i < copies->count && copies->bytes > limit; i++) {
+                char hex[ZP_SHA256_HEX_SIZE];
+                if (is_copy(copies->items[i].name, hex) && !(is_used && is_used(context, hex)) &&
+                    unlinkat(cache_fd, copies->items[i].name, 0) == 0) {
+                        copies->bytes -= copies->items[i].bytes;
+                        removed++;
+                }
+        }
+        return removed;
+}
+
+unsigned zp_cache_make_room(int cache_fd, uint64_t bytes, bool (*is_used)(void *context, const char *hex),
+                            void *context) {
+        struct copies copies = { 0 };
+        list(cache_fd, &copies);
+        unsigned removed =
+                remove_oldest(cache_fd, &copies, copies.bytes > bytes ? copies.bytes - bytes : 0, is_used, context);
+        free(copies.items);
+        return removed;
+}
+
+static bool is_in_use(void *context, const char *hex) {
+        struct zp_device_engine *engine = context;
         pthread_mutex_lock(&engine->lock);
         struct zp_device *device = engine->devices;
         while (device && strcmp(device->hex, hex) != 0)
@@ -77,23 +120,25 @@ static bool is_in_use(struct zp_device_engine *engine, const char *hex) {
         return device || (options->is_in_use && options->is_in_use(options->context, hex));
 }
 
-uint64_t zp_cache_trim(struct zp_device_engine *engine, uint64_t limit) {
-        struct copies copies = { 0 };
-        uint64_t evicted = 0;
-        list(engine->options.cache_fd, &copies);
-        if (copies.bytes > limit)
-                qsort(copies.items, copies.count, sizeof *copies.items, compare_use);
-        for (size_t i = 0; i < copies.count && copies.bytes > limit; i++) {
-                char hex[ZP_SHA256_HEX_SIZE];
-                if (is_copy(copies.items[i].name, hex) && !is_in_use(engine, hex) &&
-                    unlinkat(engine->options.cache_fd, copies.items[i].name, 0) == 0) {
-                        copies.bytes -= copies.items[i].bytes;
-                        evicted++;
-                }
-        }
+static void count_evicted(struct zp_device_engine *engine, unsigned evicted) {
         pthread_mutex_lock(&engine->lock);
         engine->statistics.evicted_copies += evicted;
         pthread_mutex_unlock(&engine->lock);
+}
+
+uint64_t zp_cache_trim(struct zp_device_engine *engine, uint64_t limit) {
+        struct copies copies = { 0 };
+        list(engine->options.cache_fd, &copies);
+        count_evicted(engine, remove_oldest(engine->options.cache_fd, &copies, limit, is_in_use, engine));
         free(copies.items);
         return copies.bytes;
+}
+
+void zp_cache_keep_reserve(struct zp_device_engine *engine) {
+        uint64_t shortage = zp_cache_shortage(engine->options.cache_fd);
+        unsigned evicted = shortage ? zp_cache_make_room(engine->options.cache_fd, shortage, is_in_use, engine) : 0;
+        if (evicted)
+                zp_device_notice(engine, "the disk is nearly full: %u local cop%s made room", evicted,
+                                 evicted == 1 ? "y has" : "ies have");
+        count_evicted(engine, evicted);
 }

@@ -123,6 +123,7 @@ struct zp_device_engine {
         uint64_t background_paid_us;  /* nor before: what was fetched has used up the rate until then */
         unsigned background_failures;
         uint64_t cache_written, cache_full_until_ms; /* since the last look; nothing is kept before */
+        bool is_over_limit;                          /* all copies were in use when it was last looked at */
         bool must_look;                              /* the keeper has something to finish or to count */
         bool is_dirty;                               /* it has something to sync */
         bool timer_sleeps;                           /* until it is woken */
@@ -194,6 +195,8 @@ void *zp_device_keeper(void *engine);
 /* cache.c: bytes on disk; removes the copies used longest ago and in nobody's use until no more than `limit` are left.
  * Returns what is left. */
 uint64_t zp_cache_trim(struct zp_device_engine *engine, uint64_t limit);
+/* Likewise, until the disk has the room that is left to others: they may have filled it. */
+void zp_cache_keep_reserve(struct zp_device_engine *engine);
 
 static inline bool zp_device_has(const struct zp_device *device, uint32_t frame) {
         return device->has_record && zp_record_has(&device->record, frame);

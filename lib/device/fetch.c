@@ -6,9 +6,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 
-#include "base/bytes.h"
+#include "device/cache.h"
 
 #define RETRY_MAX_MS 5000
 #define BACKGROUND_RETRY_MAX_MS 60000
@@ -16,9 +15,6 @@
 #define WRONG_MAX 2
 /* While there is no room on the disk, nobody tries to write for so long. */
 #define CACHE_FULL_MS 10000
-/* Of the disk, left to others: copies can be had again, and what containers and the records of them need cannot. */
-#define FREE_SHARE 16
-#define FREE_MAX (UINT64_C(1) << 30)
 /* The keeper counts the directory after so many bytes were written. */
 #define LOOK_AFTER_BYTES (UINT64_C(32) << 20)
 
@@ -51,13 +47,7 @@ static bool may_keep(struct zp_fetch *fetch) {
 }
 
 static int check_reserve(const struct zp_device_engine *engine, struct zp_error *err) {
-        struct statvfs disk;
-        if (fstatvfs(engine->options.cache_fd, &disk) < 0)
-                return 0;
-        uint64_t share = (uint64_t) disk.f_blocks * disk.f_frsize / FREE_SHARE;
-        if ((uint64_t) disk.f_bavail * disk.f_frsize >= zp_min_u64(share, FREE_MAX))
-                return 0;
-        return zp_error_set(err, ENOSPC, "the disk is nearly full");
+        return zp_cache_shortage(engine->options.cache_fd) ? zp_error_set(err, ENOSPC, "the disk is nearly full") : 0;
 }
 
 /* Whether the frame is on the disk now. */

@@ -10,6 +10,8 @@
 
 /* What a loss of power may cost. */
 #define SYNC_EVERY_S 5
+/* How soon it is seen that others fill the disk. */
+#define WATCH_EVERY_S 10
 
 static void keep_device(struct zp_device *device) {
         struct zp_device_engine *engine = device->engine;
@@ -62,12 +64,14 @@ static void keep_limit(struct zp_device_engine *engine) {
         bool has_room = used <= limit;
         if (is_full && target < limit)
                 has_room = zp_cache_trim(engine, target) < used;
-        if (used > limit)
+        bool is_news = used > limit && !engine->is_over_limit; /* nobody else changes it */
+        if (is_news)
                 zp_device_notice(engine,
                                  "local copies take %llu bytes, the limit is %llu, and all are in use: blocks are "
                                  "served without being kept",
                                  (unsigned long long) used, (unsigned long long) limit);
         pthread_mutex_lock(&engine->lock);
+        engine->is_over_limit = used > limit;
         if (used > limit)
                 engine->cache_full_until_ms = zp_device_now_ms() + SYNC_EVERY_S * 1000;
         else if (is_full && has_room)
@@ -77,13 +81,20 @@ static void keep_limit(struct zp_device_engine *engine) {
 static void wait_for_work(struct zp_device_engine *engine) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
+        struct timespec watch = until;
         until.tv_sec += SYNC_EVERY_S;
-        while (!engine->is_ending && !engine->must_look) {
-                if (!engine->is_dirty)
-                        pthread_cond_wait(&engine->keeper_wake, &engine->lock);
-                else if (pthread_cond_timedwait(&engine->keeper_wake, &engine->lock, &until) == ETIMEDOUT)
+        watch.tv_sec += WATCH_EVERY_S;
+        while (!engine->is_ending && !engine->must_look)
+                if (pthread_cond_timedwait(&engine->keeper_wake, &engine->lock, engine->is_dirty ? &until : &watch) ==
+                    ETIMEDOUT)
                         break;
-        }
+}
+
+/* Without the lock: it is given back meanwhile. */
+static void keep_reserve(struct zp_device_engine *engine) {
+        pthread_mutex_unlock(&engine->lock);
+        zp_cache_keep_reserve(engine);
+        pthread_mutex_lock(&engine->lock);
 }
 
 void *zp_device_keeper(void *argument) {
@@ -93,8 +104,10 @@ void *zp_device_keeper(void *argument) {
                 bool must_look = engine->must_look;
                 engine->must_look = false;
                 keep_devices(engine);
-                if (must_look && engine->options.cache_fd >= 0)
+                if ((must_look || engine->is_over_limit) && engine->options.cache_fd >= 0)
                         keep_limit(engine);
+                if (engine->options.cache_fd >= 0)
+                        keep_reserve(engine);
                 wait_for_work(engine);
         }
         pthread_mutex_unlock(&engine->lock);

@@ -21,6 +21,7 @@
 struct snap_accelerator {
         struct snap_metastore *metastore;
         struct snap_metrics *metrics;
+        struct snap_room *room;
         char *policy, *auth_file, *ca_file;
         struct snap_acquire_options acquire;
         struct snap_answers *answers;
@@ -39,6 +40,7 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
                 return zp_error_errno(err, ENOMEM, "acceleration");
         a->metastore = metastore;
         a->metrics = options->metrics;
+        a->room = options->room;
         if (!copy(options->policy, &a->policy) || !copy(options->auth_file, &a->auth_file) ||
             !copy(options->ca_file, &a->ca_file))
                 return zp_error_errno(err, ENOMEM, "acceleration");
@@ -115,6 +117,10 @@ static bool is_available_to(struct snap_accelerator *a, const struct snap_questi
                 return answer == SNAP_ANSWER_GOOD;
         uint64_t begun_us = now_us();
         int r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, &reason);
+        if (snap_room_make(a->room, r)) {
+                zp_error_clear(&reason);
+                r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, &reason);
+        }
         if (r != -ECANCELED) {
                 tell(a, image, r, now_us() - begun_us, &reason);
                 answer = r < 0 ? SNAP_ANSWER_BAD : SNAP_ANSWER_GOOD;

@@ -9,6 +9,7 @@
 #include "base/cancel.h"
 #include "snapshotter/control/metastore.h"
 #include "snapshotter/control/metrics.h"
+#include "snapshotter/control/room.h"
 #include "snapshotter/keychain/keychain.h"
 #include "store/store.h"
 
@@ -32,6 +33,7 @@ struct snap_accelerator_options {
         const char *const *preloads;    /* as well; must outlive the accelerator */
         bool check_rights;              /* see struct snap_acquire_options */
         struct snap_keychain *keychain; /* knows who pulls; NULL: nobody does */
+        struct snap_room *room;         /* made where a snapshot lacks it; must outlive the accelerator */
 };
 
 /* `store` and `metastore` must outlive it; strings are copied. */

@@ -8,6 +8,14 @@
 
 #include "snapshotter/control/metastore-internal.h"
 
+void snap_metastore_settle(struct snap_metastore *store) {
+        zp_database_settle(store->database);
+}
+
+int snap_metastore_keep_room(struct snap_metastore *store, struct zp_error *err) {
+        return zp_database_keep_room(store->database, err);
+}
+
 int snap_metastore_get(struct snap_metastore *store, struct zp_arena *arena, const char *name, struct snap_info *info,
                        struct snap_usage *usage, struct zp_error *err) {
         int r = zp_database_begin(store->database, false, err);

@@ -43,6 +43,11 @@ struct snap_chain {
         struct snap_base base; /* lies below them all; id 0: none */
 };
 
+/* What was committed lately goes to its place, as far as that works: the journal's room is used again then. */
+void snap_metastore_settle(struct snap_metastore *store);
+/* See zp_database_keep_room(). */
+int snap_metastore_keep_room(struct snap_metastore *store, struct zp_error *err);
+
 /* Reads one by its name. -ENOENT. `usage` (may be NULL) is what was recorded when it was committed, else zero. */
 int snap_metastore_get(struct snap_metastore *store, struct zp_arena *arena, const char *name, struct snap_info *info,
                        struct snap_usage *usage, struct zp_error *err);

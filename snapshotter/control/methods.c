@@ -237,7 +237,6 @@ static int run_update(struct snap_request *request, struct zp_error *err) {
         Snap__UpdateRequest *message;
         struct snap_update update = { 0 };
         struct snap_info info;
-        struct snap_metastore *store = snap_service_metastore(request->service);
         int r = UNPACK(request, update_request, &message, err);
         if (r == 0 && !message->info)
                 r = zp_error_set(err, EINVAL, "info: missing");
@@ -248,7 +247,7 @@ static int run_update(struct snap_request *request, struct zp_error *err) {
         if (r == 0)
                 r = take_mask(request, message->update_mask, &update, err);
         if (r == 0)
-                r = snap_metastore_update(store, &request->arena, &update, &info, err);
+                r = snap_service_update(request->service, &request->arena, &update, &info, err);
         return r < 0 ? r : reply_info(request, &info, err);
 }
 

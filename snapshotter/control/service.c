@@ -8,12 +8,14 @@
 #include "base/buffer.h"
 #include "snapshotter/control/directories.h"
 #include "snapshotter/control/log.h"
+#include "snapshotter/control/room.h"
 #include "snapshotter/mounts/mounts.h"
 
 struct snap_service {
         struct snap_directories *directories;
         struct snap_metastore *metastore;
         struct zp_store *store;
+        struct snap_room *room;
         struct snap_mounts *bases;
         struct snap_accelerator *accelerator; /* NULL: nothing is accelerated */
         struct snap_mount_settings mounts;
@@ -29,11 +31,27 @@ static int trouble(int result, struct zp_error *err) {
         return -EIO;
 }
 
+/* Whether it is worth another attempt: a few times, when there was no room, and is now: in the database's log, or on
+ * the disk. */
+static bool may_try_again(struct snap_service *service, int result, unsigned *attempts, struct zp_error *err) {
+        bool is_full = result == -ENOSPC || result == -EDQUOT;
+        if (!is_full || ++*attempts > 3 || (!snap_room_make(service->room, result) && *attempts > 1))
+                return false;
+        snap_metastore_settle(service->metastore);
+        if (err)
+                zp_error_clear(err);
+        return true;
+}
+
 static int open_metastore(struct snap_service *service, struct zp_error *err) {
         zp_autofree char *path = zp_format("%s/metadata.db", snap_directories_root(service->directories));
         if (!path)
                 return zp_error_errno(err, ENOMEM, "snapshots");
-        return snap_metastore_open(path, &service->metastore, err);
+        int r = snap_metastore_open(path, &service->metastore, err);
+        struct zp_error why = { 0 };
+        if (r == 0 && snap_metastore_keep_room(service->metastore, &why) < 0)
+                snap_log_event(SNAP_LOG_WARN, "the database has no room to grow", "error", why.message, NULL);
+        return r;
 }
 
 static int open_acceleration(struct snap_service *service, const struct snap_service_options *options,
@@ -44,9 +62,10 @@ static int open_acceleration(struct snap_service *service, const struct snap_ser
                                      &service->bases, err);
         if (r == 0)
                 r = snap_mounts_sweep(service->bases, service->metastore, err);
+        struct snap_accelerator_options acceleration = options->acceleration;
+        acceleration.room = service->room;
         if (r == 0 && options->accelerate)
-                r = snap_accelerator_new(service->store, service->metastore, &options->acceleration,
-                                         &service->accelerator, err);
+                r = snap_accelerator_new(service->store, service->metastore, &acceleration, &service->accelerator, err);
         return r;
 }
 
@@ -56,6 +75,10 @@ int snap_service_open(const struct snap_service_options *options, struct snap_se
                 return zp_error_errno(err, ENOMEM, "snapshots");
         pthread_rwlock_init(&service->creating, NULL);
         int r = snap_directories_open(options->root, &service->directories, err);
+        if (r == 0)
+                r = snap_room_new(snap_directories_root(service->directories), options->store, &service->room, err);
+        if (r == 0)
+                snap_room_prepare(service->room);
         if (r == 0)
                 r = open_metastore(service, err);
         if (r == 0)
@@ -77,6 +100,7 @@ void snap_service_close(struct snap_service *service) {
         snap_mounts_close(service->bases);
         if (service->store)
                 zp_store_close(service->store);
+        snap_room_free(service->room);
         snap_metastore_close(service->metastore);
         snap_directories_close(service->directories);
         pthread_rwlock_destroy(&service->creating);
@@ -206,8 +230,8 @@ static int create(struct snap_service *service, struct zp_arena *arena, const st
         return r;
 }
 
-int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *wanted,
-                        const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
+static int try_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *wanted,
+                      const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
         struct snap_new labelled = *wanted, *new = &labelled;
         struct zp_error why = { 0 };
         struct creation creation = { .service = service, .cancel = cancel };
@@ -235,6 +259,16 @@ int snap_service_create(struct snap_service *service, struct zp_arena *arena, co
         return r < 0 ? r : snap_mount_of(&service->mounts, &chain, arena, mount, err);
 }
 
+int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
+                        const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
+        unsigned attempts = 0;
+        int r;
+        do
+                r = try_create(service, arena, new, cancel, mount, err);
+        while (may_try_again(service, r, &attempts, err));
+        return r;
+}
+
 /* ---- the others ---- */
 
 int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key,
@@ -257,16 +291,37 @@ int snap_service_commit(struct snap_service *service, const char *name, const ch
                 r = trouble(snap_directories_usage(service->directories, info.id, cancel, &commit.usage, err), err);
         commit.id = r == 0 ? info.id : 0;
         zp_arena_clear(&arena);
-        return r < 0 ? r : snap_metastore_commit(service->metastore, &commit, err);
+        unsigned attempts = 0;
+        if (r == 0)
+                do
+                        r = snap_metastore_commit(service->metastore, &commit, err);
+                while (may_try_again(service, r, &attempts, err));
+        return r;
+}
+
+int snap_service_update(struct snap_service *service, struct zp_arena *arena, const struct snap_update *update,
+                        struct snap_info *info, struct zp_error *err) {
+        unsigned attempts = 0;
+        int r;
+        do
+                r = snap_metastore_update(service->metastore, arena, update, info, err);
+        while (may_try_again(service, r, &attempts, err));
+        return r;
 }
 
 int snap_service_remove(struct snap_service *service, const char *key, struct zp_error *err) {
         uint64_t id, base_id;
-        int r = snap_metastore_remove(service->metastore, key, &id, &base_id, err);
+        unsigned attempts = 0;
+        int r;
+        do
+                r = snap_metastore_remove(service->metastore, key, &id, &base_id, err);
+        while (may_try_again(service, r, &attempts, err));
         if (r == 0)
                 snap_directories_discard(service->directories, id);
         if (r == 0 && base_id)
                 snap_mounts_drop(service->bases, base_id);
+        if (r == 0)
+                snap_room_restore(service->room);
         return r;
 }
 

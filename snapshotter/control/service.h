@@ -45,6 +45,9 @@ int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, co
 int snap_service_commit(struct snap_service *service, const char *name, const char *key, const char *parent,
                         const struct snap_labels *labels, const struct zp_cancel *cancel, struct zp_error *err);
 int snap_service_remove(struct snap_service *service, const char *key, struct zp_error *err);
+/* As snap_metastore_update(). */
+int snap_service_update(struct snap_service *service, struct zp_arena *arena, const struct snap_update *update,
+                        struct snap_info *info, struct zp_error *err);
 int snap_service_usage(struct snap_service *service, const char *key, const struct zp_cancel *cancel,
                        struct snap_usage *usage, struct zp_error *err);
 /* Returns when what was removed takes no space any more. */

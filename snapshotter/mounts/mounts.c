@@ -68,7 +68,11 @@ static int check_devices(struct snap_mounts *m, struct zp_error *err) {
         if (zp_read_file(m->bases_fd, SERVED_BY, 256, &before, &size, NULL) == 0 && strcmp(before, now) == 0)
                 return 0;
         detach_all(m);
-        return zp_replace_file(m->bases_fd, SERVED_BY, now, strlen(now), 0600, err);
+        struct zp_error why = { 0 };
+        if (zp_replace_file(m->bases_fd, SERVED_BY, now, strlen(now), 0600, &why) < 0)
+                /* a full disk, perhaps: then the next start detaches mounts that are good, and new ones are made */
+                snap_log_event(SNAP_LOG_ERROR, "cannot note whose devices are mounted", "error", why.message, NULL);
+        return 0;
 }
 
 int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,

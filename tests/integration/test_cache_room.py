@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is fetched leaves the last room on a disk to those who cannot do without. Needs root."""
+"""Local copies of devices are guests on their disk: they leave room to those who cannot do without, make it when others
+have filled the disk, and keep to their limit. Needs root."""
+import errno
 import os
 import random
 import subprocess
+import time
 from contextlib import closing
 
 import pytest
@@ -15,18 +18,44 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 DISK = 24 << 20
 
 
-def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(world, work):  # noqa: F811
-    disk = work / "disk"
-    disk.mkdir()
+@pytest.fixture
+def disk(work):
+    """A small disk of its own."""
+    directory = work / "disk"
+    directory.mkdir()
     with open(work / "disk.img", "wb") as image_file:
         image_file.truncate(DISK)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", work / "disk.img"], check=True)
-    subprocess.run(["mount", "-o", "loop", work / "disk.img", disk], check=True)
-    (work / "config.yaml").write_text(f"version: 1\npolicy: {work}/policy.yaml\ncheck_rights: false\n")
+    subprocess.run(["mount", "-o", "loop", work / "disk.img", directory], check=True)
     (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    return directory
+
+
+def settings(work, *lines):
+    (work / "config.yaml").write_text("\n".join(["version: 1", f"policy: {work}/policy.yaml", "check_rights: false", *lines]) + "\n")
+    return "--config", work / "config.yaml"
+
+
+def fill(disk, name="others"):
+    """Others take what there is, to the last block."""
+    with open(disk / name, "ab", buffering=0) as file:
+        for size in (1 << 16, 4096):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+        os.fsync(file.fileno())
+
+
+def copies(daemon):
+    return sorted((daemon.root / "store" / "unpacked").iterdir())
+
+
+def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(world, work, disk):  # noqa: F811
     content = random.Random(1).randbytes(DISK)
     image = world.image("web", lambda layer: layer.file("noise", content))
-    with snapshotter(disk, "--config", work / "config.yaml") as daemon:
+    with snapshotter(disk, *settings(work)) as daemon:
         with closing(daemon.client()) as api:
             names = pull(api, image)
             with mounted(api.prepare("first", names[-1]), work / "m") as root:
@@ -39,3 +68,72 @@ def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(
             for key in ("second", "first", *reversed(names)):
                 api.remove(key)
             api.cleanup()
+
+
+def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, disk):  # noqa: F811
+    contents = {name: random.Random(name).randbytes(6 << 20) for name in ("web", "db")}
+    with snapshotter(disk, *settings(work)) as daemon, closing(daemon.client()) as api:
+        names = {}
+        for name, content in contents.items():
+            names[name] = pull(api, world.image(name, lambda layer, content=content: layer.file("noise", content)))
+            with mounted(api.prepare(name, names[name][-1]), work / name) as root:
+                assert (root / "noise").read_bytes() == content
+        with mounted(api.mounts("web"), work / "web") as root:
+            api.remove("db")
+            for name in reversed(names["db"]):
+                api.remove(name)
+            api.cleanup()
+            kept = copies(daemon)
+            assert len(kept) == 2
+            fill(disk)
+            api.prepare("new", names["web"][-1])  # with a directory and records
+            api.remove("new")
+            assert len(copies(daemon)) == 1 and "local copies of devices have made room" in daemon.log()
+            with open(root / "noise", "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                assert file.read() == contents["web"]
+        os.unlink(disk / "others")
+        for key in ("web", *reversed(names["web"])):
+            api.remove(key)
+
+
+def test_on_a_full_disk_everything_can_be_removed_and_the_daemon_started(work, disk):
+    with snapshotter(disk, *settings(work)) as daemon:
+        with closing(daemon.client()) as api:
+            for number in range(60):
+                api.prepare(f"key-{number}", labels={"containerd.io/snapshot/long": "x" * 3000})
+            assert (daemon.root / "reserve").stat().st_blocks * 512 >= 1 << 20
+            fill(disk)
+        assert daemon.stop() == 0
+        fill(disk, "more")
+        daemon.start()
+        assert 'msg="the disk is full' in daemon.log() and "hint=" in daemon.log()
+        with closing(daemon.client()) as api:
+            fill(disk, "again")
+            for number in range(60):
+                api.remove(f"key-{number}")
+            api.cleanup()
+            assert api.names() == []
+            for name in ("others", "more", "again"):
+                os.unlink(disk / name)
+            api.prepare("new")
+            api.remove("new")
+        assert (daemon.root / "reserve").stat().st_blocks * 512 >= 1 << 20  # for the next time
+
+
+def test_the_limit_of_the_cache_holds_while_the_daemon_runs(world, work, disk):  # noqa: F811
+    """Of images that were read one after the other, those used longest ago have gone; what is mounted stays."""
+    contents = {name: random.Random(name).randbytes(3 << 20) for name in "abcd"}
+    with snapshotter(work, *settings(work, "cache_limit: 7M")) as daemon, closing(daemon.client()) as api:
+        for name, content in contents.items():
+            names = pull(api, world.image(name, lambda layer, content=content: layer.file("noise", content)))
+            with mounted(api.prepare(name, names[-1]), work / name) as root:
+                assert (root / "noise").read_bytes() == content
+            api.remove(name)
+            for layer in reversed(names):
+                api.remove(layer)
+        deadline = time.monotonic() + 60
+        while (used := sum(copy.stat().st_blocks * 512 for copy in copies(daemon))) > 7 << 20:
+            assert time.monotonic() < deadline, used
+            time.sleep(0.05)
+        assert 0 < used

@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "base/buffer.h"
+#include "base/cleanup.h"
 #include "base/database.h"
 #include "base/file.h"
 
@@ -98,6 +100,29 @@ static void a_second_row_of_the_same_name_is_told_apart(void **state) {
         zp_database_close(database);
 }
 
+/* Inside of what the log has taken: its size does not change. */
+static void what_was_taken_is_enough_for_small_changes(void **state) {
+        (void) state;
+        struct zp_database *database = open_it();
+        struct stat before, after;
+        zp_autofree char *log = zp_format("%s-wal", path);
+        assert_int_equal(zp_database_keep_room(database, &err), 0);
+        assert_int_equal(stat(log, &before), 0);
+        assert_true(before.st_size > 256 << 10);
+        char name[] = "aa";
+        for (int i = 0; i < 200; i++) {
+                name[0] = (char) ('a' + i % 20);
+                name[1] = (char) ('a' + i / 20);
+                assert_int_equal(zp_database_begin(database, true, &err), 0);
+                assert_int_equal(zp_database_end(database, insert(database, name), &err), 0);
+                zp_database_settle(database);
+        }
+        assert_int_equal(stat(log, &after), 0);
+        assert_int_equal(before.st_size, after.st_size);
+        assert_int_equal(count(database), 200);
+        zp_database_close(database);
+}
+
 static void assert_refused(int code, const char *message) {
         struct zp_database *database = NULL;
         assert_int_equal(zp_database_open(path, &schema, &database, &err), code);
@@ -155,6 +180,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_failed_transaction_leaves_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_second_row_of_the_same_name_is_told_apart, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_reader_sees_what_is_committed_and_changes_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_was_taken_is_enough_for_small_changes, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_not_this_database_is_refused, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
