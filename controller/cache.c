@@ -109,7 +109,7 @@ static struct cached *make(struct ctl_cache *cache, const char *key) {
 }
 
 static bool is_older(const struct cached *entry, const char *uid, uint64_t version) {
-        return entry->uid && strcmp(entry->uid, uid) == 0 && version && version <= entry->version;
+        return entry->uid && strcmp(entry->uid, uid) == 0 && version && version < entry->version;
 }
 
 /* ---- */
@@ -122,13 +122,13 @@ int ctl_cache_put(struct ctl_cache *cache, const char *key, json_t *object, stru
         struct cached *entry = ok ? find(cache, key) : NULL;
         if (ok && !entry)
                 ok = (entry = make(cache, key)) != NULL;
-        if (ok && !is_older(entry, uid, version)) {
+        is_news = ok && !(entry->uid && strcmp(entry->uid, uid) == 0 && version && version == entry->version);
+        if (is_news && !is_older(entry, uid, version)) {
                 free(entry->uid);
                 free(entry->text);
                 entry->uid = zp_steal(&uid);
                 entry->text = zp_steal(&text);
                 entry->version = version;
-                is_news = true;
         }
         pthread_mutex_unlock(&cache->lock);
         free(text);

@@ -20,7 +20,8 @@ int ctl_cache_new(struct ctl_cache **out, struct zp_error *err);
 void ctl_cache_free(struct ctl_cache *cache);
 ZP_DEFINE_AUTO(struct ctl_cache, ctl_cache_free);
 
-/* Takes an object in, unless the same or a newer version of it is there. 1: it was news, 0: it was not. */
+/* Takes an object in, unless the same or a newer version of it is there. 1: it was news, or older than
+ * what is there; 0: it is there. */
 int ctl_cache_put(struct ctl_cache *cache, const char *key, json_t *object, struct zp_error *err);
 /* Only that very object. */
 void ctl_cache_remove(struct ctl_cache *cache, const char *key, const char *uid);

@@ -182,6 +182,7 @@ static int apply_child(struct ctl_world *world, const struct ctl_cluster *cluste
                 return 0;
         if (r == 0)
                 r = ctl_cache_put(world->snapshots, child->key, written, err);
+        ctl_queue_add(world->queue, child->key); /* the watch tells nothing newer */
         return r < 0 ? r : 0;
 }
 

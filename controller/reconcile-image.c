@@ -65,9 +65,12 @@ static const char *reason_of(int error) {
 
 static void not_resolved(struct ctl_run *run, struct ctl_image *image, int error, const struct zp_error *why) {
         char message[CTL_MESSAGE_SIZE];
-        const char *problem = run->secrets.problem, *reason = reason_of(error);
+        const char *problem = run->secrets.problem, *reason = reason_of(error), *text = why->message;
+        /* which image it is, stands beside it */
+        if (strncmp(text, "docker://", 9) == 0 && strstr(text, ": "))
+                text = strstr(text, ": ") + 2;
         bool was_known = strcmp(image->reason, reason) == 0;
-        snprintf(message, sizeof message, "%.250s%s%.200s%s", why->message, error == -EACCES && *problem ? " (" : "",
+        snprintf(message, sizeof message, "%.250s%s%.200s%s", text, error == -EACCES && *problem ? " (" : "",
                  error == -EACCES ? problem : "", error == -EACCES && *problem ? ")" : "");
         bool is_passing = strcmp(reason, "RegistryUnavailable") == 0;
         stand(image, is_passing ? CTL_PENDING : CTL_FAILED, reason, message);
@@ -312,35 +315,42 @@ static int check(struct ctl_run *run, struct ctl_image *image, struct zp_error *
 
 static bool is_due(struct ctl_run *run) {
         const struct ctl_spec *spec = &run->snapshot->spec;
+        if (run->is_retry)
+                return spec->is_tracking;
         return spec->is_tracking &&
                ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_CHECKED) + spec->interval_s <= run->now;
 }
 
 /* ---- */
 
+static void try_again(struct ctl_image *image) {
+        image->next_attempt = 0;
+        if (image->phase != CTL_FAILED)
+                return;
+        image->attempts = 0;
+        stand(image, CTL_PENDING, "", "");
+}
+
 /* After a change of spec: what was built as it says now, stays. */
 static void look_at_spec_again(struct ctl_run *run, struct ctl_image *image) {
         const struct ctl_order order = { run->snapshot, image };
         char id[CTL_BUILD_ID_SIZE];
         run->executor->name_build(&order, id);
-        if (image->phase == CTL_FAILED) {
-                image->attempts = 0;
-                image->next_attempt = 0;
-                stand(image, CTL_PENDING, "", "");
-        } else if (image->phase == CTL_EXPIRED || (image->phase == CTL_READY && strcmp(id, image->build_id) != 0)) {
+        try_again(image);
+        if (image->phase == CTL_EXPIRED || (image->phase == CTL_READY && strcmp(id, image->build_id) != 0)) {
                 stand(image, CTL_PENDING, "", "");
         } else if (image->build_id[0] && id[0] && strcmp(id, image->build_id) != 0) {
                 struct zp_error ignored = { 0 };
                 ctl_run_cancel(run, image, &ignored);
                 stand(image, CTL_PENDING, "", "");
-        } else {
-                image->next_attempt = 0;
         }
 }
 
 int ctl_run_image(struct ctl_run *run, struct ctl_image *image, struct zp_error *err) {
         if (run->has_new_spec)
                 look_at_spec_again(run, image);
+        else if (run->is_retry)
+                try_again(image);
         bool is_waiting = image->next_attempt > run->now;
         if (is_waiting)
                 ctl_run_wake_at(run, image->next_attempt);

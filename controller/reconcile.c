@@ -102,6 +102,9 @@ static int write_status(struct ctl_run *run, struct zp_error *err) {
         atomic_fetch_add(&world->counters.status_writes, 1);
         if (r == 0)
                 r = ctl_cache_put(world->snapshots, run->key, written, err);
+        /* changed by others meanwhile: the watch will tell nothing that is newer than what came back */
+        if (r >= 0 && zp_kube_generation(written) != snapshot->generation)
+                ctl_queue_add(world->queue, run->key);
         return r < 0 ? r : 0;
 }
 
@@ -238,8 +241,8 @@ static int look(struct ctl_run *run, struct zp_error *err) {
         bool is_first = snapshot->status.observed_generation == 0;
         char retry[CTL_REASON_SIZE];
         snprintf(retry, sizeof retry, "%s", snapshot->retry);
-        run->has_new_spec = !is_first && (snapshot->status.observed_generation != snapshot->generation ||
-                                          strcmp(retry, snapshot->status.observed_retry) != 0);
+        run->has_new_spec = !is_first && snapshot->status.observed_generation != snapshot->generation;
+        run->is_retry = !is_first && strcmp(retry, snapshot->status.observed_retry) != 0;
         strcpy(snapshot->status.observed_retry, retry);
         if (!align(run))
                 return zp_error_errno(err, ENOMEM, "%s", run->key);

@@ -14,7 +14,8 @@ struct ctl_run {
         const struct ctl_executor *executor;
         struct ctl_secrets secrets; /* when is_loaded */
         bool is_loaded;
-        bool has_new_spec; /* since the last look; or somebody asked to try again */
+        bool has_new_spec; /* since the last look */
+        bool is_retry;     /* somebody asked since to try again */
         int64_t now;       /* seconds since 1970 */
         int64_t wake;      /* the earliest time to look again; 0: none */
         unsigned budget;   /* how many more images may cost a request in this look */

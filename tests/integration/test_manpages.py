@@ -10,6 +10,7 @@ from support.programs import BUILD, SOURCE, ZEROPULL
 
 PAGES = SOURCE / "docs" / "man"
 DAEMONS = {
+    "zeropull-controller": BUILD / "controller" / "zeropull-controller",
     "zeropull-hook": BUILD / "registry-hook" / "zeropull-hook",
     "zeropull-node": BUILD / "controller" / "node" / "zeropull-node",
     "zeropull-snapshotter": BUILD / "snapshotter" / "zeropull-snapshotter",
