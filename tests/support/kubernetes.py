@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,10 +64,12 @@ class _Keys:
 
 class Cluster:
     """`programs`: where the commands are. `node`: a running CriContainerd for pods; without one there is a control plane
-    only. `image_service`: the socket of another CRI image service than the containerd's."""
+    only. `image_service`: the socket of another CRI image service than the containerd's. `api_options`: more of the API
+    server's."""
 
-    def __init__(self, directory, programs, node=None, image_service=None):
+    def __init__(self, directory, programs, node=None, image_service=None, api_options=()):
         self.directory, self.programs, self.node = Path(directory), Path(programs), node
+        self.api_options = api_options
         self.image_service = image_service or (node and node.socket)
         self.logs = self.directory / "log"
         self.processes = {}
@@ -124,6 +127,7 @@ class Cluster:
         return client
 
     def _start_api_server(self, etcd, keys):
+        self._api = (etcd, keys)
         api, admin = (keys.certificate("api"), keys.key("api")), (keys.certificate("admin"), keys.key("admin"))
         self._run("kube-apiserver", self.programs / "kube-apiserver", f"--etcd-servers={etcd}", "--secure-port=6443",
                   "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
@@ -132,8 +136,26 @@ class Cluster:
                   "--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
                   f"--service-account-key-file={api[0]}", f"--service-account-signing-key-file={api[1]}",
                   f"--kubelet-client-certificate={admin[0]}", f"--kubelet-client-key={admin[1]}",
-                  "--kubelet-preferred-address-types=InternalIP")  # fmt: skip
+                  "--kubelet-preferred-address-types=InternalIP", *self.api_options)  # fmt: skip
         self.wait_for("API server", lambda: self.is_true("get", "--raw", "/readyz"))
+
+    def restart_api_server(self, meanwhile=lambda: None):
+        """It is away until `meanwhile` has returned, and then ready again."""
+        process = self.processes["kube-apiserver"]
+        process.kill()
+        process.wait()
+        meanwhile()
+        self._start_api_server(*self._api)
+
+    def forget_history(self):
+        """Compacts etcd: from here on, what happened before is not to be had."""
+
+        def ask(path, body):
+            etcd, _ = self._api
+            request = urllib.request.Request(f"{etcd}/v3/kv/{path}", json.dumps(body).encode())
+            return json.load(urllib.request.urlopen(request))
+
+        ask("compaction", {"revision": ask("range", {"key": "AA=="})["header"]["revision"], "physical": True})
 
     def _start_controllers(self, keys):
         kubeconfig = keys.kubeconfig("controllers", "/CN=system:kube-controller-manager")
@@ -205,9 +227,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(directory, programs, node=None, image_service=None):
+def cluster(directory, programs, node=None, image_service=None, api_options=()):
     """A running Cluster, all of it below `directory`."""
-    running = Cluster(directory, programs, node, image_service)
+    running = Cluster(directory, programs, node, image_service, api_options)
     try:
         yield running.start()
     finally:

@@ -144,8 +144,9 @@ static int command_replace(struct zp_kube *kube, char **arguments, struct zp_err
 }
 
 static int command_delete(struct zp_kube *kube, char **arguments, struct zp_error *err) {
-        const struct zp_kube_place place = place_of(arguments);
-        return zp_kube_delete(kube, &place, place.subresource, err); /* in its place stands a uid */
+        struct zp_kube_place place = place_of(arguments);
+        const char *uid = zp_steal(&place.subresource); /* what stands in its place here */
+        return zp_kube_delete(kube, &place, uid, err);
 }
 
 static int apply(struct zp_kube *kube, char **arguments, bool is_forced, struct zp_error *err) {
