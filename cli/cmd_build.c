@@ -22,6 +22,7 @@ enum {
         OPTION_PLATFORM,
         OPTION_POLICY,
         OPTION_PROFILE,
+        OPTION_PROGRESS,
         OPTION_PUSH,
         OPTION_REBUILD,
         OPTION_RESULT_FILE,
@@ -37,6 +38,7 @@ static const struct cli_option options[] = {
         [OPTION_PLATFORM] = { "platform", 0, "OS/ARCH[/VAR]", "the image for this one (default: for here)" },
         [OPTION_POLICY] = { "policy", 0, "FILE", "which signatures a fetched base needs" },
         [OPTION_PROFILE] = { "profile", 0, "FILE", "what a start reads: it comes first" },
+        [OPTION_PROGRESS] = { "progress", 0, "json", "tell on stderr by lines of JSON how far it is" },
         [OPTION_PUSH] = { "push", 0, "[=REMOTE]", "publish it, beside the image or elsewhere" },
         [OPTION_REBUILD] = { "rebuild", 0, NULL, "convert again what the store has" },
         [OPTION_RESULT_FILE] = { "result-file", 0, "FILE", "write what --json prints there, too" },
@@ -378,7 +380,12 @@ static int run(struct cli_call *call, struct zp_error *err) {
         if (r < 0)
                 return r;
         build_options.platform = platform;
+        if (call->values[OPTION_PROGRESS] && strcmp(call->values[OPTION_PROGRESS], "json") != 0)
+                return cli_usage_error(call, err, "--progress '%s': only 'json' is known",
+                                       call->values[OPTION_PROGRESS]);
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
+        if (call->values[OPTION_PROGRESS])
+                progress_tell_json(progress);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;
         zp_auto(zp_key_free) struct zp_key *key = NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/progress.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +15,8 @@
 #include "cli/progress-format.h"
 
 #define REDRAW_MS 100
+#define TELL_MS 500
+#define TOLD_MAX 16u
 #define COLUMNS_MAX 512u
 #define BARS_MAX 8u
 
@@ -26,12 +29,14 @@ struct task {
 
 struct progress {
         bool is_quiet, is_terminal, is_buffered;
+        bool is_json;               /* then not a terminal, whatever it is */
         bool is_ending, has_thread; /* guarded by lock until progress_free */
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t wake;
         struct task tasks[PROGRESS_TASKS]; /* guarded by lock, as all below */
         unsigned drawn;                    /* lines of bars now on the screen, the cursor below the last */
+        unsigned told;                     /* tasks in the last line of JSON */
 };
 
 static uint64_t now_ms(void) {
@@ -75,18 +80,36 @@ static void draw(struct progress *p) {
         fflush(stderr);
 }
 
+static void tell(struct progress *p) {
+        unsigned told = 0;
+        json_t *tasks = json_array();
+        for (unsigned i = 0; i < PROGRESS_TASKS && told < TOLD_MAX; i++) {
+                const struct task *task = &p->tasks[i];
+                if (task->is_running && json_array_append_new(tasks, json_pack("{s:s, s:I, s:I}", "label", task->label,
+                                                                               "done", (json_int_t) task->done, "total",
+                                                                               (json_int_t) task->total)) == 0)
+                        told++;
+        }
+        json_t *line = json_pack("{s:o}", "tasks", tasks);
+        zp_autofree char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+        json_decref(line);
+        if (text && (told || p->told))
+                fprintf(stderr, "%s\n", text);
+        p->told = told;
+}
+
 static void *draw_now_and_then(void *context) {
         struct progress *p = context;
         pthread_mutex_lock(&p->lock);
         while (!p->is_ending) {
                 struct timespec until;
                 clock_gettime(CLOCK_MONOTONIC, &until);
-                until.tv_nsec += REDRAW_MS * 1000000L;
+                until.tv_nsec += (p->is_json ? TELL_MS : REDRAW_MS) * 1000000L;
                 until.tv_sec += until.tv_nsec / 1000000000;
                 until.tv_nsec %= 1000000000;
                 pthread_cond_timedwait(&p->wake, &p->lock, &until);
                 if (!p->is_ending)
-                        draw(p);
+                        (p->is_json ? tell : draw)(p);
         }
         pthread_mutex_unlock(&p->lock);
         return NULL;
@@ -98,7 +121,7 @@ static void start_thread(struct progress *p) {
         pthread_sigmask(SIG_SETMASK, &all, &old);
         p->has_thread = pthread_create(&p->thread, NULL, draw_now_and_then, p) == 0;
         pthread_sigmask(SIG_SETMASK, &old, NULL);
-        p->is_terminal = p->has_thread;
+        p->is_terminal &= p->has_thread;
 }
 
 struct progress *progress_new(bool quiet) {
@@ -118,6 +141,13 @@ struct progress *progress_new(bool quiet) {
         if (p->is_terminal)
                 p->is_buffered = setvbuf(stderr, NULL, _IOFBF, 8192) == 0;
         return p;
+}
+
+void progress_tell_json(struct progress *p) {
+        if (!p)
+                return;
+        p->is_json = true;
+        p->is_terminal = false;
 }
 
 void progress_free(struct progress *p) {
@@ -185,7 +215,7 @@ void progress_begin(struct progress *p, unsigned task, const char *label, const 
         *t = (struct task){ .is_running = true, .total = total, .started_ms = now_ms() };
         snprintf(t->label, sizeof t->label, "%s", label);
         progress_rate_update(&t->rate, t->started_ms, 0);
-        if (p->is_terminal && !p->has_thread)
+        if ((p->is_terminal || p->is_json) && !p->has_thread)
                 start_thread(p);
         if (!p->is_terminal) {
                 char text[128], size[CLI_SIZE_TEXT];

@@ -16,6 +16,11 @@ struct progress;
 /* Never NULL but out of memory; then the functions below do nothing, for progress is no reason to fail. The thread
  * starts with the first task: a build confines itself before that. */
 struct progress *progress_new(bool quiet);
+/* For who reads the messages by program: no bars, but twice a second while tasks are running a line of JSON, and one
+ * without tasks when they have ended:
+ *
+ *   {"tasks":[{"label":"layer 1/3","done":1048576,"total":5242880}]} */
+void progress_tell_json(struct progress *progress);
 /* Takes the bars away. */
 void progress_free(struct progress *progress);
 ZP_DEFINE_AUTO(struct progress, progress_free);

@@ -62,8 +62,11 @@ static json_t *build_json(sqlite3_stmt *row) {
 static void add_progress(const struct hook_exchange *x, json_t *build) {
         char line[HOOK_LINE_SIZE];
         int64_t id = json_integer_value(json_object_get(build, "id"));
-        if (hook_scheduler_look(x->service->scheduler, id, NULL, line) && line[0])
+        json_t *tasks = NULL;
+        if (hook_scheduler_look(x->service->scheduler, id, NULL, line, &tasks) && line[0])
                 json_object_set_new(build, "progress", hook_json_text(line));
+        if (tasks)
+                json_object_set_new(build, "tasks", tasks);
 }
 
 /* ---- list, get ---- */
@@ -129,7 +132,7 @@ static enum MHD_Result reply_build(struct hook_exchange *x, int64_t id) {
         zp_autobuffer struct zp_buffer log = { 0 };
         if (get_build(x, id, &build, &err) < 0)
                 return hook_reply_failed(x, &err);
-        if (hook_scheduler_look(x->service->scheduler, id, &log, NULL) && log.data)
+        if (hook_scheduler_look(x->service->scheduler, id, &log, NULL, NULL) && log.data)
                 json_object_set_new(build, "log", hook_json_text(log.data));
         add_progress(x, build);
         return hook_reply_json(x, 200, build);

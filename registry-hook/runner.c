@@ -112,6 +112,7 @@ static bool set_arguments(struct command *c, const struct hook_build *build, con
         add(c, options->builder);
         add(c, "build");
         add(c, "--json");
+        add(c, "--progress=json");
         add(c, "--store");
         add(c, options->store);
         bool done = add_owned(c, zp_format("--push=%s", build->target));
@@ -201,15 +202,17 @@ static size_t read_some(int *fd, char *buffer, size_t size) {
         return got > 0 ? (size_t) got : 0;
 }
 
-void hook_run_read(struct hook_run *run, bool *new_line) {
-        char buffer[16384];
+struct hook_run_news hook_run_read(struct hook_run *run) {
+        char buffer[16384], text[sizeof buffer + HOOK_TASKS_LINE];
+        struct hook_run_news news = { false, false };
         size_t size = read_some(&run->err_fd, buffer, sizeof buffer);
-        *new_line = false;
+        size = hook_tasks_take(&run->tasks, buffer, size, text, &news.tasks);
         if (size > 0)
-                hook_transcript_add(&run->transcript, buffer, size, new_line);
+                hook_transcript_add(&run->transcript, text, size, &news.line);
         size = read_some(&run->out_fd, buffer, sizeof buffer);
         if (size > 0 && run->output.size + size <= OUTPUT_MAX)
                 zp_buffer_append(&run->output, buffer, size);
+        return news;
 }
 
 void hook_run_stop(struct hook_run *run, enum hook_stop why, int64_t monotonic_ms) {
@@ -286,11 +289,10 @@ static enum hook_end_kind judge(const struct hook_run *run, const siginfo_t *inf
 
 void hook_run_end(struct hook_run *run, struct hook_run_result *result, struct hook_end *end) {
         siginfo_t info = { 0 };
-        bool ignored;
         *result = (struct hook_run_result){ 0 };
         bool ran_out = hook_sandbox_end(run->sandbox, &run->child, &info);
         for (int i = 0; i < 64 && (run->out_fd >= 0 || run->err_fd >= 0); i++) /* what is still in the pipes */
-                hook_run_read(run, &ignored);
+                hook_run_read(run);
         *end = (struct hook_end){ .build = &run->build, .now_ms = hook_now_ms() };
         end->kind = judge(run, &info, ran_out, result, end);
         end->reason = result->reason;
@@ -304,4 +306,5 @@ void hook_run_clear(struct hook_run *run) {
         close_end(&run->err_fd);
         zp_buffer_clear(&run->output);
         hook_transcript_clear(&run->transcript);
+        hook_tasks_clear(&run->tasks);
 }

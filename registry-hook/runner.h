@@ -10,6 +10,7 @@
 #include "registry-hook/config.h"
 #include "registry-hook/queue.h"
 #include "registry-hook/sandbox.h"
+#include "registry-hook/tasks.h"
 #include "registry-hook/transcript.h"
 
 /* Why it is being ended before it ends by itself. */
@@ -22,6 +23,7 @@ struct hook_run {
         int out_fd, err_fd; /* non-blocking; -1 once they have ended */
         struct zp_buffer output;
         struct hook_transcript transcript;
+        struct hook_tasks tasks;
         enum hook_stop stop;
         int64_t started_ms, deadline_ms, kill_ms; /* monotonic; kill_ms: when asking has not helped; 0: not asked */
         int64_t time_ms;                          /* its limits, for messages */
@@ -38,8 +40,12 @@ struct hook_run_options {
 /* The caller's thread must outlive the build. -EINVAL: the rule is gone. */
 int hook_run_start(struct hook_run *run, const struct hook_build *build, const struct hook_run_options *options,
                    struct zp_error *err);
-/* Takes what it has said; call when one of its descriptors is readable. *new_line as hook_transcript_add. */
-void hook_run_read(struct hook_run *run, bool *new_line);
+/* Takes what it has said; call when one of its descriptors is readable. */
+struct hook_run_news {
+        bool line;  /* as hook_transcript_add says */
+        bool tasks; /* as hook_tasks_take does */
+};
+struct hook_run_news hook_run_read(struct hook_run *run);
 /* Asks it to end, and later makes it. */
 void hook_run_stop(struct hook_run *run, enum hook_stop why, int64_t monotonic_ms);
 void hook_run_kill(struct hook_run *run);

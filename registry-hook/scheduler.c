@@ -61,6 +61,16 @@ static void tell_line(struct hook_scheduler *s, const struct slot *slot) {
         free(text);
 }
 
+static void tell_tasks(struct hook_scheduler *s, const struct slot *slot) {
+        json_t *message =
+                json_pack("{s:I, s:O}", "id", (json_int_t) slot->run.build.id, "tasks", slot->run.tasks.tasks);
+        char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+        json_decref(message);
+        if (text)
+                hook_live_send(s->options.live, "tasks", text);
+        free(text);
+}
+
 /* ---- starting ---- */
 
 static int limit_of(const void *context, const char *host) {
@@ -225,7 +235,7 @@ static bool collect(struct hook_scheduler *s, struct polled *p) {
 }
 
 static void handle(struct hook_scheduler *s, struct slot *slot, int fd) {
-        bool new_line = false;
+        struct hook_run_news news = { false, false };
         if (slot->is_over)
                 return;
         pthread_mutex_lock(&s->lock);
@@ -233,11 +243,13 @@ static void handle(struct hook_scheduler *s, struct slot *slot, int fd) {
                 hook_run_end(&slot->run, &slot->result, &slot->end);
                 slot->is_over = true;
         } else {
-                hook_run_read(&slot->run, &new_line);
+                news = hook_run_read(&slot->run);
         }
         pthread_mutex_unlock(&s->lock);
-        if (new_line)
+        if (news.line)
                 tell_line(s, slot);
+        if (news.tasks)
+                tell_tasks(s, slot);
 }
 
 static void do_rounds(struct hook_scheduler *s) {
@@ -336,7 +348,7 @@ void hook_scheduler_cancel(struct hook_scheduler *s, int64_t build) {
         hook_scheduler_wake(s);
 }
 
-bool hook_scheduler_look(struct hook_scheduler *s, int64_t build, struct zp_buffer *log, char *line) {
+bool hook_scheduler_look(struct hook_scheduler *s, int64_t build, struct zp_buffer *log, char *line, json_t **tasks) {
         pthread_mutex_lock(&s->lock);
         struct slot *slot = find_running(s, build);
         const struct hook_transcript *transcript = slot ? &slot->run.transcript : NULL;
@@ -344,6 +356,8 @@ bool hook_scheduler_look(struct hook_scheduler *s, int64_t build, struct zp_buff
                 zp_buffer_append(log, transcript->text.data, transcript->text.size);
         if (transcript && line)
                 memcpy(line, transcript->line, HOOK_LINE_SIZE);
+        if (tasks)
+                *tasks = slot ? json_deep_copy(slot->run.tasks.tasks) : NULL;
         pthread_mutex_unlock(&s->lock);
         return slot != NULL;
 }

@@ -5,6 +5,8 @@
 #ifndef HOOK_SCHEDULER_H
 #define HOOK_SCHEDULER_H
 
+#include <jansson.h>
+
 #include "registry-hook/config.h"
 #include "registry-hook/db.h"
 #include "registry-hook/live.h"
@@ -24,9 +26,10 @@ int hook_scheduler_new(const struct hook_scheduler_options *options, struct hook
 void hook_scheduler_wake(struct hook_scheduler *scheduler);
 /* A build that runs, or is about to, is asked to end. Any thread. */
 void hook_scheduler_cancel(struct hook_scheduler *scheduler, int64_t build);
-/* What a running build has said; false: it does not run. `log` or `line` (of HOOK_LINE_SIZE) may be NULL. Any
- * thread. */
-bool hook_scheduler_look(struct hook_scheduler *scheduler, int64_t build, struct zp_buffer *log, char *line);
+/* What a running build has said; false: it does not run. `log`, `line` (of HOOK_LINE_SIZE) or `tasks` (the caller's;
+ * NULL when it has told of none) may be NULL. Any thread. */
+bool hook_scheduler_look(struct hook_scheduler *scheduler, int64_t build, struct zp_buffer *log, char *line,
+                         json_t **tasks);
 /* How many run now. Any thread. */
 size_t hook_scheduler_running(struct hook_scheduler *scheduler);
 /* True while builds are not started because the disk is nearly full. Any thread. */

@@ -85,11 +85,26 @@ const name = (row) => `${row.host}/${row.repository}`;
 const repositoryLink = (text) => element("a", { href: `#/repository/${encodeURIComponent(text)}` }, text);
 const state = (row) => element("span", { class: `state ${row.state}` }, row.state);
 
+// How far a running build is, a bar for each layer and blob that is under way; total 0: nobody knows.
+function bars(build) {
+  const made = element("span", { class: "bars", "data-build": build.id });
+  fillBars(made, build.tasks || []);
+  return made;
+}
+
+function fillBars(place, tasks) {
+  place.replaceChildren(...tasks.map((task) => {
+    const text = task.total ? `${size(task.done)} of ${size(task.total)}` : size(task.done);
+    return element("label", {}, `${task.label}: ${text} `, element("progress",
+      task.total ? { max: task.total, value: Math.min(task.done, task.total) } : {}));
+  }));
+}
+
 function buildTable(caption, builds) {
   return table(caption, [
     ["Build", (b) => element("a", { href: `#/build/${b.id}` }, `#${b.id}`)],
-    ["State", (b) => element("span", {}, state(b), b.state === "running" && b.progress
-      ? element("span", { class: "muted progress", "data-build": b.id }, ` ${b.progress}`)
+    ["State", (b) => element("span", {}, state(b), b.state === "running"
+      ? element("span", {}, element("span", { class: "muted progress", "data-build": b.id }, ` ${b.progress || ""}`), bars(b))
       : b.reason && b.state !== "done" ? element("span", { class: "muted" }, ` ${b.reason}`) : null)],
     ["Image", (b) => element("span", {}, repositoryLink(name(b)), b.tags.length ? `:${b.tags.join(", ")}` : "", " ",
       short(b.digest))],
@@ -141,6 +156,7 @@ async function showBuild(id) {
   return [
     element("h2", {}, `Build #${build.id}`),
     element("dl", {}, ...facts.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)])),
+    build.state === "running" ? bars(build) : null,
     may && !isOver ? act("Cancel", "cancel") : null,
     may && isOver && build.state !== "done" ? act("Try again", "retry") : null,
     element("h2", {}, "Log"),
@@ -238,6 +254,8 @@ function showSoon() {
 function take(type, data) {
   const log = document.getElementById("log");
   if (type === "build" || type === "missed") showSoon();
+  if (type === "tasks")
+    for (const place of document.querySelectorAll(`.bars[data-build="${Number(data.id)}"]`)) fillBars(place, data.tasks);
   if (type !== "progress") return;
   for (const cell of document.querySelectorAll(`.progress[data-build="${Number(data.id)}"]`)) cell.textContent = ` ${data.line}`;
   if (log && log.dataset.build === String(data.id)) {

@@ -289,6 +289,16 @@ def test_build_says_nothing_when_quiet(zeropull):
     assert result.stderr == ""
 
 
+def test_progress_for_programs_is_lines_of_json_among_the_others(zeropull):
+    result = zeropull.expect(OK, "build", images.source("jdk"), "--progress=json")
+    lines = result.stderr.splitlines()
+    told = [json.loads(line)["tasks"] for line in lines if line.startswith('{"tasks":')]
+    tasks = [task for line in told for task in line]
+    assert {task["label"] for task in tasks} <= {"layer 1/2", "layer 2/2"} and len(tasks) >= 2
+    assert all(0 <= task["done"] <= task["total"] for task in tasks)
+    assert any("done: 2 layers converted" in line for line in lines)
+
+
 def test_progress_without_a_terminal_is_plain_lines(zeropull):
     result = zeropull.expect(OK, "build", images.source("stack40"))
     assert "\x1b" not in result.stderr and "\r" not in result.stderr

@@ -6,7 +6,13 @@ from support.browser import ENTER, TAB, browser, shows
 from support.hook import fake_builder, hook, until
 from support.registry import registry
 
-WAITS = "#!/bin/sh\necho 'layer 1 of 3' >&2\nwhile [ ! -e \"$HOME/go\" ]; do sleep 0.1; done\necho '<b>bold</b>' >&2\nexit 4\n"
+WAITS = """#!/bin/sh
+echo 'layer 1 of 3' >&2
+echo '{"tasks":[{"label":"layer 2/3","done":3000000,"total":12000000}]}' >&2
+while [ ! -e "$HOME/go" ]; do sleep 0.1; done
+echo '<b>bold</b>' >&2
+exit 4
+"""
 
 
 def layout(work, name, content):
@@ -38,8 +44,14 @@ def test_page_shows_builds_as_they_run_and_takes_nothing_for_html(service, work)
         service.place.push(layout(work, "b", b"b"), "acme/web", "v2")
         service.request("/v1/builds", {"reference": f"{service.place.host}/acme/web:v2"})
         shows(page, "layer 1 of 3")  # without a reload
+        shows(page, "layer 2/3: 3.0 MB of 12.0 MB")
+        (build,) = service.builds(state="running")
+        assert build["tasks"] == [{"label": "layer 2/3", "done": 3000000, "total": 12000000}]
+        assert "tasks" not in service.get(f"/v1/builds/{build['id']}")["log"]
         page.go(service.url + "/#/build/2")
         shows(page, "Cancel")
+        shows(page, "layer 2/3: 3.0 MB of 12.0 MB")
+        assert page.run("const bar = document.querySelector('.bars progress'); return [bar.position, bar.labels.length]") == [0.25, 1]
         (work / "go").touch()
         shows(page, "<b>bold</b>")
         shows(page, "Try again")
