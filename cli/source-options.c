@@ -46,6 +46,19 @@ static int check_file(struct cli_call *call, int option, const char *name, struc
         return cli_file_failed(call, zp_error_errno(err, errno, "--%s '%s'", name, path));
 }
 
+/* Each of a list with colons. */
+static int check_auth_files(struct cli_call *call, struct zp_error *err) {
+        for (const char *rest = call->values[OPTION_AUTH_FILE]; rest;) {
+                size_t size = strcspn(rest, ":");
+                zp_autofree char *path = strndup(rest, size);
+                if (!path || access(path, R_OK) < 0)
+                        return cli_file_failed(call, zp_error_errno(err, path ? errno : ENOMEM, "--auth-file '%.*s'",
+                                                                    (int) size, rest));
+                rest = rest[size] ? rest + size + 1 : NULL;
+        }
+        return 0;
+}
+
 int cli_take_registry_options(struct cli_call *call, struct zp_source_options *source, char **credentials,
                               struct zp_error *err) {
         bool verify = true;
@@ -59,7 +72,7 @@ int cli_take_registry_options(struct cli_call *call, struct zp_source_options *s
         int r = cli_value_bool(call, OPTION_TLS_VERIFY, &verify, err);
         source->skip_tls_verify = !verify;
         if (r == 0)
-                r = check_file(call, OPTION_AUTH_FILE, "auth-file", err);
+                r = check_auth_files(call, err);
         if (r == 0)
                 r = check_file(call, OPTION_CA_FILE, "ca-file", err);
         if (r == 0)

@@ -186,8 +186,8 @@ static int done(struct ctl_run *run, struct ctl_image *image, const struct ctl_b
 
 /* Takes over how the build stands. */
 static int take(struct ctl_run *run, struct ctl_image *image, const struct ctl_build *build, struct zp_error *err) {
+        snprintf(image->build_id, sizeof image->build_id, "%s", build->id);
         if (build->state == CTL_BUILD_QUEUED || build->state == CTL_BUILD_RUNNING) {
-                snprintf(image->build_id, sizeof image->build_id, "%s", build->id);
                 stand(image, build->state == CTL_BUILD_QUEUED ? CTL_QUEUED : CTL_BUILDING, build->reason,
                       build->message);
                 image->progress = build->progress;

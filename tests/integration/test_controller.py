@@ -28,7 +28,7 @@ CRDS = SOURCE / "deploy" / "kubernetes" / "base" / "crds"
 EXAMPLES = sorted((SOURCE / "deploy" / "kubernetes" / "examples").glob("*.yaml"))
 GROUP = "zeropull.dev/v1alpha1"
 CLUSTERS = "/apis/zeropull.dev/v1alpha1/clusterimagesnapshots"
-USER, PASSWORD = "puller", "secret"
+USER, PASSWORD = "puller", "xyzzy-and-plugh"
 CLEANUP_SECONDS = 3
 LEASE_SECONDS = 20
 
