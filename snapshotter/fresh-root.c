@@ -25,14 +25,14 @@ char *snap_fresh_root(const char *root) {
 }
 
 void snap_fresh_root_take_back(const char *root, const char *fresh) {
-        static const char *const made[] = { "snapshots", "trash" };
+        static const char *const made[] = { "snapshots", "trash" }, *const files[] = { "lock", "reserve" };
         zp_autoclose int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0 && faccessat(fd, "metadata.db", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                 return;
         for (size_t i = 0; fd >= 0 && i < sizeof made / sizeof *made; i++)
                 unlinkat(fd, made[i], AT_REMOVEDIR);
-        if (fd >= 0)
-                unlinkat(fd, "lock", 0);
+        for (size_t i = 0; fd >= 0 && i < sizeof files / sizeof *files; i++)
+                unlinkat(fd, files[i], 0);
         zp_autofree char *path = strdup(root);
         for (char *end; path && strlen(path) >= strlen(fresh) && rmdir(path) == 0; *end = '\0')
                 if (!(end = strrchr(path, '/')) || end == path)

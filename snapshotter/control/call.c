@@ -13,6 +13,8 @@
 
 /* Calls under way at once; more wait inside gRPC. */
 #define CALLS_MAX 128
+/* A mount that takes longer waits for somebody. */
+#define HANGING_MS 10000
 
 struct snap_call {
         struct snap_calls *calls;
@@ -185,9 +187,48 @@ static int send_message(struct snap_request *request, const void *data, size_t s
 static void log_failure(const struct snap_call *call, const struct zp_error *err) {
         const char *name = strrchr(call->method->path, '/') + 1;
         bool is_trouble = status_of(-err->code) == GRPC_STATUS_INTERNAL ||
+                          status_of(-err->code) == GRPC_STATUS_UNAVAILABLE ||
                           status_of(-err->code) == GRPC_STATUS_RESOURCE_EXHAUSTED;
         snap_log_event(is_trouble ? SNAP_LOG_ERROR : SNAP_LOG_DEBUG, "call failed", "method", name, "error",
                        err->message, "hint", err->hint[0] ? err->hint : NULL, NULL);
+}
+
+static unsigned long long now_ms(void) {
+        gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
+        return (unsigned long long) now.tv_sec * 1000 + (unsigned long long) now.tv_nsec / 1000000;
+}
+
+/* No mount gets on: one more would wait as long, and with it in the end everybody. */
+static int check_mounts(struct snap_calls *calls, struct zp_error *err) {
+        unsigned long long now = now_ms();
+        for (unsigned i = 0; i < SNAP_MOUNT_THREADS; i++) {
+                unsigned long long since = atomic_load(&calls->mounting_since_ms[i]);
+                if (!since || now - since < HANGING_MS)
+                        return 0;
+        }
+        zp_error_set(err, EAGAIN, "%d mounts of images wait for the data plane, the last one for more than %d s",
+                     SNAP_MOUNT_THREADS, HANGING_MS / 1000);
+        zp_error_hint(err, "the log of the part 'data' says what it does; `zeropull status` asks it");
+        return -EAGAIN;
+}
+
+static void conclude(struct snap_call *call, int r, const struct zp_error *err) {
+        if (r < 0)
+                log_failure(call, err);
+        finish(call, r < 0 ? r : 0, err->message);
+        release(call);
+}
+
+static void mount_and_run(void *argument, unsigned worker) {
+        struct snap_call *call = argument;
+        struct snap_calls *calls = call->calls;
+        struct zp_error err = { 0 };
+        atomic_store(&calls->mounting_since_ms[worker], now_ms());
+        int r = zp_check_cancel(&call->cancel, &err);
+        if (r == 0)
+                r = call->method->run(&call->request, &err);
+        conclude(call, r, &err);
+        atomic_store(&calls->mounting_since_ms[worker], 0);
 }
 
 static void run(void *argument, unsigned worker) {
@@ -197,12 +238,14 @@ static void run(void *argument, unsigned worker) {
         call->request.data = GRPC_SLICE_START_PTR(call->data);
         call->request.size = GRPC_SLICE_LENGTH(call->data);
         int r = zp_check_cancel(&call->cancel, &err); /* it may have waited for a thread */
+        bool must_mount = r == 0 && call->method->must_mount && call->method->must_mount(&call->request);
+        if (must_mount && (r = check_mounts(call->calls, &err)) == 0) {
+                zp_pool_submit(call->calls->pools[SNAP_MOUNTS], &call->item, mount_and_run, call);
+                return;
+        }
         if (r == 0)
                 r = call->method->run(&call->request, &err);
-        if (r < 0)
-                log_failure(call, &err);
-        finish(call, r < 0 ? r : 0, err.message);
-        release(call);
+        conclude(call, r, &err);
 }
 
 /* Who names no target does not queue behind those who wait for registries. */

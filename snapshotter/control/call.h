@@ -7,6 +7,7 @@
 
 #include <grpc/grpc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/pool.h"
 #include "snapshotter/control/methods.h"
@@ -19,11 +20,15 @@ struct snap_tag {
         struct snap_call *call;
 };
 
+/* So many mounts at a time. */
+#define SNAP_MOUNT_THREADS 6
+
 struct snap_calls {
         struct snap_service *service;
         grpc_server *server;
         grpc_completion_queue *queue;
         struct zp_pool *pools[SNAP_PACES];
+        atomic_ullong mounting_since_ms[SNAP_MOUNT_THREADS]; /* 0: the thread has nothing to do */
         struct zp_cancel stopping;
         struct snap_metrics *metrics;
         pthread_mutex_t lock;

@@ -95,6 +95,15 @@ static int create(struct snap_request *request, enum snap_kind kind, struct zp_e
         return reply_mount(request, &mount, err);
 }
 
+/* A request that makes no sense is told by whoever runs it. */
+static bool create_must_mount(struct snap_request *request) {
+        Snap__CreateRequest *message;
+        const char *parent;
+        return UNPACK(request, create_request, &message, NULL) == 0 &&
+               snap_request_text(request, message->parent, "parent", &parent, NULL) == 0 &&
+               snap_service_must_mount(request->service, &request->arena, parent);
+}
+
 static int run_prepare(struct snap_request *request, struct zp_error *err) {
         return create(request, SNAP_ACTIVE, err);
 }
@@ -108,6 +117,11 @@ static int take_key(struct snap_request *request, const char **key, struct zp_er
         Snap__KeyRequest *message;
         int r = UNPACK(request, key_request, &message, err);
         return r < 0 ? r : snap_request_name(request, message->key, "key", key, err);
+}
+
+static bool mounts_must_mount(struct snap_request *request) {
+        const char *key;
+        return take_key(request, &key, NULL) == 0 && snap_service_must_mount(request->service, &request->arena, key);
 }
 
 static int run_mounts(struct snap_request *request, struct zp_error *err) {
@@ -311,9 +325,9 @@ static int run_usage(struct snap_request *request, struct zp_error *err) {
 #define METHOD(name) "/containerd.services.snapshots.v1.Snapshots/" name
 
 const struct snap_method snap_methods[] = {
-        { METHOD("Prepare"), SNAP_MAY_ASK, run_prepare },
-        { METHOD("View"), SNAP_STARTS, run_view },
-        { METHOD("Mounts"), SNAP_STARTS, run_mounts },
+        { METHOD("Prepare"), SNAP_MAY_ASK, run_prepare, create_must_mount },
+        { METHOD("View"), SNAP_STARTS, run_view, create_must_mount },
+        { METHOD("Mounts"), SNAP_STARTS, run_mounts, mounts_must_mount },
         { METHOD("Commit"), SNAP_WALKS, run_commit },
         { METHOD("Remove"), SNAP_QUICK, run_remove },
         { METHOD("Stat"), SNAP_QUICK, run_stat },

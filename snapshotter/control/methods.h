@@ -12,6 +12,7 @@ enum snap_pace {
         SNAP_QUICK,   /* records and small directories */
         SNAP_STARTS,  /* a mount: a container waits for it */
         SNAP_WALKS,   /* a whole tree */
+        SNAP_MOUNTS,  /* a mount that is not there yet: the data plane, which may hang */
         SNAP_MAY_ASK, /* a registry, when a target is named; else as SNAP_STARTS */
         SNAP_PACES
 };
@@ -20,6 +21,8 @@ struct snap_method {
         const char *path; /* as HTTP/2 has it */
         enum snap_pace pace;
         int (*run)(struct snap_request *request, struct zp_error *err);
+        /* Whether it is one of SNAP_MOUNTS, as the records say; NULL: never. */
+        bool (*must_mount)(struct snap_request *request);
 };
 
 /* Ends with one without a path. */

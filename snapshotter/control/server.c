@@ -15,7 +15,7 @@
 #include "snapshotter/control/log.h"
 
 static const unsigned threads[SNAP_PACES] = {
-        [SNAP_QUICK] = 2, [SNAP_STARTS] = 6, [SNAP_WALKS] = 4, [SNAP_MAY_ASK] = 8
+        [SNAP_QUICK] = 2, [SNAP_STARTS] = 6, [SNAP_WALKS] = 4, [SNAP_MOUNTS] = SNAP_MOUNT_THREADS, [SNAP_MAY_ASK] = 8
 };
 /* Beyond what a request with hundreds of labels takes. */
 #define MESSAGE_MAX (1 << 20)

@@ -127,6 +127,12 @@ static int ensure_base(struct snap_service *service, const struct snap_base *bas
         return trouble(r, err);
 }
 
+bool snap_service_must_mount(struct snap_service *service, struct zp_arena *arena, const char *name) {
+        struct snap_base base = { 0 };
+        return name[0] && snap_metastore_get_base(service->metastore, arena, name, &base, NULL) == 0 && base.id &&
+               !snap_mounts_has(service->bases, base.id);
+}
+
 /* A base that was mounted for somebody who then could not have it. */
 static void drop_if_unused(struct snap_service *service, uint64_t base_id) {
         if (base_id && snap_metastore_has_base(service->metastore, base_id, NULL) == 0)

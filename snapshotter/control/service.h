@@ -39,6 +39,9 @@ struct snap_new {
 /* -EEXIST also when the labels name a target that is there now, and need not be unpacked. */
 int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
                         const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err);
+/* Whether Prepare or View on this parent, or Mounts of this key, has to mount something first, which takes as long as
+ * the data plane takes. Reads records only. */
+bool snap_service_must_mount(struct snap_service *service, struct zp_arena *arena, const char *parent);
 int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key,
                         const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err);
 /* `parent` for a snapshot that was prepared without one; "": none. */

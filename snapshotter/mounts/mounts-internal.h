@@ -7,12 +7,14 @@
 
 #include <pthread.h>
 
+#include "snapshotter/mounts/announce.h"
 #include "snapshotter/mounts/mounts.h"
 
 #define SNAP_BASE_FILE_SIZE 32
 
 struct snap_mounts {
-        char *root, *devices; /* devices may be NULL */
+        char *root, *devices;             /* devices may be NULL */
+        struct snap_announcer *announcer; /* there are devices */
         struct zp_store *store;
         int mounts_fd, bases_fd;
         pthread_mutex_t lock;

@@ -15,7 +15,6 @@
 #include "erofs/reader.h"
 #include "mount/erofs_mount.h"
 #include "snapshotter/control/log.h"
-#include "snapshotter/data/data.h"
 #include "snapshotter/mounts/mounts-internal.h"
 
 static int no_memory(struct zp_error *err) {
@@ -92,6 +91,8 @@ int snap_mounts_open(const char *root, struct zp_store *store, const char *devic
                 r = open_directory(root, "bases", &m->bases_fd, err);
         if (r == 0 && devices)
                 r = check_devices(m, err);
+        if (r == 0 && devices)
+                r = snap_announcer_new(m->devices, &m->announcer, err);
         if (r == 0)
                 *out = zp_steal(&m);
         return r;
@@ -100,6 +101,7 @@ int snap_mounts_open(const char *root, struct zp_store *store, const char *devic
 void snap_mounts_close(struct snap_mounts *m) {
         if (!m)
                 return;
+        snap_announcer_free(m->announcer);
         zp_cleanup_fd(&m->mounts_fd);
         zp_cleanup_fd(&m->bases_fd);
         pthread_mutex_destroy(&m->lock);
@@ -209,8 +211,8 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
 }
 
 void snap_mounts_announce(struct snap_mounts *m, const struct zp_digest *image) {
-        if (m->devices)
-                snap_data_start_image(m->devices, image);
+        if (m->announcer)
+                snap_announcer_tell(m->announcer, image);
 }
 
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */
@@ -227,6 +229,11 @@ static int mount_base(struct snap_mounts *m, const struct snap_base *base, const
         if (r == 0)
                 snap_log_event(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
         return r;
+}
+
+bool snap_mounts_has(struct snap_mounts *m, uint64_t base_id) {
+        zp_autofree char *point = point_of(m, base_id);
+        return point && is_mounted(point);
 }
 
 int snap_mounts_ensure(struct snap_mounts *m, const struct snap_base *base, const struct zp_cancel *cancel,

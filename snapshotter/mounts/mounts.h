@@ -30,11 +30,14 @@ int snap_mounts_open(const char *root, struct zp_store *store, const char *devic
 void snap_mounts_close(struct snap_mounts *mounts);
 ZP_DEFINE_AUTO(struct snap_mounts, snap_mounts_close);
 
+/* Whether it is mounted; waits for nobody. */
+bool snap_mounts_has(struct snap_mounts *mounts, uint64_t base_id);
 /* Mounts it unless it is mounted; *root_directory (may be NULL) describes its root. -ENOENT: the store does not have
  * the image (any more). */
 int snap_mounts_ensure(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
                        struct stat *root_directory, struct zp_error *err);
-/* Containers of this image are about to be started: what its start-up profile names is fetched from now on. */
+/* Containers of this image are about to be started: what its start-up profile names is fetched from now on. Returns
+ * at once, whatever the data plane does. */
 void snap_mounts_announce(struct snap_mounts *mounts, const struct zp_digest *image);
 /* Unmounts it, and removes what it needed. What is still in use disappears with its last user. */
 void snap_mounts_drop(struct snap_mounts *mounts, uint64_t base_id);

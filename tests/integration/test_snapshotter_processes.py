@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import grpc
@@ -181,3 +181,45 @@ def test_a_control_plane_that_cannot_be_killed_does_not_keep_the_next_from_servi
         with closing(daemon.client()) as api:
             with mounted(api.prepare("c", hung.name), work / "m") as root:
                 assert len((root / "data/noise").read_bytes()) == 3_000_000
+
+
+def test_a_data_plane_that_hangs_keeps_nobody_waiting_who_does_not_need_it(world, work):
+    """Neither ordinary images, nor the layers of one that is pulled; and those who need it are told in the end."""
+    plain = world.image("plain", fill_app(5), publish=False)
+    other = world.image("other", fill_app(6))
+    with snapshotter(work, *settings(work)) as daemon:
+        hung = Hung(world, daemon)
+        clients = [daemon.client() for _ in range(7)]
+        calls = [threading.Thread(target=lambda c=c, i=i: suppressed(c.prepare, f"hangs-{i}", hung.name)) for i, c in enumerate(clients)]
+        for call in calls:
+            call.start()
+        with closing(daemon.client()) as api:
+            api.timeout = 20
+            for number in range(20):
+                api.prepare(f"plain-{number}")
+                api.mounts(f"plain-{number}")
+            assert pull(api, plain) == [None]
+            assert len(pull(api, other)) == 1
+            deadline = time.monotonic() + 60
+            while True:
+                with pytest.raises(grpc.RpcError) as failure:
+                    api.timeout = 3
+                    api.prepare("one-more", hung.name)
+                if failure.value.code().name == "UNAVAILABLE":
+                    break
+                assert time.monotonic() < deadline, failure.value
+            assert "6 mounts of images wait for the data plane" in failure.value.details()
+            assert "6 mounts of images wait for the data plane" in daemon.log()
+        with open(hung.index, "wb"):  # the end of what it waits for, and it looks again
+            hung.index.unlink()
+            hung.index.write_bytes(hung.content)
+        hung.call.join()
+        hung.client.close()
+        for call, client in zip(calls, clients):
+            call.join()
+            client.close()
+
+
+def suppressed(call, *arguments):
+    with suppress(grpc.RpcError):
+        call(*arguments)
