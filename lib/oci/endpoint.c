@@ -15,6 +15,7 @@ struct zp_endpoint {
         const char *const *headers;
         struct zp_http *http;
         struct zp_auth *auth;
+        struct zp_learned *learned;
         atomic_bool has_answered;
         pthread_mutex_t lock;
         const char *scheme; /* "https" or "http"; NULL: not known yet; guarded by lock */
@@ -32,6 +33,7 @@ int zp_endpoint_new(const struct zp_endpoint_options *options, struct zp_endpoin
         endpoint->namespace = options->namespace ? strdup(options->namespace) : NULL;
         endpoint->scheme = options->scheme;
         endpoint->headers = options->headers;
+        endpoint->learned = options->learned;
         if (!endpoint->name || !endpoint->host || !endpoint->root || !endpoint->repository ||
             (options->namespace && !endpoint->namespace))
                 return zp_error_errno(err, ENOMEM, "registry %s", options->name);
@@ -99,8 +101,20 @@ static int probe(struct zp_endpoint *endpoint, const char *scheme, int *status, 
 static const char *known_scheme(struct zp_endpoint *endpoint) {
         pthread_mutex_lock(&endpoint->lock);
         const char *scheme = endpoint->scheme;
+        if (!scheme && zp_learned_knows(endpoint->learned, endpoint->host, ZP_LESSON_HTTP))
+                scheme = endpoint->scheme = "http";
+        else if (!scheme && zp_learned_knows(endpoint->learned, endpoint->host, ZP_LESSON_HTTPS))
+                scheme = endpoint->scheme = "https";
         pthread_mutex_unlock(&endpoint->lock);
         return scheme;
+}
+
+static void note_scheme(struct zp_endpoint *endpoint, const char *scheme) {
+        pthread_mutex_lock(&endpoint->lock);
+        endpoint->scheme = scheme;
+        pthread_mutex_unlock(&endpoint->lock);
+        zp_learned_note(endpoint->learned, endpoint->host,
+                        strcmp(scheme, "http") == 0 ? ZP_LESSON_HTTP : ZP_LESSON_HTTPS);
 }
 
 /* A registry on this machine may speak either. HTTP is tried first: a TLS server answers it at once (400,
@@ -122,9 +136,7 @@ static int find_scheme(struct zp_endpoint *endpoint, const char **out, struct zp
                 if (r == 0 || !is_not_tls)
                         *out = "https";
         }
-        pthread_mutex_lock(&endpoint->lock);
-        endpoint->scheme = *out;
-        pthread_mutex_unlock(&endpoint->lock);
+        note_scheme(endpoint, *out);
         return 0;
 }
 
@@ -172,6 +184,9 @@ static int url_of(struct zp_endpoint *endpoint, const char *path, char **url, st
 static int note_answer(struct zp_endpoint *endpoint, int result, struct zp_http_response *response) {
         if (result == 0)
                 atomic_store(&endpoint->has_answered, true);
+        bool has_failed = (result < 0 && result != -ECANCELED) || response->status == 400;
+        if (has_failed) /* perhaps it speaks something else by now */
+                zp_learned_forget(endpoint->learned, endpoint->host);
         if (result == -ECONNREFUSED) {
                 response->is_transient = true;
                 response->is_nobody_there = !atomic_load(&endpoint->has_answered);

@@ -7,6 +7,7 @@
 
 #include "oci/http.h"
 #include "oci/keychain.h"
+#include "oci/learned.h"
 
 struct zp_endpoint_options {
         const char *name;           /* as a reference names it, for messages and to find credentials */
@@ -18,6 +19,7 @@ struct zp_endpoint_options {
         const char *repository;     /* "library/debian" */
         const char *auth_file, *credentials; /* as in zp_source_options */
         const struct zp_keychain *keychain;  /* likewise */
+        struct zp_learned *learned;          /* likewise */
         struct zp_http_options http;         /* own.host is this server */
 };
 

@@ -74,6 +74,7 @@ static int open_server(struct zp_registry *registry, const char *repository, con
                 .auth_file = options->auth_file,
                 .credentials = options->credentials,
                 .keychain = options->keychain,
+                .learned = options->learned,
                 .headers = (const char *const *) host->headers,
                 .http = *zp_http_get_options(registry->http),
         };

@@ -10,6 +10,7 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "oci/keychain.h"
+#include "oci/learned.h"
 #include "oci/manifest.h"
 #include "oci/notice.h"
 
@@ -19,10 +20,11 @@ struct zp_source_options {
         const struct zp_keychain *keychain; /* asked before the files; must outlive the source. NULL: nobody is */
         bool plain_http;                    /* talk HTTP to this registry; a loopback host is asked what it speaks */
         bool skip_tls_verify;
-        const char *ca_file;       /* instead of the system's authorities; NULL: those */
-        const char *hosts_dir;     /* what zp_hosts_load takes; NULL: ZP_HOSTS_DEFAULT_DIRECTORIES, "": none */
-        const char *user_agent;    /* NULL: "zeropull/VERSION" */
-        unsigned stall_timeout_ms; /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
+        const char *ca_file;        /* instead of the system's authorities; NULL: those */
+        const char *hosts_dir;      /* what zp_hosts_load takes; NULL: ZP_HOSTS_DEFAULT_DIRECTORIES, "": none */
+        const char *user_agent;     /* NULL: "zeropull/VERSION" */
+        struct zp_learned *learned; /* about registries; others may use it, too; outlives the source. NULL: nothing */
+        unsigned stall_timeout_ms;  /* a transfer below 1 KiB/s for so long counts as broken; 0: 30 s */
         const struct zp_cancel *cancel;
         struct zp_notice notice;
 };

@@ -154,7 +154,8 @@ static int find_at(struct zp_registry_remote *remote, const struct zp_digest *su
         char digest[ZP_DIGEST_TEXT_SIZE];
         zp_autofree char *all = zp_format("referrers/%s", zp_digest_text(subject, digest));
         zp_autofree char *path = all ? zp_url_with_query(all, "artifactType", findings->artifact_type) : NULL;
-        bool is_supported = !atomic_load(&remote->has_no_referrers_api);
+        bool is_supported = !atomic_load(&remote->has_no_referrers_api) &&
+                            !zp_learned_knows(remote->learned, remote->registry_name, ZP_LESSON_NO_REFERRERS);
         int r = path ? 0 : zp_error_errno(err, ENOMEM, "referrers");
         if (r == 0 && is_supported)
                 r = find_by_api(remote, path, at_origin, findings, &is_supported, err);
@@ -163,6 +164,9 @@ static int find_at(struct zp_registry_remote *remote, const struct zp_digest *su
         /* Who publishes to a registry with a half of the API writes the tag as well. */
         if (r == 0 && (!is_supported || (findings->count == 0 && findings->is_untyped)))
                 r = find_by_tag(remote, subject, at_origin, findings, err);
+        /* a 404 may be about the repository alone, but nobody writes the tag where there is an API */
+        if (r == 0 && !is_supported && findings->count > 0)
+                zp_learned_note(remote->learned, remote->registry_name, ZP_LESSON_NO_REFERRERS);
         return r;
 }
 

@@ -52,7 +52,9 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
                                                     .check_rights = options->check_rights,
                                                     .timeout_ms = options->timeout_ms,
                                                     .keychain = options->keychain };
-        int r = snap_answers_new(&a->answers, err);
+        int r = zp_learned_new(&a->acquire.learned, err);
+        if (r == 0)
+                r = snap_answers_new(&a->answers, err);
         if (r < 0)
                 return r;
         *out = zp_steal(&a);
@@ -63,6 +65,7 @@ void snap_accelerator_free(struct snap_accelerator *a) {
         if (!a)
                 return;
         snap_answers_free(a->answers);
+        zp_learned_free(a->acquire.learned);
         free(a->policy);
         free(a->auth_file);
         free(a->ca_file);

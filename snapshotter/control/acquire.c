@@ -213,6 +213,7 @@ static int acquire(struct acquire *a, const char *reference, const struct zp_can
         a->source_options = (struct zp_source_options){ .auth_file = o->auth_file,
                                                         .keychain = a->keychain.find ? &a->keychain : NULL,
                                                         .ca_file = o->ca_file,
+                                                        .learned = o->learned,
                                                         .cancel = &deadline.cancel,
                                                         .notice = { log_notice, NULL } };
         r = acquire_trusted(a, err);

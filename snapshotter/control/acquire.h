@@ -6,6 +6,7 @@
 #define SNAP_ACQUIRE_H
 
 #include "base/cancel.h"
+#include "oci/learned.h"
 #include "snapshotter/keychain/keychain.h"
 #include "store/store.h"
 
@@ -17,6 +18,7 @@ struct snap_acquire_options {
         const char *const *preloads; /* stores that are only read; NULL-terminated, or NULL: none */
         bool check_rights;           /* what is in the store is for those whom the registry lets read the image */
         unsigned timeout_ms;
+        struct zp_learned *learned;     /* about registries; NULL: nothing is kept */
         struct snap_keychain *keychain; /* remembers who may read; NULL: nobody does */
 };
 
