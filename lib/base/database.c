@@ -15,7 +15,9 @@
 struct zp_database {
         char *path;
         pthread_mutex_t mutex; /* held from begin to end */
-        sqlite3 *db;           /* guarded by mutex */
+        /* guarded by mutex */
+        sqlite3 *db;
+        bool is_losable; /* the transaction */
 };
 
 static int errno_of(struct zp_database *database, int result) {
@@ -66,10 +68,20 @@ int zp_database_begin(struct zp_database *database, bool writes, struct zp_error
         return r;
 }
 
+int zp_database_begin_losable(struct zp_database *database, struct zp_error *err) {
+        pthread_mutex_lock(&database->mutex);
+        database->is_losable = true;
+        int r = run(database, "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE", err);
+        return r < 0 ? zp_database_end(database, r, err) : 0;
+}
+
 int zp_database_end(struct zp_database *database, int result, struct zp_error *err) {
         int r = result < 0 ? result : run(database, "COMMIT", err);
         if (r < 0 && !sqlite3_get_autocommit(database->db))
                 sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
+        if (database->is_losable) /* outside of transactions nothing of this can fail */
+                sqlite3_exec(database->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
+        database->is_losable = false;
         pthread_mutex_unlock(&database->mutex);
         return r < 0 ? r : result;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A daemon's own SQLite database: opened for one process, with a write-ahead log, every commit durable; transactions
- * and statements with errors that name it.
+ * A daemon's own SQLite database: opened for one process, with a write-ahead log, every commit durable but where the
+ * contrary is asked for; transactions and statements with errors that name it.
  */
 #ifndef ZP_BASE_DATABASE_H
 #define ZP_BASE_DATABASE_H
@@ -35,6 +35,9 @@ ZP_DEFINE_AUTO(struct zp_database, zp_database_close);
  * be waited for. `end` commits when `result` is ≥ 0, else rolls back; returns `result`, or the commit's failure. */
 int zp_database_begin(struct zp_database *database, bool writes, struct zp_error *err);
 int zp_database_end(struct zp_database *database, int result, struct zp_error *err);
+/* Begins one that writes what may as well be lost: a failure of power takes it back unless another has ended since.
+ * Nobody waits for the disk. */
+int zp_database_begin_losable(struct zp_database *database, struct zp_error *err);
 
 /* Brings what was committed to its place, as far as that works, so that the write-ahead log is begun anew: for a disk
  * on which there is no room for it to grow. Outside of transactions. */

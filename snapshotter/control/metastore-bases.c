@@ -166,7 +166,7 @@ static int forget_old(struct snap_metastore *store, struct zp_error *err) {
 }
 
 int snap_metastore_note(struct snap_metastore *store, const struct snap_outcome *outcome, struct zp_error *err) {
-        int r = zp_database_begin(store->database, true, err);
+        int r = zp_database_begin_losable(store->database, err);
         if (r < 0)
                 return r;
         r = note(store, outcome, err);
