@@ -70,7 +70,8 @@ def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(
             api.cleanup()
 
 
-def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, disk):  # noqa: F811
+@pytest.mark.parametrize("is_asked", [True, False], ids=["for-a-call", "for-others"])
+def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, disk, is_asked):  # noqa: F811
     contents = {name: random.Random(name).randbytes(6 << 20) for name in ("web", "db")}
     with snapshotter(disk, *settings(work)) as daemon, closing(daemon.client()) as api:
         names = {}
@@ -86,9 +87,15 @@ def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, d
             kept = copies(daemon)
             assert len(kept) == 2
             fill(disk)
-            api.prepare("new", names["web"][-1])  # with a directory and records
-            api.remove("new")
-            assert len(copies(daemon)) == 1 and "local copies of devices have made room" in daemon.log()
+            if is_asked:
+                api.prepare("new", names["web"][-1])  # with a directory and records
+                api.remove("new")
+                assert "local copies of devices have made room" in daemon.log()
+            deadline = time.monotonic() + 60  # the data plane has it open for a while after it was read
+            while len(copies(daemon)) > 1:
+                assert time.monotonic() < deadline and not is_asked
+                time.sleep(0.1)
+            assert copies(daemon)[0] in kept
             with open(root / "noise", "rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 assert file.read() == contents["web"]

@@ -2,6 +2,7 @@
 """Stores that are only read: images in them start with the registry away, and nothing in them is believed that can be
 checked. Needs root."""
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -14,6 +15,10 @@ from support.zeropull import Zeropull
 from test_snapshotter_remote import Image, chains, prepare_layer, pull, reason
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+def disk_path(work):
+    return work / "disk.img"
 
 
 class World:
@@ -38,9 +43,12 @@ class World:
         self.point.mkdir()
         source = self.work / "baked"
         if self.kind == "ext4":
-            disk = self.work / "disk.img"
-            subprocess.run(["mkfs.ext4", "-q", "-d", source, disk, "64M"], check=True)
-            subprocess.run(["mount", "-o", "loop,ro,noload", disk, self.point], check=True)
+            subprocess.run(["mkfs.ext4", "-q", "-d", source, disk_path(self.work), "64M"], check=True)
+            subprocess.run(["mount", "-o", "loop,ro,noload", disk_path(self.work), self.point], check=True)
+        elif self.kind in ("erofs", "squashfs"):
+            make = {"erofs": ["mkfs.erofs", disk_path(self.work), source], "squashfs": ["mksquashfs", source, disk_path(self.work)]}
+            subprocess.run(make[self.kind], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(["mount", "-o", "loop,ro", "-t", self.kind, disk_path(self.work), self.point], check=True)
         else:
             subprocess.run(["mount", "--bind", source, self.point], check=True)
             subprocess.run(["mount", "-o", "remount,bind,ro", self.point], check=True)
@@ -52,7 +60,10 @@ class World:
         return ["--config", self.work / "config.yaml"]
 
 
-@pytest.mark.parametrize("kind", ["ext4", "bind"])
+@pytest.mark.parametrize("kind", [
+    "ext4", "bind", "erofs",
+    pytest.param("squashfs", marks=pytest.mark.skipif(not shutil.which("mksquashfs"), reason="no mksquashfs (squashfs-tools)")),
+])  # fmt: skip
 def test_an_image_in_a_read_only_store_starts_without_the_registry(work, kind):
     world = World(work, kind)
     world.mount()

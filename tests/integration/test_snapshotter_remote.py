@@ -20,7 +20,7 @@ from support.registry import registry
 from support.ship import fill_app, fill_bare, fill_base, make_image
 from support.snapshots_api import COMMITTED
 from support.snapshotter import mounted, snapshotter
-from support.zeropull import Zeropull
+from support.zeropull import FAILED, Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -190,6 +190,33 @@ def test_an_image_on_the_same_lower_layers_needs_only_its_own(world, daemon, api
         assert treecmp(expected, root) == []
     with mounted(api.view("upper", "second"), work / "m") as root:
         assert (root / "own").read_text() == "of the second image" and (root / "data/text").exists()
+
+
+def test_remove_and_prune_leave_what_a_mounted_part_of_an_image_reads(world, daemon, api, work):
+    """The lower layers of the first image are mounted for a second one; the first one's own snapshot is gone."""
+    first = world.image("first", fill_base, fill_bare, fill_app(3))
+    names = pull(api, first)
+    store = Zeropull(daemon.root / "store")
+    with world.expected(world.image("shorter", fill_base, fill_bare)) as expected:
+        with mounted(api.view("extract", names[1]), work / "m") as root:
+            api.remove(names[2])
+            devices = store.device_directories()
+            refused = store.expect(FAILED, "remove", first.digest)
+            assert f"is mounted at '{daemon.root}/mounts/" in refused.stderr
+            store.ok("prune")
+            assert store.device_directories() == devices
+            assert treecmp(expected, root) == []  # fetched only now
+            store.ok("prune")
+            with open(root / "data/noise", "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                assert file.read() == (expected / "data/noise").read_bytes()
+    api.remove("extract")
+    for name in reversed(names[:2]):
+        api.remove(name)
+    api.cleanup()
+    store.ok("remove", first.digest)
+    store.ok("prune")
+    assert store.device_directories() == store.image_directories() == []
 
 
 def test_an_image_without_a_snapshot_goes_the_ordinary_way(world, daemon, api, work):
