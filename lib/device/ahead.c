@@ -41,7 +41,9 @@ static struct zp_stream *stream_of(struct zp_device *device, uint32_t first) {
         return oldest;
 }
 
-void zp_ahead_note(struct zp_device *device, uint32_t first, uint32_t count) {
+/* A reader whose blocks are here already needs no window: they may be here because it is known that nothing behind them
+ * will be read. It gets one when it has to wait, and then fills it up when half of it is used: few requests. */
+void zp_ahead_note(struct zp_device *device, uint32_t first, uint32_t count, bool has_missed) {
         struct zp_stream *stream = stream_of(device, first);
         uint32_t end = first + count;
         bool is_new = stream->used == 0;
@@ -49,10 +51,13 @@ void zp_ahead_note(struct zp_device *device, uint32_t first, uint32_t count) {
         if (end <= stream->next_frame)
                 return; /* still in the same frame */
         stream->next_frame = end;
-        if (is_new)
+        if (is_new || (!stream->window && !has_missed))
+                return;
+        if (end + stream->window / 2 < stream->fetched_end)
                 return;
         uint32_t grown = stream->window ? stream->window * 2 : 1;
         stream->window = grown < window_max(device) ? grown : window_max(device);
+        stream->fetched_end = end + stream->window;
         fetch_window(device, end, stream->window);
 }
 

@@ -37,7 +37,8 @@ struct zp_fetch {
 
 /* A reader that goes forward. */
 struct zp_stream {
-        uint32_t next_frame, window;
+        uint32_t next_frame;
+        uint32_t window, fetched_end; /* frames; 0: it has not had to wait yet */
         uint64_t used; /* when, by the device's count of reads */
 };
 
@@ -179,7 +180,8 @@ uint64_t zp_given_up_deadline(const struct zp_device_read *read, uint64_t now_ms
 void zp_given_up_tell(const struct zp_device_read *read);
 
 /* ahead.c; lock held */
-void zp_ahead_note(struct zp_device *device, uint32_t first, uint32_t count);
+/* `has_missed`: the reader has to wait. */
+void zp_ahead_note(struct zp_device *device, uint32_t first, uint32_t count, bool has_missed);
 /* The next frame to fetch although nobody waits: makes a fetch of it. */
 struct zp_fetch *zp_ahead_next(struct zp_device_engine *engine);
 void zp_ahead_forget(struct zp_device *device);

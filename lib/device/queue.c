@@ -105,8 +105,9 @@ static bool has_memory(const struct zp_device_engine *engine, const struct zp_fe
         return engine->memory_used == 0 || engine->memory_used + fetch->frame.packed_size <= limit;
 }
 
-/* What nobody waits for shall not fill the line when somebody comes. */
-static const uint32_t under_way_max[ZP_DEVICE_URGENCIES] = { UINT32_MAX, 16, 4 };
+/* What nobody waits for shall not fill the line when somebody comes: the origin puts so much of it into requests of
+ * which it sends few at a time. */
+static const uint32_t under_way_max[ZP_DEVICE_URGENCIES] = { UINT32_MAX, 64, 8 };
 
 static struct zp_fetch *most_urgent(struct zp_device_engine *engine) {
         for (unsigned i = 0; i < ZP_DEVICE_URGENCIES; i++)

@@ -216,7 +216,7 @@ void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
         if (!device->has_record || device->record.missing) {
                 raised_count = want_frames(device, read, raised);
                 origin = raised_count ? raised[0]->origin : 0;
-                zp_ahead_note(device, read->first_frame, read->frame_count);
+                zp_ahead_note(device, read->first_frame, read->frame_count, read->waiting_count > 0);
         }
         bool must_wait = read->waiting_count && read->result == 0;
         if (must_wait)

@@ -83,6 +83,7 @@ struct zp_range_remote {
         unsigned server_count;
         struct zp_range_server *servers;
         struct zp_range_reads waiting[ZP_RANGE_PRIORITIES];
+        uint64_t waiting_bytes[ZP_RANGE_PRIORITIES];
 };
 
 struct zp_range_blob {

@@ -17,9 +17,11 @@ void zp_range_enqueue(struct zp_range_read *read, bool at_front) {
         else
                 TAILQ_INSERT_TAIL(queue, read, in_queue);
         read->is_waiting = true;
+        read->blob->remote->waiting_bytes[read->priority] += read->size - read->filled;
 }
 
 void zp_range_dequeue(struct zp_range_read *read) {
+        read->blob->remote->waiting_bytes[read->priority] -= read->size - read->filled;
         TAILQ_REMOVE(&read->blob->remote->waiting[read->priority], read, in_queue);
         TAILQ_REMOVE(&read->blob->waiting, read, by_place);
         read->is_waiting = false;
@@ -31,11 +33,13 @@ struct run {
         const struct zp_range_options *limits;
 };
 
+/* What nobody waits for makes no request long: who comes for the end of it would have to wait for all. */
 static bool fits(const struct run *run, const struct zp_range_read *read, uint64_t now_ms) {
+        uint64_t longest = read->priority == ZP_RANGE_DEMAND ? run->limits->coalesce_bytes : run->limits->ahead_bytes;
         uint64_t start = zp_range_read_next(read), end = zp_range_read_end(read);
         start = start < run->start ? start : run->start;
         end = end > run->end ? end : run->end;
-        return end - start <= run->limits->coalesce_bytes && read->not_before_ms <= now_ms;
+        return end - start <= longest && read->not_before_ms <= now_ms;
 }
 
 static void take(struct run *run, struct zp_range_read *read) {

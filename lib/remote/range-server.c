@@ -57,10 +57,15 @@ void zp_range_servers_free(struct zp_range_remote *remote) {
         free(remote->servers);
 }
 
+/* Two, so that the line is not idle between one and the next. */
+static unsigned limit_of(const struct zp_range_host *host, enum zp_range_priority priority) {
+        unsigned few = host->limit / 8 > 2 ? host->limit / 8 : 2;
+        return priority == ZP_RANGE_DEMAND || host->limit < few ? host->limit : few;
+}
+
 bool zp_range_server_may_send(const struct zp_range_server *server, enum zp_range_priority priority, uint64_t now_ms) {
-        static const unsigned quarters[ZP_RANGE_PRIORITIES] = { 4, 3, 2 };
-        unsigned limit = (server->host->limit * quarters[priority] + 3) / 4;
-        return server->host->active < limit && server->not_before_ms <= now_ms && !server->has_clerk;
+        return server->host->active < limit_of(server->host, priority) && server->not_before_ms <= now_ms &&
+               !server->has_clerk;
 }
 
 static int run_errand(struct zp_range_server *server, struct zp_error *err) {

@@ -195,6 +195,13 @@ static void start(struct zp_range_reader *reader, struct zp_range_read *read) {
         zp_pool_submit(reader->pool, &read->item, read_file, read);
 }
 
+/* What nobody waits for goes together with what comes after it, unless the line is free. */
+static bool is_worth_sending(const struct zp_range_server *server, enum zp_range_priority priority) {
+        const struct zp_range_remote *remote = server->remote;
+        return priority == ZP_RANGE_DEMAND || server->host->active == 0 ||
+               remote->waiting_bytes[priority] >= remote->reader->options.ahead_bytes / 4;
+}
+
 /* Sends what may be sent of one remote's queue. Gives when to look again. */
 static uint64_t send_queue(struct zp_range_reader *reader, struct zp_range_remote *remote,
                            enum zp_range_priority priority, uint64_t now) {
@@ -207,7 +214,7 @@ static uint64_t send_queue(struct zp_range_reader *reader, struct zp_range_remot
                 next = TAILQ_NEXT(read, in_queue);
                 if (not_before > now) {
                         again = zp_min_u64(again, not_before);
-                } else if (zp_range_server_may_send(server, priority, now)) {
+                } else if (zp_range_server_may_send(server, priority, now) && is_worth_sending(server, priority)) {
                         start(reader, read);
                         next = TAILQ_FIRST(queue); /* it has taken others along */
                 } else if (remote->server_count == 1) {

@@ -11,6 +11,7 @@
 #define REQUESTS_PER_SERVER 16u
 #define COALESCE_BYTES (8u << 20)
 #define GAP_BYTES (64u << 10)
+#define AHEAD_BYTES (4u << 20)
 #define CONNECTIONS_KEPT 64u
 #define FILE_THREADS 4u
 
@@ -28,6 +29,7 @@ static int take_options(struct zp_range_reader *reader, const struct zp_range_op
         own->read_timeout_ms = own->read_timeout_ms ? own->read_timeout_ms : READ_TIMEOUT_MS;
         own->coalesce_bytes = own->coalesce_bytes ? own->coalesce_bytes : COALESCE_BYTES;
         own->gap_bytes = own->gap_bytes ? own->gap_bytes : GAP_BYTES;
+        own->ahead_bytes = own->ahead_bytes ? own->ahead_bytes : AHEAD_BYTES;
         own->source.stall_timeout_ms = own->source.stall_timeout_ms ? own->source.stall_timeout_ms : STALL_TIMEOUT_MS;
         reader->cancel.parent = own->source.cancel;
         own->source.cancel = &reader->cancel;

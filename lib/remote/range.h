@@ -17,8 +17,8 @@
 
 #include "oci/source.h"
 
-/* Whose turn it is. Demand may use every place at a server, ahead three quarters of them, background half: there is
- * always one left for those whom a program waits for. */
+/* Whose turn it is. Demand may use every place at a server, the others an eighth: what nobody waits for shall come in its
+ * order, in few requests, and leave the line to what a program waits for. */
 enum zp_range_priority { ZP_RANGE_DEMAND, ZP_RANGE_AHEAD, ZP_RANGE_BACKGROUND, ZP_RANGE_PRIORITIES };
 
 struct zp_range_options {
@@ -28,6 +28,7 @@ struct zp_range_options {
         unsigned read_timeout_ms;        /* how long a read may take with all that goes wrong; 0: 5 min */
         unsigned coalesce_bytes;         /* no longer request is made of waiting reads; 0: 8 MiB */
         unsigned gap_bytes;              /* so much between two reads is fetched and dropped; 0: 64 KiB */
+        unsigned ahead_bytes;            /* what nobody waits for travels so much at a time; 0: 4 MiB */
 };
 
 struct zp_range_reader;

@@ -263,8 +263,11 @@ class TestTogether:
         assert [r.get("code", 0) for r in result["reads"]] == [0, 0, errno.ECANCELED, 0]
         assert asked(server)[1:] == [f"bytes={i * MIB}-{i * MIB + 99}" for i in (1, 3)]
 
-    @pytest.mark.parametrize("kind, most", [("b", 2), ("a", 3), ("d", 4)])
-    def test_less_urgent_reads_leave_places(self, server, kind, most):
+    @pytest.mark.parametrize("kind, size, most", [
+        ("b", 100, 1), ("a", 100, 1), ("b", 900_000, 2), ("a", 900_000, 2), ("d", 100, 4),
+    ])  # fmt: skip
+    def test_less_urgent_reads_leave_places(self, server, kind, size, most):
+        """Two go at a time, the second when there is a MiB to ask for."""
         barrier = threading.Semaphore(0)
         active, peak, lock = 0, 0, threading.Lock()
 
@@ -279,7 +282,7 @@ class TestTogether:
             return False
 
         server.inject(BLOB, *[count] * 12)
-        ranges = [(i * MIB, 100, kind) for i in range(12)]
+        ranges = [(i * MIB, size, kind) for i in range(12)]
         check(read(remote(server), ranges, "-n", "4"), ranges)
         assert peak == most
 

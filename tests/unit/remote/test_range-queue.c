@@ -35,7 +35,9 @@ static struct zp_range_read *add(struct world *world, uint64_t offset, uint64_t 
 
 /* Gathers from `read`, and expects these in this order. */
 static void expect(struct zp_range_read *read, unsigned count, struct zp_range_read *const *expected) {
-        const struct zp_range_options limits = { .coalesce_bytes = 100 * KIB, .gap_bytes = 4 * KIB };
+        const struct zp_range_options limits = { .coalesce_bytes = 100 * KIB,
+                                                 .gap_bytes = 4 * KIB,
+                                                 .ahead_bytes = 40 * KIB };
         struct zp_range_reads parts = TAILQ_HEAD_INITIALIZER(parts);
         zp_range_gather(read, &limits, 1000, &parts);
         struct zp_range_read *part = TAILQ_FIRST(&parts);
@@ -101,6 +103,28 @@ static void less_urgent_reads_go_along_behind_but_not_before(void **state) {
         EXPECT(a, a);
 }
 
+static void what_nobody_waits_for_makes_no_request_long(void **state) {
+        struct world world;
+        (void) state;
+        begin(&world);
+        struct zp_range_read *a = add(&world, 0, 20 * KIB, D), *b = add(&world, 20 * KIB, 20 * KIB, B);
+        struct zp_range_read *c = add(&world, 40 * KIB, 20 * KIB, B), *d = add(&world, 60 * KIB, 20 * KIB, B);
+        EXPECT(a, a, b);
+        EXPECT(c, c, d);
+}
+
+static void the_queue_knows_how_much_waits(void **state) {
+        struct world world;
+        (void) state;
+        begin(&world);
+        struct zp_range_read *a = add(&world, 0, 10 * KIB, B);
+        add(&world, 20 * KIB, 5 * KIB, B);
+        assert_int_equal(world.remote.waiting_bytes[B], 15 * KIB);
+        EXPECT(a, a);
+        assert_int_equal(world.remote.waiting_bytes[B], 5 * KIB);
+        assert_int_equal(world.remote.waiting_bytes[D], 0);
+}
+
 static void reads_that_pause_or_ask_another_server_stay(void **state) {
         struct world world;
         (void) state;
@@ -134,6 +158,8 @@ int main(void) {
                 cmocka_unit_test(no_run_is_longer_than_the_limit),
                 cmocka_unit_test(one_read_may_be_longer_than_the_limit),
                 cmocka_unit_test(less_urgent_reads_go_along_behind_but_not_before),
+                cmocka_unit_test(what_nobody_waits_for_makes_no_request_long),
+                cmocka_unit_test(the_queue_knows_how_much_waits),
                 cmocka_unit_test(reads_that_pause_or_ask_another_server_stay),
                 cmocka_unit_test(a_read_that_was_cut_stands_where_it_goes_on),
         };
