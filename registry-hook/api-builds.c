@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "registry-hook/auths.h"
 #include "registry-hook/clock.h"
 #include "registry-hook/decide.h"
 #include "registry-hook/log.h"
@@ -196,7 +197,13 @@ static int create(struct hook_exchange *x, json_t *body, struct hook_delivery *d
                                             .requested_by = x->who,
                                             .is_forced = json_is_true(json_object_get(body, "force")),
                                             .now_ms = hook_now_ms() };
-        return hook_db_write(x->service->db, hook_queue_accept, delivery, err);
+        char *auths = NULL;
+        if (json_object_get(body, "auths") && (r = hook_auths_read(json_object_get(body, "auths"), &auths, err)) < 0)
+                return r;
+        delivery->auths = auths;
+        r = hook_db_write(x->service->db, hook_queue_accept, delivery, err);
+        hook_auths_free(auths);
+        return r;
 }
 
 enum MHD_Result hook_api_create_build(struct hook_exchange *x) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registry-hook/auths.h"
 #include "registry-hook/rules.h"
 
 struct question {
@@ -97,8 +98,9 @@ static int judge_all(const struct question *q, const struct hook_look *look, str
         return 0;
 }
 
-int hook_decide(const struct hook_config *config, const struct hook_event *event, const struct zp_cancel *cancel,
-                struct zp_buffer *why, struct hook_decision *out, struct zp_error *err) {
+int hook_decide(const struct hook_config *config, const struct hook_event *event, const char *auths,
+                const struct zp_cancel *cancel, struct zp_buffer *why, struct hook_decision *out,
+                struct zp_error *err) {
         struct question q = { config, event };
         *out = (struct hook_decision){ 0 };
         const struct hook_registry *registry = hook_config_registry(config, event->host);
@@ -107,6 +109,7 @@ int hook_decide(const struct hook_config *config, const struct hook_event *event
                 return 0;
         }
         struct hook_look look = { 0 };
+        const struct zp_keychain keychain = hook_auths_keychain(auths);
         struct hook_look_request request = { .registry = registry,
                                              .host = event->host,
                                              .repository = event->repository,
@@ -115,6 +118,7 @@ int hook_decide(const struct hook_config *config, const struct hook_event *event
                                                                                                      : NULL,
                                              .wants = wants_platform,
                                              .context = &q,
+                                             .keychain = auths ? &keychain : NULL,
                                              .cancel = cancel };
         int r = hook_look(&request, &look, err);
         if (r == 0)

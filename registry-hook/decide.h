@@ -22,10 +22,11 @@ struct hook_decision {
 /* False: whatever the registry says, the event leads to nothing (`reason`, of QUEUE_REASON_SIZE, says why), so that it
  * need not be stored: our own artifacts' pushes, names no rule would build. */
 bool hook_decide_may_matter(const struct hook_config *config, const struct hook_event *event, char *reason);
-/* `why` (may be NULL) gets the rules' explanations. -ENOENT: the registry has nothing of that name, yet or
- * any more. Others: it did not answer, or not well; to be asked again later. `out` must be cleared in any case. */
-int hook_decide(const struct hook_config *config, const struct hook_event *event, const struct zp_cancel *cancel,
-                struct zp_buffer *why, struct hook_decision *out, struct zp_error *err);
+/* `auths`: auths.h; NULL: none. `why` (may be NULL) gets the rules' explanations. -ENOENT: the registry has nothing of
+ * that name, yet or any more. Others: it did not answer, or not well; to be asked again later. `out` must be cleared in
+ * any case. */
+int hook_decide(const struct hook_config *config, const struct hook_event *event, const char *auths,
+                const struct zp_cancel *cancel, struct zp_buffer *why, struct hook_decision *out, struct zp_error *err);
 void hook_decision_clear(struct hook_decision *decision);
 
 #endif

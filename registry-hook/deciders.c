@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "registry-hook/auths.h"
 #include "registry-hook/clock.h"
 #include "registry-hook/decide.h"
 #include "registry-hook/log.h"
@@ -92,6 +93,17 @@ static int postpone(struct hook_deciders *d, struct hook_pending *pending, int r
         return hook_db_write(d->options.db, hook_queue_postpone, &postponed, err);
 }
 
+static int decide_with_auths(struct hook_deciders *d, const struct hook_config *config,
+                             const struct hook_pending *pending, struct hook_decision *out, struct zp_error *err) {
+        char *auths = NULL;
+        int r = hook_queue_event_auths(hook_db_begin_read(d->options.db), pending->id, &auths, err);
+        hook_db_end_read(d->options.db);
+        if (r == 0)
+                r = hook_decide(config, &pending->event, auths, &d->cancel, NULL, out, err);
+        hook_auths_free(auths);
+        return r;
+}
+
 static int decide(struct hook_deciders *d, struct hook_pending *pending, struct zp_error *err) {
         zp_auto(hook_config_drop) struct hook_config *config = hook_current_hold(d->options.current);
         struct hook_decision decision = { 0 };
@@ -100,7 +112,7 @@ static int decide(struct hook_deciders *d, struct hook_pending *pending, struct 
         if (!pending->event.tag[0] && (pending->event.kind == HOOK_DELETE || !pending->event.has_digest))
                 snprintf(decision.text, sizeof decision.text, "deleted"); /* what is gone, the next survey finds */
         else
-                r = hook_decide(config, &pending->event, &d->cancel, NULL, &decision, &reason);
+                r = decide_with_auths(d, config, pending, &decision, &reason);
         if (zp_cancelled(&d->cancel))
                 r = 0;
         else

@@ -12,12 +12,13 @@
 struct hook_gifts {
         char previous[ZP_DIGEST_TEXT_SIZE]; /* "": there was none */
         char *profile;                      /* a file below STATE/profiles; NULL: there is none */
+        char *auths;                        /* likewise, below STATE/auths: what came with the wish for the build */
 };
 /* That something cannot be had is logged, and no reason not to build. */
 void hook_gifts_find(struct hook_db *db, const char *state, const struct hook_config *config,
                      const struct hook_build *build, struct hook_gifts *out);
 void hook_gifts_clear(struct hook_gifts *gifts);
-/* Removes the file once the build is over. */
+/* Removes the files once the build is over. */
 void hook_gifts_take_back(const char *state, int64_t build);
 
 #endif

@@ -229,6 +229,7 @@ static int check_tag(const struct hook_look_request *request, struct zp_registry
 
 int hook_look(const struct hook_look_request *request, struct hook_look *out, struct zp_error *err) {
         struct zp_source_options options = hook_registry_options(request->registry, request->cancel);
+        options.keychain = request->keychain;
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
         autodocument struct document document = { 0 };
         *out = (struct hook_look){ 0 };

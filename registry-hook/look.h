@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "base/cancel.h"
+#include "oci/keychain.h"
 #include "oci/manifest.h"
 #include "registry-hook/config.h"
 
@@ -35,6 +36,7 @@ struct hook_look_request {
         /* Which of an index's platforms are looked at. */
         bool (*wants)(const void *context, const char *platform);
         const void *context;
+        const struct zp_keychain *keychain; /* asked before the configuration; NULL: none */
         const struct zp_cancel *cancel;
 };
 /* Asks the registry; each document is checked against its digest. `out` must be cleared in any case. -ENOENT: nothing

@@ -132,7 +132,7 @@ static int explain(const struct hook_config *config, const char *reference, stru
         if (r == 0 && !hook_config_registry(config, events.items[0].host))
                 r = zp_error_set(err, EINVAL, "registry %s is not in the configuration", events.items[0].host);
         if (r == 0)
-                r = hook_decide(config, &events.items[0], NULL, &why, &decision, err);
+                r = hook_decide(config, &events.items[0], NULL, NULL, &why, &decision, err);
         int code = decision.count > 0 ? HOOK_EXIT_DONE : HOOK_EXIT_REFUSED;
         if (r == 0) {
                 fputs(why.data ? why.data : "", stdout);

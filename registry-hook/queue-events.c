@@ -57,14 +57,41 @@ static int store_event(sqlite3 *db, struct hook_delivery *delivery, const struct
         return r;
 }
 
+static int store_auths(sqlite3 *db, const struct hook_delivery *delivery, struct zp_error *err) {
+        if (!delivery->auths)
+                return 0;
+        int r = hook_sql_run(db, err, "INSERT OR REPLACE INTO event_auths (event, auths) VALUES (?1, ?2)", "is",
+                             delivery->last_id, delivery->auths);
+        return r < 0 ? r : 0;
+}
+
+static int read_auths(sqlite3 *db, const char *sql, int64_t id, char **out, struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
+        *out = NULL;
+        int r = hook_sql_prepare(db, &row, err, sql, "i", id);
+        if (r == 0)
+                r = hook_sql_step(row, err);
+        if (r == 1 && !(*out = strdup(hook_sql_text(row, 0))))
+                r = zp_error_errno(err, ENOMEM, "auths");
+        return r < 0 ? r : 0;
+}
+
+int hook_queue_event_auths(sqlite3 *db, int64_t event, char **out, struct zp_error *err) {
+        return read_auths(db, "SELECT auths FROM event_auths WHERE event = ?1", event, out, err);
+}
+
+int hook_queue_build_auths(sqlite3 *db, int64_t build, char **out, struct zp_error *err) {
+        return read_auths(db, "SELECT auths FROM build_auths WHERE build = ?1", build, out, err);
+}
+
 int hook_queue_accept(sqlite3 *db, void *context, struct zp_error *err) {
         struct hook_delivery *delivery = context;
         delivery->stored = 0;
         delivery->last_id = 0;
         for (size_t i = 0; i < delivery->count; i++) {
                 int r = is_replay(db, delivery, &delivery->events[i], err);
-                if (r == 0)
-                        r = store_event(db, delivery, &delivery->events[i], err);
+                if (r == 0 && (r = store_event(db, delivery, &delivery->events[i], err)) == 0)
+                        r = store_auths(db, delivery, err);
                 if (r < 0)
                         return r;
         }
@@ -189,6 +216,11 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
                                  "INSERT OR IGNORE INTO build_events (build, event) SELECT id, ?2 FROM builds"
                                  " WHERE id = ?1",
                                  "ii", wanted->build, p->id);
+        if (r >= 0 && wanted->outcome != HOOK_PUBLISHED)
+                r = hook_sql_run(db, err,
+                                 "INSERT OR REPLACE INTO build_auths (build, auths) SELECT ?1, auths FROM event_auths"
+                                 " WHERE event = ?2",
+                                 "ii", wanted->build, p->id);
         if (r < 0 || !verdict->tag_digest)
                 return r < 0 ? r : 0;
         if (wanted->outcome != HOOK_PUBLISHED) {
@@ -225,6 +257,11 @@ int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
         int r = hook_sql_run(db, err, "DELETE FROM events WHERE id = ?1 AND version = ?2", "ii", p->id, p->version);
         for (size_t i = 0; i < verdict->wanted_count && r >= 0; i++)
                 r = want_one(db, verdict, &verdict->wanted[i], err);
+        if (r >= 0)
+                r = hook_sql_run(db, err,
+                                 "DELETE FROM event_auths WHERE event = ?1 AND NOT EXISTS (SELECT 1 FROM events WHERE"
+                                 " id = ?1)",
+                                 "i", p->id);
         if (r >= 0 && verdict->tag_digest)
                 r = note_tag(db, verdict, "", verdict->tag_digest, err);
         if (r >= 0 && verdict->is_tag_gone)

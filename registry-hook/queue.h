@@ -34,6 +34,7 @@ struct hook_delivery {
         const char *source;       /* the endpoint; with an event's id it names the delivery */
         const char *requested_by; /* who asked: an endpoint's or a token's name, "reconcile" */
         bool is_forced;           /* build again what is published */
+        const char *auths;        /* auths.h; NULL: none came with it */
         int64_t now_ms;
         size_t stored;   /* how many were new; set before `done`, as is: */
         int64_t last_id; /* the number of the last event, stored now or waiting already; 0: all were replays */
@@ -83,6 +84,10 @@ struct hook_postponed {
         const char *reason;
 };
 int hook_queue_postpone(sqlite3 *db, void *postponed, struct zp_error *err);
+
+/* The auths that came with an event, and that a build is to have: malloc'ed, NULL: none. */
+int hook_queue_event_auths(sqlite3 *db, int64_t event, char **out, struct zp_error *err);
+int hook_queue_build_auths(sqlite3 *db, int64_t build, char **out, struct zp_error *err);
 
 /* ---- builds: queue-builds.c ---- */
 

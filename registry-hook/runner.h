@@ -36,6 +36,7 @@ struct hook_run_options {
         const char *builder, *store; /* paths */
         const char *previous;        /* the digest of the repository's last image; "": it has none */
         const char *profile;         /* a file, or NULL */
+        const char *auths;           /* likewise: credentials beside the registry's own */
 };
 /* The caller's thread must outlive the build. -EINVAL: the rule is gone. */
 int hook_run_start(struct hook_run *run, const struct hook_build *build, const struct hook_run_options *options,

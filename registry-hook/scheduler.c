@@ -110,8 +110,8 @@ static void start_in(struct hook_scheduler *s, struct slot *slot, const struct h
         struct hook_gifts gifts;
         struct zp_error err = { 0 };
         hook_gifts_find(s->options.db, s->options.state, config, build, &gifts);
-        struct hook_run_options options = { config,           s->options.sandbox, s->options.builder,
-                                            s->options.store, gifts.previous,     gifts.profile };
+        struct hook_run_options options = { config,         s->options.sandbox, s->options.builder, s->options.store,
+                                            gifts.previous, gifts.profile,      gifts.auths };
         pthread_mutex_lock(&s->lock);
         *slot = (struct slot){ .is_used = true, .wants_cancel = take_early_cancel(s, build->id) };
         int r = hook_run_start(&slot->run, build, &options, &err);

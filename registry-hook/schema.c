@@ -2,7 +2,7 @@
 #include "registry-hook/schema.h"
 
 #define APPLICATION_ID 0x7a70686b /* "zphk" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define STRING(x) #x
 #define VALUE(x) STRING(x)
 
@@ -58,7 +58,16 @@ static const char schema[] =
         "CREATE TABLE profiles ("
         " id INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL, digest TEXT NOT NULL, profile TEXT NOT NULL,"
         " received INTEGER NOT NULL, UNIQUE (repository, digest)) STRICT;"
-        "PRAGMA application_id = " VALUE(APPLICATION_ID) "; PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
+        "PRAGMA application_id = " VALUE(APPLICATION_ID) ";";
+
+/* Since version 2: credentials that came with a wish, until it is decided about, and until its builds are over. */
+static const char additions[] =
+        "CREATE TABLE event_auths (event INTEGER PRIMARY KEY, auths TEXT NOT NULL) STRICT;"
+        "CREATE TABLE build_auths (build INTEGER PRIMARY KEY REFERENCES builds ON DELETE CASCADE, auths TEXT NOT NULL)"
+        " STRICT;"
+        "CREATE TRIGGER builds_over AFTER UPDATE OF state ON builds WHEN new.state NOT IN ('queued', 'running') BEGIN"
+        " DELETE FROM build_auths WHERE build = new.id; END;"
+        "PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
 
 int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
         int64_t version, application, objects;
@@ -73,11 +82,13 @@ int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
                 return zp_error_set(err, EBADMSG, "hook.db is not zeropull-hook's");
         if (version > SCHEMA_VERSION)
                 return zp_error_set(err, EBADMSG, "hook.db was written by a newer zeropull-hook");
-        if (objects > 0)
+        if (version == SCHEMA_VERSION)
                 return 0;
         r = hook_sql_exec(db, "BEGIN IMMEDIATE", err);
-        if (r == 0)
+        if (r == 0 && objects == 0)
                 r = hook_sql_exec(db, schema, err);
+        if (r == 0)
+                r = hook_sql_exec(db, additions, err);
         if (r == 0)
                 r = hook_sql_exec(db, "COMMIT", err);
         if (!sqlite3_get_autocommit(db))

@@ -106,8 +106,7 @@ static int wish_of(const struct ctl_executors *all, const struct ctl_order *orde
                 r = ctl_secrets_merge(&secrets, &auths, err);
         if (r < 0)
                 return r;
-        zp_auto(json_decref) json_t *wish =
-                json_pack("{s:s, s:i}", "reference", order->image->image, "priority", order->owner->spec.priority);
+        zp_auto(json_decref) json_t *wish = json_pack("{s:s}", "reference", order->image->image);
         if (wish && auths && json_object_set(wish, "auths", json_object_get(auths, "auths")) < 0)
                 return zp_error_errno(err, ENOMEM, "hook");
         *out = wish ? json_dumps(wish, JSON_COMPACT) : NULL;

@@ -111,6 +111,8 @@ void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out) {
                 say(out, CTL_BUILD_QUEUED, "JobCreated", "the build's Job has no pod yet");
         } else if (container_state(pod, "running")) {
                 say(out, CTL_BUILD_RUNNING, "Building", "");
+        } else if (container_state(pod, "terminated")) { /* the Job takes note of it in a moment, or begins again */
+                say(out, CTL_BUILD_RUNNING, "Building", "the build's pod has ended");
         } else {
                 read_pending(pod, out);
         }

@@ -4,6 +4,7 @@ played (support/controller.py), and their command is really run where a test say
 import base64
 import json
 import re
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -18,7 +19,7 @@ from support.hook import fake_builder, hook
 from support.kubernetes import KubernetesError, cluster
 from support.kubernetes_api import JOBS, SNAPSHOTS, KubernetesApi
 from support.kubernetes_node import private_network
-from support.programs import SOURCE
+from support.programs import SOURCE, ZEROPULL
 from support.registry import registry
 
 reason = kubernetes_programs.missing()
@@ -634,7 +635,7 @@ def test_who_does_not_lead_writes_nothing_and_is_ready_all_the_same(site, alone)
 
 HOOK_CONFIG = """version: 1
 anonymous: builder
-registries: [{{host: '{host}'}}]
+registries: [{{host: '127.0.0.1:*'}}]
 rules:
 - {{name: all, repositories: '**', exclude: {{repositories: '**/unmarked'}}}}
 """
@@ -646,7 +647,7 @@ def hook_site(site, builder=None):
     directory, namespace = site.directory / site.name(), site.namespace()
     directory.mkdir()
     configuration = directory / "hook.yaml"
-    configuration.write_text(HOOK_CONFIG.format(host=site.server.host))
+    configuration.write_text(HOOK_CONFIG.format())
     with hook(directory / "state", config=configuration, builder=builder or fake_builder(directory)) as service:
         config = {"platforms": ["linux/amd64"], "hook": {"url": service.url}, "cleanup-timeout": f"{CLEANUP_SECONDS}s"}
         with controller(directory / "controller", site.kube.kubeconfig, config, "--namespace", namespace) as running:
@@ -663,6 +664,23 @@ def test_the_hooks_queue_builds_with_the_same_status(site, alone):
         assert (found["digest"], found["snapshotDigest"], found["sizeBytes"]) == (digest, "sha256:" + "a" * 64, 10)
         assert found["buildID"] == f"hook-{build['id']}" and build["digest"] == digest
         snapshot.wait_for_event("SnapshotReady")
+
+
+def test_pull_secrets_go_with_the_wish_to_the_hook_and_are_forgotten_with_the_build(site, alone):
+    with hook_site(site, ZEROPULL) as (namespace, service, _), locked_image(site) as image:
+        site.snapshot(namespace, image).wait("False", reason="AccessDenied")
+        secret_of(site, namespace)
+        snapshot = site.snapshot(namespace, image, pullSecrets=[{"name": "pull"}])
+        snapshot.wait()
+        (build,) = service.builds()
+        shown = json.dumps(service.get(f"/v1/builds/{build['id']}")) + service.said()
+        credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode())
+        assert credentials.decode() not in shown and PASSWORD not in shown
+        assert list((service.state / "auths").iterdir()) == []
+        assert sqlite3.connect(f"file:{service.state}/hook.db?mode=ro", uri=True).execute(
+            "SELECT (SELECT count(*) FROM event_auths) + (SELECT count(*) FROM build_auths)").fetchone() == (0,)  # fmt: skip
+        status, answer = service.request("/v1/builds", {"reference": image, "auths": {"r": "x"}})
+        assert (status, answer["error"]) == (400, "'auths': 'r' is no object")
 
 
 def test_what_the_hooks_rules_do_not_mark_is_said_so(site, alone):

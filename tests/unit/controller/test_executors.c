@@ -54,6 +54,7 @@ static void jobs_and_their_pods_tell_how_a_build_stands(void **state) {
                   "the build took longer than it may", "" },
                 { "{}", NULL, CTL_BUILD_QUEUED, "JobCreated", "the build's Job has no pod yet", "" },
                 { "{}", STATE("{\"running\": {}}"), CTL_BUILD_RUNNING, "Building", "", "" },
+                { "{}", STATE("{\"terminated\": {}}"), CTL_BUILD_RUNNING, "Building", "the build's pod has ended", "" },
                 { "{}", STATE("{\"waiting\": {\"reason\": \"ImagePullBackOff\", \"message\": \"no such image\"}}"),
                   CTL_BUILD_QUEUED, "ImagePullBackOff", "the build's pod pod waits: ImagePullBackOff: no such image",
                   "" },

@@ -374,6 +374,74 @@ static void a_second_service_on_the_same_state_is_refused(void **state) {
         assert_int_equal(hook_db_open(w->directory, &second, NULL), -EBUSY);
 }
 
+/* ---- credentials ---- */
+
+static char *auths_of(struct world *w, int (*find)(sqlite3 *, int64_t, char **, struct zp_error *), int64_t id) {
+        char *text = NULL;
+        assert_int_equal(find(hook_db_begin_read(w->db), id, &text, NULL), 0);
+        hook_db_end_read(w->db);
+        return text;
+}
+
+static void credentials_are_kept_until_the_build_is_over(void **state) {
+        struct world *w = *state;
+        struct hook_event event = push("latest", "", "");
+        struct hook_delivery delivery = { .events = &event,
+                                          .count = 1,
+                                          .source = "api",
+                                          .requested_by = "tester",
+                                          .auths = "{\"auths\":{}}",
+                                          .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_accept, &delivery, NULL), 0);
+        struct hook_pending pending;
+        assert_true(next_event(w, &pending));
+        zp_autofree char *first = auths_of(w, hook_queue_event_auths, pending.id);
+        assert_string_equal(first, delivery.auths);
+        struct hook_wanted wanted = { .digest = A, .platform = "linux/amd64", .target = TARGET, .rule = "r" };
+        struct hook_verdict verdict = {
+                .pending = &pending, .wanted = &wanted, .wanted_count = 1, .text = "", .now_ms = w->now_ms
+        };
+        assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
+        assert_null(auths_of(w, hook_queue_event_auths, pending.id));
+        reopen(w);
+        zp_autofree char *second = auths_of(w, hook_queue_build_auths, wanted.build);
+        assert_string_equal(second, delivery.auths);
+        struct hook_start start = { .now_ms = w->now_ms, .limit = two };
+        assert_int_equal(hook_db_write(w->db, hook_queue_start, &start, NULL), 0);
+        struct hook_end end = { .build = &start.build,
+                                .kind = HOOK_RETRY,
+                                .reason = "",
+                                .result = "",
+                                .log = "",
+                                .artifact = "",
+                                .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_end, &end, NULL), 0);
+        zp_autofree char *third = auths_of(w, hook_queue_build_auths, wanted.build);
+        assert_non_null(third);
+        struct hook_wish wish = { .id = wanted.build, .now_ms = w->now_ms };
+        assert_int_equal(hook_db_write(w->db, hook_queue_cancel, &wish, NULL), 0);
+        assert_null(auths_of(w, hook_queue_build_auths, wanted.build));
+        assert_int_equal(count(w, "SELECT count(*) FROM event_auths"), 0);
+}
+
+static int make_version_1(sqlite3 *db, void *unused, struct zp_error *err) {
+        (void) unused;
+        return hook_sql_exec(db,
+                             "DROP TRIGGER builds_over; DROP TABLE build_auths; DROP TABLE event_auths;"
+                             "PRAGMA user_version = 1",
+                             err);
+}
+
+static void a_database_of_version_1_is_taken_on(void **state) {
+        struct world *w = *state;
+        accept_event(w, push("latest", "", ""));
+        assert_int_equal(hook_db_write(w->db, make_version_1, NULL, NULL), 0);
+        reopen(w);
+        assert_int_equal(count(w, "PRAGMA user_version"), 2);
+        assert_int_equal(count(w, "SELECT count(*) FROM events"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM build_auths"), 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_world, end_world)
         const struct CMUnitTest tests[] = {
@@ -394,6 +462,8 @@ int main(void) {
                 TEST(old_history_is_forgotten_and_what_waits_is_not),
                 TEST(a_full_disk_refuses_events_and_loses_none),
                 TEST(a_second_service_on_the_same_state_is_refused),
+                TEST(credentials_are_kept_until_the_build_is_over),
+                TEST(a_database_of_version_1_is_taken_on),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

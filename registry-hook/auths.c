@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry-hook/auths.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int hook_auths_read(json_t *auths, char **out, struct zp_error *err) {
+        const char *host;
+        json_t *entry;
+        if (!json_is_object(auths))
+                return zp_error_set(err, EINVAL, "'auths' is no object");
+        json_object_foreach(auths, host, entry) if (!json_is_object(entry)) return zp_error_set(
+                err, EINVAL, "'auths': '%.100s' is no object", host);
+        json_t *config = json_pack("{s:O}", "auths", auths);
+        char *text = config ? json_dumps(config, JSON_COMPACT) : NULL;
+        json_decref(config);
+        if (!text)
+                return zp_error_errno(err, ENOMEM, "auths");
+        if (strlen(text) > HOOK_AUTHS_MAX) {
+                hook_auths_free(text);
+                return zp_error_set(err, EINVAL, "'auths' is larger than %d bytes", HOOK_AUTHS_MAX);
+        }
+        *out = text;
+        return 0;
+}
+
+void hook_auths_free(char *text) {
+        if (text)
+                explicit_bzero(text, strlen(text));
+        free(text);
+}
+
+static int find(void *context, const char *registry, const char *repository, struct zp_credentials *out,
+                struct zp_error *err) {
+        const char *text = context;
+        int r = zp_auth_file_parse(text, strlen(text), "auths", registry, repository, NULL, out, err);
+        return r < 0 ? r : !zp_credentials_are_empty(out);
+}
+
+struct zp_keychain hook_auths_keychain(const char *text) {
+        return (struct zp_keychain){ find, (void *) text };
+}
