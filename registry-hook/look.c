@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry-hook/look.h"
+#include "registry-hook/look-internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,23 +25,16 @@ struct zp_source_options hook_registry_options(const struct hook_registry *regis
                                            .cancel = cancel };
 }
 
-/* A document with its digest. */
-struct document {
-        char *body, *media_type;
-        size_t size;
-        struct zp_digest digest;
-};
-
-static void document_clear(struct document *document) {
+static void document_clear(struct hook_document *document) {
         free(document->body);
         free(document->media_type);
 }
 #define autodocument __attribute__((cleanup(document_clear)))
 
-/* GETs PATH ("manifests/latest", "blobs/sha256:…"), from the registry itself, whose mirrors may be late; `expected`
- * NULL: whatever it is. */
-static int get(struct zp_registry *registry, const char *path, const char *accept, const struct zp_digest *expected,
-               struct document *out, struct zp_error *err) {
+/* hook_documents.get, from the registry itself, whose mirrors may be late. */
+static int get(void *context, const char *path, const char *accept, const struct zp_digest *expected,
+               struct hook_document *out, struct zp_error *err) {
+        struct zp_registry *registry = context;
         struct zp_http_request request = { .is_for_push = true, .accept = accept, .body_limit = ZP_LIMIT_JSON_SIZE };
         struct zp_http_response response = { 0 };
         int r = zp_registry_request(registry, path, &request, &response, err);
@@ -61,11 +54,12 @@ static int get(struct zp_registry *registry, const char *path, const char *accep
         return r < 0 ? zp_error_wrap(err, "%s: %s", zp_registry_name(registry), path) : 0;
 }
 
-static int get_by_digest(struct zp_registry *registry, const char *kind, const char *accept,
-                         const struct zp_digest *digest, struct document *out, struct zp_error *err) {
+static int get_by_digest(const struct hook_documents *documents, const char *kind, const char *accept,
+                         const struct zp_digest *digest, struct hook_document *out, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
         zp_autofree char *path = zp_format("%s/%s", kind, zp_digest_text(digest, text));
-        return path ? get(registry, path, accept, digest, out, err) : zp_error_errno(err, ENOMEM, "look");
+        return path ? documents->get(documents->context, path, accept, digest, out, err)
+                    : zp_error_errno(err, ENOMEM, "look");
 }
 
 static json_t *object_of(json_t *parent, const char *name) {
@@ -75,14 +69,14 @@ static json_t *object_of(json_t *parent, const char *name) {
 
 /* ---- one platform's manifest ---- */
 
-static int read_config(struct zp_registry *registry, const struct zp_descriptor *config, struct hook_image *image,
-                       struct zp_error *err) {
-        autodocument struct document document = { 0 };
+static int read_config(const struct hook_documents *documents, const struct zp_descriptor *config,
+                       struct hook_image *image, struct zp_error *err) {
+        autodocument struct hook_document document = { 0 };
         struct zp_platform platform;
         zp_autofree struct zp_digest *diff_ids = NULL;
         uint16_t count;
         zp_auto(json_decref) json_t *root = NULL;
-        int r = get_by_digest(registry, "blobs", NULL, &config->digest, &document, err);
+        int r = get_by_digest(documents, "blobs", NULL, &config->digest, &document, err);
         if (r == 0)
                 r = zp_config_parse(document.body, document.size, &platform, &diff_ids, &count, err);
         if (r == 0)
@@ -96,8 +90,8 @@ static int read_config(struct zp_registry *registry, const struct zp_descriptor 
 }
 
 /* Adds the image; 1: it is an artifact and no image. */
-static int read_manifest(struct zp_registry *registry, const struct document *document, const char *platform,
-                         struct hook_look *look, struct zp_error *err) {
+static int read_manifest(const struct hook_documents *documents, const struct hook_document *document,
+                         const char *platform, struct hook_look *look, struct zp_error *err) {
         struct hook_image *image = &look->images[look->image_count];
         zp_auto(json_decref) json_t *root = NULL;
         struct zp_descriptor config = { 0 }, *layers = NULL;
@@ -122,7 +116,7 @@ static int read_manifest(struct zp_registry *registry, const struct document *do
                 free(layers[i].media_type);
         }
         free(layers);
-        r = read_config(registry, &config, image, err);
+        r = read_config(documents, &config, image, err);
         free(config.media_type);
         return r;
 }
@@ -148,7 +142,7 @@ static bool is_listed(const struct hook_look *look, const struct zp_digest *dige
         return false;
 }
 
-static int read_entry(const struct hook_look_request *request, struct zp_registry *registry, json_t *entry,
+static int read_entry(const struct hook_look_request *request, const struct hook_documents *documents, json_t *entry,
                       struct hook_look *look, struct zp_error *err) {
         char platform[100];
         struct zp_digest digest;
@@ -157,17 +151,17 @@ static int read_entry(const struct hook_look_request *request, struct zp_registr
         int r = zp_json_digest(entry, "digest", "index", &digest, err);
         if (r < 0 || is_listed(look, &digest))
                 return r;
-        autodocument struct document document = { 0 };
-        r = get_by_digest(registry, "manifests", ZP_ACCEPT_MANIFESTS, &digest, &document, err);
+        autodocument struct hook_document document = { 0 };
+        r = get_by_digest(documents, "manifests", ZP_ACCEPT_MANIFESTS, &digest, &document, err);
         if (r == -ENOENT) /* an index that was pushed for the platforms it has */
                 return 0;
         if (r == 0)
-                r = read_manifest(registry, &document, platform, look, err);
+                r = read_manifest(documents, &document, platform, look, err);
         return r < 0 ? r : 0;
 }
 
-static int read_index(const struct hook_look_request *request, struct zp_registry *registry,
-                      const struct document *document, struct hook_look *look, struct zp_error *err) {
+static int read_index(const struct hook_look_request *request, const struct hook_documents *documents,
+                      const struct hook_document *document, struct hook_look *look, struct zp_error *err) {
         zp_auto(json_decref) json_t *root = NULL;
         json_t *manifests;
         int r = zp_json_load(document->body, document->size, "index", &root, err);
@@ -186,14 +180,14 @@ static int read_index(const struct hook_look_request *request, struct zp_registr
         if (!look->images)
                 return zp_error_errno(err, ENOMEM, "look");
         for (size_t i = 0; i < count && r == 0; i++)
-                r = read_entry(request, registry, json_array_get(manifests, i), look, err);
+                r = read_entry(request, documents, json_array_get(manifests, i), look, err);
         return r;
 }
 
 /* ---- either ---- */
 
-static int read_root(const struct hook_look_request *request, struct zp_registry *registry,
-                     const struct document *document, struct hook_look *out, struct zp_error *err) {
+static int read_root(const struct hook_look_request *request, const struct hook_documents *documents,
+                     const struct hook_document *document, struct hook_look *out, struct zp_error *err) {
         enum zp_document_kind kind;
         zp_digest_text(&document->digest, out->digest);
         int r = zp_document_kind(document->body, document->size, document->media_type, &kind, err);
@@ -204,48 +198,55 @@ static int read_root(const struct hook_look_request *request, struct zp_registry
         if (r < 0)
                 return r;
         if (kind == ZP_DOCUMENT_INDEX)
-                return read_index(request, registry, document, out, err);
+                return read_index(request, documents, document, out, err);
         out->images = calloc(1, sizeof *out->images);
         if (!out->images)
                 return zp_error_errno(err, ENOMEM, "look");
-        r = read_manifest(registry, document, "", out, err);
+        r = read_manifest(documents, document, "", out, err);
         out->is_artifact = r == 1;
         return r < 0 ? r : 0;
 }
 
-static int get_by_tag(struct zp_registry *registry, const char *tag, struct document *out, struct zp_error *err) {
+static int get_by_tag(const struct hook_documents *documents, const char *tag, struct hook_document *out,
+                      struct zp_error *err) {
         zp_autofree char *path = zp_format("manifests/%s", tag);
-        return path ? get(registry, path, ZP_ACCEPT_MANIFESTS, NULL, out, err) : zp_error_errno(err, ENOMEM, "look");
+        return path ? documents->get(documents->context, path, ZP_ACCEPT_MANIFESTS, NULL, out, err)
+                    : zp_error_errno(err, ENOMEM, "look");
 }
 
 /* A registry may tell of a push before the tag is written, and somebody may have moved the tag since. */
-static int check_tag(const struct hook_look_request *request, struct zp_registry *registry, struct hook_look *out,
-                     struct zp_error *err) {
-        autodocument struct document document = { 0 };
-        int r = get_by_tag(registry, request->tag, &document, err);
+static int check_tag(const struct hook_look_request *request, const struct hook_documents *documents,
+                     struct hook_look *out, struct zp_error *err) {
+        autodocument struct hook_document document = { 0 };
+        int r = get_by_tag(documents, request->tag, &document, err);
         out->is_current = r == 0 && zp_digest_equal(&document.digest, request->digest);
         return r == -ENOENT ? 0 : r;
+}
+
+int hook_look_at(const struct hook_documents *documents, const struct hook_look_request *request, struct hook_look *out,
+                 struct zp_error *err) {
+        autodocument struct hook_document document = { 0 };
+        int r;
+        if (request->digest)
+                r = get_by_digest(documents, "manifests", ZP_ACCEPT_MANIFESTS, request->digest, &document, err);
+        else
+                r = get_by_tag(documents, request->tag, &document, err);
+        if (r == 0)
+                r = read_root(request, documents, &document, out, err);
+        out->is_current = !request->digest;
+        if (r == 0 && request->digest && request->tag[0])
+                r = check_tag(request, documents, out, err);
+        return r;
 }
 
 int hook_look(const struct hook_look_request *request, struct hook_look *out, struct zp_error *err) {
         struct zp_source_options options = hook_registry_options(request->registry, request->cancel);
         options.keychain = request->keychain;
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
-        autodocument struct document document = { 0 };
         *out = (struct hook_look){ 0 };
         int r = zp_registry_new(request->host, request->repository, &options, &registry, err);
-        if (r < 0)
-                return r;
-        if (request->digest)
-                r = get_by_digest(registry, "manifests", ZP_ACCEPT_MANIFESTS, request->digest, &document, err);
-        else
-                r = get_by_tag(registry, request->tag, &document, err);
-        if (r == 0)
-                r = read_root(request, registry, &document, out, err);
-        out->is_current = !request->digest;
-        if (r == 0 && request->digest && request->tag[0])
-                r = check_tag(request, registry, out, err);
-        return r;
+        const struct hook_documents documents = { get, registry };
+        return r < 0 ? r : hook_look_at(&documents, request, out, err);
 }
 
 void hook_look_clear(struct hook_look *look) {

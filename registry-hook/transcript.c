@@ -70,7 +70,7 @@ void hook_transcript_reason(const struct hook_transcript *t, char *out, size_t s
         static const char mark[] = "zeropull: ";
         const char *found = NULL;
         for (const char *p = t->text.data; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
-                if (strncmp(p, mark, strlen(mark)) == 0)
+                if (strncmp(p, mark, strlen(mark)) == 0 && strcspn(p + strlen(mark), "\n") > 0)
                         found = p + strlen(mark);
         if (found)
                 snprintf(out, size, "%.*s", (int) strcspn(found, "\n"), found);

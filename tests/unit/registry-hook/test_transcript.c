@@ -89,6 +89,9 @@ static void the_reason_is_the_last_error_or_the_last_line(void **state) {
         add(&t, "zeropull: first\nzeropull: second\n  hint: do this\n");
         hook_transcript_reason(&t, reason, sizeof reason);
         assert_string_equal(reason, "second");
+        add(&t, "zeropull: \n"); /* which says nothing */
+        hook_transcript_reason(&t, reason, sizeof reason);
+        assert_string_equal(reason, "second");
         hook_transcript_clear(&t);
 }
 
