@@ -19,9 +19,12 @@ def of_the_build(output):
 def of_the_source(output):
     """Packages built in a Debian that has what they say they need for that, and no network."""
 
+    def not_source(directory, names):
+        return [name for name in names if re.match(r"\.git$|build($|-)", name)] if directory == str(SOURCE) else []
+
     def prepare(root, apt):
         source = root / "source"
-        shutil.copytree(SOURCE, source, symlinks=True, ignore=lambda _, names: [n for n in names if re.match(r"\.git$|build($|-)", n)])
+        shutil.copytree(SOURCE, source, symlinks=True, ignore=not_source)
         (source / "debian").symlink_to("deploy/debian")
         apt("install", "dpkg-dev")
         apt("build-dep", "/source")
