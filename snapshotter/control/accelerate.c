@@ -12,6 +12,7 @@
 #include "snapshotter/control/acquire.h"
 #include "snapshotter/control/answers.h"
 #include "snapshotter/control/log.h"
+#include "snapshotter/control/silent.h"
 
 #define GOOD_ANSWER_S 600
 /* As long as an image's burst of questions takes: who may read it now, may not tomorrow. */
@@ -25,6 +26,7 @@ struct snap_accelerator {
         char *policy, *auth_file, *ca_file;
         struct snap_acquire_options acquire;
         struct snap_answers *answers;
+        struct snap_silent *silent;
 };
 
 static bool copy(const char *text, char **out) {
@@ -55,6 +57,8 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
         int r = zp_learned_new(&a->acquire.learned, err);
         if (r == 0)
                 r = snap_answers_new(&a->answers, err);
+        if (r == 0)
+                r = snap_silent_new(&a->silent, err);
         if (r < 0)
                 return r;
         *out = zp_steal(&a);
@@ -65,6 +69,7 @@ void snap_accelerator_free(struct snap_accelerator *a) {
         if (!a)
                 return;
         snap_answers_free(a->answers);
+        snap_silent_free(a->silent);
         zp_learned_free(a->acquire.learned);
         free(a->policy);
         free(a->auth_file);
@@ -106,6 +111,31 @@ static void tell(struct snap_accelerator *a, const struct snap_question *questio
                 snap_log_event(SNAP_LOG_WARN, "cannot record what became of an image", "error", err.message, NULL);
 }
 
+/* What is here, or may be in a preload, needs no registry where nobody's right is checked. */
+static bool needs_registry(struct snap_accelerator *a, const struct snap_question *image) {
+        struct zp_image_record record = { 0 };
+        bool is_here = a->acquire.preloads && a->acquire.preloads[0];
+        if (!a->acquire.check_rights && !is_here)
+                is_here = zp_store_find_image(a->acquire.store, &image->manifest_digest, &record, NULL) == 1;
+        zp_image_record_clear(&record);
+        return a->acquire.check_rights || !is_here;
+}
+
+static int acquire(struct snap_accelerator *a, const struct snap_question *image, const struct snap_puller *puller,
+                   const struct zp_cancel *cancel, struct zp_error *reason) {
+        int r = needs_registry(a, image) ? snap_silent_check(a->silent, image->reference, reason) : 0;
+        if (r < 0)
+                return r;
+        r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, reason);
+        if (snap_room_make(a->room, r)) {
+                zp_error_clear(reason);
+                r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, reason);
+        }
+        if (r != -ECANCELED)
+                snap_silent_note(a->silent, image->reference, r == -ETIMEDOUT);
+        return r;
+}
+
 /* Whether the image's snapshot is here, for the puller (NULL: the node). Asks once for all who want to know at the same
  * time. */
 static bool is_available_to(struct snap_accelerator *a, const struct snap_question *image,
@@ -119,11 +149,7 @@ static bool is_available_to(struct snap_accelerator *a, const struct snap_questi
         if (answer != SNAP_ANSWER_UNKNOWN)
                 return answer == SNAP_ANSWER_GOOD;
         uint64_t begun_us = now_us();
-        int r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, &reason);
-        if (snap_room_make(a->room, r)) {
-                zp_error_clear(&reason);
-                r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, &reason);
-        }
+        int r = acquire(a, image, puller, cancel, &reason);
         if (r != -ECANCELED) {
                 tell(a, image, r, now_us() - begun_us, &reason);
                 answer = r < 0 ? SNAP_ANSWER_BAD : SNAP_ANSWER_GOOD;

@@ -258,6 +258,21 @@ def test_a_registry_that_does_not_answer_delays_by_the_deadline(world, daemon, a
     assert "could not be had within 3000 ms" in reason(daemon)
 
 
+def test_a_registry_that_does_not_answer_is_not_waited_for_by_each_image(world, daemon, api):
+    image = world.image("web", fill_base)
+    names = [world.image(f"other{number}", fill_app(number)) for number in range(3)]
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(16)
+        for other in names:
+            other.name = "127.0.0.1:%d/%s" % (deaf.getsockname()[1], other.name.split("/")[1])
+        assert prepare_layer(api, names[0], 0, "") is prepare_layer(api, names[1], 0, "") is None
+        begin = time.monotonic()
+        assert prepare_layer(api, names[2], 0, "") is None
+        assert time.monotonic() - begin < 1 and "was not asked: it did not answer in time, 2 times in a row" in reason(daemon)
+        assert pull(api, image) != [None]  # in another registry
+
+
 def test_a_damaged_snapshot_goes_the_ordinary_way(world, daemon, api):
     image = world.image("web", fill_base)
     for path in Path(world.server.storage).rglob("data"):
