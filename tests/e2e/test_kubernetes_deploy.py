@@ -113,7 +113,7 @@ def test_a_warmed_node_has_the_snapshot_before_a_pod_asks(site):
     assert (status["image"], status["phase"], status["complete"]) == (image, "Ready", True)
     assert site.cluster.kubectl("get", "nsc", NODE, "-o", "jsonpath={.metadata.ownerReferences[0].kind}") == "Node"
     site.cluster.kubectl("delete", "imagesnapshot", "warm", "--wait", "--timeout=60s")
-    site.cluster.wait_for("an empty cache", lambda: cache(site)["status"]["images"] == [], 60)
+    site.cluster.wait_for("an empty cache", lambda: cache(site)["status"].get("images", []) == [], 60)
 
 
 def test_containers_read_on_while_the_snapshotters_pod_is_replaced(site):
