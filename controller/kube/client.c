@@ -65,7 +65,8 @@ static unsigned retry_delay_ms(const struct zp_kube_exchange *exchange, int resu
         if (asked_s > 0) /* the server did nothing; not all come back at the same moment */
                 return asked_s * 1000 + zp_kube_random(250);
         bool did_nothing = response->status == 429 || response->status == 503;
-        return did_nothing || !is_post ? zp_kube_backoff_ms(failures) : 0;
+        bool may_pass = response->status != 500 && !is_post; /* a 500 is the server's last word for now */
+        return did_nothing || may_pass ? zp_kube_backoff_ms(failures) : 0;
 }
 
 static bool pause_unless_cancelled(const struct zp_kube *kube, const struct zp_kube_exchange *exchange, unsigned ms) {

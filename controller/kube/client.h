@@ -8,7 +8,7 @@
  *   -EEXIST     409 AlreadyExists (create)
  *   -EBUSY      409 Conflict: the object has changed since it was read; another field manager owns a field
  *   -ESTALE     410: the resource version or continue token is too old
- *   -EINVAL     400, 422: the object is refused; the message says which field
+ *   -EINVAL     400, 422, and 500 for an applied field that the schema lacks: the message says which
  *   -EACCES     401, after the credentials were read again
  *   -EPERM      403: RBAC, an admission policy, a quota; a namespace that is being deleted
  *   -ENOTSUP    405, 406, 415
@@ -71,9 +71,10 @@ struct zp_kube_request {
         bool is_farewell;               /* sent even when all is cancelled, once, and given up after 2 s */
 };
 
-/* One request, and its answer into *out (the caller's; `out` may be NULL). What says "later" (429, 503 and others with
- * Retry-After up to 10 s, a connection that was refused) is repeated up to four times within timeout_ms; other failures
- * only when the request is not a POST, which might have been carried out. 401 reads the credentials again, once. */
+/* One request, and its answer into *out (the caller's; `out` may be NULL). What says "later" is repeated up to four
+ * times within timeout_ms: 429, 503 and others with a Retry-After of up to 10 s, a connection that was refused; and,
+ * when the request is not a POST, which might have been carried out, 502, 504 and connections that broke. 401 reads the
+ * credentials again, once; their files are also looked at every minute. */
 int zp_kube_call(struct zp_kube *kube, const struct zp_kube_request *request, json_t **out, struct zp_error *err);
 
 /* The common ones. `out` may be NULL. */

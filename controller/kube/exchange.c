@@ -118,6 +118,12 @@ static int code_of(int status, const char *reason) {
         }
 }
 
+/* Server-side apply's way to say that a field is not in the schema: a 500, which says so every time. */
+static bool is_not_in_schema(int status, const char *message) {
+        static const char start[] = "failed to create typed patch object";
+        return status == 500 && strncmp(message, start, strlen(start)) == 0;
+}
+
 static const char *text_of(json_t *object, const char *key) {
         const char *text = json_string_value(json_object_get(object, key));
         return text ? text : "";
@@ -140,7 +146,7 @@ static int fail(int code, json_t *status, struct zp_kube_failure *failure, struc
         *failure = (struct zp_kube_failure){ .is_version_too_large = is_version_too_large(status) };
         const char *reason = text_of(status, "reason"), *message = text_of(status, "message");
         strncat(failure->reason, reason, sizeof failure->reason - 1);
-        int number = code_of(code, reason);
+        int number = is_not_in_schema(code, message) ? EINVAL : code_of(code, reason);
         return zp_error_set(err, number, "the API server answers %d%s%.64s%s%.800s", code, reason[0] ? " " : "", reason,
                             message[0] ? ": " : "", message);
 }

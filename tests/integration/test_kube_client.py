@@ -11,6 +11,7 @@ import time
 import pytest
 
 from support import kubernetes_programs, tls
+from support.connect_proxy import connect_proxy
 from support.fake_kubernetes import fake_kubernetes, gone
 from support.kube_tool import SECONDS, ToolError, run, running, watching
 
@@ -293,7 +294,7 @@ def test_a_request_that_may_have_been_carried_out_is_not_sent_twice(kube):
 @pytest.mark.parametrize("status, reason, code", [
     (400, "BadRequest", "EINVAL"), (403, "Forbidden", "EPERM"), (404, "NotFound", "ENOENT"), (405, "", "EOPNOTSUPP"),
     (409, "Conflict", "EBUSY"), (409, "AlreadyExists", "EEXIST"), (410, "Gone", "ESTALE"), (415, "", "EOPNOTSUPP"),
-    (422, "Invalid", "EINVAL"), (302, "", "EBADMSG"),
+    (422, "Invalid", "EINVAL"), (302, "", "EBADMSG"), (500, "InternalError", "EAGAIN"),
 ])  # fmt: skip
 def test_refusals_say_what_they_are(kube, status, reason, code):
     body = {"kind": "Status", "status": "Failure", "reason": reason, "message": "because\nof this", "code": status}
@@ -301,6 +302,7 @@ def test_refusals_say_what_they_are(kube, status, reason, code):
     with pytest.raises(ToolError, match=f"{status} ?{reason}: because\\?of this") as refusal:
         run(kube.kubeconfig(), "get", "/api/v1/namespaces/default/pods/x")
     assert refusal.value.code == code
+    assert kube.count("GET", "/pods/x") == 1
 
 
 def test_answers_that_are_too_large_or_no_json_are_refused(kube):
@@ -400,6 +402,17 @@ def test_only_the_clusters_own_authority_is_trusted(kube, tmp_path):
     with pytest.raises(ToolError, match="certificate|TLS"):
         ask(**{"certificate-authority": str(kube.certificate), "server": f"https://localhost:{kube.port}"})
     assert ask(**{"tls-server-name": "127.0.0.1"})
+
+
+def test_a_proxy_is_used_when_the_kubeconfig_names_one(kube, tmp_path):
+    config = json.loads(kube.kubeconfig().read_text())
+    with connect_proxy(f"127.0.0.1:{kube.port}") as proxy:
+        config["clusters"][0]["cluster"] |= {"server": "https://k.example:6443", "proxy-url": f"http://{proxy.host}",
+                                             "tls-server-name": "127.0.0.1"}  # fmt: skip
+        path = tmp_path / "by-proxy"
+        path.write_text(json.dumps(config))
+        assert run(path, "get", "/version")
+        assert [(method, path) for method, path, _ in proxy.requests] == [("CONNECT", "k.example:6443")]
 
 
 # --- leases

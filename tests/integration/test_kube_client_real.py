@@ -132,6 +132,7 @@ def test_writes_are_refused_as_documented(kube, namespace):
     refused("EEXIST", "create", *place[:3], stdin=thing)
     refused("EINVAL", "create", *place[:3], stdin={**thing, "metadata": {"name": "B!"}})
     refused("EINVAL", "create", *place[:3], stdin={**thing, "dta": {}})
+    refused("EINVAL", "apply", "one", *place, stdin={**thing, "dta": {}})
     refused("EBUSY", "apply", "two", *place, stdin={**thing, "data": {"x": "2"}})
     (forced,) = run(kube.kubeconfig, "apply-forced", "two", *place, stdin={**thing, "data": {"x": "2"}})
     refused("EBUSY", "replace", *place, stdin=made)
