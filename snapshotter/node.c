@@ -2,8 +2,10 @@
 #include "snapshotter/node.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -34,6 +36,17 @@ static int finish(int result, const struct zp_error *err) {
 static void log_notice(void *context, const char *line) {
         (void) context;
         snap_log_event(SNAP_LOG_WARN, line, NULL);
+}
+
+/* A server that stalls is told of for each request that it has: one line a second will do. */
+static void log_server(void *context, const char *line) {
+        static atomic_llong next_s;
+        struct timespec now;
+        (void) context;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        long long next = atomic_load(&next_s);
+        if (now.tv_sec >= next && atomic_compare_exchange_strong(&next_s, &next, now.tv_sec + 1))
+                snap_log_event(SNAP_LOG_WARN, line, NULL);
 }
 
 /* Where the store looks for whole devices: what is complete is used by both. */
@@ -82,7 +95,7 @@ static int serve_devices(const struct snap_config *config, int fuse_fd, struct z
                 .range = { .source = { .auth_file = config->auth_file,
                                        .keychain = config->image_service ? &keychain : NULL,
                                        .ca_file = config->ca_file,
-                                       .notice = { log_notice, NULL } } },
+                                       .notice = { log_server, NULL } } },
         };
         snap_worker_ready();
         return snap_data_run(fuse_fd, &options, err);
