@@ -240,6 +240,23 @@ static void a_reader_hurries_what_was_fetched_ahead(void **state) {
         assert_int_equal(asked(&w->faults[0], 8), 1);
 }
 
+static void a_read_waits_for_nothing_that_is_fetched_in_the_background(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        hold_origin(&w->faults[0], true);
+        zp_device_complete(w->device);
+        await(asked(&w->faults[0], 0) == 1);
+        uint32_t before = asked_at_all(&w->faults[0]);
+        assert_true(before < FRAMES / 2); /* few at a time */
+        struct waiting *waiting = begin_read(w, (FRAMES - 1) * FRAME, 10);
+        /* it is asked for at once, with the background's reads still unanswered */
+        assert_int_equal(asked(&w->faults[0], FRAMES - 1), 1);
+        hold_origin(&w->faults[0], false);
+        assert_int_equal(end_read(w, waiting), 0);
+        await(zp_device_is_complete(w->device));
+        assert_int_equal(asked(&w->faults[0], FRAMES - 1), 1);
+}
+
 static void a_whole_device_becomes_a_plain_file(void **state) {
         struct world *w = *state;
         w->options.background_bytes_per_s = 4 << 20;
@@ -471,6 +488,7 @@ int main(void) {
                 test(scattered_reads_fetch_nothing_else),
                 test(announced_ranges_are_there_before_they_are_read),
                 test(a_reader_hurries_what_was_fetched_ahead),
+                test(a_read_waits_for_nothing_that_is_fetched_in_the_background),
                 test(a_whole_device_becomes_a_plain_file),
                 test(the_background_keeps_to_its_rate),
                 test(the_background_yields_to_readers),
