@@ -150,7 +150,7 @@ static uint64_t turn(struct zp_kube_lease *lease) {
                               : start_ms < until_ms ? (unsigned) (until_ms - start_ms)
                                                     : 1;
         int r = try_to_hold(lease, timeout_ms, &free_ms, &err);
-        if (r < 0 && !zp_cancelled(&lease->cancel))
+        if (r < 0 && r != -ECANCELED)
                 zp_notice_tell(&options->notice, "lease '%s/%s': %s", options->namespace, options->name, err.message);
         bool is_held = zp_kube_lease_is_held(lease);
         if (r == 1 && is_held && !lease->is_leader) {
