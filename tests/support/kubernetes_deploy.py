@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """deploy/kubernetes on a real one-node cluster: images built by deploy/images, a registry that nodes and pods reach, and
 what a node has to be configured with."""
-import re
 import shutil
 import subprocess
 import tempfile
@@ -136,7 +135,3 @@ def deployment(programs, kubernetes):
         here.cluster = stack.enter_context(cluster(directory / "cluster", kubernetes, here.node))
         yield here
 
-
-def mounts_below(directory):
-    text = Path("/proc/self/mountinfo").read_text()
-    return sorted(re.findall(rf" ({re.escape(str(directory))}/\S+) ", text))
