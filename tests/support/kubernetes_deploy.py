@@ -134,4 +134,3 @@ def deployment(programs, kubernetes):
         here.node.start()
         here.cluster = stack.enter_context(cluster(directory / "cluster", kubernetes, here.node))
         yield here
-
