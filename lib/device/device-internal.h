@@ -173,9 +173,9 @@ bool zp_reads_await(struct zp_device *device, uint32_t frame);
 void zp_reads_finish(struct zp_device_read *finished);
 
 /* given-up.c; lock held: the frames that a read waited for and that is given up now; until when one that begins now
- * may wait. */
+ * may wait. A first attempt makes one second one, no more: others have all their time. */
 void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms);
-uint64_t zp_given_up_deadline(const struct zp_device_read *read, uint64_t now_ms);
+uint64_t zp_given_up_deadline(struct zp_device_read *read, uint64_t now_ms);
 /* Tells of a read that failed, unless that was told lately; without the lock. */
 void zp_given_up_tell(const struct zp_device_read *read);
 

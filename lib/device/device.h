@@ -94,6 +94,7 @@ struct zp_device_read {
         uint64_t waiting[5]; /* frames, from the first on, that are awaited: 1 MiB touches 257 of 4 KiB */
         uint32_t first_frame, frame_count, waiting_count;
         uint64_t deadline_ms;
+        bool is_second;  /* the kernel's second attempt, of which nothing is remembered */
         uint8_t *buffer; /* for frames that are not kept */
         int result;
         enum zp_read_failure failure;

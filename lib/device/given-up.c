@@ -22,6 +22,8 @@ static struct zp_given_up *slot_of(const struct zp_device *device, uint32_t fram
 }
 
 void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms) {
+        if (read->is_second) /* the program is told now: who comes next begins */
+                return;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
                 if (read->waiting[i / 64] >> i % 64 & 1)
@@ -29,17 +31,21 @@ void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms) {
         }
 }
 
-uint64_t zp_given_up_deadline(const struct zp_device_read *read, uint64_t now_ms) {
+uint64_t zp_given_up_deadline(struct zp_device_read *read, uint64_t now_ms) {
         uint64_t whole = read->device->engine->options.deadline_ms, second = whole / SECOND_SHARE;
         if (second < SECOND_MIN_MS)
                 second = SECOND_MIN_MS;
+        read->is_second = false;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
-                const struct zp_given_up *slot = slot_of(read->device, frame);
-                if ((read->waiting[i / 64] >> i % 64 & 1) && slot->device == read->device && slot->frame == frame &&
-                    now_ms < slot->until_ms)
-                        return now_ms + second;
+                struct zp_given_up *slot = slot_of(read->device, frame);
+                if (!(read->waiting[i / 64] >> i % 64 & 1) || slot->device != read->device || slot->frame != frame)
+                        continue;
+                read->is_second |= now_ms < slot->until_ms;
+                *slot = (struct zp_given_up){ 0 };
         }
+        if (read->is_second)
+                return now_ms + second;
         return now_ms + (whole > 2 * second ? whole - second : whole);
 }
 

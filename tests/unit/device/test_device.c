@@ -122,6 +122,27 @@ static void a_second_attempt_takes_no_second_deadline(void **state) {
         assert_int_equal(read_frame(w, 30), 0); /* and it is an attempt */
 }
 
+/* After several times what a second attempt has. */
+static void *come_back(void *argument) {
+        struct world *w = argument;
+        nanosleep(&(struct timespec){ .tv_nsec = 500000000 }, NULL);
+        fail_reads(&w->faults[0], 30, 0);
+        return NULL;
+}
+
+static void after_both_attempts_the_next_read_has_all_the_time(void **state) {
+        struct world *w = *state;
+        pthread_t thread;
+        w->options.deadline_ms = 2000;
+        open_world(w, 1);
+        fail_reads(&w->faults[0], 30, 1 << 20);
+        for (int attempt = 0; attempt < 2; attempt++)
+                assert_int_equal(read_frame(w, 30), -EIO);
+        assert_int_equal(pthread_create(&thread, NULL, come_back, w), 0);
+        assert_int_equal(read_frame(w, 30), 0);
+        pthread_join(thread, NULL);
+}
+
 struct lines {
         pthread_mutex_t lock;
         unsigned failed, of_late, of_wrong;
@@ -481,6 +502,7 @@ int main(void) {
                 test(failures_are_retried_until_the_deadline),
                 test(an_origin_that_says_nothing_does_not_hang_its_readers),
                 test(a_second_attempt_takes_no_second_deadline),
+                test(after_both_attempts_the_next_read_has_all_the_time),
                 test(a_read_that_fails_is_told_once_for_each_reason),
                 test(the_next_origin_helps_out),
                 test(sequential_readers_find_the_next_frames_there),
