@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define HOSTS_MAX 64
+#define HOSTS_MAX 256 /* and repositories */
 #define KEPT_S 600
 
 struct host {

@@ -14,7 +14,7 @@
 enum zp_lesson {
         ZP_LESSON_HTTP = 1,         /* a server that may speak either speaks this */
         ZP_LESSON_HTTPS = 2,        /* or this */
-        ZP_LESSON_NO_REFERRERS = 4, /* the registry has no referrers API */
+        ZP_LESSON_NO_REFERRERS = 4, /* this repository has no referrers API */
 };
 
 /* Thread-safe. */
@@ -24,7 +24,7 @@ void zp_learned_free(struct zp_learned *learned);
 ZP_DEFINE_AUTO(struct zp_learned, zp_learned_free);
 
 /* In all of them `learned` may be NULL: then nothing is known, and nothing kept. `host` is a registry or server, as in
- * a reference. Lessons are kept for ten minutes, those of the hosts that were met last. */
+ * a reference, or a remote's name. Lessons are kept for ten minutes, those of the hosts that were met last. */
 bool zp_learned_knows(struct zp_learned *learned, const char *host, enum zp_lesson lesson);
 void zp_learned_note(struct zp_learned *learned, const char *host, enum zp_lesson lesson);
 /* All of that host's. */

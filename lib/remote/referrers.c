@@ -155,7 +155,7 @@ static int find_at(struct zp_registry_remote *remote, const struct zp_digest *su
         zp_autofree char *all = zp_format("referrers/%s", zp_digest_text(subject, digest));
         zp_autofree char *path = all ? zp_url_with_query(all, "artifactType", findings->artifact_type) : NULL;
         bool is_supported = !atomic_load(&remote->has_no_referrers_api) &&
-                            !zp_learned_knows(remote->learned, remote->registry_name, ZP_LESSON_NO_REFERRERS);
+                            !zp_learned_knows(remote->learned, remote->name, ZP_LESSON_NO_REFERRERS);
         int r = path ? 0 : zp_error_errno(err, ENOMEM, "referrers");
         if (r == 0 && is_supported)
                 r = find_by_api(remote, path, at_origin, findings, &is_supported, err);
@@ -164,9 +164,10 @@ static int find_at(struct zp_registry_remote *remote, const struct zp_digest *su
         /* Who publishes to a registry with a half of the API writes the tag as well. */
         if (r == 0 && (!is_supported || (findings->count == 0 && findings->is_untyped)))
                 r = find_by_tag(remote, subject, at_origin, findings, err);
-        /* a 404 may be about the repository alone, but nobody writes the tag where there is an API */
+        /* Nobody writes the tag where there is an API; but whoever may write to this repository could have, and so it
+         * is learned of no other one. */
         if (r == 0 && !is_supported && findings->count > 0)
-                zp_learned_note(remote->learned, remote->registry_name, ZP_LESSON_NO_REFERRERS);
+                zp_learned_note(remote->learned, remote->name, ZP_LESSON_NO_REFERRERS);
         return r;
 }
 

@@ -19,10 +19,9 @@ struct zp_registry_remote {
         struct zp_registry *registry;
         struct zp_endpoint **mirrors; /* those that may be asked for blobs, in order */
         unsigned mirror_count;
-        char *name; /* "docker://host/repository" */
+        char *name; /* "docker://host/repository", by which it is learned about, too */
         atomic_bool has_no_referrers_api;
         struct zp_learned *learned; /* see struct zp_source_options */
-        char *registry_name;        /* by which it is learned about */
         pthread_mutex_t lock;
         char *not_mountable; /* guarded by lock: the repository from which we may not mount; NULL: none known */
 };

@@ -22,7 +22,6 @@ static void registry_close(void *state) {
         free(remote->mirrors);
         pthread_mutex_destroy(&remote->lock);
         free(remote->not_mountable);
-        free(remote->registry_name);
         free(remote->name);
         free(remote);
 }
@@ -42,9 +41,8 @@ static int parse_repository(const char *rest, struct zp_reference *out, struct z
 static int open_repository(struct zp_registry_remote *remote, const struct zp_reference *reference,
                            const struct zp_source_options *options, char **name, struct zp_error *err) {
         remote->name = zp_format("docker://%s/%s", reference->registry, reference->repository);
-        remote->registry_name = strdup(reference->registry);
         remote->learned = options->learned;
-        *name = remote->name && remote->registry_name ? strdup(remote->name) : NULL;
+        *name = remote->name ? strdup(remote->name) : NULL;
         if (!*name)
                 return zp_error_errno(err, ENOMEM, "open repository");
         int r = zp_registry_new(reference->registry, reference->repository, options, &remote->registry, err);

@@ -858,6 +858,20 @@ class TestFallbackTag:
             server.inject("/referrers/", answer(status))
             assert find(server.remote()) == [published(manifest)]
 
+    def test_what_one_repository_shows_is_not_believed_of_the_next(self):
+        with memory_registry() as server:
+            manifest = artifact_manifest(SUBJECT)
+            index = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [published(manifest)]}
+            server.put_manifest(json.dumps(index).encode(), TAG, oci.INDEX, "somebodys/own")
+            server.put_manifest(manifest, repository="a/b")
+            server.inject("/v2/somebodys/own/referrers/", *[answer(404)] * 9)
+            look = ["find", SUBJECT["digest"], ARTIFACT]
+            own = server.remote("somebodys/own")
+            assert remote_tool(own, *look, options=["-b", own]) == [published(manifest)]
+            assert len(server.seen("/v2/somebodys/own/referrers/")) == 1  # the second time it is known
+            assert remote_tool(server.remote(), *look, options=["-b", own]) == [published(manifest)]
+            assert len(server.seen("/v2/a/b/referrers/")) == 1
+
     def test_page_for_people_is_no_answer(self, tmp_path):
         with memory_registry(referrers=False) as server:
             manifest = artifact_manifest(SUBJECT)

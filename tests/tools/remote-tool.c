@@ -17,8 +17,8 @@
  *
  * Options: -h, -u USER:PASSWORD, -a AUTH_FILE, -c CA_FILE, -k as zeropull's --plain-http, --creds, --authfile,
  * --ca-file and --tls-verify=false; -H HOSTS_DIR; -s STALL_MS; -t CANCEL_MS; -m MOUNT_FROM; for ranges -n
- * REQUESTS_PER_SERVER, -d READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other. A failure is {"code",
- * "message", "hint"} and exit status 1.
+ * REQUESTS_PER_SERVER, -d READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other; -b NAME: looks there
+ * before, remembering what it learns of registries. A failure is {"code", "message", "hint"} and exit status 1.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -399,6 +399,20 @@ static int run(struct zp_remote *remote, const char *verb, int count, char **arg
         exit(2);
 }
 
+/* The same with another remote before, of which only what was learned is kept. */
+static int run_before(const char *name, const struct zp_source_options *options, const char *verb, int count,
+                      char **arguments, struct zp_error *err) {
+        struct zp_remote *remote;
+        json_t *answer = NULL;
+        int r = zp_remote_open(name, options, &remote, err);
+        if (r < 0)
+                return r;
+        r = run(remote, verb, count, arguments, NULL, &answer, err);
+        json_decref(answer);
+        zp_remote_close(remote);
+        return r;
+}
+
 /* Notices go to standard error, one a line. */
 static void tell(void *context, const char *text) {
         (void) context;
@@ -424,10 +438,11 @@ int main(int argc, char **argv) {
         unsigned rounds = 1;
         struct zp_error err = { 0 };
         struct zp_remote *remote;
-        const char *mount_from = NULL;
+        const char *mount_from = NULL, *before = NULL;
         json_t *answer = NULL;
+        zp_auto(zp_learned_free) struct zp_learned *learned = NULL;
         pthread_t thread;
-        for (int option; (option = getopt(argc, argv, "hu:a:c:H:ks:t:m:n:d:r:")) != -1;) {
+        for (int option; (option = getopt(argc, argv, "hu:a:c:H:ks:t:m:n:d:r:b:")) != -1;) {
                 if (option == 'h')
                         options.plain_http = true;
                 else if (option == 'u')
@@ -444,6 +459,8 @@ int main(int argc, char **argv) {
                         options.stall_timeout_ms = (unsigned) strtoul(optarg, NULL, 10);
                 else if (option == 'm')
                         mount_from = optarg;
+                else if (option == 'b')
+                        before = optarg;
                 else if (option == 'n')
                         ranges.requests_per_server = (unsigned) strtoul(optarg, NULL, 10);
                 else if (option == 'd')
@@ -461,7 +478,12 @@ int main(int argc, char **argv) {
                 ranges.source = options;
                 r = read_ranges(argv[optind], &ranges, rounds, count, arguments, &answer, &err);
         } else {
-                r = zp_remote_open(argv[optind], &options, &remote, &err);
+                r = before ? zp_learned_new(&learned, &err) : 0;
+                options.learned = learned;
+                if (before && r == 0)
+                        r = run_before(before, &options, argv[optind + 1], count, arguments, &err);
+                if (r == 0)
+                        r = zp_remote_open(argv[optind], &options, &remote, &err);
                 if (r < 0)
                         return fail(r, &err);
                 r = run(remote, argv[optind + 1], count, arguments, mount_from, &answer, &err);

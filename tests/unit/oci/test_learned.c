@@ -62,7 +62,7 @@ static void there_is_room_for_the_last_hosts_only(void **state) {
                 snprintf(name, sizeof name, "host-%u", i);
                 known += zp_learned_knows(l, name, ZP_LESSON_HTTP);
         }
-        assert_in_range(known, 1, 64);
+        assert_in_range(known, 1, 256);
 }
 
 static void without_a_memory_nothing_is_known(void **state) {
