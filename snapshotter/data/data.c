@@ -56,13 +56,27 @@ static void prefetch_range(void *argument, const struct zp_digest *device, uint6
         snap_table_let_go(entry);
 }
 
+/* What is read of it from now on is to be noted. */
+static void announce(struct snap_data *data, const struct zp_digest *image) {
+        const struct snap_data_lookups *lookups = &data->options->lookups;
+        zp_autofree struct zp_digest *devices = NULL;
+        size_t count = 0;
+        struct zp_error err = { 0 };
+        if (!data->starts || !lookups->list_devices)
+                return;
+        if (lookups->list_devices(lookups->context, image, &devices, &count, &err) < 0)
+                notice(data, err.message);
+        else if (count > 0)
+                snap_starts_announce(data->starts, image, devices, count);
+}
+
 static void start_image(struct snap_data *data, const char *hex) {
         const struct snap_data_lookups *lookups = &data->options->lookups;
         struct zp_digest image;
         struct zp_error err = { 0 };
         if (!zp_digest_parse_hex(hex, &image))
                 return;
-        snap_starts_announce(data->starts, &image);
+        announce(data, &image);
         if (!lookups->find_ranges)
                 return;
         int r = lookups->find_ranges(lookups->context, &image, prefetch_range, data, &err);

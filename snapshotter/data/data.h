@@ -46,6 +46,9 @@ struct snap_data_lookups {
         /* The start-up ranges of an image, in their order; -ENOENT: none. */
         int (*find_ranges)(void *context, const struct zp_digest *image, snap_data_range range, void *argument,
                            struct zp_error *err);
+        /* The devices of an image; *out malloc'ed. */
+        int (*list_devices)(void *context, const struct zp_digest *image, struct zp_digest **out, size_t *count,
+                            struct zp_error *err);
         /* The devices that are to be fetched whole, in the background; *out malloc'ed. */
         int (*list_wanted)(void *context, struct zp_digest **out, size_t *count, struct zp_error *err);
         /* The parts of an image's disk, the caller's also after an error; -ENOENT: no such image. */

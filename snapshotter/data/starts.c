@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Notes what containers read in their first seconds, image by image, and leaves it in files for the control plane,
- * which knows how to tell it (control/reports.h). An image's seconds begin with the first read after it was announced;
- * each image is noted once in this process's life, for later starts find most of it in the kernel's page cache.
+ * which knows how to tell it (control/reports.h). An image's seconds begin with the first read of one of its devices
+ * after it was announced; what is read of others meanwhile is not noted. Each image is noted once in this process's
+ * life, for later starts find most of it in the kernel's page cache.
  */
 #include "snapshotter/data/data-internal.h"
 
@@ -35,6 +36,8 @@ struct recording {
         struct zp_digest image;
         uint64_t until_ms; /* of its seconds, once they have begun; before, of the patience */
         bool has_begun;
+        uint64_t *devices; /* the image's, by number, sorted */
+        size_t device_count;
         struct noted_read *reads;
         size_t count, capacity;
 };
@@ -52,6 +55,11 @@ struct snap_starts {
         struct zp_digest seen[SEEN];
         size_t seen_count;
 };
+
+static void clear(struct recording *recording) {
+        free(recording->devices);
+        free(recording->reads);
+}
 
 static uint64_t now_ms(void) {
         struct timespec now;
@@ -124,7 +132,7 @@ static void *end_recordings(void *context) {
                 }
                 pthread_mutex_unlock(&starts->lock);
                 write_recording(starts, &over);
-                free(over.reads);
+                clear(&over);
                 pthread_mutex_lock(&starts->lock);
         }
         pthread_mutex_unlock(&starts->lock);
@@ -164,7 +172,7 @@ void snap_starts_free(struct snap_starts *starts) {
         pthread_mutex_unlock(&starts->lock);
         pthread_join(starts->thread, NULL);
         for (size_t i = 0; i < RECORDINGS; i++)
-                free(starts->recordings[i].reads);
+                clear(&starts->recordings[i]);
         pthread_cond_destroy(&starts->wake);
         pthread_mutex_destroy(&starts->lock);
         free(starts);
@@ -179,15 +187,34 @@ static bool is_seen(const struct snap_starts *starts, const struct zp_digest *im
         return false;
 }
 
-void snap_starts_announce(struct snap_starts *starts, const struct zp_digest *image) {
-        if (!starts)
+static int compare(const void *left, const void *right) {
+        const uint64_t *a = left, *b = right;
+        return (*a > *b) - (*a < *b);
+}
+
+/* Sorted; NULL: out of memory. */
+static uint64_t *numbers_of(const struct zp_digest *devices, size_t count) {
+        uint64_t *numbers = calloc(count + 1, sizeof *numbers);
+        for (size_t i = 0; numbers && i < count; i++)
+                numbers[i] = snap_device_id(&devices[i]);
+        if (numbers)
+                qsort(numbers, count, sizeof *numbers, compare);
+        return numbers;
+}
+
+void snap_starts_announce(struct snap_starts *starts, const struct zp_digest *image, const struct zp_digest *devices,
+                          size_t device_count) {
+        zp_autofree uint64_t *numbers = starts ? numbers_of(devices, device_count) : NULL;
+        if (!numbers)
                 return;
         pthread_mutex_lock(&starts->lock);
         for (size_t i = 0; i < RECORDINGS && !is_seen(starts, image); i++)
                 if (!starts->recordings[i].is_used) {
                         starts->recordings[i] = (struct recording){ .is_used = true,
                                                                     .image = *image,
-                                                                    .until_ms = now_ms() + PATIENCE_MS };
+                                                                    .until_ms = now_ms() + PATIENCE_MS,
+                                                                    .devices = zp_steal(&numbers),
+                                                                    .device_count = device_count };
                         starts->seen[starts->seen_count++ % SEEN] = *image;
                         atomic_fetch_add(&starts->active, 1);
                         pthread_cond_signal(&starts->wake);
@@ -222,7 +249,8 @@ void snap_starts_note(struct snap_starts *starts, uint64_t device, uint64_t offs
         pthread_mutex_lock(&starts->lock);
         for (size_t i = 0; i < RECORDINGS; i++) {
                 struct recording *recording = &starts->recordings[i];
-                if (!recording->is_used)
+                if (!recording->is_used ||
+                    !bsearch(&device, recording->devices, recording->device_count, sizeof device, compare))
                         continue;
                 if (!recording->has_begun) {
                         recording->has_begun = true;

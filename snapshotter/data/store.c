@@ -137,6 +137,23 @@ static int find_ranges(void *context, const struct zp_digest *image, snap_data_r
         return r;
 }
 
+static int list_devices(void *context, const struct zp_digest *image, struct zp_digest **out, size_t *count,
+                        struct zp_error *err) {
+        struct zp_store *store;
+        zp_autofree struct zp_device_record *records = NULL;
+        int r = open_store(context, &store, err);
+        if (r == 0)
+                r = zp_store_list_devices_of(store, image, &records, count, err);
+        if (r < 0)
+                return r;
+        *out = calloc(*count + 1, sizeof **out);
+        if (!*out)
+                return zp_error_errno(err, ENOMEM, "devices");
+        for (size_t i = 0; i < *count; i++)
+                (*out)[i] = records[i].digest;
+        return 0;
+}
+
 /* ---- what is wanted whole ---- */
 
 static bool is_one_of(const struct zp_digest *digests, size_t count, const struct zp_digest *digest) {
@@ -244,6 +261,7 @@ static bool wants_any(const struct snap_config_data *settings) {
 struct snap_data_lookups snap_store_lookups(struct snap_store *store) {
         return (struct snap_data_lookups){ .find_remote = find_remote,
                                            .find_ranges = find_ranges,
+                                           .list_devices = list_devices,
                                            .find_disk = find_disk,
                                            .list_wanted = wants_any(store->settings) ? list_wanted : NULL,
                                            .context = store };

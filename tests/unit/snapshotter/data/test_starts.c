@@ -17,6 +17,20 @@ static struct zp_digest image_named(const char *text) {
         return digest;
 }
 
+/* The device of a number. */
+static struct zp_digest device_of(uint64_t number) {
+        struct zp_digest digest = { 0 };
+        for (int i = 0; i < 8; i++)
+                digest.bytes[i] = (uint8_t) (number >> (56 - 8 * i));
+        return digest;
+}
+
+/* Of an image of one device. */
+static void announce(struct snap_starts *starts, const struct zp_digest *image, uint64_t device) {
+        const struct zp_digest digest = device_of(device);
+        snap_starts_announce(starts, image, &digest, 1);
+}
+
 /* The file of an image once it is there; the caller's. */
 static char *await_file(const struct zp_digest *image) {
         char hex[ZP_SHA256_HEX_SIZE], path[100], *text = NULL;
@@ -39,8 +53,9 @@ static void what_is_read_after_an_announcement_is_left_in_order_and_joined(void 
         struct snap_starts *starts = NULL;
         const struct zp_digest image = image_named("image");
         assert_int_equal(snap_starts_new("starts", SHORT_MS, &starts, &err), 0);
+        const struct zp_digest devices[] = { device_of(0xdef0000000000000), device_of(0xabc) };
         snap_starts_note(starts, 0xabc, 0, 4096); /* before: nobody wants to know */
-        snap_starts_announce(starts, &image);
+        snap_starts_announce(starts, &image, devices, 2);
         snap_starts_note(starts, 0xabc, 8192, 4096);
         snap_starts_note(starts, 0xabc, 12288, 8192);
         snap_starts_note(starts, 0xdef0000000000000, 0, 512);
@@ -54,20 +69,38 @@ static void an_image_is_noted_once(void **state) {
         struct snap_starts *starts = NULL;
         const struct zp_digest image = image_named("image"), other = image_named("other");
         assert_int_equal(snap_starts_new("starts", SHORT_MS, &starts, &err), 0);
-        snap_starts_announce(starts, &image);
-        snap_starts_announce(starts, &image);
+        announce(starts, &image, 1);
+        announce(starts, &image, 1);
         snap_starts_note(starts, 1, 0, 4096);
         zp_autofree char *text = await_file(&image);
         char hex[ZP_SHA256_HEX_SIZE];
         assert_int_equal(chdir("starts"), 0);
         assert_int_equal(unlink(zp_digest_hex(&image, hex)), 0);
         assert_int_equal(chdir(".."), 0);
-        snap_starts_announce(starts, &image);
-        snap_starts_announce(starts, &other);
+        announce(starts, &image, 1);
+        announce(starts, &other, 1);
         snap_starts_note(starts, 1, 4096, 4096);
         zp_autofree char *second = await_file(&other);
         assert_string_equal(second, "0000000000000001 4096 4096\n");
         assert_false(is_there(&image));
+        snap_starts_free(starts);
+}
+
+static void reads_of_other_images_are_neither_noted_nor_begin_the_seconds(void **state) {
+        (void) state;
+        struct snap_starts *starts = NULL;
+        const struct zp_digest image = image_named("image"), witness = image_named("witness");
+        assert_int_equal(snap_starts_new("starts", SHORT_MS, &starts, &err), 0);
+        announce(starts, &image, 1);
+        announce(starts, &witness, 2);
+        for (uint64_t i = 0; i < 1000; i++)
+                snap_starts_note(starts, 2, i * 8192, 4096);
+        free(await_file(&witness)); /* these seconds are over */
+        snap_starts_note(starts, 1, 0, 4096);
+        snap_starts_note(starts, 2, 0, 4096);
+        snap_starts_note(starts, 1, 8192, 4096);
+        zp_autofree char *text = await_file(&image);
+        assert_string_equal(text, "0000000000000001 0 4096\n0000000000000001 8192 4096\n");
         snap_starts_free(starts);
 }
 
@@ -80,7 +113,7 @@ static void images_that_start_together_are_noted_each_and_more_than_a_few_are_no
                 char name[8];
                 snprintf(name, sizeof name, "%zu", i);
                 images[i] = image_named(name);
-                snap_starts_announce(starts, &images[i]);
+                announce(starts, &images[i], 7);
         }
         snap_starts_note(starts, 7, 0, 4096);
         for (size_t i = 0; i < 8; i++)
@@ -95,7 +128,7 @@ static void too_many_reads_end_a_recording_early(void **state) {
         struct snap_starts *starts = NULL;
         const struct zp_digest image = image_named("image");
         assert_int_equal(snap_starts_new("starts", LONG_MS, &starts, &err), 0);
-        snap_starts_announce(starts, &image);
+        announce(starts, &image, 7);
         for (uint64_t i = 0; i < 70000; i++)
                 snap_starts_note(starts, 7, i * 8192, 4096);
         zp_autofree char *text = await_file(&image);
@@ -110,11 +143,11 @@ static void ending_waits_for_no_recording_and_none_is_needed(void **state) {
         (void) state;
         struct snap_starts *starts = NULL;
         const struct zp_digest image = image_named("image");
-        snap_starts_announce(NULL, &image);
+        announce(NULL, &image, 1);
         snap_starts_note(NULL, 1, 0, 4096);
         snap_starts_free(NULL);
         assert_int_equal(snap_starts_new("starts", LONG_MS, &starts, &err), 0);
-        snap_starts_announce(starts, &image);
+        announce(starts, &image, 1);
         snap_starts_note(starts, 1, 0, 4096);
         snap_starts_free(starts);
         assert_false(is_there(&image));
@@ -125,6 +158,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(what_is_read_after_an_announcement_is_left_in_order_and_joined),
                 TEST(an_image_is_noted_once),
+                TEST(reads_of_other_images_are_neither_noted_nor_begin_the_seconds),
                 TEST(images_that_start_together_are_noted_each_and_more_than_a_few_are_not),
                 TEST(too_many_reads_end_a_recording_early),
                 TEST(ending_waits_for_no_recording_and_none_is_needed),
