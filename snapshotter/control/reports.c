@@ -2,8 +2,8 @@
 #include "snapshotter/control/reports.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,8 @@
 #include "snapshotter/data/data.h"
 
 #define PAUSE_MS 1000
+/* After a report that is to be tried again, and twice as long after each further one. */
+#define AWAY_PAUSE_MAX_MS 300000
 /* The hook is away, or the image is not marked there: after that it is old. */
 #define KEEP_S 3600
 /* Of the data plane's file: its most reads, a line each. */
@@ -136,19 +138,29 @@ static bool find_device(const struct snapshot *snapshot, uint64_t number, uint16
         return false;
 }
 
+/* Nothing before the number, and `end` behind it; *text is what comes then. */
+static bool read_number(const char **text, int base, char end, uint64_t *out) {
+        char *stop;
+        if (!isxdigit((unsigned char) **text))
+                return false;
+        errno = 0;
+        *out = strtoull(*text, &stop, base);
+        if (errno || stop == *text || *stop != end)
+                return false;
+        *text = stop + 1;
+        return true;
+}
+
 /* Lines of "DEVICE OFFSET SIZE"; what is another image's is left out. */
 static int note_reads(const struct snapshot *snapshot, const char *text, struct zp_trace *trace, struct zp_error *err) {
         for (const char *line = text; *line;) {
                 uint64_t device, offset, size;
                 uint16_t number;
-                int length = 0;
-                if (!isxdigit((unsigned char) line[0]) ||
-                    sscanf(line, "%16" SCNx64 " %" SCNu64 " %" SCNu64 "%n", &device, &offset, &size, &length) != 3 ||
-                    line[length] != '\n')
+                if (!read_number(&line, 16, ' ', &device) || !read_number(&line, 10, ' ', &offset) ||
+                    !read_number(&line, 10, '\n', &size))
                         return zp_error_set(err, EBADMSG, "reads of a start: malformed");
                 if (find_device(snapshot, device, &number))
                         zp_trace_note(trace, number, offset, size);
-                line += length + 1;
         }
         return 0;
 }
@@ -279,30 +291,37 @@ static int report(struct snap_reporter *reporter, int directory, const char *nam
 
 /* ---- the thread ---- */
 
-/* What was told, and what never can be, goes. */
-static void report_and_remove(struct snap_reporter *reporter, int directory, const char *name) {
+/* What was told, and what never can be, goes. Nothing is made ready for a hook that is away. Whether it is, or was. */
+static bool report_and_remove(struct snap_reporter *reporter, int directory, const char *name, bool is_away) {
         struct zp_error err = { 0 };
         struct stat st;
-        int r = report(reporter, directory, name, &err);
+        int r = is_away ? zp_error_set(&err, EAGAIN, "the hook is away") : report(reporter, directory, name, &err);
         bool is_old = fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || time(NULL) - st.st_mtime > KEEP_S;
         if (r == -EAGAIN && !is_old)
-                return;
+                return true;
         if (r < 0)
                 snap_log_event(SNAP_LOG_WARN, "start not reported", "image", name, "error", err.message, NULL);
         unlinkat(directory, name, 0);
+        return r == -EAGAIN;
 }
 
-static void report_all(struct snap_reporter *reporter) {
+/* Whether the hook is away: then only what is old was removed. */
+static bool report_all(struct snap_reporter *reporter) {
+        bool is_away = false;
         zp_autoclosedir DIR *listing = zp_open_listing(AT_FDCWD, reporter->directory);
         for (struct dirent *entry; listing && (entry = zp_next_entry(listing));)
                 if (!zp_cancelled(&reporter->cancel) && strlen(entry->d_name) == ZP_SHA256_HEX_SIZE - 1)
-                        report_and_remove(reporter, dirfd(listing), entry->d_name);
+                        is_away = report_and_remove(reporter, dirfd(listing), entry->d_name, is_away);
+        return is_away;
 }
 
 static void *report_until_cancelled(void *context) {
         struct snap_reporter *reporter = context;
-        while (zp_pause(PAUSE_MS, &reporter->cancel))
-                report_all(reporter);
+        unsigned pause_ms = PAUSE_MS;
+        while (zp_pause(pause_ms, &reporter->cancel)) {
+                bool is_away = report_all(reporter);
+                pause_ms = !is_away ? PAUSE_MS : pause_ms < AWAY_PAUSE_MAX_MS / 2 ? pause_ms * 2 : AWAY_PAUSE_MAX_MS;
+        }
         return NULL;
 }
 
