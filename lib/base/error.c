@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static void make_harmless(char *text) {
+        zp_utf8_mend(text);
         for (; *text; text++)
                 if ((unsigned char) *text < 0x20 || *text == 0x7f)
                         *text = '?';

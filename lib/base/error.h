@@ -20,9 +20,9 @@ struct zp_error {
 };
 
 /* Records a failure and returns -code, so that callers can `return zp_error_set(…)`. `code` is a
- * positive errno. Control characters that arrive through `format` arguments (names out of an image,
- * a server's reply) are replaced by '?' so that a message is always one harmless line. An `err` of
- * NULL is allowed: only the code is returned. */
+ * positive errno. Control characters and bytes that are not UTF-8 (also of a character that was cut), which arrive
+ * through `format` arguments (names out of an image, a server's reply), are replaced by '?', so that a message is
+ * always one harmless line. An `err` of NULL is allowed: only the code is returned. */
 int zp_error_set(struct zp_error *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* As zp_error_set, with ": " and the system's text for `code` appended. */

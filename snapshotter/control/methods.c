@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "snapshotter/control/filter.h"
 #include "snapshotter/control/log.h"
 #include "snapshots.pb-c.h"
@@ -41,6 +42,22 @@ static int take_labels(struct snap_request *request, Snap__Label *const *labels,
         return 0;
 }
 
+/* One that was stored by an earlier version may hold whatever a registry said, and for one text that is not UTF-8 the
+ * client refuses the whole answer. */
+static bool give_value(struct snap_request *request, const char *value, ProtobufCBinaryData *out) {
+        size_t size = strlen(value);
+        if (zp_is_utf8(value, size)) {
+                *out = bytes_of(value);
+                return true;
+        }
+        char *mended = zp_arena_copy(&request->arena, value, size);
+        if (!mended)
+                return false;
+        zp_utf8_mend(mended);
+        *out = bytes_of(mended);
+        return true;
+}
+
 static int give_labels(struct snap_request *request, const struct snap_labels *labels, Snap__Info *info,
                        struct zp_error *err) {
         Snap__Label *items = zp_arena_alloc(&request->arena, (labels->count + 1) * sizeof *items);
@@ -51,7 +68,8 @@ static int give_labels(struct snap_request *request, const struct snap_labels *l
         for (size_t i = 0; i < labels->count; i++) {
                 snap__label__init(&items[i]);
                 items[i].key = bytes_of(labels->items[i].key);
-                items[i].value = bytes_of(labels->items[i].value);
+                if (!give_value(request, labels->items[i].value, &items[i].value))
+                        return no_memory(err);
                 info->labels[i] = &items[i];
         }
         return 0;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
+#include "base/utf8.h"
 
 /* containerd's own limit of a label is 4096; its keys of snapshots are much shorter. */
 #define TEXT_MAX 4096
@@ -34,35 +34,11 @@ int snap_request_reply(struct snap_request *request, const ProtobufCMessage *mes
         return request->send(request, data, size, err);
 }
 
-/* The length of the character at `p`, 0: it is none (RFC 3629: no overlong forms, no surrogates, up to U+10FFFF). */
-static size_t character_size(const uint8_t *p, size_t left) {
-        if (p[0] < 0x80)
-                return 1;
-        size_t size = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-        if (p[0] < 0xc2 || p[0] > 0xf4 || size > left)
-                return 0;
-        for (size_t i = 1; i < size; i++)
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-        bool is_bad = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-                      (p[0] == 0xf4 && p[1] > 0x8f);
-        return is_bad ? 0 : size;
-}
-
-static bool is_text(const uint8_t *data, size_t size) {
-        for (size_t at = 0, step; at < size; at += step) {
-                step = data[at] == 0 ? 0 : character_size(data + at, size - at);
-                if (step == 0)
-                        return false;
-        }
-        return true;
-}
-
 int snap_request_text(struct snap_request *request, ProtobufCBinaryData data, const char *what, const char **out,
                       struct zp_error *err) {
         if (data.len > TEXT_MAX)
                 return zp_error_set(err, EINVAL, "%s: of more than %d bytes", what, TEXT_MAX);
-        if (!is_text(data.data, data.len))
+        if (!zp_is_utf8(data.data, data.len))
                 return zp_error_set(err, EINVAL, "%s: not a text in UTF-8", what);
         *out = zp_arena_copy(&request->arena, data.data, data.len);
         return *out ? 0 : zp_error_errno(err, ENOMEM, "%s", what);

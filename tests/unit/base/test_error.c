@@ -67,6 +67,25 @@ static void control_characters_become_question_marks(void **state) {
         assert_string_equal(err.message, "\xc3\xa4");
 }
 
+static void what_was_cut_in_a_character_is_text(void **state) {
+        (void) state;
+        struct zp_error err = { 0 };
+        char text[3000] = "";
+        for (int i = 0; i < 900; i++)
+                strcat(text, "\xe2\x82\xac"); /* three bytes each */
+        zp_error_set(&err, EIO, "%.4s", text);
+        assert_string_equal(err.message, "\xe2\x82\xac?");
+        zp_error_hint(&err, "%.2s", text);
+        assert_string_equal(err.hint, "??");
+        zp_error_wrap(&err, "ab%.4s", text);
+        assert_string_equal(err.message, "ab\xe2\x82\xac?: \xe2\x82\xac?");
+        zp_error_set(&err, EIO, "a%s", text);
+        assert_int_equal(strlen(err.message), ZP_ERROR_MESSAGE_MAX - 1);
+        assert_string_equal(err.message + ZP_ERROR_MESSAGE_MAX - 6, "\xe2\x82\xac??");
+        zp_error_errno(&err, EIO, "\xff");
+        assert_string_equal(err.message, "?: Input/output error");
+}
+
 static void long_messages_are_cut_not_overrun(void **state) {
         (void) state;
         struct zp_error err = { 0 };
@@ -96,6 +115,7 @@ int main(void) {
                 cmocka_unit_test(innermost_hint_stays),
                 cmocka_unit_test(new_failure_forgets_the_old_hint),
                 cmocka_unit_test(control_characters_become_question_marks),
+                cmocka_unit_test(what_was_cut_in_a_character_is_text),
                 cmocka_unit_test(long_messages_are_cut_not_overrun),
                 cmocka_unit_test(nobody_has_to_listen),
         };
