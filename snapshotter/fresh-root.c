@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,6 +30,9 @@ void snap_fresh_root_take_back(const char *root, const char *fresh) {
         zp_autoclose int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0 && faccessat(fd, "metadata.db", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                 return;
+        zp_autoclose int lock = fd >= 0 ? openat(fd, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
+        if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0)
+                return; /* of another one, whose first start came at the same time */
         for (size_t i = 0; fd >= 0 && i < sizeof made / sizeof *made; i++)
                 unlinkat(fd, made[i], AT_REMOVEDIR);
         for (size_t i = 0; fd >= 0 && i < sizeof files / sizeof *files; i++)

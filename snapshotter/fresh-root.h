@@ -9,7 +9,7 @@
 /* Before it is made: the topmost directory of its path that is not there yet, malloc'ed. NULL: all are there. */
 char *snap_fresh_root(const char *root);
 /* After the start was refused, with the same `root`; `fresh` is what the above returned. A root with snapshots in it
- * stays. */
+ * stays, and one that somebody has locked. */
 void snap_fresh_root_take_back(const char *root, const char *fresh);
 
 #endif

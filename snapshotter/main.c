@@ -144,7 +144,7 @@ static int serve(struct snap_config *config, int argc, char **argv, struct zp_er
         int r = snap_config_finish(config, err);
         if (r == 0)
                 r = snap_node_run(config, argc, argv, err);
-        if (r < 0 && root && fresh)
+        if (r < 0 && r != -EBUSY && root && fresh) /* busy: another one uses it, and may be between two of its locks */
                 snap_fresh_root_take_back(root, fresh);
         return r;
 }

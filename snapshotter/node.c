@@ -128,6 +128,11 @@ static void log_line(void *context, bool is_bad, const char *line) {
         snap_log_event(is_bad ? SNAP_LOG_WARN : SNAP_LOG_INFO, line, NULL);
 }
 
+static void detach_mounts(void *context) {
+        const struct snap_config *config = context;
+        snap_mounts_detach_all(config->root);
+}
+
 /* What would make every start of a worker fail is told now, and once; and the store is there before they both use it.
  */
 static int prepare(const struct snap_config *config, struct zp_error *err) {
@@ -137,8 +142,13 @@ static int prepare(const struct snap_config *config, struct zp_error *err) {
         int r = snap_room_new(config->root, config->store, &room, err);
         if (r < 0)
                 return r;
-        snap_room_prepare(room);
         r = snap_directories_open(config->root, &directories, err);
+        if (snap_room_make(room, r, true)) {
+                zp_error_clear(err);
+                r = snap_directories_open(config->root, &directories, err);
+        }
+        if (r == 0) /* nobody else uses it: a second daemon takes nothing from the first */
+                snap_room_prepare(room);
         if (r == -EBUSY && snap_supervisor_is_successor()) {
                 /* one that was killed, and waits for a device's file, which only we can give it */
                 snap_log_event(SNAP_LOG_WARN, "the last control plane is still there", NULL);
@@ -168,9 +178,8 @@ static size_t title_size(int argc, char **argv) {
 static int supervise(const struct snap_config *config, int listener, int argc, char **argv, struct zp_error *err) {
         zp_autofree char *program = realpath("/proc/self/exe", NULL);
         zp_autofree char *journal = journal_path(config);
-        zp_autofree char *mark = zp_format("%s/" SNAP_MOUNTS_MARK, config->root);
         zp_autofree char **self = calloc((size_t) argc + 1, sizeof *self);
-        if (!program || !journal || !mark || !self)
+        if (!program || !journal || !self)
                 return zp_error_errno(err, ENOMEM, "supervisor");
         int r = prepare(config, err);
         if (r < 0)
@@ -184,14 +193,15 @@ static int supervise(const struct snap_config *config, int listener, int argc, c
         };
         struct snap_supervisor_options options = { .mount_directory = config->devices,
                                                    .journal = journal,
-                                                   .mark = mark,
+                                                   .mounted_anew = detach_mounts,
                                                    .workers = workers,
                                                    .worker_count = 2,
                                                    .argv = self,
                                                    .test_option = "--test-config",
                                                    .title = argv[0],
                                                    .title_size = title_size(argc, argv),
-                                                   .log = log_line };
+                                                   .log = log_line,
+                                                   .context = context };
         return snap_supervisor_run(&options, err);
 }
 

@@ -127,7 +127,7 @@ static int acquire(struct snap_accelerator *a, const struct snap_question *image
         if (r < 0)
                 return r;
         r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, reason);
-        if (snap_room_make(a->room, r)) {
+        if (snap_room_make_for_store(a->room, r)) {
                 zp_error_clear(reason);
                 r = snap_acquire(&a->acquire, &image->manifest_digest, image->reference, puller, cancel, reason);
         }

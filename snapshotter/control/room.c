@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -81,11 +82,32 @@ static bool give_up_reserve(struct snap_room *room) {
         return is_given;
 }
 
-bool snap_room_make(struct snap_room *room, int result) {
-        if (result != -ENOSPC && result != -EDQUOT)
+/* In doubt it is: without copies there is nothing to remove. */
+static bool is_one_disk(const struct snap_room *room) {
+        struct stat root, copies;
+        return stat(room->root, &root) < 0 || stat(room->copies, &copies) < 0 || root.st_dev == copies.st_dev;
+}
+
+static bool is_full(int result) {
+        return result == -ENOSPC || result == -EDQUOT;
+}
+
+bool snap_room_make(struct snap_room *room, int result, bool is_last) {
+        if (!is_full(result))
                 return false;
         pthread_mutex_lock(&room->lock);
-        bool is_made = remove_copies(room) || give_up_reserve(room);
+        bool is_made = is_one_disk(room) && remove_copies(room);
+        if (!is_made || is_last)
+                is_made |= give_up_reserve(room);
+        pthread_mutex_unlock(&room->lock);
+        return is_made;
+}
+
+bool snap_room_make_for_store(struct snap_room *room, int result) {
+        if (!is_full(result))
+                return false;
+        pthread_mutex_lock(&room->lock);
+        bool is_made = remove_copies(room) || (is_one_disk(room) && give_up_reserve(room));
         pthread_mutex_unlock(&room->lock);
         return is_made;
 }
@@ -115,6 +137,6 @@ void snap_room_restore(struct snap_room *room) {
 
 void snap_room_prepare(struct snap_room *room) {
         if (free_bytes(room) < RESERVE_SIZE)
-                snap_room_make(room, -ENOSPC);
+                snap_room_make(room, -ENOSPC, false);
         snap_room_restore(room);
 }

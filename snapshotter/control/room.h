@@ -20,8 +20,11 @@ void snap_room_free(struct snap_room *room);
 ZP_DEFINE_AUTO(struct snap_room, snap_room_free);
 
 /* Whether `result` says that there is no room (-ENOSPC, -EDQUOT), and some was made: then it is worth another attempt.
- * Thread-safe; logs what it does. */
-bool snap_room_make(struct snap_room *room, int result);
+ * On ROOT's disk: copies on another one stay. `is_last`: nobody tries again after this, so the reserve is given up too,
+ * for copies that a process has open give no room yet. Thread-safe; logs what it does. */
+bool snap_room_make(struct snap_room *room, int result, bool is_last);
+/* The same on the disk of the copies, and without the reserve where that is another one. */
+bool snap_room_make_for_store(struct snap_room *room, int result);
 /* Before a start: makes room on ROOT's disk when there is next to none, and else the reserve, which is missing after it
  * was used. Says when the disk is full. */
 void snap_room_prepare(struct snap_room *room);

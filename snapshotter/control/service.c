@@ -31,11 +31,14 @@ static int trouble(int result, struct zp_error *err) {
         return -EIO;
 }
 
+#define ATTEMPTS_MAX 3
+
 /* Whether it is worth another attempt: a few times, when there was no room, and is now: in the database's log, or on
  * the disk. */
 static bool may_try_again(struct snap_service *service, int result, unsigned *attempts, struct zp_error *err) {
         bool is_full = result == -ENOSPC || result == -EDQUOT;
-        if (!is_full || ++*attempts > 3 || (!snap_room_make(service->room, result) && *attempts > 1))
+        if (!is_full || ++*attempts > ATTEMPTS_MAX ||
+            (!snap_room_make(service->room, result, *attempts == ATTEMPTS_MAX) && *attempts > 1))
                 return false;
         snap_metastore_settle(service->metastore);
         if (err)
