@@ -265,6 +265,13 @@ static struct zp_range_options range_options(const struct snap_data_options *opt
         return range;
 }
 
+/* Reads do not depend on it: on a full disk they go on without. */
+static void note_starts(struct snap_data *data) {
+        struct zp_error err = { 0 };
+        if (snap_starts_new(data->options->start_directory, data->options->start_ms, &data->starts, &err) < 0)
+                notice(data, err.message);
+}
+
 int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct zp_error *err) {
         struct snap_data data = { .options = options };
         struct zp_range_options range = range_options(options);
@@ -279,7 +286,7 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
         if (r == 0)
                 r = snap_completer_new(&data, &data.completer, err);
         if (r == 0 && options->start_directory)
-                r = snap_starts_new(options->start_directory, options->start_ms, &data.starts, err);
+                note_starts(&data);
         if (r == 0)
                 r = zp_blockfs_serve(fuse_fd, options->journal, options->threads ? options->threads : DEFAULT_THREADS,
                                      &ops, &data, err);

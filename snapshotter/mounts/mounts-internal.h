@@ -12,6 +12,14 @@
 
 #define SNAP_BASE_FILE_SIZE 32
 
+/* A base that is being mounted or dropped, by one at a time. */
+struct snap_base_use {
+        struct snap_base_use *next;
+        uint64_t id;
+        unsigned users; /* who does it, and who waits for that */
+        bool is_busy, is_unwanted;
+};
+
 struct snap_mounts {
         char *root, *devices;             /* devices may be NULL */
         struct snap_announcer *announcer; /* there are devices */
@@ -19,8 +27,7 @@ struct snap_mounts {
         int mounts_fd, bases_fd;
         pthread_mutex_t lock;
         pthread_cond_t changed;
-        uint64_t *busy; /* ids being mounted or dropped; guarded by lock */
-        size_t busy_count, busy_room;
+        struct snap_base_use *uses; /* guarded by lock */
 };
 
 /* metadata.c: opens the metadata of a base, which is made when it is not there yet: the image's own when it is all of

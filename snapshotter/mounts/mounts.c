@@ -41,37 +41,15 @@ static bool is_mounted(const char *point) {
         return statfs(point, &fs) == 0 && fs.f_type == EROFS_SUPER_MAGIC_V1;
 }
 
-/* ---- whether the devices are still served by whom they were ---- */
-
-#define SERVED_BY "served-by"
-
-/* Mounts on devices of a file system that is gone cannot be read any more: whoever comes gets new ones. */
-static void detach_all(struct snap_mounts *m) {
-        zp_autoclosedir DIR *dir = zp_open_listing(m->mounts_fd, ".");
+void snap_mounts_detach_all(const char *root) {
+        zp_autofree char *mounts = zp_format("%s/mounts", root);
+        zp_autoclosedir DIR *dir = mounts ? zp_open_listing(AT_FDCWD, mounts) : NULL;
         for (struct dirent *entry; dir && (entry = zp_next_entry(dir));) {
-                zp_autofree char *point = zp_format("%s/mounts/%s", m->root, entry->d_name);
+                zp_autofree char *point = zp_format("%s/%s", mounts, entry->d_name);
                 if (!point || !is_mounted(point) || zp_unmount(point, true, NULL) < 0)
                         continue;
                 snap_log_event(SNAP_LOG_WARN, "detached a mount whose devices are gone", "point", point, NULL);
         }
-}
-
-static int check_devices(struct snap_mounts *m, struct zp_error *err) {
-        zp_autofree char *path = zp_format("%s/" SNAP_MOUNTS_MARK, m->root), *now = NULL, *before = NULL;
-        size_t size;
-        if (!path)
-                return no_memory(err);
-        int r = zp_read_file(AT_FDCWD, path, 256, &now, &size, err);
-        if (r < 0)
-                return r;
-        if (zp_read_file(m->bases_fd, SERVED_BY, 256, &before, &size, NULL) == 0 && strcmp(before, now) == 0)
-                return 0;
-        detach_all(m);
-        struct zp_error why = { 0 };
-        if (zp_replace_file(m->bases_fd, SERVED_BY, now, strlen(now), 0600, &why) < 0)
-                /* a full disk, perhaps: then the next start detaches mounts that are good, and new ones are made */
-                snap_log_event(SNAP_LOG_ERROR, "cannot note whose devices are mounted", "error", why.message, NULL);
-        return 0;
 }
 
 int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,
@@ -90,8 +68,6 @@ int snap_mounts_open(const char *root, struct zp_store *store, const char *devic
         if (r == 0)
                 r = open_directory(root, "bases", &m->bases_fd, err);
         if (r == 0 && devices)
-                r = check_devices(m, err);
-        if (r == 0 && devices)
                 r = snap_announcer_new(m->devices, &m->announcer, err);
         if (r == 0)
                 *out = zp_steal(&m);
@@ -106,49 +82,87 @@ void snap_mounts_close(struct snap_mounts *m) {
         zp_cleanup_fd(&m->bases_fd);
         pthread_mutex_destroy(&m->lock);
         pthread_cond_destroy(&m->changed);
-        free(m->busy);
         free(m->root);
         free(m->devices);
         free(m);
 }
 
+static void unmount(const char *point) {
+        struct zp_error err = { 0 };
+        /* several, when one was mounted over another by a process that did not know of it */
+        for (int i = 0; i < 8 && is_mounted(point); i++)
+                if (zp_unmount(point, false, &err) < 0 && zp_unmount(point, true, &err) < 0) {
+                        snap_log_event(SNAP_LOG_WARN, "cannot unmount", "point", point, "error", err.message, NULL);
+                        return;
+                }
+        if (rmdir(point) < 0 && errno != ENOENT)
+                snap_log_event(SNAP_LOG_WARN, "cannot remove a mount point", "point", point, "error",
+                               strerrordesc_np(errno), NULL);
+}
+
+static void drop(struct snap_mounts *m, uint64_t id) {
+        zp_autofree char *point = point_of(m, id);
+        if (!point)
+                return; /* the next start sweeps */
+        unmount(point);
+        snap_base_remove(m, id);
+}
+
 /* ---- one at a time for each base ---- */
 
-static bool is_busy(const struct snap_mounts *m, uint64_t id) {
-        for (size_t i = 0; i < m->busy_count; i++)
-                if (m->busy[i] == id)
-                        return true;
-        return false;
-}
-
-static int begin(struct snap_mounts *m, uint64_t id, struct zp_error *err) {
-        int r = 0;
-        pthread_mutex_lock(&m->lock);
-        while (is_busy(m, id))
-                pthread_cond_wait(&m->changed, &m->lock);
-        if (m->busy_count == m->busy_room) {
-                size_t room = m->busy_room ? 2 * m->busy_room : 16;
-                uint64_t *busy = reallocarray(m->busy, room, sizeof *busy);
-                if (busy) {
-                        m->busy = busy;
-                        m->busy_room = room;
-                } else {
-                        r = no_memory(err);
-                }
+/* Adds a use of a base; *is_first: it has no other. NULL: out of memory. Lock held. */
+static struct snap_base_use *add_use(struct snap_mounts *m, uint64_t id, bool *is_first) {
+        struct snap_base_use *use = m->uses;
+        while (use && use->id != id)
+                use = use->next;
+        *is_first = !use;
+        if (!use) {
+                use = calloc(1, sizeof *use);
+                if (!use)
+                        return NULL;
+                *use = (struct snap_base_use){ .next = m->uses, .id = id };
+                m->uses = use;
         }
-        if (r == 0)
-                m->busy[m->busy_count++] = id;
-        pthread_mutex_unlock(&m->lock);
-        return r;
+        use->users++;
+        return use;
 }
 
-static void end(struct snap_mounts *m, uint64_t id) {
+/* Takes a use away, the base's last with its record. Lock held. */
+static void remove_use(struct snap_mounts *m, struct snap_base_use *use) {
+        if (--use->users)
+                return;
+        struct snap_base_use **link = &m->uses;
+        while (*link != use)
+                link = &(*link)->next;
+        *link = use->next;
+        free(use);
+}
+
+static struct snap_base_use *begin(struct snap_mounts *m, uint64_t id, struct zp_error *err) {
+        bool is_first;
         pthread_mutex_lock(&m->lock);
-        for (size_t i = 0; i < m->busy_count; i++)
-                if (m->busy[i] == id) {
-                        m->busy[i] = m->busy[--m->busy_count];
-                        break;
-                }
+        struct snap_base_use *use = add_use(m, id, &is_first);
+        while (use && use->is_busy)
+                pthread_cond_wait(&m->changed, &m->lock);
+        if (use)
+                use->is_busy = true;
+        else
+                no_memory(err);
+        pthread_mutex_unlock(&m->lock);
+        return use;
+}
+
+/* The last one drops what was to be dropped meanwhile. */
+static void end(struct snap_mounts *m, struct snap_base_use *use) {
+        pthread_mutex_lock(&m->lock);
+        while (use->users == 1 && use->is_unwanted) {
+                use->is_unwanted = false;
+                pthread_mutex_unlock(&m->lock);
+                drop(m, use->id);
+                pthread_mutex_lock(&m->lock);
+        }
+        use->is_busy = false;
+        remove_use(m, use);
         pthread_cond_broadcast(&m->changed);
         pthread_mutex_unlock(&m->lock);
 }
@@ -241,39 +255,33 @@ int snap_mounts_ensure(struct snap_mounts *m, const struct snap_base *base, cons
         zp_autofree char *point = point_of(m, base->id);
         if (!point)
                 return no_memory(err);
-        int r = begin(m, base->id, err);
-        if (r < 0)
-                return r;
+        struct snap_base_use *use = begin(m, base->id, err);
+        if (!use)
+                return -ENOMEM;
+        int r = 0;
         if (!is_mounted(point))
                 r = mount_base(m, base, point, cancel, err);
         if (r == 0 && root_directory && stat(point, root_directory) < 0)
                 r = zp_error_errno(err, errno, "'%s'", point);
-        end(m, base->id);
+        end(m, use);
         return r < 0 ? zp_error_wrap(err, "mount %s", base->reference) : 0;
 }
 
 /* ---- the way out ---- */
 
-static void unmount(const char *point) {
-        struct zp_error err = { 0 };
-        /* several, when one was mounted over another by a process that did not know of it */
-        for (int i = 0; i < 8 && is_mounted(point); i++)
-                if (zp_unmount(point, false, &err) < 0 && zp_unmount(point, true, &err) < 0) {
-                        snap_log_event(SNAP_LOG_WARN, "cannot unmount", "point", point, "error", err.message, NULL);
-                        return;
-                }
-        if (rmdir(point) < 0 && errno != ENOENT)
-                snap_log_event(SNAP_LOG_WARN, "cannot remove a mount point", "point", point, "error",
-                               strerrordesc_np(errno), NULL);
-}
-
 void snap_mounts_drop(struct snap_mounts *m, uint64_t base_id) {
-        zp_autofree char *point = point_of(m, base_id);
-        if (!point || begin(m, base_id, NULL) < 0)
-                return; /* the next start sweeps */
-        unmount(point);
-        snap_base_remove(m, base_id);
-        end(m, base_id);
+        bool is_first;
+        pthread_mutex_lock(&m->lock);
+        struct snap_base_use *use = add_use(m, base_id, &is_first);
+        if (use)
+                use->is_unwanted = true; /* in no memory's case the next start sweeps */
+        if (use && is_first)
+                use->is_busy = true;
+        else if (use)
+                remove_use(m, use);
+        pthread_mutex_unlock(&m->lock);
+        if (use && is_first)
+                end(m, use);
 }
 
 static int sweep_directory(struct snap_mounts *m, int fd, struct snap_metastore *metastore, struct zp_error *err) {

@@ -20,14 +20,14 @@
 
 struct snap_mounts;
 
-/* Of the root directory: the file that names the mount of `devices` (supervisor.h). */
-#define SNAP_MOUNTS_MARK "devices-mark"
-
 /* `store` has the images, and must outlive the mounts. `devices` is the data plane's file system; NULL: there is none,
  * and only bases of complete local copies can be mounted. */
 int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,
                      struct zp_error *err);
 void snap_mounts_close(struct snap_mounts *mounts);
+/* Takes away all mounts below a root directory, while nobody has it open: on devices of a file system that is gone they
+ * cannot be read any more, and whoever comes gets new ones. */
+void snap_mounts_detach_all(const char *root);
 ZP_DEFINE_AUTO(struct snap_mounts, snap_mounts_close);
 
 /* Whether it is mounted; waits for nobody. */
@@ -39,7 +39,8 @@ int snap_mounts_ensure(struct snap_mounts *mounts, const struct snap_base *base,
 /* Containers of this image are about to be started: what its start-up profile names is fetched from now on. Returns
  * at once, whatever the data plane does. */
 void snap_mounts_announce(struct snap_mounts *mounts, const struct zp_digest *image);
-/* Unmounts it, and removes what it needed. What is still in use disappears with its last user. */
+/* Unmounts it, and removes what it needed. What is still in use disappears with its last user. Waits for nobody: while
+ * it is being mounted, whoever does that drops it in the end. */
 void snap_mounts_drop(struct snap_mounts *mounts, uint64_t base_id);
 /* Drops all that have no record. */
 int snap_mounts_sweep(struct snap_mounts *mounts, struct snap_metastore *metastore, struct zp_error *err);

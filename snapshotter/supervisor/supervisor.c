@@ -5,13 +5,11 @@
 #include "snapshotter/supervisor/supervisor-internal.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,23 +77,13 @@ static int begin_journal(const char *path, bool can_resend, struct zp_error *err
         return can_resend || fd >= 0 ? 0 : zp_error_errno(err, errno, "create '%s'", path);
 }
 
-/* By a number of its own, not by the kernel's: that is another one in each mount namespace. */
-static int name_mount(const char *path, struct zp_error *err) {
-        uint64_t number[2];
-        char text[40];
-        if (getrandom(number, sizeof number, 0) != sizeof number)
-                return zp_error_errno(err, errno, "random numbers");
-        snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64 "\n", number[0], number[1]);
-        return zp_replace_file(AT_FDCWD, path, text, strlen(text), 0600, err);
-}
-
 static int get_fuse(struct supervisor *s, struct zp_error *err) {
         const struct snap_supervisor_options *options = s->options;
         bool can_resend;
         s->fuse_fd = take_over(options->mount_directory);
         if (s->fuse_fd >= 0) {
                 snap_log(options, false, "took over the mount on %s", options->mount_directory);
-                return options->mark && access(options->mark, F_OK) < 0 ? name_mount(options->mark, err) : 0;
+                return 0;
         }
         /* a dead mount is not a directory one can make */
         int r = zp_blockfs_is_mounted(options->mount_directory, err);
@@ -107,10 +95,10 @@ static int get_fuse(struct supervisor *s, struct zp_error *err) {
         if (s->fuse_fd < 0)
                 return s->fuse_fd;
         r = begin_journal(options->journal, can_resend, err);
-        if (r == 0 && options->mark)
-                r = name_mount(options->mark, err);
         if (r < 0)
                 return r;
+        if (options->mounted_anew)
+                options->mounted_anew(options->context);
         snap_manager_notify("FDSTORE=1\nFDNAME=" FD_NAME, s->fuse_fd);
         return 0;
 }

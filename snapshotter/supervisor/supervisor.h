@@ -31,7 +31,8 @@ struct snap_worker {
 struct snap_supervisor_options {
         const char *mount_directory; /* of the device files; made when it is not there */
         const char *journal; /* a file that is there only while this kernel cannot send requests again (before 6.9) */
-        const char *mark;    /* a file that names the mount: what is in it changes with each new one; NULL: none */
+        /* The mount was made, not taken over: who had files of one before cannot read them any more. May be NULL. */
+        void (*mounted_anew)(void *context);
         const struct snap_worker *workers;
         unsigned worker_count;
         char *const *argv; /* this program's, to start it anew; argv[0]: its path */

@@ -220,6 +220,53 @@ def test_a_data_plane_that_hangs_keeps_nobody_waiting_who_does_not_need_it(world
             client.close()
 
 
+def test_removing_an_image_does_not_wait_for_its_mount_that_hangs(world, work):
+    """containerd has a lock meanwhile that all of the node's images want."""
+    with snapshotter(work, *settings(work)) as daemon:
+        hung = Hung(world, daemon)
+        with closing(daemon.client()) as api:
+            api.timeout = 5
+            api.remove(hung.name)
+        with open(hung.index, "wb"):
+            hung.index.unlink()
+            hung.index.write_bytes(hung.content)
+        hung.call.join()
+        hung.client.close()
+        deadline = time.monotonic() + 20
+        while os.listdir(daemon.root / "mounts"):  # who mounted it takes it away
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_killed_control_plane_costs_no_mount_although_no_file_can_be_written(world, work):
+    bases = work / "snapshotter/bases"
+    bases.mkdir(parents=True)
+    bases.parent.chmod(0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1,mode=700", "full", bases], check=True)
+    image = world.image("web", fill_base)
+    with snapshotter(work, *settings(work)) as daemon, closing(daemon.client()) as api:
+        (name,) = pull(api, image)
+        with mounted(api.prepare("c", name), work / "m"):
+            (mount,) = (daemon.root / "mounts").iterdir()
+            device, pid = mount.stat().st_dev, daemon.control_plane()
+            os.kill(pid, signal.SIGKILL)
+            while daemon.control_plane() == pid:
+                time.sleep(0.01)
+            assert is_mounted(mount) and mount.stat().st_dev == device, daemon.log()
+
+
+def test_what_cannot_be_noted_of_starts_costs_no_read(world, work):
+    (work / "snapshotter").mkdir(mode=0o700)
+    (work / "snapshotter/starts").symlink_to("starts")  # where no directory can be made
+    image = world.image("web", fill_base)
+    hook = "report_starts: {url: 'http://127.0.0.1:9'}"
+    with snapshotter(work, *settings(work, hook)) as daemon, closing(daemon.client()) as api:
+        (name,) = pull(api, image)
+        with mounted(api.prepare("c", name), work / "m") as root:
+            assert len((root / "data/noise").read_bytes()) == 3_000_000
+        assert "the data plane ended" not in daemon.log()
+
+
 def suppressed(call, *arguments):
     with suppress(grpc.RpcError):
         call(*arguments)
