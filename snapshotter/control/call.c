@@ -15,6 +15,9 @@
 #define CALLS_MAX 128
 /* A mount that takes longer waits for somebody. */
 #define HANGING_MS 10000
+/* So many may wait for a thread that mounts while none gets on; more would take the others' places. */
+#define MOUNTS_WAITING_MAX 32
+#define SLOW_MS 1000
 
 struct snap_call {
         struct snap_calls *calls;
@@ -31,6 +34,7 @@ struct snap_call {
         struct zp_cancel cancel;
         atomic_uint references; /* batches under way, and the job */
         struct zp_pool_item item;
+        unsigned long long queued_at_ms; /* for a mount */
         struct snap_tag arrived, closed, message, sent, ended;
         pthread_mutex_t lock;
         pthread_cond_t changed;
@@ -198,18 +202,40 @@ static unsigned long long now_ms(void) {
         return (unsigned long long) now.tv_sec * 1000 + (unsigned long long) now.tv_nsec / 1000000;
 }
 
-/* No mount gets on: one more would wait as long, and with it in the end everybody. */
-static int check_mounts(struct snap_calls *calls, struct zp_error *err) {
+/* Whether all threads but `own` have been at one mount for so long. */
+static bool hang(struct snap_calls *calls, unsigned own, unsigned long long ms) {
         unsigned long long now = now_ms();
         for (unsigned i = 0; i < SNAP_MOUNT_THREADS; i++) {
                 unsigned long long since = atomic_load(&calls->mounting_since_ms[i]);
-                if (!since || now - since < HANGING_MS)
-                        return 0;
+                if (i != own && (!since || now - since < ms))
+                        return false;
         }
-        zp_error_set(err, EAGAIN, "%d mounts of images wait for the data plane, the last one for more than %d s",
-                     SNAP_MOUNT_THREADS, HANGING_MS / 1000);
+        return true;
+}
+
+/* No mount gets on: one more would wait as long, and with it in the end everybody. */
+static int refuse_mount(unsigned count, unsigned ms, struct zp_error *err) {
+        zp_error_set(err, EAGAIN, "%u mounts of images wait for the data plane, the last one for more than %u s", count,
+                     ms / 1000);
         zp_error_hint(err, "the log of the part 'data' says what it does; `zeropull status` asks it");
         return -EAGAIN;
+}
+
+static void mount_and_run(void *argument, unsigned worker);
+
+static int queue_mount(struct snap_call *call, struct zp_error *err) {
+        struct snap_calls *calls = call->calls;
+        unsigned waiting = atomic_load(&calls->mounts_waiting);
+        if (hang(calls, SNAP_MOUNT_THREADS, HANGING_MS))
+                return refuse_mount(SNAP_MOUNT_THREADS, HANGING_MS, err);
+        if (waiting >= MOUNTS_WAITING_MAX && hang(calls, SNAP_MOUNT_THREADS, SLOW_MS))
+                return refuse_mount(SNAP_MOUNT_THREADS + waiting, SLOW_MS, err);
+        zp_arena_clear(&call->request.arena); /* it is unpacked again */
+        call->request.is_mounting = true;
+        call->queued_at_ms = now_ms();
+        atomic_fetch_add(&calls->mounts_waiting, 1);
+        zp_pool_submit(calls->pools[SNAP_MOUNTS], &call->item, mount_and_run, call);
+        return 0;
 }
 
 static void conclude(struct snap_call *call, int r, const struct zp_error *err) {
@@ -219,12 +245,17 @@ static void conclude(struct snap_call *call, int r, const struct zp_error *err) 
         release(call);
 }
 
+/* One that was queued before it showed that no mount gets on does not try for as long as it has time. */
 static void mount_and_run(void *argument, unsigned worker) {
         struct snap_call *call = argument;
         struct snap_calls *calls = call->calls;
         struct zp_error err = { 0 };
-        atomic_store(&calls->mounting_since_ms[worker], now_ms());
+        unsigned long long now = now_ms();
+        atomic_fetch_sub(&calls->mounts_waiting, 1);
         int r = zp_check_cancel(&call->cancel, &err);
+        if (r == 0 && now - call->queued_at_ms >= HANGING_MS && hang(calls, worker, HANGING_MS))
+                r = refuse_mount(SNAP_MOUNT_THREADS - 1, HANGING_MS, &err);
+        atomic_store(&calls->mounting_since_ms[worker], now);
         if (r == 0)
                 r = call->method->run(&call->request, &err);
         conclude(call, r, &err);
@@ -239,12 +270,12 @@ static void run(void *argument, unsigned worker) {
         call->request.size = GRPC_SLICE_LENGTH(call->data);
         int r = zp_check_cancel(&call->cancel, &err); /* it may have waited for a thread */
         bool must_mount = r == 0 && call->method->must_mount && call->method->must_mount(&call->request);
-        if (must_mount && (r = check_mounts(call->calls, &err)) == 0) {
-                zp_pool_submit(call->calls->pools[SNAP_MOUNTS], &call->item, mount_and_run, call);
-                return;
-        }
-        if (r == 0)
+        if (r == 0 && !must_mount) {
                 r = call->method->run(&call->request, &err);
+                must_mount = r == -EINPROGRESS && call->method->must_mount;
+        }
+        if (must_mount && (r = queue_mount(call, &err)) == 0)
+                return;
         conclude(call, r, &err);
 }
 

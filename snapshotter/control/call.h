@@ -29,6 +29,7 @@ struct snap_calls {
         grpc_completion_queue *queue;
         struct zp_pool *pools[SNAP_PACES];
         atomic_ullong mounting_since_ms[SNAP_MOUNT_THREADS]; /* 0: the thread has nothing to do */
+        atomic_uint mounts_waiting;                          /* for one of these threads */
         struct zp_cancel stopping;
         struct snap_metrics *metrics;
         pthread_mutex_t lock;

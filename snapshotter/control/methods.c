@@ -93,19 +93,25 @@ static int reply_mount(struct snap_request *request, const struct snap_mount *mo
         return snap_request_reply(request, &response.base, err);
 }
 
-static int create(struct snap_request *request, enum snap_kind kind, struct zp_error *err) {
+static int take_new(struct snap_request *request, enum snap_kind kind, struct snap_new *new, struct zp_error *err) {
         Snap__CreateRequest *message;
-        struct snap_new new = { .kind = kind };
-        struct snap_mount mount;
+        *new = (struct snap_new){ .kind = kind };
         int r = UNPACK(request, create_request, &message, err);
         if (r == 0)
-                r = snap_request_name(request, message->key, "key", &new.key, err);
+                r = snap_request_name(request, message->key, "key", &new->key, err);
         if (r == 0)
-                r = snap_request_text(request, message->parent, "parent", &new.parent, err);
-        if (r == 0)
-                r = take_labels(request, message->labels, message->n_labels, &new.labels, err);
-        if (r == 0)
-                r = snap_service_create(request->service, &request->arena, &new, request->cancel, &mount, err);
+                r = snap_request_text(request, message->parent, "parent", &new->parent, err);
+        return r < 0 ? r : take_labels(request, message->labels, message->n_labels, &new->labels, err);
+}
+
+static int create(struct snap_request *request, enum snap_kind kind, struct zp_error *err) {
+        struct snap_new new;
+        struct snap_mount mount;
+        int r = take_new(request, kind, &new, err);
+        if (r < 0)
+                return r;
+        new.mounts_elsewhere = !request->is_mounting &&snap_service_may_accelerate(request->service, &new);
+        r = snap_service_create(request->service, &request->arena, &new, request->cancel, &mount, err);
         if (r < 0)
                 return r;
         snap_log_event(SNAP_LOG_DEBUG, kind == SNAP_VIEW ? "view prepared" : "snapshot prepared", "key", new.key,
@@ -114,12 +120,18 @@ static int create(struct snap_request *request, enum snap_kind kind, struct zp_e
 }
 
 /* A request that makes no sense is told by whoever runs it. */
-static bool create_must_mount(struct snap_request *request) {
-        Snap__CreateRequest *message;
-        const char *parent;
-        return UNPACK(request, create_request, &message, NULL) == 0 &&
-               snap_request_text(request, message->parent, "parent", &parent, NULL) == 0 &&
-               snap_service_must_mount(request->service, &request->arena, parent);
+static bool create_must_mount(struct snap_request *request, enum snap_kind kind) {
+        struct snap_new new;
+        return take_new(request, kind, &new, NULL) == 0 && !snap_service_may_accelerate(request->service, &new) &&
+               snap_service_must_mount(request->service, &request->arena, new.parent);
+}
+
+static bool prepare_must_mount(struct snap_request *request) {
+        return create_must_mount(request, SNAP_ACTIVE);
+}
+
+static bool view_must_mount(struct snap_request *request) {
+        return create_must_mount(request, SNAP_VIEW);
 }
 
 static int run_prepare(struct snap_request *request, struct zp_error *err) {
@@ -343,8 +355,8 @@ static int run_usage(struct snap_request *request, struct zp_error *err) {
 #define METHOD(name) "/containerd.services.snapshots.v1.Snapshots/" name
 
 const struct snap_method snap_methods[] = {
-        { METHOD("Prepare"), SNAP_MAY_ASK, run_prepare, create_must_mount },
-        { METHOD("View"), SNAP_STARTS, run_view, create_must_mount },
+        { METHOD("Prepare"), SNAP_MAY_ASK, run_prepare, prepare_must_mount },
+        { METHOD("View"), SNAP_STARTS, run_view, view_must_mount },
         { METHOD("Mounts"), SNAP_STARTS, run_mounts, mounts_must_mount },
         { METHOD("Commit"), SNAP_WALKS, run_commit },
         { METHOD("Remove"), SNAP_QUICK, run_remove },

@@ -17,6 +17,7 @@ struct snap_request {
         const uint8_t *data;
         size_t size;
         const struct zp_cancel *cancel; /* the client went away, or does not wait any longer; or the daemon ends */
+        bool is_mounting;               /* on a thread that may wait for the data plane */
         struct zp_arena arena;          /* dies with the request */
         /* Sends a message; waits until there is room for it. */
         int (*send)(struct snap_request *request, const void *data, size_t size, struct zp_error *err);

@@ -136,6 +136,11 @@ bool snap_service_must_mount(struct snap_service *service, struct zp_arena *aren
                !snap_mounts_has(service->bases, base.id);
 }
 
+bool snap_service_may_accelerate(const struct snap_service *service, const struct snap_new *new) {
+        return service->accelerator && new->kind == SNAP_ACTIVE &&snap_label_get(&new->labels, SNAP_LABEL_TARGET) &&
+               snap_label_get(&new->labels, SNAP_LABEL_IMAGE) && snap_label_get(&new->labels, SNAP_LABEL_MANIFEST);
+}
+
 /* A base that was mounted for somebody who then could not have it. */
 static void drop_if_unused(struct snap_service *service, uint64_t base_id) {
         if (base_id && snap_metastore_has_base(service->metastore, base_id, NULL) == 0)
@@ -250,6 +255,8 @@ static int try_create(struct snap_service *service, struct zp_arena *arena, cons
         if (r == 1)
                 return zp_error_set(err, EEXIST, "target snapshot '%.400s' already exists",
                                     snap_label_get(&new->labels, SNAP_LABEL_TARGET));
+        if (r == 0 && new->mounts_elsewhere && snap_service_must_mount(service, arena, new->parent))
+                return zp_error_set(err, EINPROGRESS, "'%.400s' has to be mounted", new->parent);
         if (r == 0 && why.code)
                 r = add_reason(arena, &why, &new->labels, err);
         if (r == 0)

@@ -141,6 +141,18 @@ def mounts_of(daemon):
     return [point for point in points if point.startswith(f"{daemon.root}/mounts/")]
 
 
+def test_a_layer_that_must_be_unpacked_after_all_has_its_accelerated_parent_mounted(world, daemon, api, work):
+    """Whoever names a target is not expected to mount anything."""
+    image, plain = world.image("web", fill_base), world.image("plain", fill_app(3), publish=False)
+    (name,) = pull(api, image)
+    assert mounts_of(daemon) == []
+    mounts = api.prepare("extract", name, plain.labels(0))
+    assert len(mounts_of(daemon)) == 1
+    assert api.stat("extract").labels["containerd.io/snapshot/zeropull.not-accelerated"]
+    with mounted(mounts, work / "m") as root:
+        assert (root / "data/noise").read_bytes()
+
+
 def test_an_image_with_a_snapshot_needs_no_layer(world, daemon, api, work):
     image = world.image("web", fill_base, fill_bare, fill_app(3))
     names = pull(api, image)
