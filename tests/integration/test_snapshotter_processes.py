@@ -187,6 +187,7 @@ def test_a_data_plane_that_hangs_keeps_nobody_waiting_who_does_not_need_it(world
     """Neither ordinary images, nor the layers of one that is pulled; and those who need it are told in the end."""
     plain = world.image("plain", fill_app(5), publish=False)
     other = world.image("other", fill_app(6))
+    several = world.image("several", fill_base, fill_app(7), fill_app(8))
     with snapshotter(work, *settings(work)) as daemon:
         hung = Hung(world, daemon)
         clients = [daemon.client() for _ in range(7)]
@@ -210,6 +211,8 @@ def test_a_data_plane_that_hangs_keeps_nobody_waiting_who_does_not_need_it(world
                 assert time.monotonic() < deadline, failure.value
             assert "6 mounts of images wait for the data plane" in failure.value.details()
             assert "6 mounts of images wait for the data plane" in daemon.log()
+            api.timeout = 20
+            assert None not in pull(api, several)  # the second layer's parent is accelerated, and mounted by nobody
         with open(hung.index, "wb"):  # the end of what it waits for, and it looks again
             hung.index.unlink()
             hung.index.write_bytes(hung.content)
@@ -265,6 +268,36 @@ def test_what_cannot_be_noted_of_starts_costs_no_read(world, work):
         with mounted(api.prepare("c", name), work / "m") as root:
             assert len((root / "data/noise").read_bytes()) == 3_000_000
         assert "the data plane ended" not in daemon.log()
+
+
+def test_those_who_wait_for_a_mount_while_none_gets_on_leave_places_to_others(world, work):
+    with snapshotter(work, *settings(work)) as daemon:
+        hung = Hung(world, daemon)
+        refused, calls = [], []
+
+        def prepare(api, number):
+            try:
+                api.prepare(f"waits-{number}", hung.name)
+            except grpc.RpcError as failure:
+                refused.append(failure)
+
+        with closing(daemon.client()) as many, closing(daemon.client()) as api:
+            while not refused:
+                assert len(calls) < 120
+                calls.append(threading.Thread(target=prepare, args=(many, len(calls))))
+                calls[-1].start()
+                calls[-1].join(0.05)
+            assert refused[0].code().name == "UNAVAILABLE"
+            count = int(refused[0].details().split()[0])
+            assert 6 + 32 <= count <= len(calls) and "mounts of images wait for the data plane" in refused[0].details()
+            api.timeout = 20
+            api.prepare("plain")
+            with open(hung.index, "wb"):  # as above
+                hung.index.unlink()
+                hung.index.write_bytes(hung.content)
+            for call in (hung.call, *calls):
+                call.join()
+        hung.client.close()
 
 
 def suppressed(call, *arguments):
