@@ -46,12 +46,14 @@ static int check_file(struct cli_call *call, int option, const char *name, struc
         return cli_file_failed(call, zp_error_errno(err, errno, "--%s '%s'", name, path));
 }
 
-/* Each of a list with colons. */
+/* Each of a list with colons; of several, some may not be there. */
 static int check_auth_files(struct cli_call *call, struct zp_error *err) {
-        for (const char *rest = call->values[OPTION_AUTH_FILE]; rest;) {
+        const char *all = call->values[OPTION_AUTH_FILE];
+        bool is_list = all && strchr(all, ':');
+        for (const char *rest = all; rest;) {
                 size_t size = strcspn(rest, ":");
                 zp_autofree char *path = strndup(rest, size);
-                if (!path || access(path, R_OK) < 0)
+                if (!path || (access(path, R_OK) < 0 && !(is_list && (errno == ENOENT || errno == ENOTDIR))))
                         return cli_file_failed(call, zp_error_errno(err, path ? errno : ENOMEM, "--auth-file '%.*s'",
                                                                     (int) size, rest));
                 rest = rest[size] ? rest + size + 1 : NULL;

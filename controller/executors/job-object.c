@@ -79,11 +79,12 @@ static bool is_plain_http(const struct ctl_config *config, const struct ctl_imag
         return entry && entry->plain_http;
 }
 
-/* "/run/pull-secrets/0/config.json:/run/pull-secrets/1/config.json" */
+/* "/run/pull-secrets/0/config.json:/run/pull-secrets/1/config.json:": a list, also of one, since of a list those that
+ * are not there are passed over. */
 static char *auth_files(size_t count) {
         zp_autobuffer struct zp_buffer text = { 0 };
         for (size_t i = 0; i < count; i++) {
-                zp_autofree char *file = zp_format("%s" SECRETS "/%zu/config.json", i ? ":" : "--auth-file=", i);
+                zp_autofree char *file = zp_format("%s" SECRETS "/%zu/config.json:", i ? "" : "--auth-file=", i);
                 if (!file || !zp_buffer_text(&text, file))
                         return NULL;
         }
@@ -127,8 +128,10 @@ static bool add_volume(json_t *volumes, json_t *mounts, const char *name, const 
         return append(volumes, volume) && append(mounts, json_pack("{s:s, s:s}", "name", name, "mountPath", path));
 }
 
-static json_t *secret_source(const char *name, const char *key, const char *file) {
-        return json_pack("{s:{s:s, s:[{s:s, s:s}]}}", "secret", "secretName", name, "items", "key", key, "path", file);
+/* Optional: a pod starts without it, and without the key. */
+static json_t *secret_source(const char *name, const char *key, const char *file, bool is_optional) {
+        return json_pack("{s:{s:s, s:[{s:s, s:s}], s:b}}", "secret", "secretName", name, "items", "key", key, "path",
+                         file, "optional", is_optional);
 }
 
 static bool add_volumes(const struct ctl_config *config, const struct ctl_order *order,
@@ -143,11 +146,11 @@ static bool add_volumes(const struct ctl_config *config, const struct ctl_order 
                 snprintf(name, sizeof name, "pull-secret-%zu", i);
                 snprintf(path, sizeof path, SECRETS "/%zu", i);
                 ok = add_volume(volumes, mounts, name, path,
-                                secret_source(secrets->names[i], ".dockerconfigjson", "config.json"));
+                                secret_source(secrets->names[i], ".dockerconfigjson", "config.json", true));
         }
         if (spec->signing_secret)
                 ok = ok && add_volume(volumes, mounts, "signing", SIGNING,
-                                      secret_source(spec->signing_secret, "key.pem", "key.pem"));
+                                      secret_source(spec->signing_secret, "key.pem", "key.pem", false));
         if (config->job.ca_config_map)
                 ok = ok && add_volume(volumes, mounts, "authorities", AUTHORITIES,
                                       json_pack("{s:{s:s}}", "configMap", "name", config->job.ca_config_map));

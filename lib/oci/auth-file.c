@@ -232,13 +232,14 @@ static char *usual_place(unsigned number) {
         }
 }
 
-/* In the files of a list with colons, one after the other. */
+/* In the files of a list with colons, one after the other; of several, those that are not there know nothing. */
 static int find_in_list(const char *paths, const char *registry, const char *repository, const struct zp_cancel *cancel,
                         struct zp_credentials *out, struct zp_error *err) {
+        bool is_single = !strchr(paths, ':');
         for (;;) {
                 size_t size = strcspn(paths, ":");
                 zp_autofree char *path = strndup(paths, size);
-                int r = path ? find_in(path, true, registry, repository, cancel, out, err)
+                int r = path ? find_in(path, is_single, registry, repository, cancel, out, err)
                              : zp_error_errno(err, ENOMEM, "credentials");
                 if (r < 0 || !zp_credentials_are_empty(out) || !paths[size])
                         return r;

@@ -30,7 +30,8 @@ int zp_credentials_decode(const char *text, const char *name, struct zp_credenti
 bool zp_credentials_are_for(const char *address, const char *registry);
 
 /* Finds what is known for a repository of a registry. `path`: the file to look into (absent is an
- * error), or several separated by colons, of which the first that knows the registry counts; or NULL: the first of the
+ * error), or several separated by colons, of which the first that knows the registry counts (absent ones are passed
+ * over: "FILE:" is a list too); or NULL: the first of the
  * usual places that does. May run a helper. -EIO: a file is
  * malformed. */
 int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,

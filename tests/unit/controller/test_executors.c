@@ -227,10 +227,42 @@ static void the_first_secret_that_knows_a_registry_counts(void **state) {
         ctl_secrets_clear(&secrets);
 }
 
+static void a_pod_starts_without_its_pull_secrets_but_not_without_its_key(void **state) {
+        (void) state;
+        struct ctl_config config = { .job = { .image = "r.io/zeropull" } };
+        struct ctl_secrets secrets = { .names = { (char *) "absent" }, .count = 1 };
+        struct ctl_image image = { .image = (char *) "r.io/a:1", .platform = "linux/amd64", .digest = DIGEST_A };
+        struct ctl_snapshot owner;
+        json_t *json = load("{\"metadata\": {\"name\": \"n\", \"namespace\": \"ns\", \"uid\": \"u\"}, \"spec\":"
+                            " {\"images\": [\"r.io/a:1\"], \"signing\": {\"secretName\": \"k\"}}}");
+        assert_int_equal(ctl_snapshot_parse(json, &owner, NULL), 0);
+        json_t *job = ctl_job_object(&config, &(struct ctl_order){ &owner, &image }, &secrets), *value;
+        assert_non_null(job);
+        char *text = json_dumps(job, JSON_COMPACT);
+        assert_non_null(strstr(text, "\"--auth-file=/run/pull-secrets/0/config.json:\"")); /* a list */
+        json_t *volumes = json_object_get(
+                json_object_get(json_object_get(json_object_get(job, "spec"), "template"), "spec"), "volumes");
+        size_t i, found = 0;
+        json_array_foreach(volumes, i, value) {
+                json_t *secret = json_object_get(value, "secret");
+                const char *name = json_string_value(json_object_get(secret, "secretName"));
+                if (!name)
+                        continue;
+                assert_int_equal(json_is_true(json_object_get(secret, "optional")), strcmp(name, "absent") == 0);
+                found++;
+        }
+        assert_int_equal(found, 2);
+        free(text);
+        json_decref(job);
+        json_decref(json);
+        ctl_snapshot_clear(&owner);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(jobs_and_their_pods_tell_how_a_build_stands),
                 cmocka_unit_test(the_same_wish_has_the_same_name_and_no_other_has),
+                cmocka_unit_test(a_pod_starts_without_its_pull_secrets_but_not_without_its_key),
                 cmocka_unit_test(the_hooks_builds_are_understood),
                 cmocka_unit_test(secrets_of_both_types_are_read_and_nothing_but_their_auths_kept),
                 cmocka_unit_test(the_first_secret_that_knows_a_registry_counts),

@@ -240,7 +240,8 @@ static void of_several_files_the_first_that_knows_the_registry_counts(void **sta
         (void) state;
         assert_non_null(mkdtemp(home));
         char *first = zp_format("%s/1", home), *second = zp_format("%s/2", home);
-        char *both = zp_format("%s:%s", first, second), *broken = zp_format("%s:%s/3", second, home);
+        char *both = zp_format("%s:%s", first, second), *absent = zp_format("%s/3:%s", home, second);
+        char *none = zp_format("%s/3:", home);
         static const char one[] = "{\"auths\":{\"q\":" AUTH(ALICE_A) "}}",
                           two[] = "{\"auths\":{\"q\":" AUTH(ALICE_B) ",\"r\":" AUTH(ALICE_B) "}}";
         assert_int_equal(zp_replace_file(AT_FDCWD, first, one, strlen(one), 0600, NULL), 0);
@@ -253,12 +254,20 @@ static void of_several_files_the_first_that_knows_the_registry_counts(void **sta
         zp_credentials_clear(&found);
         assert_int_equal(zp_auth_file_find(both, "s", "a", NULL, &found, NULL), 0);
         assert_true(zp_credentials_are_empty(&found));
-        assert_int_equal(zp_auth_file_find(broken, "s", "a", NULL, &found, NULL), -ENOENT);
+        /* of a list, what is not there knows nothing */
+        assert_int_equal(zp_auth_file_find(absent, "r", "a", NULL, &found, NULL), 0);
+        assert_string_equal(found.password, "b:b");
+        zp_credentials_clear(&found);
+        assert_int_equal(zp_auth_file_find(none, "r", "a", NULL, &found, NULL), 0);
+        assert_true(zp_credentials_are_empty(&found));
+        none[strlen(none) - 1] = '\0'; /* a single one must be there */
+        assert_int_equal(zp_auth_file_find(none, "r", "a", NULL, &found, NULL), -ENOENT);
         zp_remove_tree(AT_FDCWD, home, NULL);
         free(first);
         free(second);
         free(both);
-        free(broken);
+        free(absent);
+        free(none);
 }
 
 int main(void) {
