@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "controller/model/time.h"
 #include "oci/json.h"
 
@@ -170,8 +171,17 @@ static bool set(json_t *object, const char *name, json_t *value) {
         return value && json_object_set_new(object, name, value) == 0;
 }
 
+/* Texts come from others, and were cut to size: perhaps inside a character. */
+static json_t *text_json(const char *text) {
+        zp_autofree char *copy = strdup(text);
+        if (!copy)
+                return NULL;
+        zp_utf8_mend(copy);
+        return json_string(copy);
+}
+
 static bool set_text(json_t *object, const char *name, const char *text) {
-        return !*text || set(object, name, json_string(text));
+        return !*text || set(object, name, text_json(text));
 }
 
 static bool set_time(json_t *object, const char *name, int64_t seconds) {
@@ -211,10 +221,10 @@ json_t *ctl_conditions_json(const struct ctl_condition *conditions) {
                         s++;
                 if (s == STATES)
                         continue;
-                json_t *entry = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "type", condition_names[kind], "status",
+                json_t *entry = json_pack("{s:s, s:s, s:I, s:s, s:o, s:o}", "type", condition_names[kind], "status",
                                           states[s].text, "observedGeneration", (json_int_t) c->observed_generation,
                                           "lastTransitionTime", ctl_time_text(c->last_transition, time), "reason",
-                                          c->reason, "message", c->message);
+                                          text_json(c->reason), "message", text_json(c->message));
                 if (!entry || json_array_append_new(list, entry) < 0)
                         return NULL;
         }

@@ -177,6 +177,26 @@ static void stand(struct ctl_image *image, enum ctl_phase phase, const char *rea
         snprintf(image->digest, sizeof image->digest, "%s", phase == CTL_PENDING ? "" : DIGEST_A);
 }
 
+/* "é" is two bytes: every second length cuts one in half. */
+static void a_text_cut_inside_a_character_can_be_written(void **state) {
+        (void) state;
+        static const char *const images[] = { "a" }, *const platforms[] = { "p" };
+        struct ctl_status status = { .observed_retry = "r\xc3" };
+        assert_true(ctl_status_align(&status, images, 1, platforms, 1));
+        snprintf(status.images[0].message, sizeof status.images[0].message, "caf\xc3");
+        ctl_condition_set(&status.conditions[CTL_CONDITION_READY], 'F', "x\xff", "\xe2\x82", 1, 1);
+        json_t *json = ctl_status_json(&status);
+        assert_non_null(json);
+        json_t *image = json_array_get(json_object_get(json, "images"), 0);
+        json_t *condition = json_array_get(json_object_get(json, "conditions"), 0);
+        assert_string_equal(json_string_value(json_object_get(json, "observedRetry")), "r?");
+        assert_string_equal(json_string_value(json_object_get(image, "message")), "caf?");
+        assert_string_equal(json_string_value(json_object_get(condition, "reason")), "x?");
+        assert_string_equal(json_string_value(json_object_get(condition, "message")), "??");
+        json_decref(json);
+        ctl_status_clear(&status);
+}
+
 static void conditions_say_why_it_is_not_ready(void **state) {
         (void) state;
         static const struct {
@@ -266,6 +286,7 @@ int main(void) {
                 cmocka_unit_test(a_status_is_read_as_it_was_written),
                 cmocka_unit_test(a_status_of_others_is_found_out_again),
                 cmocka_unit_test(what_is_known_of_an_image_stays_when_others_come_and_go),
+                cmocka_unit_test(a_text_cut_inside_a_character_can_be_written),
                 cmocka_unit_test(conditions_say_why_it_is_not_ready),
                 cmocka_unit_test(the_time_of_a_condition_changes_with_its_status_only),
                 cmocka_unit_test(rules_choose_by_namespace_repository_and_tag),
