@@ -98,18 +98,18 @@ static json_t *entry_of(json_t *object, json_t *image) {
         json_t *entry = json_pack("{s:O, s:O, s:O, s:O}", "image", json_object_get(image, "image"), "digest",
                                   json_object_get(image, "digest"), "complete", json_object_get(object, "complete"),
                                   "deadlineSeconds", json_object_get(object, "deadline"));
-        if (entry && text(object, "from")[0])
-                json_object_set(entry, "from", json_object_get(object, "from"));
         if (entry && json_array_size(json_object_get(object, "secrets")) > 0)
                 json_object_set_new(entry, "pullSecrets", json_copy(json_object_get(object, "secrets")));
         return entry;
 }
 
-/* Two objects want it: what either needs. */
-static void join(json_t *entry, json_t *other) {
+/* Two objects want it: what either needs, and the digest that the younger one, `other`, names when it `is_new`. */
+static void join(json_t *entry, json_t *other, bool is_new) {
         json_t *secrets = json_object_get(entry, "pullSecrets"), *more = json_object_get(other, "pullSecrets"), *item;
         json_t *deadline = json_object_get(other, "deadlineSeconds");
         size_t i, j;
+        if (is_new)
+                json_object_set(entry, "digest", json_object_get(other, "digest"));
         if (json_is_true(json_object_get(other, "complete")))
                 json_object_set_new(entry, "complete", json_true());
         if (json_integer_value(deadline) > json_integer_value(json_object_get(entry, "deadlineSeconds")))
@@ -125,11 +125,11 @@ static void join(json_t *entry, json_t *other) {
         }
 }
 
-static int add_entry(json_t *spec, json_t *entry, struct zp_error *err) {
+static int add_entry(json_t *spec, json_t *entry, bool is_new, struct zp_error *err) {
         const char *name = text(entry, "image");
         json_t *before = json_object_get(spec, name);
         if (before)
-                join(before, entry);
+                join(before, entry, is_new);
         else if (json_object_size(spec) < WARMUP_IMAGES_MAX)
                 return json_object_set(spec, name, entry) < 0 ? no_memory(err) : 0;
         return 0;
@@ -151,8 +151,10 @@ static int add_images(json_t *object, json_t *node, json_t *cache, bool is_turn,
                                                             : NULL;
                 if (is_new && !entry)
                         return no_memory(err);
+                if (entry && !is_new)
+                        json_object_del(entry, "from"); /* whoever wrote it: no place but the image's own */
                 if (entry)
-                        r = add_entry(spec, entry, err);
+                        r = add_entry(spec, entry, is_new, err);
         }
         return r;
 }
@@ -205,10 +207,10 @@ struct ordered {
         json_t *object;
 };
 
-/* The one checked last names the digest of an image that two want: the later one. By age, then by name. */
+/* By age, then by name: the oldest first, so that no newer one takes its place among a node's images. */
 static int compare_objects(const void *a, const void *b) {
         const struct ordered *x = a, *y = b;
-        int order = strcmp(text(y->object, "created"), text(x->object, "created"));
+        int order = strcmp(text(x->object, "created"), text(y->object, "created"));
         return order ? order : strcmp(x->key, y->key);
 }
 

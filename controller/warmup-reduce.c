@@ -67,10 +67,13 @@ static json_t *reduce_secrets(json_t *object) {
         return list;
 }
 
+/* Snapshots in a repository that the object chooses are for no node's store, which all namespaces share: who can push
+ * there could pass anything off as somebody else's image. Such an object wants no image. */
 int warmup_reduce_object(json_t *object, json_t **out, struct zp_error *err) {
         json_t *spec = json_object_get(object, "spec"), *warm_up = json_object_get(spec, "warmUp");
         json_t *selector = json_object_get(warm_up, "nodeSelector");
         json_int_t parallelism = json_integer_value(json_object_get(warm_up, "parallelism"));
+        bool is_beside = !text_or(spec, "target", "")[0];
         int64_t deadline_s = 0;
         *out = NULL;
         if (!zp_kube_name(object)[0] || !json_is_object(spec))
@@ -79,15 +82,15 @@ int warmup_reduce_object(json_t *object, json_t **out, struct zp_error *err) {
                 return 0;
         if (!ctl_parse_duration(text_or(warm_up, "deadline", ""), &deadline_s) || deadline_s < 1)
                 deadline_s = DEADLINE_DEFAULT_S;
-        return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:s, s:o, s:o}", "kind",
+        return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:o, s:o}", "kind",
                               text_or(object, "kind", "ImageSnapshot"), "namespace", zp_kube_namespace(object), "name",
                               zp_kube_name(object), "uid", zp_kube_uid(object), "created",
                               text_or(json_object_get(object, "metadata"), "creationTimestamp", ""), "selector",
                               json_is_object(selector) ? selector : NULL, "parallelism",
                               parallelism > 0 ? parallelism : (json_int_t) WARMUP_PARALLELISM_DEFAULT, "deadline",
                               (json_int_t) deadline_s, "complete", json_is_true(json_object_get(warm_up, "complete")),
-                              "from", text_or(spec, "target", ""), "secrets", reduce_secrets(object), "images",
-                              reduce_images(object)),
+                              "secrets", is_beside ? reduce_secrets(object) : json_array(), "images",
+                              is_beside ? reduce_images(object) : json_array()),
                     out, err);
 }
 

@@ -15,6 +15,7 @@
 #include "controller/kube/reflector.h"
 #include "controller/model/names.h"
 #include "controller/warmup-plan.h"
+#include "controller/warmup-roles.h"
 
 /* Nodes report often; what comes within this time is decided about at once. */
 #define GATHER_MS 200
@@ -29,13 +30,14 @@ struct warmup {
         pthread_cond_t news;
         struct warmup_world world;
         json_t *counts; /* as they were told last */
-        json_t *roles;  /* object key to what its Role was made of */
+        json_t *roles;  /* the planner's thread's alone: of warmup-roles.h */
         bool has_objects, has_nodes, has_caches;
         bool is_changed, is_ending;
 };
 
 static const struct zp_kube_resource nodes = { "v1", "nodes" };
 static const struct zp_kube_resource caches = { CTL_API_VERSION, "nodesnapshotcaches" };
+static const struct zp_kube_resource snapshots = { CTL_API_VERSION, "imagesnapshots" };
 static const struct zp_kube_resource roles = { "rbac.authorization.k8s.io/v1", "roles" };
 static const struct zp_kube_resource bindings = { "rbac.authorization.k8s.io/v1", "rolebindings" };
 
@@ -207,14 +209,17 @@ static json_t *owned(json_t *object, const char *kind) {
 }
 
 static json_t *role_object(json_t *object) {
-        json_t *names = json_array(), *secret, *role = owned(object, "Role");
+        json_t *names = json_array(), *secret, *role = owned(object, "Role"), *rules = json_array();
         size_t i;
         json_array_foreach(json_object_get(object, "secrets"), i, secret) {
                 json_array_append(names, json_object_get(secret, "name"));
         }
-        if (json_object_set_new(role, "rules",
-                                json_pack("[{s:[s], s:[s], s:o, s:[s]}]", "apiGroups", "", "resources", "secrets",
-                                          "resourceNames", names, "verbs", "get")) < 0) {
+        /* a rule without names would be one for all */
+        if (json_array_size(names) > 0)
+                json_array_append_new(rules, json_pack("{s:[s], s:[s], s:O, s:[s]}", "apiGroups", "", "resources",
+                                                       "secrets", "resourceNames", names, "verbs", "get"));
+        json_decref(names);
+        if (json_object_set_new(role, "rules", rules) < 0) {
                 json_decref(role);
                 return NULL;
         }
@@ -237,7 +242,26 @@ static json_t *binding_object(const struct warmup *w, json_t *object) {
         return NULL;
 }
 
+/* 1: it is; 0: its Role goes with it. */
+static int is_there(struct warmup *w, json_t *object, struct zp_error *err) {
+        zp_auto(json_decref) json_t *owner = NULL;
+        struct zp_kube_place place = { .resource = snapshots,
+                                       .namespace = text(object, "namespace"),
+                                       .name = text(object, "name") };
+        int r = zp_kube_get(w->options.client, &place, &owner, err);
+        if (r == -ENOENT) {
+                zp_error_clear(err);
+                return 0;
+        }
+        return r < 0 ? r : strcmp(zp_kube_uid(owner), text(object, "uid")) == 0 && !zp_kube_is_being_deleted(owner);
+}
+
 static int write_role(struct warmup *w, json_t *object, struct zp_error *err) {
+        if (json_array_size(json_object_get(object, "secrets")) == 0) {
+                int r = is_there(w, object, err);
+                zp_auto(json_decref) json_t *empty = r == 1 ? role_object(object) : NULL;
+                return r == 1 ? apply(w, roles, text(object, "namespace"), empty, err) : r;
+        }
         zp_auto(json_decref) json_t *role = role_object(object), *binding = binding_object(w, object);
         int r = apply(w, roles, text(object, "namespace"), role, err);
         return r < 0 ? r : apply(w, bindings, text(object, "namespace"), binding, err);
@@ -245,20 +269,25 @@ static int write_role(struct warmup *w, json_t *object, struct zp_error *err) {
 
 /* Before the caches, so that an agent that is told of an image may read its secrets. A failure is no reason to warm no
  * other image: the agent says what it may not read. */
-static void write_roles(struct warmup *w, json_t *objects) {
-        const char *key;
-        json_t *object;
-        json_object_foreach(objects, key, object) {
-                json_t *secrets = json_object_get(object, "secrets");
-                struct zp_error err = { 0 };
-                if (json_equal(json_object_get(w->roles, key), secrets) || json_array_size(secrets) == 0)
-                        continue;
-                if (write_role(w, object, &err) < 0) {
-                        zp_error_wrap(&err, "%s: let the nodes read its pull secrets", key);
+static int write_roles(struct warmup *w, json_t *objects) {
+        zp_auto(json_decref) json_t *due = NULL;
+        struct zp_error err = { 0 };
+        const char *uid;
+        json_t *role;
+        int r = warmup_roles_due(w->roles, objects, &due, &err);
+        if (r < 0)
+                complain(w, &err);
+        json_object_foreach(due, uid, role) {
+                zp_error_clear(&err);
+                int one = write_role(w, role, &err);
+                if (one < 0) {
+                        zp_error_wrap(&err, "%s/%s: let the nodes read its pull secrets", text(role, "namespace"),
+                                      text(role, "name"));
                         complain(w, &err);
                 }
-                json_object_set(w->roles, key, secrets); /* once: who lets the controller make Roles restarts it */
+                r = warmup_roles_done(w->roles, role, one) ? one : r;
         }
+        return r;
 }
 
 static void tell_counts(struct warmup *w, json_t *before, json_t *now) {
@@ -306,8 +335,9 @@ static bool plan_once(struct warmup *w) {
         if (r < 0)
                 complain(w, &err);
         if (r == 0) {
-                write_roles(w, objects);
+                int of_roles = write_roles(w, objects);
                 r = write_caches(w, changes, known_nodes);
+                r = r < 0 ? r : of_roles;
                 tell_counts(w, before, counts);
         }
         pthread_mutex_lock(&w->lock);

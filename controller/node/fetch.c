@@ -6,6 +6,7 @@
 #include "controller/node/child.h"
 #include "controller/node/secrets.h"
 #include "oci/json.h"
+#include "oci/reference.h"
 #include "snapshotter/control/config.h"
 
 #define ARGUMENTS_MAX 24
@@ -88,6 +89,17 @@ static char *pinned_name(const struct node_task *task) {
         return zp_format("docker://%.*s@%s", (int) size, task->image, task->digest);
 }
 
+/* "host/repository", which is no directory of this node, whatever pull understands besides. */
+static bool is_repository(const char *text) {
+        struct zp_reference reference;
+        size_t host_size = strcspn(text, "/");
+        if (text[host_size] != '/' || strchr(text, '@') || zp_reference_parse(text, &reference, NULL) < 0)
+                return false;
+        bool has_host = strncmp(reference.registry, text, host_size) == 0 && !reference.registry[host_size];
+        zp_reference_clear(&reference);
+        return has_host;
+}
+
 static bool set_arguments(struct command *c, const struct node_options *options, const struct snap_config *config,
                           const struct node_task *task, bool has_secret) {
         add(c, options->zeropull);
@@ -99,10 +111,7 @@ static bool set_arguments(struct command *c, const struct node_options *options,
         add_pair(c, "--auth-file", has_secret ? NODE_SECRET_PATH : config->auth_file);
         if (task->is_complete)
                 add(c, "--complete");
-        if (task->from && !add_owned(c, "--from",
-                                     strstr(task->from, "://") || strncmp(task->from, "dir:", 4) == 0
-                                             ? strdup(task->from)
-                                             : zp_format("docker://%s", task->from)))
+        if (task->from && !add_owned(c, "--from", zp_format("docker://%s", task->from)))
                 return false;
         return add_owned(c, NULL, pinned_name(task));
 }
@@ -156,18 +165,32 @@ static void pull_with(const struct node_options *options, const struct snap_conf
                 read_answer(&outcome, out);
 }
 
+/* A secret that could not be read may be why a pull failed. */
+static void blame_secret(struct node_fetched *out, const struct zp_error *unread) {
+        size_t size = strlen(out->message);
+        snprintf(out->message + size, sizeof out->message - size, " (%s)", unread->message);
+        if (strcmp(out->result.reason, "PullFailed") == 0 || strcmp(out->result.reason, "NoSnapshot") == 0)
+                out->result.reason = "SecretNotReadable";
+}
+
 static void pull(const struct node_options *options, const struct node_task *task, struct node_fetched *out) {
         struct snap_config config;
-        struct zp_error err = { 0 };
+        struct zp_error err = { 0 }, unread = { 0 };
         char *secret = NULL;
+        if (task->from && !is_repository(task->from)) {
+                fail(out, "Refused", "from: it is no registry's repository (registry.example/snapshots)");
+                return;
+        }
         snap_config_init(&config);
         /* each time: they may have been changed */
         if (options->config && snap_config_load(options->config, &config, &err) < 0)
                 fail(out, "BadSettings", err.message);
-        else if (task->secrets && node_secrets_read(options->kube, task->secrets, &secret, &err) < 0)
+        else if (task->secrets && node_secrets_read(options->kube, task->secrets, &secret, &unread, &err) < 0)
                 fail(out, "SecretNotReadable", err.message);
         else
                 pull_with(options, &config, task, secret, out);
+        if (unread.code && !out->result.is_done)
+                blame_secret(out, &unread);
         node_secret_free(secret);
         snap_config_clear(&config);
 }

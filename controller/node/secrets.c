@@ -79,21 +79,30 @@ int node_secret_add(json_t *secret, json_t *auths, struct zp_error *err) {
         return zp_error_set(err, EBADMSG, "secret '%s': no pull secret (type kubernetes.io/dockerconfigjson)", name);
 }
 
-int node_secrets_read(struct zp_kube *kube, json_t *secrets, char **text, struct zp_error *err) {
+int node_secrets_read(struct zp_kube *kube, json_t *secrets, char **text, struct zp_error *unread,
+                      struct zp_error *err) {
         zp_auto(json_decref) json_t *auths = json_object();
         json_t *item;
         size_t i;
         *text = NULL;
         json_array_foreach(secrets, i, item) {
                 zp_auto(json_decref) json_t *secret = NULL;
+                struct zp_error one = { 0 };
                 struct zp_kube_place place = { .resource = { "v1", "secrets" },
                                                .namespace = json_string_value(json_object_get(item, "namespace")),
                                                .name = json_string_value(json_object_get(item, "name")) };
-                int r = zp_kube_get(kube, &place, &secret, err);
+                int r = zp_kube_get(kube, &place, &secret, &one);
                 if (r == 0)
-                        r = node_secret_add(secret, auths, err);
-                if (r < 0)
-                        return zp_error_wrap(err, "pull secret %s/%s", place.namespace, place.name);
+                        r = node_secret_add(secret, auths, &one);
+                if (r == 0)
+                        continue;
+                zp_error_wrap(&one, "pull secret %s/%s", place.namespace, place.name);
+                if (r == -ENOMEM || r == -ECANCELED) {
+                        *err = one;
+                        return r;
+                }
+                if (!unread->code)
+                        *unread = one;
         }
         if (json_object_size(auths) == 0)
                 return 0;

@@ -187,7 +187,7 @@ def test_what_was_there_before_stays(site):
 
 
 def test_a_snapshot_that_cannot_be_fetched_says_why(site):
-    image, digest = site.image()
+    image, digest = site.image(site.locked)
     site.node("here", disk="ssd")
     secret = {"pullSecrets": [{"name": "missing"}]}
     with site.snapshot(image, warmUp={"nodeSelector": {"disk": "ssd"}}, **secret) as path:
@@ -198,22 +198,36 @@ def test_a_snapshot_that_cannot_be_fetched_says_why(site):
     assert digest not in site.agent.images()
 
 
+def test_an_object_with_a_repository_of_its_own_choice_is_warmed_nowhere(site):
+    image, digest = site.image()
+    elsewhere = {"target": f"{site.server.host}/elsewhere"}
+    with site.snapshot(image, warmUp={"nodeSelector": {"disk": "ssd"}}, **elsewhere):
+        other, of_other = site.image()
+        with site.snapshot(other, warmUp={"nodeSelector": {"disk": "ssd"}}) as path:
+            site.until(lambda: site.warm(path).get("ready") == 1)
+            assert list(site.entries("here", "spec")) == [other]
+    assert digest not in site.agent.images()
+
+
 def test_a_private_image_comes_with_the_objects_secret_and_the_agent_may_read_that_one_alone(site):
     image, digest = site.image(site.locked)
     login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     config = base64.b64encode(json.dumps({"auths": {site.locked.host: {"auth": login}}}).encode()).decode()
     site.api.create("/api/v1/namespaces/default/secrets", {
         "metadata": {"name": "pull"}, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": config}})  # fmt: skip
-    with site.snapshot(image, warmUp={"nodeSelector": {"disk": "ssd"}}, pullSecrets=[{"name": "pull"}]) as path:
+    with site.snapshot(image, warmUp={"nodeSelector": {"disk": "ssd"}}, pullSecrets=[{"name": "missing"}, {"name": "pull"}]) as path:
         site.until(lambda: site.warm(path).get("ready") == 1)
         assert digest in site.agent.images()
         uid = site.api.get(path)["metadata"]["uid"]
         kind = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
         role = site.api.get(f"{kind}/roles/zeropull-warmup-{uid}")
-        assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["pull"], "verbs": ["get"]}]
+        assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["missing", "pull"], "verbs": ["get"]}]
         agent = "system:serviceaccount:default:agent"
         assert site.kube.is_true("auth", "can-i", "get", "secrets/pull", "--as", agent)
         assert not site.kube.is_true("auth", "can-i", "get", "secrets/other", "--as", agent)
+        site.api.merge(path, {"spec": {"warmUp": None}})
+        site.until(lambda: not site.api.get(f"{kind}/roles/zeropull-warmup-{uid}").get("rules"))
+        assert not site.kube.is_true("auth", "can-i", "get", "secrets/pull", "--as", agent)
     assert PASSWORD not in site.agent.log.read_text(errors="replace")
     site.until(lambda: not site.api.find(f"{kind}/roles/zeropull-warmup-{uid}"))
 

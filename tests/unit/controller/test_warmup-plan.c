@@ -338,6 +338,107 @@ static void more_images_than_a_cache_may_list_are_left_out(void **state) {
         assert_int_equal(json_object_size(changes), 0);
 }
 
+/* As an object in the cluster is, of the given age, with more in its spec ("": nothing). */
+static json_t *object_of(const char *name, const char *image, const char *digest, const char *created,
+                         const char *more) {
+        zp_autofree char *text =
+                zp_format("{\"kind\": \"ImageSnapshot\", \"metadata\": {\"namespace\": \"ns\", \"name\": \"%s\", "
+                          "\"uid\": \"u-%s\", "
+                          "\"creationTimestamp\": \"%s\"}, \"spec\": {\"images\": [\"%s\"], \"pullSecrets\": "
+                          "[{\"name\": \"p\"}], "
+                          "\"warmUp\": {}%s}, \"status\": {\"images\": [{\"image\": \"%s\", \"platform\": "
+                          "\"linux/amd64\", \"phase\": "
+                          "\"%s\", \"digest\": \"%s\"}]}}",
+                          name, name, created, image, more, image, digest[0] ? "Ready" : "Building", digest);
+        return parse(text);
+}
+
+#define OLD "2026-01-01T00:00:00Z"
+#define YOUNG "2026-02-01T00:00:00Z"
+
+static void a_snapshot_in_a_repository_that_the_object_chose_gets_to_no_node(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(warmup_reduce_object, world.objects, "ns/evil",
+               object_of("evil", "docker.io/library/nginx:1", B, OLD, ", \"target\": \"evil.example/x\""));
+        decide();
+        assert_int_equal(json_object_size(changes), 0);
+        assert_non_null(json_object_get(counts, "ns/evil"));
+        assert_counts("ns/evil", 0, 0, 0);
+        json_t *reduced = json_object_get(world.objects, "ns/evil");
+        assert_int_equal(json_array_size(json_object_get(reduced, "secrets")), 0);
+        /* nor to those who want the same image from where it is */
+        reduce(warmup_reduce_object, world.objects, "ns/good",
+               object_of("good", "docker.io/library/nginx:1", A, YOUNG, ""));
+        decide();
+        assert_int_equal(json_array_size(json_object_get(changes, "n0")), 1);
+        assert_string_equal(text_of(entry("n0", 0), "digest"), A);
+        assert_null(json_object_get(entry("n0", 0), "from"));
+}
+
+static void a_target_added_later_takes_the_image_from_the_nodes(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(warmup_reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", A, OLD, ""));
+        decide();
+        write_changes();
+        reduce(warmup_reduce_object, world.objects, "ns/web",
+               object_of("web", "r.example/web:1", B, OLD, ", \"target\": \"evil.example/x\""));
+        decide();
+        assert_non_null(json_object_get(changes, "n0"));
+        assert_int_equal(json_array_size(json_object_get(changes, "n0")), 0);
+}
+
+static void another_place_that_a_cache_names_does_not_stay(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(warmup_reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", "", OLD, ""));
+        reduce(warmup_reduce_cache, world.caches, "n0",
+               parse("{\"spec\": {\"images\": [{\"image\": \"r.example/web:1\", \"digest\": \"" A
+                     "\", \"from\": \"evil.example/x\"}]}}"));
+        decide();
+        assert_string_equal(text_of(entry("n0", 0), "digest"), A);
+        assert_null(json_object_get(entry("n0", 0), "from"));
+}
+
+static void newer_objects_push_no_older_ones_images_off_a_node(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(warmup_reduce_object, world.objects, "ns/zz", object_of("zz", "r.example/old:1", A, OLD, ""));
+        for (int i = 0; i < WARMUP_IMAGES_MAX; i++) {
+                zp_autofree char *name = zp_format("o%d", i), *image = zp_format("r.example/i%d:1", i);
+                zp_autofree char *key = zp_format("ns/%s", name);
+                reduce(warmup_reduce_object, world.objects, key, object_of(name, image, A, YOUNG, ""));
+        }
+        decide();
+        bool is_there = false;
+        json_t *item;
+        size_t i;
+        json_array_foreach(json_object_get(changes, "n0"), i, item) {
+                is_there |= strcmp(text_of(item, "image"), "r.example/old:1") == 0;
+        }
+        assert_int_equal(i, WARMUP_IMAGES_MAX);
+        assert_true(is_there);
+}
+
+static void of_two_digests_the_younger_objects_counts_once_it_is_built(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(warmup_reduce_object, world.objects, "ns/a", object_of("a", "r.example/web:1", A, OLD, ""));
+        reduce(warmup_reduce_object, world.objects, "ns/b", object_of("b", "r.example/web:1", "", YOUNG, ""));
+        decide();
+        assert_string_equal(text_of(entry("n0", 0), "digest"), A);
+        write_changes();
+        /* one that is never built holds up nobody's new snapshot */
+        reduce(warmup_reduce_object, world.objects, "ns/a", object_of("a", "r.example/web:1", B, OLD, ""));
+        decide();
+        assert_string_equal(text_of(entry("n0", 0), "digest"), B);
+        write_changes();
+        reduce(warmup_reduce_object, world.objects, "ns/b", object_of("b", "r.example/web:1", A, YOUNG, ""));
+        decide();
+        assert_string_equal(text_of(entry("n0", 0), "digest"), A);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(selected_nodes_get_the_image_and_its_secrets, begin, end),
@@ -352,6 +453,12 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_moved_tags_old_snapshot_stays_until_the_new_one_is_built, begin, end),
                 cmocka_unit_test_setup_teardown(nodes_of_another_architecture_get_their_own_or_nothing, begin, end),
                 cmocka_unit_test_setup_teardown(more_images_than_a_cache_may_list_are_left_out, begin, end),
+                cmocka_unit_test_setup_teardown(a_snapshot_in_a_repository_that_the_object_chose_gets_to_no_node, begin,
+                                                end),
+                cmocka_unit_test_setup_teardown(a_target_added_later_takes_the_image_from_the_nodes, begin, end),
+                cmocka_unit_test_setup_teardown(another_place_that_a_cache_names_does_not_stay, begin, end),
+                cmocka_unit_test_setup_teardown(newer_objects_push_no_older_ones_images_off_a_node, begin, end),
+                cmocka_unit_test_setup_teardown(of_two_digests_the_younger_objects_counts_once_it_is_built, begin, end),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

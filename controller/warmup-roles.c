@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controller/warmup-roles.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "oci/json.h"
+
+static const char *uid_of(json_t *object) {
+        const char *uid = json_string_value(json_object_get(object, "uid"));
+        return uid ? uid : "";
+}
+
+/* Takes `secrets`. NULL: no memory. */
+static json_t *role_of(json_t *object, json_t *secrets) {
+        return json_pack("{s:O, s:O, s:O, s:O, s:o}", "kind", json_object_get(object, "kind"), "namespace",
+                         json_object_get(object, "namespace"), "name", json_object_get(object, "name"), "uid",
+                         json_object_get(object, "uid"), "secrets", secrets);
+}
+
+int warmup_roles_due(json_t *known, json_t *objects, json_t **due, struct zp_error *err) {
+        zp_auto(json_decref) json_t *found = json_object(), *left = json_copy(known);
+        const char *key;
+        json_t *object;
+        int r = found && left ? 0 : -1;
+        json_object_foreach(objects, key, object) {
+                json_t *secrets = json_object_get(object, "secrets");
+                json_t *before = json_object_get(json_object_get(known, uid_of(object)), "secrets");
+                if (r < 0 || json_array_size(secrets) == 0)
+                        continue;
+                json_object_del(left, uid_of(object));
+                if (!json_equal(before, secrets))
+                        r = json_object_set_new(found, uid_of(object), role_of(object, json_incref(secrets)));
+        }
+        json_object_foreach(left, key, object) {
+                if (r == 0)
+                        r = json_object_set_new(found, key, role_of(object, json_array()));
+        }
+        if (r < 0)
+                return zp_error_errno(err, ENOMEM, "warm-up");
+        *due = zp_steal(&found);
+        return 0;
+}
+
+bool warmup_roles_done(json_t *known, json_t *role, int result) {
+        json_t *secrets = json_object_get(role, "secrets");
+        bool is_settled = result == 0 || result == -EPERM;
+        if (is_settled && json_array_size(secrets) == 0)
+                json_object_del(known, uid_of(role));
+        else /* of one that failed nobody knows what it is like: no list of secrets equals null */
+                json_object_set_new(known, uid_of(role),
+                                    role_of(role, is_settled ? json_incref(secrets) : json_null()));
+        return !is_settled;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which objects' Roles are to be written: those that let the nodes' agents read an object's pull secrets. An object is
+ * known by its uid, as its Role is: one that is made anew under the same name needs another.
+ */
+#ifndef CONTROLLER_WARMUP_ROLES_H
+#define CONTROLLER_WARMUP_ROLES_H
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+/* *due: uid to {kind, namespace, name, uid, secrets} of every Role that is not, or not surely, as `objects` (object key
+ * to reduced object, warmup-plan.h) want it. Without secrets: one that lets nobody read anything any more. `known`:
+ * what warmup_roles_done() remembers. *due is the caller's. -ENOMEM only. */
+int warmup_roles_due(json_t *known, json_t *objects, json_t **due, struct zp_error *err);
+
+/* One of these was written, with this result. Once is enough of what succeeded, and of -EPERM: who lets the controller
+ * make Roles restarts it. True: it has to be tried again. */
+bool warmup_roles_done(json_t *known, json_t *role, int result);
+
+#endif

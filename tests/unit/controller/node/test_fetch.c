@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "controller/node/fetch.h"
+
+/* A program in zeropull's place, which writes down what it was asked for and fails. */
+static char directory[] = "/tmp/zeropull-fetch-XXXXXX";
+static char *program, *asked;
+static struct node_fetched fetched;
+
+static int begin(void **state) {
+        (void) state;
+        if (!mkdtemp(directory))
+                return -1;
+        program = zp_format("%s/zeropull", directory);
+        asked = zp_format("%s/asked", directory);
+        zp_autofree char *script = zp_format("#!/bin/sh\necho \"$@\" > %s\necho no >&2\nexit 1\n", asked);
+        return zp_replace_file(AT_FDCWD, program, script, strlen(script), 0700, NULL);
+}
+
+static int end(void **state) {
+        (void) state;
+        unlink(program);
+        unlink(asked);
+        rmdir(directory);
+        free(program);
+        free(asked);
+        return 0;
+}
+
+static void fetch(const char *from) {
+        const struct node_options options = { .store = "/s", .zeropull = program };
+        zp_autofree char *copy = from ? strdup(from) : NULL;
+        zp_autofree char *image = strdup("docker.io/library/nginx:1");
+        const struct node_task task = { .image = image, .from = copy, .timeout_s = 60 };
+        unlink(asked);
+        node_fetch(&options, &task, &fetched);
+        assert_false(fetched.result.is_done);
+}
+
+static void assert_asked(const char *words) {
+        zp_autofree char *text = NULL;
+        size_t size;
+        assert_int_equal(zp_read_file(AT_FDCWD, asked, 4096, &text, &size, NULL), 0);
+        if (!strstr(text, words))
+                fail_msg("'%s' is not in: %s", words, text);
+}
+
+static void a_repository_is_pulled_from_through_its_registry(void **state) {
+        (void) state;
+        fetch("registry.example/snapshots");
+        assert_string_equal(fetched.result.reason, "PullFailed");
+        assert_asked("--from docker://registry.example/snapshots docker://docker.io/library/nginx:1");
+        fetch("localhost:5000/a/b");
+        assert_asked("--from docker://localhost:5000/a/b ");
+        fetch(NULL);
+        assert_asked("--json --store /s docker://docker.io/library/nginx:1");
+}
+
+static void what_is_no_registrys_repository_is_refused_before_anything_runs(void **state) {
+        (void) state;
+        const char *const bad[] = { "dir:/srv/forged",
+                                    "dir:srv/forged",
+                                    "s3://bucket/x",
+                                    "docker://registry.example/x",
+                                    "http://127.0.0.1/x",
+                                    "oci:/srv",
+                                    "/srv/forged",
+                                    "./forged",
+                                    "../forged",
+                                    "snapshots",
+                                    "user:word@r.example/x",
+                                    "r.example/x y",
+                                    "file:/etc",
+                                    "--store/x",
+                                    "registry.example/../etc",
+                                    "" };
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+                fetch(bad[i]);
+                if (strcmp(fetched.result.reason, "Refused") != 0)
+                        fail_msg("%s: %s", bad[i], fetched.result.reason);
+                assert_int_equal(access(asked, F_OK), -1);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_repository_is_pulled_from_through_its_registry),
+                cmocka_unit_test(what_is_no_registrys_repository_is_refused_before_anything_runs),
+        };
+        return cmocka_run_group_tests(tests, begin, end);
+}
