@@ -153,7 +153,7 @@ static void tell(struct hook_exchange *x, int64_t id) {
 }
 
 enum MHD_Result hook_api_cancel_build(struct hook_exchange *x) {
-        struct hook_wish wish = { .now_ms = hook_now_ms() };
+        struct hook_wish wish = { .now_ms = hook_now_ms(), .who = x->role < HOOK_ADMIN ? x->who : NULL };
         struct zp_error err = { 0 };
         if (!wanted_id(x, &wish.id))
                 return hook_reply_error(x, 404, "no build '%s'", x->argument);

@@ -87,3 +87,8 @@ void hook_gifts_take_back(const char *state, int64_t build) {
         if (auths)
                 unlink(auths);
 }
+
+int hook_gifts_recover(const char *state, struct zp_error *err) {
+        zp_autofree char *directory = zp_format("%s/auths", state);
+        return directory ? zp_remove_tree(AT_FDCWD, directory, err) : zp_error_errno(err, ENOMEM, "auths");
+}

@@ -20,5 +20,7 @@ void hook_gifts_find(struct hook_db *db, const char *state, const struct hook_co
 void hook_gifts_clear(struct hook_gifts *gifts);
 /* Removes the files once the build is over. */
 void hook_gifts_take_back(const char *state, int64_t build);
+/* When no build runs yet: removes the credentials of those during which the service died. */
+int hook_gifts_recover(const char *state, struct zp_error *err);
 
 #endif

@@ -129,6 +129,18 @@ static int state_of(sqlite3 *db, int64_t id, char state[16], struct zp_error *er
         return r < 0 ? r : 0;
 }
 
+static int check_is_alone(sqlite3 *db, const struct hook_wish *wish, struct zp_error *err) {
+        int64_t is_shared = 0;
+        int r = wish->who ? hook_sql_number(db, &is_shared, err,
+                                            "SELECT count(*) FROM builds WHERE id = ?1 AND requested_by <> ?2", "is",
+                                            wish->id, wish->who)
+                          : 0;
+        if (r == 0 && is_shared)
+                return zp_error_set(err, EBUSY, "build %lld stays: it was not '%.100s' alone who asked for it",
+                                    (long long) wish->id, wish->who);
+        return r;
+}
+
 int hook_queue_cancel(sqlite3 *db, void *context, struct zp_error *err) {
         struct hook_wish *wish = context;
         char state[16];
@@ -136,10 +148,13 @@ int hook_queue_cancel(sqlite3 *db, void *context, struct zp_error *err) {
         if (r < 0)
                 return r;
         wish->is_running = strcmp(state, "running") == 0;
-        if (wish->is_running || strcmp(state, "cancelled") == 0)
+        if (strcmp(state, "cancelled") == 0)
                 return 0;
-        if (strcmp(state, "queued") != 0)
+        if (!wish->is_running && strcmp(state, "queued") != 0)
                 return zp_error_set(err, EBUSY, "build %lld is %s", (long long) wish->id, state);
+        r = check_is_alone(db, wish, err);
+        if (r < 0 || wish->is_running)
+                return r;
         r = hook_sql_run(db, err,
                          "UPDATE builds SET state = 'cancelled', finished = ?2, reason = 'cancelled before it ran'"
                          " WHERE id = ?1",

@@ -10,6 +10,10 @@
 
 /* How many deliveries are remembered; an older one that comes again finds its image built. */
 #define DELIVERIES_MAX 65536
+/* The row's requested_by with one more who asks. What is too long for QUEUE_NAME_SIZE is cut off. */
+#define ALSO_REQUESTED_BY(who)                                                                     \
+        "CASE WHEN instr(', ' || requested_by || ', ', ', ' || " who " || ', ') THEN requested_by" \
+        " ELSE substr(requested_by || ', ' || " who ", 1, 127) END"
 
 /* 1: it was seen before. */
 static int is_replay(sqlite3 *db, const struct hook_delivery *delivery, const struct hook_event *event,
@@ -42,8 +46,8 @@ static int store_event(sqlite3 *db, struct hook_delivery *delivery, const struct
                 db, &statement, err,
                 "INSERT INTO events (kind, host, repository, tag, digest, requested_by, is_forced, received)"
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-                " ON CONFLICT DO UPDATE SET version = version + 1, not_before = 0, received = excluded.received"
-                " RETURNING id, version",
+                " ON CONFLICT DO UPDATE SET version = version + 1, not_before = 0, received = excluded.received,"
+                " requested_by = " ALSO_REQUESTED_BY("excluded.requested_by") " RETURNING id, version",
                 "isssssii", (int64_t) event->kind, event->host, event->repository, event->tag, digest,
                 delivery->requested_by, (int64_t) delivery->is_forced, delivery->now_ms);
         if (r == 0)
@@ -57,11 +61,15 @@ static int store_event(sqlite3 *db, struct hook_delivery *delivery, const struct
         return r;
 }
 
+/* The first credentials stay, for others' may allow less; unless the registry was asked with them, and in vain. */
 static int store_auths(sqlite3 *db, const struct hook_delivery *delivery, struct zp_error *err) {
         if (!delivery->auths)
                 return 0;
-        int r = hook_sql_run(db, err, "INSERT OR REPLACE INTO event_auths (event, auths) VALUES (?1, ?2)", "is",
-                             delivery->last_id, delivery->auths);
+        int r = hook_sql_run(db, err,
+                             "INSERT INTO event_auths (event, auths) VALUES (?1, ?2)"
+                             " ON CONFLICT DO UPDATE SET auths = excluded.auths"
+                             " WHERE (SELECT attempts FROM events WHERE id = ?1) > 0",
+                             "is", delivery->last_id, delivery->auths);
         return r < 0 ? r : 0;
 }
 
@@ -145,14 +153,17 @@ static int find_published(sqlite3 *db, struct hook_wanted *wanted, struct zp_err
                                wanted->digest, wanted->target);
 }
 
-static int join_active(sqlite3 *db, struct hook_wanted *wanted, struct zp_error *err) {
+static int join_active(sqlite3 *db, const struct hook_pending *pending, struct hook_wanted *wanted,
+                       struct zp_error *err) {
         int r = hook_sql_number(db, &wanted->build, err,
                                 "SELECT id FROM builds WHERE digest = ?1 AND target = ?2"
                                 " AND state IN ('queued', 'running')",
                                 "ss", wanted->digest, wanted->target);
         if (r == 0 && wanted->build)
-                r = hook_sql_run(db, err, "UPDATE builds SET priority = max(priority, ?2) WHERE id = ?1", "ii",
-                                 wanted->build, (int64_t) wanted->priority);
+                r = hook_sql_run(db, err,
+                                 "UPDATE builds SET priority = max(priority, ?2), "
+                                 " requested_by = " ALSO_REQUESTED_BY("?3") " WHERE id = ?1",
+                                 "iis", wanted->build, (int64_t) wanted->priority, pending->requested_by);
         return r < 0 ? r : 0;
 }
 
@@ -205,7 +216,7 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
         wanted->outcome = HOOK_PUBLISHED;
         if (r == 0 && !wanted->build) {
                 wanted->outcome = HOOK_JOINED;
-                r = join_active(db, wanted, err);
+                r = join_active(db, p, wanted, err);
         }
         if (r == 0 && !wanted->build) {
                 wanted->outcome = HOOK_QUEUED;
@@ -218,7 +229,7 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
                                  "ii", wanted->build, p->id);
         if (r >= 0 && wanted->outcome != HOOK_PUBLISHED)
                 r = hook_sql_run(db, err,
-                                 "INSERT OR REPLACE INTO build_auths (build, auths) SELECT ?1, auths FROM event_auths"
+                                 "INSERT OR IGNORE INTO build_auths (build, auths) SELECT ?1, auths FROM event_auths"
                                  " WHERE event = ?2",
                                  "ii", wanted->build, p->id);
         if (r < 0 || !verdict->tag_digest)

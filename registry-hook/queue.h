@@ -44,7 +44,7 @@ int hook_queue_accept(sqlite3 *db, void *delivery, struct zp_error *err); /* a h
 struct hook_pending {
         int64_t id;
         struct hook_event event;
-        char requested_by[QUEUE_NAME_SIZE];
+        char requested_by[QUEUE_NAME_SIZE]; /* "A, B" when several did */
         bool is_forced;
         int attempts;
         int64_t version; /* the same news came again meanwhile: what is decided from the old is not the last word */
@@ -132,10 +132,11 @@ int64_t hook_queue_backoff_ms(int attempts);
 int hook_queue_previous(sqlite3 *db, const struct hook_build *build, char digest[ZP_DIGEST_TEXT_SIZE],
                         struct zp_error *err);
 
-/* Somebody's wish for one build. -ENOENT: no such build; -EBUSY: its state does not allow it, or another of the same
- * name is queued. */
+/* Somebody's wish for one build. -ENOENT: no such build; -EBUSY: its state does not allow it, another of the same
+ * name is queued, or others want it. */
 struct hook_wish {
         int64_t id, now_ms;
+        const char *who; /* cancel: only what nobody else asked for; NULL: whatever it is */
         bool is_running; /* set by cancel: it runs, and whoever runs it must end it */
 };
 int hook_queue_cancel(sqlite3 *db, void *wish, struct zp_error *err);

@@ -118,10 +118,10 @@ static bool set_arguments(struct command *c, const struct hook_build *build, con
         bool done = add_owned(c, zp_format("--push=%s", build->target));
         if (registry->plain_http)
                 add(c, "--plain-http");
-        if (options->auths || registry->auth_file)
-                done &= add_owned(c, zp_format("--auth-file=%s%s%s", options->auths ? options->auths : "",
+        if (options->auths || registry->auth_file) /* ours first: what came with a wish may not be allowed to push */
+                done &= add_owned(c, zp_format("--auth-file=%s%s%s", registry->auth_file ? registry->auth_file : "",
                                                options->auths && registry->auth_file ? ":" : "",
-                                               registry->auth_file ? registry->auth_file : ""));
+                                               options->auths ? options->auths : ""));
         if (registry->ca_file)
                 done &= add_owned(c, zp_format("--ca-file=%s", registry->ca_file));
         if (rule->sign_key)

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "oci/url.h"
 #include "registry-hook/clock.h"
+#include "registry-hook/gifts.h"
 #include "registry-hook/log.h"
 #include "registry-hook/queue.h"
 #include "registry-hook/server.h"
@@ -129,6 +130,8 @@ static int start_parts(struct running *run, struct zp_error *err) {
                 r = hook_db_open(run->state, &s->db, err);
         if (r == 0)
                 r = hook_db_write(s->db, hook_queue_recover, NULL, err);
+        if (r == 0)
+                r = hook_gifts_recover(run->state, err);
         if (r == 0)
                 r = hook_sandbox_new(run->store, &run->sandbox, err);
         if (r < 0)

@@ -204,6 +204,43 @@ def test_a_running_build_can_be_cancelled(pair, work):
     until(lambda: service.builds(state="cancelled"), 30, service.said)
 
 
+def test_a_builder_cannot_cancel_what_a_push_asked_for_first(pair, work):
+    (work / "ci").write_text("the-token-of-the-ci\n")
+    builder = fake_builder(work, "#!/bin/sh\ntrap 'exit 1' TERM\necho waiting >&2\nwhile :; do sleep 0.1; done\n")
+    service, place = pair(ALL, f"tokens:\n- {{name: ci, role: builder, file: {work / 'ci'}}}", builder=builder)
+    place.push(marked_layout(work, "a"), "app", "1")
+    (build,) = until(lambda: service.builds(state="running"), 30, service.said)
+    service.token = "the-token-of-the-ci"
+    assert service.request("/v1/builds", {"reference": f"{place.host}/app:1"})[0] == 202
+    until(lambda: service.builds()[0]["requestedBy"] == "distribution, ci", 30, service.said)
+    status, answer = service.request(f"/v1/builds/{build['id']}/cancel", method="POST", raw=b"")
+    assert (status, answer["error"]) == (409, f"build {build['id']} stays: it was not 'ci' alone who asked for it")
+    assert service.builds()[0]["state"] == "running"
+    service.token = None
+    assert service.request(f"/v1/builds/{build['id']}/cancel", method="POST", raw=b"")[0] == 200
+    until(lambda: service.builds(state="cancelled"), 30, service.said)
+
+
+def test_a_wishs_auths_come_after_the_registrys_own_and_do_not_outlive_a_crash(work):
+    own = work / "own.json"
+    own.write_text('{"auths": {}}')
+    builder = fake_builder(work, '#!/bin/sh\necho "$@" >&2\nexit 4\n')
+    with registry(work) as place:
+        place.push(marked_layout(work, "a"), "app", "1")
+        config = config_file(work, "127.0.0.1:*", ALL)
+        config.write_text(config.read_text().replace("'127.0.0.1:*'\n", f"'127.0.0.1:*'\n  auth-file: {own}\n"))
+        left = work / "state" / "auths" / "99"
+        left.parent.mkdir(parents=True)
+        left.write_text("secret")
+        with hook(work / "state", config=config, builder=builder) as service:
+            assert not left.exists()
+            wish = {"reference": f"{place.host}/app:1", "auths": {"other.example": {"auth": "bWU6c2VjcmV0"}}}
+            assert service.request("/v1/builds", wish)[0] == 202
+            (build,) = until(lambda: service.builds(state="failed"), 30, service.said)
+            arguments = service.get(f"/v1/builds/{build['id']}")["log"].split()
+            assert f"--auth-file={own}:{service.state}/auths/{build['id']}" in arguments
+
+
 HOSTILE = """#!/usr/bin/python3
 import ctypes, errno, os, signal, socket, sys
 

@@ -66,12 +66,16 @@ static struct hook_event push(const char *tag, const char *digest, const char *i
         return event;
 }
 
-static struct hook_delivery accept_event(struct world *w, struct hook_event event) {
+static struct hook_delivery accept_as(struct world *w, struct hook_event event, const char *who, const char *auths) {
         struct hook_delivery delivery = {
-                .events = &event, .count = 1, .source = "test", .requested_by = "tester", .now_ms = w->now_ms
+                .events = &event, .count = 1, .source = "test", .requested_by = who, .auths = auths, .now_ms = w->now_ms
         };
         assert_int_equal(hook_db_write(w->db, hook_queue_accept, &delivery, NULL), 0);
         return delivery;
+}
+
+static struct hook_delivery accept_event(struct world *w, struct hook_event event) {
+        return accept_as(w, event, "tester", NULL);
 }
 
 static bool next_event(struct world *w, struct hook_pending *out) {
@@ -306,6 +310,48 @@ static void cancelling_ends_what_waits_and_tells_of_what_runs(void **state) {
         assert_int_equal(hook_db_write(w->db, hook_queue_cancel, &wish, NULL), -ENOENT);
 }
 
+static int cancel_as(struct world *w, const char *who, int64_t build) {
+        struct hook_wish wish = { .id = build, .now_ms = w->now_ms, .who = who };
+        return hook_db_write(w->db, hook_queue_cancel, &wish, NULL);
+}
+
+static void who_asked_with_others_cannot_cancel_and_an_admin_can(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_as(w, push("1", A, NULL), "harbor", NULL);
+        int64_t first = decide(w, A, 0).build;
+        assert_int_equal(cancel_as(w, "controller", first), -EBUSY);
+        accept_as(w, push("2", A, NULL), "controller", NULL);
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_JOINED);
+        assert_int_equal(cancel_as(w, "controller", first), -EBUSY);
+        assert_int_equal(cancel_as(w, "harbor", first), -EBUSY);
+        assert_true(start(w, &build));
+        assert_int_equal(cancel_as(w, "controller", first), -EBUSY);
+        end(w, &build, HOOK_RETRY);
+        assert_int_equal(cancel_as(w, NULL, first), 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'cancelled'"), 1);
+}
+
+static void who_asked_alone_can_cancel_however_often_he_asked(void **state) {
+        struct world *w = *state;
+        accept_as(w, push("1", A, NULL), "controller", NULL);
+        accept_as(w, push("1", A, NULL), "controller", NULL);
+        decide(w, A, 0);
+        accept_as(w, push("2", A, NULL), "controller", NULL);
+        int64_t build = decide(w, A, 0).build;
+        assert_int_equal(cancel_as(w, "controller", build), 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'cancelled'"), 1);
+}
+
+static void news_that_two_told_before_they_were_decided_are_of_both(void **state) {
+        struct world *w = *state;
+        accept_as(w, push("1", A, NULL), "controller", NULL);
+        accept_as(w, push("1", A, NULL), "harbor", NULL);
+        int64_t build = decide(w, A, 0).build;
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE requested_by = 'controller, harbor'"), 1);
+        assert_int_equal(cancel_as(w, "controller", build), -EBUSY);
+}
+
 static void a_new_push_of_an_image_whose_build_failed_builds_it(void **state) {
         struct world *w = *state;
         struct hook_build build;
@@ -424,6 +470,31 @@ static void credentials_are_kept_until_the_build_is_over(void **state) {
         assert_int_equal(count(w, "SELECT count(*) FROM event_auths"), 0);
 }
 
+static void the_first_wishs_credentials_stay_when_others_join_its_build(void **state) {
+        struct world *w = *state;
+        accept_as(w, push("1", A, NULL), "tester", "first");
+        accept_as(w, push("1", A, NULL), "tester", "second");
+        int64_t build = decide(w, A, 0).build;
+        zp_autofree char *before = auths_of(w, hook_queue_build_auths, build);
+        assert_string_equal(before, "first");
+        accept_as(w, push("2", A, NULL), "tester", "third");
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_JOINED);
+        zp_autofree char *after = auths_of(w, hook_queue_build_auths, build);
+        assert_string_equal(after, "first");
+}
+
+static void credentials_that_were_of_no_use_are_replaced_by_later_ones(void **state) {
+        struct world *w = *state;
+        struct hook_pending pending;
+        accept_as(w, push("1", "", NULL), "tester", "first");
+        assert_true(next_event(w, &pending));
+        struct hook_postponed postponed = { .pending = &pending, .not_before_ms = w->now_ms, .reason = "denied" };
+        assert_int_equal(hook_db_write(w->db, hook_queue_postpone, &postponed, NULL), 0);
+        accept_as(w, push("1", "", NULL), "tester", "second");
+        zp_autofree char *found = auths_of(w, hook_queue_event_auths, pending.id);
+        assert_string_equal(found, "second");
+}
+
 static int make_version_1(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         return hook_sql_exec(db,
@@ -458,11 +529,16 @@ int main(void) {
                 TEST(a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
+                TEST(who_asked_with_others_cannot_cancel_and_an_admin_can),
+                TEST(who_asked_alone_can_cancel_however_often_he_asked),
+                TEST(news_that_two_told_before_they_were_decided_are_of_both),
                 TEST(a_new_push_of_an_image_whose_build_failed_builds_it),
                 TEST(old_history_is_forgotten_and_what_waits_is_not),
                 TEST(a_full_disk_refuses_events_and_loses_none),
                 TEST(a_second_service_on_the_same_state_is_refused),
                 TEST(credentials_are_kept_until_the_build_is_over),
+                TEST(the_first_wishs_credentials_stay_when_others_join_its_build),
+                TEST(credentials_that_were_of_no_use_are_replaced_by_later_ones),
                 TEST(a_database_of_version_1_is_taken_on),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
