@@ -16,6 +16,8 @@
 /* One object makes no more than these. */
 #define CHILDREN_MAX 10000
 #define NAME_PREFIX_MAX 200
+/* After so many that the API server had no answer to, the others are not tried. */
+#define UNANSWERED_MAX 8
 
 /* An image in a namespace that wants an ImageSnapshot. */
 struct child {
@@ -70,6 +72,21 @@ static bool make_room(struct family *family) {
         return true;
 }
 
+/* Pods may name what no object can be named, and name it twice: an ImageSnapshot may not. */
+static bool is_new_secret(json_t *secrets, const char *name) {
+        static const char alphanumeric[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+        size_t size = strlen(name), i;
+        json_t *entry;
+        if (size == 0 || size >= CTL_NAME_SIZE || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.")] ||
+            !strchr(alphanumeric, name[0]) || !strchr(alphanumeric, name[size - 1]))
+                return false;
+        json_array_foreach(secrets, i, entry) {
+                if (strcmp(json_string_value(json_object_get(entry, "name")), name) == 0)
+                        return false;
+        }
+        return true;
+}
+
 static bool fill_child(struct child *child, const struct ctl_user *user, const char *image) {
         child->image = strdup(image);
         child->secrets = json_array();
@@ -77,7 +94,8 @@ static bool fill_child(struct child *child, const struct ctl_user *user, const c
             (user->service_account && !(child->service_account = strdup(user->service_account))))
                 return false;
         for (size_t i = 0; i < user->pull_secret_count; i++)
-                if (json_array_append_new(child->secrets, json_pack("{s:s}", "name", user->pull_secrets[i])) < 0)
+                if (is_new_secret(child->secrets, user->pull_secrets[i]) &&
+                    json_array_append_new(child->secrets, json_pack("{s:s}", "name", user->pull_secrets[i])) < 0)
                         return false;
         return true;
 }
@@ -216,6 +234,7 @@ struct tally {
         unsigned desired, ready, failed;
         char first[CTL_KEY_SIZE]; /* that is not ready */
         char why[CTL_MESSAGE_SIZE];
+        char refused[CTL_CONDITION_MESSAGE_SIZE]; /* the first that could not be made, and why; "" */
 };
 
 static void count_child(struct ctl_world *world, const char *key, struct tally *tally) {
@@ -246,6 +265,8 @@ static void judge(struct ctl_cluster *cluster, const struct family *family, cons
                           tally->ready + tally->failed < tally->desired ? "Building" : "Done", "", generation, now);
         ctl_condition_set(&c[CTL_CONDITION_DEGRADED], tally->failed ? 'T' : 'F',
                           tally->failed ? "Failed" : "AsExpected", "", generation, now);
+        if (tally->refused[0])
+                ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', "NotMade", tally->refused, generation, now);
         if (family->is_too_large)
                 ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', "TooManyImages",
                                   "its rules fit more images than one object may have", generation, now);
@@ -304,26 +325,56 @@ static int care_for_unused(struct ctl_world *world, const struct family *family,
         return r;
 }
 
+/* One that the API server refuses, as by a quota of its namespace, keeps no other from being made; negative: the first
+ * such error, when all were tried, or what keeps all of them (*is_over). */
+static int apply_children(struct ctl_world *world, const struct family *family, struct tally *tally, bool *is_over,
+                          struct zp_error *err) {
+        int first = 0;
+        unsigned unanswered = 0;
+        for (size_t i = 0; i < family->count; i++) {
+                const struct child *child = &family->children[i];
+                struct zp_error why = { 0 };
+                int r = apply_child(world, family->cluster, child, &why);
+                count_child(world, child->key, tally);
+                if (r < 0 && first == 0) {
+                        *err = why;
+                        first = r;
+                        snprintf(tally->refused, sizeof tally->refused, "%s: %.600s", child->key, why.message);
+                }
+                unanswered += r == -EAGAIN;
+                *is_over = r < 0 && r != -EPERM && r != -EINVAL && r != -EBUSY && r != -EEXIST &&
+                           (r != -EAGAIN || unanswered == UNANSWERED_MAX);
+                if (*is_over) {
+                        *err = why;
+                        return r;
+                }
+        }
+        return first;
+}
+
 static int look(struct ctl_world *world, const char *key, struct ctl_cluster *cluster, int64_t *wake,
                 struct zp_error *err) {
         struct family family = { .cluster = cluster };
         struct tally tally = { 0 };
-        int r = 0;
+        int r = 0, refused = 0;
+        bool is_over = false;
+        struct zp_error why = { 0 };
         ctl_usage_each(world->usage, add_pod, &family);
         if (family.failed)
                 r = zp_error_errno(err, ENOMEM, "%s", key);
-        for (size_t i = 0; i < family.count && r == 0; i++) {
-                r = apply_child(world, cluster, &family.children[i], err);
-                count_child(world, family.children[i].key, &tally);
-        }
-        if (r == 0)
+        else
+                refused = apply_children(world, &family, &tally, &is_over, &why);
+        if (r == 0 && !is_over)
                 r = care_for_unused(world, &family, &tally, wake, err);
-        if (r == 0) {
+        if (r == 0 && !is_over) {
                 judge(cluster, &family, &tally, NULL, ctl_now());
                 r = write_status(world, key, cluster, &tally, err);
         }
         family_clear(&family);
-        return r;
+        if (r < 0 || refused == 0)
+                return r;
+        *err = why;
+        return refused;
 }
 
 int ctl_reconcile_cluster(struct ctl_world *world, const char *key, int64_t *wake_s, struct zp_error *err) {
