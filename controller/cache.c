@@ -155,20 +155,20 @@ json_t *ctl_cache_get(struct ctl_cache *cache, const char *key) {
         return object;
 }
 
-void ctl_cache_note(struct ctl_cache *cache, const char *key, enum ctl_note which, int64_t time) {
+void ctl_cache_note(struct ctl_cache *cache, const char *key, enum ctl_note which, int64_t value) {
         pthread_mutex_lock(&cache->lock);
         struct cached *entry = find(cache, key);
         if (entry)
-                entry->notes[which] = time;
+                entry->notes[which] = value;
         pthread_mutex_unlock(&cache->lock);
 }
 
 int64_t ctl_cache_noted(struct ctl_cache *cache, const char *key, enum ctl_note which) {
         pthread_mutex_lock(&cache->lock);
         struct cached *entry = find(cache, key);
-        int64_t time = entry ? entry->notes[which] : 0;
+        int64_t value = entry ? entry->notes[which] : 0;
         pthread_mutex_unlock(&cache->lock);
-        return time;
+        return value;
 }
 
 size_t ctl_cache_size(struct ctl_cache *cache) {

@@ -27,10 +27,16 @@ int ctl_cache_put(struct ctl_cache *cache, const char *key, json_t *object, stru
 void ctl_cache_remove(struct ctl_cache *cache, const char *key, const char *uid);
 /* What is known of it; NULL: nothing, or no memory. The caller's. */
 json_t *ctl_cache_get(struct ctl_cache *cache, const char *key);
-/* Times that are kept with the object until it goes, in this process only; 0 at first. */
-enum ctl_note { CTL_NOTE_CHECKED, CTL_NOTE_UNUSED_SINCE };
-#define CTL_NOTES 2
-void ctl_cache_note(struct ctl_cache *cache, const char *key, enum ctl_note which, int64_t time);
+/* Numbers that are kept with the object until it goes, in this process only; 0 at first. */
+enum ctl_note {
+        CTL_NOTE_CHECKED,      /* when all its tags were looked at */
+        CTL_NOTE_UNUSED_SINCE, /* since when no pod names it */
+        CTL_NOTE_NEXT,         /* the image with which the next look begins */
+        CTL_NOTE_LEFT,         /* so many images from there on have not had their turn; 0: all have */
+        CTL_NOTE_ROUND,        /* when their turns began */
+};
+#define CTL_NOTES 5
+void ctl_cache_note(struct ctl_cache *cache, const char *key, enum ctl_note which, int64_t value);
 int64_t ctl_cache_noted(struct ctl_cache *cache, const char *key, enum ctl_note which);
 size_t ctl_cache_size(struct ctl_cache *cache);
 

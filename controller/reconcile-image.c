@@ -19,6 +19,8 @@
 #define UNAVAILABLE_S 30
 /* How often a build is looked at that tells nobody of its progress. */
 #define POLL_S 10
+/* Between two looks at an object with many images. */
+#define PAUSE_S 1
 /* After a build that failed: doubled each time, and so many in all. */
 #define BACKOFF_FIRST_S 300
 #define BACKOFF_LAST_S 21600
@@ -37,13 +39,15 @@ static void later(struct ctl_run *run, struct ctl_image *image, int64_t seconds)
                 ctl_run_wake_at(run, image->next_attempt);
 }
 
+/* One after the other, and none a second time while others wait for their first. */
 static bool spend(struct ctl_run *run) {
-        if (run->budget == 0) {
-                ctl_run_wake_at(run, run->now);
-                return false;
+        if (run->has_turn && run->budget > 0) {
+                run->budget--;
+                return true;
         }
-        run->budget--;
-        return true;
+        run->is_spent |= run->has_turn;
+        ctl_run_wake_at(run, run->now + (run->has_turn ? PAUSE_S : POLL_S));
+        return false;
 }
 
 /* ---- what the name stands for ---- */
@@ -73,6 +77,7 @@ static void not_resolved(struct ctl_run *run, struct ctl_image *image, int error
         snprintf(message, sizeof message, "%.250s%s%.200s%s", text, error == -EACCES && *problem ? " (" : "",
                  error == -EACCES ? problem : "", error == -EACCES && *problem ? ")" : "");
         bool is_passing = strcmp(reason, "RegistryUnavailable") == 0;
+        image->digest[0] = '\0';
         stand(image, is_passing ? CTL_PENDING : CTL_FAILED, reason, message);
         later(run, image, error == -ENOTSUP || error == -EINVAL ? 0 : is_passing ? UNAVAILABLE_S : ABSENT_S);
         if (!was_known)
@@ -149,14 +154,18 @@ static int find_published(struct ctl_run *run, struct ctl_image *image, struct z
         return 1;
 }
 
-static void failed(struct ctl_run *run, struct ctl_image *image, const struct ctl_build *build) {
+static int64_t backoff(int attempts) {
         int64_t wait = BACKOFF_FIRST_S;
-        image->attempts++;
-        for (int i = 1; i < image->attempts && wait < BACKOFF_LAST_S; i++)
+        for (int i = 1; i < attempts && wait < BACKOFF_LAST_S; i++)
                 wait *= 2;
+        return wait < BACKOFF_LAST_S ? wait : BACKOFF_LAST_S;
+}
+
+static void failed(struct ctl_run *run, struct ctl_image *image, const struct ctl_build *build) {
+        image->attempts++;
         bool is_final = build->state == CTL_BUILD_REFUSED || image->attempts >= ATTEMPTS_MAX;
         stand(image, CTL_FAILED, build->reason, build->message);
-        later(run, image, is_final ? 0 : wait < BACKOFF_LAST_S ? wait : BACKOFF_LAST_S);
+        later(run, image, is_final ? 0 : backoff(image->attempts));
         atomic_fetch_add(&run->world->counters.builds_failed, 1);
         ctl_run_tell(run, true, build->reason, "%s (%s): %s%s", image->image, image->platform, build->message,
                      is_final ? "" : "; it will be tried again");
@@ -201,10 +210,11 @@ static int take(struct ctl_run *run, struct ctl_image *image, const struct ctl_b
                 failed(run, image, build);
                 return 0;
         }
-        /* what its tag names is asked again: that may be why */
-        image->build_id[0] = image->digest[0] = image->source_digest[0] = '\0';
-        stand(image, CTL_PENDING, build->reason, build->message);
-        later(run, image, POLL_S / 2);
+        /* what its tag names is asked again: that may be why. Again and again is no better than failing */
+        image->build_id[0] = image->source_digest[0] = '\0';
+        stand(image, CTL_RESOLVING, build->reason, build->message);
+        later(run, image, image->attempts ? backoff(image->attempts) : POLL_S / 2);
+        image->attempts++;
         return 0;
 }
 
@@ -315,10 +325,8 @@ static int check(struct ctl_run *run, struct ctl_image *image, struct zp_error *
 
 static bool is_due(struct ctl_run *run) {
         const struct ctl_spec *spec = &run->snapshot->spec;
-        if (run->is_retry)
-                return spec->is_tracking;
-        return spec->is_tracking &&
-               ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_CHECKED) + spec->interval_s <= run->now;
+        return spec->is_tracking && run->has_turn &&
+               ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_CHECKED) + spec->interval_s <= run->round;
 }
 
 /* ---- */
@@ -376,6 +384,7 @@ int ctl_run_image(struct ctl_run *run, struct ctl_image *image, struct zp_error 
         }
         if (!spend(run))
                 return 0;
-        int r = image->digest[0] ? 0 : resolve(run, image, err);
+        bool is_known = image->digest[0] && image->phase != CTL_RESOLVING;
+        int r = is_known ? 0 : resolve(run, image, err);
         return r == 0 ? start(run, image, err) : r < 0 ? r : 0;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/siphash.h"
+#include "base/utf8.h"
 #include "controller/kube/apply.h"
 #include "controller/model/time.h"
 #include "controller/run.h"
@@ -27,6 +28,7 @@ void ctl_run_tell(struct ctl_run *run, bool is_warning, const char *reason, cons
         va_start(args, format);
         vsnprintf(note, sizeof note, format, args);
         va_end(args);
+        zp_utf8_mend(note); /* it may have been cut inside a character */
         const struct zp_kube_event event = { .api_version = CTL_API_VERSION,
                                              .kind = CTL_SNAPSHOT_KIND,
                                              .namespace = run->snapshot->namespace,
@@ -202,9 +204,12 @@ static int expire(struct ctl_run *run, struct zp_error *err) {
 
 /* ---- a look ---- */
 
-/* When its tags were last looked at is not written each time; after a start it is spread over the interval. */
+/* When its tags were last looked at is not written each time; after a start it is spread over the interval. Who asks
+ * for another try, asks for all of them. */
 static void begin_tracking(struct ctl_run *run) {
         int64_t interval = run->snapshot->spec.interval_s;
+        if (run->is_retry)
+                ctl_cache_note(run->world->snapshots, run->key, CTL_NOTE_CHECKED, run->now - interval);
         if (ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_CHECKED))
                 return;
         uint64_t spread = zp_siphash(zp_siphash_process_key(), run->key, strlen(run->key));
@@ -215,19 +220,44 @@ static void begin_tracking(struct ctl_run *run) {
 static void end_tracking(struct ctl_run *run) {
         int64_t interval = run->snapshot->spec.interval_s;
         int64_t last = ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_CHECKED);
-        if (last + interval <= run->now && run->budget > 0)
+        if (run->is_spent) /* not all of them yet */
+                return;
+        if (last + interval <= run->round)
                 ctl_cache_note(run->world->snapshots, run->key, CTL_NOTE_CHECKED, last = run->now);
-        if (run->budget > 0)
-                ctl_run_wake_at(run, last + interval);
+        ctl_run_wake_at(run, last + interval);
+}
+
+/* Gives each image its turn; where the budget does not suffice, the next look goes on with those that had none. */
+static int take_turns(struct ctl_run *run, struct zp_error *err) {
+        struct ctl_status *status = &run->snapshot->status;
+        struct ctl_cache *cache = run->world->snapshots;
+        size_t count = status->image_count, turns = count;
+        size_t first = (size_t) ctl_cache_noted(cache, run->key, CTL_NOTE_NEXT) % (count ? count : 1);
+        size_t left = (size_t) ctl_cache_noted(cache, run->key, CTL_NOTE_LEFT);
+        run->round = ctl_cache_noted(cache, run->key, CTL_NOTE_ROUND);
+        if (left == 0 || left > count || run->has_new_spec || run->is_retry) {
+                left = count;
+                run->round = run->now;
+        }
+        for (size_t i = 0; i < count; i++) {
+                bool was_spent = run->is_spent;
+                run->has_turn = i < left;
+                int r = ctl_run_image(run, &status->images[(first + i) % count], err);
+                if (r < 0)
+                        return r;
+                if (run->is_spent && !was_spent)
+                        turns = i;
+        }
+        ctl_cache_note(cache, run->key, CTL_NOTE_NEXT, (int64_t) (run->is_spent ? (first + turns) % count : first));
+        ctl_cache_note(cache, run->key, CTL_NOTE_LEFT, run->is_spent ? (int64_t) (left - turns) : 0);
+        ctl_cache_note(cache, run->key, CTL_NOTE_ROUND, run->round);
+        return 0;
 }
 
 static int look_at_images(struct ctl_run *run, struct zp_error *err) {
-        struct ctl_status *status = &run->snapshot->status;
-        int r = 0;
         if (run->snapshot->spec.is_tracking)
                 begin_tracking(run);
-        for (size_t i = 0; i < status->image_count && r == 0; i++)
-                r = ctl_run_image(run, &status->images[i], err);
+        int r = take_turns(run, err);
         if (r == 0 && run->snapshot->spec.is_tracking)
                 end_tracking(run);
         if (r == 0)
@@ -241,6 +271,7 @@ static int look(struct ctl_run *run, struct zp_error *err) {
         bool is_first = snapshot->status.observed_generation == 0;
         char retry[CTL_REASON_SIZE];
         snprintf(retry, sizeof retry, "%s", snapshot->retry);
+        zp_utf8_mend(retry); /* as it is written */
         run->has_new_spec = !is_first && snapshot->status.observed_generation != snapshot->generation;
         run->is_retry = !is_first && strcmp(retry, snapshot->status.observed_retry) != 0;
         strcpy(snapshot->status.observed_retry, retry);

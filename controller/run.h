@@ -19,6 +19,9 @@ struct ctl_run {
         int64_t now;       /* seconds since 1970 */
         int64_t wake;      /* the earliest time to look again; 0: none */
         unsigned budget;   /* how many more images may cost a request in this look */
+        int64_t round;     /* when the turns began of which this look gives some */
+        bool has_turn;     /* the image at hand has not had its turn in this round */
+        bool is_spent;     /* an image whose turn it was found no budget */
 };
 
 /* Moves one image as far as it goes now. Negative: the API server does not answer. */

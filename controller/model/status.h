@@ -23,7 +23,7 @@
 
 enum ctl_phase {
         CTL_PENDING,   /* not looked at yet, or it could not be */
-        CTL_RESOLVING, /* asking what the name stands for */
+        CTL_RESOLVING, /* what the name stands for is to be asked again: its build has gone */
         CTL_QUEUED,    /* a build waits for its turn */
         CTL_BUILDING,
         CTL_READY,
@@ -44,7 +44,7 @@ struct ctl_image {
         int progress;                              /* percent; -1: not known */
         char reason[CTL_REASON_SIZE], message[CTL_MESSAGE_SIZE];
         char build_id[CTL_BUILD_ID_SIZE]; /* of the build under way, or the last one; "" */
-        int attempts;                     /* builds of this digest that failed */
+        int attempts;                     /* builds of this digest that failed, or went unfinished */
         int64_t next_attempt, last_build, last_check;
 };
 
