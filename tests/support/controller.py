@@ -139,9 +139,11 @@ class PlayedNode:
         """What is mounted at a path, as a file."""
         name = next(m["name"] for m in pod["spec"]["containers"][0]["volumeMounts"] if path.startswith(m["mountPath"] + "/"))
         source = next(v for v in pod["spec"]["volumes"] if v["name"] == name)["secret"]
-        secret = self.api.get(f"/api/v1/namespaces/{pod['metadata']['namespace']}/secrets/{source['secretName']}")
+        secret = self.api.find(f"/api/v1/namespaces/{pod['metadata']['namespace']}/secrets/{source['secretName']}")
         out = self.directory / f"{pod['metadata']['uid']}-{name}"
         (item,) = source["items"]
+        if item["key"] not in (secret or {}).get("data", {}) and source.get("optional"):
+            return out
         out.write_bytes(__import__("base64").b64decode(secret["data"][item["key"]]))
         return out
 
@@ -155,7 +157,7 @@ class PlayedNode:
             elif option == "--result-file":
                 word = f"--result-file={result}"
             elif option in ("--auth-file", "--sign-key"):
-                word = f"{option}=" + ":".join(str(self._secret(pod, path)) for path in value.split(":"))
+                word = f"{option}=" + ":".join(path and str(self._secret(pod, path)) for path in value.split(":"))
             arguments.append(word)
         ran = subprocess.run([ZEROPULL, *arguments], capture_output=True, text=True, timeout=SECONDS)
         return ran.returncode, result.read_text() if ran.returncode == 0 else ran.stderr[-2000:]
