@@ -17,7 +17,7 @@ from support import debian, kubernetes_programs
 from support.controller import SECONDS, Controller, controller, played_node, push_tiny, snapshot_of, until
 from support.hook import fake_builder, hook
 from support.kubernetes import KubernetesError, cluster
-from support.kubernetes_api import JOBS, SNAPSHOTS, KubernetesApi
+from support.kubernetes_api import JOBS, SNAPSHOTS, ApiError, KubernetesApi
 from support.kubernetes_node import private_network
 from support.programs import SOURCE, ZEROPULL
 from support.registry import registry
@@ -390,7 +390,6 @@ def test_a_service_account_brings_its_pull_secrets(site, working):
         secret_of(site, namespace, "first")
         site.api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts",
                         {"metadata": {"name": "builder"}, "imagePullSecrets": [{"name": "absent"}, {"name": "first"}]})  # fmt: skip
-        secret_of(site, namespace, "absent")
         snapshot = site.snapshot(namespace, image, serviceAccountName="builder")
         snapshot.wait()
         (job,) = site.jobs(namespace)
@@ -754,6 +753,39 @@ def test_pods_of_the_namespaces_get_snapshots_of_what_they_name(site, working, p
     assert len(site.api.list(SNAPSHOTS.format(second))) == 1
     site.api.delete(f"{CLUSTERS}/{team}")
     until(lambda: site.api.list(SNAPSHOTS.format(second)) == [])
+
+
+def test_a_namespace_that_takes_no_snapshots_keeps_none_from_the_others(site, working, pretending):
+    team, repository = site.name(), f"r/{site.name()}"
+    full, other = site.namespace(f"a-{team}"), site.namespace(f"b-{team}")  # in this order
+    site.api.create(f"/api/v1/namespaces/{full}/resourcequotas", {"metadata": {"name": "none"}, "spec": {
+        "hard": {"count/imagesnapshots.zeropull.dev": "0"}}})  # fmt: skip
+
+    def is_full():
+        try:
+            site.snapshot(full, "x").delete()
+        except ApiError as error:
+            return "quota" in str(error)
+        return False
+
+    until(is_full)
+    image, _ = site.image(repository=repository)
+    secrets = [{"name": name} for name in ("s", "Not_A_Name", "t")]
+    for namespace in (full, other):
+        pod(site, namespace, image, imagePullSecrets=secrets)
+    site.api.create(CLUSTERS, {"apiVersion": GROUP, "kind": "ClusterImageSnapshot", "metadata": {"name": team}, "spec": {
+        "namespaces": [f"a-{team}", f"b-{team}"], "repositories": [f"{site.server.host}/{repository}"]}})  # fmt: skip
+    (made,) = until(lambda: site.api.list(SNAPSHOTS.format(other)))
+    assert made["spec"]["pullSecrets"] == [{"name": "s"}, {"name": "t"}]
+
+    def degraded():
+        conditions = site.api.get(f"{CLUSTERS}/{team}").get("status", {}).get("conditions", [])
+        return [c for c in conditions if (c["type"], c["status"]) == ("Degraded", "True")]
+
+    (condition,) = until(degraded)
+    assert condition["reason"] == "NotMade" and condition["message"].startswith(f"{full}/") and "quota" in condition["message"]
+    site.api.delete(f"{CLUSTERS}/{team}")
+    until(lambda: site.api.list(SNAPSHOTS.format(other)) == [])
 
 
 # --- the program
