@@ -4,16 +4,21 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "controller/kube/client.h"
 #include "controller/node/fetch.h"
+#include "oci/json.h"
 
 /* A program in zeropull's place, which writes down what it was asked for and fails. */
 static char directory[] = "/tmp/zeropull-fetch-XXXXXX";
@@ -95,10 +100,58 @@ static void what_is_no_registrys_repository_is_refused_before_anything_runs(void
         }
 }
 
+/* An API server that has nothing, asked once. */
+static void *serve_once(void *context) {
+        static const char none[] = "HTTP/1.1 404 X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+        char request[4096];
+        int connection = accept(*(int *) context, NULL, NULL);
+        if (read(connection, request, sizeof request) > 0)
+                dprintf(connection, "%s", none);
+        close(connection);
+        return NULL;
+}
+
+static void a_failed_pull_names_the_secret_that_could_not_be_read(void **state) {
+        (void) state;
+        zp_autofree char *path = zp_format("%s/kubeconfig", directory), *image = strdup("r.example/web:1");
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof address;
+        pthread_t server;
+        int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(listener, (struct sockaddr *) &address, size), 0);
+        assert_int_equal(listen(listener, 1), 0);
+        assert_int_equal(getsockname(listener, (struct sockaddr *) &address, &size), 0);
+        assert_int_equal(pthread_create(&server, NULL, serve_once, &listener), 0);
+        zp_autofree char *text = zp_format(
+                "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+                "clusters: [{name: k, cluster: {server: \"http://127.0.0.1:%d\"}}]\n"
+                "users: [{name: u, user: {token: t}}]\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n",
+                ntohs(address.sin_port));
+        assert_int_equal(zp_replace_file(AT_FDCWD, path, text, strlen(text), 0600, NULL), 0);
+        zp_auto(zp_kube_config_free) struct zp_kube_config *config = NULL;
+        zp_auto(zp_kube_free) struct zp_kube *kube = NULL;
+        const struct zp_kube_config_choice choice = { .kubeconfig = path };
+        assert_int_equal(zp_kube_config_load(&choice, &config, NULL), 0);
+        unlink(path);
+        const struct zp_kube_options of_kube = { .config = config, .user_agent = "test" };
+        assert_int_equal(zp_kube_new(&of_kube, &kube, NULL), 0);
+        zp_auto(json_decref) json_t *secrets = json_pack("[{s:s, s:s}]", "namespace", "ns", "name", "missing");
+        const struct node_options options = { .store = "/s", .zeropull = program, .kube = kube };
+        const struct node_task task = { .image = image, .secrets = secrets, .timeout_s = 60 };
+        node_fetch(&options, &task, &fetched);
+        pthread_join(server, NULL);
+        close(listener);
+        assert_false(fetched.result.is_done);
+        assert_asked("docker://r.example/web:1"); /* it was tried */
+        assert_string_equal(fetched.result.reason, "SecretNotReadable");
+        assert_non_null(strstr(fetched.result.message, "no (pull secret ns/missing: "));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_repository_is_pulled_from_through_its_registry),
                 cmocka_unit_test(what_is_no_registrys_repository_is_refused_before_anything_runs),
+                cmocka_unit_test(a_failed_pull_names_the_secret_that_could_not_be_read),
         };
         return cmocka_run_group_tests(tests, begin, end);
 }
