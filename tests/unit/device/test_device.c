@@ -271,7 +271,7 @@ static void a_read_waits_for_nothing_that_is_fetched_in_the_background(void **st
         assert_true(before < FRAMES / 2); /* few at a time */
         struct waiting *waiting = begin_read(w, (FRAMES - 1) * FRAME, 10);
         /* it is asked for at once, with the background's reads still unanswered */
-        assert_int_equal(asked(&w->faults[0], FRAMES - 1), 1);
+        await(asked(&w->faults[0], FRAMES - 1) == 1);
         hold_origin(&w->faults[0], false);
         assert_int_equal(end_read(w, waiting), 0);
         await(zp_device_is_complete(w->device));
