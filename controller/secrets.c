@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/secrets.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* etcd holds no object beyond 1.5 MiB. */
-#define SECRET_MAX (2u << 20)
+#include "controller/pull-secret.h"
 
 static void wipe(char *text) {
         if (text)
@@ -79,41 +77,19 @@ int ctl_secrets_list(struct zp_kube *kube, const struct ctl_snapshot *snapshot, 
 
 /* ---- what is in them ---- */
 
-static char *decode(const char *text) {
-        size_t size = strlen(text);
-        if (size == 0 || size % 4 || size > SECRET_MAX)
-                return NULL;
-        char *out = calloc(1, size + 1);
-        int n = out ? EVP_DecodeBlock((unsigned char *) out, (const unsigned char *) text, (int) size) : -1;
-        if (n < 0) {
-                free(out);
-                return NULL;
-        }
-        n -= (text[size - 1] == '=') + (text[size - 2] == '=');
-        out[n] = '\0';
-        return out;
-}
-
 int ctl_secret_config(json_t *secret, char **out, struct zp_error *err) {
-        json_t *data = json_object_get(secret, "data");
-        const char *modern = json_string_value(json_object_get(data, ".dockerconfigjson"));
-        const char *legacy = json_string_value(json_object_get(data, ".dockercfg"));
-        if (!modern && !legacy)
+        const char *key =
+                ctl_pull_secret_data(secret, CTL_DOCKER_CONFIG_JSON) ? CTL_DOCKER_CONFIG_JSON : CTL_DOCKER_CFG;
+        zp_auto(json_decref) json_t *auths = NULL;
+        if (!ctl_pull_secret_data(secret, key))
                 return zp_error_set(err, EBADMSG, "is not of type kubernetes.io/dockerconfigjson");
-        zp_auto(json_decref) json_t *config = NULL;
-        char *text = decode(modern ? modern : legacy);
-        if (!text)
-                return zp_error_set(err, EBADMSG, "is not base64");
-        int r = zp_json_load(text, strlen(text), "its content", &config, err);
-        wipe(text);
+        int r = ctl_pull_secret_auths(secret, key, &auths, err);
+        if (r == 0 && !auths)
+                r = zp_error_set(err, EBADMSG, "has no 'auths'");
         if (r < 0)
                 return r;
-        json_t *auths = modern ? json_object_get(config, "auths") : config;
-        /* nothing else of it: a credential helper that it names would be a program of the controller's */
-        zp_auto(json_decref) json_t *kept = json_is_object(auths) ? json_pack("{s:O}", "auths", auths) : NULL;
-        if (!kept)
-                return zp_error_set(err, EBADMSG, "has no 'auths'");
-        *out = json_dumps(kept, JSON_COMPACT);
+        zp_auto(json_decref) json_t *kept = json_pack("{s:O}", "auths", auths);
+        *out = kept ? json_dumps(kept, JSON_COMPACT) : NULL;
         return *out ? 0 : zp_error_errno(err, ENOMEM, "pull secret");
 }
 

@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/node/secrets.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/limits.h"
 #include "controller/kube/client.h"
-#include "oci/json.h"
-
-#define SECRET_MAX ((size_t) 1 << 20) /* as Kubernetes has it */
+#include "controller/pull-secret.h"
 
 static const struct {
         const char *type, *key;
-        bool has_auths; /* the entries are in a member "auths" */
-} kinds[] = { { "kubernetes.io/dockerconfigjson", ".dockerconfigjson", true },
-              { "kubernetes.io/dockercfg", ".dockercfg", false } };
+} kinds[] = { { "kubernetes.io/dockerconfigjson", CTL_DOCKER_CONFIG_JSON },
+              { "kubernetes.io/dockercfg", CTL_DOCKER_CFG } };
 
 void node_secret_free(char *text) {
         if (text)
@@ -24,36 +19,10 @@ void node_secret_free(char *text) {
         free(text);
 }
 
-/* *out is malloc'ed, NUL-terminated. */
-static int decode(const char *text, const char *name, char **out, size_t *size, struct zp_error *err) {
-        size_t length = strlen(text), padding = 0;
-        if (length > SECRET_MAX * 2 || length % 4 != 0 || length == 0)
-                return zp_error_set(err, EBADMSG, "secret '%s': its data is no base64", name);
-        while (padding < 2 && text[length - 1 - padding] == '=')
-                padding++;
-        char *data = malloc(length / 4 * 3 + 1);
-        if (!data)
-                return zp_error_errno(err, ENOMEM, "secret '%s'", name);
-        if (EVP_DecodeBlock((unsigned char *) data, (const unsigned char *) text, (int) length) < 0) {
-                free(data);
-                return zp_error_set(err, EBADMSG, "secret '%s': its data is no base64", name);
-        }
-        *size = length / 4 * 3 - padding;
-        data[*size] = '\0';
-        *out = data;
-        return 0;
-}
-
-static int add_entries(const char *text, size_t size, const char *name, bool has_auths, json_t *auths,
-                       struct zp_error *err) {
-        zp_auto(json_decref) json_t *document = NULL;
-        struct zp_error hidden = { 0 };
+static int add_entries(json_t *from, json_t *auths, const char *name, struct zp_error *err) {
         const char *registry;
         json_t *entry;
-        /* the parser's message may show a piece of it */
-        if (zp_json_load(text, size, "secret", &document, &hidden) < 0)
-                return zp_error_set(err, EBADMSG, "secret '%s': its data is no JSON object", name);
-        json_object_foreach(has_auths ? json_object_get(document, "auths") : document, registry, entry) {
+        json_object_foreach(from, registry, entry) {
                 if (!json_object_get(auths, registry) && json_object_set(auths, registry, entry) < 0)
                         return zp_error_errno(err, ENOMEM, "secret '%s'", name);
         }
@@ -63,18 +32,13 @@ static int add_entries(const char *text, size_t size, const char *name, bool has
 int node_secret_add(json_t *secret, json_t *auths, struct zp_error *err) {
         const char *type = json_string_value(json_object_get(secret, "type")), *name = zp_kube_name(secret);
         for (size_t i = 0; type && i < sizeof kinds / sizeof *kinds; i++) {
+                zp_auto(json_decref) json_t *found = NULL;
                 if (strcmp(type, kinds[i].type) != 0)
                         continue;
-                const char *data = json_string_value(json_object_get(json_object_get(secret, "data"), kinds[i].key));
-                char *text = NULL;
-                size_t size = 0;
-                if (!data)
+                if (!ctl_pull_secret_data(secret, kinds[i].key))
                         return zp_error_set(err, EBADMSG, "secret '%s': no '%s' in it", name, kinds[i].key);
-                int r = decode(data, name, &text, &size, err);
-                if (r == 0)
-                        r = add_entries(text, size, name, kinds[i].has_auths, auths, err);
-                node_secret_free(text);
-                return r;
+                int r = ctl_pull_secret_auths(secret, kinds[i].key, &found, err);
+                return r < 0 ? zp_error_wrap(err, "secret '%s'", name) : add_entries(found, auths, name, err);
         }
         return zp_error_set(err, EBADMSG, "secret '%s': no pull secret (type kubernetes.io/dockerconfigjson)", name);
 }
