@@ -234,12 +234,12 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
                                  "ii", wanted->build, p->id);
         if (r < 0 || !verdict->tag_digest)
                 return r < 0 ? r : 0;
-        if (wanted->outcome != HOOK_PUBLISHED) {
-                r = hook_sql_run(db, err, "INSERT OR IGNORE INTO build_tags (build, tag) VALUES (?1, ?2)", "is",
-                                 wanted->build, p->event.tag);
-                if (r >= 0)
-                        r = hook_sql_run(db, err, "UPDATE builds SET had_tags = 1 WHERE id = ?1", "i", wanted->build);
-        }
+        /* also what is published: a registry may tell of the digest first, and of the tag when the build is over */
+        r = hook_sql_run(db, err,
+                         "INSERT OR IGNORE INTO build_tags (build, tag) SELECT id, ?2 FROM builds WHERE id = ?1", "is",
+                         wanted->build, p->event.tag);
+        if (r >= 0)
+                r = hook_sql_run(db, err, "UPDATE builds SET had_tags = 1 WHERE id = ?1", "i", wanted->build);
         if (r >= 0)
                 r = supersede(db, verdict, wanted, err);
         if (r >= 0)

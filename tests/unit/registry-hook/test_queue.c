@@ -169,6 +169,8 @@ static void one_image_is_built_once_however_many_events_name_it(void **state) {
         accept_event(w, push("late", A, "late"));
         assert_int_equal(decide(w, A, 0).outcome, HOOK_PUBLISHED);
         assert_int_equal(count(w, "SELECT count(*) FROM builds"), 1);
+        /* a registry may tell of the digest first, and of the tag when the build is over */
+        assert_int_equal(count(w, "SELECT count(*) FROM build_tags WHERE build = 1 AND tag = 'late'"), 1);
 }
 
 static void news_that_come_again_while_they_are_decided_are_decided_again(void **state) {
