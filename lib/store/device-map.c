@@ -56,13 +56,16 @@ static int open_directory(struct zp_store *store, const struct zp_digest *device
         return openat(store->devices_fd, zp_digest_hex(device, hex), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* A store that may not be written to is no failure: the map is made again when it is wanted again. */
+/* By way of tmp/: what a killed process leaves there is swept. A store that may not be written to is no failure: the
+ * map is made again when it is wanted again. */
 static void keep_map(struct zp_store *store, const struct zp_device_record *device, const struct zp_device_map *map) {
-        if (store->mode != ZP_STORE_WRITE)
+        zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
+        if (store->mode != ZP_STORE_WRITE || zp_staging_new(store, &staging, NULL) < 0 ||
+            zp_staging_write(staging, MAP_FILE, map->bytes, map->size, NULL) < 0 || zp_staging_sync(staging, NULL) < 0)
                 return;
         zp_autoclose int dir_fd = open_directory(store, &device->digest);
         if (dir_fd >= 0)
-                zp_replace_file(dir_fd, MAP_FILE, map->bytes, map->size, 0644, NULL);
+                (void) renameat(zp_staging_dir_fd(staging), MAP_FILE, dir_fd, MAP_FILE);
 }
 
 int zp_store_load_map(struct zp_store *store, const struct zp_device_record *device, struct zp_pool *pool,

@@ -2,6 +2,10 @@
  *
  * Block maps in a store: made from the device when they are wanted, kept, and made again when they are damaged.
  */
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include "store-fixture.h"
 
 #include "base/pool.h"
@@ -91,6 +95,32 @@ static void a_damaged_map_is_made_again(void **state) {
         zp_device_map_clear(&map);
 }
 
+/* The kernel kills it while it writes. */
+static void die_while_keeping(struct world *w, const struct zp_device_record *record) {
+        const struct rlimit one_byte = { 1, 1 };
+        struct zp_device_map map;
+        signal(SIGXFSZ, SIG_DFL);
+        setrlimit(RLIMIT_FSIZE, &one_byte);
+        world_reopen(w, ZP_STORE_WRITE);
+        load(w, record, &map);
+        _exit(0);
+}
+
+static void who_is_killed_while_keeping_one_leaves_nothing_beside_the_device(void **state) {
+        struct world *w = *state;
+        struct zp_device_record record = make_device(w, true);
+        char hex[ZP_SHA256_HEX_SIZE];
+        const char *directory = below(w, "devices/%s", zp_digest_hex(&record.digest, hex));
+        size_t before = count_entries(directory);
+        int status;
+        pid_t child = fork();
+        if (child == 0)
+                die_while_keeping(w, &record);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ);
+        assert_int_equal(count_entries(directory), before);
+}
+
 static void of_a_device_that_is_not_here_there_is_none(void **state) {
         struct world *w = *state;
         struct zp_device_record record = make_device(w, false);
@@ -114,6 +144,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(a_map_is_made_and_kept),
                 world_test(a_damaged_map_is_made_again),
+                world_test(who_is_killed_while_keeping_one_leaves_nothing_beside_the_device),
                 world_test(of_a_device_that_is_not_here_there_is_none),
                 world_test(a_reader_makes_one_and_keeps_none),
         };
