@@ -67,8 +67,6 @@ int zp_kube_config_in_cluster(const char *directory, const char *host, const cha
 /* The server may be asked with these credentials: by TLS, or on this machine. */
 int zp_kube_config_check(const struct zp_kube_config *config, struct zp_error *err);
 
-/* Decodes base64 with white space in it; malloc'ed text without NULs; NULL: it is none, or out of memory. */
-char *zp_kube_decode_base64(const char *text);
 
 /* ---- credentials ---- */
 

@@ -1,30 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controller/kube/kubeconfig-internal.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/buffer.h"
 
 #define MEMBERS_MAX 256
-
-char *zp_kube_decode_base64(const char *text) {
-        zp_autofree unsigned char *out = malloc(strlen(text) / 4 * 3 + 4);
-        EVP_ENCODE_CTX *decoder = EVP_ENCODE_CTX_new();
-        int size = 0, rest = 0;
-        bool is_good = out && decoder && strlen(text) < KUBE_FILE_MAX;
-        if (is_good) {
-                EVP_DecodeInit(decoder);
-                is_good =
-                        EVP_DecodeUpdate(decoder, out, &size, (const unsigned char *) text, (int) strlen(text)) >= 0 &&
-                        EVP_DecodeFinal(decoder, out + size, &rest) == 1;
-        }
-        EVP_ENCODE_CTX_free(decoder);
-        if (!is_good || memchr(out, '\0', (size_t) (size + rest)))
-                return NULL;
-        out[size + rest] = '\0';
-        return (char *) zp_steal(&out);
-}
 
 char *kube_keep(struct zp_kube_files *files, const char *text) {
         return zp_arena_copy(files->arena, text, strlen(text));
@@ -78,10 +60,12 @@ int kube_read_text(struct zp_yaml *yaml, const yaml_node_t *mapping, const char 
 
 static int read_data(struct zp_yaml *yaml, const yaml_node_t *node, const char *key, const char *text,
                      const char **out) {
-        zp_autofree char *decoded = zp_kube_decode_base64(text);
-        if (!decoded)
-                return zp_yaml_fail(yaml, node, "%s: not base64", key);
-        *out = kube_keep(yaml->context, decoded);
+        zp_autofree uint8_t *decoded = NULL;
+        size_t size;
+        int r = zp_base64_decode(ZP_BASE64_WRAPPED, text, strlen(text), &decoded, &size);
+        if (r < 0 || memchr(decoded, '\0', size))
+                return r == -ENOMEM ? zp_yaml_no_memory(yaml) : zp_yaml_fail(yaml, node, "%s: not base64", key);
+        *out = kube_keep(yaml->context, (const char *) decoded);
         return *out ? 0 : zp_yaml_no_memory(yaml);
 }
 

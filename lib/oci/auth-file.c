@@ -2,10 +2,10 @@
 #include "oci/auth-file.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/buffer.h"
 #include "base/file.h"
 #include "oci/credential-helper.h"
@@ -66,16 +66,15 @@ int zp_credentials_decode(const char *auth, const char *name, struct zp_credenti
         size_t size = strlen(auth);
         if (size > 65536)
                 return zp_error_set(err, EBADMSG, "%s: 'auth' is too long", name);
-        zp_autofree char *text = malloc(size + 4);
-        if (!text)
-                return zp_error_errno(err, ENOMEM, "%s", name);
-        /* Leaves room for the NUL: the decoder never gives more than 3/4 of its input. */
-        int n = size % 4 ? -1 : EVP_DecodeBlock((unsigned char *) text, (const unsigned char *) auth, (int) size);
-        if (n < 0 || size == 0)
-                return zp_error_set(err, EBADMSG, "%s: 'auth' is not base64", name);
-        text[n] = '\0';
-        int r = zp_credentials_parse(text, out, err);
-        explicit_bzero(text, size);
+        uint8_t *text = NULL;
+        size_t decoded = 0;
+        int r = size == 0 ? -EBADMSG : zp_base64_decode(ZP_BASE64, auth, size, &text, &decoded);
+        if (r < 0)
+                return r == -ENOMEM ? zp_error_errno(err, ENOMEM, "%s", name)
+                                    : zp_error_set(err, EBADMSG, "%s: 'auth' is not base64", name);
+        r = zp_credentials_parse((const char *) text, out, err);
+        explicit_bzero(text, decoded);
+        free(text);
         return r < 0 ? zp_error_set(err, -r, "%s: 'auth' is not of the form user:password", name) : 0;
 }
 

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "oci/artifact-manifest.h"
 #include "trust/signature.h"
 
@@ -35,21 +36,20 @@ int zp_signature_format_manifest(const struct zp_signature *signature, uint64_t 
         return zp_artifact_manifest_format(ZP_SIGNATURE_ARTIFACT_TYPE, layers, &subject, notes, out, size, err);
 }
 
-/* Decodes base64 with its padding. Returns the number of bytes, or -1. */
-static int decode(const char *base64, uint8_t *out) {
+/* -EBADMSG, -ENOMEM. */
+static int decode(const char *base64, const char *what, uint8_t **out, size_t *out_size, struct zp_error *err) {
         size_t size = strlen(base64);
-        if (size == 0 || size % 4 || size > BASE64_LIMIT)
-                return -1;
-        int decoded = EVP_DecodeBlock(out, (const unsigned char *) base64, (int) size);
-        return decoded < 0 ? -1 : decoded - (base64[size - 1] == '=') - (base64[size - 2] == '=');
+        int r = size == 0 || size > BASE64_LIMIT ? -EBADMSG : zp_base64_decode(ZP_BASE64, base64, size, out, out_size);
+        if (r == -ENOMEM)
+                return zp_error_errno(err, ENOMEM, WHAT);
+        return r < 0 ? zp_error_set(err, EBADMSG, WHAT ": %s is not base64, or too long", what) : 0;
 }
 
 int zp_signature_parse_note(const char *note, struct zp_signature *out, struct zp_error *err) {
-        uint8_t document[BASE64_LIMIT / 4 * 3];
-        int size = decode(note, document);
-        if (size < 0)
-                return bad(err, "its annotation is not base64, or too long");
-        return zp_signature_parse((const char *) document, (size_t) size, out, err);
+        zp_autofree uint8_t *document = NULL;
+        size_t size;
+        int r = decode(note, "its annotation", &document, &size, err);
+        return r < 0 ? r : zp_signature_parse((const char *) document, size, out, err);
 }
 
 static int read_document(json_t *layer, struct zp_signature *out, struct zp_error *err) {
@@ -65,16 +65,16 @@ static int read_document(json_t *layer, struct zp_signature *out, struct zp_erro
                 r = zp_json_size(layer, "size", WHAT, &expected_size, err);
         if (r == 0)
                 r = zp_json_text(layer, "data", ZP_JSON_REQUIRED, WHAT, &data, err);
+        zp_autofree uint8_t *document = NULL;
+        size_t size;
+        if (r == 0)
+                r = decode(data, "'data'", &document, &size, err);
         if (r < 0)
                 return r;
-        uint8_t document[BASE64_LIMIT / 4 * 3];
-        int size = decode(data, document);
-        if (size < 0)
-                return bad(err, "'data' is not base64, or too long");
-        zp_digest_of(document, (size_t) size, &actual);
-        if ((uint64_t) size != expected_size || !zp_digest_equal(&actual, &expected))
+        zp_digest_of(document, size, &actual);
+        if (size != expected_size || !zp_digest_equal(&actual, &expected))
                 return bad(err, "'data' is not what its digest and size say");
-        return zp_signature_parse((const char *) document, (size_t) size, out, err);
+        return zp_signature_parse((const char *) document, size, out, err);
 }
 
 static int check_note(json_t *root, const struct zp_signature *signature, struct zp_error *err) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "oci/json.h"
 
 #define VERSION 1
@@ -92,9 +93,13 @@ static int read_bytes(json_t *root, uint8_t bytes[ZP_KEY_SIGNATURE_SIZE], struct
         int r = zp_json_text(root, "signature", ZP_JSON_REQUIRED, WHAT, &base64, err);
         if (r < 0)
                 return r;
-        uint8_t decoded[BASE64_SIZE / 4 * 3];
-        if (strlen(base64) != BASE64_SIZE ||
-            EVP_DecodeBlock(decoded, (const unsigned char *) base64, BASE64_SIZE) != (int) sizeof decoded)
+        zp_autofree uint8_t *decoded = NULL;
+        size_t size;
+        r = strlen(base64) == BASE64_SIZE ? zp_base64_decode(ZP_BASE64, base64, BASE64_SIZE, &decoded, &size)
+                                          : -EBADMSG;
+        if (r == -ENOMEM)
+                return zp_error_errno(err, ENOMEM, WHAT);
+        if (r < 0 || size != ZP_KEY_SIGNATURE_SIZE)
                 return bad(err, "'signature' is not 64 bytes in base64");
         memcpy(bytes, decoded, ZP_KEY_SIGNATURE_SIZE);
         return 0;

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/base64.h"
 #include "base/cleanup.h"
-#include "registry-hook/providers/base64.h"
 
 static int refused(struct zp_error *err, const char *why) {
         return zp_error_set(err, EACCES, "not authenticated: %s", why);
@@ -55,7 +55,7 @@ static const char *after_scheme(const char *header, const char *scheme) {
 static int try_basic(const struct hook_endpoint *endpoint, const char *base64, bool *matches) {
         zp_autofree uint8_t *decoded = NULL;
         size_t size;
-        int r = hook_base64_decode(HOOK_BASE64, base64, strlen(base64), &decoded, &size);
+        int r = zp_base64_decode(ZP_BASE64, base64, strlen(base64), &decoded, &size);
         if (r == -EBADMSG)
                 return 0;
         return r < 0 ? r : equals_a_secret(endpoint, decoded, size, matches);

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/base64.h"
 #include "oci/reference.h"
 #include "registry-hook/providers/authentication.h"
-#include "registry-hook/providers/base64.h"
 #include "registry-hook/providers/jwt.h"
 #include "registry-hook/providers/payload.h"
 #include "registry-hook/providers/providers-internal.h"
@@ -47,7 +47,7 @@ static int load_data(const struct hook_request *request, struct hook_event_text 
                 r = HOOK_PAYLOAD_READ(*outer, fields, err);
         if (r < 0)
                 return r;
-        r = hook_base64_decode(HOOK_BASE64, data, strlen(data), &decoded, &size);
+        r = zp_base64_decode(ZP_BASE64, data, strlen(data), &decoded, &size);
         if (r < 0)
                 return zp_error_set(err, -r, HOOK_PAYLOAD ": 'data' is not base64");
         return zp_json_load((const char *) decoded, size, "message", inner, err);

@@ -7,8 +7,8 @@
 #include <openssl/param_build.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "oci/json.h"
-#include "registry-hook/providers/base64.h"
 
 #define TOKEN_MAX 16384 /* Google's have 1 KiB */
 #define SKEW_S 60
@@ -48,7 +48,7 @@ static bool split(const char *token, struct parts *out) {
 static int decode_json(const struct parts *parts, int part, json_t **out, struct zp_error *err) {
         zp_autofree uint8_t *bytes = NULL;
         size_t size;
-        int r = hook_base64_decode(HOOK_BASE64_URL, parts->text[part], parts->size[part], &bytes, &size);
+        int r = zp_base64_decode(ZP_BASE64_URL, parts->text[part], parts->size[part], &bytes, &size);
         if (r == 0)
                 r = zp_json_load((const char *) bytes, size, "token", out, err);
         return r == 0 || r == -ENOMEM ? r : refuse(err, "the token is malformed");
@@ -81,8 +81,7 @@ static BIGNUM *decode_number(json_t *key, const char *name, size_t min, size_t m
         zp_autofree uint8_t *bytes = NULL;
         size_t size;
         const char *text = json_string_value(json_object_get(key, name));
-        if (!text || hook_base64_decode(HOOK_BASE64_URL, text, strlen(text), &bytes, &size) < 0 || size < min ||
-            size > max)
+        if (!text || zp_base64_decode(ZP_BASE64_URL, text, strlen(text), &bytes, &size) < 0 || size < min || size > max)
                 return NULL;
         return BN_bin2bn(bytes, (int) size, NULL);
 }
@@ -108,7 +107,7 @@ static bool is_signed(const struct parts *parts, const char *token, EVP_PKEY *ke
         zp_autofree uint8_t *signature = NULL;
         size_t size;
         zp_auto(EVP_MD_CTX_free) EVP_MD_CTX *context = EVP_MD_CTX_new();
-        if (!context || hook_base64_decode(HOOK_BASE64_URL, parts->text[2], parts->size[2], &signature, &size) < 0)
+        if (!context || zp_base64_decode(ZP_BASE64_URL, parts->text[2], parts->size[2], &signature, &size) < 0)
                 return false;
         size_t signed_size = parts->size[0] + 1 + parts->size[1];
         return EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
