@@ -113,6 +113,7 @@ static int read_job(const struct zp_yaml *y, const yaml_node_t *node, void *out)
         const struct setting settings[] = {
                 { "image", TEXT, &c->job.image },
                 { "concurrency", NUMBER, &c->job.concurrency, NULL, 1, 10000 },
+                { "namespace-concurrency", NUMBER, &c->job.namespace_concurrency, NULL, 1, 10000 },
                 { "deadline", DURATION, &c->job.deadline_s, NULL, 60, 604800 },
                 { "keep", DURATION, &c->job.keep_s, NULL, 60, 604800 },
                 { "cpu", TEXT, &c->job.cpu },
@@ -247,9 +248,12 @@ int ctl_config_parse(const char *text, size_t size, const char *path, struct ctl
         int r = set_defaults(config, err);
         if (r == 0 && text)
                 r = zp_yaml_read(text, size, &yaml, read_root);
-        if (r == 0)
-                *out = zp_steal(&config);
-        return r;
+        if (r < 0)
+                return r;
+        if (config->job.namespace_concurrency == 0) /* whoever else comes, there is room */
+                config->job.namespace_concurrency = (config->job.concurrency + 1) / 2;
+        *out = zp_steal(&config);
+        return 0;
 }
 
 int ctl_config_load(const char *path, struct ctl_config **out, struct zp_error *err) {

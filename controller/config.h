@@ -39,8 +39,9 @@ struct ctl_config {
                 const char *token_file, *ca_file;
         } hook;
         struct {
-                const char *image; /* that has zeropull; NULL: no Jobs */
-                int64_t concurrency, deadline_s, keep_s;
+                const char *image;                          /* that has zeropull; NULL: no Jobs */
+                int64_t concurrency, namespace_concurrency; /* in all, and of one namespace */
+                int64_t deadline_s, keep_s;
                 const char *cpu, *memory, *store_size; /* quantities; NULL: no limit */
                 const char *ca_config_map;             /* with ca.crt, in the namespace of each object; NULL */
                 struct ctl_pair node_selector[16];

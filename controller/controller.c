@@ -99,7 +99,8 @@ static int make_world(struct ctl_controller *c, struct zp_error *err) {
         if (r == 0)
                 r = ctl_queue_new(NULL, &w->queue, err);
         if (r == 0)
-                r = ctl_slots_new((size_t) c->config->job.concurrency, slot_granted, c, &w->slots, err);
+                r = ctl_slots_new((size_t) c->config->job.concurrency, (size_t) c->config->job.namespace_concurrency,
+                                  slot_granted, c, &w->slots, err);
         if (r == 0 && c->config->hook.url)
                 r = zp_http_new(&http, &c->hook, err);
         if (r == 0)

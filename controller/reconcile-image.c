@@ -125,6 +125,13 @@ static int resolve(struct ctl_run *run, struct ctl_image *image, struct zp_error
 
 /* ---- building ---- */
 
+/* It runs: it counts, also when the object that it began for has gone. */
+static void hold_slot(struct ctl_run *run, const struct ctl_image *image) {
+        char slot[CTL_SLOT_SIZE];
+        if (ctl_executor_of_build(image->build_id)->is_bounded)
+                ctl_slots_hold(run->world->slots, ctl_run_slot(run, image->build_id, slot), run->key);
+}
+
 static void give_slot(struct ctl_run *run, const struct ctl_image *image) {
         char slot[CTL_SLOT_SIZE];
         if (image->build_id[0])
@@ -200,6 +207,7 @@ static int take(struct ctl_run *run, struct ctl_image *image, const struct ctl_b
                 stand(image, build->state == CTL_BUILD_QUEUED ? CTL_QUEUED : CTL_BUILDING, build->reason,
                       build->message);
                 image->progress = build->progress;
+                hold_slot(run, image);
                 ctl_run_wake_at(run, run->now + POLL_S);
                 return 0;
         }
@@ -243,7 +251,7 @@ static bool take_turn(struct ctl_run *run, struct ctl_image *image, const struct
                            run->snapshot->spec.priority))
                 return true;
         image->build_id[0] = '\0';
-        stand(image, CTL_QUEUED, "WaitingForTurn", "as many builds run as may");
+        stand(image, CTL_QUEUED, "WaitingForTurn", "as many builds run as may, in all or of this namespace");
         image->next_attempt = 0;
         return false;
 }

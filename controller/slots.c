@@ -5,28 +5,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A namespace that has slots, or waits for some. */
+struct space {
+        struct space *next;
+        size_t slots, held; /* slots: of both kinds */
+        char name[];
+};
+
 struct slot {
         struct slot *next; /* in the order in which they came */
+        struct space *space;
         char *build, *owner;
         int priority;
         bool is_held;
 };
 
 struct ctl_slots {
-        size_t limit;
+        size_t limit, namespace_limit;
         void (*granted)(void *context, const char *owner);
         void *context;
         pthread_mutex_t lock; /* guards all below */
         struct slot *first, **end;
+        struct space *spaces;
         size_t held, waiting;
 };
 
-int ctl_slots_new(size_t limit, void (*granted)(void *context, const char *owner), void *context,
-                  struct ctl_slots **out, struct zp_error *err) {
+int ctl_slots_new(size_t limit, size_t namespace_limit, void (*granted)(void *context, const char *owner),
+                  void *context, struct ctl_slots **out, struct zp_error *err) {
         struct ctl_slots *slots = calloc(1, sizeof *slots);
         if (!slots)
                 return zp_error_errno(err, ENOMEM, "slots");
-        *slots = (struct ctl_slots){ .limit = limit, .granted = granted, .context = context };
+        *slots = (struct ctl_slots){
+                .limit = limit, .namespace_limit = namespace_limit, .granted = granted, .context = context
+        };
         slots->end = &slots->first;
         pthread_mutex_init(&slots->lock, NULL);
         *out = slots;
@@ -46,6 +57,10 @@ void ctl_slots_free(struct ctl_slots *slots) {
                 next = slot->next;
                 slot_free(slot);
         }
+        for (struct space *space = slots->spaces, *next; space; space = next) {
+                next = space->next;
+                free(space);
+        }
         pthread_mutex_destroy(&slots->lock);
         free(slots);
 }
@@ -59,13 +74,38 @@ static struct slot *find(struct ctl_slots *slots, const char *build) {
         return slot;
 }
 
+static struct space *space_of(struct ctl_slots *slots, const char *build) {
+        size_t size = strcspn(build, "/");
+        struct space *space = slots->spaces;
+        while (space && (strncmp(space->name, build, size) != 0 || space->name[size]))
+                space = space->next;
+        if (space || !(space = calloc(1, sizeof *space + size + 1)))
+                return space;
+        memcpy(space->name, build, size);
+        space->next = slots->spaces;
+        slots->spaces = space;
+        return space;
+}
+
+static void leave(struct ctl_slots *slots, struct space *space) {
+        struct space **link = &slots->spaces;
+        if (--space->slots > 0)
+                return;
+        while (*link != space)
+                link = &(*link)->next;
+        *link = space->next;
+        free(space);
+}
+
 static struct slot *add(struct ctl_slots *slots, const char *build, const char *owner, int priority) {
         struct slot *slot = calloc(1, sizeof *slot);
-        if (!slot || !(slot->build = strdup(build)) || !(slot->owner = strdup(owner))) {
+        if (!slot || !(slot->build = strdup(build)) || !(slot->owner = strdup(owner)) ||
+            !(slot->space = space_of(slots, build))) {
                 if (slot)
                         slot_free(slot);
                 return NULL;
         }
+        slot->space->slots++;
         slot->priority = priority;
         *slots->end = slot;
         slots->end = &slot->next;
@@ -75,6 +115,7 @@ static struct slot *add(struct ctl_slots *slots, const char *build, const char *
 
 static void hold(struct ctl_slots *slots, struct slot *slot) {
         slot->is_held = true;
+        slot->space->held++;
         slots->waiting--;
         slots->held++;
 }
@@ -87,18 +128,32 @@ static void take_out(struct ctl_slots *slots, struct slot *slot) {
         if (slots->end == &slot->next)
                 slots->end = link;
         *(slot->is_held ? &slots->held : &slots->waiting) -= 1;
+        slot->space->held -= slot->is_held;
+        leave(slots, slot->space);
         slot_free(slot);
 }
 
-/* Whose turn it is now; NULL: nobody's. malloc'ed. */
-static char *grant_next(struct ctl_slots *slots) {
+static bool is_before(const struct slot *slot, const struct slot *best) {
+        if (!best || slot->priority != best->priority)
+                return !best || slot->priority > best->priority;
+        return slot->space->held < best->space->held;
+}
+
+/* Whose turn it is now; NULL: nobody's. */
+static struct slot *next_one(const struct ctl_slots *slots) {
         struct slot *best = NULL;
         if (slots->held >= slots->limit || slots->waiting == 0)
                 return NULL;
         for (struct slot *slot = slots->first; slot; slot = slot->next)
-                if (!slot->is_held && (!best || slot->priority > best->priority))
+                if (!slot->is_held && slot->space->held < slots->namespace_limit && is_before(slot, best))
                         best = slot;
-        char *owner = strdup(best->owner);
+        return best;
+}
+
+/* The owner, malloc'ed. */
+static char *grant_next(struct ctl_slots *slots) {
+        struct slot *best = next_one(slots);
+        char *owner = best ? strdup(best->owner) : NULL;
         if (owner)
                 hold(slots, best);
         return owner;
@@ -125,8 +180,8 @@ bool ctl_slots_take(struct ctl_slots *slots, const char *build, const char *owne
                 slot = add(slots, build, owner, priority);
         else if (!slot->is_held)
                 slot->priority = priority;
-        /* who comes first when there is room need not wait: nobody else does then */
-        if (slot && is_new && slots->held < slots->limit && slots->waiting == 1)
+        /* nobody else who waits may have what room there is, or they would have been told */
+        if (slot && is_new && next_one(slots) == slot)
                 hold(slots, slot);
         bool is_held = slot && slot->is_held;
         pthread_mutex_unlock(&slots->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How many builds may run at a time, and whose turn is next: the highest priority, of equal ones who came first.
+ * How many builds may run at a time, in all and of one namespace, and whose turn is next: the highest priority; of
+ * equal ones the namespace of which the fewest run; of these who came first.
  */
 #ifndef CTL_SLOTS_H
 #define CTL_SLOTS_H
@@ -13,17 +14,18 @@
 
 /* Any thread. */
 struct ctl_slots;
-/* `granted` is called, without a lock held, for each owner who waited and whose turn it is: ctl_slots_take() will be
- * true. */
-int ctl_slots_new(size_t limit, void (*granted)(void *context, const char *owner), void *context,
-                  struct ctl_slots **out, struct zp_error *err);
+/* At most `limit` builds, and at most `namespace_limit` of one namespace: what is before the first '/' in a build's
+ * name. `granted` is called, without a lock held, for each owner who waited and whose turn it is: ctl_slots_take() will
+ * be true. */
+int ctl_slots_new(size_t limit, size_t namespace_limit, void (*granted)(void *context, const char *owner),
+                  void *context, struct ctl_slots **out, struct zp_error *err);
 void ctl_slots_free(struct ctl_slots *slots);
 ZP_DEFINE_AUTO(struct ctl_slots, ctl_slots_free);
 
 /* True: the build may begin, and has a slot until it is given back; also when it has one already. False: it waits for
  * its turn (or there is no memory to note that). `owner` is who is told. */
 bool ctl_slots_take(struct ctl_slots *slots, const char *build, const char *owner, int priority);
-/* A build that runs already, whatever the limit. */
+/* A build that runs already, whatever the limits. */
 void ctl_slots_hold(struct ctl_slots *slots, const char *build, const char *owner);
 /* The build is over, or not wanted any more. One that has no slot and does not wait is success. */
 void ctl_slots_give(struct ctl_slots *slots, const char *build);

@@ -22,7 +22,8 @@ static void everything_can_be_set(void **state) {
         int r = parse("version: 1\nexecutor: Hook\nplatforms: [linux/amd64, linux/arm64/v8]\nworkers: 3\n"
                       "cleanup-timeout: 30s\nlease: {namespace: n, name: l}\n"
                       "hook: {url: 'https://h', token-file: /t, ca-file: /c}\n"
-                      "job:\n  image: i\n  concurrency: 4\n  deadline: 10m\n  keep: 2m\n  cpu: '2'\n  memory: 1Gi\n"
+                      "job:\n  image: i\n  concurrency: 4\n  namespace-concurrency: 3\n  deadline: 10m\n  keep: 2m\n  "
+                      "cpu: '2'\n  memory: 1Gi\n"
                       "  store-size: 9Gi\n  ca-config-map: m\n  node-selector: {a: b, c: d}\n"
                       "registries:\n- {host: '*.io', plain-http: true}\n- {host: '**', ca-file: /x}\n"
                       "agents: {namespace: a, service-account: s}\n",
@@ -34,6 +35,8 @@ static void everything_can_be_set(void **state) {
         assert_int_equal(c->workers, 3);
         assert_int_equal(c->cleanup_s, 30);
         assert_string_equal(c->hook.token_file, "/t");
+        assert_int_equal(c->job.concurrency, 4);
+        assert_int_equal(c->job.namespace_concurrency, 3);
         assert_int_equal(c->job.deadline_s, 600);
         assert_string_equal(c->job.store_size, "9Gi");
         assert_int_equal(c->job.node_selector_count, 2);
@@ -55,6 +58,22 @@ static void without_a_word_there_are_defaults(void **state) {
         assert_int_equal(parse("hook: {url: 'http://h'}\n", &c, NULL), 0);
         assert_int_equal(c->executor, CTL_EXECUTOR_HOOK); /* the only one that there is */
         ctl_config_free(c);
+}
+
+static void one_namespace_gets_half_of_the_builds_where_nothing_is_said(void **state) {
+        (void) state;
+        static const struct {
+                const char *text;
+                int half;
+        } cases[] = { { "{}", 5 },
+                      { "job: {image: i, concurrency: 1}\n", 1 },
+                      { "job: {image: i, concurrency: 7}\n", 4 } };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct ctl_config *c = NULL;
+                assert_int_equal(parse(cases[i].text, &c, NULL), 0);
+                assert_int_equal(c->job.namespace_concurrency, cases[i].half);
+                ctl_config_free(c);
+        }
 }
 
 static void what_is_not_understood_is_refused_with_its_line(void **state) {
@@ -89,6 +108,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(everything_can_be_set),
                 cmocka_unit_test(without_a_word_there_are_defaults),
+                cmocka_unit_test(one_namespace_gets_half_of_the_builds_where_nothing_is_said),
                 cmocka_unit_test(what_is_not_understood_is_refused_with_its_line),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

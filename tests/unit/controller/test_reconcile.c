@@ -67,7 +67,7 @@ static void each_of_many_images_has_its_turn_and_then_none_for_an_interval(void 
         struct zp_error err = { 0 };
         json_t *object = tracking_object();
         assert_int_equal(ctl_cache_new(&world.snapshots, &err), 0);
-        assert_int_equal(ctl_slots_new(1, nobody_is_granted, NULL, &world.slots, &err), 0);
+        assert_int_equal(ctl_slots_new(1, 1, nobody_is_granted, NULL, &world.slots, &err), 0);
         assert_int_equal(ctl_cache_put(world.snapshots, KEY, object, &err), 1);
         ctl_cache_note(world.snapshots, KEY, CTL_NOTE_CHECKED, 1); /* long ago */
         for (size_t i = 0; i < sizeof looks / sizeof *looks; i++) {

@@ -19,16 +19,16 @@ static void note(void *context, const char *owner) {
         strcat(granted, " ");
 }
 
-static struct ctl_slots *fresh(size_t limit) {
+static struct ctl_slots *fresh(size_t limit, size_t namespace_limit) {
         struct ctl_slots *slots = NULL;
         granted[0] = '\0';
-        assert_int_equal(ctl_slots_new(limit, note, NULL, &slots, NULL), 0);
+        assert_int_equal(ctl_slots_new(limit, namespace_limit, note, NULL, &slots, NULL), 0);
         return slots;
 }
 
 static void no_more_run_than_may_and_the_highest_priority_is_next(void **state) {
         (void) state;
-        struct ctl_slots *slots = fresh(2);
+        struct ctl_slots *slots = fresh(2, 2);
         assert_true(ctl_slots_take(slots, "b1", "o1", 0));
         assert_true(ctl_slots_take(slots, "b2", "o2", 0));
         assert_true(ctl_slots_take(slots, "b2", "o2", 0)); /* has one */
@@ -52,7 +52,7 @@ static void no_more_run_than_may_and_the_highest_priority_is_next(void **state) 
 
 static void what_runs_already_counts_beyond_the_limit(void **state) {
         (void) state;
-        struct ctl_slots *slots = fresh(1);
+        struct ctl_slots *slots = fresh(1, 1);
         ctl_slots_hold(slots, "b1", "o1");
         ctl_slots_hold(slots, "b2", "o2");
         assert_int_equal(ctl_slots_statistics(slots).held, 2);
@@ -66,7 +66,7 @@ static void what_runs_already_counts_beyond_the_limit(void **state) {
 
 static void who_goes_away_lets_others_in(void **state) {
         (void) state;
-        struct ctl_slots *slots = fresh(1);
+        struct ctl_slots *slots = fresh(1, 1);
         static const char *const none[] = { NULL }, *const first[] = { "b1", NULL };
         assert_true(ctl_slots_take(slots, "b1", "o1", 0));
         assert_false(ctl_slots_take(slots, "b2", "o1", 0));
@@ -80,11 +80,46 @@ static void who_goes_away_lets_others_in(void **state) {
         ctl_slots_free(slots);
 }
 
+static void a_namespace_that_wants_much_leaves_room_for_others(void **state) {
+        (void) state;
+        struct ctl_slots *slots = fresh(4, 2);
+        assert_true(ctl_slots_take(slots, "greedy/1", "greedy/1", 100));
+        assert_true(ctl_slots_take(slots, "greedy/2", "greedy/2", 100));
+        assert_false(ctl_slots_take(slots, "greedy/3", "greedy/3", 100));
+        assert_true(ctl_slots_take(slots, "modest/1", "modest/1", 0)); /* though another one waits */
+        ctl_slots_give(slots, "modest/1");
+        assert_string_equal(granted, "");
+        ctl_slots_give(slots, "greedy/1");
+        assert_string_equal(granted, "greedy/3 ");
+        ctl_slots_free(slots);
+}
+
+static void of_equal_ones_the_namespace_of_which_fewest_run_is_next(void **state) {
+        (void) state;
+        struct ctl_slots *slots = fresh(3, 3);
+        assert_true(ctl_slots_take(slots, "a/1", "a/1", 0));
+        assert_true(ctl_slots_take(slots, "a/2", "a/2", 0));
+        assert_true(ctl_slots_take(slots, "b/1", "b/1", 0));
+        assert_false(ctl_slots_take(slots, "a/3", "a/3", 0));
+        assert_false(ctl_slots_take(slots, "aa/1", "aa/1", 0)); /* another one than a */
+        ctl_slots_give(slots, "b/1");
+        assert_string_equal(granted, "aa/1 ");
+        ctl_slots_give(slots, "a/1");
+        ctl_slots_give(slots, "a/2");
+        assert_string_equal(granted, "aa/1 a/3 ");
+        ctl_slots_give(slots, "a/3");
+        ctl_slots_give(slots, "aa/1");
+        assert_int_equal(ctl_slots_statistics(slots).held + ctl_slots_statistics(slots).waiting, 0);
+        ctl_slots_free(slots);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(no_more_run_than_may_and_the_highest_priority_is_next),
                 cmocka_unit_test(what_runs_already_counts_beyond_the_limit),
                 cmocka_unit_test(who_goes_away_lets_others_in),
+                cmocka_unit_test(a_namespace_that_wants_much_leaves_room_for_others),
+                cmocka_unit_test(of_equal_ones_the_namespace_of_which_fewest_run_is_next),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
