@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "controller/pull-secret.h"
 #include "oci/reference.h"
 
 #define STORE "/var/lib/zeropull"
 #define SECRETS "/run/pull-secrets"
+#define CONFIG_FILE "config.json"
+#define OLD_FILE ".dockercfg" /* by this name zeropull knows the form */
 #define SIGNING "/run/signing"
 #define AUTHORITIES "/run/authorities"
 /* A build that failed for a passing reason begins again at once, in another pod, so often. */
@@ -79,12 +82,12 @@ static bool is_plain_http(const struct ctl_config *config, const struct ctl_imag
         return entry && entry->plain_http;
 }
 
-/* "/run/pull-secrets/0/config.json:/run/pull-secrets/1/config.json:": a list, also of one, since of a list those that
- * are not there are passed over. */
+/* Each Secret's two files, one after the other: of a list those that are not there are passed over. */
 static char *auth_files(size_t count) {
         zp_autobuffer struct zp_buffer text = { 0 };
         for (size_t i = 0; i < count; i++) {
-                zp_autofree char *file = zp_format("%s" SECRETS "/%zu/config.json:", i ? "" : "--auth-file=", i);
+                zp_autofree char *file = zp_format("%s" SECRETS "/%zu/" CONFIG_FILE ":" SECRETS "/%zu/" OLD_FILE,
+                                                   i ? ":" : "--auth-file=", i, i);
                 if (!file || !zp_buffer_text(&text, file))
                         return NULL;
         }
@@ -128,10 +131,16 @@ static bool add_volume(json_t *volumes, json_t *mounts, const char *name, const 
         return append(volumes, volume) && append(mounts, json_pack("{s:s, s:s}", "name", name, "mountPath", path));
 }
 
-/* Optional: a pod starts without it, and without the key. */
-static json_t *secret_source(const char *name, const char *key, const char *file, bool is_optional) {
-        return json_pack("{s:{s:s, s:[{s:s, s:s}], s:b}}", "secret", "secretName", name, "items", "key", key, "path",
-                         file, "optional", is_optional);
+/* Of either type, each with a file of its own. Optional: a pod starts without the Secret, and without a key of it. */
+static json_t *pull_secret(const char *name) {
+        return json_pack("{s:{s:s, s:[{s:s, s:s}, {s:s, s:s}], s:b}}", "secret", "secretName", name, "items", "key",
+                         CTL_DOCKER_CONFIG_JSON, "path", CONFIG_FILE, "key", CTL_DOCKER_CFG, "path", OLD_FILE,
+                         "optional", 1);
+}
+
+static json_t *signing_key(const char *name) {
+        return json_pack("{s:{s:s, s:[{s:s, s:s}]}}", "secret", "secretName", name, "items", "key", "key.pem", "path",
+                         "key.pem");
 }
 
 static bool add_volumes(const struct ctl_config *config, const struct ctl_order *order,
@@ -145,12 +154,10 @@ static bool add_volumes(const struct ctl_config *config, const struct ctl_order 
                 char name[40], path[64];
                 snprintf(name, sizeof name, "pull-secret-%zu", i);
                 snprintf(path, sizeof path, SECRETS "/%zu", i);
-                ok = add_volume(volumes, mounts, name, path,
-                                secret_source(secrets->names[i], ".dockerconfigjson", "config.json", true));
+                ok = add_volume(volumes, mounts, name, path, pull_secret(secrets->names[i]));
         }
         if (spec->signing_secret)
-                ok = ok && add_volume(volumes, mounts, "signing", SIGNING,
-                                      secret_source(spec->signing_secret, "key.pem", "key.pem", false));
+                ok = ok && add_volume(volumes, mounts, "signing", SIGNING, signing_key(spec->signing_secret));
         if (config->job.ca_config_map)
                 ok = ok && add_volume(volumes, mounts, "authorities", AUTHORITIES,
                                       json_pack("{s:{s:s}}", "configMap", "name", config->job.ca_config_map));
@@ -249,6 +256,31 @@ static json_t *failure_policy(void) {
                          "type", "DisruptionTarget");
 }
 
+/* Of several owners only one may be the controller. */
+static json_t *owner_of(const struct ctl_snapshot *owner, bool is_controller) {
+        return json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "apiVersion", CTL_API_VERSION, "kind", CTL_SNAPSHOT_KIND,
+                         "name", owner->name, "uid", owner->uid, "controller", is_controller, "blockOwnerDeletion", 0);
+}
+
+json_t *ctl_job_share_object(const struct ctl_order *order, const char *uid) {
+        char name[CTL_JOB_NAME_SIZE];
+        ctl_job_name(order, name);
+        return json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:[o]}}", "apiVersion", "batch/v1", "kind", "Job", "metadata",
+                         "name", name, "namespace", order->owner->namespace, "uid", uid, "ownerReferences",
+                         owner_of(order->owner, false));
+}
+
+bool ctl_job_is_owned_by(json_t *job, const struct ctl_snapshot *owner) {
+        json_t *owners = json_object_get(json_object_get(job, "metadata"), "ownerReferences"), *entry;
+        size_t i;
+        json_array_foreach(owners, i, entry) {
+                const char *uid = json_string_value(json_object_get(entry, "uid"));
+                if (uid && strcmp(uid, owner->uid) == 0)
+                        return true;
+        }
+        return false;
+}
+
 json_t *ctl_job_object(const struct ctl_config *config, const struct ctl_order *order,
                        const struct ctl_secrets *secrets) {
         const struct ctl_snapshot *owner = order->owner;
@@ -257,16 +289,13 @@ json_t *ctl_job_object(const struct ctl_config *config, const struct ctl_order *
         if (!pod)
                 return NULL;
         ctl_job_name(order, name);
-        return json_pack("{s:s, s:s, s:{s:s, s:s, s:o, s:{s:s, s:s, s:s}, s:[{s:s, s:s, s:s, s:s, s:b, s:b}]}, s:{s:i, "
-                         "s:I, s:I, s:o, "
-                         "s:{s:{s:o}, s:o}}}",
+        return json_pack("{s:s, s:s, s:{s:s, s:s, s:o, s:{s:s, s:s, s:s}, s:[o]}, s:{s:i, s:I, s:I, s:o, s:{s:{s:o}, "
+                         "s:o}}}",
                          "apiVersion", "batch/v1", "kind", "Job", "metadata", "name", name, "namespace",
                          owner->namespace, "labels", labels_of(order), "annotations", "zeropull.dev/image",
                          order->image->image, "zeropull.dev/digest", order->image->digest, "zeropull.dev/platform",
-                         order->image->platform, "ownerReferences", "apiVersion", CTL_API_VERSION, "kind",
-                         CTL_SNAPSHOT_KIND, "name", owner->name, "uid", owner->uid, "controller", 1,
-                         "blockOwnerDeletion", 0, "spec", "backoffLimit", BACKOFF_LIMIT, "activeDeadlineSeconds",
-                         (json_int_t) config->job.deadline_s, "ttlSecondsAfterFinished",
-                         (json_int_t) config->job.keep_s, "podFailurePolicy", failure_policy(), "template", "metadata",
-                         "labels", labels_of(order), "spec", pod);
+                         order->image->platform, "ownerReferences", owner_of(owner, true), "spec", "backoffLimit",
+                         BACKOFF_LIMIT, "activeDeadlineSeconds", (json_int_t) config->job.deadline_s,
+                         "ttlSecondsAfterFinished", (json_int_t) config->job.keep_s, "podFailurePolicy",
+                         failure_policy(), "template", "metadata", "labels", labels_of(order), "spec", pod);
 }

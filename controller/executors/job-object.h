@@ -18,6 +18,11 @@ void ctl_job_name(const struct ctl_order *order, char name[CTL_JOB_NAME_SIZE]);
 /* `secrets`: names, whose contents are mounted. NULL: no memory, or the image's name is malformed. */
 json_t *ctl_job_object(const struct ctl_config *config, const struct ctl_order *order,
                        const struct ctl_secrets *secrets);
+/* What makes `order`'s object an owner of a Job that is there, of this uid, beside those it has: for server-side apply.
+ * NULL: no memory. */
+json_t *ctl_job_share_object(const struct ctl_order *order, const char *uid);
+/* Whether the object is an owner of the Job: the cluster keeps the Job as long as one of them is there. */
+bool ctl_job_is_owned_by(json_t *job, const struct ctl_snapshot *owner);
 /* What a Job and the newest of its pods (NULL: none) tell; all but out->id. */
 void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out);
 

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "controller/executors/job-object.h"
+#include "controller/kube/apply.h"
 
 static const struct zp_kube_resource jobs = { "batch/v1", "jobs" }, pods = { "v1", "pods" };
 
@@ -67,6 +68,21 @@ static int look(const struct ctl_executors *all, const struct ctl_order *order, 
 
 /* ---- starting and ending ---- */
 
+/* An object that wants the same has had it begun: with two owners it stays until both are gone. */
+static int share(const struct ctl_executors *all, const struct ctl_order *order, const char *name,
+                 struct zp_error *err) {
+        char manager[128]; /* each owner's own: what a manager applies takes the place of what it had applied before */
+        const struct zp_kube_apply apply = { place_of(order, name), manager, true };
+        zp_auto(json_decref) json_t *job = NULL, *owned = NULL;
+        snprintf(manager, sizeof manager, "zeropull-owner-%.64s", order->owner->uid);
+        int r = zp_kube_get(all->kube, &apply.place, &job, err);
+        if (r < 0 || ctl_job_is_owned_by(job, order->owner))
+                return r == -ENOENT ? 0 : r;
+        owned = ctl_job_share_object(order, zp_kube_uid(job));
+        r = owned ? zp_kube_apply(all->kube, &apply, owned, NULL, err) : zp_error_errno(err, ENOMEM, "Job %s", name);
+        return r == -EBUSY ? 0 : r; /* it has gone meanwhile */
+}
+
 static int start(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
                  struct zp_error *err) {
         ctl_autosecrets struct ctl_secrets secrets = { 0 };
@@ -81,17 +97,15 @@ static int start(const struct ctl_executors *all, const struct ctl_order *order,
         if (!job)
                 return zp_error_errno(err, ENOMEM, "Job %s", out->id);
         r = zp_kube_create(all->kube, &place, job, NULL, err);
-        return r == -EEXIST ? 0 : r; /* ours, or that of an object that wants the same */
+        return r == -EEXIST ? share(all, order, out->id, err) : r;
 }
 
-/* Others may want the same build: only whose Job it is ends it. */
+/* Nobody else wants it. */
 static int cancel(const struct ctl_executors *all, const struct ctl_order *order, struct zp_error *err) {
         const struct zp_kube_place place = place_of(order, order->image->build_id);
         zp_auto(json_decref) json_t *job = NULL;
         int r = zp_kube_get(all->kube, &place, &job, err);
-        json_t *labels = json_object_get(json_object_get(job, "metadata"), "labels");
-        const char *owner = json_string_value(json_object_get(labels, CTL_OWNER_LABEL));
-        if (r == 0 && owner && strcmp(owner, order->owner->uid) == 0)
+        if (r == 0 && ctl_job_is_owned_by(job, order->owner))
                 r = zp_kube_delete(all->kube, &place, zp_kube_uid(job), err);
         return r == -ENOENT || r == -EBUSY ? 0 : r;
 }

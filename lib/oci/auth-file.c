@@ -154,6 +154,21 @@ static int from_entry(json_t *entry, const char *name, struct zp_credentials *ou
         return zp_error_errno(err, ENOMEM, "%s", name);
 }
 
+/* The whole is what other files have under "auths". */
+static int parse_old_form(const char *body, size_t size, const char *name, const char *registry, const char *repository,
+                          struct zp_credentials *out, struct zp_error *err) {
+        zp_auto(json_decref) json_t *auths = NULL;
+        const char *key;
+        int r = zp_json_load(body, size, name, &auths, err);
+        json_t *entry = r == 0 ? look_up(auths, registry, repository, &key) : NULL;
+        return entry ? from_entry(entry, name, out, err) : r;
+}
+
+static bool is_old_form(const char *path) {
+        const char *slash = strrchr(path, '/');
+        return strcmp(slash ? slash + 1 : path, ".dockercfg") == 0;
+}
+
 int zp_auth_file_parse(const char *body, size_t size, const char *name, const char *registry, const char *repository,
                        const struct zp_cancel *cancel, struct zp_credentials *out, struct zp_error *err) {
         *out = (struct zp_credentials){ 0 };
@@ -199,7 +214,10 @@ static int find_in(const char *path, bool must_exist, const char *registry, cons
                         *err = reason;
                 return r;
         }
-        r = zp_auth_file_parse(body, size, path, registry, repository, cancel, out, &reason);
+        if (is_old_form(path))
+                r = parse_old_form(body, size, path, registry, repository, out, &reason);
+        else
+                r = zp_auth_file_parse(body, size, path, registry, repository, cancel, out, &reason);
         explicit_bzero(body, size);
         if (r == -EBADMSG || r == -EINVAL) /* which is what a malformed image, or a malformed name, would be */
                 reason.code = EIO;

@@ -128,7 +128,70 @@ static void the_same_wish_has_the_same_name_and_no_other_has(void **state) {
         }
 }
 
+static void who_wants_a_job_that_is_there_becomes_an_owner_beside_its_controller(void **state) {
+        (void) state;
+        struct ctl_config config = { .job = { .image = "r.io/zeropull" } };
+        struct ctl_secrets none = { 0 };
+        struct ctl_image image = { .image = (char *) "r.io/a:1", .platform = "linux/amd64", .digest = DIGEST_A };
+        struct ctl_snapshot first, second;
+        json_t *a = load("{\"metadata\": {\"name\": \"a\", \"namespace\": \"ns\", \"uid\": \"u-a\"}, \"spec\":"
+                         " {\"images\": [\"r.io/a:1\"]}}");
+        json_t *b = load("{\"metadata\": {\"name\": \"b\", \"namespace\": \"ns\", \"uid\": \"u-b\"}, \"spec\":"
+                         " {\"images\": [\"r.io/a:1\"]}}");
+        assert_int_equal(ctl_snapshot_parse(a, &first, NULL), 0);
+        assert_int_equal(ctl_snapshot_parse(b, &second, NULL), 0);
+        json_t *job = ctl_job_object(&config, &(struct ctl_order){ &first, &image }, &none);
+        json_t *share = ctl_job_share_object(&(struct ctl_order){ &second, &image }, "u-job");
+        assert_true(ctl_job_is_owned_by(job, &first));
+        assert_false(ctl_job_is_owned_by(job, &second));
+        assert_true(ctl_job_is_owned_by(share, &second));
+        json_t *of_job = json_object_get(job, "metadata"), *of_share = json_object_get(share, "metadata");
+        assert_true(json_equal(json_object_get(of_job, "name"), json_object_get(of_share, "name")));
+        assert_string_equal(json_string_value(json_object_get(of_share, "uid")), "u-job");
+        json_t *one = json_array_get(json_object_get(of_job, "ownerReferences"), 0);
+        json_t *other = json_array_get(json_object_get(of_share, "ownerReferences"), 0);
+        assert_true(json_is_true(json_object_get(one, "controller")));
+        assert_true(json_is_false(json_object_get(other, "controller")));
+        json_decref(share);
+        json_decref(job);
+        ctl_snapshot_clear(&first);
+        ctl_snapshot_clear(&second);
+        json_decref(a);
+        json_decref(b);
+}
+
 /* ---- the hook's answers ---- */
+
+static void a_running_build_tells_how_much_of_what_is_under_way_is_done(void **state) {
+        (void) state;
+        static const struct {
+                const char *state, *tasks;
+                int progress;
+        } cases[] = {
+                { "running", "[]", -1 },
+                { "running", "[{\"label\": \"layer 1/2\", \"done\": 1, \"total\": 4}]", 25 },
+                { "running", "[{\"done\": 30, \"total\": 40}, {\"done\": 10, \"total\": 60}]", 40 },
+                { "running", "[{\"done\": 5, \"total\": 0}]", -1 }, /* not known */
+                { "running", "[{\"done\": 9, \"total\": 4}, {\"done\": -9, \"total\": 4}]", 50 },
+                { "running",
+                  "[{\"done\": 9223372036854775807, \"total\": 9223372036854775807}, 7,"
+                  " {\"done\": 9223372036854775807, \"total\": 9223372036854775807}]",
+                  100 },
+                { "queued", "[{\"done\": 1, \"total\": 4}]", -1 },
+                { "done", "[{\"done\": 1, \"total\": 4}]", -1 },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                char text[400];
+                snprintf(text, sizeof text, "{\"digest\": \"" DIGEST_A "\", \"state\": \"%s\", \"tasks\": %s}",
+                         cases[i].state, cases[i].tasks);
+                json_t *json = load(text);
+                struct ctl_build build = { 0 };
+                assert_true(ctl_hook_read_build(json, DIGEST_A, &build));
+                if (build.progress != cases[i].progress)
+                        fail_msg("%s: %d", text, build.progress);
+                json_decref(json);
+        }
+}
 
 static void the_hooks_builds_are_understood(void **state) {
         (void) state;
@@ -239,7 +302,10 @@ static void a_pod_starts_without_its_pull_secrets_but_not_without_its_key(void *
         json_t *job = ctl_job_object(&config, &(struct ctl_order){ &owner, &image }, &secrets), *value;
         assert_non_null(job);
         char *text = json_dumps(job, JSON_COMPACT);
-        assert_non_null(strstr(text, "\"--auth-file=/run/pull-secrets/0/config.json:\"")); /* a list */
+        /* of either type: as a list, of which what is not there is passed over */
+        assert_non_null(strstr(text, "\"--auth-file=/run/pull-secrets/0/config.json:/run/pull-secrets/0/.dockercfg\""));
+        assert_non_null(strstr(text, "\"items\":[{\"key\":\".dockerconfigjson\",\"path\":\"config.json\"},"
+                                     "{\"key\":\".dockercfg\",\"path\":\".dockercfg\"}]"));
         json_t *volumes = json_object_get(
                 json_object_get(json_object_get(json_object_get(job, "spec"), "template"), "spec"), "volumes");
         size_t i, found = 0;
@@ -263,7 +329,9 @@ int main(void) {
                 cmocka_unit_test(jobs_and_their_pods_tell_how_a_build_stands),
                 cmocka_unit_test(the_same_wish_has_the_same_name_and_no_other_has),
                 cmocka_unit_test(a_pod_starts_without_its_pull_secrets_but_not_without_its_key),
+                cmocka_unit_test(who_wants_a_job_that_is_there_becomes_an_owner_beside_its_controller),
                 cmocka_unit_test(the_hooks_builds_are_understood),
+                cmocka_unit_test(a_running_build_tells_how_much_of_what_is_under_way_is_done),
                 cmocka_unit_test(secrets_of_both_types_are_read_and_nothing_but_their_auths_kept),
                 cmocka_unit_test(the_first_secret_that_knows_a_registry_counts),
         };

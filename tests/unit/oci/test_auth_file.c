@@ -234,6 +234,29 @@ static void the_usual_places_are_searched_in_order(void **state) {
         free(auth);
 }
 
+static void a_file_of_the_name_dockercfg_is_of_the_older_form(void **state) {
+        char home[] = "/tmp/zp-old-XXXXXX";
+        struct zp_credentials found;
+        static const char body[] = "{\"https://r.example/v1/\":" AUTH(ALICE_A) "}";
+        (void) state;
+        assert_non_null(mkdtemp(home));
+        char *old = zp_format("%s/.dockercfg", home), *other = zp_format("%s/x.dockercfg", home);
+        assert_int_equal(zp_replace_file(AT_FDCWD, old, body, strlen(body), 0600, NULL), 0);
+        assert_int_equal(zp_replace_file(AT_FDCWD, other, body, strlen(body), 0600, NULL), 0);
+        assert_int_equal(zp_auth_file_find(old, "r.example", "a", NULL, &found, NULL), 0);
+        assert_string_equal(found.username, "alice");
+        zp_credentials_clear(&found);
+        assert_int_equal(zp_auth_file_find(old, "other.example", "a", NULL, &found, NULL), 0);
+        assert_true(zp_credentials_are_empty(&found));
+        assert_int_equal(zp_auth_file_find(other, "r.example", "a", NULL, &found, NULL), 0);
+        assert_true(zp_credentials_are_empty(&found));
+        assert_int_equal(zp_replace_file(AT_FDCWD, old, "[]", 2, 0600, NULL), 0);
+        assert_int_equal(zp_auth_file_find(old, "r.example", "a", NULL, &found, NULL), -EIO);
+        zp_remove_tree(AT_FDCWD, home, NULL);
+        free(old);
+        free(other);
+}
+
 static void of_several_files_the_first_that_knows_the_registry_counts(void **state) {
         char home[] = "/tmp/zp-files-XXXXXX";
         struct zp_credentials found;
@@ -284,6 +307,7 @@ int main(void) {
                 cmocka_unit_test(a_failing_helper_is_an_error),
                 cmocka_unit_test(a_helper_is_killed_when_the_work_is_cancelled),
                 cmocka_unit_test(the_usual_places_are_searched_in_order),
+                cmocka_unit_test(a_file_of_the_name_dockercfg_is_of_the_older_form),
                 cmocka_unit_test(of_several_files_the_first_that_knows_the_registry_counts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
