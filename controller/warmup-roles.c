@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "oci/json.h"
@@ -41,6 +42,30 @@ int warmup_roles_due(json_t *known, json_t *objects, json_t **due, struct zp_err
                 return zp_error_errno(err, ENOMEM, "warm-up");
         *due = zp_steal(&found);
         return 0;
+}
+
+static bool has_rights(json_t *role) {
+        json_t *rule;
+        size_t i;
+        json_array_foreach(json_object_get(role, "rules"), i, rule) {
+                if (json_array_size(json_object_get(rule, "resourceNames")) > 0)
+                        return true;
+        }
+        return false;
+}
+
+bool warmup_roles_found(json_t *known, json_t *role) {
+        json_t *metadata = json_object_get(role, "metadata");
+        json_t *owner = json_array_get(json_object_get(metadata, "ownerReferences"), 0);
+        const char *name = json_string_value(json_object_get(metadata, "name"));
+        if (!name || !*uid_of(owner) || strncmp(name, WARMUP_ROLE_PREFIX, strlen(WARMUP_ROLE_PREFIX)) != 0 ||
+            strcmp(name + strlen(WARMUP_ROLE_PREFIX), uid_of(owner)) != 0 || !has_rights(role))
+                return true;
+        /* no list of secrets equals null */
+        json_t *found = json_pack("{s:O, s:O, s:O, s:O, s:n}", "kind", json_object_get(owner, "kind"), "namespace",
+                                  json_object_get(metadata, "namespace"), "name", json_object_get(owner, "name"), "uid",
+                                  json_object_get(owner, "uid"), "secrets");
+        return found && json_object_set_new(known, uid_of(owner), found) == 0;
 }
 
 bool warmup_roles_done(json_t *known, json_t *role, int result) {

@@ -10,10 +10,16 @@
 
 #include "base/error.h"
 
+#define WARMUP_ROLE_PREFIX "zeropull-warmup-" /* then the object's uid */
+
 /* *due: uid to {kind, namespace, name, uid, secrets} of every Role that is not, or not surely, as `objects` (object key
  * to reduced object, warmup-plan.h) want it. Without secrets: one that lets nobody read anything any more. `known`:
  * what warmup_roles_done() remembers. *due is the caller's. -ENOMEM only. */
 int warmup_roles_due(json_t *known, json_t *objects, json_t **due, struct zp_error *err);
+
+/* A Role that is in the cluster, as the API server gave it, when nothing is known yet: written by an earlier leader.
+ * One that lets somebody read something is looked at again, whatever its object says by now. False: no memory. */
+bool warmup_roles_found(json_t *known, json_t *role);
 
 /* One of these was written, with this result. Once is enough of what succeeded, and of -EPERM: who lets the controller
  * make Roles restarts it. True: it has to be tried again. */

@@ -31,6 +31,7 @@ struct warmup {
         struct warmup_world world;
         json_t *counts; /* as they were told last */
         json_t *roles;  /* the planner's thread's alone: of warmup-roles.h */
+        bool has_roles; /* the planner's thread's alone: the cluster's are among `roles` */
         bool has_objects, has_nodes, has_caches;
         bool is_changed, is_ending;
 };
@@ -198,7 +199,7 @@ static int write_caches(struct warmup *w, json_t *changes, json_t *known_nodes) 
 
 /* What a Role and its binding have in common: a name that is the object's alone, and that the object owns it. */
 static json_t *owned(json_t *object, const char *kind) {
-        zp_autofree char *name = zp_format("zeropull-warmup-%s", text(object, "uid"));
+        zp_autofree char *name = zp_format(WARMUP_ROLE_PREFIX "%s", text(object, "uid"));
         return name ? json_pack("{s:s, s:s, s:{s:s, s:O, s:{s:s}, s:[{s:s, s:O, s:O, s:O}]}}", "apiVersion",
                                 roles.api_version, "kind", kind, "metadata", "name", name, "namespace",
                                 json_object_get(object, "namespace"), "labels", "app.kubernetes.io/name", "zeropull",
@@ -228,7 +229,7 @@ static json_t *role_object(json_t *object) {
 
 static json_t *binding_object(const struct warmup *w, json_t *object) {
         json_t *binding = owned(object, "RoleBinding");
-        zp_autofree char *role = zp_format("zeropull-warmup-%s", text(object, "uid"));
+        zp_autofree char *role = zp_format(WARMUP_ROLE_PREFIX "%s", text(object, "uid"));
         json_t *more = role ? json_pack("{s:{s:s, s:s, s:s}, s:[{s:s, s:s, s:s}]}", "roleRef", "apiGroup",
                                         "rbac.authorization.k8s.io", "kind", "Role", "name", role, "subjects", "kind",
                                         "ServiceAccount", "namespace", w->options.agent_namespace, "name",
@@ -267,6 +268,22 @@ static int write_role(struct warmup *w, json_t *object, struct zp_error *err) {
         return r < 0 ? r : apply(w, bindings, text(object, "namespace"), binding, err);
 }
 
+static int take_in_role(void *context, json_t *role, struct zp_error *err) {
+        struct warmup *w = context;
+        return warmup_roles_found(w->roles, role) ? 0 : no_memory(err);
+}
+
+/* What earlier leaders have written. Who may not list Roles may not have written any. */
+static int find_roles(struct warmup *w, struct zp_error *err) {
+        const struct zp_kube_place all = { .resource = roles };
+        int r = w->has_roles
+                        ? 0
+                        : zp_kube_list(w->options.client, &all, "labelSelector=app.kubernetes.io%2Fname%3Dzeropull",
+                                       take_in_role, w, NULL, err);
+        w->has_roles = r == 0 || r == -EPERM;
+        return w->has_roles ? 0 : r;
+}
+
 /* Before the caches, so that an agent that is told of an image may read its secrets. A failure is no reason to warm no
  * other image: the agent says what it may not read. */
 static int write_roles(struct warmup *w, json_t *objects) {
@@ -274,7 +291,9 @@ static int write_roles(struct warmup *w, json_t *objects) {
         struct zp_error err = { 0 };
         const char *uid;
         json_t *role;
-        int r = warmup_roles_due(w->roles, objects, &due, &err);
+        int r = find_roles(w, &err);
+        if (r == 0)
+                r = warmup_roles_due(w->roles, objects, &due, &err);
         if (r < 0)
                 complain(w, &err);
         json_object_foreach(due, uid, role) {

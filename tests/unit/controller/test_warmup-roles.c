@@ -135,6 +135,50 @@ static void without_warm_up_the_role_loses_its_rights(void **state) {
         look(0);
 }
 
+/* A Role as an earlier leader has left it; `secret` NULL: without rights. */
+static void find(const char *name, const char *uid, const char *secret) {
+        json_t *rules = secret ? json_pack("[{s:[s], s:[s], s:[s], s:[s]}]", "apiGroups", "", "resources", "secrets",
+                                           "resourceNames", secret, "verbs", "get")
+                               : json_array();
+        json_t *role =
+                json_pack("{s:{s:s, s:s, s:[{s:s, s:s, s:s}]}, s:o}", "metadata", "name", name, "namespace", "ns",
+                          "ownerReferences", "kind", "ImageSnapshot", "name", "web", "uid", uid, "rules", rules);
+        assert_true(warmup_roles_found(known, role));
+        json_decref(role);
+}
+
+static void what_an_earlier_leader_left_is_taken_back_when_nobody_wants_it_any_more(void **state) {
+        (void) state;
+        find("zeropull-warmup-u1", "u1", "one");
+        find("zeropull-warmup-u2", "u2", NULL);  /* has been */
+        find("zeropull-warmup-u3", "u4", "one"); /* not ours */
+        find("of-somebody", "u5", "one");
+        look(1);
+        assert_string_equal(secret_of("u1"), "");
+        assert_string_equal(json_string_value(json_object_get(json_object_get(due, "u1"), "namespace")), "ns");
+        assert_false(done("u1", 0));
+        look(0);
+}
+
+static void what_an_earlier_leader_wrote_is_written_again_while_it_is_wanted(void **state) {
+        (void) state;
+        find("zeropull-warmup-u1", "u1", "old");
+        put("u1", "one");
+        look(1);
+        assert_string_equal(secret_of("u1"), "one");
+        assert_false(done("u1", 0));
+        look(0);
+}
+
+static void a_role_without_an_owner_is_nobodys(void **state) {
+        (void) state;
+        json_t *role = json_pack("{s:{s:s, s:s}, s:[{s:[s]}]}", "metadata", "name", "zeropull-warmup-", "namespace",
+                                 "ns", "rules", "resourceNames", "x");
+        assert_true(warmup_roles_found(known, role));
+        json_decref(role);
+        look(0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_role_is_written_once_and_again_for_other_secrets, begin, end),
@@ -143,6 +187,11 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_change_that_failed_may_have_been_made, begin, end),
                 cmocka_unit_test_setup_teardown(without_secrets_the_role_loses_its_rights_once, begin, end),
                 cmocka_unit_test_setup_teardown(without_warm_up_the_role_loses_its_rights, begin, end),
+                cmocka_unit_test_setup_teardown(what_an_earlier_leader_left_is_taken_back_when_nobody_wants_it_any_more,
+                                                begin, end),
+                cmocka_unit_test_setup_teardown(what_an_earlier_leader_wrote_is_written_again_while_it_is_wanted, begin,
+                                                end),
+                cmocka_unit_test_setup_teardown(a_role_without_an_owner_is_nobodys, begin, end),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
