@@ -17,8 +17,10 @@
 #define COLUMNS                                                                                                  \
         "id, host, repository, digest, platform, target, state, priority, rule, requested_by, created, started," \
         " finished, not_before, attempts, reason, image_size, result,"                                           \
-        " (SELECT group_concat(tag, ' ') FROM build_tags WHERE build = id)"
-#define LOG_COLUMN 19
+        " (SELECT group_concat(tag, ' ') FROM build_tags WHERE build = id),"                                     \
+        " EXISTS (SELECT 1 FROM builds a WHERE a.digest = builds.digest AND a.target = builds.target AND"        \
+        " a.state IN ('queued', 'running'))"
+#define LOG_COLUMN 20
 
 static void set_number(json_t *object, const char *name, int64_t value) {
         if (value)
@@ -35,8 +37,26 @@ static json_t *tags_of(const char *text) {
         return tags;
 }
 
+/* In whose name a build is cancelled; NULL: whoever asked for it. */
+static const char *canceller(const struct hook_exchange *x) {
+        return x->role < HOOK_ADMIN ? x->who : NULL;
+}
+
+/* What whoever asks may do to the build now, so that nobody is offered what would be refused. */
+static json_t *may_json(const struct hook_exchange *x, const char *state, const char *requested_by, bool is_active) {
+        bool is_over = strcmp(state, "queued") != 0 && strcmp(state, "running") != 0;
+        json_t *may = json_array();
+        if (x->role < HOOK_BUILDER)
+                return may;
+        if (!is_over && hook_queue_may_cancel(requested_by, canceller(x)))
+                json_array_append_new(may, json_string("cancel"));
+        if (is_over && strcmp(state, "done") != 0 && !is_active)
+                json_array_append_new(may, json_string("retry"));
+        return may;
+}
+
 /* Absent members are zero or empty ones. */
-static json_t *build_json(sqlite3_stmt *row) {
+static json_t *build_json(const struct hook_exchange *x, sqlite3_stmt *row) {
         static const char *const texts[] = { NULL,     "host",  "repository", "digest", "platform",
                                              "target", "state", NULL,         "rule",   "requestedBy" };
         json_t *build = json_object();
@@ -46,6 +66,8 @@ static json_t *build_json(sqlite3_stmt *row) {
                         json_object_set_new(build, texts[i], hook_json_text(hook_sql_text(row, i)));
         json_object_set_new(build, "priority", json_integer(sqlite3_column_int64(row, 7)));
         json_object_set_new(build, "tags", tags_of(hook_sql_text(row, 18)));
+        json_object_set_new(build, "may",
+                            may_json(x, hook_sql_text(row, 6), hook_sql_text(row, 9), sqlite3_column_int(row, 19)));
         set_number(build, "created", sqlite3_column_int64(row, 10));
         set_number(build, "started", sqlite3_column_int64(row, 11));
         set_number(build, "finished", sqlite3_column_int64(row, 12));
@@ -81,7 +103,7 @@ static int list(struct hook_exchange *x, int64_t limit, int64_t before, json_t *
                                  " ORDER BY id DESC LIMIT ?4",
                                  "ssii", state, repository, before, limit);
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
-                json_array_append_new(builds, build_json(row));
+                json_array_append_new(builds, build_json(x, row));
                 r = 0;
         }
         hook_db_end_read(x->service->db);
@@ -120,7 +142,7 @@ static int get_build(struct hook_exchange *x, int64_t id, json_t **out, struct z
         if (r == 0)
                 r = hook_sql_step(row, err);
         if (r == 1) {
-                *out = build_json(row);
+                *out = build_json(x, row);
                 json_object_set_new(*out, "log", hook_json_text(hook_sql_text(row, LOG_COLUMN)));
         }
         hook_db_end_read(x->service->db);
@@ -153,7 +175,7 @@ static void tell(struct hook_exchange *x, int64_t id) {
 }
 
 enum MHD_Result hook_api_cancel_build(struct hook_exchange *x) {
-        struct hook_wish wish = { .now_ms = hook_now_ms(), .who = x->role < HOOK_ADMIN ? x->who : NULL };
+        struct hook_wish wish = { .now_ms = hook_now_ms(), .who = canceller(x) };
         struct zp_error err = { 0 };
         if (!wanted_id(x, &wish.id))
                 return hook_reply_error(x, 404, "no build '%s'", x->argument);

@@ -56,8 +56,8 @@ static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, 
                 char text[64];
                 snprintf(text, sizeof text, "{\"id\": %lld}", (long long) decision->wanted[i].build);
                 any |= decision->wanted[i].outcome == HOOK_QUEUED;
-                if (decision->wanted[i].outcome != HOOK_PUBLISHED)
-                        hook_live_send(d->options.live, "build", text);
+                /* also of what is published: it may have another tag now, and one that waited for that be superseded */
+                hook_live_send(d->options.live, "build", text);
         }
         hook_log(HOOK_LOG_INFO, "%s/%s%s%s: %s%s", pending->event.host, pending->event.repository,
                  pending->event.tag[0] ? ":" : "", pending->event.tag, decision->text,

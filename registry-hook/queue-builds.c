@@ -117,44 +117,44 @@ int hook_queue_previous(sqlite3 *db, const struct hook_build *build, char digest
         return r < 0 ? r : 0;
 }
 
-static int state_of(sqlite3 *db, int64_t id, char state[16], struct zp_error *err) {
+struct standing {
+        char state[16], requested_by[QUEUE_NAME_SIZE];
+};
+
+static int look_up(sqlite3 *db, int64_t id, struct standing *out, struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
-        int r = hook_sql_prepare(db, &row, err, "SELECT state FROM builds WHERE id = ?1", "i", id);
+        int r = hook_sql_prepare(db, &row, err, "SELECT state, requested_by FROM builds WHERE id = ?1", "i", id);
         if (r == 0)
                 r = hook_sql_step(row, err);
         if (r == 0)
                 return zp_error_set(err, ENOENT, "no build %lld", (long long) id);
-        if (r == 1)
-                hook_sql_copy(row, 0, state, 16);
-        return r < 0 ? r : 0;
+        if (r < 0)
+                return r;
+        hook_sql_copy(row, 0, out->state, sizeof out->state);
+        hook_sql_copy(row, 1, out->requested_by, sizeof out->requested_by);
+        return 0;
 }
 
-static int check_is_alone(sqlite3 *db, const struct hook_wish *wish, struct zp_error *err) {
-        int64_t is_shared = 0;
-        int r = wish->who ? hook_sql_number(db, &is_shared, err,
-                                            "SELECT count(*) FROM builds WHERE id = ?1 AND requested_by <> ?2", "is",
-                                            wish->id, wish->who)
-                          : 0;
-        if (r == 0 && is_shared)
-                return zp_error_set(err, EBUSY, "build %lld stays: it was not '%.100s' alone who asked for it",
-                                    (long long) wish->id, wish->who);
-        return r;
+bool hook_queue_may_cancel(const char *requested_by, const char *who) {
+        return !who || strcmp(requested_by, who) == 0;
 }
 
 int hook_queue_cancel(sqlite3 *db, void *context, struct zp_error *err) {
         struct hook_wish *wish = context;
-        char state[16];
-        int r = state_of(db, wish->id, state, err);
+        struct standing build;
+        int r = look_up(db, wish->id, &build, err);
         if (r < 0)
                 return r;
-        wish->is_running = strcmp(state, "running") == 0;
-        if (strcmp(state, "cancelled") == 0)
+        wish->is_running = strcmp(build.state, "running") == 0;
+        if (strcmp(build.state, "cancelled") == 0)
                 return 0;
-        if (!wish->is_running && strcmp(state, "queued") != 0)
-                return zp_error_set(err, EBUSY, "build %lld is %s", (long long) wish->id, state);
-        r = check_is_alone(db, wish, err);
-        if (r < 0 || wish->is_running)
-                return r;
+        if (!wish->is_running && strcmp(build.state, "queued") != 0)
+                return zp_error_set(err, EBUSY, "build %lld is %s", (long long) wish->id, build.state);
+        if (!hook_queue_may_cancel(build.requested_by, wish->who))
+                return zp_error_set(err, EBUSY, "build %lld stays: it was not '%.100s' alone who asked for it",
+                                    (long long) wish->id, wish->who);
+        if (wish->is_running)
+                return 0;
         r = hook_sql_run(db, err,
                          "UPDATE builds SET state = 'cancelled', finished = ?2, reason = 'cancelled before it ran'"
                          " WHERE id = ?1",
@@ -164,12 +164,12 @@ int hook_queue_cancel(sqlite3 *db, void *context, struct zp_error *err) {
 
 int hook_queue_retry(sqlite3 *db, void *context, struct zp_error *err) {
         struct hook_wish *wish = context;
-        char state[16];
-        int r = state_of(db, wish->id, state, err);
+        struct standing build;
+        int r = look_up(db, wish->id, &build, err);
         if (r < 0)
                 return r;
-        if (strcmp(state, "running") == 0 || strcmp(state, "done") == 0)
-                return zp_error_set(err, EBUSY, "build %lld is %s", (long long) wish->id, state);
+        if (strcmp(build.state, "running") == 0 || strcmp(build.state, "done") == 0)
+                return zp_error_set(err, EBUSY, "build %lld is %s", (long long) wish->id, build.state);
         r = hook_sql_run(db, err,
                          "UPDATE builds SET state = 'queued', attempts = 0, not_before = 0, finished = 0, reason = ''"
                          " WHERE id = ?1",

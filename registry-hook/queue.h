@@ -140,6 +140,8 @@ struct hook_wish {
         bool is_running; /* set by cancel: it runs, and whoever runs it must end it */
 };
 int hook_queue_cancel(sqlite3 *db, void *wish, struct zp_error *err);
+/* Whether `who` (as in a wish) may cancel a build that waits or runs, and that `requested_by` asked for. */
+bool hook_queue_may_cancel(const char *requested_by, const char *who);
 int hook_queue_retry(sqlite3 *db, void *wish, struct zp_error *err);
 
 /* Forgets finished builds beyond `keep`, or older than `age_ms`, and old decisions and deliveries. */

@@ -7,7 +7,6 @@ const main = document.getElementById("main");
 const summary = document.getElementById("summary");
 const login = document.getElementById("login");
 let token = sessionStorage.getItem("token") || "";
-let role = "nobody";
 let shown = 0; // which showing is the latest: an answer to an older one is thrown away
 
 function element(name, attributes, ...children) {
@@ -151,14 +150,12 @@ async function showBuild(id) {
     });
     return button;
   };
-  const isOver = build.state !== "queued" && build.state !== "running";
-  const may = role === "builder" || role === "admin";
   return [
     element("h2", {}, `Build #${build.id}`),
     element("dl", {}, ...facts.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)])),
     build.state === "running" ? bars(build) : null,
-    may && !isOver ? act("Cancel", "cancel") : null,
-    may && isOver && build.state !== "done" ? act("Try again", "retry") : null,
+    build.may.includes("cancel") ? act("Cancel", "cancel") : null,
+    build.may.includes("retry") ? act("Try again", "retry") : null,
     element("h2", {}, "Log"),
     element("pre", { id: "log", tabindex: "0", "aria-label": "Log of the build", "data-build": build.id }, build.log || "(empty)"),
   ];
@@ -231,7 +228,6 @@ async function show(moveFocus) {
     link.getAttribute("href") === where ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   try {
     const status = await ask("/v1/status");
-    role = status.role;
     summary.textContent = `${status.running} running, ${status.queued + status.pending} waiting, `
       + `${status.snapshots} snapshots${status.diskIsFull ? "; no build starts: the disk is nearly full" : ""}`;
     const [pattern, view] = views.find(([p]) => p.test(where));

@@ -68,6 +68,54 @@ def test_page_shows_builds_as_they_run_and_takes_nothing_for_html(service, work)
         assert [url for url in page.requested() if not url.startswith((service.url, "data:"))] == []
 
 
+def become(page, token):
+    page.run("sessionStorage.setItem('token', arguments[0]); location.reload()", token)
+
+
+def offers(page, buttons):
+    """The view has these buttons; without a reload, however long it takes."""
+    has = "return [...document.querySelectorAll('#main button')].map((b) => b.textContent)"
+    shows(page, "Asked for by")
+    until(lambda: page.run(has) == buttons, 20, page.text)
+
+
+def test_page_offers_what_the_service_would_do_and_nothing_else(work):
+    tokens = {name: f"the-token-of-{name}" for name in ("ann", "bob", "boss")}
+    roles = {"ann": "builder", "bob": "builder", "boss": "admin"}
+    config = work / "hook.yaml"
+    for name, token in tokens.items():
+        (work / name).write_text(token)
+    config.write_text(
+        "version: 1\nregistries: [{host: '127.0.0.1:*', plain-http: true}]\nrules: [{name: all, repositories: '**'}]\ntokens:\n"
+        + "".join(f"- {{name: {name}, role: {role}, file: {name}}}\n" for name, role in roles.items())
+    )
+    with registry(work) as place, hook(
+        work / "state", config=config, builder=fake_builder(work, WAITS), environment={"HOME": str(work)}
+    ) as service, browser() as page:
+
+        def ask_as(name):
+            headers = {"Authorization": f"Bearer {tokens[name]}"}
+            assert service.request("/v1/builds", {"reference": f"{place.host}/acme/web:v1"}, headers=headers)[0] == 202
+
+        place.push(layout(work, "a", b"a"), "acme/web", "v1")
+        ask_as("ann")
+        page.go(service.url + "/#/build/1")
+        become(page, tokens["ann"])
+        offers(page, ["Cancel"])
+        become(page, tokens["bob"])
+        offers(page, [])
+        become(page, tokens["ann"])
+        offers(page, ["Cancel"])
+        ask_as("bob")
+        offers(page, [])
+        become(page, tokens["boss"])
+        offers(page, ["Cancel"])
+        page.run("document.querySelector('#main button').click()")
+        offers(page, ["Try again"])
+        ask_as("ann")  # which queues another build of the same image: this one cannot be queued as well
+        offers(page, [])
+
+
 def test_page_fits_a_phone(service):
     with browser(360, 740) as page:
         for view in ("#/", "#/build/1", "#/snapshots", "#/repositories", f"#/repository/{service.place.host}%2Facme%2Fweb"):
