@@ -68,8 +68,8 @@ static int read_platforms(struct hook_yaml *y, const yaml_node_t *node, struct h
 }
 
 static int read_retention(struct hook_yaml *y, const yaml_node_t *node, struct hook_rule *rule) {
-        enum { KEEP, SUPERSEDED, DELETED, COUNT };
-        static const char *const names[] = { "keep", "superseded", "deleted" };
+        enum { KEEP, SUPERSEDED, DELETED, DRY_RUN, COUNT };
+        static const char *const names[] = { "keep", "superseded", "deleted", "dry-run" };
         yaml_node_t *v[COUNT];
         int r = zp_yaml_members(&y->yaml, node, "retention", names, COUNT, v);
         if (r == 0 && v[KEEP])
@@ -78,6 +78,8 @@ static int read_retention(struct hook_yaml *y, const yaml_node_t *node, struct h
                 r = hook_yaml_duration(y, v[SUPERSEDED], "superseded", &rule->superseded_ms);
         if (r == 0 && v[DELETED])
                 r = hook_yaml_duration(y, v[DELETED], "deleted", &rule->deleted_ms);
+        if (r == 0 && v[DRY_RUN])
+                r = hook_yaml_bool(y, v[DRY_RUN], "dry-run", &rule->is_dry_run);
         return r;
 }
 

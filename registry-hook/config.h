@@ -56,9 +56,10 @@ struct hook_rule {
         const char *base_image; /* of HOOK_BASE_IMAGE: whose data is referred to instead of stored again */
         bool has_profile;       /* the repository's merged start-up profile orders the snapshot */
         int priority;
-        int64_t keep;          /* newest snapshots of a repository and platform that stay in any case; 0: all */
+        int64_t keep;          /* newest snapshots of a repository and platform that stay in any case; 0: one */
         int64_t superseded_ms; /* how long others stay once no tag names their image; 0: for ever */
         int64_t deleted_ms;    /* how long they stay once the image is gone; 0: for ever */
+        bool is_dry_run;       /* it is told what would be removed, and none is */
 };
 
 struct hook_config {

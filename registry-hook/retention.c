@@ -106,11 +106,8 @@ int hook_retention_survey(struct hook_db *db, const struct hook_config *config, 
 /* ---- what is to go ---- */
 
 /* NULL: it stays. */
-static const char *reason_to_go(const struct hook_config *config, const json_t *snapshot, int64_t now_ms) {
-        const struct hook_rule *rule = hook_config_rule(config, member(snapshot, "rule"));
+static const char *reason_to_go(const struct hook_rule *rule, const json_t *snapshot, int64_t now_ms) {
         int64_t untagged = number(snapshot, "untagged"), deleted = number(snapshot, "deleted");
-        if (!rule)
-                return NULL;
         if (rule->deleted_ms && deleted && now_ms - deleted >= rule->deleted_ms)
                 return "its image is gone";
         if (rule->superseded_ms && untagged && now_ms - untagged >= rule->superseded_ms &&
@@ -126,10 +123,12 @@ int hook_retention_list(struct hook_db *db, const struct hook_config *config, in
         int r = read_snapshots(db, snapshots, err);
         *out = json_array();
         json_array_foreach(snapshots, i, snapshot) {
-                const char *reason = reason_to_go(config, snapshot, now_ms);
+                const struct hook_rule *rule = hook_config_rule(config, member(snapshot, "rule"));
+                const char *reason = rule ? reason_to_go(rule, snapshot, now_ms) : NULL;
                 if (!reason)
                         continue;
                 json_object_set_new(snapshot, "reason", json_string(reason));
+                json_object_set_new(snapshot, "dryRun", json_boolean(rule->is_dry_run));
                 json_array_append(*out, snapshot);
         }
         json_decref(snapshots);
@@ -158,7 +157,7 @@ static int remove_one(struct hook_db *db, const struct hook_config *config, cons
 int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
                           int64_t now_ms, uint64_t *removed, struct zp_error *err) {
         json_t *candidates = NULL, *snapshot;
-        size_t i;
+        size_t i, kept = 0;
         *removed = 0;
         int r = hook_retention_list(db, config, now_ms, &candidates, err);
         if (r < 0)
@@ -167,6 +166,10 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
                 struct zp_error reason = { 0 };
                 if (zp_cancelled(cancel))
                         break;
+                if (json_is_true(json_object_get(snapshot, "dryRun"))) {
+                        kept++;
+                        continue;
+                }
                 if (remove_one(db, config, snapshot, cancel, &reason) < 0) {
                         hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"),
                                  reason.message);
@@ -176,6 +179,8 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
                 hook_log(HOOK_LOG_INFO, "retention: snapshot %s of %s@%s was removed: %s", member(snapshot, "artifact"),
                          member(snapshot, "repository"), member(snapshot, "digest"), member(snapshot, "reason"));
         }
+        if (kept)
+                hook_log(HOOK_LOG_INFO, "retention: %zu snapshots stay because of 'dry-run'", kept);
         json_decref(candidates);
         return 0;
 }

@@ -57,7 +57,7 @@ static void every_setting_arrives(void **state) {
                 "  exclude: {repositories: 'r.example/acme/x', tags: '*-dev'}\n"
                 "  labels: {a: b}\n  annotations: {c: d}\n  platforms: [linux/amd64]\n  min-size: 10M\n"
                 "  target: docker://o.example/s\n  sign-key: k\n  passphrase-file: p\n  base: rebuild\n"
-                "  profile: none\n  priority: -5\n  retention: {keep: 3, superseded: 7d, deleted: 1h}\n",
+                "  profile: none\n  priority: -5\n  retention: {keep: 3, superseded: 7d, deleted: 1h, dry-run: true}\n",
                 &c, &err);
         assert_string_equal(err.message, "");
         assert_int_equal(r, 0);
@@ -80,6 +80,7 @@ static void every_setting_arrives(void **state) {
         assert_int_equal(rule->keep, 3);
         assert_int_equal(rule->superseded_ms, 7 * 86400000);
         assert_int_equal(rule->deleted_ms, 3600000);
+        assert_true(rule->is_dry_run);
         assert_int_equal(rule->base, HOOK_BASE_REBUILD);
         assert_false(rule->has_profile);
         const char *name;
