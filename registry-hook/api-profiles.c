@@ -49,8 +49,12 @@ static int add(struct hook_exchange *x, const char *repository, uint32_t *count,
                 r = zp_profile_digest(profile, &digest, err);
         if (r < 0)
                 return r;
-        struct hook_profile_report report = { repository, text.data, zp_digest_text(&digest, digest_text),
-                                              hook_now_ms() };
+        const char *partial = hook_query(x, "partial");
+        struct hook_profile_report report = { .repository = repository,
+                                              .text = text.data,
+                                              .digest = zp_digest_text(&digest, digest_text),
+                                              .is_partial = partial && strcmp(partial, "true") == 0,
+                                              .now_ms = hook_now_ms() };
         return hook_db_write(x->service->db, hook_profiles_add, &report, err);
 }
 

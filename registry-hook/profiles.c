@@ -6,14 +6,18 @@
 int hook_profiles_add(sqlite3 *db, void *context, struct zp_error *err) {
         const struct hook_profile_report *report = context;
         int r = hook_sql_run(db, err,
-                             "INSERT OR REPLACE INTO profiles (repository, digest, profile, received)"
-                             " VALUES (?1, ?2, ?3, ?4)",
-                             "sssi", report->repository, report->digest, report->text, report->now_ms);
+                             "INSERT OR REPLACE INTO profiles (repository, digest, profile, received, is_partial)"
+                             " VALUES (?1, ?2, ?3, ?4, ?5 AND NOT EXISTS (SELECT 1 FROM profiles WHERE repository = ?1"
+                             " AND digest = ?2 AND NOT is_partial))",
+                             "sssii", report->repository, report->digest, report->text, report->now_ms,
+                             (int64_t) report->is_partial);
         if (r >= 0)
                 r = hook_sql_run(db, err,
-                                 "DELETE FROM profiles WHERE repository = ?1 AND id NOT IN (SELECT id FROM profiles"
-                                 " WHERE repository = ?1 ORDER BY id DESC LIMIT ?2)",
-                                 "si", report->repository, (int64_t) HOOK_PROFILE_REPORTS);
+                                 "DELETE FROM profiles WHERE repository = ?1 AND is_partial = ?3 AND id NOT IN"
+                                 " (SELECT id FROM profiles WHERE repository = ?1 AND is_partial = ?3"
+                                 " ORDER BY id DESC LIMIT ?2)",
+                                 "sii", report->repository, (int64_t) HOOK_PROFILE_REPORTS,
+                                 (int64_t) report->is_partial);
         return r < 0 ? r : 0;
 }
 

@@ -2,7 +2,7 @@
 #include "registry-hook/schema.h"
 
 #define APPLICATION_ID 0x7a70686b /* "zphk" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define STRING(x) #x
 #define VALUE(x) STRING(x)
 
@@ -61,13 +61,17 @@ static const char schema[] =
         "PRAGMA application_id = " VALUE(APPLICATION_ID) ";";
 
 /* Since version 2: credentials that came with a wish, until it is decided about, and until its builds are over. */
-static const char additions[] =
+static const char auths[] =
         "CREATE TABLE event_auths (event INTEGER PRIMARY KEY, auths TEXT NOT NULL) STRICT;"
         "CREATE TABLE build_auths (build INTEGER PRIMARY KEY REFERENCES builds ON DELETE CASCADE, auths TEXT NOT NULL)"
         " STRICT;"
         "CREATE TRIGGER builds_over AFTER UPDATE OF state ON builds WHEN new.state NOT IN ('queued', 'running') BEGIN"
-        " DELETE FROM build_auths WHERE build = new.id; END;"
-        "PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
+        " DELETE FROM build_auths WHERE build = new.id; END;";
+
+/* Since version 3: profiles of starts of which not all was seen. */
+static const char partial_profiles[] = "ALTER TABLE profiles ADD COLUMN is_partial INTEGER NOT NULL DEFAULT 0;";
+
+static const char version_mark[] = "PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
 
 int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
         int64_t version, application, objects;
@@ -87,8 +91,12 @@ int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
         r = hook_sql_exec(db, "BEGIN IMMEDIATE", err);
         if (r == 0 && objects == 0)
                 r = hook_sql_exec(db, schema, err);
+        if (r == 0 && version < 2)
+                r = hook_sql_exec(db, auths, err);
         if (r == 0)
-                r = hook_sql_exec(db, additions, err);
+                r = hook_sql_exec(db, partial_profiles, err);
+        if (r == 0)
+                r = hook_sql_exec(db, version_mark, err);
         if (r == 0)
                 r = hook_sql_exec(db, "COMMIT", err);
         if (!sqlite3_get_autocommit(db))

@@ -215,10 +215,12 @@ static int authorization(const struct snap_reporter *reporter, char **out, struc
 }
 
 /* -EAGAIN: to be tried again. */
-static int post(struct snap_reporter *reporter, const char *repository, struct zp_buffer *text, struct zp_error *err) {
+static int post(struct snap_reporter *reporter, const char *repository, bool is_partial, struct zp_buffer *text,
+                struct zp_error *err) {
         zp_autofree char *secret = NULL;
         /* a repository's name has no character that a query would need escaped, but for a host's brackets */
-        zp_autofree char *url = zp_format("%s/v1/profiles?repository=%s", reporter->config->url, repository);
+        zp_autofree char *url = zp_format("%s/v1/profiles?repository=%s%s", reporter->config->url, repository,
+                                          is_partial ? "&partial=true" : "");
         int r = authorization(reporter, &secret, err);
         if (r < 0 || !url)
                 return r < 0 ? r : zp_error_errno(err, ENOMEM, "report");
@@ -257,15 +259,18 @@ static int tell(struct snap_reporter *reporter, struct zp_store *store, const st
         static const char scheme[] = "docker://";
         zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
         zp_autobuffer struct zp_buffer text = { 0 };
+        bool is_partial = strncmp(reads, SNAP_DATA_STARTS_PARTIAL, strlen(SNAP_DATA_STARTS_PARTIAL)) == 0;
         if (!image->origin || strncmp(image->origin, scheme, strlen(scheme)) != 0)
                 return 0; /* of no repository: nobody builds it there */
+        if (is_partial)
+                reads += strlen(SNAP_DATA_STARTS_PARTIAL);
         int r = snap_report_profile(store, image, reads, &profile, err);
         if (r < 0 || !profile)
                 return r;
         r = zp_profile_format(profile, &text, err);
         cut(&text);
         if (r == 0)
-                r = post(reporter, image->origin + strlen(scheme), &text, err);
+                r = post(reporter, image->origin + strlen(scheme), is_partial, &text, err);
         if (r == 0)
                 snap_log_event(SNAP_LOG_INFO, "start reported", "image", image->origin, NULL);
         return r;

@@ -49,7 +49,7 @@ static bool wait_ms(struct snap_completer *c, unsigned ms, bool ends_with_news) 
         return is_ending;
 }
 
-static bool is_whole(const struct snap_data *data, const struct zp_digest *device) {
+bool snap_device_is_whole(const struct snap_data *data, const struct zp_digest *device) {
         char hex[ZP_SHA256_HEX_SIZE], name[ZP_SHA256_HEX_SIZE + 4];
         struct stat st;
         snprintf(name, sizeof name, "%s.raw", zp_digest_hex(device, hex));
@@ -117,7 +117,7 @@ static bool complete_all(struct snap_completer *c) {
         }
         for (size_t i = 0; i < count && !is_ending; i++) {
                 struct snap_entry *entry;
-                if (is_whole(c->data, &devices[i]) ||
+                if (snap_device_is_whole(c->data, &devices[i]) ||
                     snap_table_get(c->data->table, snap_device_id(&devices[i]), &devices[i], &entry, NULL) < 0)
                         continue;
                 if (has_room(c, &devices[i], zp_device_size(snap_entry_device(entry))))

@@ -64,15 +64,17 @@ int snap_completer_new(struct snap_data *data, struct snap_completer **out, stru
 void snap_completer_tell(struct snap_completer *completer);
 /* Before the table goes. */
 void snap_completer_free(struct snap_completer *completer);
+/* There is a local copy, which is mounted from then on: what is read of it is not seen here. */
+bool snap_device_is_whole(const struct snap_data *data, const struct zp_digest *device);
 
 /* starts.c: notes what is read of an announced image's devices for `duration_ms` after the first of those reads, in the
- * file DIRECTORY/HEX, a line a read: the device's number in hex, offset, and size. All but the first take NULL, and do
- * nothing then. Thread-safe. */
+ * file DIRECTORY/HEX, a line a read: the device's number in hex, offset, and size. Before them SNAP_DATA_STARTS_PARTIAL
+ * when reads of some of the devices are not seen. All but the first take NULL, and do nothing then. Thread-safe. */
 struct snap_starts;
 int snap_starts_new(const char *directory, unsigned duration_ms, struct snap_starts **out, struct zp_error *err);
 void snap_starts_free(struct snap_starts *starts);
 void snap_starts_announce(struct snap_starts *starts, const struct zp_digest *image, const struct zp_digest *devices,
-                          size_t device_count);
+                          size_t device_count, bool is_partial);
 void snap_starts_note(struct snap_starts *starts, uint64_t device, uint64_t offset, uint32_t size);
 
 /* disk.c: images as disks. Thread-safe. */

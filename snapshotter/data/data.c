@@ -56,18 +56,20 @@ static void prefetch_range(void *argument, const struct zp_digest *device, uint6
         snap_table_let_go(entry);
 }
 
-/* What is read of it from now on is to be noted. */
+/* What is read of it from now on is to be noted: of an image that is here whole, nothing would be seen. */
 static void announce(struct snap_data *data, const struct zp_digest *image) {
         const struct snap_data_lookups *lookups = &data->options->lookups;
         zp_autofree struct zp_digest *devices = NULL;
-        size_t count = 0;
+        size_t count = 0, whole = 0;
         struct zp_error err = { 0 };
         if (!data->starts || !lookups->list_devices)
                 return;
         if (lookups->list_devices(lookups->context, image, &devices, &count, &err) < 0)
                 notice(data, err.message);
-        else if (count > 0)
-                snap_starts_announce(data->starts, image, devices, count);
+        for (size_t i = 0; i < count; i++)
+                whole += snap_device_is_whole(data, &devices[i]);
+        if (whole < count)
+                snap_starts_announce(data->starts, image, devices, count, whole > 0);
 }
 
 static void start_image(struct snap_data *data, const char *hex) {

@@ -22,6 +22,8 @@
 #include "remote/range.h"
 
 #define SNAP_DATA_START_PREFIX "start-"
+/* The first line of a file in start_directory when reads of some of the image's devices were not seen. */
+#define SNAP_DATA_STARTS_PARTIAL "partial\n"
 #define SNAP_DATA_DISK_PREFIX "disk-"
 #define SNAP_DATA_COMPAT_DISK_PREFIX "disk-compat-"
 #define SNAP_DATA_STATISTICS "statistics"

@@ -40,6 +40,7 @@ struct recording {
         size_t device_count;
         struct noted_read *reads;
         size_t count, capacity;
+        bool is_partial;
 };
 
 struct snap_starts {
@@ -70,6 +71,8 @@ static uint64_t now_ms(void) {
 /* ---- files ---- */
 
 static bool format_reads(const struct recording *recording, struct zp_buffer *text) {
+        if (recording->is_partial && !zp_buffer_text(text, SNAP_DATA_STARTS_PARTIAL))
+                return false;
         for (size_t i = 0; i < recording->count; i++) {
                 const struct noted_read *read = &recording->reads[i];
                 char line[80];
@@ -203,7 +206,7 @@ static uint64_t *numbers_of(const struct zp_digest *devices, size_t count) {
 }
 
 void snap_starts_announce(struct snap_starts *starts, const struct zp_digest *image, const struct zp_digest *devices,
-                          size_t device_count) {
+                          size_t device_count, bool is_partial) {
         zp_autofree uint64_t *numbers = starts ? numbers_of(devices, device_count) : NULL;
         if (!numbers)
                 return;
@@ -214,7 +217,8 @@ void snap_starts_announce(struct snap_starts *starts, const struct zp_digest *im
                                                                     .image = *image,
                                                                     .until_ms = now_ms() + PATIENCE_MS,
                                                                     .devices = zp_steal(&numbers),
-                                                                    .device_count = device_count };
+                                                                    .device_count = device_count,
+                                                                    .is_partial = is_partial };
                         starts->seen[starts->seen_count++ % SEEN] = *image;
                         atomic_fetch_add(&starts->active, 1);
                         pthread_cond_signal(&starts->wake);

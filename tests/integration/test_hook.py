@@ -215,8 +215,9 @@ def test_a_builder_cannot_cancel_what_a_push_asked_for_first(pair, work):
     until(lambda: service.builds()[0]["requestedBy"] == "distribution, ci", 30, service.said)
     status, answer = service.request(f"/v1/builds/{build['id']}/cancel", method="POST", raw=b"")
     assert (status, answer["error"]) == (409, f"build {build['id']} stays: it was not 'ci' alone who asked for it")
-    assert service.builds()[0]["state"] == "running"
+    assert (service.builds()[0]["state"], service.builds()[0]["may"]) == ("running", [])
     service.token = None
+    assert service.builds()[0]["may"] == ["cancel"]
     assert service.request(f"/v1/builds/{build['id']}/cancel", method="POST", raw=b"")[0] == 200
     until(lambda: service.builds(state="cancelled"), 30, service.said)
 
@@ -428,7 +429,7 @@ def test_reconcile_finds_pushes_that_nobody_told_of(work):
 
 
 def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
-    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1s}}\n"
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1s, dry-run: true}}\n"
     service, place = pair(rule)
     for name in ("a", "b"):
         place.push(marked_layout(work, name, content=name.encode()), "app", "latest")
@@ -440,7 +441,13 @@ def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
     service.request("/v1/upkeep", method="POST", raw=b"")
     (candidate,) = until(lambda: service.get("/v1/retention")["toRemove"], 30, service.said)
     assert candidate["artifact"] == old["artifact"] and candidate["reason"] == "no tag names its image"
-    assert len(service.snapshots()) == 2
+    service.request("/v1/upkeep", method="POST", raw=b"")
+    until(lambda: "1 snapshots stay because of 'dry-run'" in service.said(), 30, service.said)
+    assert len(service.snapshots()) == 2 and service.get("/v1/retention")["toRemove"] == [candidate]
+    assert candidate["dryRun"] and len(referrers(place, "app", old["digest"])) == 1
+    service.config.write_text(service.config.read_text().replace(", dry-run: true", ""))
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: service.get("/v1/retention")["toRemove"] == [{**candidate, "dryRun": False}], 30, service.said)
     service.request("/v1/upkeep", method="POST", raw=b"")
     until(lambda: service.snapshots() == [new], 30, service.said)
     assert referrers(place, "app", old["digest"]) == []
@@ -457,6 +464,10 @@ def test_profiles_of_nodes_are_merged_latest_first(pair, work):
     merged = service.request(path)[1]
     assert [line.split("\t")[0].lstrip("/") for line in merged.splitlines()] == ["bin/both", "bin/old"]
     assert "\t100" in merged
+    for number in range(9):  # by nodes that had the rest of the image: what they could not see is not forgotten
+        assert service.request(f"{path}&partial=true", raw=b"/app/%d\t0\t1\n" % number, headers={"Content-Type": "text/plain"})[0] == 200
+    merged = [line.split("\t")[0].lstrip("/") for line in service.request(path)[1].splitlines()]
+    assert merged == [*(f"app/{number}" for number in range(8, 0, -1)), "bin/both", "bin/old"]
     assert service.request(path, raw=b"bad\tline\n")[0] == 400
     assert service.request("/v1/profiles?repository=evil.example/x", raw=b"/a\n")[0] == 400
 

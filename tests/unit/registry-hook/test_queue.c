@@ -501,7 +501,7 @@ static int make_version_1(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         return hook_sql_exec(db,
                              "DROP TRIGGER builds_over; DROP TABLE build_auths; DROP TABLE event_auths;"
-                             "PRAGMA user_version = 1",
+                             "ALTER TABLE profiles DROP COLUMN is_partial; PRAGMA user_version = 1",
                              err);
 }
 
@@ -510,9 +510,25 @@ static void a_database_of_version_1_is_taken_on(void **state) {
         accept_event(w, push("latest", "", ""));
         assert_int_equal(hook_db_write(w->db, make_version_1, NULL, NULL), 0);
         reopen(w);
-        assert_int_equal(count(w, "PRAGMA user_version"), 2);
+        assert_int_equal(count(w, "PRAGMA user_version"), 3);
         assert_int_equal(count(w, "SELECT count(*) FROM events"), 1);
         assert_int_equal(count(w, "SELECT count(*) FROM build_auths"), 0);
+}
+
+static int make_version_2(sqlite3 *db, void *unused, struct zp_error *err) {
+        (void) unused;
+        return hook_sql_exec(db,
+                             "INSERT INTO profiles (repository, digest, profile, received) VALUES ('r', 'd', '/a', 1);"
+                             "ALTER TABLE profiles DROP COLUMN is_partial; PRAGMA user_version = 2",
+                             err);
+}
+
+static void profiles_of_version_2_are_whole_ones(void **state) {
+        struct world *w = *state;
+        assert_int_equal(hook_db_write(w->db, make_version_2, NULL, NULL), 0);
+        reopen(w);
+        assert_int_equal(count(w, "PRAGMA user_version"), 3);
+        assert_int_equal(count(w, "SELECT count(*) FROM profiles WHERE NOT is_partial"), 1);
 }
 
 int main(void) {
@@ -542,6 +558,7 @@ int main(void) {
                 TEST(the_first_wishs_credentials_stay_when_others_join_its_build),
                 TEST(credentials_that_were_of_no_use_are_replaced_by_later_ones),
                 TEST(a_database_of_version_1_is_taken_on),
+                TEST(profiles_of_version_2_are_whole_ones),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ static struct zp_digest device_of(uint64_t number) {
 /* Of an image of one device. */
 static void announce(struct snap_starts *starts, const struct zp_digest *image, uint64_t device) {
         const struct zp_digest digest = device_of(device);
-        snap_starts_announce(starts, image, &digest, 1);
+        snap_starts_announce(starts, image, &digest, 1, false);
 }
 
 /* The file of an image once it is there; the caller's. */
@@ -55,12 +55,24 @@ static void what_is_read_after_an_announcement_is_left_in_order_and_joined(void 
         assert_int_equal(snap_starts_new("starts", SHORT_MS, &starts, &err), 0);
         const struct zp_digest devices[] = { device_of(0xdef0000000000000), device_of(0xabc) };
         snap_starts_note(starts, 0xabc, 0, 4096); /* before: nobody wants to know */
-        snap_starts_announce(starts, &image, devices, 2);
+        snap_starts_announce(starts, &image, devices, 2, false);
         snap_starts_note(starts, 0xabc, 8192, 4096);
         snap_starts_note(starts, 0xabc, 12288, 8192);
         snap_starts_note(starts, 0xdef0000000000000, 0, 512);
         zp_autofree char *text = await_file(&image);
         assert_string_equal(text, "0000000000000abc 8192 12288\ndef0000000000000 0 512\n");
+        snap_starts_free(starts);
+}
+
+static void reads_beside_what_is_not_seen_say_so(void **state) {
+        (void) state;
+        struct snap_starts *starts = NULL;
+        const struct zp_digest image = image_named("image"), devices[] = { device_of(1), device_of(2) };
+        assert_int_equal(snap_starts_new("starts", SHORT_MS, &starts, &err), 0);
+        snap_starts_announce(starts, &image, devices, 2, true);
+        snap_starts_note(starts, 2, 4096, 512);
+        zp_autofree char *text = await_file(&image);
+        assert_string_equal(text, "partial\n0000000000000002 4096 512\n");
         snap_starts_free(starts);
 }
 
@@ -157,6 +169,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
                 TEST(what_is_read_after_an_announcement_is_left_in_order_and_joined),
+                TEST(reads_beside_what_is_not_seen_say_so),
                 TEST(an_image_is_noted_once),
                 TEST(reads_of_other_images_are_neither_noted_nor_begin_the_seconds),
                 TEST(images_that_start_together_are_noted_each_and_more_than_a_few_are_not),
