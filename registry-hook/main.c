@@ -2,7 +2,6 @@
  *
  * The `zeropull-hook` command.
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <fcntl.h>
 
 #include "base/file.h"
+#include "base/options.h"
 #include "registry-hook/config.h"
 #include "registry-hook/decide.h"
 #include "registry-hook/log.h"
@@ -19,8 +19,10 @@
 
 #define TOKEN_MAX 4096
 
+#define PROGRAM "zeropull-hook"
+
 enum {
-        OPTION_CONFIG = 256,
+        OPTION_CONFIG,
         OPTION_STANDALONE,
         OPTION_LISTEN,
         OPTION_STATE,
@@ -32,28 +34,25 @@ enum {
         OPTION_TIMEOUT,
         OPTION_QUIET,
         OPTION_HELP,
-        OPTION_VERSION
+        OPTION_VERSION,
+        OPTIONS
 };
 
-static const struct {
-        int value;
-        const char *name, *argument, *help;
-} options[] = {
-        { OPTION_CONFIG, "config", "FILE", "the configuration (default: " HOOK_CONFIG_DEFAULT_PATH ")" },
-        { OPTION_STANDALONE, "standalone", NULL, "no configuration: every image of registries on loopback" },
-        { OPTION_LISTEN, "listen", "ADDRESS:PORT", "where to listen (default: 127.0.0.1:8480)" },
-        { OPTION_STATE, "state", "DIR", "queue and store (default: see zeropull-hook(8))" },
-        { OPTION_BUILDER, "builder", "FILE", "the zeropull program (default: beside this one)" },
-        { OPTION_URL, "url", "URL", "trigger: the service (default: $ZEROPULL_HOOK_URL)" },
-        { OPTION_TOKEN_FILE, "token-file", "FILE", "trigger: the token (default: $ZEROPULL_HOOK_TOKEN)" },
-        { OPTION_CA_FILE, "ca-file", "FILE", "trigger: trust these certificate authorities" },
-        { OPTION_FORCE, "force", NULL, "trigger: build what is published again" },
-        { OPTION_TIMEOUT, "timeout", "SECONDS", "trigger: how long to wait (default: 3600)" },
-        { OPTION_QUIET, "quiet", NULL, "say nothing but errors" },
-        { OPTION_HELP, "help", NULL, "show this help" },
-        { OPTION_VERSION, "version", NULL, "show the version" },
+static const struct zp_option options[OPTIONS] = {
+        [OPTION_CONFIG] = { "config", "FILE", "the configuration (default: " HOOK_CONFIG_DEFAULT_PATH ")" },
+        [OPTION_STANDALONE] = { "standalone", NULL, "no configuration: every image of registries on loopback" },
+        [OPTION_LISTEN] = { "listen", "ADDRESS:PORT", "where to listen (default: 127.0.0.1:8480)" },
+        [OPTION_STATE] = { "state", "DIR", "queue and store (default: see zeropull-hook(8))" },
+        [OPTION_BUILDER] = { "builder", "FILE", "the zeropull program (default: beside this one)" },
+        [OPTION_URL] = { "url", "URL", "trigger: the service (default: $ZEROPULL_HOOK_URL)" },
+        [OPTION_TOKEN_FILE] = { "token-file", "FILE", "trigger: the token (default: $ZEROPULL_HOOK_TOKEN)" },
+        [OPTION_CA_FILE] = { "ca-file", "FILE", "trigger: trust these certificate authorities" },
+        [OPTION_FORCE] = { "force", NULL, "trigger: build what is published again" },
+        [OPTION_TIMEOUT] = { "timeout", "SECONDS", "trigger: how long to wait (default: 3600)" },
+        [OPTION_QUIET] = { "quiet", NULL, "say nothing but errors", 'q' },
+        [OPTION_HELP] = { "help", NULL, "show this help", 'h' },
+        [OPTION_VERSION] = { "version", NULL, "show the version" },
 };
-#define OPTIONS (sizeof options / sizeof *options)
 
 struct call {
         const char *values[OPTIONS]; /* "" for a flag; NULL: absent */
@@ -62,36 +61,30 @@ struct call {
 };
 
 static const char *value(const struct call *call, int option) {
-        return call->values[option - OPTION_CONFIG];
+        return call->values[option];
 }
 
-static void print_help(FILE *out) {
+static void print_help(void) {
         fputs("Usage: zeropull-hook [OPTION...] [COMMAND]\n\n"
               "Builds and publishes a snapshot when a marked image is pushed.\n\nCommands:\n"
               "  (none)          serve, until told to end\n"
               "  check-config    read the configuration and say whether it is in order\n"
               "  rules test REF  ask the registry about an image, and explain what the rules decide\n"
               "  trigger REF     ask a service to build an image, and wait for it\n\nOptions:\n",
-              out);
-        for (size_t i = 0; i < OPTIONS; i++) {
-                char left[40];
-                snprintf(left, sizeof left, "      --%s%s%s", options[i].name, options[i].argument ? " " : "",
-                         options[i].argument ? options[i].argument : "");
-                fprintf(out, "%-30s %s\n", left, options[i].help);
-        }
-        fputs("\nExample:\n  zeropull-hook --standalone --listen 127.0.0.1:8480\n", out);
+              stdout);
+        zp_options_print(stdout, options, OPTIONS);
+        fputs("\nExample:\n  zeropull-hook --standalone --listen 127.0.0.1:8480\n", stdout);
 }
 
 static int usage(const char *text, const char *what) {
-        fprintf(stderr, "zeropull-hook: %s%s\n  hint: 'zeropull-hook --help' lists commands and options\n", text, what);
-        return HOOK_EXIT_USAGE;
+        struct zp_error err = { 0 };
+        zp_error_set(&err, EINVAL, "%s%s", text, what);
+        zp_error_hint(&err, "'" PROGRAM " --help' lists commands and options");
+        return zp_complain(PROGRAM, &err, HOOK_EXIT_USAGE);
 }
 
 static int failed(const struct zp_error *err) {
-        fprintf(stderr, "zeropull-hook: %s\n", err->message);
-        if (err->hint[0])
-                fprintf(stderr, "  hint: %s\n", err->hint);
-        return HOOK_EXIT_FAILED;
+        return zp_complain(PROGRAM, err, HOOK_EXIT_FAILED);
 }
 
 static struct hook_serve_options serve_options(const struct call *call) {
@@ -198,27 +191,20 @@ static const struct {
 
 /* -1: go on; else the exit code. */
 static int parse(struct call *call, int argc, char **argv) {
-        struct option longs[OPTIONS + 1] = { 0 };
-        for (size_t i = 0; i < OPTIONS; i++)
-                longs[i] = (struct option){ options[i].name, options[i].argument ? required_argument : no_argument,
-                                            NULL, options[i].value };
-        opterr = 0;
-        for (int kind; (kind = getopt_long(argc, argv, ":hq", longs, NULL)) != -1;) {
-                if (kind == '?' || kind == ':')
-                        return usage(kind == ':' ? "a value is missing: " : "unknown option: ", argv[optind - 1]);
-                int option = kind == 'h' ? OPTION_HELP : kind == 'q' ? OPTION_QUIET : kind;
-                call->values[option - OPTION_CONFIG] = optarg ? optarg : "";
-        }
+        struct zp_error err = { 0 };
+        int first = zp_options_read(options, OPTIONS, argc, argv, call->values, &err);
+        if (first < 0)
+                return usage("", err.message);
         if (value(call, OPTION_HELP)) {
-                print_help(stdout);
+                print_help();
                 return HOOK_EXIT_DONE;
         }
         if (value(call, OPTION_VERSION)) {
                 puts("zeropull-hook " ZP_VERSION);
                 return HOOK_EXIT_DONE;
         }
-        call->argument_count = argc - optind;
-        call->arguments = argv + optind;
+        call->argument_count = argc - first;
+        call->arguments = argv + first;
         return -1;
 }
 

@@ -9,9 +9,12 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/options.h"
 #include "snapshotter/check.h"
 #include "snapshotter/fresh-root.h"
 #include "snapshotter/node.h"
+
+#define PROGRAM "zeropull-snapshotter"
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 
@@ -56,8 +59,10 @@ struct arguments {
 };
 
 static int wrong_usage(const char *what, const char *argument) {
-        fprintf(stderr, "zeropull-snapshotter: %s%s\n  hint: zeropull-snapshotter --help\n", what, argument);
-        return EXIT_USAGE;
+        struct zp_error err = { 0 };
+        zp_error_set(&err, EINVAL, "%s%s", what, argument);
+        zp_error_hint(&err, PROGRAM " --help");
+        return zp_complain(PROGRAM, &err, EXIT_USAGE);
 }
 
 /* -1: go on; else the exit code. */
@@ -149,13 +154,6 @@ static int serve(struct snap_config *config, int argc, char **argv, struct zp_er
         return r;
 }
 
-static int complain(const struct zp_error *err, int code) {
-        fprintf(stderr, "zeropull-snapshotter: %s\n", err->message);
-        if (err->hint[0])
-                fprintf(stderr, "  hint: %s\n", err->hint);
-        return code;
-}
-
 int main(int argc, char **argv) {
         struct arguments arguments = { 0 };
         struct snap_config config;
@@ -167,7 +165,7 @@ int main(int argc, char **argv) {
         snap_config_init(&config);
         int r = configure(&arguments, &config, &err);
         if (r < 0)
-                r = complain(&err, EXIT_USAGE);
+                r = zp_complain(PROGRAM, &err, EXIT_USAGE);
         else if (r == 0 && !arguments.tests_config)
                 r = arguments.checks ? snap_check_run(&config,
                                                       arguments.containerd_config ? arguments.containerd_config
@@ -175,5 +173,5 @@ int main(int argc, char **argv) {
                                                       arguments.as_json, &err)
                                      : serve(&config, argc, argv, &err);
         snap_config_clear(&config);
-        return r >= 0 ? r : complain(&err, err.code == EINVAL ? EXIT_USAGE : EXIT_FAILED);
+        return r >= 0 ? r : zp_complain(PROGRAM, &err, err.code == EINVAL ? EXIT_USAGE : EXIT_FAILED);
 }
