@@ -2,13 +2,13 @@
 """A registry whose token server knows users, and which of them may read which repositories."""
 import base64
 import re
-import threading
 import urllib.parse
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from support.fault_registry import Tokens
 from support.memory_registry import Behaviour, MemoryRegistry, PushHandler
+from support.serving import serving
 
 
 @dataclass
@@ -72,10 +72,5 @@ class RightsRegistry(MemoryRegistry):
 def rights_registry(**rights):
     server = RightsRegistry(Rights(**rights))
     server.tokens = Tokens()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
