@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from support import containerd as containerd_support  # noqa: E402
 from support import debian, programs  # noqa: E402
+from support.pulls import World  # noqa: E402
+from support.registry import registry  # noqa: E402
+from support.snapshotter import settings, snapshotter  # noqa: E402
 from support.zeropull import Zeropull  # noqa: E402
 
 
@@ -76,3 +80,25 @@ def containerd():
         pytest.skip("containerd needs root")
     with containerd_support.containerd() as daemon:
         yield daemon
+
+
+@pytest.fixture
+def world(work):
+    """A registry of the test's own, and images in it."""
+    with registry(work) as server:
+        yield World(work, server)
+
+
+@pytest.fixture
+def daemon(request, work):
+    """A snapshotter, with the module's SETTINGS where there are any."""
+    lines = getattr(request.module, "SETTINGS", None)
+    with snapshotter(work, *(settings(work, *lines) if lines else ())) as running:
+        yield running
+
+
+@pytest.fixture
+def api(daemon):
+    """A connection to it."""
+    with closing(daemon.client()) as client:
+        yield client

@@ -14,7 +14,7 @@ import pytest
 from support import images
 from support.containerd import containerd
 from support.registry import registry
-from support.snapshotter import snapshotter
+from support.snapshotter import settings, snapshotter
 from support.zeropull import FAILED, NOT_FOUND, REFUSED, USAGE, Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
@@ -88,10 +88,8 @@ class Node:
 
 @pytest.fixture
 def node(work):
-    config = work / "snapshotter.yaml"
-    config.write_text(f"version: 1\npolicy: {work}/policy.yaml\nregistry_timeout_s: 20\n")
-    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
-    with registry(work) as server, snapshotter(work, "--config", config) as daemon, containerd(None, daemon.socket) as ctrd:
+    options = settings(work, "registry_timeout_s: 20")
+    with registry(work) as server, snapshotter(work, *options) as daemon, containerd(None, daemon.socket) as ctrd:
         made = Node(work, server, daemon, ctrd)
         yield made
         made.api.close()

@@ -4,14 +4,16 @@ have filled the disk, and keep to their limit. Needs root."""
 import errno
 import os
 import random
+import signal
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
+from support import snapshotter as support
+from support.pulls import pull
 from support.snapshotter import mounted, snapshotter
-from test_snapshotter_remote import pull, world  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -27,13 +29,11 @@ def disk(work):
         image_file.truncate(DISK)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", work / "disk.img"], check=True)
     subprocess.run(["mount", "-o", "loop", work / "disk.img", directory], check=True)
-    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
     return directory
 
 
 def settings(work, *lines):
-    (work / "config.yaml").write_text("\n".join(["version: 1", f"policy: {work}/policy.yaml", "check_rights: false", *lines]) + "\n")
-    return "--config", work / "config.yaml"
+    return support.settings(work, "check_rights: false", *lines)
 
 
 def fill(disk, name="others"):
@@ -52,7 +52,25 @@ def copies(daemon):
     return sorted((daemon.root / "store" / "unpacked").iterdir())
 
 
-def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(world, work, disk):  # noqa: F811
+def await_whole_copies(daemon, count):
+    """Until so many are complete: each is then its device's size, and has its last name. Returns them."""
+    deadline = time.monotonic() + 60
+    while [copy.suffix for copy in copies(daemon)] != [".raw"] * count:
+        assert time.monotonic() < deadline, copies(daemon)
+        time.sleep(0.05)
+    return copies(daemon)
+
+
+@contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(world, work, disk):
     content = random.Random(1).randbytes(DISK)
     image = world.image("web", lambda layer: layer.file("noise", content))
     with snapshotter(disk, *settings(work)) as daemon:
@@ -71,7 +89,7 @@ def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(
 
 
 @pytest.mark.parametrize("is_asked", [True, False], ids=["for-a-call", "for-others"])
-def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, disk, is_asked):  # noqa: F811
+def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, disk, is_asked):
     contents = {name: random.Random(name).randbytes(6 << 20) for name in ("web", "db")}
     with snapshotter(disk, *settings(work)) as daemon, closing(daemon.client()) as api:
         names = {}
@@ -84,18 +102,21 @@ def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, d
             for name in reversed(names["db"]):
                 api.remove(name)
             api.cleanup()
-            kept = copies(daemon)
-            assert len(kept) == 2
-            fill(disk)
+            kept = await_whole_copies(daemon, 2)
             if is_asked:
-                api.prepare("new", names["web"][-1])  # with a directory and records
+                with stopped(daemon.data_plane()):  # else it makes room first, when this takes long
+                    fill(disk)
+                    api.prepare("new", names["web"][-1])  # with a directory and records
                 api.remove("new")
-                assert "local copies of devices have made room" in daemon.log()
-            deadline = time.monotonic() + 60  # the data plane has it open for a while after it was read
-            while len(copies(daemon)) > 1:
-                assert time.monotonic() < deadline and not is_asked
-                time.sleep(0.1)
-            assert copies(daemon)[0] in kept
+                assert "the disk is full: local copies of devices have made room" in daemon.log()
+            else:
+                fill(disk)
+                deadline = time.monotonic() + 60  # the data plane has it open for a while after it was read
+                while len(copies(daemon)) > 1:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            (copy,) = copies(daemon)
+            assert copy in kept
             with open(root / "noise", "rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 assert file.read() == contents["web"]
@@ -128,7 +149,7 @@ def test_on_a_full_disk_everything_can_be_removed_and_the_daemon_started(work, d
         assert (daemon.root / "reserve").stat().st_blocks * 512 >= 1 << 20  # for the next time
 
 
-def test_the_limit_of_the_cache_holds_while_the_daemon_runs(world, work, disk):  # noqa: F811
+def test_the_limit_of_the_cache_holds_while_the_daemon_runs(world, work, disk):
     """Of images that were read one after the other, those used longest ago have gone; what is mounted stays."""
     contents = {name: random.Random(name).randbytes(3 << 20) for name in "abcd"}
     with snapshotter(work, *settings(work, "cache_limit: 7M")) as daemon, closing(daemon.client()) as api:

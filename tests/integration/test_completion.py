@@ -7,9 +7,9 @@ from contextlib import closing
 
 import pytest
 
+from support.pulls import pull
 from support.ship import fill_app, fill_base
-from support.snapshotter import mounted, snapshotter
-from test_snapshotter_remote import pull, world  # noqa: F401 (a fixture)
+from support.snapshotter import mounted, settings, snapshotter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -19,12 +19,9 @@ def statistics(daemon):
             (line.split() for line in (daemon.root / "devices/statistics").read_text().splitlines())}
 
 
-def test_what_nobody_mounted_takes_no_other_copys_place(world, work):  # noqa: F811
-    (work / "config.yaml").write_text(
-        f"version: 1\npolicy: {work}/policy.yaml\ncheck_rights: false\ncomplete: always\ncache_limit: 5M\n")
-    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+def test_what_nobody_mounted_takes_no_other_copys_place(world, work):
     images = [world.image(f"web{n}", lambda layer, n=n: layer.file("noise", random.Random(n).randbytes(3_000_000))) for n in range(2)]
-    with snapshotter(work, "--config", work / "config.yaml") as daemon:
+    with snapshotter(work, *settings(work, "check_rights: false", "complete: always", "cache_limit: 5M")) as daemon:
         with closing(daemon.client()) as api:
             for image in images:
                 pull(api, image)
@@ -36,12 +33,9 @@ def test_what_nobody_mounted_takes_no_other_copys_place(world, work):  # noqa: F
         assert statistics(daemon)["evicted_copies"] == 0
 
 
-def test_what_was_mounted_is_fetched_at_the_limit_and_then_a_plain_file(world, work):  # noqa: F811
-    (work / "config.yaml").write_text(
-        f"version: 1\npolicy: {work}/policy.yaml\ncheck_rights: false\ncomplete: started\nbackground_bandwidth: 1M\n")
-    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+def test_what_was_mounted_is_fetched_at_the_limit_and_then_a_plain_file(world, work):
     image = world.image("web", fill_base, fill_app(3))
-    with snapshotter(work, "--config", work / "config.yaml") as daemon:
+    with snapshotter(work, *settings(work, "check_rights: false", "complete: started", "background_bandwidth: 1M")) as daemon:
         api = daemon.client()
         names = pull(api, image)
         api.view("v", names[-1])

@@ -9,10 +9,10 @@ import pytest
 
 from support import oci
 from support.programs import treecmp
+from support.pulls import Image, chains, prepare_layer, pull, reason
 from support.ship import fill_app, fill_bare, fill_base, make_image
-from support.snapshotter import mounted, snapshotter
+from support.snapshotter import mounted, settings, snapshotter
 from support.zeropull import Zeropull
-from test_snapshotter_remote import Image, chains, prepare_layer, pull, reason
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -54,10 +54,7 @@ class World:
             subprocess.run(["mount", "-o", "remount,bind,ro", self.point], check=True)
 
     def settings(self):
-        (self.work / "config.yaml").write_text(
-            f"version: 1\npolicy: {self.work}/policy.yaml\nregistry_timeout_s: 3\ncheck_rights: false\npreloads: [{self.point}]\n")
-        (self.work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
-        return ["--config", self.work / "config.yaml"]
+        return settings(self.work, "registry_timeout_s: 3", "check_rights: false", f"preloads: [{self.point}]")
 
 
 @pytest.mark.parametrize("kind", [

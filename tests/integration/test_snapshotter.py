@@ -20,19 +20,6 @@ from support.snapshotter import SNAPSHOTTER, Snapshotter, mounted, snapshotter
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
-@pytest.fixture
-def daemon(work):
-    with snapshotter(work) as running:
-        yield running
-
-
-@pytest.fixture
-def api(daemon):
-    client = daemon.client()
-    yield client
-    client.close()
-
-
 def code_of(call, *arguments, **options):
     with pytest.raises(grpc.RpcError) as failure:
         call(*arguments, **options)
@@ -557,7 +544,9 @@ def test_an_upgrade_refuses_no_connection(daemon):
     for _ in range(3):
         before = daemon.control_plane()
         daemon.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
         while daemon.control_plane() == before:
+            assert time.monotonic() < deadline, daemon.log()
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
                 client.connect(str(daemon.socket))
             time.sleep(0.01)  # more than can be kept waiting are refused

@@ -18,20 +18,7 @@ from support.snapshotter import snapshotter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 P = "zeropull_snapshotter_"
-
-
-@pytest.fixture
-def daemon(work):
-    (work / "config.yaml").write_text("version: 1\nmetrics: 127.0.0.1:0\nregistry_timeout_s: 3\n")
-    with snapshotter(work, "--config", work / "config.yaml") as running:
-        yield running
-
-
-@pytest.fixture
-def api(daemon):
-    client = daemon.client()
-    yield client
-    client.close()
+SETTINGS = ["metrics: 127.0.0.1:0", "registry_timeout_s: 3"]
 
 
 def url(daemon):
@@ -49,13 +36,6 @@ def until(condition, seconds=10):
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.01)
     return value
-
-
-def data_plane(daemon):
-    """Its pid."""
-    children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()
-    (pid,) = {int(pid) for pid in children} - {daemon.control_plane()}
-    return pid
 
 
 class Deaf:
@@ -128,7 +108,7 @@ def test_other_questions_are_refused(daemon):
 
 def test_a_data_plane_that_does_not_answer_holds_nobody_up(daemon):
     """Stopped, it keeps its requests, so whoever asked cannot even be killed."""
-    pid = data_plane(daemon)
+    pid = daemon.data_plane()
     os.kill(pid, signal.SIGSTOP)
     try:
         for _ in range(3):
@@ -144,7 +124,7 @@ def test_a_data_plane_that_does_not_answer_holds_nobody_up(daemon):
 
 def test_restarts_of_the_data_plane_are_counted(daemon):
     assert metrics(daemon).get(P + "data_plane_starts_total") == 1
-    os.kill(data_plane(daemon), signal.SIGKILL)
+    os.kill(daemon.data_plane(), signal.SIGKILL)
     until(lambda: metrics(daemon).get(P + "data_plane_starts_total") == 2)
 
 

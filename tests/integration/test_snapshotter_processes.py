@@ -13,19 +13,12 @@ import grpc
 import pytest
 
 from support.node import Manager, is_mounted
-from support.registry import registry
+from support.pulls import pull
 from support.ship import fill_app, fill_base
-from support.snapshotter import Snapshotter, mounted, snapshotter
+from support.snapshotter import Snapshotter, mounted, settings, snapshotter
 from support.containerd import unmount_below
-from test_snapshotter_remote import World, pull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-
-
-@pytest.fixture
-def world(work):
-    with registry(work) as server:
-        yield World(work, server)
 
 
 @pytest.fixture
@@ -34,27 +27,9 @@ def manager(work):
         yield manager
 
 
-def settings(work, *lines):
-    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
-    (work / "config.yaml").write_text("\n".join(["version: 1", f"policy: {work}/policy.yaml", *lines]) + "\n")
-    return ["--config", work / "config.yaml"]
-
-
-def workers(daemon):
-    pid = daemon.process.pid
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def await_text(daemon, text):
-    deadline = time.monotonic() + 20
-    while text not in daemon.log():
-        assert time.monotonic() < deadline, daemon.log()
-        time.sleep(0.01)
-
-
 def test_without_acceleration_one_process_serves_a_fresh_root(work, manager):
     with snapshotter(work, *settings(work, "accelerate: false"), manager=manager) as daemon:  # hears READY=1
-        assert workers(daemon) == [] and daemon.control_plane() == daemon.process.pid
+        assert daemon.workers() == [] and daemon.control_plane() == daemon.process.pid
         with closing(daemon.client()) as api:
             with mounted(api.prepare("c"), work / "m") as root:
                 (root / "file").write_text("x")
@@ -81,22 +56,21 @@ def test_what_was_accelerated_goes_on_without_acceleration(world, work, manager)
         assert daemon.stop() == 0
         manager.fd = os.close(manager.fd)  # of a mount that is gone: the service manager sees that
         daemon.start()
-        assert workers(daemon) == [] and not is_mounted(daemon.root / "devices")
+        assert daemon.workers() == [] and not is_mounted(daemon.root / "devices")
 
 
 def test_settings_that_are_not_understood_stop_nothing(work):
     with snapshotter(work, *settings(work)) as daemon:
-        before = daemon.control_plane(), workers(daemon)
+        before = daemon.control_plane(), daemon.workers()
         (work / "config.yaml").write_text("version: 1\ncolour: red\n")
         daemon.process.send_signal(signal.SIGHUP)
-        await_text(daemon, "would not start; going on with the program that runs")
+        daemon.await_log("would not start; going on with the program that runs")
         assert "config.yaml:2: configuration: 'colour' is not known" in daemon.log()
-        assert (daemon.control_plane(), workers(daemon)) == before
+        assert (daemon.control_plane(), daemon.workers()) == before
         settings(work)
         daemon.process.send_signal(signal.SIGHUP)
-        await_text(daemon, "took over the mount")
-        while daemon.control_plane() == before[0]:
-            time.sleep(0.01)
+        daemon.await_log("took over the mount")
+        daemon.await_other_control_plane(before[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -123,9 +97,9 @@ class Hung:
             (self.name,) = pull(api, image)
         (index,) = (daemon.root / "store").glob("devices/*/device.idx")
         self.index, self.content = index, index.read_bytes()
-        self.device = daemon.root / "devices" / index.parent.name
         index.unlink()
         os.mkfifo(index)
+        self.pipe = os.open(index, os.O_PATH)
         self.client = daemon.client()
         self.call = threading.Thread(target=self.prepare)
         self.call.start()
@@ -143,15 +117,26 @@ class Hung:
     def await_waiting(self, daemon):
         """The control plane waits for the data plane, which waits for the pipe."""
         deadline = time.monotonic() + 20
-        data = next(int(pid) for pid in workers(daemon) if int(pid) != daemon.control_plane())
-        while not (self.waits(data, "fifo_open") and self.waits(daemon.control_plane(), "fuse_")):
+        while not (self.waits(daemon.data_plane(), "fifo_open") and self.waits(daemon.control_plane(), "fuse_")):
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
-    def put_right(self):
-        self.index.unlink()
-        self.index.write_bytes(self.content)
-        self.call.join()
+    def put_index_back(self):
+        """In one step: whoever looks finds the pipe or the index."""
+        aside = self.index.with_name("aside")
+        aside.write_bytes(self.content)
+        aside.replace(self.index)
+
+    def put_right(self, *calls):
+        """Returns when its own call and those given, threads, have ended. The data plane may still be on its way to the
+        pipe; or it has died, and nobody will ever be there: so it is opened again and again, without waiting."""
+        self.put_index_back()
+        for call in (self.call, *calls):
+            while call.is_alive():
+                with suppress(OSError):  # nobody reads from it
+                    os.close(os.open(f"/proc/self/fd/{self.pipe}", os.O_WRONLY | os.O_NONBLOCK))
+                call.join(0.05)
+        os.close(self.pipe)
         self.client.close()
 
 
@@ -174,8 +159,7 @@ def test_a_control_plane_that_cannot_be_killed_does_not_keep_the_next_from_servi
         hung = Hung(world, daemon)
         os.killpg(daemon.process.pid, 9)
         daemon.process.wait()
-        hung.index.unlink()
-        hung.index.write_bytes(hung.content)
+        hung.put_index_back()
         daemon.start()
         hung.put_right()
         with closing(daemon.client()) as api:
@@ -213,13 +197,8 @@ def test_a_data_plane_that_hangs_keeps_nobody_waiting_who_does_not_need_it(world
             assert "6 mounts of images wait for the data plane" in daemon.log()
             api.timeout = 20
             assert None not in pull(api, several)  # the second layer's parent is accelerated, and mounted by nobody
-        with open(hung.index, "wb"):  # the end of what it waits for, and it looks again
-            hung.index.unlink()
-            hung.index.write_bytes(hung.content)
-        hung.call.join()
-        hung.client.close()
-        for call, client in zip(calls, clients):
-            call.join()
+        hung.put_right(*calls)
+        for client in clients:
             client.close()
 
 
@@ -230,11 +209,7 @@ def test_removing_an_image_does_not_wait_for_its_mount_that_hangs(world, work):
         with closing(daemon.client()) as api:
             api.timeout = 5
             api.remove(hung.name)
-        with open(hung.index, "wb"):
-            hung.index.unlink()
-            hung.index.write_bytes(hung.content)
-        hung.call.join()
-        hung.client.close()
+        hung.put_right()
         deadline = time.monotonic() + 20
         while os.listdir(daemon.root / "mounts"):  # who mounted it takes it away
             assert time.monotonic() < deadline
@@ -253,8 +228,7 @@ def test_a_killed_control_plane_costs_no_mount_although_no_file_can_be_written(w
             (mount,) = (daemon.root / "mounts").iterdir()
             device, pid = mount.stat().st_dev, daemon.control_plane()
             os.kill(pid, signal.SIGKILL)
-            while daemon.control_plane() == pid:
-                time.sleep(0.01)
+            daemon.await_other_control_plane(pid)
             assert is_mounted(mount) and mount.stat().st_dev == device, daemon.log()
 
 
@@ -282,6 +256,7 @@ def test_those_who_wait_for_a_mount_while_none_gets_on_leave_places_to_others(wo
                 refused.append(failure)
 
         with closing(daemon.client()) as many, closing(daemon.client()) as api:
+            began = time.monotonic()
             while not refused:
                 assert len(calls) < 120
                 calls.append(threading.Thread(target=prepare, args=(many, len(calls))))
@@ -289,15 +264,12 @@ def test_those_who_wait_for_a_mount_while_none_gets_on_leave_places_to_others(wo
                 calls[-1].join(0.05)
             assert refused[0].code().name == "UNAVAILABLE"
             count = int(refused[0].details().split()[0])
-            assert 6 + 32 <= count <= len(calls) and "mounts of images wait for the data plane" in refused[0].details()
+            is_late = time.monotonic() - began >= 10  # on a busy machine: then nobody need wait behind those six
+            assert 6 + 32 <= count <= len(calls) or (is_late and count == 6)
+            assert "mounts of images wait for the data plane" in refused[0].details()
             api.timeout = 20
             api.prepare("plain")
-            with open(hung.index, "wb"):  # as above
-                hung.index.unlink()
-                hung.index.write_bytes(hung.content)
-            for call in (hung.call, *calls):
-                call.join()
-        hung.client.close()
+            hung.put_right(*calls)
 
 
 def suppressed(call, *arguments):

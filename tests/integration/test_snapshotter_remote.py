@@ -1,138 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that need not be downloaded: the snapshotter finds the image's snapshot, says that the layers are there, and
 shows containers the same files; or says why not, and everything goes the ordinary way."""
-import hashlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 import grpc
 import pytest
 
-from support import oci
 from support.programs import treecmp
-from support.registry import registry
-from support.ship import fill_app, fill_bare, fill_base, make_image
-from support.snapshots_api import COMMITTED
-from support.snapshotter import mounted, snapshotter
+from support.pulls import prepare_layer, pull, reason
+from support.ship import fill_app, fill_bare, fill_base
+from support.snapshotter import mounted
 from support.zeropull import FAILED, Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-
-
-def chains(diff_ids):
-    """OCI image-spec, Layer ChainID."""
-    result = []
-    for diff_id in diff_ids:
-        result.append(diff_id if not result else "sha256:" + hashlib.sha256(f"{result[-1]} {diff_id}".encode()).hexdigest())
-    return result
-
-
-class Image:
-    """What containerd knows of an image when it pulls it."""
-
-    def __init__(self, server, name, manifest_digest):
-        self.name = f"{server.host}/{name}"
-        self.digest = manifest_digest
-        self.layers, config = [], None
-        manifest = self._get(server, name, "manifests", manifest_digest)
-        self.layers = [layer["digest"] for layer in manifest["layers"]]
-        self.config = manifest["config"]["digest"]
-        config = self._get(server, name, "blobs", self.config)
-        self.chain = chains(config["rootfs"]["diff_ids"])
-
-    @staticmethod
-    def _get(server, name, kind, digest):
-        request = urllib.request.Request(f"{server.url}/v2/{name}/{kind}/{digest}", headers={"Accept": oci.MANIFEST})
-        with urllib.request.urlopen(request) as response:
-            return json.load(response)
-
-    def labels(self, index):
-        return {
-            "containerd.io/snapshot.ref": self.chain[index],
-            "containerd.io/snapshot/cri.image-ref": f"{self.name}:latest",
-            "containerd.io/snapshot/cri.manifest-digest": self.digest,
-            "containerd.io/snapshot/cri.layer-digest": self.layers[index],
-            "containerd.io/snapshot/cri.image-layers": ",".join(self.layers[index:]),
-        }
-
-
-class World:
-    def __init__(self, work, server):
-        self.work = work
-        self.server = server
-        self.zeropull = Zeropull(work / "builder")
-        self.layout = oci.Layout(work / "layout")
-        self.counter = 0
-
-    def image(self, name, *fills, publish=True):
-        digest = make_image(self.layout, name, *fills)
-        self.server.push(f"oci:{self.layout.directory}:{name}", name)
-        if publish:
-            self.zeropull.ok("build", f"--push=docker://{self.server.host}/{name}", f"oci:{self.layout.directory}:{name}")
-        return Image(self.server, name, digest)
-
-    def expected(self, image):
-        """The image's root file system, mounted by the zeropull command."""
-        return self.zeropull.mounted(image.digest, self.work / "expected")
-
-
-@pytest.fixture
-def world(work):
-    with registry(work) as server:
-        yield World(work, server)
-
-
-@pytest.fixture
-def daemon(work):
-    (work / "config.yaml").write_text(f"version: 1\npolicy: {work}/policy.yaml\nregistry_timeout_s: 3\n")
-    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
-    with snapshotter(work, "--config", work / "config.yaml") as running:
-        yield running
-
-
-@pytest.fixture
-def api(daemon):
-    client = daemon.client()
-    yield client
-    client.close()
-
-
-def prepare_layer(api, image, index, parent, count=[0]):
-    """As containerd does: the parent's name, or None when an ordinary unpack is wanted."""
-    count[0] += 1
-    key = f"test/{count[0]}/extract-{image.chain[index]}"
-    try:
-        api.prepare(key, parent, image.labels(index))
-    except grpc.RpcError as error:
-        assert error.code() == grpc.StatusCode.ALREADY_EXISTS, error.details()
-    else:
-        return None
-    # how containerd finds it: core/metadata
-    found = api.list(f'labels."containerd.io/snapshot.ref"=={image.chain[index]},parent=="{parent}"')
-    assert [info.kind for info in found] == [COMMITTED]
-    return found[0].name
-
-
-def pull(api, image):
-    """Names of the image's committed snapshots; None from the first layer on that must be unpacked."""
-    names = []
-    for index in range(len(image.chain)):
-        name = prepare_layer(api, image, index, names[-1] if names else "")
-        names.append(name)
-        if name is None:
-            break
-    return names
-
-
-def reason(daemon):
-    lines = [line for line in daemon.log().splitlines() if 'msg="image not accelerated"' in line]
-    return lines[-1] if lines else ""
+SETTINGS = ["registry_timeout_s: 3"]
 
 
 def mounts_of(daemon):
@@ -311,13 +197,6 @@ def test_two_namespaces_share_what_is_accelerated(world, daemon, api):
     assert len(api.names("kind==committed")) == 2
 
 
-def await_control_plane(daemon, before):
-    deadline = time.monotonic() + 20
-    while daemon.control_plane() == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_killed_control_plane_comes_back_and_nobody_notices(world, daemon):
     image = world.image("web", fill_base, fill_app(3))
     api = daemon.client()
@@ -326,7 +205,7 @@ def test_a_killed_control_plane_comes_back_and_nobody_notices(world, daemon):
         before = daemon.control_plane(), mounts_of(daemon)
         os.kill(before[0], signal.SIGKILL)
         assert len((root / "app/main").read_bytes()) == 400_000
-        await_control_plane(daemon, before[0])
+        daemon.await_other_control_plane(before[0])
         api = daemon.client()
         assert api.mounts("c")[0].type == "overlay"
         assert mounts_of(daemon) == before[1]

@@ -12,7 +12,7 @@ from support.hook import until
 from support.registry import registry
 from support.serving import serving
 from support.ship import fill_app, make_image
-from support.snapshotter import snapshotter
+from support.snapshotter import settings, snapshotter
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -43,11 +43,9 @@ def hook_that_refuses(times):
 @contextmanager
 def reporting_node(work, hook, names):
     """The daemon with images in its store, and what places them: {name: (the file to leave reads in, its device)}."""
-    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
     url = f"http://127.0.0.1:{hook.server_address[1]}"
-    (work / "config.yaml").write_text(f"version: 1\npolicy: {work}/policy.yaml\nreport_starts: {{url: '{url}'}}\n")
     layout = oci.Layout(work / "layout")
-    with registry(work) as server, snapshotter(work, "--config", work / "config.yaml") as daemon:
+    with registry(work) as server, snapshotter(work, *settings(work, f"report_starts: {{url: '{url}'}}")) as daemon:
         builder, zeropull, places = Zeropull(work / "builder"), Zeropull(daemon.root / "store"), {}
         for seed, name in enumerate(names):
             known = {*zeropull.device_directories(), *zeropull.image_directories()}

@@ -7,21 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_snapshotter_metrics import data_plane
-from test_snapshotter_remote import World, prepare_layer, pull
 
 from support.programs import ZEROPULL
-from support.registry import registry
+from support.pulls import prepare_layer, pull
 from support.ship import fill_app, fill_bare, fill_base
 from support.snapshotter import mounted, snapshotter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-
-
-@pytest.fixture
-def world(work):
-    with registry(work) as server:
-        yield World(work, server)
 
 
 def run(*arguments):
@@ -106,7 +98,7 @@ def test_what_is_read_is_present(world, work):
 
 def test_a_data_plane_that_does_not_answer_is_told(work):
     with snapshotter(work) as daemon:
-        pid = data_plane(daemon)
+        pid = daemon.data_plane()
         os.kill(pid, signal.SIGSTOP)
         try:
             answer = status(daemon.root)["daemon"]["dataPlane"]

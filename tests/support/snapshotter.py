@@ -16,6 +16,7 @@ from .snapshots_api import Snapshots
 
 SNAPSHOTTER = BUILD / "snapshotter" / "zeropull-snapshotter"
 START_SECONDS = 10
+WAIT_SECONDS = 30
 
 _MS = {"ro": 1, "nosuid": 2, "nodev": 4, "remount": 32, "bind": 4096, "rbind": 4096 | 16384, "rw": 0}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -70,6 +71,13 @@ def mounted(mounts, target):
         subprocess.run(["umount", target], check=True)
 
 
+def settings(work, *lines):
+    """The options for a daemon with these settings that takes every image."""
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    (work / "config.yaml").write_text("\n".join(["version: 1", f"policy: {work}/policy.yaml", *lines]) + "\n")
+    return "--config", work / "config.yaml"
+
+
 class Snapshotter:
     """`manager`: the service manager that starts it, a node.Manager."""
 
@@ -105,10 +113,33 @@ class Snapshotter:
             self.manager.hear("READY=1")
         return self
 
+    def workers(self):
+        """The pids of its children."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def control_plane(self):
         """Its pid, as the log of this start says; None before."""
         pids = re.findall(r"msg=serving pid=(\d+)", self.log()[self.logged :])
         return int(pids[-1]) if pids else None
+
+    def data_plane(self):
+        """Its pid."""
+        (pid,) = set(self.workers()) - {self.control_plane()}
+        return pid
+
+    def await_other_control_plane(self, pid):
+        """Until another than `pid` serves."""
+        self._await(lambda: self.control_plane() != pid)
+
+    def await_log(self, text):
+        self._await(lambda: text in self.log())
+
+    def _await(self, condition):
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, self.log()[-4000:]
+            time.sleep(0.01)
 
     def _serves(self):
         return self.control_plane() is not None
@@ -145,8 +176,7 @@ class Snapshotter:
 
     def resident_kib(self):
         """Of all its processes together."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in [self.process.pid, *children]]
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in [self.process.pid, *self.workers()]]
         return [int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) for status in statuses]
 
     def directories(self):
