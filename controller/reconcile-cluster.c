@@ -8,127 +8,17 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "controller/family.h"
 #include "controller/kube/apply.h"
-#include "controller/model/cluster-snapshot.h"
 #include "controller/model/time.h"
 #include "controller/reconcile.h"
 
-/* One object makes no more than these. */
-#define CHILDREN_MAX 10000
-#define NAME_PREFIX_MAX 200
 /* After so many that the API server had no answer to, the others are not tried. */
 #define UNANSWERED_MAX 8
 
-/* An image in a namespace that wants an ImageSnapshot. */
-struct child {
-        char key[CTL_KEY_SIZE];
-        char name[CTL_NAME_SIZE], namespace[CTL_NAMESPACE_SIZE];
-        char *image;
-        json_t *secrets; /* [{"name": …}] */
-        char *service_account;
-};
-
-struct family {
-        const struct ctl_cluster *cluster;
-        struct child *children;
-        size_t count, capacity;
-        bool is_too_large, failed;
-};
-
-static void family_clear(struct family *family) {
-        for (size_t i = 0; i < family->count; i++) {
-                free(family->children[i].image);
-                free(family->children[i].service_account);
-                json_decref(family->children[i].secrets);
-        }
-        free(family->children);
-}
-
-/* ---- who there should be ---- */
-
-static void name_child(const struct ctl_cluster *cluster, const char *image, char name[CTL_NAME_SIZE]) {
-        struct zp_digest digest;
-        char hex[ZP_SHA256_HEX_SIZE];
-        zp_digest_of(image, strlen(image), &digest);
-        snprintf(name, CTL_NAME_SIZE, "%.*s-%.10s", NAME_PREFIX_MAX, cluster->name, zp_digest_hex(&digest, hex));
-}
-
-static struct child *find_child(const struct family *family, const char *key) {
-        for (size_t i = family->count; i-- > 0;) /* pods come in the order of their namespaces */
-                if (strcmp(family->children[i].key, key) == 0)
-                        return &family->children[i];
-        return NULL;
-}
-
-static bool make_room(struct family *family) {
-        if (family->count < family->capacity)
-                return true;
-        size_t capacity = family->capacity ? family->capacity * 2 : 16;
-        struct child *children = reallocarray(family->children, capacity, sizeof *children);
-        if (!children)
-                return false;
-        family->children = children;
-        family->capacity = capacity;
-        return true;
-}
-
-/* Pods may name what no object can be named, and name it twice: an ImageSnapshot may not. */
-static bool is_new_secret(json_t *secrets, const char *name) {
-        static const char alphanumeric[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-        size_t size = strlen(name), i;
-        json_t *entry;
-        if (size == 0 || size >= CTL_NAME_SIZE || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.")] ||
-            !strchr(alphanumeric, name[0]) || !strchr(alphanumeric, name[size - 1]))
-                return false;
-        json_array_foreach(secrets, i, entry) {
-                if (strcmp(json_string_value(json_object_get(entry, "name")), name) == 0)
-                        return false;
-        }
-        return true;
-}
-
-static bool fill_child(struct child *child, const struct ctl_user *user, const char *image) {
-        child->image = strdup(image);
-        child->secrets = json_array();
-        if (!child->image || !child->secrets ||
-            (user->service_account && !(child->service_account = strdup(user->service_account))))
-                return false;
-        for (size_t i = 0; i < user->pull_secret_count; i++)
-                if (is_new_secret(child->secrets, user->pull_secrets[i]) &&
-                    json_array_append_new(child->secrets, json_pack("{s:s}", "name", user->pull_secrets[i])) < 0)
-                        return false;
-        return true;
-}
-
-static void add_image(struct family *family, const struct ctl_user *user, const char *image) {
-        struct child child = { 0 };
-        if (!ctl_cluster_wants(family->cluster, user->namespace, image))
-                return;
-        name_child(family->cluster, image, child.name);
-        ctl_key(user->namespace, child.name, child.key);
-        if (find_child(family, child.key))
-                return;
-        if (family->count == CHILDREN_MAX) {
-                family->is_too_large = true;
-                return;
-        }
-        snprintf(child.namespace, sizeof child.namespace, "%s", user->namespace);
-        if (!make_room(family)) {
-                family->failed = true;
-                return;
-        }
-        family->failed |= !fill_child(&child, user, image);
-        family->children[family->count++] = child;
-}
-
-static void add_pod(void *context, const struct ctl_user *user) {
-        for (size_t i = 0; i < user->image_count; i++)
-                add_image(context, user, user->images[i]);
-}
-
 /* ---- making and taking back ---- */
 
-static json_t *child_spec(const struct ctl_cluster *cluster, const struct child *child) {
+static json_t *child_spec(const struct ctl_cluster *cluster, const struct ctl_child *child) {
         json_t *spec = cluster->template ? json_copy(cluster->template) : json_object();
         bool ok = spec && json_object_set_new(spec, "images", json_pack("[s]", child->image)) == 0;
         /* an image that is pinned never changes */
@@ -166,7 +56,7 @@ static bool is_applied(json_t *known, const char *digest) {
         return applied && strcmp(applied, digest) == 0;
 }
 
-static json_t *child_object(const struct ctl_cluster *cluster, const struct child *child, json_t *spec,
+static json_t *child_object(const struct ctl_cluster *cluster, const struct ctl_child *child, json_t *spec,
                             const char *digest) {
         return json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s, s:s}, s:{s:s}, s:[{s:s, s:s, s:s, s:s, s:b, s:b}]}, s:O}",
                          "apiVersion", CTL_API_VERSION, "kind", CTL_SNAPSHOT_KIND, "metadata", "name", child->name,
@@ -176,7 +66,7 @@ static json_t *child_object(const struct ctl_cluster *cluster, const struct chil
                          cluster->name, "uid", cluster->uid, "controller", 1, "blockOwnerDeletion", 0, "spec", spec);
 }
 
-static int apply_child(struct ctl_world *world, const struct ctl_cluster *cluster, const struct child *child,
+static int apply_child(struct ctl_world *world, const struct ctl_cluster *cluster, const struct ctl_child *child,
                        struct zp_error *err) {
         char digest[ZP_DIGEST_TEXT_SIZE];
         zp_auto(json_decref) json_t *known = ctl_cache_get(world->snapshots, child->key), *written = NULL;
@@ -251,7 +141,7 @@ static void count_child(struct ctl_world *world, const char *key, struct tally *
         }
 }
 
-static void judge(struct ctl_cluster *cluster, const struct family *family, const struct tally *tally,
+static void judge(struct ctl_cluster *cluster, const struct ctl_family *family, const struct tally *tally,
                   const char *trouble, int64_t now) {
         struct ctl_condition *c = cluster->conditions;
         char message[CTL_CONDITION_MESSAGE_SIZE];
@@ -309,14 +199,14 @@ static int write_status(struct ctl_world *world, const char *key, const struct c
 
 /* ---- a look ---- */
 
-static int care_for_unused(struct ctl_world *world, const struct family *family, struct tally *tally, int64_t *wake,
+static int care_for_unused(struct ctl_world *world, const struct ctl_family *family, struct tally *tally, int64_t *wake,
                            struct zp_error *err) {
         zp_autofree char *label = zp_format("\"" CTL_MADE_BY_LABEL "\":\"%s\"", family->cluster->name);
         char **keys = label ? ctl_cache_mentioning(world->snapshots, label, "") : NULL;
         int64_t now = ctl_now();
         int r = keys ? 0 : zp_error_errno(err, ENOMEM, "%s", family->cluster->name);
         for (char **key = keys; key && *key && r == 0; key++) {
-                if (find_child(family, *key))
+                if (ctl_family_has(family, *key))
                         continue;
                 count_child(world, *key, tally);
                 r = judge_unused(world, family->cluster, *key, now, wake, err);
@@ -327,12 +217,12 @@ static int care_for_unused(struct ctl_world *world, const struct family *family,
 
 /* One that the API server refuses, as by a quota of its namespace, keeps no other from being made; negative: the first
  * such error, when all were tried, or what keeps all of them (*is_over). */
-static int apply_children(struct ctl_world *world, const struct family *family, struct tally *tally, bool *is_over,
+static int apply_children(struct ctl_world *world, const struct ctl_family *family, struct tally *tally, bool *is_over,
                           struct zp_error *err) {
         int first = 0;
         unsigned unanswered = 0;
         for (size_t i = 0; i < family->count; i++) {
-                const struct child *child = &family->children[i];
+                const struct ctl_child *child = family->children[i];
                 struct zp_error why = { 0 };
                 int r = apply_child(world, family->cluster, child, &why);
                 count_child(world, child->key, tally);
@@ -354,13 +244,12 @@ static int apply_children(struct ctl_world *world, const struct family *family, 
 
 static int look(struct ctl_world *world, const char *key, struct ctl_cluster *cluster, int64_t *wake,
                 struct zp_error *err) {
-        struct family family = { .cluster = cluster };
+        struct ctl_family family;
         struct tally tally = { 0 };
         int r = 0, refused = 0;
         bool is_over = false;
         struct zp_error why = { 0 };
-        ctl_usage_each(world->usage, add_pod, &family);
-        if (family.failed)
+        if (!ctl_family_gather(&family, cluster, world->usage))
                 r = zp_error_errno(err, ENOMEM, "%s", key);
         else
                 refused = apply_children(world, &family, &tally, &is_over, &why);
@@ -370,7 +259,7 @@ static int look(struct ctl_world *world, const char *key, struct ctl_cluster *cl
                 judge(cluster, &family, &tally, NULL, ctl_now());
                 r = write_status(world, key, cluster, &tally, err);
         }
-        family_clear(&family);
+        ctl_family_clear(&family);
         if (r < 0 || refused == 0)
                 return r;
         *err = why;
@@ -389,7 +278,7 @@ int ctl_reconcile_cluster(struct ctl_world *world, const char *key, int64_t *wak
         if (cluster.is_being_deleted || !cluster.uid[0]) { /* the cluster takes its ImageSnapshots back */
                 r = 0;
         } else if (r < 0) {
-                judge(&cluster, &(struct family){ 0 }, &(struct tally){ 0 }, malformed.message, ctl_now());
+                judge(&cluster, &(struct ctl_family){ 0 }, &(struct tally){ 0 }, malformed.message, ctl_now());
                 r = write_status(world, key, &cluster, &(struct tally){ 0 }, err);
         } else {
                 r = look(world, key, &cluster, &wake, err);
