@@ -24,8 +24,23 @@ struct ctl_run {
         bool is_spent;     /* an image whose turn it was found no budget */
 };
 
+/* Until what is not there, or may not be read, is asked for again. */
+#define CTL_ABSENT_S 300
+/* Until a registry or executor that does not answer is asked again. */
+#define CTL_UNAVAILABLE_S 30
+/* How often a build is looked at that tells nobody of its progress. */
+#define CTL_POLL_S 10
+
 /* Moves one image as far as it goes now. Negative: the API server does not answer. */
 int ctl_run_image(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+/* Its steps: image-resolve.c. 0: the digest is known. 1: it is not, and the image says why. */
+int ctl_run_resolve(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+/* image-build.c: finds what is published, else asks for a build; and how a build stands that was asked for. */
+int ctl_run_start(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+int ctl_run_look(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+/* How it stands now, and when to try again (0: nothing to wait for). */
+void ctl_run_stand(struct ctl_image *image, enum ctl_phase phase, const char *reason, const char *message);
+void ctl_run_later(struct ctl_run *run, struct ctl_image *image, int64_t seconds);
 /* Its pull secrets, read when first wanted. */
 int ctl_run_images(struct ctl_run *run, struct ctl_images *out, struct zp_error *err);
 /* Ends a build that nobody else wants. */
