@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * When an object goes: builds that nobody else wants end, snapshots that nobody else names are removed where it says
- * so, and neither keeps it for longer than is configured.
+ * When an object goes, or its time is over: builds that nobody else wants end, snapshots that nobody else names are
+ * removed where it says so, and neither keeps it for longer than is configured.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +66,45 @@ int ctl_run_withdraw(struct ctl_run *run, struct zp_error *err) {
         }
         return result;
 }
+
+/* ---- the end of its time ---- */
+
+int ctl_run_expire(struct ctl_run *run, struct zp_error *err) {
+        struct ctl_status *status = &run->snapshot->status;
+        struct zp_error why = { 0 };
+        bool is_new = false;
+        for (size_t i = 0; i < status->image_count; i++)
+                is_new |= status->images[i].phase != CTL_EXPIRED;
+        if (!is_new)
+                return ctl_run_judge(run, NULL, NULL, err);
+        for (size_t i = 0; i < status->image_count; i++)
+                ctl_run_cancel(run, &status->images[i], &why);
+        int r = ctl_run_withdraw(run, &why);
+        int64_t over = run->snapshot->created + run->snapshot->spec.ttl_s;
+        if (r < 0 && run->now < over + run->world->config->cleanup_s) {
+                ctl_run_tell(run, true, "CleanupFailed", "its snapshots are not removed yet: %s", why.message);
+                *err = why;
+                return r;
+        }
+        for (size_t i = 0; i < status->image_count; i++) {
+                struct ctl_image *image = &status->images[i];
+                image->phase = CTL_EXPIRED;
+                image->next_attempt = 0;
+                image->progress = -1;
+                snprintf(image->reason, sizeof image->reason, "Expired");
+                if (r < 0) {
+                        snprintf(image->message, sizeof image->message, "not removed: %.480s", why.message);
+                        continue;
+                }
+                snprintf(image->message, sizeof image->message, "its time (ttl) is over");
+                image->snapshot_digest[0] = '\0';
+        }
+        ctl_run_tell(run, r < 0, "Expired", r < 0 ? "its snapshots could not be removed: %s" : "%s",
+                     r < 0 ? why.message : "its snapshots were removed");
+        return ctl_run_judge(run, NULL, NULL, err);
+}
+
+/* ---- the end of the object ---- */
 
 static int clean_up(struct ctl_run *run, struct zp_error *err) {
         struct ctl_status *status = &run->snapshot->status;

@@ -110,7 +110,7 @@ static int write_status(struct ctl_run *run, struct zp_error *err) {
         return r < 0 ? r : 0;
 }
 
-static int judge_and_write(struct ctl_run *run, const char *reason, const char *trouble, struct zp_error *err) {
+int ctl_run_judge(struct ctl_run *run, const char *reason, const char *trouble, struct zp_error *err) {
         ctl_status_judge(&run->snapshot->status, run->snapshot->generation, reason, trouble, run->now);
         return write_status(run, err);
 }
@@ -163,43 +163,6 @@ static void tidy_slots(struct ctl_run *run) {
                 count++;
         }
         ctl_slots_keep_only(run->world->slots, run->key, kept);
-}
-
-/* ---- the end of its time ---- */
-
-static int expire(struct ctl_run *run, struct zp_error *err) {
-        struct ctl_status *status = &run->snapshot->status;
-        struct zp_error why = { 0 };
-        bool is_new = false;
-        for (size_t i = 0; i < status->image_count; i++)
-                is_new |= status->images[i].phase != CTL_EXPIRED;
-        if (!is_new)
-                return judge_and_write(run, NULL, NULL, err);
-        for (size_t i = 0; i < status->image_count; i++)
-                ctl_run_cancel(run, &status->images[i], &why);
-        int r = ctl_run_withdraw(run, &why);
-        int64_t over = run->snapshot->created + run->snapshot->spec.ttl_s;
-        if (r < 0 && run->now < over + run->world->config->cleanup_s) {
-                ctl_run_tell(run, true, "CleanupFailed", "its snapshots are not removed yet: %s", why.message);
-                *err = why;
-                return r;
-        }
-        for (size_t i = 0; i < status->image_count; i++) {
-                struct ctl_image *image = &status->images[i];
-                image->phase = CTL_EXPIRED;
-                image->next_attempt = 0;
-                image->progress = -1;
-                snprintf(image->reason, sizeof image->reason, "Expired");
-                if (r < 0) {
-                        snprintf(image->message, sizeof image->message, "not removed: %.480s", why.message);
-                        continue;
-                }
-                snprintf(image->message, sizeof image->message, "its time (ttl) is over");
-                image->snapshot_digest[0] = '\0';
-        }
-        ctl_run_tell(run, r < 0, "Expired", r < 0 ? "its snapshots could not be removed: %s" : "%s",
-                     r < 0 ? why.message : "its snapshots were removed");
-        return judge_and_write(run, NULL, NULL, err);
 }
 
 /* ---- a look ---- */
@@ -283,21 +246,21 @@ static int look(struct ctl_run *run, struct zp_error *err) {
         if (r == -ENOENT || r == -ESTALE) /* it goes: that will be told */
                 return 0;
         if (r == 0 && is_first) /* asking registries may take its time */
-                r = judge_and_write(run, NULL, NULL, err);
+                r = ctl_run_judge(run, NULL, NULL, err);
         if (r < 0)
                 return r;
         if (snapshot->spec.ttl_s > 0) {
                 if (snapshot->created + snapshot->spec.ttl_s <= run->now)
-                        return expire(run, err);
+                        return ctl_run_expire(run, err);
                 ctl_run_wake_at(run, snapshot->created + snapshot->spec.ttl_s);
         }
         const char *objection = run->executor->objection(&run->world->executors, &snapshot->spec);
         if (objection)
-                return judge_and_write(run, "NotSupported", objection, err);
+                return ctl_run_judge(run, "NotSupported", objection, err);
         r = look_at_images(run, err);
         if (r == -ECANCELED)
                 return r;
-        int written = judge_and_write(run, NULL, NULL, r < 0 ? NULL : err);
+        int written = ctl_run_judge(run, NULL, NULL, r < 0 ? NULL : err);
         return r < 0 ? r : written;
 }
 
@@ -321,7 +284,7 @@ int ctl_reconcile_snapshot(struct ctl_world *world, const char *key, int64_t *wa
         if (snapshot.deleted)
                 r = ctl_run_delete(&run, err);
         else if (r < 0)
-                r = snapshot.uid[0] ? judge_and_write(&run, "InvalidSpec", malformed.message, err) : 0;
+                r = snapshot.uid[0] ? ctl_run_judge(&run, "InvalidSpec", malformed.message, err) : 0;
         else
                 r = look(&run, err);
         ctl_secrets_clear(&run.secrets);

@@ -47,6 +47,11 @@ int ctl_run_images(struct ctl_run *run, struct ctl_images *out, struct zp_error 
 int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
 /* Removes the snapshots that no other object names; negative: not all, the first reason. */
 int ctl_run_withdraw(struct ctl_run *run, struct zp_error *err);
+/* Counts and judges its images (`reason`, `trouble`: why nothing can be done at all; NULL) and writes the status when
+ * it differs from what the API server has. */
+int ctl_run_judge(struct ctl_run *run, const char *reason, const char *trouble, struct zp_error *err);
+/* Its time (ttl) is over. */
+int ctl_run_expire(struct ctl_run *run, struct zp_error *err);
 /* The object is being deleted. */
 int ctl_run_delete(struct ctl_run *run, struct zp_error *err);
 
