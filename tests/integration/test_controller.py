@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""zeropull-controller with a real API server and Kubernetes' own controllers; what a kubelet does for the pods of builds is
-played (support/controller.py), and their command is really run where a test says nothing else."""
+"""zeropull-controller with a real API server and Kubernetes' own controllers, with the rights of deploy/kubernetes and no
+other; what a kubelet does for the pods of builds is played (support/controller.py), and their command is really run where a
+test says nothing else."""
 import base64
 import json
 import re
@@ -14,117 +15,23 @@ from pathlib import Path
 import pytest
 
 from support import debian, kubernetes_programs
-from support.controller import SECONDS, Controller, controller, played_node, push_tiny, snapshot_of, until
+from support.controller import Controller, controller, played_node, push_tiny, snapshot_of, until
+from support.controller_site import API_OPTIONS, CLEANUP_SECONDS, DEPLOY, GROUP, Site, install, kubeconfig
 from support.hook import fake_builder, hook
 from support.kubernetes import KubernetesError, cluster
-from support.kubernetes_api import JOBS, SNAPSHOTS, ApiError, KubernetesApi
+from support.kubernetes_api import JOBS, SNAPSHOTS, ApiError
 from support.kubernetes_node import private_network
-from support.programs import SOURCE, ZEROPULL
+from support.programs import ZEROPULL
 from support.registry import registry
 
 reason = kubernetes_programs.missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
 
-CRDS = SOURCE / "deploy" / "kubernetes" / "base" / "crds"
-EXAMPLES = sorted((SOURCE / "deploy" / "kubernetes" / "examples").glob("*.yaml"))
-GROUP = "zeropull.dev/v1alpha1"
+CRDS = DEPLOY / "base" / "crds"
+EXAMPLES = sorted((DEPLOY / "examples").glob("*.yaml"))
 CLUSTERS = "/apis/zeropull.dev/v1alpha1/clusterimagesnapshots"
 USER, PASSWORD = "puller", "xyzzy-and-plugh"
-CLEANUP_SECONDS = 3
 LEASE_SECONDS = 20
-
-
-class Site:
-    def __init__(self, directory, kube, server, locked):
-        self.directory, self.kube, self.server, self.locked = directory, kube, server, locked
-        self.api = KubernetesApi(kube)
-        self.count = 0
-
-    def name(self):
-        self.count += 1
-        return f"t{self.count}"
-
-    def namespace(self, name=None):
-        """A new one, where pods can be made."""
-        name = name or f"ns-{self.name()}"
-        self.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
-        until(lambda: self.api.find(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
-        return name
-
-    def image(self, server=None, repository=None, tag="latest", salt=None):
-        """(name, digest) of a new image."""
-        server, repository = server or self.server, repository or f"r/{self.name()}"
-        digest = push_tiny(server, repository, tag, salt or self.name())
-        return f"{server.host}/{repository}:{tag}", digest
-
-    def snapshot(self, namespace, *images, **spec):
-        """Creates an ImageSnapshot."""
-        name = self.name()
-        return Snapshot(self, self.api.create(SNAPSHOTS.format(namespace), {
-            "apiVersion": GROUP, "kind": "ImageSnapshot", "metadata": {"name": name}, "spec": {"images": list(images), **spec},
-        }))  # fmt: skip
-
-    def jobs(self, namespace):
-        return self.api.list(JOBS.format(namespace))
-
-    def artifacts(self, image, digest):
-        """The snapshots that lie beside an image."""
-        repository = image.split("/", 1)[1].rpartition(":")[0]
-        tag = digest.replace(":", "-")
-        found = subprocess.run(["curl", "-s", "-f", "-H", "Accept: application/vnd.oci.image.index.v1+json",
-                                f"{self.server.url}/v2/{repository}/manifests/{tag}"], capture_output=True)  # fmt: skip
-        return [entry["digest"] for entry in json.loads(found.stdout)["manifests"]] if found.returncode == 0 else []
-
-    def config(self, **more):
-        return {"platforms": ["linux/amd64"], "cleanup-timeout": f"{CLEANUP_SECONDS}s",
-                "job": {"image": "registry.example/zeropull:test", "concurrency": 50}, **more}  # fmt: skip
-
-
-class Snapshot:
-    """One ImageSnapshot."""
-
-    def __init__(self, site, created):
-        self.site, self.name = site, created["metadata"]["name"]
-        self.namespace, self.uid = created["metadata"]["namespace"], created["metadata"]["uid"]
-        self.path = f"{SNAPSHOTS.format(self.namespace)}/{self.name}"
-
-    def get(self):
-        return self.site.api.get(self.path)
-
-    def condition(self, kind="Ready"):
-        found = [c for c in self.get().get("status", {}).get("conditions", []) if c["type"] == kind]
-        return found[0] if found else {"status": None, "reason": None, "message": None}
-
-    def wait(self, status="True", kind="Ready", reason=None, seconds=SECONDS):
-        def is_so():
-            condition = self.condition(kind)
-            return condition if condition["status"] == status and reason in (None, condition["reason"]) else None
-
-        return until(is_so, seconds, lambda: json.dumps(self.get().get("status"), indent=1))
-
-    def images(self):
-        return self.get()["status"]["images"]
-
-    def image(self):
-        (only,) = self.images()
-        return only
-
-    def events(self):
-        found = self.site.api.list(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")
-        return [e for e in found if e["regarding"]["uid"] == self.uid]
-
-    def wait_for_event(self, reason):
-        return until(lambda: [e for e in self.events() if e["reason"] == reason], explain=lambda: [e["reason"] for e in self.events()])[0]
-
-    def annotate(self, **annotations):
-        self.site.api.merge(self.path, {"metadata": {"annotations": {f"zeropull.dev/{k}": v for k, v in annotations.items()}}})
-
-    def delete(self):
-        self.site.api.delete(self.path)
-
-    def is_gone(self):
-        found = self.site.api.find(self.path)
-        return not found or found["metadata"]["uid"] != self.uid
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +44,11 @@ def site():
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=debian.CACHE / "tmp", prefix="ctl-")))
         server = stack.enter_context(registry(directory / "open"))
         locked = stack.enter_context(registry(directory / "locked", users={USER: PASSWORD}))
-        kube = stack.enter_context(cluster(directory / "cluster", kubernetes))
-        said = subprocess.run([kubernetes / "kubectl", "--kubeconfig", kube.kubeconfig, "apply", "-f", CRDS], capture_output=True, text=True)
-        assert (said.returncode, said.stderr) == (0, "")  # no warnings
-        kube.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        yield Site(directory, kube, server, locked)
+        kube = stack.enter_context(cluster(directory / "cluster", kubernetes, api_options=API_OPTIONS))
+        install(kube, "pull-secrets")
+        site = Site(directory, kube, server, locked)
+        site.kubeconfig = kubeconfig(kube, directory / "controller.kubeconfig")
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +60,7 @@ def node(site):
 @pytest.fixture(scope="module")
 def working(site, node):
     """A controller that builds by Jobs."""
-    with controller(site.directory / "controller", site.kube.kubeconfig, site.config()) as running:
+    with controller(site.directory / "controller", site.kubeconfig, site.config()) as running:
         yield running
 
 
@@ -567,7 +474,7 @@ def test_no_more_builds_run_than_may_and_the_most_urgent_comes_first(site, node,
     pretending.is_held = True
     namespace = site.namespace()
     config = site.config(job={"image": "x", "concurrency": 2})
-    with controller(site.directory / site.name(), site.kube.kubeconfig, config, "--namespace", namespace):
+    with controller(site.directory / site.name(), site.kubeconfig, config, "--namespace", namespace):
         running = [site.snapshot(namespace, site.image()[0]) for _ in range(2)]
         until(lambda: len(site.jobs(namespace)) == 2)
         lazy = site.snapshot(namespace, site.image()[0], priority=-5)
@@ -588,11 +495,11 @@ def test_no_more_builds_run_than_may_and_the_most_urgent_comes_first(site, node,
 
 def test_a_killed_leader_is_followed_and_no_build_is_lost_or_doubled(site, node, alone, pretending):
     namespace, count = site.namespace(), 20
-    config = site.config(lease={"namespace": namespace, "name": "lease"})
+    config = site.config()
     options = ("--namespace", namespace, "--leader-elect")
-    first = Controller(site.directory / site.name(), site.kube.kubeconfig, config, *options).start()
+    first = Controller(site.directory / site.name(), site.kubeconfig, config, *options).start()
     until(lambda: first.metric("leader") == 1)
-    second = Controller(site.directory / site.name(), site.kube.kubeconfig, config, *options).start()
+    second = Controller(site.directory / site.name(), site.kubeconfig, config, *options).start()
     try:
         snapshots = [site.snapshot(namespace, site.image()[0]) for _ in range(count)]
         until(lambda: first.metric("builds_started_total") >= 3)
@@ -616,11 +523,11 @@ def test_a_killed_leader_is_followed_and_no_build_is_lost_or_doubled(site, node,
 
 def test_who_does_not_lead_writes_nothing_and_is_ready_all_the_same(site, alone):
     namespace = site.namespace()
-    config = site.config(lease={"namespace": namespace, "name": "lease"})
+    config = site.config()
     options = ("--namespace", namespace, "--leader-elect")
-    with controller(site.directory / site.name(), site.kube.kubeconfig, config, *options) as first:
+    with controller(site.directory / site.name(), site.kubeconfig, config, *options) as first:
         until(lambda: first.metric("leader") == 1)
-        with controller(site.directory / site.name(), site.kube.kubeconfig, config, *options) as second:
+        with controller(site.directory / site.name(), site.kubeconfig, config, *options) as second:
             site.snapshot(namespace, f"{site.server.host}/nothing:1").wait("False", reason="ImageNotFound")
             until(lambda: second.get("/readyz")[0] == 200)
             until(lambda: second.metric("imagesnapshots") == 1)
@@ -649,7 +556,7 @@ def hook_site(site, builder=None):
     configuration.write_text(HOOK_CONFIG.format())
     with hook(directory / "state", config=configuration, builder=builder or fake_builder(directory)) as service:
         config = {"platforms": ["linux/amd64"], "hook": {"url": service.url}, "cleanup-timeout": f"{CLEANUP_SECONDS}s"}
-        with controller(directory / "controller", site.kube.kubeconfig, config, "--namespace", namespace) as running:
+        with controller(directory / "controller", site.kubeconfig, config, "--namespace", namespace) as running:
             yield namespace, service, running
 
 
@@ -794,7 +701,7 @@ def test_a_namespace_that_takes_no_snapshots_keeps_none_from_the_others(site, wo
 def test_a_bad_configuration_ends_the_program_with_its_line(site):
     path = site.directory / "bad.yaml"
     path.write_text("job: {image: x}\nspeed: 3\n")
-    command = Controller(site.directory / site.name(), site.kube.kubeconfig, {}).command
+    command = Controller(site.directory / site.name(), site.kubeconfig, {}).command
     for extra in (["--check-config"], []):
         result = subprocess.run(list(map(str, [command[0], "--config", path, *extra])), capture_output=True, text=True)
         assert (result.returncode, result.stderr) == (1, f"zeropull-controller: {path}:2: configuration: 'speed' is not known\n")

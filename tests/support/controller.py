@@ -119,7 +119,11 @@ class PlayedNode:
         meta = pod["metadata"]
         status = {"phase": phase, "containerStatuses": [
             {"name": "build", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}]}  # fmt: skip
-        self.api.merge(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status", {"status": status})
+        while not self._ending.is_set():
+            try:
+                return self.api.merge(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status", {"status": status})
+            except OSError:  # the API server is away
+                self._ending.wait(0.1)
 
     def _run(self, pod):
         meta, command = pod["metadata"], pod["spec"]["containers"][0]["command"]

@@ -2,6 +2,7 @@
 """A fake Kubernetes API server for what a real one will not do on demand: cut connections in the middle of a chunk, answer
 429, forget its history, refuse a token that was good, be away. Strict about what it is asked: unknown paths, parameters
 and types of content are refused. kubectl works with it."""
+import copy
 import json
 import re
 import socket
@@ -25,17 +26,21 @@ _PARAMETERS = {
 
 
 class Fault:
-    """What goes wrong with requests that match; each of them `times` times. `answer(handler)` does it in the place of the
-    real answer; `cut`: so many bytes of the answer come, then the connection breaks."""
+    """What goes wrong with requests that match, `times` times, and each time with the `every`-th of them. `status`: the answer
+    instead of the real one; `drop`: none; `cut`: so many bytes of it come, then the connection breaks."""
 
-    def __init__(self, method="GET", path="", watch=None, times=1, status=None, headers=(), body=None, cut=None, drop=False,
-                 event=None):  # fmt: skip
+    def __init__(self, method="GET", path="", watch=None, times=1, every=1, status=None, headers=(), body=None, cut=None,
+                 drop=False, event=None):  # fmt: skip
         self.method, self.path, self.watch, self.left = method, re.compile(path), watch, times
+        self.every, self.matched = every, 0
         self.status, self.headers, self.body, self.cut, self.drop, self.event = status, dict(headers), body, cut, drop, event
         self.happened = 0
 
     def is_for(self, method, path, is_watch):
-        return method == self.method and self.path.search(path) and self.watch in (None, is_watch) and self.left > 0
+        if method != self.method or not self.path.search(path) or self.watch not in (None, is_watch) or self.left == 0:
+            return False
+        self.matched += 1
+        return self.matched % self.every == 0
 
 
 def gone(reason="Expired"):
@@ -315,8 +320,7 @@ class FakeKubernetes:
                 if fault.is_for(method, path, is_watch):
                     fault.left -= 1
                     fault.happened += 1
-                    return Fault(fault.method, "", fault.watch, 0, fault.status, fault.headers, fault.body, fault.cut,
-                                 fault.drop, fault.event)  # fmt: skip
+                    return copy.copy(fault)
         return None
 
     def note(self, method, path, is_watch, headers):

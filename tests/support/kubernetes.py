@@ -98,18 +98,19 @@ class Cluster:
 
     def kubectl(self, *arguments, stdin=None, timeout=120):
         """Runs kubectl; returns what it printed or raises KubernetesError."""
-        result = self._kubectl(arguments, stdin, timeout)
+        result = self.run_kubectl(*arguments, stdin=stdin, timeout=timeout)
         if result.returncode != 0:
             raise KubernetesError(f"kubectl {arguments}: {result.stdout}{result.stderr}")
         return result.stdout
 
-    def _kubectl(self, arguments, stdin=None, timeout=120):
+    def run_kubectl(self, *arguments, stdin=None, timeout=120):
+        """The same, with what it said and whether it succeeded, as subprocess has it."""
         command = [self.programs / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
         return subprocess.run(command, input=stdin or "", capture_output=True, text=True, timeout=timeout)
 
     def is_true(self, *arguments):
         """Whether kubectl succeeds; what it says it does not matter."""
-        return self._kubectl(arguments).returncode == 0
+        return self.run_kubectl(*arguments).returncode == 0
 
     def apply(self, *objects):
         self.kubectl("create", "-f", "-", stdin="".join(map(json.dumps, objects)))
@@ -211,7 +212,7 @@ class Cluster:
     def stop(self):
         """The kubelet takes pods away as long as it can be told; then everything ends, the API server after its clients."""
         if self.node and "kubelet" in self.processes:
-            self._kubectl(("delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--timeout=60s"))
+            self.run_kubectl("delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--timeout=60s")
         for process in reversed(self.processes.values()):
             process.send_signal(signal.SIGTERM)
             try:
