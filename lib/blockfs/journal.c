@@ -11,9 +11,9 @@
 
 #include "base/cleanup.h"
 
-#define MAGIC UINT64_C(0x31304c4e4a505a) /* "ZPJNL01" */
+#define MAGIC UINT64_C(0x32304c4e4a505a) /* "ZPJNL02" */
 /* More requests than the kernel has under way: its background ones, and a reader each besides. */
-#define SLOTS 1024
+#define SLOTS 5120
 #define SLOT_SIZE 512
 /* The kernel insists on room for a write of the largest size, of which it never sends one: only the first page is used.
  */

@@ -12,8 +12,9 @@
 
 /* Names and sizes never change, so the kernel need not ask again. */
 #define FOREVER_S 86400.0
-/* Reads the kernel may have under way that nobody waits for directly (its read-ahead). */
-#define BACKGROUND_REQUESTS 256
+/* Reads that the kernel may have under way for all mounts together, but for those it waits for at once. EROFS on a file
+ * has no others: where they are used up by readers of a registry that hangs, nobody gets a block. */
+#define BACKGROUND_REQUESTS 4096
 #define ROOT_MODE 0555
 #define FILE_MODE 0444
 

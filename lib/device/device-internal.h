@@ -60,7 +60,7 @@ struct zp_device {
         struct zp_record record; /* fd -1: nothing is kept */
         bool has_record;
         /* guarded by the engine's lock */
-        uint32_t fetches, reads, users; /* users: threads that work on it */
+        uint32_t fetches, under_way, reads, users; /* users: threads that work on it */
         bool is_closing, wants_all, is_finished;
         uint32_t background_next;
         uint64_t read_count;

@@ -151,6 +151,7 @@ static void settle(void *argument, unsigned number) {
         pthread_mutex_lock(&engine->lock);
         engine->memory_used -= fetch->frame.packed_size;
         engine->under_way[fetch->urgency]--;
+        fetch->device->under_way--;
         if (r == 0)
                 succeed(fetch, unkept, &finished);
         else

@@ -250,6 +250,7 @@ static void set_options(CURL *handle, struct zp_http_transfer *t) {
                 curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, 256L << 10);
         }
         curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(handle, CURLOPT_QUICK_EXIT, 1L); /* who gives up does not wait for the resolver's thread */
         curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS,
                          options->connect_timeout_ms ? (long) options->connect_timeout_ms : CONNECT_TIMEOUT_MS);
         if (request->is_farewell || request->timeout_ms)

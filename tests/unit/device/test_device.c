@@ -385,6 +385,36 @@ static void memory_under_way_is_bounded(void **state) {
         assert_true(w->faults[0].outstanding_max > FRAME);
 }
 
+static void a_device_whose_origin_hangs_holds_up_its_own_readers_alone(void **state) {
+        struct world *w = *state;
+        struct waiting *waiting[FRAMES];
+        struct zp_error err = { 0 };
+        w->options.memory_limit = 4 * FRAME;
+        open_world(w, 1);
+        hold_origin(&w->faults[0], true);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                waiting[i] = begin_read(w, (uint64_t) i * FRAME, 1);
+
+        struct packed other = pack_bytes(w->data, SIZE / 2, FRAME, 2);
+        struct zp_device_description description = { .digest = other.info.index_digest,
+                                                     .index = other.index,
+                                                     .index_size = other.info.index_size,
+                                                     .raw_fd = -1,
+                                                     .origin_count = 1 };
+        struct zp_device *hung = w->device;
+        assert_int_equal(zp_device_origin_file(dup(other.fd), false, &description.origins[0], &err), 0);
+        assert_int_equal(zp_device_open(w->engine, &description, &w->device, &err), 0);
+        for (uint32_t i = 0; i < FRAMES / 2; i++)
+                assert_int_equal(end_read(w, begin_read(w, (uint64_t) i * FRAME, 1)), 0);
+        zp_device_close(w->device);
+        w->device = hung;
+
+        hold_origin(&w->faults[0], false);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                assert_int_equal(end_read(w, waiting[i]), 0);
+        packed_clear(&other);
+}
+
 static void what_is_at_hand_is_not_copied(void **state) {
         struct world *w = *state;
         struct zp_device_description description = describe(w);
@@ -518,6 +548,7 @@ int main(void) {
                 test(a_disk_without_room_costs_no_read),
                 test(without_a_directory_everything_still_reads),
                 test(memory_under_way_is_bounded),
+                test(a_device_whose_origin_hangs_holds_up_its_own_readers_alone),
                 test(what_is_at_hand_is_not_copied),
                 test(a_damaged_index_is_refused),
                 test(the_copies_used_longest_ago_make_room),
