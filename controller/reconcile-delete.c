@@ -30,14 +30,33 @@ int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error
                 return 0;
         const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
         int r = 0;
-        if (!is_named_elsewhere(run, image->build_id) &&
-            !executor->objection(&run->world->executors, &run->snapshot->spec))
+        if (!is_named_elsewhere(run, image->build_id))
                 r = executor->cancel(&run->world->executors, &order, err);
         if (r == 0) {
                 ctl_slots_give(run->world->slots, ctl_run_slot(run, image->build_id, slot));
                 image->build_id[0] = '\0';
         }
         return r;
+}
+
+int ctl_run_cancel_all(struct ctl_run *run, struct zp_error *err) {
+        static const char *const none[] = { NULL };
+        struct ctl_status *status = &run->snapshot->status;
+        int result = 0;
+        for (size_t i = 0; i < status->image_count; i++) {
+                struct ctl_image *image = &status->images[i];
+                struct zp_error why = { 0 };
+                int r = ctl_run_cancel(run, image, &why);
+                if (r < 0 && result == 0) {
+                        *err = why;
+                        result = r;
+                }
+                if (r == 0 && (image->phase == CTL_QUEUED || image->phase == CTL_BUILDING))
+                        ctl_run_stand(image, CTL_PENDING, "", "");
+        }
+        if (result == 0)
+                ctl_slots_keep_only(run->world->slots, run->key, none);
+        return result;
 }
 
 static int withdraw(struct ctl_run *run, const struct ctl_image *image, struct zp_error *err) {
@@ -70,6 +89,7 @@ int ctl_run_withdraw(struct ctl_run *run, struct zp_error *err) {
 /* ---- the end of its time ---- */
 
 int ctl_run_expire(struct ctl_run *run, struct zp_error *err) {
+        static const char *const none[] = { NULL };
         struct ctl_status *status = &run->snapshot->status;
         struct zp_error why = { 0 };
         bool is_new = false;
@@ -77,15 +97,16 @@ int ctl_run_expire(struct ctl_run *run, struct zp_error *err) {
                 is_new |= status->images[i].phase != CTL_EXPIRED;
         if (!is_new)
                 return ctl_run_judge(run, NULL, NULL, err);
-        for (size_t i = 0; i < status->image_count; i++)
-                ctl_run_cancel(run, &status->images[i], &why);
-        int r = ctl_run_withdraw(run, &why);
+        int r = ctl_run_cancel_all(run, &why);
+        if (r == 0)
+                r = ctl_run_withdraw(run, &why);
         int64_t over = run->snapshot->created + run->snapshot->spec.ttl_s;
         if (r < 0 && run->now < over + run->world->config->cleanup_s) {
                 ctl_run_tell(run, true, "CleanupFailed", "its snapshots are not removed yet: %s", why.message);
                 *err = why;
                 return r;
         }
+        ctl_slots_keep_only(run->world->slots, run->key, none);
         for (size_t i = 0; i < status->image_count; i++) {
                 struct ctl_image *image = &status->images[i];
                 image->phase = CTL_EXPIRED;
@@ -107,19 +128,10 @@ int ctl_run_expire(struct ctl_run *run, struct zp_error *err) {
 /* ---- the end of the object ---- */
 
 static int clean_up(struct ctl_run *run, struct zp_error *err) {
-        struct ctl_status *status = &run->snapshot->status;
-        int result = 0;
-        for (size_t i = 0; i < status->image_count; i++) {
-                struct zp_error why = { 0 };
-                int r = ctl_run_cancel(run, &status->images[i], &why);
-                if (r < 0 && result == 0) {
-                        *err = why;
-                        result = r;
-                }
-        }
-        if (result == 0 && run->snapshot->spec.removes_snapshots)
-                result = ctl_run_withdraw(run, err);
-        return result;
+        int r = ctl_run_cancel_all(run, err);
+        if (r == 0 && run->snapshot->spec.removes_snapshots)
+                r = ctl_run_withdraw(run, err);
+        return r;
 }
 
 int ctl_run_delete(struct ctl_run *run, struct zp_error *err) {

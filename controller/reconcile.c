@@ -228,6 +228,16 @@ static int look_at_images(struct ctl_run *run, struct zp_error *err) {
         return r;
 }
 
+/* Nothing can be done as it says now: what it asked for before ends as well, or it would keep others from theirs. */
+static int give_up(struct ctl_run *run, const char *reason, const char *trouble, struct zp_error *err) {
+        struct zp_error why = { 0 };
+        int r = ctl_run_cancel_all(run, &why);
+        int written = r == -ECANCELED ? r : ctl_run_judge(run, reason, trouble, err);
+        if (r < 0)
+                *err = why;
+        return r < 0 ? r : written;
+}
+
 static int look(struct ctl_run *run, struct zp_error *err) {
         struct ctl_snapshot *snapshot = run->snapshot;
         const struct zp_kube_place place = place_of(snapshot, NULL);
@@ -256,7 +266,7 @@ static int look(struct ctl_run *run, struct zp_error *err) {
         }
         const char *objection = run->executor->objection(&run->world->executors, &snapshot->spec);
         if (objection)
-                return ctl_run_judge(run, "NotSupported", objection, err);
+                return give_up(run, "NotSupported", objection, err);
         r = look_at_images(run, err);
         if (r == -ECANCELED)
                 return r;
@@ -284,7 +294,7 @@ int ctl_reconcile_snapshot(struct ctl_world *world, const char *key, int64_t *wa
         if (snapshot.deleted)
                 r = ctl_run_delete(&run, err);
         else if (r < 0)
-                r = snapshot.uid[0] ? ctl_run_judge(&run, "InvalidSpec", malformed.message, err) : 0;
+                r = snapshot.uid[0] ? give_up(&run, "InvalidSpec", malformed.message, err) : 0;
         else
                 r = look(&run, err);
         ctl_secrets_clear(&run.secrets);

@@ -45,6 +45,8 @@ void ctl_run_later(struct ctl_run *run, struct ctl_image *image, int64_t seconds
 int ctl_run_images(struct ctl_run *run, struct ctl_images *out, struct zp_error *err);
 /* Ends a build that nobody else wants. */
 int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+/* All of its builds; what waits for its turn waits no longer. Negative: not all, the first reason. */
+int ctl_run_cancel_all(struct ctl_run *run, struct zp_error *err);
 /* Removes the snapshots that no other object names; negative: not all, the first reason. */
 int ctl_run_withdraw(struct ctl_run *run, struct zp_error *err);
 /* Counts and judges its images (`reason`, `trouble`: why nothing can be done at all; NULL) and writes the status when
