@@ -137,11 +137,29 @@ static int read_lease(const struct zp_yaml *y, const yaml_node_t *node, void *ou
         return read_settings(y, node, "lease", settings, COUNT(settings));
 }
 
+/* "registry/repository", of which at least the registry is said: a node's store is one for all namespaces. */
+static int read_targets(const struct zp_yaml *y, const yaml_node_t *node, void *out) {
+        struct ctl_config *c = out;
+        int r = zp_yaml_list(y, node, "targets", CTL_TARGETS_MAX, &c->target_count);
+        for (size_t i = 0; i < c->target_count && r == 0; i++) {
+                const yaml_node_t *entry = zp_yaml_entry(y, node, i);
+                r = keep_text(y, entry, "targets", &c->targets[i]);
+                if (r < 0)
+                        break;
+                const char *slash = strchr(c->targets[i], '/');
+                if (!slash || slash == c->targets[i] || !slash[1] || strncmp(c->targets[i], "**", 2) == 0)
+                        r = zp_yaml_fail(y, entry, "targets: '%.100s' does not say registry and repository",
+                                         c->targets[i]);
+        }
+        return r;
+}
+
 static int read_agents(const struct zp_yaml *y, const yaml_node_t *node, void *out) {
         struct ctl_config *c = out;
         const struct setting settings[] = {
                 { "namespace", TEXT, &c->agent_namespace },
                 { "service-account", TEXT, &c->agent_account },
+                { "targets", SECTION, c, read_targets },
         };
         return read_settings(y, node, "agents", settings, COUNT(settings));
 }

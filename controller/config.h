@@ -14,6 +14,9 @@
 #include "base/error.h"
 #include "controller/model/snapshot.h"
 
+/* Of agents: targets. */
+#define CTL_TARGETS_MAX 64
+
 #define CTL_CONFIG_DEFAULT_PATH "/etc/zeropull/controller.yaml"
 
 struct ctl_registry_entry {
@@ -50,6 +53,8 @@ struct ctl_config {
         const struct ctl_registry_entry *registries;
         size_t registry_count;
         const char *agent_namespace, *agent_account; /* of the nodes' agents; NULL namespace: the controller's own */
+        const char *targets[CTL_TARGETS_MAX];        /* patterns of registry/repository: nodes may fetch from there */
+        size_t target_count;
 };
 
 /* -EINVAL with "path:line: " in front. `path` NULL: the defaults alone. */

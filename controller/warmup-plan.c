@@ -94,22 +94,34 @@ static struct progress look_at_node(json_t *object, json_t *node, json_t *cache)
 
 /* ---- what a node shall have ---- */
 
+/* Where its snapshot is: beside the image when `from` is no text. */
+static void set_from(json_t *entry, json_t *from) {
+        if (json_is_string(from))
+                json_object_set(entry, "from", from);
+        else
+                json_object_del(entry, "from");
+}
+
 static json_t *entry_of(json_t *object, json_t *image) {
         json_t *entry = json_pack("{s:O, s:O, s:O, s:O}", "image", json_object_get(image, "image"), "digest",
                                   json_object_get(image, "digest"), "complete", json_object_get(object, "complete"),
                                   "deadlineSeconds", json_object_get(object, "deadline"));
         if (entry && json_array_size(json_object_get(object, "secrets")) > 0)
                 json_object_set_new(entry, "pullSecrets", json_copy(json_object_get(object, "secrets")));
+        set_from(entry, json_object_get(object, "from"));
         return entry;
 }
 
-/* Two objects want it: what either needs, and the digest that the younger one, `other`, names when it `is_new`. */
+/* Two objects want it: what either needs, and the digest that the younger one, `other`, names when it `is_new`, from
+ * where it is. */
 static void join(json_t *entry, json_t *other, bool is_new) {
         json_t *secrets = json_object_get(entry, "pullSecrets"), *more = json_object_get(other, "pullSecrets"), *item;
         json_t *deadline = json_object_get(other, "deadlineSeconds");
         size_t i, j;
-        if (is_new)
+        if (is_new) {
                 json_object_set(entry, "digest", json_object_get(other, "digest"));
+                set_from(entry, json_object_get(other, "from"));
+        }
         if (json_is_true(json_object_get(other, "complete")))
                 json_object_set_new(entry, "complete", json_true());
         if (json_integer_value(deadline) > json_integer_value(json_object_get(entry, "deadlineSeconds")))
@@ -151,8 +163,8 @@ static int add_images(json_t *object, json_t *node, json_t *cache, bool is_turn,
                                                             : NULL;
                 if (is_new && !entry)
                         return no_memory(err);
-                if (entry && !is_new)
-                        json_object_del(entry, "from"); /* whoever wrote it: no place but the image's own */
+                if (entry && !is_new) /* whoever wrote it: no place but the object's */
+                        set_from(entry, json_object_get(object, "from"));
                 if (entry)
                         r = add_entry(spec, entry, is_new, err);
         }

@@ -20,10 +20,9 @@
 #define WARMUP_IMAGES_MAX 512
 
 /* Each: a new reference with what the planner needs of it. *out NULL: nothing (an object without spec.warmUp, one that
- * is being deleted). An object with a spec.target has no images and secrets then. -EBADMSG: not such an object,
- * -ENOMEM.
- */
-int warmup_reduce_object(json_t *object, json_t **out, struct zp_error *err);
+ * is being deleted). An object with a spec.target that is none of the options' has no images and secrets then.
+ * -EBADMSG: not such an object, -ENOMEM. */
+int warmup_reduce_object(const struct warmup_options *options, json_t *object, json_t **out, struct zp_error *err);
 int warmup_reduce_node(json_t *node, json_t **out, struct zp_error *err);
 int warmup_reduce_cache(json_t *cache, json_t **out, struct zp_error *err);
 

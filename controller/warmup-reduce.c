@@ -2,10 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/glob.h"
 #include "controller/kube/client.h"
 #include "controller/model/time.h"
 #include "controller/warmup-plan.h"
 #include "oci/json.h"
+#include "oci/reference.h"
 
 #define DEADLINE_DEFAULT_S 3600
 
@@ -68,29 +72,46 @@ static json_t *reduce_secrets(json_t *object) {
 }
 
 /* Snapshots in a repository that the object chooses are for no node's store, which all namespaces share: who can push
- * there could pass anything off as somebody else's image. Such an object wants no image. */
-int warmup_reduce_object(json_t *object, json_t **out, struct zp_error *err) {
+ * there could pass anything off as somebody else's image. So it has to be one that the cluster's owner has named; else
+ * the object wants no image. True: it may be fetched, from *from (malloc'ed; NULL: beside the image). */
+static bool may_fetch(const struct warmup_options *options, const char *target, char **from) {
+        struct zp_reference reference;
+        bool is_named = false;
+        *from = NULL;
+        if (!target[0])
+                return true;
+        if (zp_reference_parse(target, &reference, NULL) < 0)
+                return false;
+        *from = zp_format("%s/%s", reference.registry, reference.repository);
+        for (size_t i = 0; *from && i < options->target_count; i++)
+                is_named |= zp_glob(options->targets[i], *from);
+        zp_reference_clear(&reference);
+        return is_named;
+}
+
+int warmup_reduce_object(const struct warmup_options *options, json_t *object, json_t **out, struct zp_error *err) {
         json_t *spec = json_object_get(object, "spec"), *warm_up = json_object_get(spec, "warmUp");
         json_t *selector = json_object_get(warm_up, "nodeSelector");
         json_int_t parallelism = json_integer_value(json_object_get(warm_up, "parallelism"));
-        bool is_beside = !text_or(spec, "target", "")[0];
+        zp_autofree char *from = NULL;
         int64_t deadline_s = 0;
         *out = NULL;
         if (!zp_kube_name(object)[0] || !json_is_object(spec))
                 return zp_error_set(err, EBADMSG, "warm-up: an object without a name or spec");
         if (!json_is_object(warm_up) || zp_kube_is_being_deleted(object))
                 return 0;
+        bool is_good = may_fetch(options, text_or(spec, "target", ""), &from);
         if (!ctl_parse_duration(text_or(warm_up, "deadline", ""), &deadline_s) || deadline_s < 1)
                 deadline_s = DEADLINE_DEFAULT_S;
-        return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:o, s:o}", "kind",
+        return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:s?, s:o, s:o}", "kind",
                               text_or(object, "kind", "ImageSnapshot"), "namespace", zp_kube_namespace(object), "name",
                               zp_kube_name(object), "uid", zp_kube_uid(object), "created",
                               text_or(json_object_get(object, "metadata"), "creationTimestamp", ""), "selector",
                               json_is_object(selector) ? selector : NULL, "parallelism",
                               parallelism > 0 ? parallelism : (json_int_t) WARMUP_PARALLELISM_DEFAULT, "deadline",
                               (json_int_t) deadline_s, "complete", json_is_true(json_object_get(warm_up, "complete")),
-                              "secrets", is_beside ? reduce_secrets(object) : json_array(), "images",
-                              is_beside ? reduce_images(object) : json_array()),
+                              "from", from, "secrets", is_good ? reduce_secrets(object) : json_array(), "images",
+                              is_good ? reduce_images(object) : json_array()),
                     out, err);
 }
 

@@ -30,6 +30,10 @@ struct warmup_counts {
 struct warmup_options {
         struct zp_kube *client;                      /* outlives the planner */
         const char *agent_namespace, *agent_account; /* the service account of the nodes' agents */
+        /* Patterns (base/glob.h) of "registry/repository": an object's spec.target that one of them fits is as good as
+         * beside the image. They outlive the planner. */
+        const char *const *targets;
+        size_t target_count;
         /* The counts of an object are others than when it was last called for it. Called without a lock held, on the
          * planner's thread; it may call warmup_put() and warmup_drop(). */
         void (*changed)(void *context, const char *namespace, const char *name, const struct warmup_counts *counts);

@@ -55,6 +55,14 @@ static void reduce(int (*function)(json_t *, json_t **, struct zp_error *), json
                 json_object_del(map, key);
 }
 
+/* The repositories that the cluster's owner has named. */
+static const char *const targets[] = { "named.example/snapshots/**" };
+static const struct warmup_options options = { .targets = targets, .target_count = 1 };
+
+static int reduce_object(json_t *object, json_t **out, struct zp_error *err) {
+        return warmup_reduce_object(&options, object, out, err);
+}
+
 static void add_node(const char *name, const char *labels, const char *ready) {
         zp_autofree char *text = zp_format(
                 "{\"metadata\": {\"name\": \"%s\", \"uid\": \"u-%s\", \"labels\": {\"kubernetes.io/os\": \"linux\", "
@@ -83,7 +91,7 @@ static void add_object(const char *name, const char *image, const char *digest, 
                           "\"linux/amd64\", "
                           "\"phase\": \"%s\", \"digest\": \"%s\"}]}}",
                           name, name, image, name, warm_up, image, digest[0] ? "Ready" : "Building", digest);
-        reduce(warmup_reduce_object, world.objects, key, parse(text));
+        reduce(reduce_object, world.objects, key, parse(text));
 }
 
 static void decide(void) {
@@ -160,12 +168,12 @@ static void selected_nodes_get_the_image_and_its_secrets(void **state) {
 static void an_object_without_warm_up_or_that_goes_concerns_no_node(void **state) {
         (void) state;
         json_t *reduced, *object = parse("{\"metadata\": {\"name\": \"a\"}, \"spec\": {\"images\": [\"x\"]}}");
-        assert_int_equal(warmup_reduce_object(object, &reduced, NULL), 0);
+        assert_int_equal(reduce_object(object, &reduced, NULL), 0);
         assert_null(reduced);
         json_decref(object);
         object = parse("{\"metadata\": {\"name\": \"a\", \"deletionTimestamp\": \"2026-01-01T00:00:00Z\"}, \"spec\": "
                        "{\"images\": [\"x\"], \"warmUp\": {}}}");
-        assert_int_equal(warmup_reduce_object(object, &reduced, NULL), 0);
+        assert_int_equal(reduce_object(object, &reduced, NULL), 0);
         assert_null(reduced);
         json_decref(object);
 }
@@ -311,7 +319,7 @@ static void nodes_of_another_architecture_get_their_own_or_nothing(void **state)
         (void) state;
         add_node("here", "", "True");
         add_node("there", ", \"kubernetes.io/arch\": \"arm64\"", "True");
-        reduce(warmup_reduce_object, world.objects, "ns/web",
+        reduce(reduce_object, world.objects, "ns/web",
                parse("{\"metadata\": {\"namespace\": \"ns\", \"name\": \"web\"}, \"spec\": {\"images\": [\"w\"], "
                      "\"warmUp\": {}}, "
                      "\"status\": {\"images\": [{\"image\": \"w\", \"platform\": \"linux/arm64/v8\", \"phase\": "
@@ -359,7 +367,7 @@ static json_t *object_of(const char *name, const char *image, const char *digest
 static void a_snapshot_in_a_repository_that_the_object_chose_gets_to_no_node(void **state) {
         (void) state;
         add_nodes(1);
-        reduce(warmup_reduce_object, world.objects, "ns/evil",
+        reduce(reduce_object, world.objects, "ns/evil",
                object_of("evil", "docker.io/library/nginx:1", B, OLD, ", \"target\": \"evil.example/x\""));
         decide();
         assert_int_equal(json_object_size(changes), 0);
@@ -368,7 +376,7 @@ static void a_snapshot_in_a_repository_that_the_object_chose_gets_to_no_node(voi
         json_t *reduced = json_object_get(world.objects, "ns/evil");
         assert_int_equal(json_array_size(json_object_get(reduced, "secrets")), 0);
         /* nor to those who want the same image from where it is */
-        reduce(warmup_reduce_object, world.objects, "ns/good",
+        reduce(reduce_object, world.objects, "ns/good",
                object_of("good", "docker.io/library/nginx:1", A, YOUNG, ""));
         decide();
         assert_int_equal(json_array_size(json_object_get(changes, "n0")), 1);
@@ -376,13 +384,53 @@ static void a_snapshot_in_a_repository_that_the_object_chose_gets_to_no_node(voi
         assert_null(json_object_get(entry("n0", 0), "from"));
 }
 
+static void a_snapshot_in_a_repository_that_is_named_is_fetched_from_there(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(reduce_object, world.objects, "ns/web",
+               object_of("web", "r.example/web:1", A, OLD, ", \"target\": \"named.example/snapshots/web\""));
+        decide();
+        assert_string_equal(text_of(entry("n0", 0), "from"), "named.example/snapshots/web");
+        write_changes();
+        decide();
+        assert_int_equal(json_object_size(changes), 0);
+        /* and one that is not any more, from beside the image */
+        reduce(reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", A, OLD, ""));
+        decide();
+        assert_null(json_object_get(entry("n0", 0), "from"));
+}
+
+static void what_only_looks_like_a_named_repository_is_none(void **state) {
+        (void) state;
+        static const char *const others[] = { "named.example/snapshots", "named.example/snapshotsx/a",
+                                              "evil.example/named.example/snapshots/a", "named.example/snapshots/../a" };
+        add_nodes(1);
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+                zp_autofree char *more = zp_format(", \"target\": \"%s\"", others[i]);
+                reduce(reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", A, OLD, more));
+                decide();
+                assert_int_equal(json_object_size(changes), 0);
+        }
+}
+
+static void the_younger_of_two_says_what_and_from_where(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(reduce_object, world.objects, "ns/a",
+               object_of("a", "r.example/web:1", A, OLD, ", \"target\": \"named.example/snapshots/web\""));
+        reduce(reduce_object, world.objects, "ns/b", object_of("b", "r.example/web:1", B, YOUNG, ""));
+        decide();
+        assert_string_equal(text_of(entry("n0", 0), "digest"), B);
+        assert_null(json_object_get(entry("n0", 0), "from"));
+}
+
 static void a_target_added_later_takes_the_image_from_the_nodes(void **state) {
         (void) state;
         add_nodes(1);
-        reduce(warmup_reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", A, OLD, ""));
+        reduce(reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", A, OLD, ""));
         decide();
         write_changes();
-        reduce(warmup_reduce_object, world.objects, "ns/web",
+        reduce(reduce_object, world.objects, "ns/web",
                object_of("web", "r.example/web:1", B, OLD, ", \"target\": \"evil.example/x\""));
         decide();
         assert_non_null(json_object_get(changes, "n0"));
@@ -392,7 +440,7 @@ static void a_target_added_later_takes_the_image_from_the_nodes(void **state) {
 static void another_place_that_a_cache_names_does_not_stay(void **state) {
         (void) state;
         add_nodes(1);
-        reduce(warmup_reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", "", OLD, ""));
+        reduce(reduce_object, world.objects, "ns/web", object_of("web", "r.example/web:1", "", OLD, ""));
         reduce(warmup_reduce_cache, world.caches, "n0",
                parse("{\"spec\": {\"images\": [{\"image\": \"r.example/web:1\", \"digest\": \"" A
                      "\", \"from\": \"evil.example/x\"}]}}"));
@@ -404,11 +452,11 @@ static void another_place_that_a_cache_names_does_not_stay(void **state) {
 static void newer_objects_push_no_older_ones_images_off_a_node(void **state) {
         (void) state;
         add_nodes(1);
-        reduce(warmup_reduce_object, world.objects, "ns/zz", object_of("zz", "r.example/old:1", A, OLD, ""));
+        reduce(reduce_object, world.objects, "ns/zz", object_of("zz", "r.example/old:1", A, OLD, ""));
         for (int i = 0; i < WARMUP_IMAGES_MAX; i++) {
                 zp_autofree char *name = zp_format("o%d", i), *image = zp_format("r.example/i%d:1", i);
                 zp_autofree char *key = zp_format("ns/%s", name);
-                reduce(warmup_reduce_object, world.objects, key, object_of(name, image, A, YOUNG, ""));
+                reduce(reduce_object, world.objects, key, object_of(name, image, A, YOUNG, ""));
         }
         decide();
         bool is_there = false;
@@ -424,17 +472,17 @@ static void newer_objects_push_no_older_ones_images_off_a_node(void **state) {
 static void of_two_digests_the_younger_objects_counts_once_it_is_built(void **state) {
         (void) state;
         add_nodes(1);
-        reduce(warmup_reduce_object, world.objects, "ns/a", object_of("a", "r.example/web:1", A, OLD, ""));
-        reduce(warmup_reduce_object, world.objects, "ns/b", object_of("b", "r.example/web:1", "", YOUNG, ""));
+        reduce(reduce_object, world.objects, "ns/a", object_of("a", "r.example/web:1", A, OLD, ""));
+        reduce(reduce_object, world.objects, "ns/b", object_of("b", "r.example/web:1", "", YOUNG, ""));
         decide();
         assert_string_equal(text_of(entry("n0", 0), "digest"), A);
         write_changes();
         /* one that is never built holds up nobody's new snapshot */
-        reduce(warmup_reduce_object, world.objects, "ns/a", object_of("a", "r.example/web:1", B, OLD, ""));
+        reduce(reduce_object, world.objects, "ns/a", object_of("a", "r.example/web:1", B, OLD, ""));
         decide();
         assert_string_equal(text_of(entry("n0", 0), "digest"), B);
         write_changes();
-        reduce(warmup_reduce_object, world.objects, "ns/b", object_of("b", "r.example/web:1", A, YOUNG, ""));
+        reduce(reduce_object, world.objects, "ns/b", object_of("b", "r.example/web:1", A, YOUNG, ""));
         decide();
         assert_string_equal(text_of(entry("n0", 0), "digest"), A);
 }
@@ -455,6 +503,10 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(more_images_than_a_cache_may_list_are_left_out, begin, end),
                 cmocka_unit_test_setup_teardown(a_snapshot_in_a_repository_that_the_object_chose_gets_to_no_node, begin,
                                                 end),
+                cmocka_unit_test_setup_teardown(a_snapshot_in_a_repository_that_is_named_is_fetched_from_there, begin,
+                                                end),
+                cmocka_unit_test_setup_teardown(what_only_looks_like_a_named_repository_is_none, begin, end),
+                cmocka_unit_test_setup_teardown(the_younger_of_two_says_what_and_from_where, begin, end),
                 cmocka_unit_test_setup_teardown(a_target_added_later_takes_the_image_from_the_nodes, begin, end),
                 cmocka_unit_test_setup_teardown(another_place_that_a_cache_names_does_not_stay, begin, end),
                 cmocka_unit_test_setup_teardown(newer_objects_push_no_older_ones_images_off_a_node, begin, end),
