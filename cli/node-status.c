@@ -25,7 +25,6 @@
 #define IMAGES_MAX 1000
 #define LOCKS_MAX ((size_t) 4 << 20)
 #define PAGE 100
-#define DEPTH_MAX 256
 
 struct status {
         const char *root;
@@ -35,8 +34,6 @@ struct status {
         struct zp_mount_table *mounts;
         int copies_fd; /* -1: none */
         struct zp_arena arena;
-        struct snap_outcome *outcomes;
-        int outcome_count;
 };
 
 static int no_memory(struct zp_error *err) {
@@ -139,12 +136,12 @@ static int add_sizes(const struct status *s, const struct zp_digest *manifest, j
 static int add_images(struct status *s, json_t *out, struct zp_error *err) {
         json_t *list = json_array();
         json_object_set_new(out, "images", list);
-        s->outcomes = zp_arena_alloc(&s->arena, IMAGES_MAX * sizeof *s->outcomes);
-        if (!s->outcomes)
+        struct snap_outcome *outcomes = zp_arena_alloc(&s->arena, IMAGES_MAX * sizeof *outcomes);
+        if (!outcomes)
                 return no_memory(err);
-        s->outcome_count = snap_metastore_list_outcomes(s->metastore, &s->arena, IMAGES_MAX, s->outcomes, err);
-        for (int i = 0; i < s->outcome_count; i++) {
-                const struct snap_outcome *outcome = &s->outcomes[i];
+        int count = snap_metastore_list_outcomes(s->metastore, &s->arena, IMAGES_MAX, outcomes, err);
+        for (int i = 0; i < count; i++) {
+                const struct snap_outcome *outcome = &outcomes[i];
                 char asked[CLI_TIME_TEXT];
                 json_t *image = json_object();
                 if (json_array_append_new(list, image) < 0)
@@ -158,40 +155,16 @@ static int add_images(struct status *s, json_t *out, struct zp_error *err) {
                 if (r < 0)
                         return r;
         }
-        return s->outcome_count < 0 ? s->outcome_count : 0;
+        return count < 0 ? count : 0;
 }
 
 /* ---- containers ---- */
 
-static const struct snap_outcome *find_outcome(const struct status *s, const char *digest_text) {
-        struct zp_digest digest;
-        if (zp_digest_parse(digest_text, &digest, NULL) < 0)
-                return NULL;
-        for (int i = 0; i < s->outcome_count; i++)
-                if (zp_digest_equal(&s->outcomes[i].manifest_digest, &digest))
-                        return &s->outcomes[i];
-        return NULL;
-}
-
-/* Of a container without a base: what the layers below it are labelled with, the nearest first. */
 static int add_reason(struct status *s, struct zp_arena *arena, const char *parent, json_t *out, struct zp_error *err) {
-        struct snap_info info = { .parent = parent };
-        const char *manifest = NULL, *image = NULL;
-        for (int depth = 0; depth < DEPTH_MAX && info.parent[0] && !manifest; depth++) {
-                int r = snap_metastore_get(s->metastore, arena, info.parent, &info, NULL, err);
-                if (r == -ENOENT)
-                        break; /* removed meanwhile */
-                if (r < 0)
-                        return r;
-                manifest = snap_label_get(&info.labels, SNAP_LABEL_MANIFEST);
-                image = snap_label_get(&info.labels, SNAP_LABEL_IMAGE);
-        }
-        const struct snap_outcome *outcome = manifest ? find_outcome(s, manifest) : NULL;
-        const char *reason = !parent[0]        ? "it has no parent"
-                             : !manifest       ? "containerd did not say of which image its layers are"
-                             : !outcome        ? "the daemon was not asked for the image, or has forgotten it"
-                             : outcome->reason ? outcome->reason
-                                               : "its layers were unpacked before the image had a snapshot";
+        const char *image, *reason;
+        int r = snap_metastore_explain(s->metastore, arena, parent, &image, &reason, err);
+        if (r < 0)
+                return r;
         cli_json_set(out, "image", text_json(image));
         cli_json_set(out, "reason", text_json(reason));
         return 0;

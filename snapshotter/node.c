@@ -93,7 +93,7 @@ static int serve_devices(const struct snap_config *config, int fuse_fd, struct z
                             .notice = log_notice,
                             .context = store },
                 .range = { .source = { .auth_file = config->auth_file,
-                                       .keychain = config->image_service ? &keychain : NULL,
+                                       .keychain = config->image_service || config->agent ? &keychain : NULL,
                                        .ca_file = config->ca_file,
                                        .notice = { log_server, NULL } } },
         };

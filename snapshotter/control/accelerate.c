@@ -13,6 +13,7 @@
 #include "snapshotter/control/answers.h"
 #include "snapshotter/control/log.h"
 #include "snapshotter/control/silent.h"
+#include "snapshotter/keychain/waiting.h"
 
 #define GOOD_ANSWER_S 600
 /* As long as an image's burst of questions takes: who may read it now, may not tomorrow. */
@@ -23,7 +24,7 @@ struct snap_accelerator {
         struct snap_metastore *metastore;
         struct snap_metrics *metrics;
         struct snap_room *room;
-        char *policy, *auth_file, *ca_file;
+        char *policy, *auth_file, *ca_file, *agent;
         struct snap_acquire_options acquire;
         struct snap_answers *answers;
         struct snap_silent *silent;
@@ -44,7 +45,7 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
         a->metrics = options->metrics;
         a->room = options->room;
         if (!copy(options->policy, &a->policy) || !copy(options->auth_file, &a->auth_file) ||
-            !copy(options->ca_file, &a->ca_file))
+            !copy(options->ca_file, &a->ca_file) || !copy(options->agent, &a->agent))
                 return zp_error_errno(err, ENOMEM, "acceleration");
         a->acquire = (struct snap_acquire_options){ .store = store,
                                                     .policy = a->policy,
@@ -74,6 +75,7 @@ void snap_accelerator_free(struct snap_accelerator *a) {
         free(a->policy);
         free(a->auth_file);
         free(a->ca_file);
+        free(a->agent);
         free(a);
 }
 
@@ -163,27 +165,46 @@ static bool is_available_to(struct snap_accelerator *a, const struct snap_questi
         return r == 0;
 }
 
+/* Of a pod that brings nothing for the registry, the node's own credentials count. */
+static bool is_node(const struct snap_puller *puller) {
+        return puller->is_waiting && zp_credentials_are_empty(&puller->credentials);
+}
+
 /* One without the right keeps the image from all who pull it now; where rights are not checked, one who can fetch it
  * is enough. */
 static bool is_available_to_all(struct snap_accelerator *a, const struct snap_question *image,
                                 const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel,
                                 struct zp_error *why) {
-        bool is_available = true;
+        bool is_available = false, was_told_other = false;
         for (size_t i = 0; i < count; i++) {
-                is_available = is_available_to(a, image, &pullers[i], cancel, why);
+                const struct snap_puller *puller = is_node(&pullers[i]) ? NULL : &pullers[i];
+                bool is_one = is_available_to(a, image, puller, cancel, why);
+                was_told_other = is_available && !is_one;
+                if (!is_one && pullers[i].is_waiting && why->code == EACCES)
+                        continue;
+                is_available = is_one;
                 if (is_available != a->acquire.check_rights)
                         break;
         }
+        if (is_available && was_told_other)
+                tell(a, image, 0, 0, why);
         return is_available;
+}
+
+static int find_pullers(struct snap_accelerator *a, const struct snap_question *image, struct snap_puller **out,
+                        size_t *count, struct zp_error *why) {
+        struct snap_keychain *keychain = a->acquire.keychain;
+        if (a->agent)
+                return snap_waiting_pullers(a->agent, keychain, image->reference, a->acquire.timeout_ms, out, count,
+                                            why);
+        return keychain ? snap_keychain_pullers(keychain, image->reference, out, count, why) : 0;
 }
 
 static bool is_available(struct snap_accelerator *a, const struct snap_question *image, const struct zp_cancel *cancel,
                          struct zp_error *why) {
         struct snap_puller *pullers = NULL;
         size_t count = 0;
-        int r = a->acquire.keychain
-                        ? snap_keychain_pullers(a->acquire.keychain, image->reference, &pullers, &count, why)
-                        : 0;
+        int r = find_pullers(a, image, &pullers, &count, why);
         if (r < 0) {
                 tell(a, image, r, 0, why);
                 return false;

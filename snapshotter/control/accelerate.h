@@ -33,6 +33,7 @@ struct snap_accelerator_options {
         const char *const *preloads;    /* as well; must outlive the accelerator */
         bool check_rights;              /* see struct snap_acquire_options */
         struct snap_keychain *keychain; /* knows who pulls; NULL: nobody does */
+        const char *agent;              /* the socket of one that knows better (waiting.h); needs a keychain; NULL */
         struct snap_room *room;         /* made where a snapshot lacks it; must outlive the accelerator */
 };
 
@@ -46,9 +47,10 @@ ZP_DEFINE_AUTO(struct snap_accelerator, snap_accelerator_free);
 /* 1: *base is what the target will show; its reference is one of the labels'. 0: an ordinary download it is, or the
  * labels do not ask for more. Why, *why says, unless that is the reason, and it is logged and recorded once for each
  * image and attempt: an answer counts for the image's other layers and the same puller, for a minute; a good one for
- * ten when rights are not checked. Who pulls, the keychain says; when several do at the same time, each of them must
- * have the right, for a layer does not say whose it is; when none does it is the node itself. Thread-safe; those who
- * ask for the same image at the same time wait for one of them. */
+ * ten when rights are not checked. Who pulls, the keychain or the agent says; when several do at the same time, each of
+ * them must have the right, for a layer does not say whose it is; when none does it is the node itself. Of those who
+ * wait, one whom the image's own registry refuses does not count: containerd asked there before, as who pulls, and was
+ * not refused. Thread-safe; those who ask for the same image at the same time wait for one of them. */
 int snap_accelerate(struct snap_accelerator *accelerator, const struct snap_labels *labels,
                     const struct zp_cancel *cancel, struct snap_base *base, struct zp_error *why);
 

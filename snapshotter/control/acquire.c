@@ -52,9 +52,10 @@ static void remember(struct acquire *a, const char *registry, const char *reposi
                 snap_keychain_remember(a->options->keychain, registry, repository, &a->puller->credentials);
 }
 
-static int confirm(struct acquire *a, const struct zp_reference *place, struct zp_error *err) {
+static int confirm(struct acquire *a, const struct zp_reference *place, const struct zp_digest *manifest,
+                   struct zp_error *err) {
         a->is_confirming = true;
-        int r = zp_confirm_readable(place->registry, place->repository, a->manifest, &a->source_options, err);
+        int r = zp_confirm_readable(place->registry, place->repository, manifest, &a->source_options, err);
         a->is_confirming = r < 0;
         if (r == 0)
                 remember(a, place->registry, place->repository);
@@ -71,6 +72,20 @@ static const char *own_place(const struct zp_image_record *image) {
         return NULL;
 }
 
+/* Of a repository for snapshots alone, one who may read the snapshot there may read all that is in it. */
+static int confirm_elsewhere(struct acquire *a, const struct zp_image_record *image, const struct zp_reference *place,
+                             struct zp_error *err) {
+        struct zp_error of_image = { 0 };
+        int r = confirm(a, place, a->manifest, &of_image);
+        if (r == -EACCES && image->origin && image->has_artifact_digest &&
+            confirm(a, place, &image->artifact_digest, err) == 0)
+                return 0;
+        *err = of_image;
+        if (r == -EACCES)
+                r = -(err->code = EPERM);
+        return r;
+}
+
 /* *place (malloc'ed) is that repository, or the one that was asked for when it has none. */
 static int confirm_own(struct acquire *a, const struct zp_image_record *image, char **place, struct zp_error *err) {
         const char *own = own_place(image);
@@ -80,7 +95,7 @@ static int confirm_own(struct acquire *a, const struct zp_image_record *image, c
                 return r;
         const struct zp_reference *at = own ? &there : &a->reference;
         if (strcmp(at->registry, a->reference.registry) != 0 || strcmp(at->repository, a->reference.repository) != 0)
-                r = confirm(a, at, err);
+                r = confirm_elsewhere(a, image, at, err);
         *place = r == 0 ? zp_format(IN_REGISTRY "%s/%s", at->registry, at->repository) : NULL;
         if (r == 0 && !*place)
                 r = zp_error_errno(err, ENOMEM, "%s/%s", at->registry, at->repository);
@@ -122,7 +137,7 @@ static int pull(struct acquire *a, struct zp_trust *trust, bool is_checked, stru
 static int take_present(struct acquire *a, const struct zp_image_record *image, struct zp_trust *trust, bool is_checked,
                         struct zp_error *err) {
         zp_autofree char *place = NULL;
-        int r = a->check_rights && !is_checked ? confirm(a, &a->reference, err) : 0;
+        int r = a->check_rights && !is_checked ? confirm(a, &a->reference, a->manifest, err) : 0;
         if (r == 0 && a->check_rights)
                 r = confirm_own(a, image, &place, err);
         return r < 0 || !is_checked ? r : pull(a, trust, true, err);

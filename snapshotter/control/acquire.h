@@ -27,7 +27,7 @@ struct snap_acquire_options {
  * image, for which the registry wants the puller's credentials. When it has, the registry is asked whether the puller
  * may read the manifest; if the snapshot came from another repository, that one as well, for who offers a manifest need
  * not have what it names. Credentials are shown to the reference's registry only. `puller` NULL: the node itself, with
- * what the files say. -EACCES: the registry did not confirm. */
+ * what the files say. -EACCES: the reference's registry did not confirm; -EPERM: the other one did not. */
 int snap_acquire(const struct snap_acquire_options *options, const struct zp_digest *manifest, const char *reference,
                  const struct snap_puller *puller, const struct zp_cancel *cancel, struct zp_error *err);
 

@@ -31,6 +31,7 @@ void snap_config_clear(struct snap_config *config) {
         free(config->ca_file);
         free(config->metrics);
         free(config->image_service);
+        free(config->agent);
         free(config->containerd);
         free(config->starts);
         snap_config_clear_data(&config->data);
@@ -112,6 +113,7 @@ enum {
         CHECK_RIGHTS,
         IMAGE_SERVICE,
         CONTAINERD,
+        AGENT,
         REPORT_STARTS,
         DATA,
         COUNT = DATA + SNAP_DATA_SETTINGS
@@ -123,6 +125,10 @@ static int read_rights(struct zp_yaml *yaml, yaml_node_t *const *values, struct 
                 r = read_socket(yaml, values[IMAGE_SERVICE], "image_service", &config->image_service);
         if (r == 0)
                 r = read_socket(yaml, values[CONTAINERD], "containerd", &config->containerd);
+        if (r == 0)
+                r = read_socket(yaml, values[AGENT], "agent", &config->agent);
+        if (r == 0 && config->agent && config->image_service)
+                r = zp_yaml_fail(yaml, values[AGENT], "agent: who pulls, 'image_service' knows; leave one out");
         return r;
 }
 
@@ -144,27 +150,13 @@ static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, s
 }
 
 static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
-        static const char *const names[COUNT] = { "version",
-                                                  "root",
-                                                  "address",
-                                                  "log_level",
-                                                  "remap_ids",
-                                                  "accelerate",
-                                                  "store",
-                                                  "policy",
-                                                  "registry_timeout_s",
-                                                  "auth_file",
-                                                  "ca_file",
-                                                  "metrics",
-                                                  "check_rights",
-                                                  "image_service",
-                                                  "containerd",
-                                                  "report_starts",
-                                                  "preloads",
-                                                  "cache_limit",
-                                                  "background_bandwidth",
-                                                  "complete",
-                                                  "complete_images" };
+        static const char *const names[COUNT] = {
+                "version",    "root",           "address",      "log_level",          "remap_ids",
+                "accelerate", "store",          "policy",       "registry_timeout_s", "auth_file",
+                "ca_file",    "metrics",        "check_rights", "image_service",      "containerd",
+                "agent",      "report_starts",  "preloads",     "cache_limit",        "background_bandwidth",
+                "complete",   "complete_images"
+        };
         struct snap_config *config = yaml->context;
         yaml_node_t *values[COUNT];
         int r = zp_yaml_members(yaml, root, "configuration", names, COUNT, values);

@@ -17,6 +17,7 @@
  *   check_rights: true       # what is in the store is for those who may read the image
  *   image_service: /run/zeropull/image.sock # CRI's, passed on to containerd, to learn who pulls
  *   containerd: /run/containerd/containerd.sock
+ *   agent: /run/zeropull/agent.sock # zeropull-node's, which knows whose pods wait for an image
  *
  * and what config-data.h and reports.h have.
  */
@@ -41,7 +42,7 @@ struct snap_config {
         enum snap_log_level log_level;
         bool remap_ids, accelerate, check_rights;
         char *policy, *auth_file, *ca_file, *metrics; /* NULL: not given */
-        char *image_service;                          /* likewise */
+        char *image_service, *agent;                  /* likewise; at most one of them */
         char *containerd;                             /* its socket; after snap_config_finish() always given */
         char *store;                                  /* after snap_config_finish() always given */
         char *devices;                                /* ROOT/devices: the data plane's file system */

@@ -125,7 +125,7 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
         static struct snap_metrics metrics; /* as long as the process */
         zp_auto(snap_learner_free) struct snap_learner *learner = NULL;
         struct snap_learner_options learning = { config->root, config->image_service, config->containerd };
-        if (config->image_service && (r = snap_learner_new(&learning, &learner, err)) < 0)
+        if ((config->image_service || config->agent) && (r = snap_learner_new(&learning, &learner, err)) < 0)
                 return r;
         struct snap_service_options options = {
                 .root = config->root,
@@ -140,7 +140,8 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
                                   .ca_file = config->ca_file,
                                   .preloads = (const char *const *) config->data.preloads,
                                   .check_rights = config->check_rights,
-                                  .keychain = learner ? snap_learner_keychain(learner) : NULL },
+                                  .keychain = learner ? snap_learner_keychain(learner) : NULL,
+                                  .agent = config->agent },
         };
         r = snap_service_open(&options, &service, err);
         zp_auto(snap_reporter_free) struct snap_reporter *reporter = NULL;

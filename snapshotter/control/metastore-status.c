@@ -4,7 +4,11 @@
  */
 #include <string.h>
 
+#include "snapshotter/control/accelerate.h"
 #include "snapshotter/control/metastore-internal.h"
+
+/* More layers than an image has. */
+#define DEPTH_MAX 256
 
 static int count(struct snap_metastore *store, struct snap_counts *out, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
@@ -57,4 +61,93 @@ int snap_metastore_list_outcomes(struct snap_metastore *store, struct zp_arena *
                                  struct snap_outcome *out, struct zp_error *err) {
         int r = zp_database_begin(store->database, false, err);
         return r < 0 ? r : zp_database_end(store->database, list_outcomes(store, arena, max, out, err), err);
+}
+
+/* ---- why a container is not accelerated ---- */
+
+/* *reason NULL: there is none; *is_known false: there is no record of the image. */
+static int read_reason(struct snap_metastore *store, struct zp_arena *arena, const char *manifest, bool *is_known,
+                       const char **reason, struct zp_error *err) {
+        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        struct zp_digest digest;
+        *is_known = false;
+        if (zp_digest_parse(manifest, &digest, NULL) < 0)
+                return 0;
+        int r = zp_database_prepare(store->database,
+                                    "SELECT manifest_digest, reference, reason, updated_ns FROM images"
+                                    " WHERE manifest_digest = ?1",
+                                    &row, err);
+        if (r == 0) {
+                sqlite3_bind_blob(row, 1, digest.bytes, sizeof digest.bytes, SQLITE_STATIC);
+                r = zp_database_step(store->database, row, err);
+        }
+        struct snap_outcome outcome = { 0 };
+        if (r == 1)
+                r = read_outcome(store, arena, row, &outcome, err) < 0 ? -err->code : 1;
+        *is_known = r == 1;
+        *reason = outcome.reason;
+        return r < 0 ? r : 0;
+}
+
+/* What the layers below are labelled with, the nearest first. */
+static int find_image(struct snap_metastore *store, struct zp_arena *arena, const char *parent, const char **manifest,
+                      const char **image, struct zp_error *err) {
+        struct snap_info info = { .parent = parent };
+        *manifest = *image = NULL;
+        for (int depth = 0; depth < DEPTH_MAX && info.parent[0] && !*manifest; depth++) {
+                int r = snap_find(store, arena, info.parent, &info, NULL, err);
+                if (r == -ENOENT) {
+                        zp_error_clear(err);
+                        break; /* removed meanwhile */
+                }
+                if (r == 0)
+                        r = snap_read_labels(store, arena, info.id, &info.labels, err);
+                if (r < 0)
+                        return r;
+                *manifest = snap_label_get(&info.labels, SNAP_LABEL_MANIFEST);
+                *image = snap_label_get(&info.labels, SNAP_LABEL_IMAGE);
+        }
+        return 0;
+}
+
+static int explain(struct snap_metastore *store, struct zp_arena *arena, const char *parent, const char **image,
+                   const char **reason, struct zp_error *err) {
+        const char *manifest, *noted = NULL;
+        bool is_known = false;
+        int r = find_image(store, arena, parent, &manifest, image, err);
+        if (r == 0 && manifest)
+                r = read_reason(store, arena, manifest, &is_known, &noted, err);
+        *reason = !parent[0]  ? "it has no parent"
+                  : !manifest ? "containerd did not say of which image its layers are"
+                  : !is_known ? "the daemon was not asked for the image, or has forgotten it"
+                  : noted     ? noted
+                              : "its layers were unpacked before the image had a snapshot";
+        return r;
+}
+
+int snap_metastore_explain(struct snap_metastore *store, struct zp_arena *arena, const char *parent, const char **image,
+                           const char **reason, struct zp_error *err) {
+        int r = zp_database_begin(store->database, false, err);
+        return r < 0 ? r : zp_database_end(store->database, explain(store, arena, parent, image, reason, err), err);
+}
+
+static int find_active(struct snap_metastore *store, struct zp_arena *arena, const char *key, struct snap_info *info,
+                       struct zp_error *err) {
+        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        int r = snap_prepare_id(store, "SELECT " SNAP_INFO_COLUMNS "WHERE s.kind = ?1 ORDER BY s.id DESC", SNAP_ACTIVE,
+                                &row, err);
+        while (r == 0 && (r = zp_database_step(store->database, row, err)) == 1) {
+                const char *name = (const char *) sqlite3_column_text(row, 1);
+                const char *slash = name ? strrchr(name, '/') : NULL;
+                if (slash && strcmp(slash + 1, key) == 0)
+                        return snap_read_info(store, arena, row, info, NULL, err) < 0 ? -err->code : 1;
+                r = 0;
+        }
+        return r;
+}
+
+int snap_metastore_find_active(struct snap_metastore *store, struct zp_arena *arena, const char *key,
+                               struct snap_info *info, struct zp_error *err) {
+        int r = zp_database_begin(store->database, false, err);
+        return r < 0 ? r : zp_database_end(store->database, find_active(store, arena, key, info, err), err);
 }

@@ -87,8 +87,7 @@ void snap_keychain_free(struct snap_keychain *keychain) {
 
 /* ---- pulls ---- */
 
-/* As containerd names it: with a digest, the tag does not count. */
-static int normalise(const char *reference, char **out, struct zp_error *err) {
+int snap_keychain_normal_name(const char *reference, char **out, struct zp_error *err) {
         struct zp_reference parsed;
         int r = zp_reference_parse(reference, &parsed, err);
         if (r < 0)
@@ -125,7 +124,7 @@ int snap_keychain_begin(struct snap_keychain *keychain, const char *reference, s
         }
         pull->credentials = *credentials;
         *credentials = (struct zp_credentials){ 0 };
-        int r = normalise(reference, &pull->reference, err);
+        int r = snap_keychain_normal_name(reference, &pull->reference, err);
         if (r < 0)
                 return r;
         pthread_mutex_lock(&keychain->lock);
@@ -160,6 +159,14 @@ static void take_fingerprint(const struct snap_keychain *keychain, struct zp_sha
         }
         zp_sha256_finish(hash, &digest);
         memcpy(puller->fingerprint, digest.bytes, sizeof puller->fingerprint);
+}
+
+int snap_keychain_identify(const struct snap_keychain *keychain, struct snap_puller *puller, struct zp_error *err) {
+        zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
+        if (!hash)
+                return no_memory(err);
+        take_fingerprint(keychain, hash, puller);
+        return 0;
 }
 
 void snap_pullers_free(struct snap_puller *pullers, size_t count) {
@@ -205,7 +212,7 @@ int snap_keychain_pullers(struct snap_keychain *keychain, const char *reference,
                           size_t *count, struct zp_error *err) {
         zp_autofree char *normal = NULL;
         *count = 0;
-        int r = normalise(reference, &normal, err);
+        int r = snap_keychain_normal_name(reference, &normal, err);
         if (r < 0)
                 return r;
         zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();

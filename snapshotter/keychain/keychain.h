@@ -9,6 +9,7 @@
 #ifndef SNAP_KEYCHAIN_H
 #define SNAP_KEYCHAIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
@@ -17,6 +18,9 @@
 /* Confirmed credentials are kept for a day, of so many repositories at most; then the ones confirmed first go. */
 #define SNAP_KEYCHAIN_MEMORY 256
 #define SNAP_KEYCHAIN_MEMORY_S 86400
+
+/* As containerd names an image: in full, and with a digest without the tag. malloc'ed. -EINVAL: not a reference. */
+int snap_keychain_normal_name(const char *reference, char **out, struct zp_error *err);
 
 /* Thread-safe. */
 struct snap_keychain;
@@ -35,7 +39,10 @@ void snap_keychain_end(struct snap_keychain *keychain, uint64_t number, bool is_
 struct snap_puller {
         struct zp_credentials credentials;
         uint8_t fingerprint[16]; /* the same for the same credentials, as long as the keychain lives */
+        bool is_waiting;         /* for the image, and perhaps not who pulls it now (waiting.h) */
 };
+/* Fills in the fingerprint of its credentials. */
+int snap_keychain_identify(const struct snap_keychain *keychain, struct snap_puller *puller, struct zp_error *err);
 void snap_pullers_free(struct snap_puller *pullers, size_t count);
 /* Those that pull this image now, each once; *out malloc'ed, *count 0: none. */
 int snap_keychain_pullers(struct snap_keychain *keychain, const char *reference, struct snap_puller **out,

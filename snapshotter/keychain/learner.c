@@ -20,6 +20,17 @@ static void add_connection(void *context, int fd) {
         snap_image_service_add_connection(learner->images, fd);
 }
 
+static int serve_images(struct snap_learner *learner, const struct snap_learner_options *options,
+                        struct zp_error *err) {
+        int r = snap_image_service_new(options->containerd, learner->keychain, &learner->images, err);
+        if (r == 0)
+                r = snap_listener_new(options->image_service, add_connection, learner, &learner->listener, err);
+        if (r == 0)
+                snap_log_event(SNAP_LOG_INFO, "serving CRI's image service", "address", options->image_service,
+                               "containerd", options->containerd, NULL);
+        return r;
+}
+
 int snap_learner_new(const struct snap_learner_options *options, struct snap_learner **out, struct zp_error *err) {
         zp_auto(snap_learner_free) struct snap_learner *learner = calloc(1, sizeof *learner);
         if (!learner)
@@ -27,14 +38,10 @@ int snap_learner_new(const struct snap_learner_options *options, struct snap_lea
         int r = snap_keychain_new(&learner->keychain, err);
         if (r == 0)
                 r = snap_share_new(options->root, learner->keychain, &learner->share, err);
-        if (r == 0)
-                r = snap_image_service_new(options->containerd, learner->keychain, &learner->images, err);
-        if (r == 0)
-                r = snap_listener_new(options->image_service, add_connection, learner, &learner->listener, err);
+        if (r == 0 && options->image_service)
+                r = serve_images(learner, options, err);
         if (r < 0)
-                return zp_error_wrap(err, "image service");
-        snap_log_event(SNAP_LOG_INFO, "serving CRI's image service", "address", options->image_service, "containerd",
-                       options->containerd, NULL);
+                return zp_error_wrap(err, options->image_service ? "image service" : "credentials");
         *out = zp_steal(&learner);
         return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * All that learns who pulls, together: the keychain, the image service that fills it, and the socket by which the data
- * plane asks it.
+ * plane asks it. Without the image service the keychain remembers whose right was confirmed, and no more.
  */
 #ifndef SNAP_LEARNER_H
 #define SNAP_LEARNER_H
@@ -10,7 +10,7 @@
 
 struct snap_learner_options {
         const char *root;          /* the daemon's directory */
-        const char *image_service; /* the socket to serve CRI's image service at */
+        const char *image_service; /* the socket to serve CRI's image service at; NULL: it is not served */
         const char *containerd;    /* containerd's */
 };
 

@@ -9,13 +9,14 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "snapshotter/keychain/exchange.h"
 #include "snapshotter/keychain/listener.h"
 
 #define SOCKET_NAME "keychain.sock"
 #define SOCKET_PATH_SIZE 64
 #define QUESTION_MAX 4096
 #define ANSWER_MAX (4 * 65537)
-#define PATIENCE_S 2
+#define PATIENCE_MS 2000
 
 struct snap_share {
         struct snap_keychain *keychain;
@@ -31,45 +32,6 @@ static void socket_path(int root, char path[SOCKET_PATH_SIZE]) {
 static int open_root(const char *root, struct zp_error *err) {
         int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
         return fd < 0 ? zp_error_errno(err, errno, "root directory '%s'", root) : fd;
-}
-
-static void set_patience(int fd) {
-        const struct timeval time = { .tv_sec = PATIENCE_S };
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
-}
-
-static bool send_all(int fd, const char *data, size_t size) {
-        while (size > 0) {
-                ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return false;
-                data += n;
-                size -= (size_t) n;
-        }
-        return true;
-}
-
-/* What the other side sends until it ends; false: it does not, or says more than that. */
-static bool receive_all(int fd, size_t limit, struct zp_buffer *out) {
-        char piece[4096];
-        for (;;) {
-                ssize_t n = recv(fd, piece, sizeof piece, 0);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                bool ok = n > 0 && out->size + (size_t) n <= limit && zp_buffer_append(out, piece, (size_t) n);
-                explicit_bzero(piece, sizeof piece);
-                if (!ok)
-                        return n == 0;
-        }
-}
-
-static void wipe(struct zp_buffer *buffer) {
-        if (buffer->data)
-                explicit_bzero(buffer->data, buffer->size);
-        zp_buffer_clear(buffer);
 }
 
 /* ---- the side that knows ---- */
@@ -88,16 +50,16 @@ static void answer(struct snap_keychain *keychain, int fd) {
         zp_autobuffer struct zp_buffer question = { 0 };
         struct zp_credentials found = { 0 };
         struct zp_buffer reply = { 0 };
-        set_patience(fd);
-        if (!receive_all(fd, QUESTION_MAX, &question) || !question.data)
+        snap_exchange_set_patience(fd, PATIENCE_MS);
+        if (!snap_exchange_receive(fd, QUESTION_MAX, &question) || !question.data)
                 return;
         const char *registry = question.data, *end = question.data + question.size;
         const char *repository = registry + strlen(registry) + 1;
         if (repository < end && repository + strlen(repository) + 1 == end &&
             snap_keychain_recall(keychain, registry, repository, &found, NULL) == 1 && put_credentials(&reply, &found))
-                send_all(fd, reply.data, reply.size);
+                snap_exchange_send(fd, reply.data, reply.size);
         zp_credentials_clear(&found);
-        wipe(&reply);
+        snap_exchange_wipe(&reply);
 }
 
 static void accepted(void *context, int fd) {
@@ -170,7 +132,7 @@ static int connect_to(const char *root) {
                 return -1;
         socket_path(directory, path);
         strcpy(address.sun_path, path);
-        set_patience(fd);
+        snap_exchange_set_patience(fd, PATIENCE_MS);
         return connect(fd, (const struct sockaddr *) &address, sizeof address) < 0 ? -1 : zp_steal_fd(&fd);
 }
 
@@ -180,10 +142,10 @@ int snap_share_ask(void *root, const char *registry, const char *repository, str
         zp_autoclose int fd = connect_to(root);
         if (fd < 0)
                 return 0;
-        bool is_answered = send_all(fd, registry, strlen(registry) + 1) &&
-                           send_all(fd, repository, strlen(repository) + 1) && shutdown(fd, SHUT_WR) == 0 &&
-                           receive_all(fd, ANSWER_MAX, &reply) && reply.size > 0;
+        bool is_answered = snap_exchange_send(fd, registry, strlen(registry) + 1) &&
+                           snap_exchange_send(fd, repository, strlen(repository) + 1) && shutdown(fd, SHUT_WR) == 0 &&
+                           snap_exchange_receive(fd, ANSWER_MAX, &reply) && reply.size > 0;
         int r = is_answered ? take_credentials(&reply, out, err) : 0;
-        wipe(&reply);
+        snap_exchange_wipe(&reply);
         return r;
 }

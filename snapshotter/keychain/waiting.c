@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/keychain/waiting.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "oci/json.h"
+#include "snapshotter/keychain/exchange.h"
+
+static int connect_to(const char *path, unsigned timeout_ms, struct zp_error *err) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (strlen(path) >= sizeof address.sun_path)
+                return zp_error_set(err, ENAMETOOLONG, "the node's agent '%s': too long", path);
+        strcpy(address.sun_path, path);
+        if (fd < 0)
+                return zp_error_errno(err, errno, "the node's agent '%s'", path);
+        snap_exchange_set_patience(fd, timeout_ms);
+        if (connect(fd, (const struct sockaddr *) &address, sizeof address) < 0)
+                return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s", path,
+                                    strerrordesc_np(errno));
+        return zp_steal_fd(&fd);
+}
+
+static int ask(const char *path, const char *reference, unsigned timeout_ms, struct zp_buffer *reply,
+               struct zp_error *err) {
+        zp_autoclose int fd = connect_to(path, timeout_ms, err);
+        if (fd < 0)
+                return fd;
+        if (!snap_exchange_send(fd, reference, strlen(reference)) || shutdown(fd, SHUT_WR) < 0 ||
+            !snap_exchange_receive(fd, SNAP_WAITING_MAX, reply) || reply->size == 0)
+                return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' did not say who pulls", path);
+        return 0;
+}
+
+static int read_text(json_t *object, const char *key, char **out, struct zp_error *err) {
+        const char *text = NULL;
+        int r = zp_json_text(object, key, ZP_JSON_OPTIONAL, "the node's agent", &text, err);
+        *out = r == 0 && text ? strdup(text) : NULL;
+        return r == 0 && text && !*out ? zp_error_errno(err, ENOMEM, "credentials") : r;
+}
+
+static int read_credentials(json_t *object, struct zp_credentials *out, struct zp_error *err) {
+        int r = json_is_object(object) ? 0 : zp_error_set(err, EBADMSG, "the node's agent: a puller is no object");
+        if (r == 0)
+                r = read_text(object, "username", &out->username, err);
+        if (r == 0)
+                r = read_text(object, "password", &out->password, err);
+        if (r == 0)
+                r = read_text(object, "identityToken", &out->identity_token, err);
+        if (r == 0)
+                r = read_text(object, "registryToken", &out->registry_token, err);
+        return r;
+}
+
+static bool is_among(const struct snap_puller *pullers, size_t count, const struct snap_puller *one) {
+        for (size_t i = 0; i < count; i++)
+                if (memcmp(pullers[i].fingerprint, one->fingerprint, sizeof one->fingerprint) == 0)
+                        return true;
+        return false;
+}
+
+static int read_pullers(json_t *list, struct snap_keychain *keychain, struct snap_puller *out, size_t *count,
+                        struct zp_error *err) {
+        json_t *item;
+        size_t i;
+        json_array_foreach(list, i, item) {
+                struct snap_puller *puller = &out[*count];
+                puller->is_waiting = true;
+                int r = read_credentials(item, &puller->credentials, err);
+                if (r == 0)
+                        r = snap_keychain_identify(keychain, puller, err);
+                if (r < 0 || is_among(out, *count, puller))
+                        zp_credentials_clear(&puller->credentials);
+                else
+                        ++*count;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int snap_waiting_pullers(const char *path, struct snap_keychain *keychain, const char *reference, unsigned timeout_ms,
+                         struct snap_puller **out, size_t *count, struct zp_error *err) {
+        struct zp_buffer reply = { 0 };
+        zp_auto(json_decref) json_t *answer = NULL;
+        json_t *list = NULL;
+        *out = NULL;
+        *count = 0;
+        int r = ask(path, reference, timeout_ms, &reply, err);
+        if (r == 0)
+                r = zp_json_load(reply.data, reply.size, "the node's agent", &answer, err);
+        if (r == 0)
+                r = zp_json_get(answer, "pullers", JSON_ARRAY, ZP_JSON_REQUIRED, "the node's agent", &list, err);
+        snap_exchange_wipe(&reply);
+        if (r < 0)
+                return r;
+        *out = calloc(json_array_size(list) + 1, sizeof **out);
+        r = *out ? read_pullers(list, keychain, *out, count, err) : zp_error_errno(err, ENOMEM, "credentials");
+        if (r < 0) {
+                snap_pullers_free(*out, *count);
+                *out = NULL;
+                *count = 0;
+        }
+        return r;
+}
