@@ -12,7 +12,14 @@
 #include "cli/view.h"
 #include "ship/pull.h"
 
-enum { OPTION_PLATFORM = OPTION_AFTER_SOURCE, OPTION_COMPLETE, OPTION_FROM, OPTION_POLICY, OPTION_KEY };
+enum {
+        OPTION_PLATFORM = OPTION_AFTER_SOURCE,
+        OPTION_COMPLETE,
+        OPTION_FROM,
+        OPTION_POLICY,
+        OPTION_KEY,
+        OPTION_PROGRESS
+};
 
 static const struct cli_option options[] = {
         CLI_REMOTE_OPTIONS,
@@ -21,6 +28,7 @@ static const struct cli_option options[] = {
         [OPTION_FROM] = { "from", 0, "REMOTE", "where the snapshot is (default: beside the image)" },
         [OPTION_POLICY] = { "policy", 0, "FILE", "which signatures are needed (default: /etc/zeropull/policy.yaml)" },
         [OPTION_KEY] = { "key", 0, "FILE", "this public key must have signed; may be repeated" },
+        [OPTION_PROGRESS] = { "progress", 0, "json", "tell on stderr by lines of JSON how far it is" },
         { 0 },
 };
 
@@ -162,6 +170,9 @@ static int run(struct cli_call *call, struct zp_error *err) {
         struct zp_source_options source_options;
         struct zp_build_options build_options;
         struct zp_platform platform;
+        if (call->values[OPTION_PROGRESS] && strcmp(call->values[OPTION_PROGRESS], "json") != 0)
+                return cli_usage_error(call, err, "--progress '%s': only 'json' is known",
+                                       call->values[OPTION_PROGRESS]);
         int r = cli_take_platform(call, OPTION_PLATFORM, &platform, err);
         if (r == 0)
                 r = cli_take_source_options(call, &source_options, &build_options, &credentials, err);
@@ -169,6 +180,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 return r;
         build_options.platform = platform;
         zp_auto(progress_free) struct progress *progress = progress_new(call->quiet);
+        if (call->values[OPTION_PROGRESS])
+                progress_tell_json(progress);
         zp_auto(zp_source_close) struct zp_source *source = NULL;
         source_options.notice = (struct zp_notice){ cli_tell_notice, progress };
         zp_auto(zp_remote_close) struct zp_remote *remote = NULL;

@@ -15,9 +15,11 @@
 #include "controller/kube/reflector.h"
 #include "controller/model/names.h"
 #include "controller/node/fetch.h"
+#include "controller/node/gate.h"
 #include "controller/node/images.h"
 #include "controller/log.h"
 #include "controller/node/pods.h"
+#include "controller/node/pullers.h"
 
 #define PARALLELISM_MAX 16
 #define STATE_MAX ((size_t) 1 << 20)
@@ -25,6 +27,8 @@
 #define GATHER_MS 300
 #define RETRY_MS 5000
 #define LOOK_MS 500
+/* How often a status is written when nothing but how far a fetch is has changed. */
+#define PROGRESS_MS 5000
 
 struct agent {
         struct node_options options;
@@ -34,6 +38,8 @@ struct agent {
         pthread_cond_t news;
         struct node_images *images;
         bool has_object, is_synced, is_dirty;
+        bool is_moving;       /* there is more of what is being fetched */
+        uint64_t reported_ms; /* the status was written last */
         int64_t generation;
         char ready_status, since[ZP_KUBE_TIME_SIZE]; /* of the condition Ready: 'T', 'F'; since when */
 };
@@ -124,14 +130,22 @@ static void troubled(void *context, const struct zp_error *reason, unsigned fail
 
 /* ---- fetching ---- */
 
+static void got(void *context, const struct node_task *task, uint64_t done, uint64_t total) {
+        struct agent *a = context;
+        pthread_mutex_lock(&a->lock);
+        a->is_moving |= node_images_progress(a->images, task, done, total);
+        pthread_mutex_unlock(&a->lock);
+}
+
 /* Caller holds the lock, which is given up meanwhile. */
 static void work_on(struct agent *a, struct node_task *task) {
+        const struct node_watcher watcher = { got, a };
         struct node_fetched fetched;
         struct zp_error err = { 0 };
         a->is_dirty = true;
         pthread_cond_broadcast(&a->news);
         pthread_mutex_unlock(&a->lock);
-        node_fetch(&a->options, task, &fetched);
+        node_fetch(&a->options, task, &watcher, &fetched);
         pthread_mutex_lock(&a->lock);
         if (zp_cancelled(a->options.cancel))
                 return;
@@ -215,12 +229,14 @@ static void report_all(struct agent *a) {
         pthread_mutex_lock(&a->lock);
         while (!zp_cancelled(a->options.cancel)) {
                 struct zp_error err = { 0 };
-                if (!a->is_dirty || !a->is_synced || !a->has_object) {
+                bool is_due = a->is_dirty || (a->is_moving && now_ms() - a->reported_ms >= PROGRESS_MS);
+                if (!is_due || !a->is_synced || !a->has_object) {
                         wait_ms(a, LOOK_MS);
                         continue;
                 }
                 wait_ms(a, GATHER_MS);
-                a->is_dirty = false;
+                a->is_dirty = a->is_moving = false;
+                a->reported_ms = now_ms();
                 zp_auto(json_decref) json_t *object = status_object(a);
                 pthread_mutex_unlock(&a->lock);
                 int r = report(a, object, &err);
@@ -247,14 +263,33 @@ static int watch_object(struct agent *a, struct zp_kube_reflector **out, struct 
         return a->query ? zp_kube_reflector_start(&options, out, err) : zp_error_errno(err, ENOMEM, "agent");
 }
 
+static int watch_containers(const struct node_options *o, struct node_nri **out, struct zp_error *err) {
+        const struct node_nri_options options = { .path = o->nri,
+                                                  .annotation = NODE_POD_ANNOTATION,
+                                                  .check = node_gate_check,
+                                                  .context = (void *) o->root,
+                                                  .cancel = o->cancel };
+        return node_nri_start(&options, out, err);
+}
+
 static int run_threads(struct agent *a, struct zp_error *err) {
+        const struct node_options *o = &a->options;
         zp_auto(zp_kube_reflector_stop) struct zp_kube_reflector *reflector = NULL;
+        zp_auto(node_bound_free) struct node_bound *bound = NULL;
         zp_auto(node_pods_stop) struct node_pods *pods = NULL;
+        zp_auto(node_pullers_stop) struct node_pullers *pullers = NULL;
+        zp_auto(node_nri_stop) struct node_nri *nri = NULL;
         pthread_t threads[PARALLELISM_MAX];
         unsigned count = 0;
         int r = watch_object(a, &reflector, err);
-        if (r == 0 && a->options.tells_pods)
-                r = node_pods_start(&a->options, &pods, err);
+        if (r == 0 && o->socket)
+                r = node_bound_new(&bound, err);
+        if (r == 0 && (o->tells_pods || bound))
+                r = node_pods_start(o, bound, &pods, err);
+        if (r == 0 && bound)
+                r = node_pullers_start(o->socket, o->kubelet ? o->kubelet : o->kube, bound, &pullers, err);
+        if (r == 0 && o->nri)
+                r = watch_containers(o, &nri, err);
         while (r == 0 && count < a->options.parallelism && count < PARALLELISM_MAX) {
                 r = -pthread_create(&threads[count], NULL, fetch_thread, a);
                 count += r == 0;

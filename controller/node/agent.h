@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The node's agent: makes the images of its NodeSnapshotCache present in the store, takes them away when they are not
- * wanted any more, and says in the object's status how far it is. Another part (pods.h) says of pods whether their
- * containers were accelerated.
+ * wanted any more, and says in the object's status how far it is. Other parts say of pods whether their containers were
+ * accelerated (pods.h), tell the snapshotter whose pods wait for an image (pullers.h), and keep containers from
+ * starting that are not as their pod wants it (gate.h).
  */
 #ifndef NODE_AGENT_H
 #define NODE_AGENT_H
@@ -24,7 +25,10 @@ struct node_options {
         const char *zeropull; /* the program */
         unsigned parallelism; /* images at a time */
         bool tells_pods;      /* events on pods */
+        const char *socket;   /* where the snapshotter asks who pulls; NULL: it does not */
+        const char *nri;      /* containerd's socket for plugins: pods' wishes are kept; NULL: they are not */
         struct zp_kube *kube;
+        struct zp_kube *kubelet; /* with the kubelet's rights: for pods' pull secrets; NULL: our own */
         const struct zp_cancel *cancel;
 };
 

@@ -18,11 +18,13 @@
 #define PATIENCE_MS 10000
 #define LOOK_MS 200
 #define SECRET_FD 3
+#define LINE_MAX 4096
 
 struct child {
         pid_t pid;
         int out_fd, err_fd;
-        char line[NODE_REASON_SIZE]; /* of stderr, as far as it has come */
+        const struct node_run *run;
+        char line[LINE_MAX]; /* of stderr, as far as it has come */
         size_t line_size;
 };
 
@@ -106,9 +108,13 @@ static void end_line(struct child *child, char *reason) {
         child->line_size = 0;
         if (!line[0] || strncmp(line, "  hint: ", 8) == 0)
                 return;
+        if (child->run->told && line[0] == '{') {
+                child->run->told(child->run->context, line);
+                return;
+        }
         if (strncmp(line, "zeropull: ", 10) == 0)
                 line += 10;
-        snprintf(reason, NODE_REASON_SIZE, "%s", line);
+        snprintf(reason, NODE_REASON_SIZE, "%.*s", NODE_REASON_SIZE - 1, line);
 }
 
 static void add_talk(struct child *child, const char *data, size_t size, char *reason) {
@@ -141,7 +147,8 @@ static int read_both(struct child *child, struct node_outcome *out, struct zp_er
         return 0;
 }
 
-static int follow(struct child *child, const struct node_run *run, struct node_outcome *out, struct zp_error *err) {
+static int follow(struct child *child, struct node_outcome *out, struct zp_error *err) {
+        const struct node_run *run = child->run;
         uint64_t late_ms = now_ms() + (uint64_t) run->timeout_s * 1000, kill_ms = UINT64_MAX;
         int r = 0;
         while (child->out_fd >= 0 || child->err_fd >= 0) {
@@ -167,12 +174,12 @@ static int follow(struct child *child, const struct node_run *run, struct node_o
 }
 
 int node_run(const struct node_run *run, struct node_outcome *out, struct zp_error *err) {
-        struct child child = { .out_fd = -1, .err_fd = -1, .pid = -1 };
+        struct child child = { .run = run, .out_fd = -1, .err_fd = -1, .pid = -1 };
         int status = 0;
         *out = (struct node_outcome){ .exit_code = -1 };
         int r = start(&child, run, err);
         if (r == 0) {
-                r = follow(&child, run, out, err);
+                r = follow(&child, out, err);
                 kill(-child.pid, SIGKILL); /* whatever is left of it */
                 while (waitpid(child.pid, &status, 0) < 0 && errno == EINTR)
                         continue;

@@ -18,6 +18,9 @@ struct node_run {
         const char *secret;      /* for its eyes only, in a file that has no name: NODE_SECRET_PATH; NULL: none */
         unsigned timeout_s;
         const struct zp_cancel *cancel;
+        /* What it says on stderr in lines of JSON, which are no talk; NULL: nobody wants that. In node_run(). */
+        void (*told)(void *context, const char *line);
+        void *context;
 };
 
 struct node_outcome {

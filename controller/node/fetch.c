@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "controller/node/amount.h"
 #include "controller/node/child.h"
 #include "controller/node/secrets.h"
 #include "oci/json.h"
@@ -22,9 +23,9 @@ static void fail(struct node_fetched *out, const char *reason, const char *messa
 
 /* ---- removing ---- */
 
-static int run(const char *const *argv, const char *secret, unsigned timeout_s, const struct zp_cancel *cancel,
-               struct node_outcome *outcome, struct zp_error *err) {
-        const struct node_run run = { .argv = argv, .secret = secret, .timeout_s = timeout_s, .cancel = cancel };
+static int run(const char *const *argv, const struct zp_cancel *cancel, struct node_outcome *outcome,
+               struct zp_error *err) {
+        const struct node_run run = { .argv = argv, .timeout_s = REMOVE_TIMEOUT_S, .cancel = cancel };
         return node_run(&run, outcome, err);
 }
 
@@ -34,11 +35,11 @@ static void remove_image(const struct node_options *options, const struct node_t
         const char *prune[] = { options->zeropull, "prune", "--quiet", "--store", options->store, NULL };
         node_autooutcome struct node_outcome removed = { 0 }, pruned = { 0 };
         struct zp_error err = { 0 };
-        if (run(remove, NULL, REMOVE_TIMEOUT_S, options->cancel, &removed, &err) < 0)
+        if (run(remove, options->cancel, &removed, &err) < 0)
                 fail(out, "RemoveFailed", err.message);
         else if (removed.exit_code != 0 && removed.exit_code != EXIT_NOT_FOUND)
                 fail(out, "RemoveFailed", removed.reason);
-        else if (run(prune, NULL, REMOVE_TIMEOUT_S, options->cancel, &pruned, &err) < 0)
+        else if (run(prune, options->cancel, &pruned, &err) < 0)
                 fail(out, "RemoveFailed", err.message);
         else
                 out->result = (struct node_result){ .is_done = true };
@@ -105,6 +106,7 @@ static bool set_arguments(struct command *c, const struct node_options *options,
         add(c, options->zeropull);
         add(c, "pull");
         add(c, "--json");
+        add_pair(c, "--progress", "json");
         add_pair(c, "--store", options->store);
         add_pair(c, "--policy", config->policy);
         add_pair(c, "--ca-file", config->ca_file);
@@ -145,8 +147,22 @@ static const char *reason_of(int exit_code) {
         }
 }
 
+struct watch {
+        const struct node_task *task;
+        const struct node_watcher *watcher;
+        struct node_amount amount;
+};
+
+static void told(void *context, const char *line) {
+        struct watch *w = context;
+        if (node_amount_add(&w->amount, line))
+                w->watcher->got(w->watcher->context, w->task, w->amount.done, w->amount.total);
+}
+
 static void pull_with(const struct node_options *options, const struct snap_config *config,
-                      const struct node_task *task, const char *secret, struct node_fetched *out) {
+                      const struct node_task *task, const char *secret, const struct node_watcher *watcher,
+                      struct node_fetched *out) {
+        struct watch watch = { .task = task, .watcher = watcher };
         node_autooutcome struct node_outcome outcome = { 0 };
         autocommand struct command command = { 0 };
         struct zp_error err = { 0 };
@@ -154,7 +170,14 @@ static void pull_with(const struct node_options *options, const struct snap_conf
                 fail(out, "PullFailed", "out of memory");
                 return;
         }
-        int r = run(command.argv, secret, task->timeout_s, options->cancel, &outcome, &err);
+        const struct node_run run = { .argv = command.argv,
+                                      .secret = secret,
+                                      .timeout_s = task->timeout_s,
+                                      .cancel = options->cancel,
+                                      .told = told,
+                                      .context = &watch };
+        int r = node_run(&run, &outcome, &err);
+        node_amount_clear(&watch.amount);
         if (r == -ETIMEDOUT)
                 fail(out, "DeadlineExceeded", err.message);
         else if (r < 0)
@@ -173,7 +196,8 @@ static void blame_secret(struct node_fetched *out, const struct zp_error *unread
                 out->result.reason = "SecretNotReadable";
 }
 
-static void pull(const struct node_options *options, const struct node_task *task, struct node_fetched *out) {
+static void pull(const struct node_options *options, const struct node_task *task, const struct node_watcher *watcher,
+                 struct node_fetched *out) {
         struct snap_config config;
         struct zp_error err = { 0 }, unread = { 0 };
         char *secret = NULL;
@@ -188,17 +212,18 @@ static void pull(const struct node_options *options, const struct node_task *tas
         else if (task->secrets && node_secrets_read(options->kube, task->secrets, &secret, &unread, &err) < 0)
                 fail(out, "SecretNotReadable", err.message);
         else
-                pull_with(options, &config, task, secret, out);
+                pull_with(options, &config, task, secret, watcher, out);
         if (unread.code && !out->result.is_done)
                 blame_secret(out, &unread);
         node_secret_free(secret);
         snap_config_clear(&config);
 }
 
-void node_fetch(const struct node_options *options, const struct node_task *task, struct node_fetched *out) {
+void node_fetch(const struct node_options *options, const struct node_task *task, const struct node_watcher *watcher,
+                struct node_fetched *out) {
         *out = (struct node_fetched){ 0 };
         if (task->is_removal)
                 remove_image(options, task, out);
         else
-                pull(options, task, out);
+                pull(options, task, watcher, out);
 }

@@ -15,7 +15,14 @@ struct node_fetched {
         char message[NODE_MESSAGE_SIZE];
 };
 
+/* How far a pull is: of all that it knows by now that it has to fetch. */
+struct node_watcher {
+        void (*got)(void *context, const struct node_task *task, uint64_t done, uint64_t total);
+        void *context;
+};
+
 /* Pulls or removes. Any thread. */
-void node_fetch(const struct node_options *options, const struct node_task *task, struct node_fetched *out);
+void node_fetch(const struct node_options *options, const struct node_task *task, const struct node_watcher *watcher,
+                struct node_fetched *out);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controller/node/amount.h"
 #include "oci/json.h"
 
 #define TIMEOUT_DEFAULT_S 3600
@@ -26,6 +27,8 @@ struct entry {
         char digest[ZP_DIGEST_TEXT_SIZE]; /* of what is there; "" */
         bool has_all;                     /* of its data */
         uint64_t bytes, due_ms;
+        uint64_t coming;  /* of what is being fetched, so many bytes have come */
+        unsigned percent; /* of it */
         unsigned attempts;
         char reason[NODE_REASON_MAX + 1], message[MESSAGE_MAX + 1];
 };
@@ -201,6 +204,7 @@ static int fetch_task(struct entry *entry, struct node_task *task, struct zp_err
         entry->is_busy = true;
         entry->is_stale = false;
         entry->phase = PHASE_FETCHING;
+        entry->coming = entry->percent = 0;
         return 1;
 }
 
@@ -256,6 +260,17 @@ int node_images_next(struct node_images *images, uint64_t now_ms, struct node_ta
 
 /* ---- what has been done ---- */
 
+bool node_images_progress(struct node_images *images, const struct node_task *task, uint64_t done, uint64_t total) {
+        struct entry *entry = find(images, task->image);
+        unsigned percent = node_amount_percent(done, total);
+        if (!entry || !entry->is_busy)
+                return false;
+        bool is_new = percent > entry->percent;
+        entry->coming = done;
+        entry->percent = is_new ? percent : entry->percent;
+        return is_new;
+}
+
 static int removal_done(struct node_images *images, const struct node_task *task, bool is_done, uint64_t now_ms,
                         struct zp_error *err) {
         json_int_t again_ms = (json_int_t) (now_ms + REMOVE_AGAIN_MS);
@@ -296,6 +311,7 @@ int node_images_done(struct node_images *images, const struct node_task *task, c
         if (!entry)
                 return 0;
         entry->is_busy = false;
+        entry->coming = 0;
         if (!entry->wanted) {
                 drop(images, entry);
                 return 0;
@@ -312,12 +328,15 @@ int node_images_done(struct node_images *images, const struct node_task *task, c
 /* ---- what is told ---- */
 
 static json_t *entry_status(const struct entry *entry) {
-        json_t *out = json_pack("{s:s, s:s, s:I, s:I}", "image", entry->image, "phase", phase_names[entry->phase],
-                                "bytes", (json_int_t) entry->bytes, "attempts", (json_int_t) entry->attempts);
+        json_t *out =
+                json_pack("{s:s, s:s, s:I, s:I}", "image", entry->image, "phase", phase_names[entry->phase], "bytes",
+                          (json_int_t) (entry->bytes + entry->coming), "attempts", (json_int_t) entry->attempts);
         if (out && entry->digest[0])
                 json_object_set_new(out, "digest", json_string(entry->digest));
         if (out && entry->phase == PHASE_READY)
                 json_object_set_new(out, "complete", json_boolean(entry->has_all));
+        if (out && entry->phase == PHASE_FETCHING)
+                json_object_set_new(out, "percent", json_integer(entry->percent));
         /* of a failure that names its image: which one was tried */
         if (out && entry->phase == PHASE_FAILED && text(entry->wanted, "digest")[0])
                 json_object_set(out, "digest", json_object_get(entry->wanted, "digest"));

@@ -52,6 +52,9 @@ void node_task_clear(struct node_task *task);
 int node_images_next(struct node_images *images, uint64_t now_ms, struct node_task *task, uint64_t *due_ms,
                      struct zp_error *err);
 
+/* How far a fetch is. True: another percent than before. */
+bool node_images_progress(struct node_images *images, const struct node_task *task, uint64_t done, uint64_t total);
+
 struct node_result {
         bool is_done;
         const char *reason;               /* CamelCase, when it is not */

@@ -28,9 +28,11 @@ enum {
         OPTION_STORE,
         OPTION_CONFIG,
         OPTION_KUBECONFIG,
+        OPTION_KUBELET,
         OPTION_ZEROPULL,
         OPTION_PARALLELISM,
         OPTION_NO_POD_EVENTS,
+        OPTION_NRI,
         OPTION_KEEPER,
         OPTION_HELP,
         OPTION_VERSION
@@ -45,9 +47,11 @@ static const struct {
         { OPTION_STORE, "store", "DIR", "where images go (default: as the settings say)" },
         { OPTION_CONFIG, "config", "FILE", "the snapshotter's settings" },
         { OPTION_KUBECONFIG, "kubeconfig", "FILE", "default: $KUBECONFIG, else the pod's account" },
+        { OPTION_KUBELET, "kubelet-kubeconfig", "FILE", "with which pods' pull secrets are read" },
         { OPTION_ZEROPULL, "zeropull", "FILE", "the zeropull program (default: beside this one)" },
         { OPTION_PARALLELISM, "parallelism", "N", "images that are fetched at a time (default: 2)" },
         { OPTION_NO_POD_EVENTS, "no-pod-events", NULL, "do not say on pods whether they were accelerated" },
+        { OPTION_NRI, "nri", "SOCKET", "keep pods' wishes: containerd's socket for plugins" },
         { OPTION_KEEPER, "keeper", "SOCKET", "keep, run: the keeper (default: " KEEPER_DEFAULT ")" },
         { OPTION_HELP, "help", NULL, "show this help" },
         { OPTION_VERSION, "version", NULL, "show the version" },
@@ -134,19 +138,27 @@ static int find_directories(const struct call *call, struct snap_config *config,
         return config->root && config->store ? 0 : zp_error_errno(err, ENOMEM, "settings");
 }
 
-static int connect_and_run(const struct call *call, struct node_options *node, struct zp_error *err) {
-        const struct zp_kube_config_choice choice = { .kubeconfig = value(call, OPTION_KUBECONFIG) };
-        zp_auto(zp_kube_config_free) struct zp_kube_config *kubeconfig = NULL;
-        zp_auto(zp_kube_free) struct zp_kube *kube = NULL;
-        int r = zp_kube_config_load(&choice, &kubeconfig, err);
-        const struct zp_kube_options client = { .config = kubeconfig,
+static int connect_to_cluster(const char *file, struct zp_kube_config **config, struct zp_kube **kube,
+                              struct zp_error *err) {
+        const struct zp_kube_config_choice choice = { .kubeconfig = file };
+        int r = zp_kube_config_load(&choice, config, err);
+        const struct zp_kube_options client = { .config = *config,
                                                 .user_agent = "zeropull-node/" ZP_VERSION,
                                                 .cancel = &cancel };
-        if (r == 0)
-                r = zp_kube_new(&client, &kube, err);
+        return r < 0 ? r : zp_kube_new(&client, kube, err);
+}
+
+static int connect_and_run(const struct call *call, struct node_options *node, struct zp_error *err) {
+        const char *as_kubelet = value(call, OPTION_KUBELET);
+        zp_auto(zp_kube_config_free) struct zp_kube_config *config = NULL, *kubelet_config = NULL;
+        zp_auto(zp_kube_free) struct zp_kube *kube = NULL, *kubelet = NULL;
+        int r = connect_to_cluster(value(call, OPTION_KUBECONFIG), &config, &kube, err);
+        if (r == 0 && as_kubelet)
+                r = connect_to_cluster(as_kubelet, &kubelet_config, &kubelet, err);
         if (r < 0)
                 return r;
         node->kube = kube;
+        node->kubelet = kubelet;
         ctl_log(CTL_LOG_INFO, "node %s: images go to %s", node->node, node->store);
         return node_agent_run(node, err);
 }
@@ -173,6 +185,8 @@ static int run_agent(const struct call *call) {
                                      .zeropull = program,
                                      .parallelism = (unsigned) parallelism,
                                      .tells_pods = !value(call, OPTION_NO_POD_EVENTS),
+                                     .socket = config.agent,
+                                     .nri = value(call, OPTION_NRI),
                                      .cancel = &cancel };
         end_on_signals();
         if (r == 0)

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "controller/kube/events.h"
 #include "controller/kube/reflector.h"
+#include "controller/node/bound.h"
 #include "controller/node/child.h"
 #include "controller/log.h"
 #include "controller/node/verdict.h"
@@ -25,6 +26,7 @@
 
 struct node_pods {
         const struct node_options *options;
+        struct node_bound *bound;
         char *query, *since_path;
         struct zp_kube_reflector *reflector;
         struct zp_kube_events *events;
@@ -58,23 +60,36 @@ static void forget(struct node_pods *p, const char *uid) {
         }
 }
 
-static void pod_changed(void *context, enum zp_kube_change change, const struct zp_kube_key *key, json_t *object) {
-        struct node_pods *p = context;
-        struct zp_error err = { 0 };
+/* Those of its containers that have begun wait to be judged. */
+static int judge_later(struct node_pods *p, enum zp_kube_change change, const char *uid, json_t *object,
+                       struct zp_error *err) {
         zp_auto(json_decref) json_t *begun = json_object();
         const char *id;
         json_t *container;
-        int r = begun ? 0 : zp_error_errno(&err, ENOMEM, "pods");
+        int r = begun ? 0 : zp_error_errno(err, ENOMEM, "pods");
         pthread_mutex_lock(&p->lock);
         if (change == ZP_KUBE_DELETED)
-                forget(p, key->uid);
+                forget(p, uid);
         else if (r == 0)
-                r = node_containers_add(object, p->since, p->known, begun, &err);
+                r = node_containers_add(object, p->since, p->known, begun, err);
         json_object_foreach(begun, id, container) {
                 json_object_set(p->known, id, json_object_get(container, "uid"));
                 json_object_set(p->waiting, id, container);
         }
         pthread_mutex_unlock(&p->lock);
+        return r;
+}
+
+static void pod_changed(void *context, enum zp_kube_change change, const struct zp_kube_key *key, json_t *object) {
+        struct node_pods *p = context;
+        struct zp_error err = { 0 };
+        int r = 0;
+        if (p->bound && change == ZP_KUBE_DELETED)
+                node_bound_drop(p->bound, key->uid);
+        else if (p->bound)
+                r = node_bound_put(p->bound, object, &err);
+        if (r == 0 && p->options->tells_pods)
+                r = judge_later(p, change, key->uid, object, &err);
         if (r < 0)
                 complain(&err);
 }
@@ -224,11 +239,13 @@ static void clear(struct node_pods *p) {
         free(p);
 }
 
-int node_pods_start(const struct node_options *options, struct node_pods **out, struct zp_error *err) {
+int node_pods_start(const struct node_options *options, struct node_bound *bound, struct node_pods **out,
+                    struct zp_error *err) {
         struct node_pods *p = calloc(1, sizeof *p);
         if (!p)
                 return zp_error_errno(err, ENOMEM, "pods");
         p->options = options;
+        p->bound = bound;
         pthread_mutex_init(&p->lock, NULL);
         int r = begin(p, err);
         if (r == 0 && (r = -pthread_create(&p->thread, NULL, work, p)) < 0)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "controller/kube/client.h"
-#include "controller/node/pods.h"
+#include "controller/node/gate.h"
 #include "oci/json.h"
 
 static const char *text(json_t *object, const char *key) {

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -127,7 +128,7 @@ def site():
         kube.kubectl("wait", "--for=condition=Established", "crd", "--all")
         site = Site(directory, kube, server, locked)
         config = {"platforms": ["linux/amd64"], "job": {"image": "r.example/zeropull:test"}, "cleanup-timeout": "3s",
-                  "agents": {"namespace": "default", "service-account": "agent"}}  # fmt: skip
+                  "agents": {"namespace": "default", "service-account": "agent", "targets": [f"{server.host}/named/**"]}}  # fmt: skip
         site.controller = stack.enter_context(controller(directory / "controller", kube.kubeconfig, config))
         site.agent = Agent(site)
         site.agent.start()
@@ -226,6 +227,76 @@ def test_a_private_image_comes_with_the_objects_secret_and_the_agent_may_read_th
         site.until(lambda: not site.kube.is_true("auth", "can-i", "get", "secrets/pull", "--as", agent))
     assert PASSWORD not in site.agent.log.read_text(errors="replace")
     site.until(lambda: not site.api.find(f"{kind}/roles/zeropull-warmup-{uid}"))
+
+
+def ask(path, image):
+    """As the snapshotter does (snapshotter/keychain/waiting.h)."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(image.encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return json.loads(answer)["pullers"]
+
+
+@contextmanager
+def pullers_agent(site):
+    """A zeropull-node that says whose pods wait; its socket."""
+    directory = site.directory / f"pullers-{site.count}"
+    directory.mkdir()
+    (directory / "config.yaml").write_text(f"version: 1\nroot: {directory}/root\nagent: {directory}/agent.sock\n")
+    command = [NODE, "--node", "here", "--config", directory / "config.yaml", "--kubeconfig", site.kube.kubeconfig,
+               "--zeropull", ZEROPULL, "--no-pod-events"]  # fmt: skip
+    with open(directory / "log", "wb") as log:
+        process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        until(lambda: (directory / "agent.sock").exists(), 30, lambda: (directory / "log").read_text())
+        yield directory / "agent.sock"
+        assert PASSWORD not in (directory / "log").read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, (directory / "log").read_text()
+
+
+def test_the_agent_says_whose_pods_may_be_pulling_an_image_and_with_what(site):
+    login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    pods, secrets = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/secrets"
+    auths = json.dumps({"auths": {"r.example": {"auth": login}, "other.example": {"auth": "eDp5"}}})
+    site.api.create(secrets, {"metadata": {"name": "of-pod"}, "type": "kubernetes.io/dockerconfigjson",
+                              "stringData": {".dockerconfigjson": auths}})  # fmt: skip
+
+    def pod(name, image, *named, node="here"):
+        site.api.create(pods, {"metadata": {"name": name}, "spec": {
+            "nodeName": node, "containers": [{"name": "c", "image": image}], "terminationGracePeriodSeconds": 0,
+            "imagePullSecrets": [{"name": secret} for secret in named]}})  # fmt: skip
+
+    site.node("elsewhere")
+    with pullers_agent(site) as path:
+        pod("one", "r.example/team/web:1", "missing", "of-pod")
+        assert ask(path, "r.example/team/web:1") == [{"username": USER, "password": PASSWORD}]
+        pod("two", "r.example/team/web:1")
+        until(lambda: {} in ask(path, "r.example/team/web:1"), 30)
+        assert len(ask(path, "r.example/team/web:1")) == 2
+        pod("third", "third.example/web:1", "of-pod")
+        assert ask(path, "third.example/web:1") == [{}]
+        pod("far", "r.example/far:1", "of-pod", node="elsewhere")
+        assert ask(path, "r.example/far:1") == []
+        for name in ("one", "two", "third", "far"):
+            site.api.delete(f"{pods}/{name}?gracePeriodSeconds=0")
+        until(lambda: ask(path, "r.example/team/web:1") == [], 30)
+    site.api.delete(f"{secrets}/of-pod")
+
+
+def test_an_object_with_a_repository_that_the_cluster_has_named_is_warmed_from_there(site):
+    image, digest = site.image()
+    target = f"{site.server.host}/named/snapshots"
+    site.builder.ok("push", digest, f"docker://{target}")
+    with site.snapshot(image, warmUp={"nodeSelector": {"disk": "ssd"}}, target=target) as path:
+        site.until(lambda: site.warm(path).get("ready") == 1)
+        assert site.entries("here", "spec")[image]["from"] == target
+        assert digest in site.agent.images()
 
 
 def test_a_kept_descriptor_outlives_its_service(site):

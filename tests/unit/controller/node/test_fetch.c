@@ -45,13 +45,21 @@ static int end(void **state) {
         return 0;
 }
 
+static void got(void *context, const struct node_task *task, uint64_t done, uint64_t total) {
+        (void) context;
+        (void) task;
+        (void) done;
+        (void) total;
+}
+static const struct node_watcher nobody = { got, NULL };
+
 static void fetch(const char *from) {
         const struct node_options options = { .store = "/s", .zeropull = program };
         zp_autofree char *copy = from ? strdup(from) : NULL;
         zp_autofree char *image = strdup("docker.io/library/nginx:1");
         const struct node_task task = { .image = image, .from = copy, .timeout_s = 60 };
         unlink(asked);
-        node_fetch(&options, &task, &fetched);
+        node_fetch(&options, &task, &nobody, &fetched);
         assert_false(fetched.result.is_done);
 }
 
@@ -71,7 +79,7 @@ static void a_repository_is_pulled_from_through_its_registry(void **state) {
         fetch("localhost:5000/a/b");
         assert_asked("--from docker://localhost:5000/a/b ");
         fetch(NULL);
-        assert_asked("--json --store /s docker://docker.io/library/nginx:1");
+        assert_asked("--json --progress json --store /s docker://docker.io/library/nginx:1");
 }
 
 static void what_is_no_registrys_repository_is_refused_before_anything_runs(void **state) {
@@ -138,7 +146,7 @@ static void a_failed_pull_names_the_secret_that_could_not_be_read(void **state) 
         zp_auto(json_decref) json_t *secrets = json_pack("[{s:s, s:s}]", "namespace", "ns", "name", "missing");
         const struct node_options options = { .store = "/s", .zeropull = program, .kube = kube };
         const struct node_task task = { .image = image, .secrets = secrets, .timeout_s = 60 };
-        node_fetch(&options, &task, &fetched);
+        node_fetch(&options, &task, &nobody, &fetched);
         pthread_join(server, NULL);
         close(listener);
         assert_false(fetched.result.is_done);

@@ -86,6 +86,24 @@ static void what_is_wanted_is_fetched_once(void **state) {
         assert_true(due_ms == UINT64_MAX);
 }
 
+static void while_it_is_fetched_it_is_told_how_far(void **state) {
+        (void) state;
+        want(WEB);
+        next(0);
+        assert_true(node_images_progress(images, &task, 5, 20));
+        assert_false(node_images_progress(images, &task, 5, 40)); /* more was found: no less than before */
+        zp_auto(json_decref) json_t *status = node_images_status(images);
+        json_t *first = json_array_get(json_object_get(status, "images"), 0);
+        assert_int_equal(json_integer_value(json_object_get(first, "percent")), 25);
+        assert_int_equal(json_integer_value(json_object_get(first, "bytes")), 5);
+        succeed(A, false);
+        zp_auto(json_decref) json_t *after = node_images_status(images);
+        first = json_array_get(json_object_get(after, "images"), 0);
+        assert_null(json_object_get(first, "percent"));
+        assert_int_equal(json_integer_value(json_object_get(first, "bytes")), 10);
+        assert_false(node_images_progress(images, &task, 7, 20));
+}
+
 static void what_is_wanted_no_more_is_removed_if_it_is_its_own(void **state) {
         (void) state;
         want(WEB ", {\"image\": \"r.example/db:1\", \"digest\": \"" B "\"}");
@@ -210,6 +228,7 @@ static void what_would_be_an_option_is_no_image(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(what_is_wanted_is_fetched_once, begin, end),
+                cmocka_unit_test_setup_teardown(while_it_is_fetched_it_is_told_how_far, begin, end),
                 cmocka_unit_test_setup_teardown(what_is_wanted_no_more_is_removed_if_it_is_its_own, begin, end),
                 cmocka_unit_test_setup_teardown(a_removal_that_is_refused_is_tried_again_later, begin, end),
                 cmocka_unit_test_setup_teardown(a_moved_tag_is_fetched_before_the_old_one_goes, begin, end),
