@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages in a Debian of their own, with its systemd and containerd: installed, upgraded under a running container,
-removed, purged. The tests are one story, told in this order. ZP_PACKAGES=source builds the packages from the source, in a
+"""The Debian packages in a Debian of their own, with its systemd and containerd: installed, their services at work, restarted and
+killed, upgraded under a running container, removed, purged. The tests are one story, told in this order. ZP_PACKAGES=source builds the packages from the source, in a
 Debian that has nothing but what they say they need. Needs root."""
 import json
 import os
 import re
 import shutil
 import subprocess
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from support import debian_system, images, packages
+from support.hook import until
+from support.packaged import Container, InstalledHook, Machine, await_reads_by_new_processes, kubernetes_in, registry_in
 from support.programs import SOURCE
 from support.registry import registry
 from support.zeropull import Zeropull
-from test_node_kill import LOAD, expected_files, is_fine
+from test_node_kill import expected_files, is_fine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a system of its own needs root")
 
@@ -31,13 +31,6 @@ PROGRAMS = {  # name: (package, file)
     "zeropull-controller": ("zeropull-controller", "usr/bin/zeropull-controller"),
     "zeropull-node": ("zeropull-controller", "usr/sbin/zeropull-node"),
 }
-KUBECONFIG = """apiVersion: v1
-kind: Config
-clusters: [{name: c, cluster: {server: "http://127.0.0.1:9"}}]
-users: [{name: u, user: {token: t}}]
-contexts: [{name: c, context: {cluster: c, user: u, namespace: zeropull-system}}]
-current-context: c
-"""
 SETTINGS = {"zeropull-snapshotter": "etc/zeropull/snapshotter.yaml", "zeropull-hook": "etc/zeropull/hook.yaml"}
 FOLLOW_ADMIN = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
 
@@ -69,28 +62,6 @@ def older(tmp_path_factory, built):
     return {name: packages.with_version(file, OLDER, output / f"{name}_{OLDER}_amd64.deb", change) for name, file in built.items()}
 
 
-class Machine:
-    """The system, and what is installed in it."""
-
-    def __init__(self, system, built, older):
-        self.system, self.run, self.out, self.root = system, system.run, system.out, system.root
-        self.new, self.old = ([f"/packages/{file.name}" for file in files.values()] for files in (built, older))
-
-    def install(self, files, *options, **how):
-        return self.system.apt("install", *options, *files, **how)
-
-    def is_active(self, service):
-        return self.run("systemctl", "is-active", service, check=False).stdout.strip() == "active"
-
-    def main_pid(self, service):
-        return int(self.out("systemctl", "show", "--property=MainPID", "--value", service))
-
-    def paths(self):
-        """Every path of the system's own files that has to do with us."""
-        found = self.out("find", "/", "-xdev", "-path", "/packages", "-prune", "-o", "-name", "*zeropull*", "-print")
-        return sorted(found.split())
-
-
 @pytest.fixture(scope="module")
 def machine(built, older):
     files = [*built.values(), *older.values()]
@@ -112,65 +83,6 @@ def installed(machine):
     return machine
 
 
-def in_network(machine, work, program):
-    """A program of this machine that has the system's network, as a program to be started."""
-    path = work / f"{program}-in-there"
-    path.write_text(f'#!/bin/sh\nexec nsenter --target={machine.system.pid} --net {program} "$@"\n')
-    path.chmod(0o755)
-    return path
-
-
-@contextmanager
-def published(machine, work):
-    """The name of an image that a registry in the system has, with its snapshot."""
-    with registry(work) as server:
-        server.push(images.source("python"), "python")
-        Zeropull(work / "builder").ok("build", "--push", server.reference("python"))
-    with registry(work, program=in_network(machine, work, "docker-registry")) as server:
-        yield server.reference("python").removeprefix("docker://")
-
-
-class Container:
-    """A container that reads its files cold, in every way, until told to stop."""
-
-    WAYS = ("read", "map", "exec")
-
-    def __init__(self, machine, image, name):
-        self.machine, self.name = machine, name
-        self.share = machine.root / f"share-{name}"
-        self.share.mkdir()
-        shutil.copy(LOAD, self.share / "load.py")
-        (self.share / "expected").write_text("".join(f"{digest}  {path}\n" for path, digest in expected_files("python").items()))
-        mount = f"type=bind,src=/share-{name},dst=/share,options=rbind:ro"
-        self.ctr("run", "--detach", "--snapshotter", "zeropull", "--mount", mount, image, name, "/bin/sh", "-c", "sleep 100000")
-
-    def ctr(self, *arguments):
-        return self.machine.out("ctr", *arguments)
-
-    def __enter__(self):
-        self.readers = []
-        for number, way in enumerate(self.WAYS):
-            command = ["python3", "/share/load.py", way, "/share/expected", "/share/stop", str(number)]
-            command = self.machine.system.enter("ctr", "tasks", "exec", "--exec-id", f"reader{number}", self.name, *command)
-            self.readers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True))
-        self.begun = [reader.stdout.readline() for reader in self.readers]
-        return self
-
-    def __exit__(self, *_):
-        (self.share / "stop").touch()
-        try:
-            for reader in self.readers:
-                reader.wait(timeout=120)
-        finally:
-            for reader in self.readers:
-                reader.kill()
-            self.lines = [line for reader in self.readers for line in reader.stdout.read().splitlines()]
-
-    def remove(self):
-        self.ctr("tasks", "delete", "--force", self.name)
-        self.ctr("containers", "remove", self.name)
-
-
 def use_the_example(machine):
     """containerd's settings, as the package has them."""
     machine.run("sh", "-c", "cat /usr/share/doc/zeropull-snapshotter/examples/containerd-1.toml >>/etc/containerd/config.toml")
@@ -181,9 +93,14 @@ def use_the_example(machine):
 def container(installed, tmp_path_factory):
     """Of an image of which no layer was downloaded, with the older version of the packages."""
     use_the_example(installed)
-    with published(installed, tmp_path_factory.mktemp("registry")) as image:
+    work = tmp_path_factory.mktemp("registry")
+    with registry(work) as server:
+        server.push(images.source("python"), "python")
+        Zeropull(work / "builder").ok("build", "--push", server.reference("python"))
+    with registry_in(installed, work) as server:
+        image = server.reference("python").removeprefix("docker://")
         installed.run("zeropull", "rpull", image)
-        made = Container(installed, image, "web")
+        made = Container(installed, image, "web", expected_files("python"))
         made.image = image
         yield made
 
@@ -212,7 +129,7 @@ def test_settings_are_the_admins(installed):
 
 def test_all_runs_after_the_installation(installed):
     for service in [*SERVICES, *IN_A_CLUSTER]:
-        assert installed.is_active(service) == (service in SERVICES), installed.run("journalctl", "--no-pager", "--unit", service).stdout
+        assert installed.is_active(service) == (service in SERVICES), installed.said(service)
         assert installed.out("systemctl", "is-enabled", service) == "enabled"
     assert installed.run("systemctl", "--failed", "--quiet", check=False).stdout == ""
     installed.run("systemd-analyze", "verify", "--man=no", *(f"/lib/systemd/system/{service}.service" for service in [*SERVICES, *IN_A_CLUSTER]))
@@ -228,53 +145,145 @@ def test_the_hook_is_a_user_of_its_own(installed):
     assert state == "zeropull-hook 700"
 
 
-def await_reads_by_the_installed_program(machine, before):
-    """Who serves device files is what was installed last, and containers read from it. `before`: the processes of before."""
-
-    def is_new():
-        workers = children_of(machine, machine.main_pid("zeropull-snapshotter"))
-        if len(workers) != 2 or before & set(workers):
-            return False
-        counters = machine.out("cat", "/var/lib/zeropull-snapshotter/devices/statistics")
-        return int(re.search(r"^reads +(\d+)$", counters, re.MULTILINE)[1]) > 10
-
-    deadline = time.monotonic() + 60
-    while not is_new():
-        assert time.monotonic() < deadline, machine.run("journalctl", "--no-pager", "--unit", "zeropull-snapshotter").stdout
-        time.sleep(0.05)
-
-
-def children_of(machine, pid):
-    return machine.out("cat", f"/proc/{pid}/task/{pid}/children").split()
+@pytest.fixture(params=IN_A_CLUSTER)
+def in_a_cluster(installed, request, work):
+    """A service, and the cluster of which it was told."""
+    service, kubeconfig = request.param, installed.root / "etc/zeropull" / IN_A_CLUSTER[request.param]
+    with kubernetes_in(installed, work) as kube:
+        certificate = kubeconfig.with_suffix(".pem")
+        shutil.copy(kube.certificate, certificate)
+        kubeconfig.write_text(kube.kubeconfig().read_text().replace(str(kube.certificate), certificate.name))
+        installed.run("systemctl", "start", service)
+        yield service, kube
+        installed.run("systemctl", "stop", service)
+        kubeconfig.unlink()
+        certificate.unlink()
 
 
-@pytest.mark.parametrize("service", IN_A_CLUSTER)
-def test_what_belongs_to_a_cluster_runs_once_it_is_told_of_one(installed, service):
-    kubeconfig = installed.root / "etc/zeropull" / IN_A_CLUSTER[service]
-    kubeconfig.write_text(KUBECONFIG)
-    installed.run("systemctl", "start", service)
-    pid = installed.main_pid(service)
-    assert installed.out("cat", f"/proc/{pid}/comm") == service[:15]
-    installed.run("systemctl", "stop", service)
-    kubeconfig.unlink()
+def test_what_belongs_to_a_cluster_is_at_work_once_it_is_told_of_one_and_after_a_restart(in_a_cluster, installed):
+    service, kube = in_a_cluster
+    kind = {"zeropull-controller": "/imagesnapshots", "zeropull-node": "/nodesnapshotcaches"}[service]
+    watches = lambda: kube.count("GET", kind, watch=True)  # noqa: E731
+    until(watches, 30, lambda: installed.said(service))
+    assert installed.out("cat", f"/proc/{installed.main_pid(service)}/comm") == service[:15]
+    before = watches()
+    installed.run("systemctl", "restart", service)
+    until(lambda: watches() > before, 30, lambda: installed.said(service))
+
+
+def assert_all_was_read(load):
+    assert load.begun == ["begun\n"] * len(load.WAYS)
+    assert [line for line in load.lines if not is_fine(line)] == []
+    assert sum(line.startswith("done ") for line in load.lines) == len(load.WAYS)
 
 
 def test_an_upgrade_is_not_noticed_by_a_running_container(container, installed):
     supervisor = installed.main_pid("zeropull-snapshotter")
-    workers = set(children_of(installed, supervisor))
+    workers = set(installed.children("zeropull-snapshotter"))
     hook = installed.root / SETTINGS["zeropull-hook"]
     hook.write_text(hook.read_text() + "# of the admin\n")
     with container as load:
         installed.install(installed.new, *FOLLOW_ADMIN)
-        await_reads_by_the_installed_program(installed, workers)
+        await_reads_by_new_processes(installed, workers)
     assert installed.main_pid("zeropull-snapshotter") == supervisor
     assert installed.out("readlink", f"/proc/{supervisor}/exe") == "/usr/sbin/zeropull-snapshotter"
-    assert load.begun == ["begun\n"] * len(load.WAYS)
-    assert [line for line in load.lines if not is_fine(line)] == []
-    assert sum(line.startswith("done ") for line in load.lines) == len(load.WAYS)
+    assert_all_was_read(load)
     assert "# of the admin" in hook.read_text()
     assert OLDER not in (installed.root / SETTINGS["zeropull-snapshotter"]).read_text()
     assert all(installed.is_active(service) for service in SERVICES)
+
+
+@pytest.mark.parametrize("how", [["restart"], ["kill", "--signal=KILL", "--kill-whom=main"]], ids=["restarted", "killed"])
+def test_a_snapshotter_started_anew_is_not_noticed_by_a_running_container(container, installed, how):
+    supervisor, workers = installed.main_pid("zeropull-snapshotter"), set(installed.children("zeropull-snapshotter"))
+    with container as load:
+        installed.run("systemctl", *how, "zeropull-snapshotter")
+        await_reads_by_new_processes(installed, workers)
+    assert installed.main_pid("zeropull-snapshotter") != supervisor
+    assert_all_was_read(load)
+
+
+@pytest.fixture(scope="class")
+def hook(installed, tmp_path_factory):
+    with InstalledHook(installed).told_by_a_registry(tmp_path_factory.mktemp("registry")) as told:
+        yield told
+
+
+@pytest.fixture
+def waiting(hook, installed, work, request):
+    """The hook while a build of its `tag` runs, which waits until it is told to go on."""
+    hook.go.unlink(missing_ok=True)
+    hook.configure("web", waits=True)
+    installed.run("systemctl", "restart", "zeropull-hook")
+    hook.tag = request.node.name
+    with installed.network():
+        hook.push(work, "web", hook.tag)
+        hook.await_states("running", hook.tag)
+        yield hook
+
+
+class TestHookAsAService:
+    def test_a_push_to_a_registry_beside_it_ends_in_a_snapshot(self, hook, installed, work):
+        hook.configure("web")
+        installed.run("systemctl", "restart", "zeropull-hook")
+        with installed.network():
+            hook.push(work, "other", "1")
+            hook.push(work, "web", "1")
+            until(hook.snapshots, 60, hook.said)
+            hook.settle()
+            assert [build["repository"] for build in hook.builds()] == ["web"]
+        installed.run("zeropull", "pull", "--store", "/srv/hook/pulled", hook.place.reference("web", "1"))
+        said = {entry["MESSAGE"]: entry["PRIORITY"] for entry in installed.journal("zeropull-hook")}
+        assert said["build 1: done"] == "6"
+        (listening,) = (text for text in said if text.startswith("listening on http://127.0.0.1:8480; "))
+        assert "builds run in: user, mount, pid, ipc and uts namespaces, seccomp" in listening
+
+    def test_a_reload_takes_new_rules_and_the_journal_says_what_is_wrong_with_bad_ones(self, hook, installed, work):
+        pid = installed.main_pid("zeropull-hook")
+        hook.configure("web", "other")
+        installed.run("systemctl", "reload", "zeropull-hook")
+        until(lambda: "the configuration was read again" in hook.said(), 20, hook.said)
+        hook.settings.write_text("version: 1\nrule: []\n")
+        installed.run("systemctl", "reload", "zeropull-hook")
+        until(lambda: "the old configuration stays in force" in hook.said(), 20, hook.said)
+        with installed.network():
+            hook.push(work, "other", "2")
+            hook.await_states("done", "2")
+        (bad,) = (entry for entry in installed.journal("zeropull-hook") if "hook.yaml:2" in entry["MESSAGE"])
+        assert bad["PRIORITY"] == "3" and installed.main_pid("zeropull-hook") == pid
+
+    def test_a_build_is_confined_also_within_what_confines_the_service(self, waiting, installed):
+        (build,) = installed.children("zeropull-hook")
+        service = installed.main_pid("zeropull-hook")
+        status = dict(line.split(":\t", 1) for line in installed.out("cat", f"/proc/{build}/status").splitlines())
+        assert status["Uid"].split()[0] == installed.out("id", "--user", "zeropull-hook")
+        assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapEff"], 16), int(status["CapPrm"], 16)) == ("1", "2", 0, 0)
+        for kind in ("user", "mnt", "pid", "ipc", "uts"):
+            assert installed.out("readlink", f"/proc/{build}/ns/{kind}") != installed.out("readlink", f"/proc/{service}/ns/{kind}")
+        mounts = [line.split() for line in installed.out("cat", f"/proc/{build}/mountinfo").splitlines()]
+        writable = {fields[4] for fields in mounts if "rw" in fields[5].split(",")} - {"/proc"}
+        assert writable == {"/var/lib/zeropull-hook/store"}
+        waiting.go.touch()
+        waiting.await_states("done", waiting.tag)
+
+    def test_a_restart_in_the_middle_of_a_build_loses_nothing(self, waiting, installed):
+        before = installed.children("zeropull-hook")
+        installed.run("systemctl", "restart", "zeropull-hook")
+        waiting.await_states("running", waiting.tag)
+        assert set(installed.children("zeropull-hook")).isdisjoint(before)
+        waiting.go.touch()
+        waiting.await_states("done", waiting.tag)
+        assert len(waiting.builds(state="done")) == len(waiting.builds())
+
+    def test_a_killed_service_is_there_again_and_takes_up_its_build_and_what_was_pushed_meanwhile(self, waiting, installed, work):
+        pid = installed.main_pid("zeropull-hook")
+        installed.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "zeropull-hook")
+        waiting.push(work, "web", "meanwhile")
+        until(lambda: installed.is_active("zeropull-hook") and installed.main_pid("zeropull-hook") != pid, 30, waiting.said)
+        waiting.await_states("running", waiting.tag, "meanwhile")
+        waiting.go.touch()
+        waiting.await_states("done", waiting.tag, "meanwhile")
+        assert len(waiting.builds(state="done")) == len(waiting.builds())
 
 
 def test_removal_is_refused_while_containers_run(container, installed):
@@ -294,7 +303,7 @@ def test_what_containers_have_outlives_a_purge(container, installed):
     container.remove()
     installed.install(installed.new)
     assert installed.is_active("zeropull-snapshotter")
-    again = Container(installed, container.image, "again")
+    again = Container(installed, container.image, "again", {})
     again.remove()
 
 

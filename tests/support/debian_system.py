@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Debian system of its own on this machine: systemd is its first process, and packages are installed, upgraded and removed
 in it as on any other. It has namespaces and cgroups of its own, loopback for a network, and goes with the test."""
+import ctypes
 import os
 import subprocess
 import time
@@ -65,6 +66,15 @@ def _hierarchies():
             yield kind, option, where, Path(where + own[option])
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _join(namespace):
+    """This thread leaves its network for another."""
+    if _libc.setns(namespace, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 class System:
     def __init__(self, work, root, lists, archives):
         self.root = root
@@ -118,6 +128,20 @@ class System:
 
     def out(self, *command):
         return self.run(*command).stdout.strip()
+
+    @contextmanager
+    def network(self):
+        """Meanwhile this thread, and what it starts, has the system's network."""
+        ends = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in ("/proc/thread-self/ns/net", f"/proc/{self.pid}/ns/net")]
+        try:
+            _join(ends[1])
+            try:
+                yield
+            finally:
+                _join(ends[0])
+        finally:
+            for end in ends:
+                os.close(end)
 
     def apt(self, *arguments, check=True):
         options = ["-q", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-unsafe-io"]

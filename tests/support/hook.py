@@ -57,56 +57,11 @@ def notifications(url, token=None):
     return {"notifications": {"events": {"includereferences": True}, "endpoints": [endpoint]}}
 
 
-class Hook:
-    def __init__(self, state, config=None, builder=ZEROPULL, environment=None):
-        self.state = Path(state)
-        self.state.mkdir(parents=True, exist_ok=True)
-        self.config = config
-        self.builder = builder
-        if IS_SANITIZED and builder == ZEROPULL:  # looking for leaks needs ptrace, which the sandbox refuses
-            wrapper = f'#!/bin/sh\nASAN_OPTIONS=detect_leaks=0 exec {ZEROPULL} "$@"\n'
-            self.builder = fake_builder(self.state, wrapper)
-        self.environment = {**os.environ, "HOME": "/nonexistent", **(environment or {})}
-        self.listen = "127.0.0.1:0"
-        self.log = self.state.parent / (self.state.name + ".log")
-        self.token = None
-        self.process = self.url = None
-        self.scheme = "http"
+class HookApi:
+    """A service, asked over HTTP; `said` is what it has logged."""
 
-    def start(self):
-        how = ["--config", self.config] if self.config else ["--standalone"]
-        start = self.log.stat().st_size if self.log.exists() else 0
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [HOOK, *how, "--listen", self.listen, "--state", self.state, "--builder", self.builder],
-                env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-            )  # fmt: skip
-        until(lambda: self._is_listening(start), 20, lambda: self.said()[-2000:])
-        return self
-
-    def _is_listening(self, start):
-        with open(self.log, "rb") as log:
-            log.seek(start)
-            found = re.search(rb"listening on (https?)://127\.0\.0\.1:(\d+);", log.read())
-        if found:
-            self.scheme, port = found[1].decode(), int(found[2])
-            self.listen = f"127.0.0.1:{port}"
-            self.url = f"{self.scheme}://127.0.0.1:{port}"
-        elif self.process.poll() is not None:
-            raise RuntimeError(f"zeropull-hook ended with {self.process.returncode}: {self.said()[-2000:]}")
-        return found
-
-    def said(self):
-        return self.log.read_text(errors="backslashreplace")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0, self.said()[-3000:]
-        assert not any(mark in self.said() for mark in ("Sanitizer", "runtime error:")), self.said()[-6000:]
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
+    def __init__(self, url=None):
+        self.url, self.token = url, None
 
     def request(self, path, body=None, method=None, headers=None, raw=None):
         """(status, parsed JSON or text)."""
@@ -146,6 +101,58 @@ class Hook:
             return status["pending"] == status["queued"] == status["running"] == 0
 
         until(is_settled, timeout_s, lambda: self.said()[-3000:])
+
+
+class Hook(HookApi):
+    def __init__(self, state, config=None, builder=ZEROPULL, environment=None):
+        super().__init__()
+        self.state = Path(state)
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.builder = builder
+        if IS_SANITIZED and builder == ZEROPULL:  # looking for leaks needs ptrace, which the sandbox refuses
+            wrapper = f'#!/bin/sh\nASAN_OPTIONS=detect_leaks=0 exec {ZEROPULL} "$@"\n'
+            self.builder = fake_builder(self.state, wrapper)
+        self.environment = {**os.environ, "HOME": "/nonexistent", **(environment or {})}
+        self.listen = "127.0.0.1:0"
+        self.log = self.state.parent / (self.state.name + ".log")
+        self.process = None
+        self.scheme = "http"
+
+    def start(self):
+        how = ["--config", self.config] if self.config else ["--standalone"]
+        start = self.log.stat().st_size if self.log.exists() else 0
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [HOOK, *how, "--listen", self.listen, "--state", self.state, "--builder", self.builder],
+                env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
+            )  # fmt: skip
+        until(lambda: self._is_listening(start), 20, lambda: self.said()[-2000:])
+        return self
+
+    def _is_listening(self, start):
+        with open(self.log, "rb") as log:
+            log.seek(start)
+            found = re.search(rb"listening on (https?)://127\.0\.0\.1:(\d+);", log.read())
+        if found:
+            self.scheme, port = found[1].decode(), int(found[2])
+            self.listen = f"127.0.0.1:{port}"
+            self.url = f"{self.scheme}://127.0.0.1:{port}"
+        elif self.process.poll() is not None:
+            raise RuntimeError(f"zeropull-hook ended with {self.process.returncode}: {self.said()[-2000:]}")
+        return found
+
+    def said(self):
+        return self.log.read_text(errors="backslashreplace")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0, self.said()[-3000:]
+        assert not any(mark in self.said() for mark in ("Sanitizer", "runtime error:")), self.said()[-6000:]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def command(self, *arguments):
         return subprocess.run(
