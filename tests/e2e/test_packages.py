@@ -303,6 +303,8 @@ def test_what_containers_have_outlives_a_purge(container, installed):
     container.remove()
     installed.install(installed.new)
     assert installed.is_active("zeropull-snapshotter")
+    # containerd tries to reach it every few seconds, and refuses meanwhile
+    until(lambda: installed.run("ctr", "snapshots", "--snapshotter", "zeropull", "list", check=False).returncode == 0, 30)
     again = Container(installed, container.image, "again", {})
     again.remove()
 
