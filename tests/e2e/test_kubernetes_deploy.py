@@ -8,8 +8,9 @@ import pytest
 
 from support import images, kubernetes_programs, oci
 from support.containerd import containerd_2
-from support.kubernetes import NODE
+from support.kubernetes import NODE, KubernetesError
 from support.kubernetes_deploy import NAMESPACE, SLEEP, deployment
+from support.pulls import chains
 
 reason = kubernetes_programs.missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
@@ -53,14 +54,14 @@ def downloaded(site, name, already):
     return layers_of(name) & {digest for digest in layers_of(name) if digest in site.requests()[already:]}
 
 
-def events_of(site, name):
-    found = json.loads(site.cluster.kubectl("get", "events", "-o", "json", "--field-selector", f"involvedObject.name={name}"))
+def events_of(site, name, namespace="default"):
+    found = json.loads(site.cluster.kubectl("get", "events", "-n", namespace, "-o", "json", "--field-selector", f"involvedObject.name={name}"))
     return {event["reason"]: event.get("message") or event.get("note") for event in found["items"]}
 
 
-def await_event(site, name, reason):
-    site.cluster.wait_for(f"event {reason} of {name}", lambda: reason in events_of(site, name), 60)
-    return events_of(site, name)[reason]
+def await_event(site, name, reason, namespace="default"):
+    site.cluster.wait_for(f"event {reason} of {name}", lambda: reason in events_of(site, name, namespace), 60)
+    return events_of(site, name, namespace)[reason]
 
 
 def test_one_command_brings_everything_up(site):
@@ -90,15 +91,134 @@ def test_an_ordinary_image_says_why_it_is_not_accelerated(site):
     assert "does not start from a snapshot" in await_event(site, "ordinary", "NotAccelerated")
 
 
-def test_a_pod_of_the_runtime_class_starts_without_zeropull(site):
-    image = site.push(images.source("python"), "python-never")
-    site.builder.ok("build", "--push", site.server.reference("python-never"))
+def waiting(site, name, namespace="default"):
+    """(reason, message) for which the pod's container does not run."""
+    statuses = site.cluster.get("pod", name, "-n", namespace)["status"].get("containerStatuses", [])
+    state = statuses[0]["state"].get("waiting", {}) if statuses else {}
+    return state.get("reason", ""), state.get("message", "")
+
+
+def await_refusal(site, name, reason, *words, namespace="default"):
+    """The container is not made, and the pod says why."""
+    site.cluster.wait_for(f"{reason} of {name}: {words}", lambda: waiting(site, name, namespace)[0] == reason
+                          and all(word in waiting(site, name, namespace)[1] for word in words), 90)  # fmt: skip
+    (status,) = site.cluster.get("pod", name, "-n", namespace)["status"]["containerStatuses"]
+    assert status["restartCount"] == 0 and not {"running", "terminated"} & set(status["state"]) and not status.get("lastState")
+
+
+def with_wish(wish, *args, **spec):
+    found = pod(*args, **spec)
+    found["metadata"]["annotations"] = {"zeropull.dev/acceleration": wish}
+    return found
+
+
+def never(*args):
+    found = with_wish("never", *args, runtimeClassName="overlayfs")
+    found["metadata"]["annotations"]["io.containerd.cri.runtime-handler"] = "overlayfs"
+    found["spec"]["containers"][0]["imagePullPolicy"] = "Always"
+    return found
+
+
+def test_a_pod_that_requires_a_snapshot_runs_with_one_and_not_without(site):
+    fast, slow = f"{site.host}/python:latest", site.push(images.source("busybox"), "required")
+    site.apply(with_wish("required", "required-fast", fast, ["true"]), with_wish("required", "required-slow", slow, ["true"]))
+    site.wait("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/required-fast")
+    await_refusal(site, "required-slow", "CreateContainerError", "zeropull.dev/acceleration: required")
+    site.cluster.kubectl("delete", "pod", "required-slow", "--wait", "--timeout=60s")
+
+
+def test_a_pod_that_wants_no_snapshot_has_none_even_of_an_image_that_is_there(site):
+    image = f"{site.host}/python:latest"
     already = len(site.requests())
-    never = pod("never", image, ["true"], runtimeClassName="overlayfs")
-    never["metadata"]["annotations"] = {"io.containerd.cri.runtime-handler": "overlayfs"}
-    site.apply(never)
+    site.apply(never("never", image, ["true"]))
     site.wait("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/never")
     assert downloaded(site, "python", already) != set()
+    assert "Accelerated" not in events_of(site, "never")
+    site.apply(pod("after-never", image, ["true"]))
+    site.wait("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/after-never")
+    assert "without downloading" in await_event(site, "after-never", "Accelerated")
+
+
+def refused(site, found):
+    with pytest.raises(KubernetesError) as error:
+        site.apply(found)
+    return str(error.value)
+
+
+def test_what_a_wish_lacks_is_said_when_the_pod_is_made(site):
+    image = f"{site.host}/python:latest"
+    assert "'perhaps' is neither 'required' nor 'never'" in refused(site, with_wish("perhaps", "p", image, ["true"]))
+    assert "runtimeClassName: overlayfs" in refused(site, with_wish("never", "p", image, ["true"]))
+    from_the_node = never("p", image, ["true"])
+    from_the_node["spec"]["containers"][0]["imagePullPolicy"] = "IfNotPresent"
+    assert "imagePullPolicy: Always" in refused(site, from_the_node)
+    assert "start without zeropull" in refused(site, with_wish("required", "p", image, ["true"], runtimeClassName="overlayfs"))
+    site.apply(pod("unchanged", image, SLEEP))
+    with pytest.raises(KubernetesError, match="cannot be changed"):
+        site.cluster.kubectl("annotate", "pod", "unchanged", "zeropull.dev/acceleration=required")
+    site.cluster.kubectl("label", "pod", "unchanged", "something=else")
+
+
+def test_the_node_keeps_a_wish_that_nobody_looked_at_before(site):
+    policy = ("validatingadmissionpolicybinding", "zeropull-acceleration")
+    saved = site.cluster.get(*policy)
+    site.cluster.kubectl("delete", *policy)
+    site.cluster.wait_for("a policy that is gone", lambda: site.cluster.is_true(
+        "create", "--dry-run=server", "-f", str(site.file(with_wish("never", "p", f"{site.host}/python:latest", ["true"])))), 60)  # fmt: skip
+    site.apply(with_wish("never", "unlooked", f"{site.host}/python:latest", ["true"]))
+    await_refusal(site, "unlooked", "CreateContainerError", "zeropull.dev/acceleration: never", "runtimeClassName")
+    site.cluster.kubectl("delete", "pod", "unlooked", "--wait", "--timeout=60s")
+    for key in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+        saved["metadata"].pop(key, None)
+    site.apply(saved)
+
+
+def forget(site, *names):
+    """The node has nothing of python's any more, in images or containers: else containerd asks nobody for it."""
+    for name in names:
+        site.node.remove(name)
+    chain = chains(oci.Layout(images.layout("python")).image_config("python")["rootfs"]["diff_ids"])
+    site.cluster.wait_for("a node without python", lambda: not any(
+        link in site.node.ctr("snapshots", "--snapshotter", "zeropull", "list") for link in chain), 150)  # fmt: skip
+
+
+def in_namespace(namespace, found, *secrets):
+    found["metadata"]["namespace"] = namespace
+    found["spec"]["imagePullSecrets"] = [{"name": name} for name in secrets]
+    return found
+
+
+def test_a_private_image_starts_from_its_snapshot_by_the_pods_pull_secret_alone(site):
+    """And one namespace's secret opens nothing to another's pods: neither the image, nor what it has in common with a copy
+    that they may read."""
+    image = site.push_private(images.source("python"), "private")
+    copy = site.push(images.source("python"), "copy")
+    for namespace in ("team-a", "team-b"):
+        site.cluster.kubectl("create", "namespace", namespace)
+        site.cluster.wait_for("its account", lambda: site.cluster.is_true("get", "serviceaccount", "default", "-n", namespace))
+    site.apply(site.pull_secret("team-a"))
+    site.cluster.kubectl("delete", "pods", "--all", "--wait", "--timeout=120s")
+    forget(site, f"{site.host}/python:latest")
+    already = len(site.locked.log.read_text(errors="replace"))
+    site.apply(in_namespace("team-a", pod("mine", image, ["true"]), "pull"))
+    site.wait("wait", "-n", "team-a", "--for=jsonpath={.status.phase}=Succeeded", "pod/mine")
+    assert "without downloading" in await_event(site, "mine", "Accelerated", "team-a")
+    fetched = site.locked.log.read_text(errors="replace")[already:]
+    assert {digest for digest in layers_of("python") if digest in fetched} == set()
+    site.cluster.kubectl("delete", "pod", "mine", "-n", "team-a", "--wait", "--timeout=60s")
+    forget(site, image)
+    site.apply(in_namespace("team-b", pod("theirs", image, ["true"])))
+    site.cluster.wait_for("a refused pull", lambda: waiting(site, "theirs", "team-b")[0] in ("ErrImagePull", "ImagePullBackOff"), 60)
+    site.apply(in_namespace("team-b", pod("copied", copy, ["true"])))
+    site.wait("wait", "-n", "team-b", "--for=jsonpath={.status.phase}=Succeeded", "pod/copied")
+    assert "did not confirm that this puller may read" in await_event(site, "copied", "NotAccelerated", "team-b")
+    site.cluster.kubectl("delete", "pod", "copied", "-n", "team-b", "--wait", "--timeout=60s")
+    forget(site, copy)
+    # who cannot have the image keeps it from nobody
+    site.apply(in_namespace("team-a", pod("again", image, ["true"]), "pull"))
+    site.wait("wait", "-n", "team-a", "--for=jsonpath={.status.phase}=Succeeded", "pod/again")
+    assert "without downloading" in await_event(site, "again", "Accelerated", "team-a")
+    site.cluster.kubectl("delete", "namespace", "team-a", "team-b", "--timeout=120s", timeout=150)
 
 
 def cache(site):
@@ -136,7 +256,7 @@ def test_deleting_it_leaves_nothing_in_the_cluster(site):
     site.cluster.kubectl("delete", "pods,imagesnapshots", "--all", "--wait", "--timeout=120s")
     site.cluster.kubectl("delete", "-k", str(site.overlay()), "--timeout=120s", timeout=150)
     assert site.cluster.kubectl("get", "crds", "-o", "name") == ""
-    kinds = "clusterroles,clusterrolebindings,runtimeclasses"
+    kinds = "clusterroles,clusterrolebindings,runtimeclasses,validatingadmissionpolicies"
     assert site.cluster.kubectl("get", kinds, "-l", "app.kubernetes.io/name=zeropull", "-o", "name") == ""
     assert NAMESPACE not in site.cluster.kubectl("get", "namespaces", "-o", "name")
     assert site.cluster.kubectl("get", "pods", "--all-namespaces", "-o", "name") == ""

@@ -75,7 +75,13 @@ def test_helm_renders_the_chart_as_the_base(tmp_path):
     assert without_crds_and_namespace(render()) == without_crds_and_namespace(base())
     values = tmp_path / "values.yaml"
     values.write_text("pullSecrets: true\ncontroller: {registries: [{host: r.lan, plain-http: 'true'}]}\nsnapshotter: {settings: {cache_limit: 50G}}\n")
-    changed = render("--values", values)
+    changed = render("--values", values, "--set", "kubelet.kubeconfig=/etc/kubernetes/kubelet.conf")
+    agent = changed["DaemonSet", "zeropull-system", "zeropull-snapshotter"]["spec"]["template"]["spec"]
+    with_component = yaml.safe_load((DEPLOY / "components" / "private-images" / "agent.yaml").read_text())["spec"]["template"]["spec"]
+    (wanted,), (given,) = with_component["containers"], [c for c in agent["containers"] if c["name"] == "agent"]
+    assert given["command"] == wanted["command"]
+    assert all(mount in given["volumeMounts"] for mount in wanted["volumeMounts"])
+    assert all(volume in agent["volumes"] for volume in with_component["volumes"])
     assert ("ClusterRole", None, "zeropull-pull-secrets") in changed
     settings = changed["ConfigMap", "zeropull-system", "zeropull-snapshotter"]["data"]["snapshotter.yaml"]
     assert yaml.safe_load(settings)["cache_limit"] == "50G"

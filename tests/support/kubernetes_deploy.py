@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """deploy/kubernetes on a real one-node cluster: images built by deploy/images, a registry that nodes and pods reach, and
 what a node has to be configured with."""
+import base64
+import json
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +24,7 @@ DEPLOY = SOURCE / "deploy" / "kubernetes"
 API_ADDRESS = "10.96.0.1"  # of the service "kubernetes"
 NAMESPACE = "zeropull-system"
 SLEEP = ["sleep", "1000000"]
+USER, PASSWORD = "puller", "xyzzy"
 
 
 def build_images(directory):
@@ -35,15 +38,27 @@ def build_images(directory):
 class Deployment:
     """The cluster and what a test does with it."""
 
-    def __init__(self, directory, server):
-        self.directory, self.server = directory, server
-        self.port = server.host.rsplit(":", 1)[1]
-        self.host = f"{ADDRESS}:{self.port}"  # where pods reach the registry
+    def __init__(self, directory, server, locked):
+        self.directory, self.server, self.locked = directory, server, locked
+        # where pods reach the registries
+        self.host, self.locked_host = (f"{ADDRESS}:{one.host.rsplit(':', 1)[1]}" for one in (server, locked))
         self.builder = Zeropull(directory / "builder")
 
     def push(self, source, repository):
         self.server.push(source, repository)
         return f"{self.host}/{repository}:latest"
+
+    def push_private(self, source, repository):
+        """An image with a snapshot where only USER may read."""
+        self.locked.push(source, repository)
+        self.builder.ok("build", "--push", "--creds", f"{USER}:{PASSWORD}", self.locked.reference(repository))
+        return f"{self.locked_host}/{repository}:latest"
+
+    def pull_secret(self, namespace):
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull", "namespace": namespace},
+                "type": "kubernetes.io/dockerconfigjson",
+                "stringData": {".dockerconfigjson": json.dumps({"auths": {self.locked_host: {"auth": login}}})}}  # fmt: skip
 
     def pause(self):
         out = oci.Layout(self.directory / "pause")
@@ -55,22 +70,34 @@ class Deployment:
             repository = name.removesuffix("-test")
             self.server.push(f"oci:{self.directory / 'images'}:{name}", f"zeropull/{repository}", "0.1.0")
 
-    def overlay(self, source=DEPLOY / "base"):
-        """The kustomization with this machine's directories and registry instead of a node's."""
+    def overlay(self):
+        """The kustomization with this machine's directories and registries instead of a node's."""
         copy = self.directory / "kustomization"
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(source, copy)
-        for file in copy.glob("*.yaml"):
+        for part in ("base", "components/private-images"):
+            shutil.copytree(DEPLOY / part, copy / part)
+        (copy / "kustomization.yaml").write_text("resources: [base]\ncomponents: [components/private-images]\n")
+        keys = self.directory / "cluster" / "keys"
+        for file in copy.rglob("*.yaml"):
             text = file.read_text()
+            text = text.replace("/etc/kubernetes/kubelet.conf", str(keys / "kubelet.kubeconfig"))
+            text = text.replace("/etc/kubernetes", str(keys)).replace("/var/lib/kubelet/pki", str(self.directory / "cluster" / "log"))
+            text = text.replace("path: /var/run/nri,", f"path: {self.directory / 'nri'},")
             text = text.replace("registry.example/", f"{self.host}/")
             text = text.replace("/var/lib/zeropull-snapshotter", str(self.directory / "snapshotter"))
             text = text.replace("path: /run/zeropull,", f"path: {self.directory / 'run'},")
             text = text.replace("path: /etc/containerd/certs.d,", f"path: {self.directory / 'certs.d'},")
-            text = text.replace("    agents:\n", f"    registries:\n    - {{host: '{self.host}', plain-http: 'true'}}\n    agents:\n")
+            hosts = "".join(f"    - {{host: '{host}', plain-http: 'true'}}\n" for host in (self.host, self.locked_host))
+            text = text.replace("    agents:\n", f"    registries:\n{hosts}    agents:\n")
             file.write_text(text)
         return copy
 
     # --- the cluster
+
+    def file(self, found):
+        path = self.directory / "object.json"
+        path.write_text(json.dumps(found))
+        return path
 
     def apply(self, *objects):
         self.cluster.apply(*objects)
@@ -105,6 +132,9 @@ def _node_settings(directory):
     text = (DEPLOY / "node" / "containerd-2.toml").read_text().replace("SystemdCgroup = true", "SystemdCgroup = false")
     settings = tomllib.loads(text)
     settings["plugins"]["io.containerd.cri.v1.images"]["registry"] = {"config_path": str(directory / "certs.d")}
+    settings["plugins"]["io.containerd.nri.v1.nri"] = {
+        "disable": False, "socket_path": str(directory / "nri" / "nri.sock"), "plugin_path": str(directory / "nri" / "plugins"),
+        "plugin_config_path": str(directory / "nri" / "config"), "default_validator": {"enable": True}}  # fmt: skip
     return settings
 
 
@@ -121,12 +151,15 @@ def deployment(programs, kubernetes):
         subprocess.run(["mount", "--bind", directory, directory], check=True)
         subprocess.run(["mount", "--make-shared", directory], check=True)
         server = stack.enter_context(registry(directory / "registry"))
-        here = Deployment(directory, server)
-        stack.enter_context(forwarded((ADDRESS, int(here.port)), ("127.0.0.1", int(here.port))))
+        locked = stack.enter_context(registry(directory / "locked", users={USER: PASSWORD}))
+        here = Deployment(directory, server, locked)
+        for host in (here.host, here.locked_host):
+            port = int(host.rsplit(":", 1)[1])
+            stack.enter_context(forwarded((ADDRESS, port), ("127.0.0.1", port)))
+            hosts = directory / "certs.d" / host
+            hosts.mkdir(parents=True)
+            (hosts / "hosts.toml").write_text(f'server = "http://{host}"\n')
         stack.enter_context(forwarded((API_ADDRESS, 443), ("127.0.0.1", 6443)))
-        hosts = directory / "certs.d" / here.host
-        hosts.mkdir(parents=True)
-        (hosts / "hosts.toml").write_text(f'server = "http://{here.host}"\n')
         (directory / "containerd").mkdir()
         daemon = types.SimpleNamespace(socket=directory / "run" / "snapshotter.sock", root=directory / "snapshotter")
         here.node = CriContainerd(directory / "containerd", here.pause(), programs, daemon, _node_settings(directory))
