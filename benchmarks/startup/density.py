@@ -33,9 +33,9 @@ def _remove_all(node, names):
     _in_parallel(lambda name: node.ctr("containers", "delete", name), names)
 
 
-def _runc_alone(node, names):
+def runc_alone(directory, names):
     """What runc needs for so many containers of one root file system, with nothing else in its way."""
-    bundle, root = node.directory / "bundle", node.directory / "runc"
+    bundle, root = directory / "bundle", directory / "runc"
     for part in ("rootfs", "upper", "work"):
         (bundle / part).mkdir(parents=True)
     directories = f"lowerdir={debian.base()[1]},upperdir={bundle / 'upper'},workdir={bundle / 'work'}"
@@ -67,7 +67,7 @@ def many(server, image, count):
             seconds[tool] = _start_all(node, repository, names)
             _remove_all(node, names)
             if tool == "zeropull":
-                seconds["runc alone"] = _runc_alone(node, names)
+                seconds["runc alone"] = runc_alone(node.directory, names)
     return {"count": count, "image": image, "seconds": seconds}
 
 
