@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "registry-hook/call-filter.h"
 #include "registry-hook/log.h"
 
@@ -324,7 +325,14 @@ int hook_sandbox_new(const char *scratch, struct hook_sandbox **out, struct zp_e
         struct zp_error reason = { 0 };
         if (hook_cgroups_open(&sandbox->cgroups, &reason) < 0)
                 hook_log(HOOK_LOG_INFO, "%s: limits hold for each process of a build", reason.message);
-        snprintf(sandbox->text, sizeof sandbox->text, "%s%s", kinds[i].text, sandbox->cgroups ? ", cgroups" : "");
+        char landlock[32] = ", no Landlock";
+        int abi = zp_confine_landlock_abi(&reason);
+        if (abi < 0)
+                hook_log(HOOK_LOG_ERROR, "%s: no build can succeed: %s", reason.message, reason.hint);
+        else if (abi > 0)
+                snprintf(landlock, sizeof landlock, ", Landlock (ABI %d)", abi);
+        snprintf(sandbox->text, sizeof sandbox->text, "%s%s%s", kinds[i].text, sandbox->cgroups ? ", cgroups" : "",
+                 landlock);
         *out = sandbox;
         return 0;
 }

@@ -30,7 +30,7 @@ struct hook_sandbox;
  * and beside it, and whether cgroups can (this process then moves to another). */
 int hook_sandbox_new(const char *scratch, struct hook_sandbox **out, struct zp_error *err);
 void hook_sandbox_free(struct hook_sandbox *sandbox);
-/* "user, mount, pid, ipc and uts namespaces, seccomp, cgroups": for the log. */
+/* "user, mount, pid, ipc and uts namespaces, seccomp, cgroups, Landlock (ABI 4)": for the log. */
 const char *hook_sandbox_text(const struct hook_sandbox *sandbox);
 
 struct hook_sandboxed {

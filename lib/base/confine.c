@@ -104,15 +104,25 @@ static int drop_capabilities(struct zp_error *err) {
         return 0;
 }
 
+int zp_confine_landlock_abi(struct zp_error *err) {
+        long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+        if (abi < 0 && errno != ENOSYS && errno != EOPNOTSUPP) {
+                int r = zp_error_errno(err, errno, "confine: Landlock");
+                zp_error_hint(err,
+                              "a system call filter (systemd's, a container's) must allow landlock_create_ruleset, "
+                              "landlock_add_rule and landlock_restrict_self");
+                return r;
+        }
+        /* the first ABI lets nobody move anything to another directory, as the store has to */
+        return abi < 2 ? 0 : (int) abi;
+}
+
 int zp_confine(const struct zp_confinement *within, int *landlock_abi, struct zp_error *err) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return zp_error_errno(err, errno, "confine: no_new_privs");
-        long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-        /* the first ABI lets nobody move anything to another directory, as the store has to */
-        if (abi < 2)
-                abi = 0;
+        int abi = zp_confine_landlock_abi(err);
         if (landlock_abi)
-                *landlock_abi = (int) abi;
-        int r = abi ? restrict_files(within, (int) abi, err) : 0;
+                *landlock_abi = abi < 0 ? 0 : abi;
+        int r = abi > 0 ? restrict_files(within, abi, err) : abi;
         return r < 0 ? r : drop_capabilities(err);
 }

@@ -20,7 +20,11 @@ struct zp_confinement {
  * Landlock, no_new_privs, capset. So call it while the process has one thread.
  *
  * A kernel without a Landlock that fits (before 5.19, or switched off) still drops the rest; *landlock_abi (may be
- * NULL) is then 0. Fails only when the kernel has a mechanism and refuses to apply it. */
+ * NULL) is then 0. Fails only when the kernel has a mechanism and refuses to apply it, which is also what a system call
+ * filter looks like that does not know Landlock. */
 int zp_confine(const struct zp_confinement *within, int *landlock_abi, struct zp_error *err);
+
+/* Which Landlock zp_confine would find: its ABI, 0 when there is none that fits, or the error it would fail with. */
+int zp_confine_landlock_abi(struct zp_error *err);
 
 #endif

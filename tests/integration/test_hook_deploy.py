@@ -65,9 +65,34 @@ def test_the_unit_is_one_that_systemd_understands(work):
     assert result.returncode == 0 and "zeropull-hook.service" not in result.stderr, result.stderr
 
 
+def allowed_calls(unit):
+    """What its filter lets through by the sets of the systemd that is here."""
+    calls, wanted = set(), []
+    for line in unit.read_text().splitlines():
+        if line.startswith("SystemCallFilter="):
+            wanted += line.split("=", 1)[1].split()
+    while wanted:
+        name = wanted.pop()
+        if not name.startswith("@"):
+            calls.add(name)
+            continue
+        listed = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True)
+        wanted += [word for word in map(str.strip, listed.stdout.splitlines()[1:]) if word and not word.startswith("#")]
+    return calls
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_the_unit_s_filter_lets_a_build_be_put_into_its_sandbox():
+    landlock = {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
+    namespaces = {"clone3", "unshare", "mount", "mount_setattr", "waitid", "pidfd_send_signal"}
+    confinement = {"seccomp", "prctl", "capget", "capset", "setpriority", "prlimit64", "close_range", "statfs"}
+    assert (landlock | namespaces | confinement) - allowed_calls(UNIT) == set()
+
+
 def test_the_unit_does_not_forbid_what_the_sandbox_needs():
     """The comment at its head, as settings."""
-    settings = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"[A-Z]\w+=", line))
+    lines = [line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"[A-Z]\w+=", line)]
+    settings = dict(reversed(lines))
     forbidden = {"RestrictNamespaces", "ProtectKernelTunables", "ProtectKernelLogs", "ProtectControlGroups", "ProtectProc"}
     assert forbidden & set(settings) == set()
     assert "@mount" in settings["SystemCallFilter"].split()

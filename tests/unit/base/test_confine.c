@@ -2,14 +2,20 @@
  *
  * What a confined process can no longer do. Each test confines a child of its own.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,6 +129,41 @@ static void nothing_else_is(void **state) {
         assert_int_equal(confined(mount_something), NO);
 }
 
+/* How zp_confine ends below a filter that answers every question about Landlock with `code`. */
+static int confine_below_a_filter(int code) {
+        pid_t child = fork();
+        if (child == 0) {
+                struct sock_filter program[] = {
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_landlock_create_ruleset, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned) code),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+                };
+                struct sock_fprog filter = { sizeof program / sizeof *program, program };
+                struct zp_confinement within = { .writable = { store } };
+                struct zp_error err = { 0 };
+                int abi = -1;
+                if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+                    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
+                        _exit(255);
+                int r = zp_confine(&within, &abi, &err);
+                if (abi != 0 || (r < 0 && !strstr(err.hint, "landlock_create_ruleset")))
+                        _exit(254);
+                _exit(-r);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static void a_filter_that_forbids_landlock_is_not_taken_for_an_old_kernel(void **state) {
+        (void) state;
+        assert_int_equal(confine_below_a_filter(ENOSYS), 0);
+        assert_int_equal(confine_below_a_filter(EOPNOTSUPP), 0);
+        assert_int_equal(confine_below_a_filter(EPERM), EPERM);
+}
+
 int main(void) {
         if (!mkdtemp(store) || !mkdtemp(outside) || !mkdtemp(source))
                 return 1;
@@ -130,6 +171,7 @@ int main(void) {
                 cmocka_unit_test(the_store_is_still_usable),
                 cmocka_unit_test(what_is_readable_is_not_writable),
                 cmocka_unit_test(nothing_else_is),
+                cmocka_unit_test(a_filter_that_forbids_landlock_is_not_taken_for_an_old_kernel),
         };
         int failed = cmocka_run_group_tests(tests, NULL, NULL);
         zp_remove_tree(AT_FDCWD, store, NULL);
