@@ -4,7 +4,7 @@ import time
 
 from . import nodes, subjects
 
-WARM_STARTS = 5
+WARM_ROUNDS, DISK_ROUNDS = 12, 3
 
 
 def _variant(tool):
@@ -18,16 +18,14 @@ def _fresh(server, tool, subject):
 
 
 def _start(server, tool, subject, begin):
-    """From nothing to where begin(node, repository) ends; then the same again, with everything in memory."""
+    """From nothing to where begin(node, repository) ends."""
     context, repository = _fresh(server, tool, subject)
-    bytes_fetched, warm = [], []
+    bytes_fetched = []
     with context as node:
         with nodes.counting(bytes_fetched):
             pull = node.pull(repository)
             run = begin(node, repository)
-        for _ in range(WARM_STARTS):
-            warm.append(begin(node, repository))
-    return {"pull": pull, "run": run, "total": pull + run, "bytes": bytes_fetched[0], "warm": warm}
+    return {"pull": pull, "run": run, "total": pull + run, "bytes": bytes_fetched[0]}
 
 
 def output(server, tool, subject):
@@ -66,3 +64,40 @@ def read_all(server, tool, subject):
         disk = node.run(repository, subjects.READ_ALL, until_end=True)
         memory = node.run(repository, subjects.READ_ALL, until_end=True)
     return {"pull": pull, "run": run, "total": pull + run, "bytes": bytes_fetched[0], "disk": disk, "memory": memory}
+
+
+def warm(server, tools, subject):
+    """{tool: {figure: [seconds]}} of starts on one node that has the image of each tool, by turns: until the first output
+    and the first HTTP answer with everything in memory, and until the first output with everything on the disk."""
+    begins = {"output": lambda node, repository: node.run(repository, subject.start)}
+    if subject.serve:
+        begins["http"] = lambda node, repository: node.serve(repository, subject.serve)
+    figures = {tool: {name: [] for name in [*begins, "disk"]} for tool in tools}
+
+    def start(node, tool, name, into):
+        node.snapshotter, kind = _variant(tool)
+        seconds = begins[name](node, f"{kind}/{subject.name}")
+        figures[tool][into].append(seconds)
+
+    with nodes.node(server, "zeropull") as node:
+        for tool in tools:
+            node.snapshotter, kind = _variant(tool)
+            node.pull(f"{kind}/{subject.name}")
+            for begin in begins.values():
+                begin(node, f"{kind}/{subject.name}")
+        for number in range(WARM_ROUNDS):
+            for tool in _turned(tools, number):
+                for name in begins:
+                    start(node, tool, name, name)
+        for number in range(DISK_ROUNDS):
+            for tool in _turned(tools, number):
+                nodes.drop_caches()
+                node.snapshotter = "zeropull"
+                node.run("programs", ["echo", "ready"])
+                start(node, tool, "output", "disk")
+    return figures
+
+
+def _turned(tools, number):
+    first = number % len(tools)
+    return [*tools[first:], *tools[:first]]

@@ -7,10 +7,15 @@ PEERS = ["stargz", "SOCI", "nydus"]
 
 
 def progress(row):
-    seconds = ", ".join(f"{name} {row[name]:.3f}" for name in ("pull", "mount", "run", "total", "disk", "memory") if name in row)
-    warm = f", warm {statistics.median(row['warm']):.3f}" if row.get("warm") else ""
-    print(f"  {row['what']} {row['image']} {row['tool']} {row['speed'] or 'unshaped'}: {seconds}{warm}, "
-          f"{row['bytes'] / 1e6:.1f} MB", file=sys.stderr, flush=True)
+    names = ("pull", "mount", "run", "total", "output", "http", "disk", "memory")
+    seconds = ", ".join(f"{name} {_median(row[name]):.3f}" for name in names if name in row)
+    fetched = f", {row['bytes'] / 1e6:.1f} MB" if "bytes" in row else ""
+    print(f"  {row['what']} {row['image']} {row['tool']} {row['speed'] or 'unshaped'}: {seconds}{fetched}",
+          file=sys.stderr, flush=True)
+
+
+def _median(value):
+    return statistics.median(value) if isinstance(value, list) else value
 
 
 class Rows:
@@ -39,10 +44,11 @@ _TABLES = [
     ("attach", "of that, the pull, ms", [("pull", 1e-3, 0)]),
     ("output", "from nothing to the first output, s", [("total", 1, 2)]),
     ("output", "MB over the network until then", [("bytes", 1e6, 1)]),
-    ("output", "warm start, s", [("warm", 1, 3)]),
     ("http", "from nothing to the first HTTP answer, s", [("total", 1, 2)]),
     ("http", "MB over the network until then", [("bytes", 1e6, 1)]),
-    ("http", "warm start to the first HTTP answer, s", [("warm", 1, 3)]),
+    ("warm", "to the first output, everything being in memory, s", [("output", 1, 3)]),
+    ("warm", "to the first output, everything being on the disk, s", [("disk", 1, 3)]),
+    ("warm", "to the first HTTP answer, everything being in memory, s", [("http", 1, 3)]),
     ("read", "from nothing to having read every file, s", [("total", 1, 2)]),
     ("read", "MB over the network until then", [("bytes", 1e6, 1)]),
     ("read", "every file again from the disk, s", [("disk", 1, 2)]),
@@ -57,6 +63,8 @@ def tables(result):
         if not rows.of(what=what):
             continue
         for speed in rows.names("speed"):
+            if not rows.of(what=what, speed=speed):
+                continue
             print(f"\n{title} ({f'{speed} Mbit/s' if speed else 'unshaped'})")
             print(f"{'':24}" + "".join(f"{tool[-18:]:>19}" for tool in tools))
             for image in rows.names("image"):
@@ -91,11 +99,18 @@ def _ratios(rows):
             for image in rows.names("image"):
                 wanted = {"image": image, "speed": speed}
                 for what in ("output", "http"):
-                    _ratio(rows, f"{at}, {image}: {what}, cold to overlayfs warm", "total", tool, "overlayfs",
-                           {}, "warm", what=what, **wanted)
-                    _ratio(rows, f"{at}, {image}: {what}, warm to overlayfs warm", "warm", tool, "overlayfs", {}, what=what, **wanted)
+                    warm = {"what": "warm", "speed": None}
+                    _ratio(rows, f"{at}, {image}: {what}, cold to overlayfs from memory", "total", tool, "overlayfs",
+                           warm, what, what=what, **wanted)
+                    if what == "output":
+                        _ratio(rows, f"{at}, {image}: {what}, cold to overlayfs from the disk", "total", tool, "overlayfs",
+                               warm, "disk", what=what, **wanted)
                 for figure in ("total", "disk", "memory"):
                     _ratio(rows, f"{at}, {image}: read, {figure} to overlayfs's", figure, tool, "overlayfs", {}, what="read", **wanted)
+    for image in rows.names("image"):
+        for figure in ("output", "http", "disk"):
+            _ratio(rows, f"zeropull, {image}: warm, {figure} to overlayfs's", figure, "zeropull", "overlayfs", {}, what="warm",
+                   image=image)
 
 
 def _others(result):
