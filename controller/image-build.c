@@ -23,7 +23,7 @@ static void hold_slot(struct ctl_run *run, const struct ctl_image *image) {
 static void give_slot(struct ctl_run *run, const struct ctl_image *image) {
         char slot[CTL_SLOT_SIZE];
         if (image->build_id[0])
-                ctl_slots_give(run->world->slots, ctl_run_slot(run, image->build_id, slot));
+                ctl_slots_give(run->world->slots, ctl_run_slot(run, image->build_id, slot), run->key);
 }
 
 static void ready(struct ctl_image *image, const char *snapshot, int64_t size) {

@@ -29,14 +29,17 @@ int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error
         if (!image->build_id[0] || (image->phase != CTL_QUEUED && image->phase != CTL_BUILDING))
                 return 0;
         const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
-        int r = 0;
-        if (!is_named_elsewhere(run, image->build_id))
-                r = executor->cancel(&run->world->executors, &order, err);
-        if (r == 0) {
-                ctl_slots_give(run->world->slots, ctl_run_slot(run, image->build_id, slot));
-                image->build_id[0] = '\0';
+        ctl_run_slot(run, image->build_id, slot);
+        if (is_named_elsewhere(run, image->build_id)) {
+                ctl_slots_leave(run->world->slots, slot, run->key);
+        } else {
+                int r = executor->cancel(&run->world->executors, &order, err);
+                if (r < 0)
+                        return r;
+                ctl_slots_give(run->world->slots, slot, run->key);
         }
-        return r;
+        image->build_id[0] = '\0';
+        return 0;
 }
 
 int ctl_run_cancel_all(struct ctl_run *run, struct zp_error *err) {

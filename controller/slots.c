@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controller/owners.h"
+
 /* A namespace that has slots, or waits for some. */
 struct space {
         struct space *next;
@@ -15,14 +17,15 @@ struct space {
 struct slot {
         struct slot *next; /* in the order in which they came */
         struct space *space;
-        char *build, *owner;
-        int priority;
+        struct ctl_owner *owners;
+        char *build;
+        int priority; /* the highest of the owners' */
         bool is_held;
 };
 
 struct ctl_slots {
         size_t limit, namespace_limit;
-        void (*granted)(void *context, const char *owner);
+        void (*wake)(void *context, const char *owner);
         void *context;
         pthread_mutex_t lock; /* guards all below */
         struct slot *first, **end;
@@ -30,13 +33,13 @@ struct ctl_slots {
         size_t held, waiting;
 };
 
-int ctl_slots_new(size_t limit, size_t namespace_limit, void (*granted)(void *context, const char *owner),
-                  void *context, struct ctl_slots **out, struct zp_error *err) {
+int ctl_slots_new(size_t limit, size_t namespace_limit, void (*wake)(void *context, const char *owner), void *context,
+                  struct ctl_slots **out, struct zp_error *err) {
         struct ctl_slots *slots = calloc(1, sizeof *slots);
         if (!slots)
                 return zp_error_errno(err, ENOMEM, "slots");
         *slots = (struct ctl_slots){
-                .limit = limit, .namespace_limit = namespace_limit, .granted = granted, .context = context
+                .limit = limit, .namespace_limit = namespace_limit, .wake = wake, .context = context
         };
         slots->end = &slots->first;
         pthread_mutex_init(&slots->lock, NULL);
@@ -45,8 +48,8 @@ int ctl_slots_new(size_t limit, size_t namespace_limit, void (*granted)(void *co
 }
 
 static void slot_free(struct slot *slot) {
+        ctl_owners_free(slot->owners);
         free(slot->build);
-        free(slot->owner);
         free(slot);
 }
 
@@ -97,16 +100,21 @@ static void leave(struct ctl_slots *slots, struct space *space) {
         free(space);
 }
 
+static bool join(struct slot *slot, const char *owner, int priority) {
+        bool is_noted = ctl_owners_join(&slot->owners, owner, priority);
+        slot->priority = ctl_owners_priority(slot->owners);
+        return is_noted;
+}
+
 static struct slot *add(struct ctl_slots *slots, const char *build, const char *owner, int priority) {
         struct slot *slot = calloc(1, sizeof *slot);
-        if (!slot || !(slot->build = strdup(build)) || !(slot->owner = strdup(owner)) ||
+        if (!slot || !(slot->build = strdup(build)) || !join(slot, owner, priority) ||
             !(slot->space = space_of(slots, build))) {
                 if (slot)
                         slot_free(slot);
                 return NULL;
         }
         slot->space->slots++;
-        slot->priority = priority;
         *slots->end = slot;
         slots->end = &slot->next;
         slots->waiting++;
@@ -133,6 +141,15 @@ static void take_out(struct ctl_slots *slots, struct slot *slot) {
         slot_free(slot);
 }
 
+/* Without anybody left the slot goes. */
+static void quit(struct ctl_slots *slots, struct slot *slot, const char *owner) {
+        if (!ctl_owners_quit(&slot->owners, owner))
+                return;
+        slot->priority = ctl_owners_priority(slot->owners);
+        if (!slot->owners)
+                take_out(slots, slot);
+}
+
 static bool is_before(const struct slot *slot, const struct slot *best) {
         if (!best || slot->priority != best->priority)
                 return !best || slot->priority > best->priority;
@@ -150,25 +167,26 @@ static struct slot *next_one(const struct ctl_slots *slots) {
         return best;
 }
 
-/* The owner, malloc'ed. */
-static char *grant_next(struct ctl_slots *slots) {
-        struct slot *best = next_one(slots);
-        char *owner = best ? strdup(best->owner) : NULL;
-        if (owner)
-                hold(slots, best);
-        return owner;
-}
-
 /* ---- without ---- */
 
+/* Frees them. */
+static void wake(struct ctl_slots *slots, struct ctl_owner *owners, const char *except) {
+        for (const struct ctl_owner *owner = owners; owner; owner = owner->next)
+                if (strcmp(owner->name, except) != 0)
+                        slots->wake(slots->context, owner->name);
+        ctl_owners_free(owners);
+}
+
 static void grant(struct ctl_slots *slots) {
-        for (;;) {
+        for (bool is_granted = true; is_granted;) {
+                struct ctl_owner *owners = NULL;
                 pthread_mutex_lock(&slots->lock);
-                zp_autofree char *owner = grant_next(slots);
+                struct slot *best = next_one(slots);
+                is_granted = best && ctl_owners_copy(best->owners, &owners);
+                if (is_granted)
+                        hold(slots, best);
                 pthread_mutex_unlock(&slots->lock);
-                if (!owner)
-                        return;
-                slots->granted(slots->context, owner);
+                wake(slots, owners, "");
         }
 }
 
@@ -176,14 +194,11 @@ bool ctl_slots_take(struct ctl_slots *slots, const char *build, const char *owne
         pthread_mutex_lock(&slots->lock);
         struct slot *slot = find(slots, build);
         bool is_new = !slot;
-        if (is_new)
-                slot = add(slots, build, owner, priority);
-        else if (!slot->is_held)
-                slot->priority = priority;
+        bool is_noted = is_new ? (slot = add(slots, build, owner, priority)) != NULL : join(slot, owner, priority);
         /* nobody else who waits may have what room there is, or they would have been told */
-        if (slot && is_new && next_one(slots) == slot)
+        if (is_new && is_noted && next_one(slots) == slot)
                 hold(slots, slot);
-        bool is_held = slot && slot->is_held;
+        bool is_held = is_noted && slot->is_held;
         pthread_mutex_unlock(&slots->lock);
         return is_held;
 }
@@ -191,18 +206,34 @@ bool ctl_slots_take(struct ctl_slots *slots, const char *build, const char *owne
 void ctl_slots_hold(struct ctl_slots *slots, const char *build, const char *owner) {
         pthread_mutex_lock(&slots->lock);
         struct slot *slot = find(slots, build);
-        if (!slot)
+        if (slot)
+                join(slot, owner,
+                     0); /* without memory, who has it is told all the same: it is looked at now and then */
+        else
                 slot = add(slots, build, owner, 0);
         if (slot && !slot->is_held)
                 hold(slots, slot);
         pthread_mutex_unlock(&slots->lock);
 }
 
-void ctl_slots_give(struct ctl_slots *slots, const char *build) {
+void ctl_slots_give(struct ctl_slots *slots, const char *build, const char *owner) {
+        struct ctl_owner *owners = NULL;
+        pthread_mutex_lock(&slots->lock);
+        struct slot *slot = find(slots, build);
+        if (slot) {
+                owners = zp_steal(&slot->owners);
+                take_out(slots, slot);
+        }
+        pthread_mutex_unlock(&slots->lock);
+        wake(slots, owners, owner);
+        grant(slots);
+}
+
+void ctl_slots_leave(struct ctl_slots *slots, const char *build, const char *owner) {
         pthread_mutex_lock(&slots->lock);
         struct slot *slot = find(slots, build);
         if (slot)
-                take_out(slots, slot);
+                quit(slots, slot, owner);
         pthread_mutex_unlock(&slots->lock);
         grant(slots);
 }
@@ -218,8 +249,8 @@ void ctl_slots_keep_only(struct ctl_slots *slots, const char *owner, const char 
         pthread_mutex_lock(&slots->lock);
         for (struct slot *slot = slots->first, *next; slot; slot = next) {
                 next = slot->next;
-                if (strcmp(slot->owner, owner) == 0 && !contains(kept, slot->build))
-                        take_out(slots, slot);
+                if (!contains(kept, slot->build))
+                        quit(slots, slot, owner);
         }
         pthread_mutex_unlock(&slots->lock);
         grant(slots);

@@ -143,3 +143,46 @@ def test_a_turn_that_cannot_be_taken_back_at_once_is_taken_back_later(world, wai
     world.wait("first", "Expired", "Expired")
     assert fault.happened == 2 and not world.job(first)
     world.wait_for_job(second)
+
+
+# --- two objects that want the same
+
+
+@pytest.fixture
+def both(world, waiting):
+    """Another one waits for what the second waits for."""
+    world.snapshot("third", waiting[1])
+    world.wait("third", "Queued", "WaitingForTurn")
+    return waiting
+
+
+def test_a_build_that_two_objects_wait_for_makes_both_ready(world, both):
+    first, second, running = both
+    world.end(first)
+    world.end(second)
+    for name in ("first", "second", "third"):
+        world.wait(name, "Ready", "")
+    assert running.metric("builds_running") == running.metric("builds_waiting") == 0
+    assert len(world.jobs.list()) == 2
+
+
+def test_who_waits_keeps_waiting_when_another_who_waits_for_the_same_goes(world, both):
+    first, second, _ = both
+    world.snapshots.delete("second")
+    until(lambda: [item["metadata"]["name"] for item in world.snapshots.list()] == ["first", "third"])
+    world.end(first)
+    world.end(second)
+    world.wait("third", "Ready", "")
+
+
+def test_a_build_that_another_object_wants_as_well_keeps_its_place(world, waiting):
+    first, second, running = waiting
+    world.snapshot("third", first)
+    world.wait("third", "Queued", "JobCreated")
+    world.snapshots.delete("first")
+    until(lambda: [item["metadata"]["name"] for item in world.snapshots.list()] == ["second", "third"])
+    assert (running.metric("builds_running"), running.metric("builds_waiting")) == (1, 1)
+    assert world.job(first) and not world.job(second)
+    world.end(first)
+    world.wait("third", "Ready", "")
+    world.wait_for_job(second)
