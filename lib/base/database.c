@@ -75,15 +75,22 @@ int zp_database_begin_losable(struct zp_database *database, struct zp_error *err
         return r < 0 ? zp_database_end(database, r, err) : 0;
 }
 
-int zp_database_end(struct zp_database *database, int result, struct zp_error *err) {
+int zp_database_end_or(struct zp_database *database, int result, void (*take_back)(void *context), void *context,
+                       struct zp_error *err) {
         int r = result < 0 ? result : run(database, "COMMIT", err);
         if (r < 0 && !sqlite3_get_autocommit(database->db))
                 sqlite3_exec(database->db, "ROLLBACK", NULL, NULL, NULL);
+        if (r < 0 && take_back)
+                take_back(context);
         if (database->is_losable) /* outside of transactions nothing of this can fail */
                 sqlite3_exec(database->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
         database->is_losable = false;
         pthread_mutex_unlock(&database->mutex);
         return r < 0 ? r : result;
+}
+
+int zp_database_end(struct zp_database *database, int result, struct zp_error *err) {
+        return zp_database_end_or(database, result, NULL, NULL, err);
 }
 
 static void settle(struct zp_database *database) {

@@ -35,6 +35,9 @@ ZP_DEFINE_AUTO(struct zp_database, zp_database_close);
  * be waited for. `end` commits when `result` is ≥ 0, else rolls back; returns `result`, or the commit's failure. */
 int zp_database_begin(struct zp_database *database, bool writes, struct zp_error *err);
 int zp_database_end(struct zp_database *database, int result, struct zp_error *err);
+/* As `end`; when nothing is committed, `take_back` is called before another transaction can begin. */
+int zp_database_end_or(struct zp_database *database, int result, void (*take_back)(void *context), void *context,
+                       struct zp_error *err);
 /* Begins one that writes what may as well be lost: a failure of power takes it back unless another has ended since.
  * Nobody waits for the disk. */
 int zp_database_begin_losable(struct zp_database *database, struct zp_error *err);

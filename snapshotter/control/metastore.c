@@ -129,7 +129,8 @@ int snap_metastore_create(struct snap_metastore *store, struct zp_arena *arena, 
         int r = zp_database_begin(store->database, true, err);
         if (r < 0)
                 return r;
-        return zp_database_end(store->database, create_snapshot(store, arena, create, chain, err), err);
+        return zp_database_end_or(store->database, create_snapshot(store, arena, create, chain, err), create->take_back,
+                                  create->context, err);
 }
 
 /* ---- commit ---- */

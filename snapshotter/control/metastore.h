@@ -65,10 +65,11 @@ struct snap_create {
         struct snap_labels labels; /* those with an empty value are left out, here and everywhere */
         /* Called before the record becomes visible; when it fails, so does all. */
         int (*make)(void *context, const struct snap_chain *chain, struct zp_error *err);
+        /* Takes away what `make` made, when nothing was recorded: before another snapshot can get the id. */
+        void (*take_back)(void *context);
         void *context;
 };
-/* -ENOENT: no such parent, -EINVAL: it is not committed, -EEXIST: the name is taken. *chain is filled from the moment
- * `make` is called, so that what it made can be taken away again after a failed commit. */
+/* -ENOENT: no such parent, -EINVAL: it is not committed, -EEXIST: the name is taken. */
 int snap_metastore_create(struct snap_metastore *store, struct zp_arena *arena, const struct snap_create *create,
                           struct snap_chain *chain, struct zp_error *err);
 

@@ -188,7 +188,8 @@ static int add_reason(struct zp_arena *arena, const struct zp_error *why, struct
 struct creation {
         struct snap_service *service;
         struct snap_owner owner; /* who gets the root directory */
-        bool is_mapped, is_made;
+        bool is_mapped;
+        uint64_t made; /* id of the directory that was made; 0: none */
         const struct zp_cancel *cancel;
         struct snap_base base;      /* what was mounted for it */
         struct stat base_directory; /* its root */
@@ -208,9 +209,15 @@ static int make_directory(void *context, const struct snap_chain *chain, struct 
                 owner = (struct snap_owner){ creation->base_directory.st_uid, creation->base_directory.st_gid };
         if (r == 0)
                 r = snap_directories_make(directories, chain->info.id, chain->info.kind, owner, err);
-        creation->is_made = r == 0;
+        creation->made = r == 0 ? chain->info.id : 0;
         /* the last step before all is recorded: who does not wait any longer shall not find it */
         return r < 0 ? trouble(r, err) : zp_check_cancel(creation->cancel, err);
+}
+
+static void take_directory_back(void *context) {
+        struct creation *creation = context;
+        if (creation->made)
+                snap_directories_discard(creation->service->directories, creation->made);
 }
 
 static int create_recorded(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
@@ -220,11 +227,10 @@ static int create_recorded(struct snap_service *service, struct zp_arena *arena,
                                       .parent = new->parent,
                                       .labels = new->labels,
                                       .make = make_directory,
+                                      .take_back = take_directory_back,
                                       .context = creation };
         pthread_rwlock_rdlock(&service->creating);
         int r = snap_metastore_create(service->metastore, arena, &create, chain, err);
-        if (r < 0 && creation->is_made)
-                snap_directories_discard(service->directories, chain->info.id);
         pthread_rwlock_unlock(&service->creating);
         return r;
 }

@@ -4,6 +4,8 @@
  */
 #include "support.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "snapshotter/control/metastore.h"
@@ -139,6 +141,57 @@ static void what_cannot_be_made_is_not_recorded(void **state) {
         assert_int_equal(snap_metastore_create(store, &arena, &new, &chain, &err), -EIO);
         assert_int_equal(snap_metastore_get(store, &arena, "a", &chain.info, NULL, &err), -ENOENT);
         assert_int_equal(snap_metastore_has_id(store, chain.info.id, &err), 0);
+}
+
+struct made {
+        bool is_full; /* the disk, as soon as it is made */
+        int result;
+        uint64_t id;
+        unsigned taken_back;
+        struct rlimit before;
+};
+
+static int make_something(void *context, const struct snap_chain *chain, struct zp_error *error) {
+        struct made *made = context;
+        struct rlimit none = made->before;
+        made->id = chain->info.id;
+        none.rlim_cur = 0;
+        if (made->is_full)
+                assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+        return made->result < 0 ? zp_error_set(error, -made->result, "refused by the test") : 0;
+}
+
+static void count_back(void *context) {
+        ((struct made *) context)->taken_back++;
+}
+
+static int create_made(struct made *made) {
+        struct snap_chain chain;
+        struct snap_create new = { .kind = SNAP_ACTIVE,
+                                   .name = "a",
+                                   .parent = "",
+                                   .make = make_something,
+                                   .take_back = count_back,
+                                   .context = made };
+        return snap_metastore_create(store, &arena, &new, &chain, &err);
+}
+
+static void what_was_made_is_taken_back_when_nothing_is_recorded(void **state) {
+        (void) state;
+        struct made refused = { .result = -EIO }, full = { .is_full = true }, good = { 0 };
+        assert_int_equal(create_made(&refused), -EIO);
+        assert_int_equal(refused.taken_back, 1);
+
+        signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &full.before), 0);
+        int r = create_made(&full); /* fails as it is committed */
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &full.before), 0);
+        assert_true(r < 0);
+        assert_int_equal(full.taken_back, 1);
+
+        assert_ok(create_made(&good));
+        assert_int_equal(good.taken_back, 0);
+        assert_int_equal(get("a").id, good.id);
 }
 
 static void a_committed_snapshot_replaces_the_active_one(void **state) {
@@ -377,6 +430,7 @@ int main(void) {
                 TEST(names_are_taken_once),
                 TEST(parents_must_be_there_and_committed),
                 TEST(what_cannot_be_made_is_not_recorded),
+                TEST(what_was_made_is_taken_back_when_nothing_is_recorded),
                 TEST(a_committed_snapshot_replaces_the_active_one),
                 TEST(only_an_active_snapshot_is_committed),
                 TEST(a_snapshot_without_a_parent_can_get_one_by_its_commit),
