@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """zeropull-controller, as a test runs it; and what stands for nodes where there is a control plane only."""
+import base64
 import gzip
 import hashlib
 import io
@@ -144,11 +145,12 @@ class PlayedNode:
         name = next(m["name"] for m in pod["spec"]["containers"][0]["volumeMounts"] if path.startswith(m["mountPath"] + "/"))
         source = next(v for v in pod["spec"]["volumes"] if v["name"] == name)["secret"]
         secret = self.api.find(f"/api/v1/namespaces/{pod['metadata']['namespace']}/secrets/{source['secretName']}")
-        out = self.directory / f"{pod['metadata']['uid']}-{name}"
-        (item,) = source["items"]
-        if item["key"] not in (secret or {}).get("data", {}) and source.get("optional"):
+        out = self.directory / f"{pod['metadata']['uid']}-{name}" / Path(path).name
+        key = next(item["key"] for item in source["items"] if item["path"] == out.name)
+        if key not in (secret or {}).get("data", {}) and source.get("optional"):
             return out
-        out.write_bytes(__import__("base64").b64decode(secret["data"][item["key"]]))
+        out.parent.mkdir(exist_ok=True)
+        out.write_bytes(base64.b64decode(secret["data"][key]))
         return out
 
     def _build(self, pod, command):
