@@ -101,6 +101,8 @@ static int make_world(struct ctl_controller *c, struct zp_error *err) {
         if (r == 0)
                 r = ctl_slots_new((size_t) c->config->job.concurrency, (size_t) c->config->job.namespace_concurrency,
                                   slot_granted, c, &w->slots, err);
+        if (r == 0)
+                r = zp_learned_new(&w->learned, err);
         if (r == 0 && c->config->hook.url)
                 r = zp_http_new(&http, &c->hook, err);
         if (r == 0)
@@ -169,6 +171,7 @@ static void stop_parts(struct ctl_controller *c) {
                 zp_kube_events_stop(w->events);
         atomic_store(&c->kube_cancel.requested, true);
         ctl_watches_stop(c);
+        zp_learned_free(w->learned);
         ctl_slots_free(w->slots);
         ctl_queue_free(w->queue);
         ctl_usage_free(w->usage);

@@ -19,6 +19,7 @@ static struct zp_source_options options_for(const struct ctl_images *images, con
                                             const struct zp_keychain *keychain) {
         const struct ctl_registry_entry *entry = ctl_config_registry(images->config, host);
         return (struct zp_source_options){ .keychain = keychain,
+                                           .learned = images->learned,
                                            .plain_http = entry && entry->plain_http,
                                            .ca_file = entry ? entry->ca_file : NULL,
                                            .user_agent = "zeropull-controller/" ZP_VERSION,

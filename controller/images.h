@@ -8,11 +8,13 @@
 #include "base/cancel.h"
 #include "controller/config.h"
 #include "controller/secrets.h"
+#include "oci/learned.h"
 
 /* How one object's images are asked for. */
 struct ctl_images {
         const struct ctl_config *config;
         struct ctl_secrets *secrets;
+        struct zp_learned *learned; /* about registries; NULL: nothing is kept */
         const struct zp_cancel *cancel;
 };
 

@@ -53,7 +53,7 @@ int ctl_run_images(struct ctl_run *run, struct ctl_images *out, struct zp_error 
                         return r;
                 run->is_loaded = true;
         }
-        *out = (struct ctl_images){ run->world->config, &run->secrets, run->world->cancel };
+        *out = (struct ctl_images){ run->world->config, &run->secrets, run->world->learned, run->world->cancel };
         return 0;
 }
 

@@ -31,6 +31,7 @@ struct ctl_world {
         struct ctl_usage *usage; /* what pods name */
         struct ctl_queue *queue;
         struct ctl_slots *slots;
+        struct zp_learned *learned; /* about registries; NULL: nothing is kept */
         struct ctl_executors executors;
         const struct zp_cancel *cancel;
         /* Whether writing is allowed at this moment. */
