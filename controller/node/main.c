@@ -2,7 +2,6 @@
  *
  * The `zeropull-node` command.
  */
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/options.h"
 #include "controller/kube/client.h"
 #include "controller/node/agent.h"
 #include "controller/node/keeper.h"
@@ -18,12 +18,13 @@
 #include "controller/node/service.h"
 #include "snapshotter/control/config.h"
 
+#define PROGRAM "zeropull-node"
 #define EXIT_USAGE 2
 #define PARALLELISM_DEFAULT 2
 #define KEEPER_DEFAULT "/run/zeropull/keeper.sock"
 
 enum {
-        OPTION_NODE = 256,
+        OPTION_NODE,
         OPTION_ROOT,
         OPTION_STORE,
         OPTION_CONFIG,
@@ -35,28 +36,25 @@ enum {
         OPTION_NRI,
         OPTION_KEEPER,
         OPTION_HELP,
-        OPTION_VERSION
+        OPTION_VERSION,
+        OPTIONS
 };
 
-static const struct {
-        int value;
-        const char *name, *argument, *help;
-} options[] = {
-        { OPTION_NODE, "node", "NAME", "this node's name (default: $NODE_NAME, else the host's)" },
-        { OPTION_ROOT, "root", "DIR", "the snapshotter's root directory" },
-        { OPTION_STORE, "store", "DIR", "where images go (default: as the settings say)" },
-        { OPTION_CONFIG, "config", "FILE", "the snapshotter's settings" },
-        { OPTION_KUBECONFIG, "kubeconfig", "FILE", "default: $KUBECONFIG, else the pod's account" },
-        { OPTION_KUBELET, "kubelet-kubeconfig", "FILE", "with which pods' pull secrets are read" },
-        { OPTION_ZEROPULL, "zeropull", "FILE", "the zeropull program (default: beside this one)" },
-        { OPTION_PARALLELISM, "parallelism", "N", "images that are fetched at a time (default: 2)" },
-        { OPTION_NO_POD_EVENTS, "no-pod-events", NULL, "do not say on pods whether they were accelerated" },
-        { OPTION_NRI, "nri", "SOCKET", "keep pods' wishes: containerd's socket for plugins" },
-        { OPTION_KEEPER, "keeper", "SOCKET", "keep, run: the keeper (default: " KEEPER_DEFAULT ")" },
-        { OPTION_HELP, "help", NULL, "show this help" },
-        { OPTION_VERSION, "version", NULL, "show the version" },
+static const struct zp_option options[OPTIONS] = {
+        [OPTION_NODE] = { "node", "NAME", "this node's name (default: $NODE_NAME, else the host's)" },
+        [OPTION_ROOT] = { "root", "DIR", "the snapshotter's root directory" },
+        [OPTION_STORE] = { "store", "DIR", "where images go (default: as the settings say)" },
+        [OPTION_CONFIG] = { "config", "FILE", "the snapshotter's settings" },
+        [OPTION_KUBECONFIG] = { "kubeconfig", "FILE", "default: $KUBECONFIG, else the pod's account" },
+        [OPTION_KUBELET] = { "kubelet-kubeconfig", "FILE", "with which pods' pull secrets are read" },
+        [OPTION_ZEROPULL] = { "zeropull", "FILE", "the zeropull program (default: beside this one)" },
+        [OPTION_PARALLELISM] = { "parallelism", "N", "images that are fetched at a time (default: 2)" },
+        [OPTION_NO_POD_EVENTS] = { "no-pod-events", NULL, "do not say on pods whether they were accelerated" },
+        [OPTION_NRI] = { "nri", "SOCKET", "keep pods' wishes: containerd's socket for plugins" },
+        [OPTION_KEEPER] = { "keeper", "SOCKET", "keep, run: the keeper (default: " KEEPER_DEFAULT ")" },
+        [OPTION_HELP] = { "help", NULL, "show this help", 'h' },
+        [OPTION_VERSION] = { "version", NULL, "show the version" },
 };
-#define OPTIONS (sizeof options / sizeof *options)
 
 struct call {
         const char *values[OPTIONS]; /* "" for a flag; NULL: absent */
@@ -67,35 +65,29 @@ struct call {
 static struct zp_cancel cancel;
 
 static const char *value(const struct call *call, int option) {
-        return call->values[option - OPTION_NODE];
+        return call->values[option];
 }
 
-static void print_help(FILE *out) {
+static void print_help(void) {
         fputs("Usage: zeropull-node [OPTION...] [COMMAND]\n\n"
               "A Kubernetes node's agent: has snapshots there before pods ask for them.\n\nCommands:\n"
               "  (none)          fetch what the node's NodeSnapshotCache lists\n"
               "  keep            keep descriptors for daemons in other pods\n"
               "  run -- PROGRAM  run a daemon whose descriptors the keeper keeps\n\nOptions:\n",
-              out);
-        for (size_t i = 0; i < OPTIONS; i++) {
-                char left[40];
-                snprintf(left, sizeof left, "      --%s%s%s", options[i].name, options[i].argument ? " " : "",
-                         options[i].argument ? options[i].argument : "");
-                fprintf(out, "%-30s %s\n", left, options[i].help);
-        }
-        fputs("\nExample:\n  zeropull-node --config " SNAP_CONFIG_PATH "\n", out);
+              stdout);
+        zp_options_print(stdout, options, OPTIONS);
+        fputs("\nExample:\n  zeropull-node --config " SNAP_CONFIG_PATH "\n", stdout);
 }
 
 static int usage(const char *text, const char *what) {
-        fprintf(stderr, "zeropull-node: %s%s\n  hint: 'zeropull-node --help' lists commands and options\n", text, what);
-        return EXIT_USAGE;
+        struct zp_error err = { 0 };
+        zp_error_set(&err, EINVAL, "%s%s", text, what);
+        zp_error_hint(&err, "'" PROGRAM " --help' lists commands and options");
+        return zp_complain(PROGRAM, &err, EXIT_USAGE);
 }
 
 static int failed(const struct zp_error *err) {
-        fprintf(stderr, "zeropull-node: %s\n", err->message);
-        if (err->hint[0])
-                fprintf(stderr, "  hint: %s\n", err->hint);
-        return EXIT_FAILURE;
+        return zp_complain(PROGRAM, err, EXIT_FAILURE);
 }
 
 static void on_signal(int number) {
@@ -222,27 +214,20 @@ static int run_service(const struct call *call) {
 
 /* -1: go on; else the exit code. */
 static int parse(struct call *call, int argc, char **argv) {
-        struct option longs[OPTIONS + 1] = { 0 };
-        for (size_t i = 0; i < OPTIONS; i++)
-                longs[i] = (struct option){ options[i].name, options[i].argument ? required_argument : no_argument,
-                                            NULL, options[i].value };
-        opterr = 0;
-        for (int kind; (kind = getopt_long(argc, argv, ":h", longs, NULL)) != -1;) {
-                if (kind == '?' || kind == ':')
-                        return usage(kind == ':' ? "a value is missing: " : "unknown option: ", argv[optind - 1]);
-                int option = kind == 'h' ? OPTION_HELP : kind;
-                call->values[option - OPTION_NODE] = optarg ? optarg : "";
-        }
+        struct zp_error err = { 0 };
+        int first = zp_options_read(options, OPTIONS, argc, argv, call->values, &err);
+        if (first < 0)
+                return usage("", err.message);
         if (value(call, OPTION_HELP)) {
-                print_help(stdout);
+                print_help();
                 return EXIT_SUCCESS;
         }
         if (value(call, OPTION_VERSION)) {
                 puts("zeropull-node " ZP_VERSION);
                 return EXIT_SUCCESS;
         }
-        call->argument_count = argc - optind;
-        call->arguments = argv + optind;
+        call->argument_count = argc - first;
+        call->arguments = argv + first;
         return -1;
 }
 
