@@ -473,7 +473,7 @@ def test_after_its_time_a_snapshot_is_removed(site, working):
 def test_no_more_builds_run_than_may_and_the_most_urgent_comes_first(site, node, alone, pretending):
     pretending.is_held = True
     namespace = site.namespace()
-    config = site.config(job={"image": "x", "concurrency": 2})
+    config = site.config(job={"image": "x", "concurrency": 2, "namespace-concurrency": 2})
     with controller(site.directory / site.name(), site.kubeconfig, config, "--namespace", namespace):
         running = [site.snapshot(namespace, site.image()[0]) for _ in range(2)]
         until(lambda: len(site.jobs(namespace)) == 2)
