@@ -251,7 +251,7 @@ static int decision_json(sqlite3 *db, int64_t event, json_t *out, struct zp_erro
         hook_autostmt sqlite3_stmt *row = NULL, *waiting = NULL;
         int r = hook_sql_prepare(
                 db, &row, err,
-                "SELECT d.text, d.name, b.id, b.state, d.marked FROM decisions d LEFT JOIN build_events e"
+                "SELECT d.text, d.name, b.id, b.state, d.marked, d.problem FROM decisions d LEFT JOIN build_events e"
                 " ON e.event = d.event LEFT JOIN builds b ON b.id = e.build WHERE d.event = ?1",
                 "i", event);
         json_t *builds = json_array();
@@ -261,6 +261,8 @@ static int decision_json(sqlite3 *db, int64_t event, json_t *out, struct zp_erro
                 json_object_set_new(out, "text", hook_json_text(hook_sql_text(row, 0)));
                 json_object_set_new(out, "marked", json_integer(sqlite3_column_int64(row, 4)));
                 json_object_set_new(out, "name", hook_json_text(hook_sql_text(row, 1)));
+                if (hook_sql_text(row, 5)[0])
+                        json_object_set_new(out, "problem", json_string(hook_sql_text(row, 5)));
                 if (sqlite3_column_int64(row, 2))
                         json_array_append_new(builds,
                                               json_pack("{s:I, s:s}", "id", (json_int_t) sqlite3_column_int64(row, 2),

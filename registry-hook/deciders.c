@@ -44,6 +44,7 @@ static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, 
                                         .wanted = decision->wanted,
                                         .wanted_count = decision->count,
                                         .text = decision->text,
+                                        .problem = decision->problem,
                                         .tag_digest = decision->tag_digest[0] ? decision->tag_digest : NULL,
                                         .is_tag_gone = decision->is_tag_gone,
                                         .look_again_ms = decision->is_tag_unclear ? hook_now_ms() + LOOK_AGAIN_MS : 0,
@@ -83,6 +84,7 @@ static int postpone(struct hook_deciders *d, struct hook_pending *pending, int r
         if (!postponed.not_before_ms) {
                 snprintf(none.text, sizeof none.text, result == -ENOENT ? "gone: %.400s" : "given up: %.400s",
                          reason->message);
+                none.problem = result == -ENOENT ? "absent" : "failed";
                 none.is_tag_gone = result == -ENOENT && pending->event.tag[0] &&
                                    (!pending->event.has_digest || pending->event.kind == HOOK_DELETE);
                 return write_verdict(d, pending, &none, err);

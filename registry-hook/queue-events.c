@@ -283,10 +283,11 @@ int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
                 zp_format("%s/%s%s%s", p->event.host, p->event.repository, p->event.tag[0] ? ":" : "", p->event.tag);
         if (r < 0 || !name)
                 return r < 0 ? r : zp_error_errno(err, ENOMEM, "queue");
-        r = hook_sql_run(
-                db, err,
-                "INSERT OR REPLACE INTO decisions (event, name, decided, text, marked) VALUES (?1, ?2, ?3, ?4, ?5)",
-                "isisi", p->id, name, verdict->now_ms, verdict->text, (int64_t) verdict->wanted_count);
+        r = hook_sql_run(db, err,
+                         "INSERT OR REPLACE INTO decisions (event, name, decided, text, marked, problem)"
+                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                         "isisis", p->id, name, verdict->now_ms, verdict->text, (int64_t) verdict->wanted_count,
+                         verdict->problem ? verdict->problem : "");
         return r < 0 ? r : 0;
 }
 

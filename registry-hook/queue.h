@@ -70,6 +70,7 @@ struct hook_verdict {
         struct hook_wanted *wanted;
         size_t wanted_count;
         const char *text;       /* one line for people */
+        const char *problem;    /* "absent": the registry has no such image, "failed": it did not say; NULL: none */
         const char *tag_digest; /* what the event's tag names now; NULL: another image, or there is no tag */
         bool is_tag_gone;       /* the event's tag names nothing */
         int64_t look_again_ms;  /* when to ask again what the tag names; 0: no need */

@@ -19,6 +19,8 @@ static enum MHD_Result reply(struct hook_exchange *x, unsigned status, const cha
         MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
         if (!x->route || x->route->path[1] == 'v')
                 MHD_add_response_header(response, "Cache-Control", "no-store");
+        if (status == 405) /* RFC 9110, 15.5.6 */
+                MHD_add_response_header(response, "Allow", x->allowed);
         if (status == 401)
                 MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
         if (status == 503)

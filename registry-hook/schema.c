@@ -68,8 +68,9 @@ static const char auths[] =
         "CREATE TRIGGER builds_over AFTER UPDATE OF state ON builds WHEN new.state NOT IN ('queued', 'running') BEGIN"
         " DELETE FROM build_auths WHERE build = new.id; END;";
 
-/* Since version 3: profiles of starts of which not all was seen. */
-static const char partial_profiles[] = "ALTER TABLE profiles ADD COLUMN is_partial INTEGER NOT NULL DEFAULT 0;";
+/* Since version 3: profiles of starts of which not all was seen; why nothing could be decided. */
+static const char columns[] = "ALTER TABLE profiles ADD COLUMN is_partial INTEGER NOT NULL DEFAULT 0;"
+                              "ALTER TABLE decisions ADD COLUMN problem TEXT NOT NULL DEFAULT '';";
 
 static const char version_mark[] = "PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
 
@@ -94,7 +95,7 @@ int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
         if (r == 0 && version < 2)
                 r = hook_sql_exec(db, auths, err);
         if (r == 0)
-                r = hook_sql_exec(db, partial_profiles, err);
+                r = hook_sql_exec(db, columns, err);
         if (r == 0)
                 r = hook_sql_exec(db, version_mark, err);
         if (r == 0)

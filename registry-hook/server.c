@@ -123,6 +123,9 @@ static unsigned find_route(struct hook_exchange *x) {
                         x->route = route;
                         return 0;
                 }
+                size_t used = strlen(x->allowed);
+                snprintf(x->allowed + used, sizeof x->allowed - used, "%s%s%s", used ? ", " : "", route->method,
+                         strcmp(route->method, "GET") == 0 ? ", HEAD" : "");
         }
         return is_known ? 405 : 404;
 }

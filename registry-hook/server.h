@@ -38,6 +38,7 @@ struct hook_exchange {
         struct zp_buffer body; /* NUL-terminated */
         unsigned refusal;      /* the status that follows the body, whatever is in it; 0: none */
         const char *refusal_reason;
+        char allowed[32];   /* the path's methods, when it has none for this one */
         size_t discarded;   /* bytes of the body */
         int64_t started_ms; /* monotonic */
         void *state;        /* the route's, while it waits */

@@ -32,7 +32,10 @@ static int read_text(void *context, uint64_t offset, void *buffer, size_t size, 
 
 /* Asks for PATH; POSTs `body` when there is one. */
 static int ask(struct client *c, const char *path, json_t *body, json_t **out, struct zp_error *err) {
-        zp_autofree char *url = zp_format("%s%s", c->options->url, path), *text = NULL;
+        size_t size = strlen(c->options->url);
+        while (size > 0 && c->options->url[size - 1] == '/')
+                size--;
+        zp_autofree char *url = zp_format("%.*s%s", (int) size, c->options->url, path), *text = NULL;
         if (!url || (body && !(text = json_dumps(body, JSON_COMPACT))))
                 return zp_error_errno(err, ENOMEM, "trigger");
         struct zp_http_body sent = {
@@ -79,29 +82,29 @@ static int ask_again(struct client *c, const char *path, json_t **out, struct zp
         }
 }
 
+static const char *member(json_t *object, const char *name) {
+        const char *text = json_string_value(json_object_get(object, name));
+        return text ? text : "";
+}
+
 static int await_decision(struct client *c, int64_t event, json_t **out, struct zp_error *err) {
         zp_autofree char *path = zp_format("/v1/decisions/%lld", (long long) event);
+        char last[600] = "";
         if (!path)
                 return zp_error_errno(err, ENOMEM, "trigger");
         for (;;) {
                 int r = ask_again(c, path, out, err);
                 if (r < 0 || json_is_true(json_object_get(*out, "decided")))
                         return r;
-                const char *text = json_string_value(json_object_get(*out, "text"));
-                if (hook_monotonic_ms() > c->deadline_ms) {
-                        r = zp_error_set(err, ETIMEDOUT, "not decided in time%s%s", text && *text ? ": " : "",
-                                         text ? text : "");
-                        json_decref(zp_steal(out));
-                        return r;
-                }
+                const char *text = member(*out, "text");
+                if (*text && strncmp(text, last, sizeof last - 1) != 0 && !c->options->is_quiet)
+                        fprintf(stderr, "not decided yet: %s\n", text);
+                snprintf(last, sizeof last, "%s", text);
                 json_decref(zp_steal(out));
+                if (hook_monotonic_ms() > c->deadline_ms)
+                        return zp_error_set(err, ETIMEDOUT, "not decided in time%s%s", last[0] ? ": " : "", last);
                 zp_pause(POLL_MS, NULL);
         }
-}
-
-static const char *member(json_t *object, const char *name) {
-        const char *text = json_string_value(json_object_get(object, name));
-        return text ? text : "";
 }
 
 static bool is_over(const char *state) {
@@ -166,7 +169,12 @@ static int run(struct client *c, enum hook_exit *code, struct zp_error *err) {
                 return r;
         if (!c->options->is_quiet)
                 fprintf(stderr, "%s: %s\n", member(decision, "name"), member(decision, "text"));
-        *code = json_integer_value(json_object_get(decision, "marked")) > 0 ? HOOK_EXIT_DONE : HOOK_EXIT_REFUSED;
+        const char *problem = member(decision, "problem");
+        bool is_marked = json_integer_value(json_object_get(decision, "marked")) > 0;
+        *code = strcmp(problem, "absent") == 0 ? HOOK_EXIT_NOT_FOUND
+                : *problem                     ? HOOK_EXIT_FAILED
+                : is_marked                    ? HOOK_EXIT_DONE
+                                               : HOOK_EXIT_REFUSED;
         r = await_builds(c, decision, results, code, err);
         if (r == 0 && (json_dumpf(results, stdout, JSON_INDENT(2)) < 0 || putchar('\n') < 0 || fflush(stdout) < 0))
                 r = zp_error_errno(err, errno, "stdout");

@@ -8,7 +8,13 @@
 #include "base/error.h"
 
 /* The exit codes are zeropull's. */
-enum hook_exit { HOOK_EXIT_DONE = 0, HOOK_EXIT_FAILED = 1, HOOK_EXIT_USAGE = 2, HOOK_EXIT_REFUSED = 4 };
+enum hook_exit {
+        HOOK_EXIT_DONE = 0,
+        HOOK_EXIT_FAILED = 1,
+        HOOK_EXIT_USAGE = 2,
+        HOOK_EXIT_NOT_FOUND = 3,
+        HOOK_EXIT_REFUSED = 4
+};
 
 struct hook_trigger_options {
         const char *url, *token, *ca_file; /* token NULL: none */

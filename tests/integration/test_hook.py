@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -171,11 +173,13 @@ def test_reload_takes_new_rules_and_keeps_the_old_when_the_new_are_bad(pair, wor
 
 def test_trigger_waits_and_tells_by_its_exit_code(pair, work):
     service, place = pair("- {name: a, repositories: '*/app'}\n")
-    with_registry_away = service.command("trigger", f"{place.host}/app:none", "--timeout", "30")
-    assert with_registry_away.returncode == 4
+    absent = service.command("trigger", f"{place.host}/app:none", "--timeout", "30")
+    assert absent.returncode == 3 and "app:none: gone: " in absent.stderr
+    away = service.command("trigger", "127.0.0.1:1/app:1", "--timeout", "3")
+    assert away.returncode == 1 and "not decided yet: " in away.stderr and "not decided in time: " in away.stderr
     place.push(images.source("busybox"), "app", "1")
     place.push(images.source("busybox"), "other", "1")
-    done = service.command("trigger", f"{place.host}/app:1")
+    done = service.command("trigger", "--url", f"{service.url}/", f"{place.host}/app:1")
     assert done.returncode == 0 and json.loads(done.stdout)[0]["state"] == "done", done.stderr
     assert service.command("trigger", f"{place.host}/other:1").returncode == 4
     assert service.command("trigger", "127.0.0.2.example/x").returncode == 1
@@ -373,6 +377,9 @@ def test_roles_decide_who_may_do_what(work):
         assert service.request("/v1/builds", headers={"Host": "evil.example"})[0] == 403
         assert service.request("/v1/nothing")[0] == 404
         assert service.request("/v1/builds", method="DELETE")[0] == 405
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(f"{service.url}/v1/builds", method="DELETE"))
+        assert refused.value.headers["Allow"] == "GET, HEAD, POST"
 
 
 def test_events_stream_tells_of_builds(pair, work):

@@ -77,6 +77,8 @@ def test_the_script_says_why_there_is_none(service, place):
     running = service(FAILING_BUILDER)
     unmarked = snapshot(running.url, f"{place.host}/other/web:1.0")
     assert unmarked.returncode == 4 and not running.builds()
+    absent = snapshot(running.url, f"{place.host}/app/web:none")
+    assert absent.returncode == 3 and "app/web:none: gone" in absent.stderr
     failed = snapshot(running.url, f"{place.host}/app/web:1.0")
     assert failed.returncode == 1 and "damaged" in failed.stderr
     refused = snapshot(running.url, f"{place.host}/app/web:1.0", token="guessed")
