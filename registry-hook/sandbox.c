@@ -115,16 +115,21 @@ static bool make_writable(const struct child *c) {
         for (size_t i = 0; i < HOOK_SANDBOX_WRITABLE; i++)
                 if (c->writable[i] && !set_attributes(c->writable[i], 0, 0, ATTRIBUTE_RDONLY))
                         return false;
-        /* a view of our own processes; a container may not allow it, and then the old view shows nothing to write to */
+        /* a view of our own processes, through which root could set what is the kernel's as well: read-only, as is the
+         * old one, which stays where a container does not allow a new one */
         if (c->sandbox->flags & CLONE_NEWPID)
-                mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+                mount("proc", "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
         return true;
 }
 
 /* Whoever asks: access(2) may find other reasons first. */
-static bool is_read_only(const char *path) {
+static bool is_read_only(void) {
+        static const char *const paths[] = { "/", "/proc", "/proc/sys" };
         struct statfs st;
-        return statfs(path, &st) == 0 && (st.f_flags & ST_RDONLY);
+        for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+                if (statfs(paths[i], &st) < 0 || !(st.f_flags & ST_RDONLY))
+                        return false;
+        return true;
 }
 
 static bool limit(int resource, uint64_t value) {
@@ -218,7 +223,7 @@ _Noreturn static void be_child(const struct child *c) {
         if ((flags & CLONE_NEWNS) && !make_writable(c))
                 fail(c, STEP_WRITABLE);
         if (!c->options) {
-                if (access(c->writable[0], W_OK) < 0 || ((flags & CLONE_NEWNS) && !is_read_only("/")))
+                if (access(c->writable[0], W_OK) < 0 || ((flags & CLONE_NEWNS) && !is_read_only()))
                         fail(c, STEP_TRY);
                 _exit(0);
         }

@@ -41,6 +41,12 @@ static int write_to(const char *path) {
         return fd < 0 ? errno : result_of(write(fd, "x", 1));
 }
 
+/* Without a byte: what a test must not change for good. */
+static int open_for_writing(const char *path) {
+        zp_autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
+        return fd < 0 ? errno : 0;
+}
+
 static int try_memory(void) {
         size_t size = 512u << 20;
         char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -96,6 +102,8 @@ static int attempt(const char *what, const char *argument) {
                 return result_of(listen(socket(AF_INET, SOCK_STREAM, 0), 1));
         if (strcmp(what, "write") == 0)
                 return write_to(argument);
+        if (strcmp(what, "open") == 0)
+                return open_for_writing(argument);
         if (strcmp(what, "kill") == 0)
                 return result_of(kill(atoi(argument), SIGTERM));
         if (strcmp(what, "memory") == 0)
@@ -214,6 +222,9 @@ static void only_its_directories_can_be_written_to(void **state) {
         }
         assert_int_equal(run(w, "write", outside), EROFS);
         assert_int_not_equal(access(outside, F_OK), 0);
+        /* nor what root may set of the kernel, by the view of its processes that is its own */
+        assert_int_equal(run(w, "open", "/proc/sys/kernel/core_pattern"), EROFS);
+        assert_int_equal(run(w, "open", "/proc/self/oom_score_adj"), EROFS);
 }
 
 /* The user of deploy/hook's unit: the same sandbox, and (root is exempt) an end to its processes. */
