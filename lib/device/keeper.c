@@ -19,7 +19,7 @@ static void keep_device(struct zp_device *device) {
         int r = 0;
         if (device->record.missing == 0 && !device->is_finished) {
                 r = zp_record_finish(&device->record, engine->options.cache_fd, &err);
-                device->is_finished = true; /* if not on disk, then in effect */
+                device->is_finished = device->record.missing == 0; /* if not on disk, then in effect */
         } else if (zp_record_is_unsynced(&device->record)) {
                 r = zp_record_sync(&device->record, &err);
         }

@@ -273,6 +273,13 @@ bool zp_record_is_unsynced(const struct zp_record *record) {
         return false;
 }
 
+/* A sync has failed: which frames it has lost, it does not say. */
+static void lose_unsynced(struct zp_record *record) {
+        record->is_broken = true;
+        for (uint32_t i = 0; record->good && i < words(record->frames); i++)
+                take_back(record, i, atomic_load(&record->unsynced[i]));
+}
+
 int zp_record_sync(struct zp_record *record, struct zp_error *err) {
         if (!record->good || record->is_finished)
                 return 0;
@@ -287,9 +294,7 @@ int zp_record_sync(struct zp_record *record, struct zp_error *err) {
         }
         if (fdatasync(record->fd) < 0) {
                 int r = zp_error_errno(err, errno, "sync '%s'", record->hex);
-                record->is_broken = true;
-                for (uint32_t i = 0; i < count; i++) /* which frames it has lost, it does not say */
-                        take_back(record, i, atomic_load(&record->unsynced[i]));
+                lose_unsynced(record);
                 return r;
         }
         int r = 0;
@@ -305,13 +310,23 @@ int zp_record_sync(struct zp_record *record, struct zp_error *err) {
 
 int zp_record_finish(struct zp_record *record, int directory_fd, struct zp_error *err) {
         char part[NAME_SIZE], raw[NAME_SIZE];
-        if (fdatasync(record->fd) < 0)
-                return zp_error_errno(err, errno, "sync '%s'", record->hex);
+        part_name(record, part);
+        if (fdatasync(record->fd) < 0) {
+                int r = zp_error_errno(err, errno, "sync '%s'", record->hex);
+                lose_unsynced(record);
+                if (!record->good) /* cut before: nothing tells what is good of it */
+                        unlinkat(directory_fd, part, 0);
+                return r;
+        }
         pthread_mutex_lock(&record->lock);
         record->is_finished = true; /* nothing is written behind the device any more */
         pthread_mutex_unlock(&record->lock);
-        if (ftruncate(record->fd, (off_t) record->device_size) < 0 || fsync(record->fd) < 0 ||
-            renameat(directory_fd, part_name(record, part), directory_fd, raw_name(record->hex, raw)) < 0)
+        if (ftruncate(record->fd, (off_t) record->device_size) < 0 || fsync(record->fd) < 0) {
+                int r = zp_error_errno(err, errno, "complete '%s'", record->hex);
+                unlinkat(directory_fd, part, 0); /* who has it open goes on with it, and nobody after him */
+                return r;
+        }
+        if (renameat(directory_fd, part, directory_fd, raw_name(record->hex, raw)) < 0)
                 return zp_error_errno(err, errno, "complete '%s'", record->hex);
         record->missing = 0;
         return zp_sync(directory_fd, "cache", err);

@@ -56,7 +56,8 @@ bool zp_record_is_unsynced(const struct zp_record *record);
 /* Makes all frames good for ever that are good before the call. When the disk has lost some of them, all that were not
  * synced are taken back, nothing is kept any more, and the error is returned. One at a time. */
 int zp_record_sync(struct zp_record *record, struct zp_error *err);
-/* A copy without missing frames becomes the complete device: synced, renamed. The descriptor stays as it is. */
+/* A copy without missing frames becomes the complete device: synced, renamed. The descriptor stays as it is. When the
+ * disk has lost some frames, as zp_record_sync(). After another error all are good as long as the copy is open. */
 int zp_record_finish(struct zp_record *record, int directory_fd, struct zp_error *err);
 
 /* How many of a copy's frames are good, whoever has it open: a look from outside, which changes nothing and need not be

@@ -5,7 +5,28 @@
  */
 #include "device-fixture.h"
 
+#include <sys/syscall.h>
+
 #include "device/record.h"
+
+/* The disk: so many syncs to come fail. */
+static unsigned failing_data_syncs, failing_syncs;
+
+int fdatasync(int fd) {
+        if (!failing_data_syncs)
+                return (int) syscall(SYS_fdatasync, fd);
+        failing_data_syncs--;
+        errno = EIO;
+        return -1;
+}
+
+int fsync(int fd) {
+        if (!failing_syncs)
+                return (int) syscall(SYS_fsync, fd);
+        failing_syncs--;
+        errno = EIO;
+        return -1;
+}
 
 static const uint8_t boots[2][ZP_RECORD_BOOT_ID_SIZE] = { "first boot", "second boot" };
 
@@ -125,6 +146,53 @@ static char *part_path(const struct world *w) {
         return path;
 }
 
+static void put_all_but_first(struct world *w, struct zp_record *record) {
+        for (uint32_t i = 1; i < FRAMES; i++)
+                put(w, record, i);
+}
+
+static void what_the_disk_loses_as_a_copy_is_completed_is_not_believed(void **state) {
+        struct world *w = *state;
+        struct zp_record record;
+        assert_int_equal(open_record(w, 0, &record), 0);
+        put(w, &record, 0);
+        assert_int_equal(zp_record_sync(&record, NULL), 0);
+        put_all_but_first(w, &record);
+        failing_data_syncs = 1;
+        assert_int_equal(zp_record_finish(&record, w->cache_fd, NULL), -EIO);
+        assert_int_equal(good_frames(&record), BIT(0));
+        assert_int_equal(zp_record_put(&record, 1, FRAME, w->data + FRAME, FRAME, NULL), -EIO);
+        zp_record_close(&record);
+        assert_false(has_file(w, ".raw"));
+
+        assert_int_equal(open_record(w, 0, &record), 0);
+        assert_int_equal(good_frames(&record), BIT(0));
+        put_all_but_first(w, &record);
+        assert_int_equal(zp_record_finish(&record, w->cache_fd, NULL), 0);
+        zp_record_close(&record);
+        assert_true(has_file(w, ".raw") && !has_file(w, ".part"));
+}
+
+static void a_copy_that_cannot_be_cut_is_nobodys_afterwards(void **state) {
+        struct world *w = *state;
+        struct zp_record record;
+        assert_int_equal(open_record(w, 0, &record), 0);
+        put(w, &record, 0);
+        put_all_but_first(w, &record);
+        failing_syncs = 1;
+        assert_int_equal(zp_record_finish(&record, w->cache_fd, NULL), -EIO);
+        assert_int_equal(good_frames(&record), BIT(FRAMES) - 1);
+        zp_record_close(&record);
+        assert_false(has_file(w, ".raw") || has_file(w, ".part"));
+
+        int fd = open(part_path(w), O_RDWR | O_CREAT | O_EXCL, 0600); /* cut, and not renamed */
+        assert_int_equal(zp_pwrite_all(fd, w->data, SIZE, 0, "part", NULL), 0);
+        close(fd);
+        failing_data_syncs = 1;
+        assert_int_equal(open_record(w, 0, &record), -EIO);
+        assert_false(has_file(w, ".raw") || has_file(w, ".part"));
+}
+
 /* Power lost between the two steps of finishing. */
 static void a_copy_that_was_only_cut_is_finished_later(void **state) {
         struct world *w = *state;
@@ -202,6 +270,8 @@ int main(void) {
                 test(a_look_from_outside_counts_good_frames),
                 test(one_process_at_a_time_has_a_copy),
                 test(a_finished_copy_is_the_device_and_nothing_else),
+                test(what_the_disk_loses_as_a_copy_is_completed_is_not_believed),
+                test(a_copy_that_cannot_be_cut_is_nobodys_afterwards),
                 test(a_copy_that_was_only_cut_is_finished_later),
                 test(a_foreign_or_damaged_record_is_not_believed),
                 test(bits_behind_the_last_frame_mean_nothing),
