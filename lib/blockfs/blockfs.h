@@ -22,7 +22,8 @@
 /* The type of the mount in /proc/mounts. */
 #define ZP_BLOCKFS_TYPE "fuse.zeropull"
 
-/* Mounts a file system nobody serves yet on `directory`, and agrees with the kernel on how to talk. A dead one that
+/* Mounts a file system nobody serves yet on `directory`, and agrees with the kernel on how to talk. It is root's alone
+ * (0500, its files 0400); what is mounted on its files has modes of its own. A dead one that
  * lies there (its server and everybody who held its descriptor gone) is taken away first. `can_resend` (may be NULL):
  * whether the kernel can send requests again. Returns the descriptor of /dev/fuse, the caller's; when the last copy of
  * it is closed, every read fails at once instead of waiting, and the mount can be taken away. -EBUSY: another file

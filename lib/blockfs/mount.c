@@ -98,8 +98,11 @@ int zp_blockfs_mount(const char *directory, bool *can_resend, struct zp_error *e
         zp_autoclose int fd = open_fuse(err);
         if (fd < 0)
                 return fd;
+        /* others than the daemon's user read too, as processes of root's in user namespaces do: the modes say who may
+         */
         zp_autofree char *options =
-                zp_format("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,max_read=%u", fd, ZP_BLOCKFS_READ_MAX);
+                zp_format("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%u", fd,
+                          ZP_BLOCKFS_READ_MAX);
         if (!options)
                 return zp_error_errno(err, ENOMEM, "mount on '%s'", directory);
         if (mount("zeropull", directory, ZP_BLOCKFS_TYPE, MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC, options) < 0) {

@@ -15,8 +15,9 @@
 /* Reads that the kernel may have under way for all mounts together, but for those it waits for at once. EROFS on a file
  * has no others: where they are used up by readers of a registry that hangs, nobody gets a block. */
 #define BACKGROUND_REQUESTS 4096
-#define ROOT_MODE 0555
-#define FILE_MODE 0444
+/* What private images hold is their owner's: root's, as the attributes say. */
+#define ROOT_MODE 0500
+#define FILE_MODE 0400
 
 _Thread_local struct zp_blockfs_thread zp_blockfs_thread;
 

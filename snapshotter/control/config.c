@@ -4,13 +4,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/yaml.h"
 #include "oci/listen.h"
+#include "snapshotter/control/log.h"
 
 #define FILE_MAX 65536
 #define CONTAINERD_SOCKET "/run/containerd/containerd.sock"
@@ -189,6 +192,22 @@ int snap_config_load(const char *path, struct snap_config *config, struct zp_err
         return zp_yaml_read(text, size, &yaml, read_document);
 }
 
+/* What the node has of private images, and of containers, is root's. A directory that somebody made for it is taken;
+ * one that has something in it may be somebody else's, too. */
+static int close_to_others(const char *root, struct zp_error *err) {
+        struct stat st;
+        zp_autoclosedir DIR *directory = zp_open_listing(AT_FDCWD, root);
+        if (!directory || fstat(dirfd(directory), &st) < 0)
+                return zp_error_errno(err, errno, "root directory '%s'", root);
+        if (!(st.st_mode & (S_IRWXG | S_IRWXO)))
+                return 0;
+        if (!zp_next_entry(directory) && st.st_uid == geteuid())
+                return fchmod(dirfd(directory), 0700) < 0 ? zp_error_errno(err, errno, "root directory '%s'", root) : 0;
+        snap_log_event(SNAP_LOG_WARN, "others may look into the root directory", "root", root, "hint",
+                       "chmod 0700 it, unless others have a place in it", NULL);
+        return 0;
+}
+
 int snap_config_finish(struct snap_config *config, struct zp_error *err) {
         int r = zp_make_directories(config->root, 0700, err);
         if (r < 0)
@@ -198,6 +217,9 @@ int snap_config_finish(struct snap_config *config, struct zp_error *err) {
                 return zp_error_errno(err, errno, "root directory '%s'", config->root);
         free(config->root);
         config->root = root;
+        r = close_to_others(root, err);
+        if (r < 0)
+                return r;
         config->devices = zp_format("%s/devices", root);
         config->starts = zp_format("%s/starts", root);
         if (!config->store)

@@ -2,8 +2,10 @@
  *
  * Rows of the metastore: schema, reading, labels.
  */
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "snapshotter/control/metastore-internal.h"
 
@@ -54,6 +56,10 @@ static int open_with(int (*open)(const char *path, const struct zp_database_sche
 }
 
 int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp_error *err) {
+        /* SQLite makes it readable for all, and its other files like it; what this cannot make, SQLite tells */
+        int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        if (fd >= 0)
+                close(fd); /* before there is a connection, whose locks would go with it */
         return open_with(zp_database_open, path, out, err);
 }
 

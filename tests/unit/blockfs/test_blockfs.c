@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "blockfs/blockfs.h"
@@ -119,6 +121,37 @@ static int open_served(const struct fixture *f, const char *name, int flags) {
         return open(path, flags | O_CLOEXEC);
 }
 
+/* As somebody who is not root, in a child. */
+static int open_as_nobody(const struct fixture *f, const char *name) {
+        pid_t pid = fork();
+        if (pid == 0) {
+                if (setgid(65534) < 0 || setuid(65534) < 0)
+                        _exit(255);
+                _exit(open_served(f, name, O_RDONLY) < 0 ? errno : 0);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        return WEXITSTATUS(status);
+}
+
+static void files_are_roots_alone(void **state) {
+        struct fixture *f = *state;
+        struct stat st;
+        if (!f)
+                skip();
+        start(f);
+        assert_int_equal(open_as_nobody(f, "data"), EACCES);
+        assert_int_equal(open_as_nobody(f, "absent"), EACCES);
+        assert_int_equal(stat(f->directory, &st), 0);
+        assert_int_equal(st.st_mode, S_IFDIR | 0500);
+        int fd = open_served(f, "data", O_RDONLY);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_mode, S_IFREG | 0400);
+        assert_int_equal(st.st_uid, 0);
+        close(fd);
+        stop(f);
+}
+
 static void each_kind_of_answer_reaches_the_reader(void **state) {
         struct fixture *f = *state;
         if (!f)
@@ -191,6 +224,7 @@ static void a_mount_in_use_goes_with_its_last_user(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(files_are_roots_alone),
                 cmocka_unit_test(each_kind_of_answer_reaches_the_reader),
                 cmocka_unit_test(a_failed_read_is_one_read),
                 cmocka_unit_test(only_reading_files_that_are_there_is_allowed),

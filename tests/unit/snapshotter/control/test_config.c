@@ -4,6 +4,8 @@
  */
 #include "support.h"
 
+#include <sys/stat.h>
+
 #include "snapshotter/control/config.h"
 
 static void settings_arrive(void **state) {
@@ -141,6 +143,28 @@ static void what_is_wrong_about_data_is_refused_with_its_line(void **state) {
                        "config.yaml:4: complete: 'yes'");
 }
 
+static mode_t mode_after_finish(const char *root) {
+        struct snap_config config;
+        struct stat st;
+        snap_config_init(&config);
+        config.root = strdup(root);
+        assert_ok(snap_config_finish(&config, &err));
+        snap_config_clear(&config);
+        assert_int_equal(stat(root, &st), 0);
+        return st.st_mode & 07777;
+}
+
+/* As kubelet makes it, and as somebody made it for something else. */
+static void an_empty_root_directory_is_closed_to_others(void **state) {
+        (void) state;
+        mode_t before = umask(0);
+        assert_int_equal(mkdir("root", 0755) | mkdir("shared", 0755) | mkdir("shared/file", 0700), 0);
+        assert_int_equal(mode_after_finish("root"), 0700);
+        assert_int_equal(mode_after_finish("made/here"), 0700);
+        assert_int_equal(mode_after_finish("shared"), 0755);
+        umask(before);
+}
+
 static void a_file_that_is_not_there_is_told(void **state) {
         (void) state;
         struct snap_config config;
@@ -157,6 +181,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(whom_starts_are_reported_to_arrives, setup, teardown),
                 cmocka_unit_test_setup_teardown(settings_about_data_arrive, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_wrong_about_data_is_refused_with_its_line, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_empty_root_directory_is_closed_to_others, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_file_that_is_not_there_is_told, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "snapshotter/control/metastore.h"
@@ -129,6 +130,16 @@ static void parents_must_be_there_and_committed(void **state) {
         assert_int_equal(create(SNAP_ACTIVE, "a", "absent", &chain), -ENOENT);
         assert_int_equal(create(SNAP_ACTIVE, "a", "active", &chain), -EINVAL);
         assert_int_equal(snap_metastore_get(store, &arena, "a", &chain.info, NULL, &err), -ENOENT);
+}
+
+static void records_are_for_their_owner_alone(void **state) {
+        (void) state;
+        static const char *const files[] = { "metadata.db", "metadata.db-wal", "metadata.db-shm" };
+        struct stat st;
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+                assert_int_equal(stat(files[i], &st), 0);
+                assert_int_equal(st.st_mode & 07777, 0600);
+        }
 }
 
 static void what_cannot_be_made_is_not_recorded(void **state) {
@@ -429,6 +440,7 @@ int main(void) {
                 TEST(a_chain_has_the_nearest_parent_first),
                 TEST(names_are_taken_once),
                 TEST(parents_must_be_there_and_committed),
+                TEST(records_are_for_their_owner_alone),
                 TEST(what_cannot_be_made_is_not_recorded),
                 TEST(what_was_made_is_taken_back_when_nothing_is_recorded),
                 TEST(a_committed_snapshot_replaces_the_active_one),
