@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from support import debian, images, kubernetes_programs, oci
-from support.containerd import containerd_2_or_skip, unmount_below
+from support.containerd import containerd_1_7_or_skip, containerd_2_or_skip, unmount_below
 from support.kubernetes import cluster
 from support.kubernetes_node import CriContainerd, private_network
 from support.node import Manager
@@ -176,7 +176,7 @@ def whole_site(request):
     kubernetes = kubernetes_programs.programs(may_build="ZP_KUBERNETES" in os.environ)
     if not kubernetes:
         pytest.skip("no Kubernetes in the cache of test tools. `./run-tests --long e2e` builds it, given Go")
-    programs = containerd_2_or_skip() if request.param == "2.2" else None
+    programs = {"1.6": lambda: None, "1.7": containerd_1_7_or_skip, "2.2": containerd_2_or_skip}[request.param]()
     with site_with(programs, kubernetes) as site:
         yield site
 

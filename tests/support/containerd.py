@@ -47,7 +47,7 @@ _TRANSFER = """  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
 START_SECONDS = 30
 _numbers = itertools.count(1)
 TOOLS = Path(os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools"))
-VERSION_2 = "v2.2.1"
+VERSION_2, VERSION_1_7 = "v2.2.1", "v1.7.32"
 
 
 def containerd_2():
@@ -73,6 +73,35 @@ def _build_containerd_2(directory):
         f"github.com/containerd/containerd/v2/cmd/{name}@{VERSION_2}" for name in ("containerd", "ctr", "containerd-shim-runc-v2")
     ]
     result = subprocess.run(["go", "install", *commands], env=environment, cwd="/", capture_output=True, text=True)
+    try:
+        if result.returncode == 0:
+            os.replace(aside, directory)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def containerd_1_7_or_skip():
+    """Likewise for containerd 1.7, which is between Debian's and that."""
+    directory = TOOLS / f"containerd-{VERSION_1_7}"
+    with debian.locked("containerd-1.7"):
+        if not directory.exists() and shutil.which("go"):
+            _build_containerd_1_7(directory)
+    return directory if directory.exists() else pytest.skip("no containerd 1.7 in the cache of test tools, and no Go to build it")
+
+
+def _build_containerd_1_7(directory):
+    """Its go.mod leaves versions out, which only a main module may: so another one is."""
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    aside = TOOLS / f".containerd-1.7-{os.getpid()}"
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOSUMDB": "off"}
+    module = "github.com/containerd/containerd"
+    flags = f"-s -w -X {module}/version.Version={VERSION_1_7.removeprefix('v')}"
+    commands = [f"{module}/cmd/{name}" for name in ("containerd", "ctr", "containerd-shim-runc-v2")]
+    with tempfile.TemporaryDirectory() as main:
+        (Path(main) / "go.mod").write_text(f"module test/containerd\ngo 1.23\nrequire {module} {VERSION_1_7}\n")
+        aside.mkdir()
+        result = subprocess.run(["go", "build", "-trimpath", "-ldflags", flags, "-o", f"{aside}/", *commands],
+                                env=environment, cwd=main, capture_output=True, text=True)  # fmt: skip
     try:
         if result.returncode == 0:
             os.replace(aside, directory)
@@ -114,12 +143,16 @@ class Containerd:
         self.process = None
 
     def _config(self):
-        text = _CONFIG.format(root=self.directory, version=3 if self.programs else 2)
+        text = _CONFIG.format(root=self.directory, version=3 if self.is_2 else 2)
         if self.proxy:
-            text += _PROXY_PLUGIN.format(address=self.proxy) + (_EXPORTS if self.programs else "")
-        if self.programs:
+            text += _PROXY_PLUGIN.format(address=self.proxy) + (_EXPORTS if self.is_2 else "")
+        if self.is_2:
             text += '[plugins."io.containerd.transfer.v1.local"]\n' + _TRANSFER.format(snapshotter=self.snapshotter)
         return text
+
+    @property
+    def is_2(self):
+        return self.programs is not None and "-v1." not in Path(self.programs).name
 
     @property
     def snapshotter(self):

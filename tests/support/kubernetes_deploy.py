@@ -127,14 +127,16 @@ class Deployment:
             self.wait("rollout", "status", "-n", NAMESPACE, workload)
 
 
-def _node_settings(directory):
+def _node_settings(directory, programs):
     """deploy/kubernetes/node for this machine, which has no systemd."""
-    text = (DEPLOY / "node" / "containerd-2.toml").read_text().replace("SystemdCgroup = true", "SystemdCgroup = false")
-    settings = tomllib.loads(text)
-    settings["plugins"]["io.containerd.cri.v1.images"]["registry"] = {"config_path": str(directory / "certs.d")}
+    is_2 = "-v1." not in programs.name
+    text = (DEPLOY / "node" / f"containerd-{2 if is_2 else 1}.toml").read_text()
+    settings = tomllib.loads(text.replace("SystemdCgroup = true", "SystemdCgroup = false"))
+    images_plugin = "io.containerd.cri.v1.images" if is_2 else "io.containerd.grpc.v1.cri"
+    settings["plugins"].setdefault(images_plugin, {})["registry"] = {"config_path": str(directory / "certs.d")}
     settings["plugins"]["io.containerd.nri.v1.nri"] = {
         "disable": False, "socket_path": str(directory / "nri" / "nri.sock"), "plugin_path": str(directory / "nri" / "plugins"),
-        "plugin_config_path": str(directory / "nri" / "config"), "default_validator": {"enable": True}}  # fmt: skip
+        "plugin_config_path": str(directory / "nri" / "config")}  # fmt: skip
     return settings
 
 
@@ -162,7 +164,7 @@ def deployment(programs, kubernetes):
         stack.enter_context(forwarded((API_ADDRESS, 443), ("127.0.0.1", 6443)))
         (directory / "containerd").mkdir()
         daemon = types.SimpleNamespace(socket=directory / "run" / "snapshotter.sock", root=directory / "snapshotter")
-        here.node = CriContainerd(directory / "containerd", here.pause(), programs, daemon, _node_settings(directory))
+        here.node = CriContainerd(directory / "containerd", here.pause(), programs, daemon, _node_settings(directory, programs))
         stack.callback(here.node.stop)
         here.node.start()
         here.cluster = stack.enter_context(cluster(directory / "cluster", kubernetes, here.node))

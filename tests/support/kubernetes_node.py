@@ -84,7 +84,7 @@ class CriContainerd(Containerd):
         # without CAP_SYS_RESOURCE runc cannot lower a score
         runtime = {"restrict_oom_score_adj": True, "netns_mounts_under_state_dir": True}
         cni = {"conf_dir": str(self._network())}
-        if not self.programs:
+        if not self.is_2:
             stream = {"stream_server_port": "0", "sandbox_image": self.pause}
             return {"io.containerd.grpc.v1.cri": {**runtime, **stream, "cni": {**cni, "bin_dir": str(CNI)}}}
         return {
@@ -96,10 +96,10 @@ class CriContainerd(Containerd):
 
     def _deployed(self):
         """What deploy/snapshotter says, for a snapshotter that is elsewhere."""
-        file = SOURCE / "deploy" / "snapshotter" / f"containerd-{2 if self.programs else 1}.toml"
+        file = SOURCE / "deploy" / "snapshotter" / f"containerd-{2 if self.is_2 else 1}.toml"
         deployed = tomllib.loads(file.read_text())
         deployed["proxy_plugins"]["zeropull"]["address"] = str(self.daemon.socket)
-        if self.programs:
+        if self.is_2:
             deployed["proxy_plugins"]["zeropull"]["exports"]["root"] = str(self.daemon.root)
         else:
             link = self.directory / "root" / "io.containerd.snapshotter.v1.zeropull"
@@ -110,7 +110,7 @@ class CriContainerd(Containerd):
 
     def _config(self):
         configuration = {
-            "version": 3 if self.programs else 2,
+            "version": 3 if self.is_2 else 2,
             "root": str(self.directory / "root"),
             "state": str(self.directory / "state"),
             "grpc": {"address": str(self.socket)},
