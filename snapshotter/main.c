@@ -3,6 +3,7 @@
  * The `zeropull-snapshotter` daemon: parses the command line and the configuration, and serves.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -145,6 +146,8 @@ static int configure(const struct arguments *arguments, struct snap_config *conf
 }
 
 static int serve(struct snap_config *config, int argc, char **argv, struct zp_error *err) {
+        /* a log that nobody reads any more must not end the supervisor, and with it all mounts */
+        signal(SIGPIPE, SIG_IGN);
         zp_autofree char *root = strdup(config->root), *fresh = snap_fresh_root(config->root);
         int r = snap_config_finish(config, err);
         if (r == 0)

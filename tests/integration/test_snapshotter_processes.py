@@ -15,7 +15,7 @@ import pytest
 from support.node import Manager, is_mounted
 from support.pulls import pull
 from support.ship import fill_app, fill_base
-from support.snapshotter import Snapshotter, mounted, settings, snapshotter
+from support.snapshotter import SNAPSHOTTER, Snapshotter, mounted, settings, snapshotter
 from support.containerd import unmount_below
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -81,6 +81,30 @@ def test_an_end_that_all_processes_are_told_is_none_to_warn_of(work, number):
         os.killpg(daemon.process.pid, number)  # as a service manager or a terminal does
         code, daemon.process = daemon.process.wait(30), None
         assert code == 0 and "level=warn" not in daemon.log() and "the data plane ended" in daemon.log(), daemon.log()
+    finally:
+        if daemon.process:
+            daemon.kill()
+        unmount_below(work)
+
+
+def test_a_log_that_nobody_reads_any_more_ends_nothing(work):
+    daemon = Snapshotter(work, *settings(work))
+    reader, writer = os.pipe()
+    command = [SNAPSHOTTER, "--root", daemon.root, "--address", daemon.socket, *daemon.options]
+    daemon.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, start_new_session=True)
+    os.close(writer)
+    try:
+        with open(reader) as log:  # as head(1) does
+            assert any("all workers are ready" in line for line in log)
+        before = daemon.workers()
+        os.kill(before[0], signal.SIGKILL)  # which the supervisor tells the log
+        deadline = time.monotonic() + 30
+        while len(now := daemon.workers()) < 2 or before[0] in now:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with closing(daemon.client()) as api:
+            assert api.prepare("c")
+        assert daemon.stop() == 0
     finally:
         if daemon.process:
             daemon.kill()
