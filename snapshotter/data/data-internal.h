@@ -45,6 +45,9 @@ uint64_t snap_device_id(const struct zp_digest *device);
 int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct zp_device **out,
                      struct zp_error *err);
 
+/* table.c: a clock that only goes forward. */
+uint64_t snap_data_now_ms(void);
+
 /* table.c: devices by number; opened when they are needed, closed when nobody has read them for a while. */
 struct snap_entry;
 int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_error *err);
@@ -83,9 +86,11 @@ int snap_disks_new(struct snap_data *data, struct snap_disks **out, struct zp_er
 void snap_disks_free(struct snap_disks *disks);
 /* -ENOENT, perhaps without a message: not the name of a disk, or no such image. */
 int snap_disks_lookup(struct snap_disks *disks, const char *name, uint64_t *id, uint64_t *size, struct zp_error *err);
-/* The disk of a number; NULL: none. */
+/* The disk of a number, which stays until it is let go; NULL: none. */
 struct snap_disk *snap_disks_find(struct snap_disks *disks, uint64_t id);
+void snap_disks_let_go(struct snap_disks *disks, struct snap_disk *disk);
 uint64_t snap_disk_size(const struct snap_disk *disk);
+/* Needs the disk no more when it returns. */
 void snap_disk_read(struct snap_disks *disks, struct snap_disk *disk, uint64_t offset, uint32_t size,
                     struct zp_blockfs_read *request);
 

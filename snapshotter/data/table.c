@@ -42,7 +42,7 @@ struct snap_table {
         uint64_t closed_count; /* guarded by lock */
 };
 
-static uint64_t now_ms(void) {
+uint64_t snap_data_now_ms(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
@@ -92,7 +92,7 @@ static int use(struct snap_entry *entry, struct zp_error *err) {
         while (entry->is_changing)
                 pthread_cond_wait(&table->changed, &table->lock);
         int r = entry->device ? 0 : open_device(entry, err);
-        entry->used_ms = now_ms();
+        entry->used_ms = snap_data_now_ms();
         if (r < 0)
                 entry->users--;
         return r;
@@ -130,7 +130,7 @@ void snap_table_let_go(struct snap_entry *entry) {
         struct snap_table *table = entry->table;
         pthread_mutex_lock(&table->lock);
         entry->users--;
-        entry->used_ms = now_ms();
+        entry->used_ms = snap_data_now_ms();
         pthread_mutex_unlock(&table->lock);
 }
 
@@ -148,13 +148,12 @@ bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size) {
         return is_known;
 }
 
-/* Closes the device if nobody used it since `before`; returns whether it is still open. The lock is given back. */
-static bool close_idle(struct snap_entry *entry, uint64_t before) {
+/* Closes the device if nobody used it since `before`. The lock is given back. */
+static void close_idle(struct snap_entry *entry, uint64_t before) {
         struct snap_table *table = entry->table;
-        if (!entry->device || entry->is_changing)
-                return entry->device != NULL;
-        if (entry->users || entry->used_ms > before || !zp_device_is_idle(entry->device))
-                return true;
+        if (!entry->device || entry->is_changing || entry->users || entry->used_ms > before ||
+            !zp_device_is_idle(entry->device))
+                return;
         struct zp_device *device = entry->device;
         entry->is_changing = true;
         entry->device = NULL;
@@ -165,15 +164,12 @@ static bool close_idle(struct snap_entry *entry, uint64_t before) {
         pthread_mutex_lock(&table->lock);
         entry->is_changing = false;
         pthread_cond_broadcast(&table->changed);
-        return false;
 }
 
-static bool close_all_idle(struct snap_table *table, uint64_t before) {
-        bool is_any_open = false;
+static void close_all_idle(struct snap_table *table, uint64_t before) {
         for (unsigned i = 0; i < BUCKETS; i++) /* entries are never removed, so the list holds while the lock is away */
                 for (struct snap_entry *entry = table->buckets[i]; entry; entry = entry->next)
-                        is_any_open |= close_idle(entry, before);
-        return is_any_open;
+                        close_idle(entry, before);
 }
 
 static void *close_in_time(void *argument) {
@@ -181,11 +177,11 @@ static void *close_in_time(void *argument) {
         pthread_mutex_lock(&table->lock);
         while (!table->is_ending) {
                 uint64_t closed_before = table->closed_count;
-                uint64_t now = now_ms(), idle_ms = table->open_count > OPEN_MAX ? 0 : table->idle_ms;
-                if (!close_all_idle(table, now > idle_ms ? now - idle_ms : 0)) {
+                uint64_t now = snap_data_now_ms(), idle_ms = table->open_count > OPEN_MAX ? 0 : table->idle_ms;
+                close_all_idle(table, now > idle_ms ? now - idle_ms : 0);
+                /* the lock was away: by now others may be open, in places passed already, or all is to end */
+                while (!table->is_ending && table->open_count == 0)
                         pthread_cond_wait(&table->closer_wake, &table->lock);
-                        continue;
-                }
                 bool are_many = table->open_count > OPEN_MAX;
                 if (are_many && table->closed_count > closed_before)
                         continue; /* more were opened meanwhile */
