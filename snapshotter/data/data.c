@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -139,6 +140,7 @@ static int find_size(void *context, uint64_t id, uint64_t *size) {
         struct snap_disk *disk = r == -ENOENT ? snap_disks_find(data->disks, id) : NULL;
         if (disk) {
                 *size = snap_disk_size(disk);
+                snap_disks_let_go(data->disks, disk);
                 return 0;
         }
         if (r < 0) {
@@ -232,6 +234,7 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
         if (disk) {
                 free(served);
                 snap_disk_read(data->disks, disk, offset, size, request);
+                snap_disks_let_go(data->disks, disk);
                 return;
         }
         if (r < 0) {
@@ -258,6 +261,15 @@ static void keep_memory_small(void) {
         mallopt(M_ARENA_MAX, 2);
 }
 
+/* Each open device takes a few, whatever those who started us find enough. */
+static void raise_descriptor_limit(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+                limit.rlim_cur = limit.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
+
 /* The range reader gives up a little before the device does, which then knows why. */
 static struct zp_range_options range_options(const struct snap_data_options *options) {
         struct zp_range_options range = options->range;
@@ -278,6 +290,7 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
         struct snap_data data = { .options = options };
         struct zp_range_options range = range_options(options);
         keep_memory_small();
+        raise_descriptor_limit();
         int r = zp_device_engine_new(&options->device, &data.engine, err);
         if (r == 0)
                 r = zp_range_reader_new(&range, &data.reader, err);

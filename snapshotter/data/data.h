@@ -72,6 +72,7 @@ struct snap_data_options {
         unsigned start_ms;           /* those seconds */
         unsigned threads;            /* that take requests; 0: 2 */
         unsigned idle_ms;            /* a device that nobody read for so long is closed; 0: 30 s */
+        unsigned disk_idle_ms;       /* and a disk, when another one is asked for; 0: 5 min */
 };
 
 /* Serves `fuse_fd` until the file system is unmounted. The process may be killed at any time. */

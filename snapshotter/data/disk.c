@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Disks of images, for virtual machines: metadata and devices end to end, as `zeropull export` writes them. A disk is
- * there whenever the store has the image; what was found out about one stays, since it is small.
+ * there whenever the store has the image; what was found out about one, and its metadata, stays for a while.
  */
 #include "snapshotter/data/data-internal.h"
 
@@ -17,17 +17,24 @@
 #include "base/file.h"
 #include "base/limits.h"
 
+/* Each keeps a descriptor: those that nobody has asked for in so long make room when another one comes. */
+#define IDLE_MS 300000
+
 struct snap_disk {
-        struct snap_disk *next;
+        struct snap_disk *next; /* guarded by the lock of all */
         uint64_t id, size;
         struct zp_digest image;
         struct snap_disk_parts parts;
+        /* guarded by the lock of all */
+        unsigned users;
+        uint64_t used_ms;
 };
 
 struct snap_disks {
         struct snap_data *data;
+        uint64_t idle_ms;
         pthread_mutex_t lock;
-        struct snap_disk *first; /* guarded by lock; entries are never removed or changed */
+        struct snap_disk *first; /* guarded by lock */
 };
 
 /* What a name asks for: an image's digest, and for which kernels. */
@@ -37,13 +44,28 @@ static uint64_t disk_id(const struct zp_digest *image, bool is_compat) {
         return (be64toh(id) | 64) ^ (is_compat ? 1 : 0);
 }
 
-static struct snap_disk *find(struct snap_disks *disks, uint64_t id) {
-        pthread_mutex_lock(&disks->lock);
+static struct snap_disk *find_locked(struct snap_disks *disks, uint64_t id) {
         struct snap_disk *disk = disks->first;
         while (disk && disk->id != id)
                 disk = disk->next;
+        if (disk)
+                disk->users++;
+        return disk;
+}
+
+/* Held, as all that is found or opened here. */
+static struct snap_disk *find(struct snap_disks *disks, uint64_t id) {
+        pthread_mutex_lock(&disks->lock);
+        struct snap_disk *disk = find_locked(disks, id);
         pthread_mutex_unlock(&disks->lock);
         return disk;
+}
+
+void snap_disks_let_go(struct snap_disks *disks, struct snap_disk *disk) {
+        pthread_mutex_lock(&disks->lock);
+        disk->users--;
+        disk->used_ms = snap_data_now_ms();
+        pthread_mutex_unlock(&disks->lock);
 }
 
 static void free_disk(struct snap_disk *disk) {
@@ -63,22 +85,45 @@ static int measure(struct snap_disk *disk, struct zp_error *err) {
         return 0;
 }
 
+/* Takes those out that nobody has used for long; the caller frees them. Lock held. */
+static struct snap_disk *take_idle(struct snap_disks *disks) {
+        struct snap_disk *idle = NULL, *disk;
+        uint64_t now = snap_data_now_ms();
+        for (struct snap_disk **link = &disks->first; (disk = *link);) {
+                if (disk->users || now - disk->used_ms < disks->idle_ms) {
+                        link = &disk->next;
+                        continue;
+                }
+                *link = disk->next;
+                disk->next = idle;
+                idle = disk;
+        }
+        return idle;
+}
+
 /* Somebody else may have been faster; then his stays. */
 static int add(struct snap_disks *disks, struct snap_disk *new, struct snap_disk **out, struct zp_error *err) {
-        struct snap_disk *there = find(disks, new->id);
-        if (there && !zp_digest_equal(&there->image, &new->image)) {
-                free_disk(new);
+        pthread_mutex_lock(&disks->lock);
+        struct snap_disk *there = find_locked(disks, new->id), *unneeded = take_idle(disks);
+        if (there) {
+                new->next = unneeded;
+                unneeded = new;
+        } else {
+                new->users = 1;
+                new->next = disks->first;
+                disks->first = there = new;
+        }
+        pthread_mutex_unlock(&disks->lock);
+        struct zp_digest image = new->image;
+        for (struct snap_disk *next; unneeded; unneeded = next) {
+                next = unneeded->next;
+                free_disk(unneeded);
+        }
+        if (!zp_digest_equal(&there->image, &image)) {
+                snap_disks_let_go(disks, there);
                 return zp_error_set(err, EEXIST, "disk: another image's number is the same");
         }
-        if (there) {
-                free_disk(new);
-        } else {
-                pthread_mutex_lock(&disks->lock);
-                new->next = disks->first;
-                disks->first = new;
-                pthread_mutex_unlock(&disks->lock);
-        }
-        *out = there ? there : new;
+        *out = there;
         return 0;
 }
 
@@ -89,6 +134,8 @@ static int open_disk(struct snap_disks *disks, const struct zp_digest *image, bo
         *out = find(disks, id);
         if (*out && zp_digest_equal(&(*out)->image, image))
                 return 0;
+        if (*out)
+                snap_disks_let_go(disks, *out);
         if (!lookups->find_disk)
                 return -ENOENT;
         struct snap_disk *disk = calloc(1, sizeof *disk);
@@ -121,6 +168,7 @@ int snap_disks_lookup(struct snap_disks *disks, const char *name, uint64_t *id, 
                 return r;
         *id = disk->id;
         *size = disk->size;
+        snap_disks_let_go(disks, disk);
         return 0;
 }
 
@@ -247,6 +295,7 @@ int snap_disks_new(struct snap_data *data, struct snap_disks **out, struct zp_er
         if (!disks)
                 return zp_error_errno(err, ENOMEM, "disks");
         disks->data = data;
+        disks->idle_ms = data->options->disk_idle_ms ? data->options->disk_idle_ms : IDLE_MS;
         pthread_mutex_init(&disks->lock, NULL);
         *out = disks;
         return 0;
