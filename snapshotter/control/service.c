@@ -141,10 +141,12 @@ bool snap_service_may_accelerate(const struct snap_service *service, const struc
                snap_label_get(&new->labels, SNAP_LABEL_IMAGE) && snap_label_get(&new->labels, SNAP_LABEL_MANIFEST);
 }
 
-/* A base that was mounted for somebody who then could not have it. */
-static void drop_if_unused(struct snap_service *service, uint64_t base_id) {
-        if (base_id && snap_metastore_has_base(service->metastore, base_id, NULL) == 0)
+/* A base that was mounted for somebody who then could not have it; whether it was one. */
+static bool drop_if_unused(struct snap_service *service, uint64_t base_id) {
+        bool is_unused = base_id && snap_metastore_has_base(service->metastore, base_id, NULL) == 0;
+        if (is_unused)
                 snap_mounts_drop(service->bases, base_id);
+        return is_unused;
 }
 
 /* 1: the target that the labels name is a snapshot now. 0: it is not, and *why may say so. */
@@ -299,6 +301,8 @@ int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, co
         int r = snap_metastore_get_chain(service->metastore, arena, key, &chain, err);
         if (r == 0 && chain.base.id)
                 r = ensure_base(service, &chain.base, cancel, NULL, err);
+        if (r == 0 && drop_if_unused(service, chain.base.id))
+                r = zp_error_set(err, ENOENT, "snapshot '%.400s' was removed meanwhile", key);
         return r < 0 ? r : snap_mount_of(&service->mounts, &chain, arena, mount, err);
 }
 
