@@ -24,6 +24,8 @@
 #include "snapshotter/supervisor/supervisor.h"
 #include "store/store.h"
 
+#define DATA_PLANE_END_MS 5000 /* it ends at once */
+
 /* The exit code. */
 static int finish(int result, const struct zp_error *err) {
         if (result < 0)
@@ -188,8 +190,16 @@ static int supervise(const struct snap_config *config, int listener, int argc, c
         self[0] = program;
         void *context = (void *) config;
         struct snap_worker workers[] = {
-                { .name = "data plane", .run = run_data_plane, .context = context, .serves_devices = true },
-                { .name = "control plane", .run = run_control_plane, .context = context, .listen_fd = listener },
+                { .name = "data plane",
+                  .run = run_data_plane,
+                  .context = context,
+                  .serves_devices = true,
+                  .end_ms = DATA_PLANE_END_MS },
+                { .name = "control plane",
+                  .run = run_control_plane,
+                  .context = context,
+                  .listen_fd = listener,
+                  .end_ms = SNAP_CONTROL_END_MS },
         };
         struct snap_supervisor_options options = { .mount_directory = config->devices,
                                                    .journal = journal,

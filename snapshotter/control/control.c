@@ -20,6 +20,7 @@
 /* systemd waits 90 s, Kubernetes 30. */
 #define STOP_GRACE_MS 10000
 #define PULL_GRACE_MS 5000
+_Static_assert(PULL_GRACE_MS + STOP_GRACE_MS < SNAP_CONTROL_END_MS, "it is killed after its own grace, not before");
 /* Between two attempts when there are no file descriptors left. */
 #define ACCEPT_PAUSE_NS 100000000
 

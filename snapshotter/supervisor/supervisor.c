@@ -24,9 +24,7 @@
 #define LISTEN_VARIABLE "ZEROPULL_LISTEN_FD"
 /* Set by who keeps the descriptor for a successor in another mount namespace: there the mount seems unused. */
 #define STAYS_VARIABLE "ZEROPULL_MOUNT_STAYS"
-/* How long a worker may take to end before it is killed. */
-#define END_MS 10000
-/* And after that. */
+/* How long a worker may take to end once it is killed. */
 #define KILLED_MS 2000
 
 enum order { ORDER_NONE, ORDER_END, ORDER_REPLACE };
@@ -197,6 +195,17 @@ static void signal_workers(struct supervisor *s, bool serves_devices, int number
                 }
 }
 
+/* The longest that one of them may take. */
+static unsigned end_ms(const struct supervisor *s, bool serves_devices) {
+        unsigned longest = 0;
+        for (unsigned i = 0; i < s->options->worker_count; i++) {
+                const struct snap_worker *worker = &s->options->workers[i];
+                if (worker->serves_devices == serves_devices && worker->end_ms > longest)
+                        longest = worker->end_ms;
+        }
+        return longest;
+}
+
 static void await_end(struct supervisor *s, bool serves_devices, unsigned timeout_ms) {
         uint64_t until = snap_now_ms() + timeout_ms;
         while (is_any_running(s, serves_devices) && snap_now_ms() < until)
@@ -207,7 +216,7 @@ static void await_end(struct supervisor *s, bool serves_devices, unsigned timeou
  * or its mount is gone. So it is not waited for: its death is the next one's affair. */
 static void end_workers(struct supervisor *s, bool serves_devices) {
         signal_workers(s, serves_devices, SIGTERM);
-        await_end(s, serves_devices, END_MS);
+        await_end(s, serves_devices, end_ms(s, serves_devices));
         signal_workers(s, serves_devices, SIGKILL);
         await_end(s, serves_devices, KILLED_MS);
         if (is_any_running(s, serves_devices))

@@ -26,6 +26,7 @@ struct snap_worker {
         void *context;
         bool serves_devices; /* gets /dev/fuse. Ends last */
         int listen_fd;       /* what another worker gets; stays open while none runs, so that who connects just waits */
+        unsigned end_ms;     /* how long it may take to end on SIGTERM before it is killed */
 };
 
 struct snap_supervisor_options {

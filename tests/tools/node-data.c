@@ -148,9 +148,11 @@ int main(int argc, char **argv) {
                 return 2;
         struct arguments arguments = { argc, argv };
         zp_autofree char *journal = zp_format("%s.journal", argv[1]);
-        struct snap_worker worker = {
-                .name = "data plane", .run = run_data_plane, .context = &arguments, .serves_devices = true
-        };
+        struct snap_worker worker = { .name = "data plane",
+                                      .run = run_data_plane,
+                                      .context = &arguments,
+                                      .serves_devices = true,
+                                      .end_ms = 5000 };
         struct snap_supervisor_options options = { .mount_directory = argv[1],
                                                    .journal = journal,
                                                    .workers = &worker,
