@@ -20,10 +20,11 @@ static char *unfinished(const char *file, char name[SNAP_BASE_FILE_SIZE + 4]) {
         return name;
 }
 
-void snap_base_remove(struct snap_mounts *mounts, uint64_t id) {
+bool snap_base_remove(struct snap_mounts *mounts, uint64_t id) {
         char file[SNAP_BASE_FILE_SIZE], temporary[SNAP_BASE_FILE_SIZE + 4];
-        unlinkat(mounts->bases_fd, snap_base_file(id, file), 0);
+        bool was_there = unlinkat(mounts->bases_fd, snap_base_file(id, file), 0) == 0;
         unlinkat(mounts->bases_fd, unfinished(file, temporary), 0);
+        return was_there;
 }
 
 static int merge_into(struct snap_mounts *mounts, const struct zp_image_record *image, uint16_t count, const char *file,

@@ -35,8 +35,8 @@ struct snap_mounts {
 int snap_base_metadata(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
                        char **source, struct zp_error *err);
 char *snap_base_file(uint64_t id, char name[SNAP_BASE_FILE_SIZE]);
-/* Removes what was made, also when it was not finished. */
-void snap_base_remove(struct snap_mounts *mounts, uint64_t id);
+/* Removes what was made, also when it was not finished; whether there was something finished. */
+bool snap_base_remove(struct snap_mounts *mounts, uint64_t id);
 
 /* devices.c: opens a device that EROFS is to read its data from: the one place that knows where devices are. A complete
  * local copy, else the data plane's file. */

@@ -209,8 +209,8 @@ static int open_devices(struct snap_mounts *m, int meta_fd, struct devices *out,
         return 0;
 }
 
-static int mount_devices(struct snap_mounts *m, const struct snap_base *base, const char *point,
-                         const struct zp_cancel *cancel, struct zp_error *err) {
+static int try_mount(struct snap_mounts *m, const struct snap_base *base, const char *point,
+                     const struct zp_cancel *cancel, struct zp_error *err) {
         zp_autofree char *source = NULL;
         struct devices devices = { 0 };
         zp_autoclose int meta_fd = snap_base_metadata(m, base, cancel, &source, err);
@@ -221,6 +221,18 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
                 r = zp_erofs_mount(meta_fd, devices.fds, devices.count, source, point, 0, err);
         close_devices(&devices);
         return r;
+}
+
+/* What was merged once names the devices that the image's layers had then: fetched again, or of another image that
+ * begins with the same layers, it may have others, and nobody has those. */
+static int mount_devices(struct snap_mounts *m, const struct snap_base *base, const char *point,
+                         const struct zp_cancel *cancel, struct zp_error *err) {
+        int r = try_mount(m, base, point, cancel, err);
+        if (r != -ENODEV || !snap_base_remove(m, base->id))
+                return r;
+        if (err)
+                zp_error_clear(err);
+        return try_mount(m, base, point, cancel, err);
 }
 
 void snap_mounts_announce(struct snap_mounts *m, const struct zp_digest *image) {

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from support.containerd import unmount_below
 from support.programs import treecmp
 from support.pulls import prepare_layer, pull, reason
 from support.ship import fill_app, fill_bare, fill_base
@@ -232,12 +233,78 @@ def test_after_everything_was_killed_new_containers_get_new_mounts(world, daemon
     api.close()
 
 
+def test_after_a_reboot_everything_is_mounted_again(world, daemon, work):
+    """No process and no mount is left; the socket, the lock, and what was being made are."""
+    image = world.image("web", fill_base, fill_app(3))
+    api = daemon.client()
+    names = pull(api, image)
+    mounts = api.prepare("c", names[-1])
+    api.view("lower", names[0])
+    with mounted(mounts, work / "m") as root:
+        (root / "written").write_text("before")
+        (root / "app/main").unlink()
+    with mounted(api.prepare("plain", ""), work / "m") as root:
+        (root / "own").write_text("before")
+    api.close()
+    before = mounts_of(daemon)
+    assert len(before) == 2
+    daemon.kill()
+    unmount_below(work)
+    assert mounts_of(daemon) == [] and daemon.socket.exists() and (daemon.root / "devices").is_dir()
+    daemon.start()
+    api = daemon.client()
+    assert sorted(api.names()) == sorted([*names, "c", "lower", "plain"])
+    with mounted(api.mounts("c"), work / "m") as root:
+        assert (root / "written").read_text() == "before" and not (root / "app/main").exists()
+        assert len((root / "data/noise").read_bytes()) == 3_000_000
+    with mounted(api.mounts("lower"), work / "m") as root:
+        assert len((root / "data/noise").read_bytes()) == 3_000_000 and not (root / "app").exists()
+    with mounted(api.mounts("plain"), work / "m") as root:
+        assert (root / "own").read_text() == "before"
+    assert sorted(mounts_of(daemon)) == sorted(before)
+    for key in ("c", "lower", "plain", *reversed(names)):
+        api.remove(key)
+    api.cleanup()
+    assert mounts_of(daemon) == [] and daemon.directories() == [] and daemon.trash() == []
+    api.close()
+
+
 def test_what_was_killed_in_the_middle_of_a_merge_leaves_no_file(daemon):
     daemon.kill()
     for name in ("7.erofs", "8.erofs.new"):
         (daemon.root / "bases" / name).write_text("half")
     daemon.start()
     assert list((daemon.root / "bases").iterdir()) == []
+
+
+def with_checksum(erofs):
+    """The superblock's: CRC-32C, not inverted, of the first block from its byte 1024 on."""
+    block = bytearray(erofs[1024:4096])
+    block[4:8] = bytes(4)
+    crc = 0xFFFFFFFF
+    for byte in block:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    block[4:8] = crc.to_bytes(4, "little")
+    return erofs[:1024] + bytes(block) + erofs[4096:]
+
+
+def test_the_first_layers_are_merged_anew_when_their_devices_are_not_those_any_more(world, daemon, api, work):
+    """As after the image was fetched again, in another build."""
+    image = world.image("web", fill_base, fill_app(3))
+    names = pull(api, image)
+    api.view("v", names[0])
+    (point,) = mounts_of(daemon)
+    subprocess.run(["umount", point], check=True)
+    (base,) = (daemon.root / "bases").glob("*.erofs")
+    content = base.read_bytes()
+    for device in (daemon.root / "store/devices").iterdir():
+        content = content.replace(device.name.encode(), os.urandom(32).hex().encode())
+    assert with_checksum(base.read_bytes()) == base.read_bytes() != content
+    base.write_bytes(with_checksum(content))
+    with mounted(api.mounts("v"), work / "m") as root:
+        assert len((root / "data/noise").read_bytes()) == 3_000_000
 
 
 def test_what_the_store_has_lost_is_fetched_again(world, daemon, api, work):
