@@ -34,7 +34,7 @@ class KubernetesApi:
         answer = self._connection.getresponse()
         return answer.status, answer.read().decode()
 
-    def call(self, method, path, body=None, kind="application/json"):
+    def text(self, method, path, body=None, kind="application/json"):
         """What it answers; raises ApiError for what is not 2xx."""
         try:
             status, text = self._send(method, path, body, kind)
@@ -43,7 +43,10 @@ class KubernetesApi:
             status, text = self._send(method, path, body, kind)
         if status > 299:
             raise ApiError(status, text)
-        return json.loads(text)
+        return text
+
+    def call(self, *request):
+        return json.loads(self.text(*request))
 
     def get(self, path, **query):
         return self.call("GET", path + ("?" + "&".join(f"{key}={quote(value)}" for key, value in query.items()) if query else ""))
