@@ -46,8 +46,10 @@ static void snapshot_changed(void *context, enum zp_kube_change change, const st
         struct zp_error err = { 0 };
         char key[CTL_KEY_SIZE];
         ctl_key(where->namespace, where->name, key);
-        if (object)
-                wake_maker(c, object);
+        /* of one that was found missing, what is known of it says who made it */
+        zp_auto(json_decref) json_t *last = object ? json_incref(object) : ctl_cache_get(c->world.snapshots, key);
+        if (last)
+                wake_maker(c, last);
         if (change == ZP_KUBE_DELETED) {
                 ctl_cache_remove(c->world.snapshots, key, where->uid);
                 ctl_queue_add(c->world.queue, key);

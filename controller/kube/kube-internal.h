@@ -153,6 +153,7 @@ struct zp_kube_listing {
         const struct zp_kube_place *place;
         const char *query; /* selectors; NULL */
         zp_kube_each each;
+        void (*begun)(void *context); /* all that `each` has seen so far is void; at the first as well; NULL */
         void (*left_out)(void *context, const struct zp_error *reason); /* an object that cannot be read; NULL */
         void *context;
         const struct zp_cancel *cancel;

@@ -10,20 +10,33 @@
 #define PAGE_ITEMS "500"
 #define PAGE_TIMEOUT_MS 120000u
 
-/* A page that is arriving; begins anew when its request is repeated. */
+/* A page that is arriving. */
+struct page {
+        const struct zp_kube_listing *listing;
+        bool is_first;
+        struct zp_kube_stream stream;
+};
+
+static void begin_page(struct page *page) {
+        const struct zp_kube_listing *listing = page->listing;
+        zp_kube_stream_clear(&page->stream);
+        page->stream = (struct zp_kube_stream){
+                .form = ZP_KUBE_ITEMS, .each = listing->each, .left_out = listing->left_out, .context = listing->context
+        };
+}
+
+/* When its request is repeated it begins anew. The pages that follow are of the first one's version, but that may be
+ * another one then. */
 static int on_data(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
                    size_t size, struct zp_error *err) {
-        struct zp_kube_stream *stream = context;
+        struct page *page = context;
         (void) response;
         if (offset == 0) {
-                struct zp_kube_stream fresh = { .form = stream->form,
-                                                .each = stream->each,
-                                                .left_out = stream->left_out,
-                                                .context = stream->context };
-                zp_kube_stream_clear(stream);
-                *stream = fresh;
+                begin_page(page);
+                if (page->is_first && page->listing->begun)
+                        page->listing->begun(page->listing->context);
         }
-        return zp_kube_stream_feed(stream, data, size, err);
+        return zp_kube_stream_feed(&page->stream, data, size, err);
 }
 
 static char *page_query(const char *query, const char *token, bool is_in_pages) {
@@ -41,12 +54,11 @@ static int list_page(const struct zp_kube_listing *listing, const char *token, b
         zp_autofree char *path = query ? zp_kube_path(listing->place, query[0] ? query : NULL) : NULL;
         if (!path)
                 return zp_error_errno(err, ENOMEM, "list");
-        struct zp_kube_stream stream = {
-                .form = ZP_KUBE_ITEMS, .each = listing->each, .left_out = listing->left_out, .context = listing->context
-        };
+        struct page page = { .listing = listing, .is_first = !token };
+        begin_page(&page);
         struct zp_kube_exchange exchange = { .path = path,
                                              .sink = on_data,
-                                             .context = &stream,
+                                             .context = &page,
                                              .cancel = listing->cancel,
                                              .timeout_ms = PAGE_TIMEOUT_MS };
         struct zp_http_response response = { 0 };
@@ -54,8 +66,8 @@ static int list_page(const struct zp_kube_listing *listing, const char *token, b
         if (r == 0 && (response.status < 200 || response.status > 299))
                 r = zp_kube_fail(&response, NULL, err);
         else if (r == 0)
-                r = zp_kube_stream_end(&stream, envelope, err);
-        zp_kube_stream_clear(&stream);
+                r = zp_kube_stream_end(&page.stream, envelope, err);
+        zp_kube_stream_clear(&page.stream);
         zp_http_response_clear(&response);
         return r;
 }

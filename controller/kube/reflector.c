@@ -26,7 +26,7 @@ struct zp_kube_reflector {
         /* The thread's own. */
         struct zp_kube_known known;
         char *version;             /* where to watch from; NULL: list first */
-        unsigned mark;             /* counts the lists */
+        unsigned mark;             /* counts the lists, and how often each began anew */
         unsigned failures;         /* in a row */
         bool is_version_too_large; /* the watch says so */
 };
@@ -87,6 +87,12 @@ static int see(struct zp_kube_reflector *reflector, json_t *object, struct zp_er
         return 0;
 }
 
+/* What only an earlier attempt has shown may be gone by now: it is not of this list. */
+static void list_begun(void *context) {
+        struct zp_kube_reflector *reflector = context;
+        reflector->mark++;
+}
+
 static int see_listed(void *context, json_t *object, struct zp_error *err) {
         return see(context, object, err);
 }
@@ -109,11 +115,11 @@ static int list(struct zp_kube_reflector *reflector, struct zp_error *err) {
                 .place = &options->place,
                 .query = options->query,
                 .each = see_listed,
+                .begun = list_begun,
                 .left_out = on_left_out,
                 .context = reflector,
                 .cancel = &reflector->cancel,
         };
-        reflector->mark++;
         atomic_fetch_add(&reflector->lists, 1);
         int r = zp_kube_list_all(&listing, &reflector->version, err);
         if (r < 0)

@@ -200,6 +200,21 @@ def test_a_list_cut_on_the_way_is_asked_for_again(kube):
     assert fault.happened == 2
 
 
+@pytest.mark.parametrize("how", ["its pages expire", "it is cut"])
+def test_what_goes_while_a_list_is_begun_anew_is_told_to_be_gone(kube, how):
+    """It was told of already: by the pages that came, or by the part of one."""
+    create(kube, *(f"n{i:04}" for i in range(600)))
+    if how == "it is cut":
+        kube.add_fault(watch=False, cut=5000)
+        kube.add_fault(watch=False, first=lambda: delete(kube, "n0000"))
+    else:
+        kube.add_fault(path="continue=", status=410, body=gone(), first=lambda: delete(kube, "n0000"))
+    with watching(kube.kubeconfig()) as tool:
+        assert tool.changes().count(("added", "n0000")) == tool.changes().count(("deleted", "n0000")) == 1
+        assert len(set(tool.changes())) == 601
+        assert tool.statistics()["objects"] == 599
+
+
 def test_bookmarks_move_the_place_to_go_on_from(kube):
     create(kube, "a")
     kube.bookmark_seconds = 0.2

@@ -27,14 +27,15 @@ _PARAMETERS = {
 
 class Fault:
     """What goes wrong with requests that match, `times` times, and each time with the `every`-th of them. `status`: the answer
-    instead of the real one; `drop`: none; `cut`: so many bytes of it come, then the connection breaks."""
+    instead of the real one; `drop`: none; `cut`: so many bytes of it come, then the connection breaks. `first`: what is done
+    before it is answered."""
 
     def __init__(self, method="GET", path="", watch=None, times=1, every=1, status=None, headers=(), body=None, cut=None,
-                 drop=False, event=None):  # fmt: skip
+                 drop=False, event=None, first=None):  # fmt: skip
         self.method, self.path, self.watch, self.left = method, re.compile(path), watch, times
         self.every, self.matched = every, 0
         self.status, self.headers, self.body, self.cut, self.drop, self.event = status, dict(headers), body, cut, drop, event
-        self.happened = 0
+        self.first, self.happened = first, 0
 
     def is_for(self, method, path, is_watch):
         if method != self.method or not self.path.search(path) or self.watch not in (None, is_watch) or self.left == 0:
@@ -99,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._authenticate()
             self.fault = self.kube.take_fault(self.command, self.path, is_watch)
+            if self.fault and self.fault.first:
+                self.fault.first()
             if self.fault and (self.fault.status or self.fault.drop):
                 self._fail()
             else:
