@@ -18,48 +18,18 @@ import pytest
 
 from support import debian, kubernetes_programs
 from support.controller import Controller, controller, played_node, snapshot_of, until
-from support.controller_site import ACCOUNT, API_OPTIONS, GROUP, NAMESPACE, Site, install, kubeconfig, manifests, renew
+from support.controller_site import ACCOUNT, API_OPTIONS, NAMESPACE, Site, install, kubeconfig, renew
 from support.kubernetes import API, cluster
 from support.kubernetes_api import ApiError, KubernetesApi
+from support.kubernetes_audit import Audit
 from support.kubernetes_node import private_network
 from support.registry import registry
 
 reason = kubernetes_programs.missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
 
-USER, PASSWORD = "puller", "xyzzy"
 LEASE_SECONDS = 20
 CLUSTERS = "/apis/zeropull.dev/v1alpha1/clusterimagesnapshots"
-# Rights for what no request says, or seldom: server-side apply of what is not there yet, and an event that comes again.
-APPLIED = {("zeropull.dev", "imagesnapshots"), ("zeropull.dev", "nodesnapshotcaches"), ("rbac.authorization.k8s.io", "roles"),
-           ("rbac.authorization.k8s.io", "rolebindings")}  # fmt: skip
-NOT_ASKED = {(*resource, "create") for resource in APPLIED} | {("events.k8s.io", "events", "patch")}
-# Everything that the controller asks of the API server, in the order in which it was answered.
-AUDIT = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
-    {"level": "Metadata", "users": [f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"]}, {"level": "None"}]}  # fmt: skip
-
-
-class Request:
-    """An entry of the audit log."""
-
-    def __init__(self, entry):
-        what = entry.get("objectRef", {})
-        self.verb, self.namespace, self.code = entry["verb"], what.get("namespace"), entry["responseStatus"]["code"]
-        self.resource = (what.get("apiGroup", ""), "/".join(filter(None, (what.get("resource"), what.get("subresource")))))
-        (self.token,) = entry["user"]["extra"]["authentication.kubernetes.io/credential-id"]
-
-    @property
-    def is_write(self):
-        return self.verb not in ("get", "list", "watch")
-
-    def __repr__(self):
-        return f"{self.verb} {self.resource} in {self.namespace}: {self.code}"
-
-
-def audited(site, start=0):
-    """What was asked from a position of the log on."""
-    lines = site.audit.read_text()[start:].splitlines()
-    return [Request(json.loads(line)) for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +42,12 @@ def site():
         stack.enter_context(private_network())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=debian.CACHE / "tmp", prefix="ctl-")))
         server = stack.enter_context(registry(directory / "open"))
-        locked = stack.enter_context(registry(directory / "locked", users={USER: PASSWORD}))
-        (directory / "audit.yaml").write_text(json.dumps(AUDIT))
-        options = [*API_OPTIONS, "--watch-cache=false", f"--audit-policy-file={directory / 'audit.yaml'}",
-                   f"--audit-log-path={directory / 'audit.log'}", "--audit-log-maxsize=1000"]  # fmt: skip
+        audit = Audit(directory, NAMESPACE, ACCOUNT)
+        options = [*API_OPTIONS, *audit.options, "--watch-cache=false"]
         kube = stack.enter_context(cluster(directory / "cluster", kubernetes, api_options=options))
         install(kube)
-        site = Site(directory, kube, server, locked)
-        site.audit = directory / "audit.log"
+        site = Site(directory, kube, server, None)
+        site.audit = audit
         yield site
 
 
@@ -164,7 +132,6 @@ def test_history_that_is_gone_costs_no_build_and_one_list(site, fleet, user):
             site.kube.forget_history()
         finally:
             running.process.send_signal(signal.SIGCONT)
-        fleet.sources.append(fleet.sources.pop(5))  # was built, and its Job goes with its object
         for snapshot in fleet.snapshots:
             snapshot.wait()
         until(lambda: changed.get()["status"]["observedGeneration"] == changed.get()["metadata"]["generation"])
@@ -326,15 +293,15 @@ def test_a_leader_that_sleeps_is_followed_and_changes_nothing_when_it_wakes(site
         until(lambda: second.metric("leader") == 1, LEASE_SECONDS)
         assert time.monotonic() - start < LEASE_SECONDS
         fleet.add(3)
-        position = len(site.audit.read_text())
+        position = site.audit.mark()
         first.process.send_signal(signal.SIGCONT)
         node.is_held = False
         assert first.process.wait(30) == 1
         assert "is not the leader any more" in first.said()
         fleet.assert_ready_and_built_once()
-        theirs = [request for request in audited(site, position) if request.token == credential(users[0])]
+        theirs = [request for request in site.audit.since(position) if request.token == credential(users[0])]
         assert [r for r in theirs if r.is_write and r.code < 300 and r.resource[1] not in ("events", "leases")] == []
-        assert any(r.token == credential(users[1]) for r in audited(site, position))
+        assert any(r.token == credential(users[1]) for r in site.audit.since(position))
         second.stop()
 
 
@@ -351,91 +318,3 @@ def test_a_leader_that_cannot_renew_ends_and_the_next_goes_on(site, fleet, node,
         node.is_held = False
         fleet.assert_ready_and_built_once()
         one.stop()
-
-
-# --- its rights
-
-
-def granted(kube, *components):
-    """{(group, resource, verb)} of the rules for the controller."""
-    found = set()
-    for item in manifests(kube, *components):
-        if item["kind"] in ("Role", "ClusterRole") and item["metadata"]["labels"]["app.kubernetes.io/component"] == "controller":
-            for rule in item["rules"]:
-                found |= {(g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
-    return found
-
-
-def private_image(site, namespace):
-    """An ImageSnapshot whose image wants a Secret to be read."""
-    config = {"auths": {site.locked.host: {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}}}
-    site.api.create(f"/api/v1/namespaces/{namespace}/secrets", {
-        "metadata": {"name": "pull"}, "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": json.dumps(config)},
-    })  # fmt: skip
-    site.locked.push(f"docker://{site.image(repository='r/private')[0]}", "r/private", "latest", "--src-tls-verify=false")
-    return site.snapshot(namespace, f"{site.locked.host}/r/private:latest", pullSecrets=[{"name": "pull"}], serviceAccountName="default")
-
-
-def warm(site, snapshot):
-    """Has a node warmed with it, and not any more."""
-    site.api.create("/api/v1/nodes", {"metadata": {"name": "here", "labels": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}}})
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    ready = {"type": "Ready", "status": "True", "reason": "Test", "message": "", "lastHeartbeatTime": now, "lastTransitionTime": now}
-    site.api.merge("/api/v1/nodes/here/status", {"status": {"conditions": [ready]}})
-    site.api.merge(snapshot.path, {"spec": {"warmUp": {"nodeSelector": {"kubernetes.io/os": "linux"}}}})
-    until(lambda: site.api.find("/apis/zeropull.dev/v1alpha1/nodesnapshotcaches/here"))
-    role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{snapshot.namespace}/roles/zeropull-warmup-{snapshot.uid}"
-    until(lambda: site.api.find(role) and site.api.get(role)["rules"])
-    site.api.merge(snapshot.path, {"spec": {"warmUp": None}})
-    until(lambda: not site.api.get(role)["rules"])
-
-
-def follow_pods(site, namespace):
-    """What a rule makes of a pod, and takes away again."""
-    image, _ = site.image()
-    pod = f"/api/v1/namespaces/{namespace}/pods/p"
-    site.api.create(pod.removesuffix("/p"), {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": image}]}})
-    site.api.create(CLUSTERS, {"apiVersion": GROUP, "kind": "ClusterImageSnapshot", "metadata": {"name": namespace}, "spec": {
-        "namespaces": [namespace], "repositories": [image.rpartition(":")[0]], "unusedTTL": "1s"}})  # fmt: skip
-    made = f"/apis/{GROUP}/namespaces/{namespace}/imagesnapshots"
-    until(lambda: len(site.api.list(made)) == 2)
-    until(lambda: site.api.get(f"{CLUSTERS}/{namespace}").get("status", {}).get("ready") == 1)
-    site.api.call("DELETE", pod, {"gracePeriodSeconds": 0})
-    until(lambda: len(site.api.list(made)) == 1)
-    site.api.delete(f"{CLUSTERS}/{namespace}")
-
-
-def change_ones_mind(site, node, namespace):
-    """A build that two want, that one does not want any more, and then the other."""
-    image, _ = site.image()
-    node.is_held = True
-    snapshots = [site.snapshot(namespace, image) for _ in range(2)]
-    for snapshot in snapshots:
-        until(lambda: snapshot.get().get("status", {}).get("images", [{}])[0].get("phase") == "Queued")
-    for snapshot in snapshots:
-        snapshot.delete()
-        until(snapshot.is_gone)
-    node.is_held = False
-
-
-def test_it_has_the_rights_that_it_needs_and_no_others(site, fleet, node, user):
-    """What it lacks is in the audit log; what it does not use, could be taken away."""
-    start, private = len(site.audit.read_text()), private_image(site, fleet.namespace)
-    lease = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/zeropull-controller"
-    if site.api.find(lease):
-        site.api.delete(lease)
-    with controller(site.directory / site.name(), user, site.config(), "--leader-elect"):
-        assert "may not be read" in private.wait("False", reason="AccessDenied")["message"]
-    install(site.kube, "pull-secrets")
-    may = len(site.audit.read_text())
-    with controller(site.directory / site.name(), user, site.config(), "--leader-elect"):
-        private.annotate(retry="now")
-        private.wait()
-        warm(site, private)
-        follow_pods(site, fleet.namespace)
-        change_ones_mind(site, node, fleet.namespace)
-        private.delete()
-        until(private.is_gone)
-    assert [request for request in audited(site, may) if request.code == 403] == []
-    used = {(*request.resource, request.verb) for request in audited(site, start) if request.code != 403}
-    assert granted(site.kube, "pull-secrets") - used == NOT_ASKED
