@@ -376,8 +376,7 @@ static void a_snapshot_in_a_repository_that_the_object_chose_gets_to_no_node(voi
         json_t *reduced = json_object_get(world.objects, "ns/evil");
         assert_int_equal(json_array_size(json_object_get(reduced, "secrets")), 0);
         /* nor to those who want the same image from where it is */
-        reduce(reduce_object, world.objects, "ns/good",
-               object_of("good", "docker.io/library/nginx:1", A, YOUNG, ""));
+        reduce(reduce_object, world.objects, "ns/good", object_of("good", "docker.io/library/nginx:1", A, YOUNG, ""));
         decide();
         assert_int_equal(json_array_size(json_object_get(changes, "n0")), 1);
         assert_string_equal(text_of(entry("n0", 0), "digest"), A);
@@ -403,7 +402,8 @@ static void a_snapshot_in_a_repository_that_is_named_is_fetched_from_there(void 
 static void what_only_looks_like_a_named_repository_is_none(void **state) {
         (void) state;
         static const char *const others[] = { "named.example/snapshots", "named.example/snapshotsx/a",
-                                              "evil.example/named.example/snapshots/a", "named.example/snapshots/../a" };
+                                              "evil.example/named.example/snapshots/a",
+                                              "named.example/snapshots/../a" };
         add_nodes(1);
         for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
                 zp_autofree char *more = zp_format(", \"target\": \"%s\"", others[i]);

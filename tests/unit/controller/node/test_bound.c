@@ -30,8 +30,9 @@ static int end(void **state) {
 static void put(const char *uid, const char *namespace, const char *phase, const char *lists) {
         json_error_t error;
         zp_auto(json_decref) json_t *spec = json_loads(lists, 0, &error);
-        zp_auto(json_decref) json_t *pod = json_pack("{s:{s:s, s:s, s:s}, s:O, s:{s:s}}", "metadata", "uid", uid, "name",
-                                                     uid, "namespace", namespace, "spec", spec, "status", "phase", phase);
+        zp_auto(json_decref) json_t *pod =
+                json_pack("{s:{s:s, s:s, s:s}, s:O, s:{s:s}}", "metadata", "uid", uid, "name", uid, "namespace",
+                          namespace, "spec", spec, "status", "phase", phase);
         assert_non_null(pod);
         assert_int_equal(node_bound_put(bound, pod, &err), 0);
 }
@@ -73,7 +74,8 @@ static void pods_that_ended_or_are_gone_pull_nothing(void **state) {
 
 static void the_same_secrets_count_once_and_another_namespaces_are_others(void **state) {
         (void) state;
-        const char *spec = "{\"containers\": [{\"image\": \"r.example/i:1\"}], \"imagePullSecrets\": [{\"name\": \"s\"}]}";
+        const char *spec =
+                "{\"containers\": [{\"image\": \"r.example/i:1\"}], \"imagePullSecrets\": [{\"name\": \"s\"}]}";
         put("u1", "a", "Running", spec);
         put("u2", "a", "Pending", spec);
         expect("r.example/i:1", "[[{\"namespace\": \"a\", \"name\": \"s\"}]]");
@@ -107,7 +109,8 @@ static void a_pod_that_comes_a_little_later_is_waited_for(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(every_container_of_a_pod_names_its_image_as_containerd_does, begin, end),
+                cmocka_unit_test_setup_teardown(every_container_of_a_pod_names_its_image_as_containerd_does, begin,
+                                                end),
                 cmocka_unit_test_setup_teardown(pods_that_ended_or_are_gone_pull_nothing, begin, end),
                 cmocka_unit_test_setup_teardown(the_same_secrets_count_once_and_another_namespaces_are_others, begin,
                                                 end),

@@ -100,7 +100,10 @@ static void a_container_is_made_or_the_reason_is_told(void **state) {
         expect_answer("CreateContainer", &yes, "", 0);
         assert_string_equal(seen, "0123 main team/web yes");
         put_container(&no, "no");
-        expect_answer("CreateContainer", &no, "\x0a\x0b\x08\x09\x12\x07" "because", 13); /* {9, "because"} */
+        expect_answer("CreateContainer", &no,
+                      "\x0a\x0b\x08\x09\x12\x07"
+                      "because",
+                      13); /* {9, "because"} */
 }
 
 static void what_is_unknown_is_not_implemented(void **state) {
@@ -163,7 +166,12 @@ static void messages_come_through_however_they_are_cut(void **state) {
         assert_memory_equal(data + 12, "\0\0\0\1\1\0", 6);
         size_t size = (size_t) (unsigned char) data[11];
         read_exactly(fds[1], data, size);
-        assert_memory_equal(data + size - 14, "\x0a\x08" "zeropull" "\x12\x02" "50", 14);
+        assert_memory_equal(data + size - 14,
+                            "\x0a\x08"
+                            "zeropull"
+                            "\x12\x02"
+                            "50",
+                            14);
         put_request(&request, "Configure", NULL);
         char header[10] = { 0, 0, 0, (char) request.size, 0, 0, 0, 9, 1, 0 };
         assert_true(zp_buffer_append(&message, header, 10) && zp_buffer_append(&message, request.data, request.size));

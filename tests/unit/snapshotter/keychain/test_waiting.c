@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the node's agent answers, as pullers; the agent is played.
+ */
+#include "../control/support.h"
+
+#include "base/buffer.h"
+#include "snapshotter/keychain/exchange.h"
+#include "snapshotter/keychain/listener.h"
+#include "snapshotter/keychain/waiting.h"
+
+static const char *answer;
+static char question[200];
+
+static void accepted(void *context, int fd) {
+        (void) context;
+        zp_autobuffer struct zp_buffer asked = { 0 };
+        assert_true(snap_exchange_receive(fd, sizeof question - 1, &asked));
+        snprintf(question, sizeof question, "%s", asked.data);
+        snap_exchange_send(fd, answer, strlen(answer));
+        close(fd);
+}
+
+struct asked {
+        struct snap_puller *pullers;
+        size_t count;
+        int result;
+};
+
+static struct asked ask(const char *text) {
+        struct asked out = { 0 };
+        zp_autofree char *path = zp_format("%s/agent.sock", directory);
+        zp_auto(snap_keychain_free) struct snap_keychain *keychain = NULL;
+        zp_auto(snap_listener_free) struct snap_listener *listener = NULL;
+        assert_ok(snap_keychain_new(&keychain, &err));
+        answer = text;
+        if (text)
+                assert_ok(snap_listener_new(path, accepted, NULL, &listener, &err));
+        out.result = snap_waiting_pullers(path, keychain, "r.example/web:1", 5000, &out.pullers, &out.count, &err);
+        return out;
+}
+
+static void each_puller_counts_once_and_is_one_that_waits(void **state) {
+        (void) state;
+        struct asked a =
+                ask("{\"pullers\": [{\"username\": \"u\", \"password\": \"p\"}, {}, {\"identityToken\": \"t\"},"
+                    " {\"username\": \"u\", \"password\": \"p\"}]}");
+        assert_int_equal(a.result, 0);
+        assert_string_equal(question, "r.example/web:1");
+        assert_int_equal(a.count, 3);
+        assert_string_equal(a.pullers[0].credentials.password, "p");
+        assert_true(zp_credentials_are_empty(&a.pullers[1].credentials));
+        assert_string_equal(a.pullers[2].credentials.identity_token, "t");
+        for (size_t i = 0; i < a.count; i++)
+                assert_true(a.pullers[i].is_waiting);
+        assert_memory_not_equal(a.pullers[0].fingerprint, a.pullers[2].fingerprint, sizeof a.pullers[0].fingerprint);
+        snap_pullers_free(a.pullers, a.count);
+}
+
+static void nobody_is_an_answer_too(void **state) {
+        (void) state;
+        struct asked a = ask("{\"pullers\": []}");
+        assert_int_equal(a.result, 0);
+        assert_int_equal(a.count, 0);
+        snap_pullers_free(a.pullers, a.count);
+}
+
+static void what_makes_no_sense_is_no_answer(void **state) {
+        (void) state;
+        static const char *const answers[] = {
+                "{", "[]", "{}", "{\"pullers\": {}}", "{\"pullers\": [1]}", "{\"pullers\": [{}, {\"username\": 1}]}"
+        };
+        for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+                struct asked a = ask(answers[i]);
+                assert_int_equal(a.result, -EBADMSG);
+                assert_null(a.pullers);
+                assert_int_equal(a.count, 0);
+        }
+        assert_int_equal(ask("").result, -EHOSTDOWN);
+}
+
+static void an_agent_that_is_away_is_told_as_such(void **state) {
+        (void) state;
+        assert_int_equal(ask(NULL).result, -EHOSTDOWN);
+        assert_non_null(strstr(err.message, "cannot be asked who pulls"));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(each_puller_counts_once_and_is_one_that_waits, setup, teardown),
+                cmocka_unit_test_setup_teardown(nobody_is_an_answer_too, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_makes_no_sense_is_no_answer, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_agent_that_is_away_is_told_as_such, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
