@@ -497,12 +497,15 @@ static void credentials_that_were_of_no_use_are_replaced_by_later_ones(void **st
         assert_string_equal(found, "second");
 }
 
+#define COLUMNS_OF_3_GONE "ALTER TABLE profiles DROP COLUMN is_partial; ALTER TABLE decisions DROP COLUMN problem;"
+
 static int make_version_1(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
-        return hook_sql_exec(db,
-                             "DROP TRIGGER builds_over; DROP TABLE build_auths; DROP TABLE event_auths;"
-                             "ALTER TABLE profiles DROP COLUMN is_partial; PRAGMA user_version = 1",
-                             err);
+        return hook_sql_exec(
+                db,
+                "DROP TRIGGER builds_over; DROP TABLE build_auths; DROP TABLE event_auths;" COLUMNS_OF_3_GONE
+                "PRAGMA user_version = 1",
+                err);
 }
 
 static void a_database_of_version_1_is_taken_on(void **state) {
@@ -518,8 +521,8 @@ static void a_database_of_version_1_is_taken_on(void **state) {
 static int make_version_2(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         return hook_sql_exec(db,
-                             "INSERT INTO profiles (repository, digest, profile, received) VALUES ('r', 'd', '/a', 1);"
-                             "ALTER TABLE profiles DROP COLUMN is_partial; PRAGMA user_version = 2",
+                             "INSERT INTO profiles (repository, digest, profile, received) VALUES ('r', 'd', '/a', "
+                             "1);" COLUMNS_OF_3_GONE "PRAGMA user_version = 2",
                              err);
 }
 
