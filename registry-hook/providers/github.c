@@ -23,9 +23,8 @@ HOOK_AUTHENTICATE(hook_github_authenticate) {
 /* Owners have upper-case letters, names of images have none. */
 static char *image_name(const char *owner, const char *name) {
         char *text = zp_format("%s/%s", owner, name);
-        for (char *p = text; p && *p; p++)
-                if (*p >= 'A' && *p <= 'Z')
-                        *p = (char) (*p - 'A' + 'a');
+        if (text)
+                hook_payload_lower(text);
         return text;
 }
 

@@ -46,6 +46,12 @@ char *hook_payload_host(const char *url) {
         return strndup(host, strcspn(host, "/"));
 }
 
+void hook_payload_lower(char *name) {
+        for (char *p = name; *p; p++)
+                if (*p >= 'A' && *p <= 'Z')
+                        *p = (char) (*p - 'A' + 'a');
+}
+
 /* The media type without its parameters is one of an image's documents. Schema 1 is none: nobody can build from it. */
 static bool is_image(const char *media_type) {
         static const char *const types[] = {

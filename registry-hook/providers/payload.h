@@ -30,6 +30,9 @@ int hook_payload_ignore(char *reason, const char *format, ...) __attribute__((fo
 /* The host in "https://host:port/path", with or without the scheme and the path; malloc'ed, NULL: out of memory. */
 char *hook_payload_host(const char *url);
 
+/* Names of images have no upper-case letters; some payloads have names of their own for them. */
+void hook_payload_lower(char *name);
+
 /* Whether it is the artifactType of what we publish. */
 bool hook_payload_is_own(const char *artifact_type);
 

@@ -22,6 +22,7 @@
 static const struct {
         const char *name, *events, *reason; /* reason: for those without events */
 } payloads[] = {
+        { "alibaba-documented", "push registry.cn-hangzhou.aliyuncs.com/namespace/repotest:latest@" A_DIGEST " \n" },
         { "alibaba-enterprise", "push acme-registry.cn-hangzhou.cr.aliyuncs.com/acme/web:latest@" A_DIGEST " \n" },
         { "alibaba-push", "push registry.cn-hangzhou.aliyuncs.com/acme/web:latest@" A_DIGEST " \n" },
         { "azure-chart", "", "chart_push" },
