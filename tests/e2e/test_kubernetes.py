@@ -105,9 +105,9 @@ class Site:
 
     # --- pods
 
-    def start(self, name, *containers, **spec):
-        """Creates a pod; each container is (image, command)."""
-        self.cluster.apply({
+    def pod(self, name, *containers, **spec):
+        """Each container is (image, command)."""
+        return {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {
                 "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
@@ -115,7 +115,10 @@ class Site:
                                for number, (image, command) in enumerate(containers)],
                 **spec,
             },
-        })  # fmt: skip
+        }  # fmt: skip
+
+    def start(self, name, *containers, **spec):
+        self.cluster.apply(self.pod(name, *containers, **spec))
 
     def wait(self, name, condition):
         self.cluster.kubectl("wait", f"--for={condition}", f"pod/{name}", f"--timeout={SECONDS}s")
@@ -237,6 +240,15 @@ def test_the_kubelet_is_told_what_images_take_and_where(site):
     site.output("p", site.push(f"oci:{site.directory / 'large'}:large", "large", False), ["true"])
     site.cluster.wait_for("images' size", lambda: site.node.image_disk()[0] > before + size // 2, SECONDS)
     assert os.path.realpath(site.node.image_disk()[1]) == str(site.daemon.root)
+
+
+def test_many_pods_created_at_once_start_without_their_layers(site):
+    image, already, count = site.image("python"), len(site.requests()), 10
+    site.cluster.apply(*[site.pod(f"p{number}", (image, SLEEP)) for number in range(count)])
+    site.cluster.kubectl("wait", "--for=condition=Ready", "pods", "--all", f"--timeout={SECONDS}s")
+    assert [digest for digest in layers_of("python") if digest in site.requests(already)] == []
+    for number in range(count):
+        assert "Python 3" in site.exec(f"p{number}", "echo own >/own && python3 --version")
 
 
 def restarts(site, name):
