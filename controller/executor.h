@@ -47,6 +47,7 @@ struct ctl_executor {
         enum ctl_executor_kind kind;
         const char *name;
         bool is_bounded; /* how many run at a time is the controller's business (slots.h) */
+        bool is_shared;  /* one build of an image for all namespaces, which objects may know by different names */
         /* NULL: it can do what the object asks for; else why not. */
         const char *(*objection)(const struct ctl_executors *all, const struct ctl_spec *spec);
         /* The name that the build will have, before it is started; "": not known. */

@@ -23,6 +23,38 @@ static bool is_named_elsewhere(const struct ctl_run *run, const char *text) {
         return is_named;
 }
 
+/* Whether the object of that key waits for the build of this image. */
+static bool waits_for(const struct ctl_run *run, const char *key, const struct ctl_image *image) {
+        const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
+        zp_auto(json_decref) json_t *object = ctl_cache_get(run->world->snapshots, key);
+        ctl_autosnapshot struct ctl_snapshot other = { 0 };
+        struct zp_error ignored = { 0 }; /* of its status we see what there is */
+        if (object)
+                ctl_snapshot_parse(object, &other, &ignored);
+        for (size_t i = 0; i < other.status.image_count; i++) {
+                const struct ctl_image *its = &other.status.images[i];
+                if ((its->phase != CTL_QUEUED && its->phase != CTL_BUILDING) || !its->build_id[0] ||
+                    ctl_executor_of_build(its->build_id) != executor || strcmp(its->digest, image->digest) != 0)
+                        continue;
+                if (executor->is_shared || (strcmp(other.namespace, run->snapshot->namespace) == 0 &&
+                                            strcmp(its->build_id, image->build_id) == 0))
+                        return true;
+        }
+        return false;
+}
+
+/* Whether any other object does. True when that cannot be told. */
+static bool is_wanted_elsewhere(const struct ctl_run *run, const struct ctl_image *image) {
+        char quoted[ZP_DIGEST_TEXT_SIZE + 2];
+        snprintf(quoted, sizeof quoted, "\"%s\"", image->digest);
+        char **keys = ctl_cache_mentioning(run->world->snapshots, quoted, run->key);
+        bool is_wanted = !keys;
+        for (char **key = keys; key && *key && !is_wanted; key++)
+                is_wanted = waits_for(run, *key, image);
+        ctl_cache_keys_free(keys);
+        return is_wanted;
+}
+
 int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error *err) {
         const struct ctl_order order = { run->snapshot, image };
         char slot[CTL_SLOT_SIZE];
@@ -30,7 +62,7 @@ int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error
                 return 0;
         const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
         ctl_run_slot(run, image->build_id, slot);
-        if (is_named_elsewhere(run, image->build_id)) {
+        if (is_wanted_elsewhere(run, image)) {
                 ctl_slots_leave(run->world->slots, slot, run->key);
         } else {
                 int r = executor->cancel(&run->world->executors, &order, err);

@@ -233,6 +233,7 @@ static int cancel(const struct ctl_executors *all, const struct ctl_order *order
 const struct ctl_executor ctl_executor_hook = {
         .kind = CTL_EXECUTOR_HOOK,
         .name = "Hook",
+        .is_shared = true,
         .objection = objection,
         .name_build = name_build,
         .start = start,

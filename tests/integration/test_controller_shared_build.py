@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects of two namespaces that wait for one build of a hook, each knowing it by another name. The hook is a played one, which
+says of a wish what the test wants."""
+import json
+import re
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from support.controller import until
+from support.controller_world import Objects, controller_world
+from support.serving import serving
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def _answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked.append(f"{self.command} {self.path}")
+        answer = json.dumps(self.server.answer(self.command, self.path, body)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST = _answer
+
+
+class PlayedHook(ThreadingHTTPServer):
+    """Each wish is an event; those that are decided lead to build 7."""
+
+    daemon_threads = True
+
+    def __init__(self, digest):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.digest, self.asked, self.events, self.decided = digest, [], 0, set()
+
+    def answer(self, method, path, body):
+        if (method, path) == ("POST", "/v1/builds"):
+            self.events += 1
+            return {"event": self.events}
+        if event := re.fullmatch(r"/v1/decisions/(\d+)", path):
+            return {"decided": int(event[1]) in self.decided, "marked": 1, "builds": [{"id": 7}]}
+        return {"id": 7, "digest": self.digest, "state": "queued"}
+
+    def cancelled(self):
+        return "POST /v1/builds/7/cancel" in self.asked
+
+
+@pytest.fixture
+def world(work):
+    with controller_world(work) as world:
+        yield world
+
+
+def test_a_hooks_build_ends_with_the_last_object_of_all_namespaces_that_waits_for_it(world):
+    image = world.image("app")
+    with serving(PlayedHook(world.digests[image])) as hook:
+        hook.decided.add(1)
+        spaces = [Objects(world.kube, "imagesnapshots", namespace) for namespace in ("a", "b")]
+
+        def build(space):
+            (found,) = space.get("app").get("status", {}).get("images") or [{}]
+            return found.get("buildID")
+
+        with world.controller(hook={"url": f"http://127.0.0.1:{hook.server_port}"}):
+            for space, known in zip(spaces, ("hook-7", "hook-event-2")):
+                space.create("app", spec={"images": [image], "executor": "Hook"})
+                until(lambda: build(space) == known, explain=lambda: json.dumps(space.list(), indent=1))
+            spaces[0].delete("app")
+            until(lambda: not spaces[0].list())
+            assert not hook.cancelled()
+            hook.decided.add(2)
+            until(lambda: build(spaces[1]) == "hook-7")
+            spaces[1].delete("app")
+            until(lambda: not spaces[1].list())
+            assert hook.cancelled()
