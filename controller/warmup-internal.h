@@ -20,9 +20,10 @@ struct warmup {
         pthread_mutex_t lock; /* guards all below */
         pthread_cond_t news;
         struct warmup_world world;
-        json_t *counts; /* as they were told last */
-        json_t *roles;  /* the planner's thread's alone: of warmup-roles.h */
-        bool has_roles; /* the planner's thread's alone: the cluster's are among `roles` */
+        json_t *counts;   /* as they were told last */
+        json_t *accounts; /* the planner's thread's alone: of warmup-accounts.c */
+        json_t *roles;    /* the planner's thread's alone: of warmup-roles.h */
+        bool has_roles;   /* the planner's thread's alone: the cluster's are among `roles` */
         bool has_objects, has_nodes, has_caches;
         bool is_changed, is_ending;
 };
@@ -36,6 +37,12 @@ const char *warmup_text(json_t *object, const char *key);
 int warmup_watch(struct warmup *w, struct zp_error *err);
 /* [desired, ready, failed] */
 struct warmup_counts warmup_counts_of(json_t *sums);
+
+/* How long what an account has is believed. */
+#define WARMUP_ACCOUNT_S 300
+/* On the planner's thread, without the lock: adds to each object's secrets those of the service account that it names.
+ * A failure is told, and returned; what was known of the account before holds then. */
+int warmup_add_accounts(struct warmup *w, json_t *objects);
 
 /* On the planner's thread, without the lock. A failure is told, keeps no other from being written, and is returned. */
 int warmup_write_caches(struct warmup *w, json_t *changes, json_t *known_nodes);

@@ -103,11 +103,12 @@ int warmup_reduce_object(const struct warmup_options *options, json_t *object, j
         bool is_good = may_fetch(options, text_or(spec, "target", ""), &from);
         if (!ctl_parse_duration(text_or(warm_up, "deadline", ""), &deadline_s) || deadline_s < 1)
                 deadline_s = DEADLINE_DEFAULT_S;
-        return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:s?, s:o, s:o}", "kind",
+        return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:s?, s:o, s:o}", "kind",
                               text_or(object, "kind", "ImageSnapshot"), "namespace", zp_kube_namespace(object), "name",
                               zp_kube_name(object), "uid", zp_kube_uid(object), "created",
-                              text_or(json_object_get(object, "metadata"), "creationTimestamp", ""), "selector",
-                              json_is_object(selector) ? selector : NULL, "parallelism",
+                              text_or(json_object_get(object, "metadata"), "creationTimestamp", ""), "account",
+                              is_good && zp_kube_namespace(object)[0] ? text_or(spec, "serviceAccountName", "") : "",
+                              "selector", json_is_object(selector) ? selector : NULL, "parallelism",
                               parallelism > 0 ? parallelism : (json_int_t) WARMUP_PARALLELISM_DEFAULT, "deadline",
                               (json_int_t) deadline_s, "complete", json_is_true(json_object_get(warm_up, "complete")),
                               "from", from, "secrets", is_good ? reduce_secrets(object) : json_array(), "images",

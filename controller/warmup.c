@@ -44,25 +44,43 @@ static void tell_counts(struct warmup *w, json_t *before, json_t *now) {
 
 /* ---- the thread ---- */
 
-/* Waits for `ms`, or until it ends. Caller holds the lock. */
-static void pause_for(struct warmup *w, unsigned ms) {
+static struct timespec time_in(unsigned ms) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += ms / 1000;
         until.tv_nsec += (long) (ms % 1000) * 1000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
+        return until;
+}
+
+/* Waits for `ms`, or until it ends. Caller holds the lock. */
+static void pause_for(struct warmup *w, unsigned ms) {
+        const struct timespec until = time_in(ms);
         while (!w->is_ending && pthread_cond_timedwait(&w->news, &w->lock, &until) != ETIMEDOUT)
                 continue;
 }
 
-/* Decides with the lock held, writes without. False: something is to be tried again. */
+/* Service accounts tell nobody that they changed. Caller holds the lock. */
+static void wait_for_news(struct warmup *w) {
+        const struct timespec until = time_in(WARMUP_ACCOUNT_S * 1000);
+        if (json_object_size(w->accounts) == 0)
+                pthread_cond_wait(&w->news, &w->lock);
+        else if (pthread_cond_timedwait(&w->news, &w->lock, &until) == ETIMEDOUT)
+                w->is_changed = true;
+}
+
+/* Decides with the lock held, reads and writes without. False: something is to be tried again. */
 static bool plan_once(struct warmup *w) {
         zp_auto(json_decref) json_t *changes = NULL, *counts = NULL;
         struct zp_error err = { 0 };
         w->is_changed = false;
-        int r = warmup_decide(&w->world, &changes, &counts, &err);
         zp_auto(json_decref) json_t *objects = json_deep_copy(w->world.objects);
+        pthread_mutex_unlock(&w->lock);
+        int of_accounts = warmup_add_accounts(w, objects);
+        pthread_mutex_lock(&w->lock);
+        const struct warmup_world world = { objects, w->world.nodes, w->world.caches };
+        int r = warmup_decide(&world, &changes, &counts, &err);
         zp_auto(json_decref) json_t *known_nodes = json_deep_copy(w->world.nodes);
         zp_auto(json_decref) json_t *before = w->counts;
         if (r == 0)
@@ -75,7 +93,7 @@ static bool plan_once(struct warmup *w) {
         if (r == 0) {
                 int of_roles = warmup_write_roles(w, objects);
                 r = warmup_write_caches(w, changes, known_nodes);
-                r = r < 0 ? r : of_roles;
+                r = r < 0 ? r : of_roles < 0 ? of_roles : of_accounts;
                 tell_counts(w, before, counts);
         }
         pthread_mutex_lock(&w->lock);
@@ -87,7 +105,7 @@ static void *work(void *context) {
         pthread_mutex_lock(&w->lock);
         while (!w->is_ending) {
                 if (!w->is_changed || !w->has_objects || !w->has_nodes || !w->has_caches) {
-                        pthread_cond_wait(&w->news, &w->lock);
+                        wait_for_news(w);
                         continue;
                 }
                 pause_for(w, GATHER_MS);
@@ -113,6 +131,7 @@ static void clear(struct warmup *w) {
         json_decref(w->world.nodes);
         json_decref(w->world.caches);
         json_decref(w->counts);
+        json_decref(w->accounts);
         json_decref(w->roles);
         free(w);
 }
@@ -130,6 +149,7 @@ static struct warmup *new_planner(const struct warmup_options *options) {
         pthread_condattr_destroy(&clock);
         w->world = (struct warmup_world){ json_object(), json_object(), json_object() };
         w->counts = json_object();
+        w->accounts = json_object();
         w->roles = json_object();
         return w;
 }
