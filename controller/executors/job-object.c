@@ -73,9 +73,9 @@ static char *source_name(const struct ctl_image *image) {
         return name;
 }
 
-static bool is_plain_http(const struct ctl_config *config, const struct ctl_image *image) {
+bool ctl_job_is_plain_http(const struct ctl_config *config, const char *name) {
         struct zp_reference reference;
-        if (zp_reference_parse(image->image, &reference, NULL) < 0)
+        if (zp_reference_parse(name, &reference, NULL) < 0)
                 return false;
         const struct ctl_registry_entry *entry = ctl_config_registry(config, reference.registry);
         zp_reference_clear(&reference);
@@ -101,7 +101,7 @@ static json_t *command_of(const struct ctl_config *config, const struct ctl_orde
                                  "--result-file=" CTL_JOB_RESULT_FILE, "--hosts-dir=", "--platform");
         bool ok = list && append(list, json_string(order->image->platform)) &&
                   append_owned(list, spec->target ? zp_format("--push=docker://%s", spec->target) : strdup("--push"));
-        if (is_plain_http(config, order->image))
+        if (ctl_job_is_plain_http(config, order->image->image))
                 ok = ok && append(list, json_string("--plain-http"));
         if (config->job.ca_config_map)
                 ok = ok && append(list, json_string("--ca-file=" AUTHORITIES "/ca.crt"));

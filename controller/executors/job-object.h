@@ -15,6 +15,9 @@
 /* The same for the same wish: image, digest, what the spec says about the build, how many attempts have failed, and the
  * object's retry annotation. Objects of one namespace that want the same share the Job. */
 void ctl_job_name(const struct ctl_order *order, char name[CTL_JOB_NAME_SIZE]);
+/* Whether the registry of an image or repository is spoken to in plain HTTP. A Job speaks one way to all of its
+ * registries. */
+bool ctl_job_is_plain_http(const struct ctl_config *config, const char *name);
 /* `secrets`: names, whose contents are mounted. NULL: no memory, or the image's name is malformed. */
 json_t *ctl_job_object(const struct ctl_config *config, const struct ctl_order *order,
                        const struct ctl_secrets *secrets);

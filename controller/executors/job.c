@@ -13,8 +13,17 @@
 static const struct zp_kube_resource jobs = { "batch/v1", "jobs" }, pods = { "v1", "pods" };
 
 static const char *objection(const struct ctl_executors *all, const struct ctl_spec *spec) {
-        (void) spec;
-        return all->config->job.image ? NULL : "builds by Jobs are not configured (section 'job')";
+        const struct ctl_config *config = all->config;
+        const char *const others[] = { spec->target, spec->base_image };
+        if (!config->job.image)
+                return "builds by Jobs are not configured (section 'job')";
+        for (size_t i = 0; i < spec->image_count; i++)
+                for (size_t j = 0; j < sizeof others / sizeof *others; j++)
+                        if (others[j] &&
+                            ctl_job_is_plain_http(config, others[j]) != ctl_job_is_plain_http(config, spec->images[i]))
+                                return "a Job speaks plain HTTP to all registries or to none, but the configuration "
+                                       "has it differ between images and target or base";
+        return NULL;
 }
 
 static void name_build(const struct ctl_order *order, char id[CTL_BUILD_ID_SIZE]) {

@@ -324,6 +324,35 @@ static void a_pod_starts_without_its_pull_secrets_but_not_without_its_key(void *
         ctl_snapshot_clear(&owner);
 }
 
+static void a_job_speaks_plain_http_to_all_its_registries_or_to_none(void **state) {
+        (void) state;
+        static const struct ctl_registry_entry entries[] = { { .host = "plain*.lan", .plain_http = true } };
+        struct ctl_config config = { .job = { .image = "r.io/z" }, .registries = entries, .registry_count = 1 };
+        struct ctl_executors all = { .config = &config };
+        static const struct {
+                const char *image, *target, *base;
+                bool is_possible;
+        } cases[] = {
+                { "plain.lan/a", NULL, NULL, true },
+                { "r.io/a", NULL, NULL, true },
+                { "plain.lan/a", "plain2.lan/s", NULL, true },
+                { "r.io/a", "other.io/s", "third.io/b:1", true },
+                { "plain.lan/a", "r.io/s", NULL, false }, /* credentials would go there in clear */
+                { "r.io/a", "plain.lan/s", NULL, false },
+                { "plain.lan/a", NULL, "r.io/b:1", false },
+                { "r.io/a", "r.io/s", "plain.lan/b:1", false },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                const struct ctl_spec spec = { .images = { cases[i].image },
+                                               .image_count = 1,
+                                               .target = cases[i].target,
+                                               .base_image = cases[i].base };
+                const char *objection = ctl_executor_job.objection(&all, &spec);
+                if (cases[i].is_possible != !objection)
+                        fail_msg("%zu: %s", i, objection ? objection : "no objection");
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(jobs_and_their_pods_tell_how_a_build_stands),
@@ -333,6 +362,7 @@ int main(void) {
                 cmocka_unit_test(the_hooks_builds_are_understood),
                 cmocka_unit_test(a_running_build_tells_how_much_of_what_is_under_way_is_done),
                 cmocka_unit_test(secrets_of_both_types_are_read_and_nothing_but_their_auths_kept),
+                cmocka_unit_test(a_job_speaks_plain_http_to_all_its_registries_or_to_none),
                 cmocka_unit_test(the_first_secret_that_knows_a_registry_counts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
