@@ -27,10 +27,12 @@ static bool is_in_user_namespace(void) {
 void snap_mount_settings_detect(const char *root, struct snap_mount_settings *out) {
         struct statfs fs;
         bool is_tmpfs = statfs(root, &fs) == 0 && fs.f_type == TMPFS_MAGIC; /* has no user.* */
+        bool is_mapped = is_in_user_namespace();
         *out = (struct snap_mount_settings){
                 .root = root,
                 .index_off = access("/sys/module/overlay/parameters/index", F_OK) == 0,
-                .user_xattr = is_in_user_namespace() && !is_tmpfs,
+                .redirect_dir = !is_mapped && access("/sys/module/overlay/parameters/redirect_dir", F_OK) == 0,
+                .user_xattr = is_mapped && !is_tmpfs,
         };
 }
 
@@ -105,6 +107,8 @@ static bool overlay(const struct snap_mount_settings *settings, const struct sna
         mount->source = "overlay";
         if (settings->index_off)
                 add(mount, "index=off");
+        if (settings->redirect_dir)
+                add(mount, "redirect_dir=on");
         if (settings->user_xattr)
                 add(mount, "userxattr");
         if (chain->info.kind == SNAP_ACTIVE &&

@@ -20,9 +20,10 @@ struct snap_mount {
 
 struct snap_mount_settings {
         const char *root;
-        bool index_off;  /* the kernel knows index=off: a lower directory may be under several overlays */
-        bool user_xattr; /* in a user namespace: trusted.* are not to be had */
-        bool remap_ids;  /* containerd is to map ids at the mount, as the snapshot's labels say */
+        bool index_off;    /* the kernel knows index=off: a lower directory may be under several overlays */
+        bool redirect_dir; /* and redirect_dir=on: a lower directory can be renamed. Not together with user_xattr */
+        bool user_xattr;   /* in a user namespace: trusted.* are not to be had */
+        bool remap_ids;    /* containerd is to map ids at the mount, as the snapshot's labels say */
 };
 
 /* What the kernel and this process's namespace ask for. */

@@ -98,6 +98,18 @@ def test_a_file_can_be_moved_out_of_a_lower_layer(api, work):
         assert (root / "dir2/f1").read_text() == "same" and os.listdir(root / "dir1") == []
 
 
+def test_a_directory_of_a_lower_layer_can_be_renamed(api, work):
+    """More than containerd's overlayfs snapshotter does, where programs are told EXDEV."""
+    layer(api, work, "one", "", lambda root: write(root, "dir1/f1", "same"))
+    layer(api, work, "two", "one", lambda root: os.rename(root / "dir1", root / "dir2"))
+    layer(api, work, "three", "two", lambda root: write(root, "dir2/f2", "more"))
+    layer(api, work, "four", "three", lambda root: os.rename(root / "dir2", root / "dir1"))
+    for name, shown in ("two", {"dir2/f1"}), ("three", {"dir2/f1", "dir2/f2"}), ("four", {"dir1/f1", "dir1/f2"}):
+        with mounted(api.view(f"v-{name}", name), work / "m") as root:
+            assert {path for path in tree(root) if "/" in path} == shown and len(os.listdir(root)) == 1
+            assert (root / sorted(shown)[0]).read_text() == "same"
+
+
 def test_owners_and_modes_survive_a_commit(api, work):
     def first(root):
         write(root, "opt/a.txt", "a")

@@ -58,8 +58,8 @@ static void several_directories_are_an_overlay(void **state) {
         assert_mount(SNAP_ACTIVE, 3, (struct snap_mount_settings){ .index_off = true, .user_xattr = true },
                      "overlay overlay index=off userxattr workdir=/r/snapshots/42/work upperdir=/r/snapshots/42/fs "
                      "lowerdir=/r/snapshots/7/fs:/r/snapshots/3/fs:/r/snapshots/12/fs");
-        assert_mount(SNAP_VIEW, 2, (struct snap_mount_settings){ .index_off = true },
-                     "overlay overlay index=off lowerdir=/r/snapshots/7/fs:/r/snapshots/3/fs");
+        assert_mount(SNAP_VIEW, 2, (struct snap_mount_settings){ .index_off = true, .redirect_dir = true },
+                     "overlay overlay index=off redirect_dir=on lowerdir=/r/snapshots/7/fs:/r/snapshots/3/fs");
 }
 
 static void assert_mount_on_base(enum snap_kind kind, size_t parent_count, const char *expected) {
