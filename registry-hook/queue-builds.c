@@ -17,6 +17,8 @@ int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err) {
                              "UPDATE builds SET state = 'queued', reason = 'the service was stopped while it ran'"
                              " WHERE state = 'running'",
                              "");
+        if (r >= 0) /* retention.c was about to remove these */
+                r = hook_sql_run(db, err, "UPDATE snapshots SET gone = 0 WHERE gone < 0", "");
         return r < 0 ? r : 0;
 }
 
@@ -45,7 +47,8 @@ static int find_startable(sqlite3 *db, struct hook_start *start, struct zp_error
                 db, &row, err,
                 "SELECT id, host, repository, digest, platform, target, rule, attempts, is_forced,"
                 " (SELECT count(*) FROM builds r WHERE r.state = 'running' AND r.host = b.host)"
-                " FROM builds b WHERE state = 'queued' AND not_before <= ?1 ORDER BY priority DESC, id",
+                " FROM builds b WHERE state = 'queued' AND not_before <= ?1 AND NOT EXISTS (SELECT 1 FROM snapshots s"
+                " WHERE s.digest = b.digest AND s.target = b.target AND s.gone < 0) ORDER BY priority DESC, id",
                 "i", start->now_ms);
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
                 r = 0;

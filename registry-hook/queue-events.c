@@ -209,6 +209,17 @@ static int note_tag(sqlite3 *db, const struct hook_verdict *verdict, const char 
                             "sssssi", event->host, event->repository, event->tag, platform, digest, verdict->now_ms);
 }
 
+/* The registry has just shown the image: retention begins anew. */
+static int see_image(sqlite3 *db, const struct hook_verdict *verdict, const struct hook_wanted *wanted,
+                     struct zp_error *err) {
+        const struct hook_event *event = &verdict->pending->event;
+        return hook_sql_run(db, err,
+                            "UPDATE snapshots SET deleted = 0, untagged = CASE WHEN ?4 THEN 0 ELSE untagged END"
+                            " WHERE host = ?1 AND repository = ?2 AND digest = ?3 AND gone = 0",
+                            "sssi", event->host, event->repository, wanted->digest,
+                            (int64_t) (verdict->tag_digest != NULL));
+}
+
 static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook_wanted *wanted, struct zp_error *err) {
         const struct hook_pending *p = verdict->pending;
         wanted->build = 0;
@@ -232,6 +243,8 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
                                  "INSERT OR IGNORE INTO build_auths (build, auths) SELECT ?1, auths FROM event_auths"
                                  " WHERE event = ?2",
                                  "ii", wanted->build, p->id);
+        if (r >= 0)
+                r = see_image(db, verdict, wanted, err);
         if (r < 0 || !verdict->tag_digest)
                 return r < 0 ? r : 0;
         /* also what is published: a registry may tell of the digest first, and of the tag when the build is over */

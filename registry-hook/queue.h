@@ -111,7 +111,8 @@ struct hook_start {
         bool is_found;
         int64_t next_ms; /* when one that is postponed becomes due; 0: none is */
 };
-/* Starts the build of the highest priority, the oldest first, of a registry that is not at its limit. */
+/* Starts the build of the highest priority, the oldest first, of a registry that is not at its limit. One whose earlier
+ * snapshot is being removed waits for that. */
 int hook_queue_start(sqlite3 *db, void *start, struct zp_error *err);
 
 struct hook_end {

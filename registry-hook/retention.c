@@ -139,19 +139,50 @@ int hook_retention_list(struct hook_db *db, const struct hook_config *config, in
 
 /* ---- removing ---- */
 
-static int note_gone(sqlite3 *db, void *context, struct zp_error *err) {
-        const struct deletion *d = context;
-        int r = hook_sql_run(db, err, "UPDATE snapshots SET gone = ?3 WHERE digest = ?1 AND target = ?2", "ssi",
-                             d->digest, d->target, d->since_ms);
+struct going {
+        const json_t *snapshot;
+        int64_t gone_ms; /* 0: it stays */
+        bool is_claimed;
+};
+
+/* Nothing rests on the snapshot any more from here on, whatever is decided while the registry is asked to delete it.
+ * Not one whose image was seen again since the survey, or is being built again. The sign is that of what is not over:
+ * when the service dies meanwhile, the next start takes it back (hook_queue_recover). */
+static int claim(sqlite3 *db, void *context, struct zp_error *err) {
+        struct going *g = context;
+        int r = hook_sql_run(db, err,
+                             "UPDATE snapshots AS s SET gone = -?3 WHERE digest = ?1 AND target = ?2 AND gone = 0"
+                             " AND untagged = ?4 AND deleted = ?5 AND NOT EXISTS (SELECT 1 FROM builds b WHERE"
+                             " b.digest = s.digest AND b.target = s.target AND b.state IN ('queued', 'running'))",
+                             "ssiii", member(g->snapshot, "digest"), member(g->snapshot, "target"), g->gone_ms,
+                             number(g->snapshot, "untagged"), number(g->snapshot, "deleted"));
+        g->is_claimed = r > 0;
         return r < 0 ? r : 0;
 }
 
+static int conclude(sqlite3 *db, void *context, struct zp_error *err) {
+        const struct going *g = context;
+        int r = hook_sql_run(db, err, "UPDATE snapshots SET gone = ?3 WHERE digest = ?1 AND target = ?2 AND gone < 0",
+                             "ssi", member(g->snapshot, "digest"), member(g->snapshot, "target"), g->gone_ms);
+        return r < 0 ? r : 0;
+}
+
+/* 1: it was removed; 0: it is wanted again. */
 static int remove_one(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
                       const struct zp_cancel *cancel, struct zp_error *err) {
-        struct deletion gone = { member(snapshot, "digest"), member(snapshot, "target"), hook_now_ms() };
-        int r = hook_removal_remove(config, member(snapshot, "target"), member(snapshot, "digest"),
-                                    member(snapshot, "artifact"), cancel, err);
-        return r < 0 ? r : hook_db_write(db, note_gone, &gone, err);
+        struct going going = { snapshot, hook_now_ms(), false };
+        struct zp_error reason = { 0 };
+        int r = hook_db_write(db, claim, &going, err);
+        if (r < 0 || !going.is_claimed)
+                return r;
+        int removed = hook_removal_remove(config, member(snapshot, "target"), member(snapshot, "digest"),
+                                          member(snapshot, "artifact"), cancel, &reason);
+        if (removed < 0)
+                going.gone_ms = 0;
+        r = hook_db_write(db, conclude, &going, err);
+        if (removed < 0)
+                *err = reason;
+        return removed < 0 ? removed : r < 0 ? r : 1;
 }
 
 int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
@@ -170,11 +201,12 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
                         kept++;
                         continue;
                 }
-                if (remove_one(db, config, snapshot, cancel, &reason) < 0) {
+                int done = remove_one(db, config, snapshot, cancel, &reason);
+                if (done < 0)
                         hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"),
                                  reason.message);
+                if (done <= 0)
                         continue;
-                }
                 ++*removed;
                 hook_log(HOOK_LOG_INFO, "retention: snapshot %s of %s@%s was removed: %s", member(snapshot, "artifact"),
                          member(snapshot, "repository"), member(snapshot, "digest"), member(snapshot, "reason"));

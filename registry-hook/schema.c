@@ -40,7 +40,7 @@ static const char schema[] =
         "CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, tag TEXT NOT NULL,"
         " PRIMARY KEY (build, tag)) STRICT, WITHOUT ROWID;"
         /* What is published, by this service; since when no tag names its image, or the image is gone; when it was
-           removed. */
+           removed (with a minus: is being removed). */
         "CREATE TABLE snapshots ("
         " digest TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL, repository TEXT NOT NULL,"
         " platform TEXT NOT NULL, rule TEXT NOT NULL, artifact TEXT NOT NULL, build INTEGER NOT NULL,"

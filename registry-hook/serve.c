@@ -142,7 +142,7 @@ static int start_parts(struct running *run, struct zp_error *err) {
         r = hook_scheduler_new(&scheduler, &s->scheduler, err);
         if (r == 0)
                 r = hook_deciders_new(&deciders, &s->deciders, err);
-        struct hook_upkeep_options upkeep = { s->db, s->current, wake_deciders, s };
+        struct hook_upkeep_options upkeep = { s->db, s->current, wake_deciders, wake_scheduler, s };
         if (r == 0)
                 r = hook_upkeep_new(&upkeep, &s->upkeep, err);
         return r < 0 ? r : hook_server_new(s, &run->server, err);

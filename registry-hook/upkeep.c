@@ -62,6 +62,7 @@ static void keep_house(struct hook_upkeep *u, const struct hook_config *config) 
                 r = hook_retention_survey(u->options.db, config, &u->cancel, &err);
         if (r == 0)
                 r = hook_retention_remove(u->options.db, config, &u->cancel, hook_now_ms(), &removed, &err);
+        u->options.removed(u->options.context);
         if (r < 0)
                 hook_log(HOOK_LOG_WARNING, "upkeep: %s", err.message);
 }

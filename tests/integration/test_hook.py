@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from support import hook as hook_support
 from support import images, oci
 from support.hook import HOOK, IS_SANITIZED, fake_builder, hook, notifications, until
+from support.memory_registry import memory_registry
 from support.programs import SOURCE
 from support.registry import registry
 from support.zeropull import Zeropull
@@ -459,6 +461,57 @@ def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
     until(lambda: service.snapshots() == [new], 30, service.said)
     assert referrers(place, "app", old["digest"]) == []
     assert [entry["digest"] for entry in referrers(place, "app", new["digest"])] == [new["artifact"]]
+
+
+def put_image(place, tag, name):
+    """An image that is looked at, and never fetched."""
+    config = json.dumps({
+        "architecture": "amd64", "os": "linux", "config": {"Labels": {"name": name}},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "1" * 64]},
+    }).encode()  # fmt: skip
+    place.repository("app").blobs[oci.sha256(config)] = config
+    manifest = {
+        "schemaVersion": 2, "mediaType": oci.MANIFEST,
+        "config": {"mediaType": oci.CONFIG, "digest": oci.sha256(config), "size": len(config)},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:" + "2" * 64, "size": 10}],
+    }  # fmt: skip
+    return place.put_manifest(json.dumps(manifest).encode(), tag, repository="app")
+
+
+def test_a_tag_that_is_rolled_back_while_retention_asks_keeps_its_snapshot(work):
+    """Its image has no tag when the survey begins, and the tag again before the registry has answered."""
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1d}}\n"
+    is_asked, go_on, is_over = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(_):
+        is_asked.set()
+        go_on.wait(60)
+
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
+    ):
+        upkeep = lambda: service.request("/v1/upkeep", method="POST", raw=b"")  # noqa: E731
+        tags = lambda: {s["digest"]: s["tags"] for s in service.snapshots()}  # noqa: E731
+        push = lambda: service.request("/v1/builds", {"reference": f"{place.host}/app:latest"})  # noqa: E731
+        old = put_image(place, "latest", "old")
+        push()
+        until(lambda: tags() == {old: "latest"}, 30, service.said)
+        new = put_image(place, "latest", "new")
+        push()
+        until(lambda: tags() == {old: "", new: "latest"}, 30, service.said)
+        upkeep()
+        until(lambda: [s["digest"] for s in service.get("/v1/retention")["toRemove"]] == [old], 30, service.said)
+        place.inject("^HEAD /v2/app/manifests/", hold, lambda _: False, lambda _: is_over.set())
+        upkeep()
+        assert is_asked.wait(30)
+        place.repository("app").tags["latest"] = old
+        push()
+        until(lambda: tags() == {old: "latest", new: ""}, 30, service.said)
+        go_on.set()
+        upkeep()  # the first one is over when this asks
+        assert is_over.wait(30)
+        assert place.seen("^DELETE") == [] and old in tags()
 
 
 def test_profiles_of_nodes_are_merged_latest_first(pair, work):

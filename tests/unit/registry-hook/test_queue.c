@@ -285,6 +285,35 @@ static void a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone(void **
         assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2); /* v1 still wants B */
 }
 
+static int run_sql(sqlite3 *db, void *sql, struct zp_error *err) {
+        return hook_sql_exec(db, sql, err);
+}
+
+static void a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        char noted[] = "UPDATE snapshots SET untagged = 7, deleted = 7", going[] = "UPDATE snapshots SET gone = -7";
+        accept_event(w, push("1", A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &build));
+        end(w, &build, HOOK_DONE);
+        assert_int_equal(hook_db_write(w->db, run_sql, noted, NULL), 0);
+        accept_event(w, push(NULL, A, NULL));
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_PUBLISHED);
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE untagged = 7 AND deleted = 0"), 1);
+        accept_event(w, push("1", A, NULL));
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_PUBLISHED);
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE untagged = 0"), 1);
+        /* the service dies while a registry is asked to delete it: it is there, or there to be deleted again */
+        assert_int_equal(hook_db_write(w->db, run_sql, going, NULL), 0);
+        accept_event(w, push("1", A, NULL));
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_QUEUED);
+        assert_false(start(w, &build)); /* what it publishes is not to be deleted with the old one */
+        reopen(w);
+        assert_true(start(w, &build));
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone = 0"), 1);
+}
+
 static void what_was_pushed_without_a_tag_is_never_superseded(void **state) {
         struct world *w = *state;
         accept_event(w, push(NULL, A, NULL));
@@ -548,6 +577,7 @@ int main(void) {
                 TEST(waits_grow_to_an_hour_and_no_further),
                 TEST(a_build_that_ran_when_the_service_died_is_taken_up_again),
                 TEST(a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone),
+                TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
                 TEST(who_asked_with_others_cannot_cancel_and_an_admin_can),
