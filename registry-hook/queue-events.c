@@ -92,6 +92,12 @@ int hook_queue_build_auths(sqlite3 *db, int64_t build, char **out, struct zp_err
         return read_auths(db, "SELECT auths FROM build_auths WHERE build = ?1", build, out, err);
 }
 
+/* News of something that waits already: what was in vain so far does not count against it. */
+static int start_anew(sqlite3 *db, int64_t event, struct zp_error *err) {
+        int r = hook_sql_run(db, err, "UPDATE events SET attempts = 0 WHERE id = ?1 AND attempts > 0", "i", event);
+        return r < 0 ? r : 0;
+}
+
 int hook_queue_accept(sqlite3 *db, void *context, struct zp_error *err) {
         struct hook_delivery *delivery = context;
         delivery->stored = 0;
@@ -100,6 +106,8 @@ int hook_queue_accept(sqlite3 *db, void *context, struct zp_error *err) {
                 int r = is_replay(db, delivery, &delivery->events[i], err);
                 if (r == 0 && (r = store_event(db, delivery, &delivery->events[i], err)) == 0)
                         r = store_auths(db, delivery, err);
+                if (r == 0)
+                        r = start_anew(db, delivery->last_id, err);
                 if (r < 0)
                         return r;
         }

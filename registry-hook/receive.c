@@ -108,12 +108,12 @@ static void stored(void *context, int result, const struct zp_error *err) {
         struct reception *r = context;
         struct hook_exchange *x = r->exchange;
         struct hook_service *service = x->service;
-        bool has_new = result == 0 && r->delivery.stored > 0;
+        bool has_news = result == 0 && r->delivery.last_id; /* also of what waits already: it is due now */
         r->outcome = result;
         r->error = *err;
         r->is_stored = true;
         hook_resume(x->server, x->connection); /* which may free the reception at once */
-        if (has_new)
+        if (has_news)
                 hook_deciders_wake(service->deciders);
 }
 

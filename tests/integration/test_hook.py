@@ -514,6 +514,19 @@ def test_a_tag_that_is_rolled_back_while_retention_asks_keeps_its_snapshot(work)
         assert place.seen("^DELETE") == [] and old in tags()
 
 
+def test_news_of_what_waits_in_vain_is_looked_at_at_once(work):
+    with memory_registry() as place:
+        config = config_file(work, place.host, ALL, "- {provider: generic, open: true}")
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            put_image(place, "1", "app")
+            place.inject("^GET /v2/app/manifests/1$", lambda handler: handler.error(403, "DENIED", "no") or True)
+            tell = lambda: service.request("/hooks/generic", {"image": f"{place.host}/app:1"})  # noqa: E731
+            assert tell()[1]["stored"] == 1
+            until(lambda: "DENIED" in service.get("/v1/decisions/1")["text"], 30, service.said)  # for 10 s
+            assert tell()[1]["result"] == "known already"
+            until(service.snapshots, 6, service.said)
+
+
 def test_profiles_of_nodes_are_merged_latest_first(pair, work):
     service, place = pair(ALL, builder=fake_builder(work))
     path = f"/v1/profiles?repository={place.host}/app"

@@ -200,6 +200,24 @@ static void postponed_events_wait_for_their_time(void **state) {
         assert_int_equal(pending.attempts, 1);
 }
 
+static void news_that_join_what_waits_in_vain_start_anew(void **state) {
+        struct world *w = *state;
+        struct hook_pending pending;
+        accept_event(w, push("1", A, NULL));
+        for (int i = 0; i < 3; i++) {
+                assert_true(next_event(w, &pending));
+                struct hook_postponed postponed = { &pending, w->now_ms += 5000, "not found" };
+                assert_int_equal(hook_db_write(w->db, hook_queue_postpone, &postponed, NULL), 0);
+        }
+        w->now_ms -= 1;
+        assert_false(next_event(w, &pending));
+        struct hook_delivery again = accept_event(w, push("1", A, NULL));
+        assert_int_equal(again.stored, 0);
+        assert_int_not_equal(again.last_id, 0); /* news all the same: who decides is to be woken */
+        assert_true(next_event(w, &pending));
+        assert_int_equal(pending.attempts, 0);
+}
+
 static void higher_priority_first_then_the_older(void **state) {
         struct world *w = *state;
         static const char *const digests[] = {
@@ -571,6 +589,7 @@ int main(void) {
                 TEST(one_image_is_built_once_however_many_events_name_it),
                 TEST(news_that_come_again_while_they_are_decided_are_decided_again),
                 TEST(postponed_events_wait_for_their_time),
+                TEST(news_that_join_what_waits_in_vain_start_anew),
                 TEST(higher_priority_first_then_the_older),
                 TEST(a_registry_at_its_limit_starts_nothing_more),
                 TEST(a_failing_build_is_tried_again_ever_later_and_then_given_up),
