@@ -244,7 +244,7 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
         if (r >= 0)
                 r = hook_sql_run(db, err,
                                  "INSERT OR IGNORE INTO build_events (build, event) SELECT id, ?2 FROM builds"
-                                 " WHERE id = ?1",
+                                 " WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM events WHERE id = ?2)",
                                  "ii", wanted->build, p->id);
         if (r >= 0 && wanted->outcome != HOOK_PUBLISHED)
                 r = hook_sql_run(db, err,
@@ -304,9 +304,10 @@ int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
                 zp_format("%s/%s%s%s", p->event.host, p->event.repository, p->event.tag[0] ? ":" : "", p->event.tag);
         if (r < 0 || !name)
                 return r < 0 ? r : zp_error_errno(err, ENOMEM, "queue");
+        /* while the event waits, its newer news is to be decided, and whoever asked goes by that */
         r = hook_sql_run(db, err,
                          "INSERT OR REPLACE INTO decisions (event, name, decided, text, marked, problem)"
-                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                         " SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ?1)",
                          "isisis", p->id, name, verdict->now_ms, verdict->text, (int64_t) verdict->wanted_count,
                          verdict->problem ? verdict->problem : "");
         return r < 0 ? r : 0;

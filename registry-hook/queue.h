@@ -76,7 +76,9 @@ struct hook_verdict {
         int64_t look_again_ms;  /* when to ask again what the tag names; 0: no need */
         int64_t now_ms;
 };
-/* Takes the event out, queues the builds, notes what the tag names. A hook_db_write's work. */
+/* Takes the event out, queues the builds, notes what the tag names, and forgets what it led to before. When the same
+ * news came again meanwhile the event stays, and nobody who waits for it is told of this verdict. A hook_db_write's
+ * work. */
 int hook_queue_decide(sqlite3 *db, void *verdict, struct zp_error *err);
 
 struct hook_postponed {

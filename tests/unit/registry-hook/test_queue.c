@@ -179,12 +179,23 @@ static void news_that_come_again_while_they_are_decided_are_decided_again(void *
         accept_event(w, push("latest", NULL, "1"));
         assert_true(next_event(w, &pending));
         accept_event(w, push("latest", NULL, "2"));
-        struct hook_verdict verdict = { .pending = &pending, .text = "old", .now_ms = w->now_ms };
+        struct hook_wanted wanted = { .digest = A, .platform = "linux/amd64", .target = TARGET, .rule = "web" };
+        struct hook_verdict verdict = {
+                .pending = &pending, .wanted = &wanted, .wanted_count = 1, .text = "old", .now_ms = w->now_ms
+        };
         assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
+        assert_int_equal(wanted.outcome, HOOK_QUEUED);
+        /* whoever waits for the event is told nothing of what is not the last word */
+        assert_int_equal(count(w, "SELECT (SELECT count(*) FROM decisions) + (SELECT count(*) FROM build_events)"), 0);
         assert_true(next_event(w, &pending));
         verdict.text = "new";
+        strcpy(wanted.digest, B);
         assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
         assert_false(next_event(w, &pending));
+        assert_int_equal(count(w, "SELECT count(*) FROM decisions WHERE text = 'new'"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM build_events"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM build_events, builds WHERE build = id AND digest = '" B "'"),
+                         1);
 }
 
 static void postponed_events_wait_for_their_time(void **state) {
