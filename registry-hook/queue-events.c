@@ -189,22 +189,41 @@ static int insert_build(sqlite3 *db, const struct hook_verdict *verdict, struct 
         return r < 0 ? r : 0;
 }
 
-/* The tag names another image now: who waits only for the old one's sake need not be built. */
-static int supersede(sqlite3 *db, const struct hook_verdict *verdict, const struct hook_wanted *wanted,
-                     struct zp_error *err) {
+/* `wanted` has the digests of what the tag leads to now, perhaps none: who waits only for another image's sake need not
+ * be built. */
+static int supersede(sqlite3 *db, const struct hook_verdict *verdict, const char *wanted, struct zp_error *err) {
         const struct hook_event *event = &verdict->pending->event;
         int r = hook_sql_run(db, err,
                              "DELETE FROM build_tags WHERE tag = ?1 AND build IN (SELECT id FROM builds WHERE"
-                             " state = 'queued' AND host = ?2 AND repository = ?3 AND platform = ?4 AND digest <> ?5)",
-                             "sssss", event->tag, event->host, event->repository, wanted->platform, wanted->digest);
+                             " state = 'queued' AND host = ?2 AND repository = ?3 AND NOT instr(?4, digest))",
+                             "ssss", event->tag, event->host, event->repository, wanted);
         if (r <= 0)
                 return r;
         return hook_sql_run(db, err,
                             "UPDATE builds SET state = 'superseded', finished = ?1, reason = 'tag ' || ?2 || ' names '"
-                            " || ?3 WHERE state = 'queued' AND host = ?4 AND repository = ?5 AND platform = ?6"
-                            " AND digest <> ?3 AND had_tags AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
-                            "isssss", verdict->now_ms, event->tag, wanted->digest, event->host, event->repository,
-                            wanted->platform);
+                            " || ?3 WHERE state = 'queued' AND host = ?4 AND repository = ?5"
+                            " AND NOT instr(?6, digest) AND had_tags"
+                            " AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
+                            "isssss", verdict->now_ms, event->tag, verdict->tag_digest, event->host, event->repository,
+                            wanted);
+}
+
+/* Forgets what the tag led to before: another image's platforms, and those it has no more or that no rule marks. */
+static int leave_others(sqlite3 *db, const struct hook_verdict *verdict, struct zp_error *err) {
+        const struct hook_event *event = &verdict->pending->event;
+        zp_autobuffer struct zp_buffer wanted = { 0 };
+        bool is_whole = zp_buffer_text(&wanted, " ");
+        for (size_t i = 0; i < verdict->wanted_count; i++)
+                is_whole = is_whole && zp_buffer_text(&wanted, verdict->wanted[i].digest);
+        if (!is_whole)
+                return zp_error_errno(err, ENOMEM, "queue");
+        int r = supersede(db, verdict, wanted.data, err);
+        if (r >= 0)
+                r = hook_sql_run(db, err,
+                                 "DELETE FROM tags WHERE host = ?1 AND repository = ?2 AND tag = ?3 AND platform <> ''"
+                                 " AND NOT instr(?4, digest)",
+                                 "ssss", event->host, event->repository, event->tag, wanted.data);
+        return r < 0 ? r : 0;
 }
 
 static int note_tag(sqlite3 *db, const struct hook_verdict *verdict, const char *platform, const char *digest,
@@ -262,8 +281,6 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
         if (r >= 0)
                 r = hook_sql_run(db, err, "UPDATE builds SET had_tags = 1 WHERE id = ?1", "i", wanted->build);
         if (r >= 0)
-                r = supersede(db, verdict, wanted, err);
-        if (r >= 0)
                 r = note_tag(db, verdict, wanted->platform, wanted->digest, err);
         return r < 0 ? r : 0;
 }
@@ -296,6 +313,8 @@ int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
                                  "i", p->id);
         if (r >= 0 && verdict->tag_digest)
                 r = note_tag(db, verdict, "", verdict->tag_digest, err);
+        if (r >= 0 && verdict->tag_digest)
+                r = leave_others(db, verdict, err);
         if (r >= 0 && verdict->is_tag_gone)
                 r = forget_tag(db, &p->event, err);
         if (r >= 0 && verdict->look_again_ms)

@@ -314,6 +314,26 @@ static void a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone(void **
         assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2); /* v1 still wants B */
 }
 
+static void a_tag_that_moves_to_what_no_rule_marks_leaves_nothing_behind(void **state) {
+        struct world *w = *state;
+        struct hook_pending pending;
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        accept_event(w, push("v1", A, NULL));
+        decide(w, A, 0);
+        for (int i = 0; i < 2; i++) {
+                accept_event(w, push(i == 0 ? "latest" : "v1", B, NULL));
+                assert_true(next_event(w, &pending));
+                struct hook_verdict verdict = {
+                        .pending = &pending, .text = "not marked", .tag_digest = B, .now_ms = w->now_ms
+                };
+                assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
+                assert_int_equal(count(w, "SELECT count(*) FROM tags WHERE platform <> ''"), 1 - i);
+                assert_int_equal(count(w, "SELECT count(*) FROM tags WHERE platform = '' AND digest = '" B "'"), 1 + i);
+                assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded'"), i);
+        }
+}
+
 static int run_sql(sqlite3 *db, void *sql, struct zp_error *err) {
         return hook_sql_exec(db, sql, err);
 }
@@ -607,6 +627,7 @@ int main(void) {
                 TEST(waits_grow_to_an_hour_and_no_further),
                 TEST(a_build_that_ran_when_the_service_died_is_taken_up_again),
                 TEST(a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone),
+                TEST(a_tag_that_moves_to_what_no_rule_marks_leaves_nothing_behind),
                 TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
