@@ -114,8 +114,8 @@ int hook_decide(const struct hook_config *config, const struct hook_event *event
                                              .host = event->host,
                                              .repository = event->repository,
                                              .tag = event->tag,
-                                             .digest = event->has_digest && event->kind == HOOK_PUSH ? &event->digest
-                                                                                                     : NULL,
+                                             .digest = event->has_digest && event->kind != HOOK_DELETE ? &event->digest
+                                                                                                       : NULL,
                                              .wants = wants_platform,
                                              .context = &q,
                                              .keychain = auths ? &keychain : NULL,

@@ -127,10 +127,12 @@ int hook_events_add_reference(struct hook_events *events, const char *text, stru
         if (r < 0)
                 return r;
         struct hook_event_text event = { .host = reference.registry, .repository = reference.repository };
-        if (reference.has_digest)
+        if (reference.has_digest) {
+                event.kind = HOOK_WISH;
                 event.digest = zp_digest_text(&reference.digest, digest);
-        else
+        } else {
                 event.tag = reference.tag;
+        }
         r = hook_events_add(events, &event, err);
         zp_reference_clear(&reference);
         return r;

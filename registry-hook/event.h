@@ -22,7 +22,11 @@
 #define HOOK_AGENT_SIZE 129
 #define HOOK_MEDIA_TYPE_SIZE 129
 
-enum hook_event_kind { HOOK_PUSH, HOOK_DELETE };
+enum hook_event_kind {
+        HOOK_PUSH,
+        HOOK_DELETE,
+        HOOK_WISH, /* for what a digest names, whatever tags name */
+};
 
 struct hook_event {
         enum hook_event_kind kind;
@@ -53,7 +57,7 @@ struct hook_events {
  * it; -EHOSTUNREACH: the host is well-formed, but no reference can name it ("vm": no dot, no port); -E2BIG:
  * HOOK_EVENTS_MAX are there; -ENOMEM. */
 int hook_events_add(struct hook_events *events, const struct hook_event_text *text, struct zp_error *err);
-/* A push of what a reference names ("[docker://]host/repository:tag"); of a tag with a digest beside it, the digest.
+/* A push of what a reference names ("[docker://]host/repository:tag"); a wish for the digest, also beside a tag.
  * -EINVAL or -EBADMSG: it is none. */
 int hook_events_add_reference(struct hook_events *events, const char *reference, struct zp_error *err);
 void hook_events_clear(struct hook_events *events);

@@ -236,6 +236,13 @@ static int note_tag(sqlite3 *db, const struct hook_verdict *verdict, const char 
                             "sssssi", event->host, event->repository, event->tag, platform, digest, verdict->now_ms);
 }
 
+/* Under which tag it is asked for; "": somebody asked by digest, whatever becomes of tags. */
+static int name_build(sqlite3 *db, int64_t build, const char *tag, struct zp_error *err) {
+        return hook_sql_run(db, err,
+                            "INSERT OR IGNORE INTO build_tags (build, tag) SELECT id, ?2 FROM builds WHERE id = ?1",
+                            "is", build, tag);
+}
+
 /* The registry has just shown the image: retention begins anew. */
 static int see_image(sqlite3 *db, const struct hook_verdict *verdict, const struct hook_wanted *wanted,
                      struct zp_error *err) {
@@ -272,12 +279,12 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
                                  "ii", wanted->build, p->id);
         if (r >= 0)
                 r = see_image(db, verdict, wanted, err);
+        if (r >= 0 && p->event.kind == HOOK_WISH)
+                r = name_build(db, wanted->build, "", err);
         if (r < 0 || !verdict->tag_digest)
                 return r < 0 ? r : 0;
         /* also what is published: a registry may tell of the digest first, and of the tag when the build is over */
-        r = hook_sql_run(db, err,
-                         "INSERT OR IGNORE INTO build_tags (build, tag) SELECT id, ?2 FROM builds WHERE id = ?1", "is",
-                         wanted->build, p->event.tag);
+        r = name_build(db, wanted->build, p->event.tag, err);
         if (r >= 0)
                 r = hook_sql_run(db, err, "UPDATE builds SET had_tags = 1 WHERE id = ?1", "i", wanted->build);
         if (r >= 0)

@@ -36,7 +36,7 @@ static const char schema[] =
         "CREATE TABLE build_events (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, event INTEGER NOT NULL,"
         " PRIMARY KEY (build, event)) STRICT, WITHOUT ROWID;"
         "CREATE INDEX build_events_of ON build_events (event);"
-        /* The tags under which a build was asked for. */
+        /* The tags under which a build was asked for; '': somebody wished for its digest. */
         "CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, tag TEXT NOT NULL,"
         " PRIMARY KEY (build, tag)) STRICT, WITHOUT ROWID;"
         /* What is published, by this service; since when no tag names its image, or the image is gone; when it was

@@ -41,6 +41,20 @@ static void docker_hub_names_get_their_library(void **state) {
         hook_events_clear(&events);
 }
 
+/* And a tag's is a push: it joins what a registry tells of the same tag. */
+static void a_reference_with_a_digest_is_a_wish_for_that(void **state) {
+        (void) state;
+        struct hook_events events = { 0 };
+        assert_int_equal(hook_events_add_reference(&events, "docker://r.example/a:1@" DIGEST, NULL), 0);
+        assert_int_equal(hook_events_add_reference(&events, "r.example/a:1", NULL), 0);
+        assert_int_equal(events.items[0].kind, HOOK_WISH);
+        assert_true(events.items[0].has_digest);
+        assert_string_equal(events.items[0].tag, "");
+        assert_int_equal(events.items[1].kind, HOOK_PUSH);
+        assert_string_equal(events.items[1].tag, "1");
+        hook_events_clear(&events);
+}
+
 static void malformed_parts_are_refused_and_named(void **state) {
         (void) state;
         static const struct {
@@ -122,6 +136,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(parts_are_taken_over_and_hosts_brought_to_one_form),
                 cmocka_unit_test(docker_hub_names_get_their_library),
+                cmocka_unit_test(a_reference_with_a_digest_is_a_wish_for_that),
                 cmocka_unit_test(malformed_parts_are_refused_and_named),
                 cmocka_unit_test(a_host_that_no_reference_can_name_is_told_from_a_malformed_one),
                 cmocka_unit_test(a_deletion_may_name_the_repository_alone),

@@ -334,6 +334,31 @@ static void a_tag_that_moves_to_what_no_rule_marks_leaves_nothing_behind(void **
         }
 }
 
+static void what_was_wished_for_by_digest_is_never_superseded(void **state) {
+        struct world *w = *state;
+        struct hook_event wish = push(NULL, A, NULL);
+        wish.kind = HOOK_WISH;
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        accept_event(w, wish);
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_JOINED);
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2);
+}
+
+/* A registry that tells of one push twice, by digest and by tag, wants it for the tag's sake. */
+static void what_was_pushed_by_digest_and_then_had_a_tag_is_superseded(void **state) {
+        struct world *w = *state;
+        accept_event(w, push(NULL, A, NULL));
+        decide(w, A, 0);
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded'"), 1);
+}
+
 static int run_sql(sqlite3 *db, void *sql, struct zp_error *err) {
         return hook_sql_exec(db, sql, err);
 }
@@ -628,6 +653,8 @@ int main(void) {
                 TEST(a_build_that_ran_when_the_service_died_is_taken_up_again),
                 TEST(a_tag_that_moves_on_supersedes_what_waits_for_its_sake_alone),
                 TEST(a_tag_that_moves_to_what_no_rule_marks_leaves_nothing_behind),
+                TEST(what_was_wished_for_by_digest_is_never_superseded),
+                TEST(what_was_pushed_by_digest_and_then_had_a_tag_is_superseded),
                 TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
