@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "oci/json.h"
+#include "oci/url.h"
 #include "registry-hook/clock.h"
 
 #define ARGUMENTS_MAX 24
@@ -107,8 +108,27 @@ static bool add_base(struct command *c, const struct hook_build *build, const st
         }
 }
 
+static bool is_same(const char *a, const char *b) {
+        return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* The files of credentials, those of the configuration first: what came with a wish may not be allowed to push. */
+static bool add_auth_files(struct command *c, const struct hook_registry *registry, const struct hook_registry *target,
+                           const char *auths) {
+        const char *files[] = { registry->auth_file, target->auth_file, auths };
+        zp_autobuffer struct zp_buffer list = { 0 };
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+                if (!files[i] || (i == 1 && is_same(files[0], files[1])))
+                        continue;
+                if (!zp_buffer_text(&list, list.size ? ":" : "") || !zp_buffer_text(&list, files[i]))
+                        return false;
+        }
+        return list.size == 0 || add_owned(c, zp_format("--auth-file=%s", list.data));
+}
+
 static bool set_arguments(struct command *c, const struct hook_build *build, const struct hook_rule *rule,
-                          const struct hook_registry *registry, const struct hook_run_options *options) {
+                          const struct hook_registry *registry, const struct hook_registry *target,
+                          const struct hook_run_options *options) {
         add(c, options->builder);
         add(c, "build");
         add(c, "--json");
@@ -118,10 +138,7 @@ static bool set_arguments(struct command *c, const struct hook_build *build, con
         bool done = add_owned(c, zp_format("--push=%s", build->target));
         if (registry->plain_http)
                 add(c, "--plain-http");
-        if (options->auths || registry->auth_file) /* ours first: what came with a wish may not be allowed to push */
-                done &= add_owned(c, zp_format("--auth-file=%s%s%s", registry->auth_file ? registry->auth_file : "",
-                                               options->auths && registry->auth_file ? ":" : "",
-                                               options->auths ? options->auths : ""));
+        done &= add_auth_files(c, registry, target, options->auths);
         if (registry->ca_file)
                 done &= add_owned(c, zp_format("--ca-file=%s", registry->ca_file));
         if (rule->sign_key)
@@ -132,6 +149,32 @@ static bool set_arguments(struct command *c, const struct hook_build *build, con
                 done &= add_owned(c, zp_format("--profile=%s", options->profile));
         done &= add_base(c, build, rule, options->previous);
         return done && add_owned(c, zp_format("docker://%s/%s@%s", build->host, build->repository, build->digest));
+}
+
+/* The entry of where the snapshot goes; the image's own where there is none, or no registry. */
+static const struct hook_registry *target_registry(const struct hook_config *config, const char *target,
+                                                   const struct hook_registry *otherwise) {
+        char host[ZP_URL_HOST_SIZE];
+        if (strncmp(target, "docker://", 9) != 0)
+                return otherwise;
+        const struct hook_registry *found = hook_config_registry(config, zp_url_host(target, host));
+        return found ? found : otherwise;
+}
+
+/* One build speaks to both in one way. */
+static int check_target(const struct hook_registry *registry, const struct hook_registry *target,
+                        struct zp_error *err) {
+        if (registry->plain_http != target->plain_http)
+                return zp_error_set(err, EINVAL,
+                                    "registries '%s' and '%s': one build cannot use two values of 'plain-http'",
+                                    registry->host, target->host);
+        if (!is_same(registry->ca_file, target->ca_file))
+                return zp_error_set(
+                        err, EINVAL,
+                        "registries '%s' and '%s': one build cannot use two values of 'ca-file': one file may "
+                        "have the authorities of both",
+                        registry->host, target->host);
+        return 0;
 }
 
 static int open_pipe(int *read_end, int *write_end, struct zp_error *err) {
@@ -180,9 +223,13 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
         if (!rule || !registry)
                 return zp_error_set(err, EINVAL, "%s '%s' is not in the configuration any more",
                                     rule ? "registry" : "rule", rule ? build->host : build->rule);
-        if (!set_arguments(&command, build, rule, registry, options) || !set_environment(&command))
+        const struct hook_registry *target = target_registry(options->config, build->target, registry);
+        int r = check_target(registry, target, err);
+        if (r < 0)
+                return r;
+        if (!set_arguments(&command, build, rule, registry, target, options) || !set_environment(&command))
                 return zp_error_errno(err, ENOMEM, "build");
-        int r = start(run, &command, options, err);
+        r = start(run, &command, options, err);
         run->started_ms = hook_monotonic_ms();
         run->deadline_ms = run->started_ms + options->config->time_ms;
         return r;

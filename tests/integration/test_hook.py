@@ -527,6 +527,31 @@ def test_news_of_what_waits_in_vain_is_looked_at_at_once(work):
             until(service.snapshots, 6, service.said)
 
 
+def test_a_target_on_another_registry_is_reached_as_its_entry_says(work):
+    """The credentials of both are the builder's. Of other settings one build has one."""
+    for name in ("image.json", "target.json"):
+        (work / name).write_text('{"auths": {}}')
+    builder = fake_builder(work, '#!/bin/sh\necho "$@" >&2\nexit 4\n')
+    with memory_registry() as place:
+        config = config_file(work, place.host, "- {name: r, repositories: '**', target: 'docker://t.example/snapshots'}\n")
+        entries = (
+            f"- host: '{place.host}'\n  auth-file: {work / 'image.json'}\n"
+            f"- host: t.example\n  auth-file: {work / 'target.json'}\n"
+        )
+        config.write_text(config.read_text().replace(f"- host: '{place.host}'\n", entries))
+        with hook(work / "state", config=config, builder=builder) as service:
+            put_image(place, "1", "app")
+            assert service.request("/v1/builds", {"reference": f"{place.host}/app:1"})[0] == 202
+            (build,) = until(lambda: service.builds(state="failed"), 30, service.said)
+            arguments = service.get(f"/v1/builds/{build['id']}")["log"].split()
+            assert f"--auth-file={work / 'image.json'}:{work / 'target.json'}" in arguments
+            config.write_text(config.read_text().replace("- host: t.example\n", "- host: t.example\n  ca-file: ca.pem\n"))
+            service.process.send_signal(signal.SIGHUP)
+            until(lambda: "was read again" in service.said(), 10)
+            assert service.request(f"/v1/builds/{build['id']}/retry", method="POST", raw=b"")[0] == 200
+            until(lambda: "two values of 'ca-file'" in service.builds()[0].get("reason", ""), 30, service.said)
+
+
 def test_profiles_of_nodes_are_merged_latest_first(pair, work):
     service, place = pair(ALL, builder=fake_builder(work))
     path = f"/v1/profiles?repository={place.host}/app"
