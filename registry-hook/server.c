@@ -82,12 +82,13 @@ static const char *bearer(const struct hook_exchange *x) {
 }
 
 /* A page from elsewhere, open in the browser of somebody who may reach us, must not act in his name: neither by a
- * request across origins, nor by a name of its own that leads to this machine. */
+ * request across origins, nor by a name of its own that leads to this machine. `url` is our own name, by which a proxy
+ * before us is asked. */
 static bool is_foreign(const struct hook_exchange *x) {
-        const char *host = header(x, "Host"), *origin = header(x, "Origin");
-        if (x->server->is_loopback && host && !zp_is_loopback(host))
+        const char *host = header(x, "Host"), *origin = header(x, "Origin"), *own = x->config->url;
+        if (x->server->is_loopback && host && !zp_is_loopback(host) && !(own && zp_url_is_at(own, host)))
                 return true;
-        if (!origin || strcmp(x->method, "GET") == 0)
+        if (!origin || strcmp(x->method, "GET") == 0 || (own && zp_url_same_origin(origin, own)))
                 return false;
         char from[ZP_URL_HOST_SIZE];
         return !host || strcasecmp(zp_url_host(origin, from), host) != 0;

@@ -552,6 +552,25 @@ def test_a_target_on_another_registry_is_reached_as_its_entry_says(work):
             until(lambda: "two values of 'ca-file'" in service.builds()[0].get("reason", ""), 30, service.said)
 
 
+def test_a_proxy_on_this_machine_may_pass_its_own_name_or_ours(work):
+    config = config_file(work, "127.0.0.1:*", ALL)
+    with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        config.write_text(config.read_text() + "url: https://hook.example\n")
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: "was read again" in service.said(), 10)
+
+        def answers(**headers):
+            look = service.request("/v1/builds", headers=headers)[0]
+            return look, service.request("/v1/builds", {"reference": "127.0.0.1:1/x:1"}, headers=headers)[0]
+
+        assert answers(Host="hook.example", Origin="https://hook.example") == (200, 202)
+        assert answers(Origin="https://hook.example") == (200, 202)  # the proxy says whom it asks
+        assert answers(Host="hook.example", Origin="https://evil.example") == (200, 403)
+        assert answers(Origin="http://hook.example") == (200, 403)
+        assert answers(Host="evil.example", Origin="https://hook.example") == (403, 403)
+        assert answers(Host="evil.example", Origin="https://evil.example") == (403, 403)
+
+
 def test_profiles_of_nodes_are_merged_latest_first(pair, work):
     service, place = pair(ALL, builder=fake_builder(work))
     path = f"/v1/profiles?repository={place.host}/app"
