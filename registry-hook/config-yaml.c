@@ -36,6 +36,10 @@ static int quantity(struct hook_yaml *y, const yaml_node_t *node, const char *wh
         int r = zp_yaml_text(&y->yaml, node, what, &text);
         if (r < 0)
                 return r;
+        if (strcmp(text, "0") == 0) { /* of whatever unit */
+                *out = 0;
+                return 0;
+        }
         size_t digits = strspn(text, "0123456789");
         const char *unit = strchr(units, text[digits] ? text[digits] : ' ');
         int64_t number = digits > 0 && digits < 19 ? strtoll(text, NULL, 10) : -1;

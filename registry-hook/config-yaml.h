@@ -27,7 +27,7 @@ int hook_yaml_number(struct hook_yaml *y, const yaml_node_t *node, const char *w
                      int64_t *out);
 /* "512K", "10M", "4G": powers of 1024. */
 int hook_yaml_size(struct hook_yaml *y, const yaml_node_t *node, const char *what, int64_t *out);
-/* "30s", "10m", "1h", "7d". */
+/* "30s", "10m", "1h", "7d"; "0" of whatever. */
 int hook_yaml_duration(struct hook_yaml *y, const yaml_node_t *node, const char *what, int64_t *out_ms);
 int hook_yaml_bool(struct hook_yaml *y, const yaml_node_t *node, const char *what, bool *out);
 /* One of `words` (up to a NULL); *out is its position. */

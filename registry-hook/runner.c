@@ -231,7 +231,7 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
                 return zp_error_errno(err, ENOMEM, "build");
         r = start(run, &command, options, err);
         run->started_ms = hook_monotonic_ms();
-        run->deadline_ms = run->started_ms + options->config->time_ms;
+        run->deadline_ms = run->time_ms ? run->started_ms + run->time_ms : INT64_MAX;
         return r;
 }
 

@@ -571,6 +571,18 @@ def test_a_proxy_on_this_machine_may_pass_its_own_name_or_ours(work):
         assert answers(Host="evil.example", Origin="https://evil.example") == (403, 403)
 
 
+def test_no_limit_of_time_is_no_limit(work):
+    builder = fake_builder(work)
+    config = config_file(work, "127.0.0.1:*", ALL)
+    text = config.read_text().replace("limits: {memory: 0}\n", "")
+    config.write_text(text + "limits: {memory: 0, time: 0}\n")
+    with memory_registry() as place, hook(work / "state", config=config, builder=builder) as service:
+        put_image(place, "1", "app")
+        service.request("/v1/builds", {"reference": f"{place.host}/app:1"})
+        until(lambda: service.builds() and "finished" in service.builds()[0], 30, service.said)
+        assert service.builds()[0]["state"] == "done", service.builds()
+
+
 def test_profiles_of_nodes_are_merged_latest_first(pair, work):
     service, place = pair(ALL, builder=fake_builder(work))
     path = f"/v1/profiles?repository={place.host}/app"
