@@ -10,9 +10,10 @@
 
 /* How many deliveries are remembered; an older one that comes again finds its image built. */
 #define DELIVERIES_MAX 65536
-/* The row's requested_by with one more who asks. What is too long for QUEUE_NAME_SIZE is cut off. */
+/* The row's requested_by with one more who asks, or several. What is too long for QUEUE_NAME_SIZE is cut off. */
 #define ALSO_REQUESTED_BY(who)                                                                     \
         "CASE WHEN instr(', ' || requested_by || ', ', ', ' || " who " || ', ') THEN requested_by" \
+        " WHEN instr(', ' || " who " || ', ', ', ' || requested_by || ', ') THEN " who             \
         " ELSE substr(requested_by || ', ' || " who ", 1, 127) END"
 
 /* 1: it was seen before. */

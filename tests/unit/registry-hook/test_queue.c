@@ -455,6 +455,14 @@ static void news_that_two_told_before_they_were_decided_are_of_both(void **state
         int64_t build = decide(w, A, 0).build;
         assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE requested_by = 'controller, harbor'"), 1);
         assert_int_equal(cancel_as(w, "controller", build), -EBUSY);
+        /* one of them asks again for the same image, with a third */
+        accept_as(w, push("2", A, NULL), "controller", NULL);
+        decide(w, A, 0);
+        accept_as(w, push("3", A, NULL), "controller", NULL);
+        accept_as(w, push("3", A, NULL), "harbor", NULL);
+        accept_as(w, push("3", A, NULL), "ci", NULL);
+        decide(w, A, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE requested_by = 'controller, harbor, ci'"), 1);
 }
 
 static void a_new_push_of_an_image_whose_build_failed_builds_it(void **state) {
