@@ -13,6 +13,7 @@ import struct
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 
 import pytest
@@ -93,7 +94,7 @@ class Load:
     def __init__(self, mountpoint):
         self.mountpoint = mountpoint
         context = multiprocessing.get_context("fork")
-        self.is_over, self.results, self.count = context.Event(), context.Queue(), context.Value("i", 0)
+        self.is_over, self.results, self.counts = context.Event(), context.Queue(), context.Array("i", 4)
         self.process = context.Process(target=self._run, daemon=True)
 
     def _run(self):
@@ -105,7 +106,7 @@ class Load:
             thread.join()
 
     def _read(self, seed, how):
-        rng, problems, count = random.Random(seed), [], 0
+        rng, problems = random.Random(seed), []
         while not self.is_over.is_set():
             name, data = rng.choice(list(FILES.items()))
             try:
@@ -113,19 +114,21 @@ class Load:
                     problems.append(f"{how.__name__} {name}: other bytes")
             except (OSError, subprocess.CalledProcessError) as error:
                 problems.append(f"{how.__name__} {name}: {error}")
-            count += 1
-            with self.count.get_lock():
-                self.count.value += 1
-        self.results.put((problems, count))
+            self.counts[seed] += 1
+        self.results.put(problems)
 
     def __enter__(self):
         self.process.start()
         return self
 
+    def has_read(self):
+        """Whether each reader has come to its third read."""
+        return min(self.counts) > 1
+
     def await_reads(self, count, seconds=60):
         """Until so many more are done."""
-        goal, until = self.count.value + count, time.monotonic() + seconds
-        while self.count.value < goal:
+        goal, until = sum(self.counts) + count, time.monotonic() + seconds
+        while sum(self.counts) < goal:
             assert time.monotonic() < until, "the readers do not get on"
             time.sleep(0.01)
 
@@ -138,16 +141,17 @@ class Load:
         finally:
             self.process.join(10)
             self.process.kill()
-        assert [problems for problems, _ in results] == [[]] * 4
-        assert all(count > 1 for _, count in results)
+        assert results == [[]] * 4
+        assert self.has_read()
 
 
 @needs_resend
 def test_killed_data_plane_costs_no_read(tmp_path, device, real_registry):
     rng, until, kills = random.Random(1), time.monotonic() + SECONDS, 0
     with started(tmp_path, device, real_registry.url, "idle_ms=300") as (running, rootfs):
-        with Load(rootfs):
-            while time.monotonic() < until:
+        with Load(rootfs) as load:
+            while time.monotonic() < until or not load.has_read():
+                assert time.monotonic() < until + 60, "the readers do not get on"
                 time.sleep(rng.uniform(0.05, 0.2))
                 running.kill_worker()
                 kills += 1
@@ -239,6 +243,25 @@ def test_reads_wait_for_a_registry_that_is_away_for_a_moment(tmp_path, device, r
             proxy.faults.clear()
             reader.join(60)
             assert answers == [FILES["data/03"]]
+
+
+def slow(handler):
+    """A second until the answer begins, and its bytes one small piece after the other."""
+    handler.server.never.wait(1)
+    return handler.forward(rate=200_000)
+
+
+def test_reads_wait_for_a_registry_that_is_slow(tmp_path, device, real_registry):
+    """Several readers at once, each of which waits for seconds: no error, and nothing is fetched twice for it."""
+    names = [f"data/{i:02}" for i in (0, 7, 14, 21)]
+    with fault_proxy(real_registry.url) as proxy:
+        with started(tmp_path, device, proxy.url) as (running, rootfs), ThreadPoolExecutor(len(names)) as pool:
+            proxy.inject("GET .*blobs", *always(slow))
+            begin = time.monotonic()
+            assert list(pool.map(lambda name: read_cold(rootfs / name), names)) == [FILES[name] for name in names]
+            assert time.monotonic() - begin > 2
+            counts = running.statistics()
+            assert counts["failed_reads"] == 0 and counts["fetched_bytes"] <= device.pack.stat().st_size
 
 
 def test_a_registry_that_stays_away_costs_the_blocks_that_are_not_here(tmp_path, device, real_registry):

@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real containerd (Debian's 1.6, and 2.2) with zeropull-snapshotter as its snapshotter: images are pulled, run, written
 to, committed and removed as with overlayfs, and nothing is left behind."""
+import gzip
+import io
 import os
+import re
+import signal
+import subprocess
+import tarfile
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from support import images, oci
-from support.containerd import ContainerdError, containerd_2_or_skip
+from support.containerd import ContainerdError, containerd_2_or_skip, unmount_below
 from support.containerd_node import node_with
 from support.programs import treecmp
 from support.registry import registry
@@ -34,7 +42,7 @@ def served(work):
                 Zeropull(work / "builder").ok("build", "--push", server.reference(name))
             return server.reference(name).removeprefix("docker://")
 
-        serve.log = server.log
+        serve.log, serve.push = server.log, server.push
         yield serve
 
 
@@ -102,6 +110,60 @@ def test_a_container_is_committed_and_run_from(node, served, work):
     node.await_nothing_left()
 
 
+def push_built(node, served, key, base, work):
+    """An image of `base` and of what a container changed, as `nerdctl commit` makes it; its reference, and what is in its
+    own layer."""
+    command = node.server.command("snapshots", "--snapshotter", "zeropull", "diff", key)
+    blob = subprocess.run(command, check=True, capture_output=True).stdout
+    tar = gzip.decompress(blob)
+    layout = oci.Layout(work / "built")
+    images.copy_into(base, layout.directory)
+    layout.add_image("built", [*layout.layers(base), layout.add_raw_layer(blob, tar=tar)], images.config(base))
+    with tarfile.open(fileobj=io.BytesIO(tar)) as entries:
+        names = {name.strip("/") for name in entries.getnames()}
+    return served.push(f"oci:{layout.directory}:built", "built").removeprefix("docker://"), names
+
+
+CHANGE = ("/bin/sh", "-c", "echo made >/made; rm /etc/passwd; echo more >>/etc/group; mv /usr /moved")
+LOOK = ("/bin/sh", "-c", "cat /made; tail -n 1 /etc/group; test ! -e /etc/passwd && test ! -e /usr && echo gone; ls -d /moved/bin")
+SEEN = ["made", "more", "gone", "/moved/bin"]
+OWN = {"made", "etc/.wh.passwd", "etc/group", ".wh.usr", "moved/bin"}  # of what the container made, in the layer
+
+
+def test_an_image_built_from_a_container_is_pushed_exported_and_run(node, served, work):
+    base = served("busybox")
+    node.server.pull(base)
+    node.run(base, "c1", *CHANGE, rm=False)
+    built, names = push_built(node, served, "c1", "busybox", work)
+    assert OWN <= names and "bin/sh" not in names
+    node.server.pull(built)
+    assert node.run(built, "c2", *LOOK).splitlines()[-4:] == SEEN
+    node.ctr("images", "export", "--platform", "linux/amd64", str(work / "built.tar"), built)
+    node.ctr("containers", "remove", "c1")
+    for image in (built, base):
+        node.server.remove(image)
+    node.await_nothing_left()
+    node.ctr("images", "import", str(work / "built.tar"))
+    assert node.run(built, "c3", *LOOK).splitlines()[-4:] == SEEN
+    node.server.remove(built)
+    node.await_nothing_left()
+
+
+def test_an_image_built_from_an_accelerated_container_is_pushed_and_run(node_2, served, work):
+    node, base = node_2, served("busybox", with_snapshot=True)
+    node.server.pull(base)
+    node.run(base, "c1", *CHANGE, rm=False)
+    built, names = push_built(node, served, "c1", "busybox", work)
+    assert OWN <= names and "bin/sh" not in names
+    node.server.pull(built)
+    assert node.run(built, "c2", *LOOK).splitlines()[-4:] == SEEN
+    node.ctr("containers", "remove", "c1")
+    node.server.remove(base)
+    assert node.run(built, "c3", *LOOK).splitlines()[-4:] == SEEN
+    node.server.remove(built)
+    node.await_nothing_left()
+
+
 def test_a_parent_in_use_stays(node, served):
     image = served("busybox")
     node.server.pull(image)
@@ -166,6 +228,45 @@ def test_an_accelerated_container_is_committed_and_run_from(node_2, served, work
     with node.looking_into("committed", work) as root:
         assert (root / "made").read_text() == "made\n" and not (root / "etc/passwd").exists() and (root / "bin/sh").exists()
     node.ctr("snapshots", "remove", "committed")
+    node.ctr("containers", "remove", "c1")
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+def kill_everything(node):
+    """As the power does: every process of the node's, and every mount. Files stay, those of /run as well."""
+    tasks = re.findall(r"^\S+ +(\d+) +RUNNING", node.ctr("tasks", "list"), re.MULTILINE)
+    assert tasks
+    shims = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if is_shim_of(node, path)]
+    os.killpg(node.server.process.pid, signal.SIGKILL)
+    node.server.process.wait()
+    for pid in [*shims, *tasks]:
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    node.daemon.kill()
+    unmount_below(node.server.directory)
+    unmount_below(node.daemon.root)
+
+
+def is_shim_of(node, path):
+    try:
+        words = path.read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return b"shim" in words[0] and node.server.namespace.encode() in words
+
+
+def test_after_a_reboot_containers_start_again(node_2, served):
+    node, image = node_2, served("busybox", with_snapshot=True)
+    node.server.pull(image)
+    script = "echo made >>/made; cat /made; test $(wc -l </made) -gt 1 || sleep 100000"
+    node.ctr("run", "--detach", image, "c1", "/bin/sh", "-c", script)
+    node.ctr("tasks", "exec", "--exec-id", "e1", "c1", "/bin/sh", "-c", "until test -s /made; do sleep 0.05; done")
+    kill_everything(node)
+    node.daemon.start()
+    node.server.start()
+    assert node.ctr("tasks", "start", "c1").splitlines()[-2:] == ["made", "made"]
+    assert output_of("busybox") in node.run(image, "c2")
     node.ctr("containers", "remove", "c1")
     node.server.remove(image)
     node.await_nothing_left()

@@ -47,11 +47,11 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def forward(self, body=None, change=lambda body: body, cut_after=None, dawdle_s=0):
+    def forward(self, body=None, change=lambda body: body, cut_after=None, dawdle_s=0, rate=None):
         """Passes the request on.
 
         `body` goes instead of its own; `change` alters the answer's, of which `cut_after` bytes go out, after a space
-        every 0.1 s for `dawdle_s`.
+        every 0.1 s for `dawdle_s`, at `rate` bytes a second.
         """
         body = self.read_body() if body is None else body
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
@@ -75,11 +75,19 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b" ")
             self.wfile.flush()
             self.server.never.wait(0.1)
-        self.wfile.write(data[dawdle_s * 10 : cut_after])
         upstream.close()
+        self._write(data[dawdle_s * 10 : cut_after], rate)
         if cut_after is not None:
             self.hang_up()
         return True
+
+    def _write(self, data, rate):
+        step = rate // 20 if rate else max(len(data), 1)
+        for at in range(0, len(data), step):
+            self.wfile.write(data[at : at + step])
+            if rate:
+                self.wfile.flush()
+                self.server.never.wait(0.05)
 
     def _serve(self):
         with self.server.lock:
