@@ -145,9 +145,20 @@ static int configure(const struct arguments *arguments, struct snap_config *conf
         return 0;
 }
 
+/* Who sees the socket may have us end at once: that is done in order, as soon as there is somebody to do it. */
+static void hold_signals(void) {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGHUP);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static int serve(struct snap_config *config, int argc, char **argv, struct zp_error *err) {
         /* a log that nobody reads any more must not end the supervisor, and with it all mounts */
         signal(SIGPIPE, SIG_IGN);
+        hold_signals();
         zp_autofree char *root = strdup(config->root), *fresh = snap_fresh_root(config->root);
         int r = snap_config_finish(config, err);
         if (r == 0)

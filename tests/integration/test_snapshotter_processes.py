@@ -87,6 +87,22 @@ def test_an_end_that_all_processes_are_told_is_none_to_warn_of(work, number):
         unmount_below(work)
 
 
+@pytest.mark.parametrize("accelerate", ["true", "false"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_end_that_comes_while_it_starts_is_in_order(work, number, accelerate):
+    """It comes as soon as there is a socket, before anybody answers there."""
+    daemon = Snapshotter(work, *settings(work, f"accelerate: {accelerate}"))
+    command = [SNAPSHOTTER, "--root", daemon.root, "--address", daemon.socket, *daemon.options]
+    for _ in range(3):
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            while not daemon.socket.exists() and process.poll() is None:
+                pass
+            process.send_signal(number)
+            _, log = process.communicate(timeout=60)
+        assert process.returncode == 0 and "level=warn" not in log, log
+        assert not daemon.socket.exists() and not is_mounted(daemon.root / "devices")
+
+
 def test_a_log_that_nobody_reads_any_more_ends_nothing(work):
     daemon = Snapshotter(work, *settings(work))
     reader, writer = os.pipe()
