@@ -11,15 +11,19 @@
 #define BACKOFF_LAST_MS 3600000
 #define DECISIONS_MAX 10000
 
+int hook_queue_take_back(sqlite3 *db, void *unused, struct zp_error *err) {
+        (void) unused;
+        int r = hook_sql_run(db, err, "UPDATE snapshots SET gone = 0 WHERE gone < 0", "");
+        return r < 0 ? r : 0;
+}
+
 int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         int r = hook_sql_run(db, err,
                              "UPDATE builds SET state = 'queued', reason = 'the service was stopped while it ran'"
                              " WHERE state = 'running'",
                              "");
-        if (r >= 0) /* retention.c was about to remove these */
-                r = hook_sql_run(db, err, "UPDATE snapshots SET gone = 0 WHERE gone < 0", "");
-        return r < 0 ? r : 0;
+        return r < 0 ? r : hook_queue_take_back(db, NULL, err);
 }
 
 int64_t hook_queue_backoff_ms(int attempts) {

@@ -102,7 +102,9 @@ struct hook_build {
         int attempts; /* those that ended */
         bool is_forced;
 };
-/* What was running when the service died is queued again. */
+/* Snapshots of which it is not known whether retention.c has removed them are there, or there to be removed again. */
+int hook_queue_take_back(sqlite3 *db, void *unused, struct zp_error *err);
+/* What was running when the service died is queued again; and hook_queue_take_back. */
 int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err);
 
 struct hook_start {

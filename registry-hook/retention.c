@@ -7,6 +7,7 @@
 #include "registry-hook/clock.h"
 #include "registry-hook/log.h"
 #include "registry-hook/look.h"
+#include "registry-hook/queue.h"
 #include "registry-hook/removal.h"
 #include "registry-hook/transcript.h"
 
@@ -147,7 +148,7 @@ struct going {
 
 /* Nothing rests on the snapshot any more from here on, whatever is decided while the registry is asked to delete it.
  * Not one whose image was seen again since the survey, or is being built again. The sign is that of what is not over:
- * when the service dies meanwhile, the next start takes it back (hook_queue_recover). */
+ * when the service dies meanwhile, or cannot note what came of it, hook_queue_take_back does. */
 static int claim(sqlite3 *db, void *context, struct zp_error *err) {
         struct going *g = context;
         int r = hook_sql_run(db, err,
@@ -167,7 +168,7 @@ static int conclude(sqlite3 *db, void *context, struct zp_error *err) {
         return r < 0 ? r : 0;
 }
 
-/* 1: it was removed; 0: it is wanted again. */
+/* 1: it was removed; 0: it stays: wanted again, or the registry kept it, which is logged. */
 static int remove_one(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
                       const struct zp_cancel *cancel, struct zp_error *err) {
         struct going going = { snapshot, hook_now_ms(), false };
@@ -181,8 +182,8 @@ static int remove_one(struct hook_db *db, const struct hook_config *config, cons
                 going.gone_ms = 0;
         r = hook_db_write(db, conclude, &going, err);
         if (removed < 0)
-                *err = reason;
-        return removed < 0 ? removed : r < 0 ? r : 1;
+                hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"), reason.message);
+        return r < 0 ? r : removed == 0;
 }
 
 int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
@@ -190,22 +191,22 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
         json_t *candidates = NULL, *snapshot;
         size_t i, kept = 0;
         *removed = 0;
-        int r = hook_retention_list(db, config, now_ms, &candidates, err);
+        int r = hook_db_write(db, hook_queue_take_back, NULL, err); /* nobody else claims */
+        if (r == 0)
+                r = hook_retention_list(db, config, now_ms, &candidates, err);
         if (r < 0)
                 return r;
         json_array_foreach(candidates, i, snapshot) {
-                struct zp_error reason = { 0 };
                 if (zp_cancelled(cancel))
                         break;
                 if (json_is_true(json_object_get(snapshot, "dryRun"))) {
                         kept++;
                         continue;
                 }
-                int done = remove_one(db, config, snapshot, cancel, &reason);
-                if (done < 0)
-                        hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"),
-                                 reason.message);
-                if (done <= 0)
+                r = remove_one(db, config, snapshot, cancel, err);
+                if (r < 0)
+                        break;
+                if (r == 0)
                         continue;
                 ++*removed;
                 hook_log(HOOK_LOG_INFO, "retention: snapshot %s of %s@%s was removed: %s", member(snapshot, "artifact"),
@@ -214,5 +215,5 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
         if (kept)
                 hook_log(HOOK_LOG_INFO, "retention: %zu snapshots stay because of 'dry-run'", kept);
         json_decref(candidates);
-        return 0;
+        return r < 0 ? r : 0;
 }

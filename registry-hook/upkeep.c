@@ -14,6 +14,8 @@
 
 #define ENTRIES 256
 #define HOUSEKEEPING_MS 3600000
+/* After the database refused. */
+#define HOUSEKEEPING_AGAIN_MS 60000
 #define TICK_MS 1000
 
 struct hook_upkeep {
@@ -21,7 +23,7 @@ struct hook_upkeep {
         struct zp_cancel cancel;
         pthread_t thread;
         bool has_thread;
-        int64_t kept_house_ms; /* monotonic; 0: never */
+        int64_t keep_house_ms; /* monotonic: when it is due */
         struct {
                 char host[HOOK_HOST_SIZE];
                 int64_t done_ms;
@@ -53,7 +55,7 @@ static int64_t *last_poll(struct hook_upkeep *u, const char *host) {
         return &u->polls[i].done_ms;
 }
 
-static void keep_house(struct hook_upkeep *u, const struct hook_config *config) {
+static int keep_house(struct hook_upkeep *u, const struct hook_config *config) {
         struct hook_history history = { hook_now_ms(), config->history_ms, config->history_keep };
         struct zp_error err = { 0 };
         uint64_t removed;
@@ -65,6 +67,7 @@ static void keep_house(struct hook_upkeep *u, const struct hook_config *config) 
         u->options.removed(u->options.context);
         if (r < 0)
                 hook_log(HOOK_LOG_WARNING, "upkeep: %s", err.message);
+        return r;
 }
 
 static void do_what_is_due(struct hook_upkeep *u, bool is_hurried) {
@@ -80,10 +83,8 @@ static void do_what_is_due(struct hook_upkeep *u, bool is_hurried) {
                         *last = now;
                 }
         }
-        if (is_hurried || !u->kept_house_ms || now - u->kept_house_ms >= HOUSEKEEPING_MS) {
-                keep_house(u, config);
-                u->kept_house_ms = now;
-        }
+        if (is_hurried || now >= u->keep_house_ms)
+                u->keep_house_ms = now + (keep_house(u, config) < 0 ? HOUSEKEEPING_AGAIN_MS : HOUSEKEEPING_MS);
 }
 
 static void *work(void *context) {

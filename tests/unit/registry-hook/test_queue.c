@@ -11,6 +11,7 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "registry-hook/queue.h"
+#include "registry-hook/retention.h"
 
 #define A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -388,6 +389,34 @@ static void a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more(void **st
         assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone = 0"), 1);
 }
 
+/* The registry of this one does not answer, so that it stays in any case. */
+static void a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later(void **state) {
+        static const char text[] = "version: 1\nregistries: [{host: '127.0.0.1:1', plain-http: true}]\n"
+                                   "rules: [{name: web, repositories: '**', retention: {deleted: 1s}}]\n";
+        struct world *w = *state;
+        struct hook_build build;
+        zp_auto(hook_config_drop) struct hook_config *config = NULL;
+        char deleted[] = "UPDATE snapshots SET deleted = 7, target = 'docker://127.0.0.1:1/x';"
+                         " CREATE TRIGGER full BEFORE UPDATE OF gone ON snapshots WHEN old.gone < 0"
+                         " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END",
+             room[] = "DROP TRIGGER full";
+        struct zp_error err = { 0 };
+        uint64_t removed;
+        assert_int_equal(hook_config_parse(text, strlen(text), "hook.yaml", &config, NULL), 0);
+        accept_event(w, push("1", A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &build));
+        end(w, &build, HOOK_DONE);
+        assert_int_equal(hook_db_write(w->db, run_sql, deleted, NULL), 0);
+        assert_true(hook_retention_remove(w->db, config, NULL, w->now_ms, &removed, &err) < 0);
+        assert_non_null(strstr(err.message, "the disk is full"));
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone < 0"), 1);
+        assert_int_equal(hook_db_write(w->db, run_sql, room, NULL), 0);
+        assert_int_equal(hook_retention_remove(w->db, config, NULL, w->now_ms, &removed, NULL), 0);
+        assert_int_equal(removed, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone = 0"), 1);
+}
+
 static void what_was_pushed_without_a_tag_is_never_superseded(void **state) {
         struct world *w = *state;
         accept_event(w, push(NULL, A, NULL));
@@ -664,6 +693,7 @@ int main(void) {
                 TEST(what_was_wished_for_by_digest_is_never_superseded),
                 TEST(what_was_pushed_by_digest_and_then_had_a_tag_is_superseded),
                 TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
+                TEST(a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
                 TEST(who_asked_with_others_cannot_cancel_and_an_admin_can),
