@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/pool.h"
 #include "blockfs/blockfs.h"
 #include "blockfs/journal.h"
 
@@ -24,7 +25,8 @@ struct zp_blockfs_server {
         _Atomic unsigned threads;   /* that have started */
         pthread_mutex_t lock;
         pthread_cond_t answered;
-        uint64_t reads; /* not answered yet; guarded by lock */
+        uint64_t pending;       /* not answered yet; guarded by lock */
+        struct zp_pool *askers; /* for what may block */
 };
 
 /* What libfuse calls for a thread knows nothing but the session, so it is here. */

@@ -42,11 +42,12 @@ struct zp_blockfs_read;
 
 struct zp_blockfs_ops {
         /* The file of a name: 0 or a negative errno. *id must be the same in every process, and not 0 or 1; the file's
-         * size never changes. May block. */
+         * size never changes. May block: a few threads of its own do this, and no read waits for them. */
         int (*lookup)(void *context, const char *name, uint64_t *id, uint64_t *size);
-        /* The size of a file that was looked up, perhaps by another process. May block. */
+        /* The size of a file that was looked up, perhaps by another process. May block, as lookup. */
         int (*find_size)(void *context, uint64_t id, uint64_t *size);
-        /* Answers `read`, now or later; offset + size may pass the end of the file, where the answer ends. */
+        /* Answers `read`, now or later, without blocking; offset + size may pass the end of the file, where the answer
+         * ends. */
         void (*read)(void *context, uint64_t id, uint64_t offset, uint32_t size, struct zp_blockfs_read *read);
 };
 

@@ -12,6 +12,8 @@
 
 /* FUSE_NOTIFY_RESEND of Linux 6.9's linux/fuse.h. */
 #define NOTIFY_RESEND 7
+/* So many lookups may hang before others have to wait. */
+#define ASKERS 8
 
 /* libfuse wants to hear FUSE_INIT before anything else. The kernel has long had its answer, so this one is made up,
  * with what bears on how answers are written, and the answer to it goes nowhere. */
@@ -90,7 +92,7 @@ static int run_threads(struct zp_blockfs_server *server, unsigned count, struct 
 
 static void await_answers(struct zp_blockfs_server *server) {
         pthread_mutex_lock(&server->lock);
-        while (server->reads)
+        while (server->pending)
                 pthread_cond_wait(&server->answered, &server->lock);
         pthread_mutex_unlock(&server->lock);
 }
@@ -99,6 +101,8 @@ int zp_blockfs_serve(int fuse_fd, const char *journal, unsigned threads, const s
                      void *context, struct zp_error *err) {
         zp_autodetach struct zp_blockfs_server server = { .ops = ops, .context = context };
         int r = zp_blockfs_attach(&server, fuse_fd, err);
+        if (r == 0)
+                r = zp_pool_new(ASKERS, &server.askers, err);
         if (r == 0 && journal)
                 r = zp_journal_open(journal, &server.journal, err);
         if (r == 0) {
@@ -111,6 +115,7 @@ int zp_blockfs_serve(int fuse_fd, const char *journal, unsigned threads, const s
         if (r == 0)
                 r = run_threads(&server, threads, err);
         await_answers(&server);
+        zp_pool_free(server.askers);
         zp_journal_close(server.journal);
         return r;
 }

@@ -5,6 +5,7 @@
 #include "blockfs/blockfs-internal.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -38,37 +39,102 @@ static void fill_attributes(fuse_ino_t id, uint64_t size, struct stat *out) {
 static void on_init(void *userdata, struct fuse_conn_info *connection) {
         (void) userdata;
         connection->max_background = BACKGROUND_REQUESTS;
-        connection->want |= connection->capable & (FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+        /* where libfuse agrees on it, a lookup that hangs keeps no others */
+        connection->want |=
+                connection->capable & (FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_PARALLEL_DIROPS);
         /* files never change: what the kernel has of one need not be thrown away */
         connection->want &= ~(unsigned) FUSE_CAP_AUTO_INVAL_DATA;
 }
 
-static void on_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
-        struct zp_blockfs_server *server = fuse_req_userdata(request);
+/* Counts one that is answered later; its place in the journal goes with it. */
+static struct zp_journal_slot *hold_request(struct zp_blockfs_server *server) {
+        pthread_mutex_lock(&server->lock);
+        server->pending++;
+        pthread_mutex_unlock(&server->lock);
+        return zp_steal(&zp_blockfs_thread.slot);
+}
+
+/* The request is gone once it is answered, the session only when all are. */
+static void end_held(struct zp_blockfs_server *server, struct zp_journal_slot *slot) {
+        zp_journal_done(slot);
+        pthread_mutex_lock(&server->lock);
+        if (--server->pending == 0)
+                pthread_cond_signal(&server->answered);
+        pthread_mutex_unlock(&server->lock);
+}
+
+/* What may take long to answer. */
+struct question {
+        struct zp_pool_item item;
+        struct zp_blockfs_server *server;
+        fuse_req_t request;
+        struct zp_journal_slot *slot;
+        fuse_ino_t id; /* or, when that is 0, the name */
+        char name[NAME_MAX + 1];
+};
+
+static void answer_name(const struct question *question) {
+        struct zp_blockfs_server *server = question->server;
         struct fuse_entry_param entry = { .attr_timeout = FOREVER_S, .entry_timeout = FOREVER_S };
         uint64_t id = 0, size = 0;
-        int r = parent == FUSE_ROOT_ID ? server->ops->lookup(server->context, name, &id, &size) : -ENOTDIR;
+        int r = server->ops->lookup(server->context, question->name, &id, &size);
         if (r < 0) {
-                fuse_reply_err(request, -r);
+                fuse_reply_err(question->request, -r);
                 return;
         }
         entry.ino = id;
         fill_attributes(id, size, &entry.attr);
-        fuse_reply_entry(request, &entry);
+        fuse_reply_entry(question->request, &entry);
+}
+
+static void reply_attributes(fuse_req_t request, fuse_ino_t id, uint64_t size) {
+        struct stat attributes;
+        fill_attributes(id, size, &attributes);
+        fuse_reply_attr(request, &attributes, FOREVER_S);
+}
+
+static void answer_question(void *argument, unsigned worker) {
+        struct question *question = argument;
+        struct zp_blockfs_server *server = question->server;
+        uint64_t size = 0;
+        int r = 0;
+        (void) worker;
+        if (!question->id)
+                answer_name(question);
+        else if ((r = server->ops->find_size(server->context, question->id, &size)) < 0)
+                fuse_reply_err(question->request, -r);
+        else
+                reply_attributes(question->request, question->id, size);
+        end_held(server, question->slot);
+        free(question);
+}
+
+static void ask(fuse_req_t request, fuse_ino_t id, const char *name) {
+        struct zp_blockfs_server *server = fuse_req_userdata(request);
+        struct question *question = strlen(name) <= NAME_MAX ? calloc(1, sizeof *question) : NULL;
+        if (!question) {
+                fuse_reply_err(request, strlen(name) > NAME_MAX ? ENAMETOOLONG : ENOMEM);
+                return;
+        }
+        *question = (struct question){ .server = server, .request = request, .id = id };
+        strcpy(question->name, name);
+        question->slot = hold_request(server);
+        zp_pool_submit(server->askers, &question->item, answer_question, question);
+}
+
+static void on_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
+        if (parent == FUSE_ROOT_ID)
+                ask(request, 0, name);
+        else
+                fuse_reply_err(request, ENOTDIR);
 }
 
 static void on_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info) {
         (void) info;
-        struct zp_blockfs_server *server = fuse_req_userdata(request);
-        uint64_t size = 0;
-        int r = id == FUSE_ROOT_ID ? 0 : server->ops->find_size(server->context, id, &size);
-        if (r < 0) {
-                fuse_reply_err(request, -r);
-                return;
-        }
-        struct stat attributes;
-        fill_attributes(id, size, &attributes);
-        fuse_reply_attr(request, &attributes, FOREVER_S);
+        if (id == FUSE_ROOT_ID)
+                reply_attributes(request, id, 0);
+        else
+                ask(request, id, "");
 }
 
 static void on_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info) {
@@ -103,10 +169,7 @@ static void on_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset
                 fuse_reply_err(request, ENOMEM);
                 return;
         }
-        *read = (struct zp_blockfs_read){ request, zp_steal(&zp_blockfs_thread.slot) };
-        pthread_mutex_lock(&server->lock);
-        server->reads++;
-        pthread_mutex_unlock(&server->lock);
+        *read = (struct zp_blockfs_read){ request, hold_request(server) };
         server->ops->read(server->context, id, (uint64_t) offset, (uint32_t) size, read);
 }
 
@@ -119,14 +182,10 @@ static const struct fuse_lowlevel_ops operations = {
         .read = on_read,
 };
 
-/* The request is gone once it is answered, the session only when all are. */
 static void end_read(struct zp_blockfs_read *read, struct zp_blockfs_server *server) {
-        zp_journal_done(read->slot);
+        struct zp_journal_slot *slot = read->slot;
         free(read);
-        pthread_mutex_lock(&server->lock);
-        if (--server->reads == 0)
-                pthread_cond_signal(&server->answered);
-        pthread_mutex_unlock(&server->lock);
+        end_held(server, slot);
 }
 
 void zp_blockfs_answer_error(struct zp_blockfs_read *read, int code) {

@@ -88,6 +88,7 @@ struct zp_device_read {
          * the bytes are in `data`, or when that is NULL in `fd` at `offset`, both valid during the call; or a negative
          * errno: -EIO for all that could not be helped before the deadline. */
         void (*done)(struct zp_device_read *read, int result, int fd, const void *data);
+        uint32_t waited_ms; /* before it came here: it is answered so much earlier */
         /* the rest is the engine's */
         struct zp_device *device;
         struct zp_device_read *next, **link;

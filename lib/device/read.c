@@ -172,7 +172,8 @@ static void enlist(struct zp_device_engine *engine, struct zp_device_read *read)
         read->next = engine->reads;
         read->link = &engine->reads;
         engine->reads = read;
-        read->deadline_ms = zp_given_up_deadline(read, zp_device_now_ms());
+        uint64_t now = zp_device_now_ms();
+        read->deadline_ms = zp_given_up_deadline(read, now - read->waited_ms);
         engine->statistics.waited_reads++;
         zp_device_wake_timer(engine);
 }

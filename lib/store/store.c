@@ -22,6 +22,12 @@ char *zp_store_default_path(void) {
         return asprintf(&path, "%s/.local/share/zeropull", home && home[0] == '/' ? home : "") < 0 ? NULL : path;
 }
 
+void zp_store_set_patience(struct zp_store *store, unsigned patience_ms) {
+        pthread_mutex_lock(&store->mutex);
+        sqlite3_busy_timeout(store->db, (int) patience_ms);
+        pthread_mutex_unlock(&store->mutex);
+}
+
 const char *zp_store_path(const struct zp_store *store) {
         return store->path;
 }

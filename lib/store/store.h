@@ -26,6 +26,8 @@
 #include "base/limits.h"
 
 struct zp_store;
+/* How long to wait for others that have the database locked, from now on (15 s before): for who tries again himself. */
+void zp_store_set_patience(struct zp_store *store, unsigned patience_ms);
 
 enum zp_store_mode {
         ZP_STORE_READ,

@@ -41,9 +41,16 @@ int snap_files_resolve(const struct snap_data_options *options, uint64_t id, str
 /* The number of a device: the first eight bytes of its digest. */
 uint64_t snap_device_id(const struct zp_digest *device);
 
-/* open.c: a device with all its origins. */
-int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct zp_device **out,
-                     struct zp_error *err);
+/* open.c: where a device's pack can be fetched, as the store's database said last. Zeroed: nobody has asked. */
+struct snap_remote {
+        char *name; /* NULL: nothing is known */
+        struct zp_descriptor pack;
+};
+void snap_remote_clear(struct snap_remote *remote);
+/* open.c: a device with all its origins. `remote` is brought up to date; when the database cannot be asked, it counts.
+ */
+int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                     struct zp_device **out, struct zp_error *err);
 
 /* table.c: a clock that only goes forward. */
 uint64_t snap_data_now_ms(void);
@@ -53,7 +60,23 @@ struct snap_entry;
 int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_error *err);
 /* Closes all; nobody uses any. */
 void snap_table_free(struct snap_table *table);
-/* The device, open until let go. `digest`: when the caller knows it; NULL: it is looked for. */
+/* One who waits for a device to be open. */
+struct snap_wait {
+        /* Once, from any thread, perhaps before snap_table_want() returns. The entry's device is open until it is let
+         * go. Else `result` says why not: -ENOENT, -EEXIST, -EBADMSG, -ENOMEM, or -EIO when it could not be opened
+         * until a read has to be answered (device.deadline_ms), which the table tells; what fails for a while is tried
+         * again until then. */
+        void (*done)(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err);
+        bool comes_again; /* once, at once, when it was given up: the second time is a short one. As the kernel reads */
+        uint64_t began_ms;
+        /* the rest is the table's */
+        struct snap_wait *next;
+        uint64_t deadline_ms;
+        bool is_second;
+};
+/* Wants the device open; nothing is waited for here. `digest`: when the caller knows it; NULL: it is looked for. */
+void snap_table_want(struct snap_table *table, uint64_t id, const struct zp_digest *digest, struct snap_wait *wait);
+/* The same, for who waits. */
 int snap_table_get(struct snap_table *table, uint64_t id, const struct zp_digest *digest, struct snap_entry **out,
                    struct zp_error *err);
 void snap_table_let_go(struct snap_entry *entry);
@@ -86,8 +109,9 @@ int snap_disks_new(struct snap_data *data, struct snap_disks **out, struct zp_er
 void snap_disks_free(struct snap_disks *disks);
 /* -ENOENT, perhaps without a message: not the name of a disk, or no such image. */
 int snap_disks_lookup(struct snap_disks *disks, const char *name, uint64_t *id, uint64_t *size, struct zp_error *err);
-/* The disk of a number, which stays until it is let go; NULL: none. */
+/* The disk of a number, which stays until it is let go; NULL: none. The second one does not look into the store. */
 struct snap_disk *snap_disks_find(struct snap_disks *disks, uint64_t id);
+struct snap_disk *snap_disks_find_known(struct snap_disks *disks, uint64_t id);
 void snap_disks_let_go(struct snap_disks *disks, struct snap_disk *disk);
 uint64_t snap_disk_size(const struct snap_disk *disk);
 /* Needs the disk no more when it returns. */

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +26,11 @@
 
 struct served_read {
         struct zp_device_read read; /* first: what the device gives back */
+        struct snap_wait wait;
         struct zp_blockfs_read *request;
         struct snap_entry *entry;
         struct snap_data *data;
+        uint64_t id;
         uint64_t began_us;
 };
 
@@ -119,7 +122,7 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
         struct snap_entry *entry;
         int r = *id < FIRST_DEVICE_ID ? -ENOENT : snap_table_get(data->table, *id, &digest, &entry, &err);
         if (r < 0) {
-                if (r != -ENOENT)
+                if (r != -ENOENT && r != -EIO)
                         notice(data, err.message);
                 return -code_of(r);
         }
@@ -144,7 +147,8 @@ static int find_size(void *context, uint64_t id, uint64_t *size) {
                 return 0;
         }
         if (r < 0) {
-                notice(data, err.message);
+                if (r != -EIO)
+                        notice(data, err.message);
                 return -code_of(r);
         }
         *size = zp_device_size(snap_entry_device(entry));
@@ -217,9 +221,35 @@ static void answer_store(struct snap_data *data, uint64_t offset, uint32_t size,
                 zp_blockfs_answer_error(request, ENOMEM);
 }
 
+/* Its number may be a disk's, of which another process has told the kernel. */
+static void fail(struct served_read *served, int result, const struct zp_error *err) {
+        struct snap_data *data = served->data;
+        struct snap_disk *disk = result == -ENOENT ? snap_disks_find(data->disks, served->id) : NULL;
+        if (disk) {
+                snap_disk_read(data->disks, disk, served->read.offset, served->read.size, served->request);
+                snap_disks_let_go(data->disks, disk);
+        } else {
+                if (result != -EIO)
+                        notice(data, err->message);
+                zp_blockfs_answer_error(served->request, result == -ENOMEM ? ENOMEM : EIO);
+        }
+        free(served);
+}
+
+static void go_on(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err) {
+        struct served_read *served = (struct served_read *) ((char *) wait - offsetof(struct served_read, wait));
+        if (result < 0) {
+                fail(served, result, err);
+                return;
+        }
+        served->entry = entry;
+        served->read.waited_ms = (uint32_t) (snap_data_now_ms() - wait->began_ms);
+        snap_starts_note(served->data->starts, served->id, served->read.offset, served->read.size);
+        zp_device_read(snap_entry_device(entry), &served->read);
+}
+
 static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t size, struct zp_blockfs_read *request) {
         struct snap_data *data = context;
-        struct zp_error err = { 0 };
         if (id == STATISTICS_ID) {
                 answer_statistics(data, offset, size, request);
                 return;
@@ -228,27 +258,24 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
                 answer_store(data, offset, size, request);
                 return;
         }
-        struct served_read *served = calloc(1, sizeof *served);
-        int r = served ? snap_table_get(data->table, id, NULL, &served->entry, &err) : -ENOMEM;
-        struct snap_disk *disk = r == -ENOENT ? snap_disks_find(data->disks, id) : NULL;
+        struct snap_disk *disk = snap_disks_find_known(data->disks, id);
         if (disk) {
-                free(served);
                 snap_disk_read(data->disks, disk, offset, size, request);
                 snap_disks_let_go(data->disks, disk);
                 return;
         }
-        if (r < 0) {
-                notice(data, err.code ? err.message : "out of memory");
-                zp_blockfs_answer_error(request, r == -ENOMEM ? ENOMEM : EIO);
-                free(served);
+        struct served_read *served = calloc(1, sizeof *served);
+        if (!served) {
+                zp_blockfs_answer_error(request, ENOMEM);
                 return;
         }
-        snap_starts_note(data->starts, id, offset, size);
-        served->request = request;
-        served->data = data;
-        served->began_us = now_us();
-        served->read = (struct zp_device_read){ .offset = offset, .size = size, .done = answer };
-        zp_device_read(snap_entry_device(served->entry), &served->read);
+        *served = (struct served_read){ .read = { .offset = offset, .size = size, .done = answer },
+                                        .wait = { .done = go_on, .comes_again = true },
+                                        .request = request,
+                                        .data = data,
+                                        .id = id,
+                                        .began_us = now_us() };
+        snap_table_want(data->table, id, NULL, &served->wait);
 }
 
 static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_size, .read = start_read };

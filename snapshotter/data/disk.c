@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +55,7 @@ static struct snap_disk *find_locked(struct snap_disks *disks, uint64_t id) {
 }
 
 /* Held, as all that is found or opened here. */
-static struct snap_disk *find(struct snap_disks *disks, uint64_t id) {
+struct snap_disk *snap_disks_find_known(struct snap_disks *disks, uint64_t id) {
         pthread_mutex_lock(&disks->lock);
         struct snap_disk *disk = find_locked(disks, id);
         pthread_mutex_unlock(&disks->lock);
@@ -131,7 +132,7 @@ static int open_disk(struct snap_disks *disks, const struct zp_digest *image, bo
                      struct zp_error *err) {
         const struct snap_data_lookups *lookups = &disks->data->options->lookups;
         uint64_t id = disk_id(image, is_compat);
-        *out = find(disks, id);
+        *out = snap_disks_find_known(disks, id);
         if (*out && zp_digest_equal(&(*out)->image, image))
                 return 0;
         if (*out)
@@ -174,7 +175,7 @@ int snap_disks_lookup(struct snap_disks *disks, const char *name, uint64_t *id, 
 
 /* By a number that another process gave out: which image it is, the store's directory tells. */
 struct snap_disk *snap_disks_find(struct snap_disks *disks, uint64_t id) {
-        struct snap_disk *disk = find(disks, id);
+        struct snap_disk *disk = snap_disks_find_known(disks, id);
         if (disk)
                 return disk;
         zp_autofree char *path = zp_format("%s/images", disks->data->options->store);
@@ -206,6 +207,7 @@ struct disk_read {
 
 struct part_read {
         struct zp_device_read read; /* first: what the device gives back */
+        struct snap_wait wait;
         struct disk_read *whole;
         struct snap_entry *entry;
         uint8_t *to;
@@ -237,20 +239,33 @@ static void on_part(struct zp_device_read *read, int result, int fd, const void 
         end_part(whole, result);
 }
 
+static void on_open(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err) {
+        struct part_read *part = (struct part_read *) ((char *) wait - offsetof(struct part_read, wait));
+        struct disk_read *whole = part->whole;
+        (void) err;
+        if (result < 0) {
+                free(part);
+                end_part(whole, result);
+                return;
+        }
+        part->entry = entry;
+        part->read.waited_ms = (uint32_t) (snap_data_now_ms() - wait->began_ms);
+        zp_device_read(snap_entry_device(entry), &part->read);
+}
+
 static void read_device(struct snap_disks *disks, const struct zp_digest *device, uint64_t offset, uint32_t size,
                         uint8_t *to, struct disk_read *whole) {
         atomic_fetch_add(&whole->parts, 1);
         struct part_read *part = calloc(1, sizeof *part);
-        int r = part ? snap_table_get(disks->data->table, snap_device_id(device), device, &part->entry, NULL) : -ENOMEM;
-        if (r < 0) {
-                free(part);
-                end_part(whole, r);
+        if (!part) {
+                end_part(whole, -ENOMEM);
                 return;
         }
-        part->whole = whole;
-        part->to = to;
-        part->read = (struct zp_device_read){ .offset = offset, .size = size, .done = on_part };
-        zp_device_read(snap_entry_device(part->entry), &part->read);
+        *part = (struct part_read){ .read = { .offset = offset, .size = size, .done = on_part },
+                                    .wait = { .done = on_open, .comes_again = true },
+                                    .whole = whole,
+                                    .to = to };
+        snap_table_want(disks->data->table, snap_device_id(device), device, &part->wait);
 }
 
 /* Of the range of the disk that begins at `start`: what is in the read goes where it belongs. */

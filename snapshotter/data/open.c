@@ -13,18 +13,39 @@ static void add_pack(struct zp_device_description *description, struct snap_file
                 description->origins[description->origin_count++] = origin;
 }
 
-/* What is not known of a remote leaves the device to its other origins; if there are none, that is the error. */
-static int add_remote(struct snap_data *data, struct zp_device_description *description, struct zp_error *err) {
+void snap_remote_clear(struct snap_remote *remote) {
+        free(remote->name);
+        *remote = (struct snap_remote){ 0 };
+}
+
+/* Somebody may have the database locked, for as long as he hangs. */
+static int find_remote(struct snap_data *data, const struct zp_digest *device, struct snap_remote *remote,
+                       struct zp_error *err) {
         const struct snap_data_lookups *lookups = &data->options->lookups;
-        zp_autofree char *remote = NULL;
-        struct zp_descriptor pack = { 0 };
-        if (!lookups->find_remote)
+        struct snap_remote found = { 0 };
+        int r = lookups->find_remote(lookups->context, device, &found.name, &found.pack, err);
+        free(found.pack.media_type);
+        found.pack.media_type = NULL;
+        if (r < 0 && r != -ENOENT && remote->name) {
+                if (err)
+                        zp_error_clear(err);
                 return 0;
-        int r = lookups->find_remote(lookups->context, &description->digest, &remote, &pack, err);
+        }
+        snap_remote_clear(r < 0 ? &found : remote);
+        if (r == 0)
+                *remote = found;
+        return r;
+}
+
+/* What is not known of a remote leaves the device to its other origins; if there are none, that is the error. */
+static int add_remote(struct snap_data *data, struct snap_remote *remote, struct zp_device_description *description,
+                      struct zp_error *err) {
+        if (!data->options->lookups.find_remote)
+                return 0;
+        int r = find_remote(data, &description->digest, remote, err);
         struct zp_range_blob *blob = NULL;
         if (r == 0)
-                r = zp_range_blob_open(data->reader, remote, &pack, &blob, err);
-        free(pack.media_type);
+                r = zp_range_blob_open(data->reader, remote->name, &remote->pack, &blob, err);
         struct zp_device_origin *origin;
         if (r == 0)
                 r = zp_device_origin_range(blob, &origin, err);
@@ -39,8 +60,8 @@ static void close_origins(struct zp_device_description *description) {
                 description->origins[i]->ops->close(description->origins[i]);
 }
 
-int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct zp_device **out,
-                     struct zp_error *err) {
+int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                     struct zp_device **out, struct zp_error *err) {
         struct snap_files files;
         int r = snap_files_find(data->options, digest, &files, err);
         if (r < 0)
@@ -50,7 +71,7 @@ int snap_device_open(struct snap_data *data, const struct zp_digest *digest, str
                                                      .index_size = files.index_size,
                                                      .raw_fd = zp_steal_fd(&files.raw_fd) };
         add_pack(&description, &files);
-        r = add_remote(data, &description, err);
+        r = add_remote(data, remote, &description, err);
         if (r == 0) {
                 r = zp_device_open(data->engine, &description, out, err);
         } else {

@@ -15,6 +15,9 @@
 #include "snapshotter/control/config-data.h"
 #include "store/store.h"
 
+/* Others wait meanwhile who may need the database less, and who opens a device tries again. */
+#define PATIENCE_MS 1000
+
 struct snap_store {
         char *path;
         const struct snap_config_data *settings;
@@ -49,7 +52,9 @@ void snap_store_free(struct snap_store *store) {
 /* Once opened it stays so. */
 static int open_store(struct snap_store *store, struct zp_store **out, struct zp_error *err) {
         pthread_mutex_lock(&store->lock);
-        int r = store->store ? 0 : zp_store_open(store->path, ZP_STORE_READ, &store->store, err);
+        int r = 0;
+        if (!store->store && (r = zp_store_open(store->path, ZP_STORE_READ, &store->store, err)) == 0)
+                zp_store_set_patience(store->store, PATIENCE_MS);
         *out = store->store;
         pthread_mutex_unlock(&store->lock);
         return r;

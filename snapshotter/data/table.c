@@ -1,46 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Devices by number. An entry stays once it was made: it is small, and the kernel asks for sizes again. The device in
- * it is open only while it is used.
+ * Devices by number. The entry of one that was open stays: it is small, and the kernel asks for sizes again. The device
+ * in it is open only while it is used.
  */
-#include "snapshotter/data/data-internal.h"
-
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
-#define BUCKETS 1024
+#include "snapshotter/data/table-internal.h"
+
 #define DEFAULT_IDLE_MS 30000
-/* More open devices than this, and all that are idle are closed at once: a thousand are asked for when images are
- * mounted again after a reboot. */
-#define OPEN_MAX 64
-#define MANY_WAIT_MS 100
-
-struct snap_entry {
-        struct snap_entry *next;
-        struct snap_table *table;
-        uint64_t id;
-        struct zp_digest digest;
-        /* guarded by the table's lock */
-        uint64_t size;
-        struct zp_device *device; /* NULL: closed */
-        bool is_changing;         /* somebody opens or closes it */
-        unsigned users;
-        uint64_t used_ms;
-};
-
-struct snap_table {
-        struct snap_data *data;
-        pthread_mutex_t lock;
-        pthread_cond_t changed, closer_wake;
-        struct snap_entry *buckets[BUCKETS];
-        pthread_t closer;
-        bool has_closer;
-        bool is_ending; /* guarded by lock */
-        uint64_t idle_ms;
-        unsigned open_count;   /* guarded by lock */
-        uint64_t closed_count; /* guarded by lock */
-};
+/* That many devices can hang as they are opened before others have to wait. */
+#define OPENERS 16
 
 uint64_t snap_data_now_ms(void) {
         struct timespec now;
@@ -49,82 +20,104 @@ uint64_t snap_data_now_ms(void) {
 }
 
 static struct snap_entry *find(struct snap_table *table, uint64_t id) {
-        struct snap_entry *entry = table->buckets[id % BUCKETS];
+        struct snap_entry *entry = table->buckets[id % SNAP_TABLE_BUCKETS];
         while (entry && entry->id != id)
                 entry = entry->next;
         return entry;
 }
 
-static struct snap_entry *add(struct snap_table *table, uint64_t id, const struct zp_digest *digest) {
+static struct snap_entry *add(struct snap_table *table, uint64_t id) {
         struct snap_entry *entry = calloc(1, sizeof *entry);
         if (!entry)
                 return NULL;
         entry->table = table;
         entry->id = id;
-        entry->digest = *digest;
-        entry->next = table->buckets[id % BUCKETS];
-        table->buckets[id % BUCKETS] = entry;
+        entry->next = table->buckets[id % SNAP_TABLE_BUCKETS];
+        table->buckets[id % SNAP_TABLE_BUCKETS] = entry;
         return entry;
 }
 
-/* Opens the device; the lock is given back meanwhile, and others wait. */
-static int open_device(struct snap_entry *entry, struct zp_error *err) {
-        struct snap_table *table = entry->table;
-        struct zp_device *device = NULL;
-        entry->is_changing = true;
-        pthread_mutex_unlock(&table->lock);
-        int r = snap_device_open(table->data, &entry->digest, &device, err);
-        pthread_mutex_lock(&table->lock);
-        entry->is_changing = false;
-        entry->device = device;
-        if (r == 0) {
-                entry->size = zp_device_size(device);
-                table->open_count++;
+/* The entry for that number and digest. Lock held. */
+static int find_entry(struct snap_table *table, uint64_t id, const struct zp_digest *digest, struct snap_entry **out,
+                      struct zp_error *err) {
+        struct snap_entry *entry = find(table, id);
+        if (!entry)
+                entry = add(table, id);
+        if (!entry)
+                return zp_error_errno(err, ENOMEM, "device");
+        if (digest && entry->has_digest && !zp_digest_equal(digest, &entry->digest))
+                return zp_error_set(err, EEXIST, "device %016llx…: another device in use begins so",
+                                    (unsigned long long) id);
+        if (digest && !entry->has_digest) {
+                entry->digest = *digest;
+                entry->has_digest = true;
         }
-        pthread_cond_broadcast(&table->changed);
-        pthread_cond_signal(&table->closer_wake);
-        return r;
+        *out = entry;
+        return 0;
 }
 
-static int use(struct snap_entry *entry, struct zp_error *err) {
-        struct snap_table *table = entry->table;
-        entry->users++; /* nobody closes it from here on */
-        while (entry->is_changing)
-                pthread_cond_wait(&table->changed, &table->lock);
-        int r = entry->device ? 0 : open_device(entry, err);
-        entry->used_ms = snap_data_now_ms();
-        if (r < 0)
-                entry->users--;
-        return r;
+void snap_table_want(struct snap_table *table, uint64_t id, const struct zp_digest *digest, struct snap_wait *wait) {
+        struct zp_error err = { 0 };
+        struct snap_entry *entry = NULL;
+        pthread_mutex_lock(&table->lock);
+        int r = find_entry(table, id, digest, &entry, &err);
+        bool must_wait = r == 0 && (entry->is_changing || !entry->device);
+        wait->began_ms = snap_data_now_ms();
+        if (r == 0 && !must_wait) {
+                entry->users++;
+                entry->used_ms = wait->began_ms;
+        }
+        if (must_wait) {
+                snap_entry_wait(entry, wait);
+                if (!entry->is_changing)
+                        snap_entry_begin_open(entry);
+        }
+        pthread_mutex_unlock(&table->lock);
+        if (!must_wait)
+                wait->done(wait, r < 0 ? NULL : entry, r, &err);
+}
+
+/* ---- waiting in the caller's thread ---- */
+
+struct patient {
+        struct snap_wait wait; /* first: what is told back */
+        pthread_mutex_t lock;
+        pthread_cond_t told;
+        bool is_told;
+        struct snap_entry *entry;
+        int result;
+        struct zp_error *err;
+};
+
+static void tell_patient(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err) {
+        struct patient *patient = (struct patient *) wait;
+        pthread_mutex_lock(&patient->lock);
+        patient->entry = entry;
+        patient->result = result;
+        if (result < 0 && patient->err)
+                *patient->err = *err;
+        patient->is_told = true;
+        pthread_cond_signal(&patient->told);
+        pthread_mutex_unlock(&patient->lock);
 }
 
 int snap_table_get(struct snap_table *table, uint64_t id, const struct zp_digest *digest, struct snap_entry **out,
                    struct zp_error *err) {
-        struct zp_digest found;
-        pthread_mutex_lock(&table->lock);
-        struct snap_entry *entry = find(table, id);
-        pthread_mutex_unlock(&table->lock);
-        if (!entry && !digest) {
-                int r = snap_files_resolve(table->data->options, id, &found, err);
-                if (r < 0)
-                        return r;
-                digest = &found;
-        }
-        pthread_mutex_lock(&table->lock);
-        if (!entry)
-                entry = find(table, id); /* perhaps meanwhile */
-        if (!entry)
-                entry = add(table, id, digest);
-        int r = entry ? 0 : zp_error_errno(err, ENOMEM, "device");
-        if (r == 0 && digest && !zp_digest_equal(digest, &entry->digest))
-                r = zp_error_set(err, EEXIST, "device %016llx…: another device in use begins so",
-                                 (unsigned long long) id);
-        if (r == 0)
-                r = use(entry, err);
-        pthread_mutex_unlock(&table->lock);
-        *out = entry;
-        return r;
+        struct patient patient = { .wait.done = tell_patient, .err = err };
+        pthread_mutex_init(&patient.lock, NULL);
+        pthread_cond_init(&patient.told, NULL);
+        snap_table_want(table, id, digest, &patient.wait);
+        pthread_mutex_lock(&patient.lock);
+        while (!patient.is_told)
+                pthread_cond_wait(&patient.told, &patient.lock);
+        pthread_mutex_unlock(&patient.lock);
+        pthread_mutex_destroy(&patient.lock);
+        pthread_cond_destroy(&patient.told);
+        *out = patient.entry;
+        return patient.result;
 }
+
+/* ---- in use ---- */
 
 void snap_table_let_go(struct snap_entry *entry) {
         struct snap_table *table = entry->table;
@@ -148,51 +141,23 @@ bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size) {
         return is_known;
 }
 
-/* Closes the device if nobody used it since `before`. The lock is given back. */
-static void close_idle(struct snap_entry *entry, uint64_t before) {
-        struct snap_table *table = entry->table;
-        if (!entry->device || entry->is_changing || entry->users || entry->used_ms > before ||
-            !zp_device_is_idle(entry->device))
-                return;
-        struct zp_device *device = entry->device;
-        entry->is_changing = true;
-        entry->device = NULL;
-        table->open_count--;
-        table->closed_count++;
-        pthread_mutex_unlock(&table->lock);
-        zp_device_close(device);
-        pthread_mutex_lock(&table->lock);
-        entry->is_changing = false;
-        pthread_cond_broadcast(&table->changed);
+/* ---- the table ---- */
+
+static int start(pthread_t *thread, void *(*run)(void *), struct snap_table *table, bool *has) {
+        int code = pthread_create(thread, NULL, run, table);
+        *has = code == 0;
+        return code;
 }
 
-static void close_all_idle(struct snap_table *table, uint64_t before) {
-        for (unsigned i = 0; i < BUCKETS; i++) /* entries are never removed, so the list holds while the lock is away */
-                for (struct snap_entry *entry = table->buckets[i]; entry; entry = entry->next)
-                        close_idle(entry, before);
-}
-
-static void *close_in_time(void *argument) {
-        struct snap_table *table = argument;
-        pthread_mutex_lock(&table->lock);
-        while (!table->is_ending) {
-                uint64_t closed_before = table->closed_count;
-                uint64_t now = snap_data_now_ms(), idle_ms = table->open_count > OPEN_MAX ? 0 : table->idle_ms;
-                close_all_idle(table, now > idle_ms ? now - idle_ms : 0);
-                /* the lock was away: by now others may be open, in places passed already, or all is to end */
-                while (!table->is_ending && table->open_count == 0)
-                        pthread_cond_wait(&table->closer_wake, &table->lock);
-                bool are_many = table->open_count > OPEN_MAX;
-                if (are_many && table->closed_count > closed_before)
-                        continue; /* more were opened meanwhile */
-                uint64_t wake_ms = now + (are_many ? MANY_WAIT_MS : table->idle_ms / 4 + 1);
-                struct timespec until = { (time_t) (wake_ms / 1000), (long) (wake_ms % 1000) * 1000000 };
-                while (!table->is_ending && (are_many || table->open_count <= OPEN_MAX) &&
-                       pthread_cond_timedwait(&table->closer_wake, &table->lock, &until) != ETIMEDOUT)
-                        continue;
-        }
-        pthread_mutex_unlock(&table->lock);
-        return NULL;
+static int start_threads(struct snap_table *table, struct zp_error *err) {
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        int code = start(&table->closer, snap_table_close_in_time, table, &table->has_closer);
+        if (code == 0)
+                code = start(&table->giver_up, snap_table_give_up_in_time, table, &table->has_giver_up);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return code ? zp_error_errno(err, code, "start a thread") : zp_pool_new(OPENERS, &table->openers, err);
 }
 
 int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_error *err) {
@@ -201,21 +166,25 @@ int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_er
                 return zp_error_errno(err, ENOMEM, "devices");
         table->data = data;
         table->idle_ms = data->options->idle_ms ? data->options->idle_ms : DEFAULT_IDLE_MS;
+        table->deadline_ms =
+                data->options->device.deadline_ms ? data->options->device.deadline_ms : ZP_DEVICE_DEADLINE_MS;
         pthread_condattr_t monotonic;
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_mutex_init(&table->lock, NULL);
-        pthread_cond_init(&table->changed, NULL);
         pthread_cond_init(&table->closer_wake, &monotonic);
+        pthread_cond_init(&table->waits_wake, &monotonic);
+        pthread_cond_init(&table->ending, &monotonic);
         pthread_condattr_destroy(&monotonic);
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int code = pthread_create(&table->closer, NULL, close_in_time, table);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        table->has_closer = code == 0;
         *out = table;
-        return code ? zp_error_errno(err, code, "start a thread") : 0;
+        return start_threads(table, err);
+}
+
+static void free_entry(struct snap_entry *entry) {
+        zp_device_close(entry->device);
+        snap_remote_clear(&entry->remote);
+        free(entry->why);
+        free(entry);
 }
 
 void snap_table_free(struct snap_table *table) {
@@ -223,18 +192,24 @@ void snap_table_free(struct snap_table *table) {
                 return;
         pthread_mutex_lock(&table->lock);
         table->is_ending = true;
-        pthread_cond_signal(&table->closer_wake);
+        pthread_cond_broadcast(&table->closer_wake);
+        pthread_cond_broadcast(&table->waits_wake);
+        pthread_cond_broadcast(&table->ending);
         pthread_mutex_unlock(&table->lock);
         if (table->has_closer)
                 pthread_join(table->closer, NULL);
-        for (unsigned i = 0; i < BUCKETS; i++)
+        if (table->has_giver_up)
+                pthread_join(table->giver_up, NULL);
+        if (table->openers)
+                zp_pool_free(table->openers);
+        for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
                 for (struct snap_entry *entry = table->buckets[i], *next; entry; entry = next) {
                         next = entry->next;
-                        zp_device_close(entry->device);
-                        free(entry);
+                        free_entry(entry);
                 }
-        pthread_cond_destroy(&table->changed);
         pthread_cond_destroy(&table->closer_wake);
+        pthread_cond_destroy(&table->waits_wake);
+        pthread_cond_destroy(&table->ending);
         pthread_mutex_destroy(&table->lock);
         free(table);
 }

@@ -28,6 +28,7 @@
 struct fixture {
         char directory[32];
         int fuse_fd, file_fd;
+        unsigned threads;
         pthread_t thread;
         int result;
 };
@@ -42,7 +43,23 @@ static int find_size(void *context, uint64_t id, uint64_t *size) {
         return id == ID || id == ID + 1 ? 0 : -ESTALE;
 }
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static bool is_held; /* whoever looks up the name "hangs" does; guarded by lock */
+static bool is_hanging;
+
+static void hang(void) {
+        pthread_mutex_lock(&lock);
+        is_hanging = true;
+        pthread_cond_broadcast(&changed);
+        while (is_held)
+                pthread_cond_wait(&changed, &lock);
+        pthread_mutex_unlock(&lock);
+}
+
 static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size) {
+        if (strcmp(name, "hangs") == 0)
+                hang();
         if (strcmp(name, "data") != 0 && strcmp(name, "file") != 0)
                 return -ENOENT;
         *id = strcmp(name, "data") == 0 ? ID : ID + 1;
@@ -68,7 +85,7 @@ static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_s
 
 static void *serve(void *argument) {
         struct fixture *f = argument;
-        f->result = zp_blockfs_serve(f->fuse_fd, NULL, 2, &ops, f, NULL);
+        f->result = zp_blockfs_serve(f->fuse_fd, NULL, f->threads, &ops, f, NULL);
         return NULL;
 }
 
@@ -79,6 +96,7 @@ static int set_up(void **state) {
         struct fixture *f = calloc(1, sizeof *f);
         if (!f)
                 return -1;
+        f->threads = 2;
         strcpy(f->directory, "/tmp/zeropull-blockfs-XXXXXX");
         char file[] = "/tmp/zeropull-blockfs-XXXXXX";
         f->file_fd = mkstemp(file);
@@ -177,6 +195,38 @@ static void each_kind_of_answer_reaches_the_reader(void **state) {
         stop(f);
 }
 
+static void *look_up(void *argument) {
+        const struct fixture *f = argument;
+        assert_int_equal(open_served(f, "hangs", O_RDONLY), -1);
+        return NULL;
+}
+
+static void reads_do_not_wait_for_lookups(void **state) {
+        struct fixture *f = *state;
+        if (!f)
+                skip();
+        f->threads = 1;
+        start(f);
+        pthread_t thread;
+        uint8_t byte;
+        int fd = open_served(f, "data", O_RDONLY);
+        is_held = true;
+        assert_int_equal(pthread_create(&thread, NULL, look_up, f), 0);
+        pthread_mutex_lock(&lock);
+        while (!is_hanging)
+                pthread_cond_wait(&changed, &lock);
+        pthread_mutex_unlock(&lock);
+        assert_int_equal(pread(fd, &byte, 1, 7), 1);
+        assert_int_equal(byte, byte_at(7));
+        pthread_mutex_lock(&lock);
+        is_held = false;
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        close(fd);
+        stop(f);
+}
+
 static void a_failed_read_is_one_read(void **state) {
         struct fixture *f = *state;
         if (!f)
@@ -226,6 +276,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(files_are_roots_alone),
                 cmocka_unit_test(each_kind_of_answer_reaches_the_reader),
+                cmocka_unit_test(reads_do_not_wait_for_lookups),
                 cmocka_unit_test(a_failed_read_is_one_read),
                 cmocka_unit_test(only_reading_files_that_are_there_is_allowed),
                 cmocka_unit_test(a_mount_in_use_goes_with_its_last_user),

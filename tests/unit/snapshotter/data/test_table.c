@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of devices, with devices that a test plays: what is open is closed in time, whatever comes in between.
+ * The table of devices, with devices that a test plays: what is open is closed in time, and what cannot be opened keeps
+ * nobody but those who want it, and them no longer than a read may take.
  */
 #include "../control/support.h"
 
@@ -8,7 +9,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "snapshotter/data/data-internal.h"
+#include "snapshotter/data/table-internal.h"
 
 static struct snap_table *table;
 static atomic_uint opened, closed;
@@ -16,18 +17,38 @@ static void (*on_close)(void);
 
 /* ---- the devices ---- */
 
-int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct zp_device **out,
-                            struct zp_error *error);
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static bool is_held;         /* whoever opens number 1 hangs; guarded by lock */
+static atomic_uint failures; /* so many attempts to come fail */
+static atomic_int failure;
+
+int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                            struct zp_device **out, struct zp_error *error);
 void __wrap_zp_device_close(struct zp_device *device);
 bool __wrap_zp_device_is_idle(const struct zp_device *device);
 uint64_t __wrap_zp_device_size(const struct zp_device *device);
 
-int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct zp_device **out,
-                            struct zp_error *error) {
+static void hold(bool held) {
+        pthread_mutex_lock(&lock);
+        is_held = held;
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+}
+
+int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                            struct zp_device **out, struct zp_error *error) {
         (void) data;
-        (void) digest;
-        (void) error;
+        (void) remote;
         atomic_fetch_add(&opened, 1);
+        pthread_mutex_lock(&lock);
+        while (is_held && digest->bytes[7] == 1)
+                pthread_cond_wait(&changed, &lock);
+        pthread_mutex_unlock(&lock);
+        if (atomic_load(&failures)) {
+                atomic_fetch_sub(&failures, 1);
+                return zp_error_set(error, atomic_load(&failure), "the test says so");
+        }
         *out = (struct zp_device *) &opened;
         return 0;
 }
@@ -66,10 +87,11 @@ uint64_t __wrap_zp_device_size(const struct zp_device *device) {
         } while (0)
 
 static int setup_table(void **state) {
-        static const struct snap_data_options options = { .idle_ms = 1 };
+        static const struct snap_data_options options = { .idle_ms = 1, .device.deadline_ms = 1200 };
         static struct snap_data data = { .options = &options };
         atomic_store(&opened, 0);
         atomic_store(&closed, 0);
+        atomic_store(&failures, 0);
         return setup(state) < 0 ? -1 : snap_table_new(&data, &table, &err);
 }
 
@@ -100,10 +122,97 @@ static void a_device_that_is_opened_while_another_is_closed_is_closed_as_well(vo
         assert_int_equal(opened, 2);
 }
 
+struct waiting {
+        struct snap_wait wait;
+        atomic_bool is_told;
+        int result;
+        uint64_t told_ms;
+        char message[ZP_ERROR_MESSAGE_MAX];
+};
+
+static void on_told(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *error) {
+        struct waiting *waiting = (struct waiting *) wait;
+        waiting->result = result;
+        waiting->told_ms = snap_data_now_ms();
+        snprintf(waiting->message, sizeof waiting->message, "%s", result < 0 ? error->message : "");
+        if (result == 0)
+                snap_table_let_go(entry);
+        atomic_store(&waiting->is_told, true);
+}
+
+static void want(struct waiting *waiting, uint8_t number) {
+        struct zp_digest digest = { .bytes = { [7] = number } };
+        *waiting = (struct waiting){ .wait = { .done = on_told, .comes_again = true } };
+        snap_table_want(table, snap_device_id(&digest), &digest, &waiting->wait);
+}
+
+static void a_device_that_hangs_as_it_is_opened_keeps_nobody_else(void **state) {
+        (void) state;
+        struct waiting reads[40];
+        hold(true);
+        for (unsigned i = 0; i < sizeof reads / sizeof *reads; i++)
+                want(&reads[i], 1);
+        assert_ok(use(2));
+        for (unsigned i = 0; i < sizeof reads / sizeof *reads; i++)
+                assert_false(reads[i].is_told);
+        hold(false);
+        for (unsigned i = 0; i < sizeof reads / sizeof *reads; i++) {
+                await(reads[i].is_told);
+                assert_int_equal(reads[i].result, 0);
+        }
+        assert_int_equal(opened, 2);
+}
+
+static void what_fails_for_a_while_is_tried_again(void **state) {
+        (void) state;
+        atomic_store(&failure, EBUSY);
+        atomic_store(&failures, 2);
+        assert_ok(use(3));
+        assert_int_equal(opened, 3);
+}
+
+/* And once more at once, as the kernel does, then not for long. */
+static void who_has_waited_as_long_as_a_read_may_is_told(void **state) {
+        (void) state;
+        struct waiting first, second, third;
+        hold(true);
+        want(&first, 1);
+        await(first.is_told);
+        assert_int_equal(first.result, -EIO);
+        assert_non_null(strstr(first.message, "it cannot be opened in time"));
+        assert_true(first.told_ms - first.wait.began_ms >= 1000);
+        want(&second, 1);
+        assert_true(second.wait.is_second);
+        await(second.is_told);
+        want(&third, 1);
+        assert_false(third.wait.is_second);
+        hold(false);
+        await(third.is_told);
+        assert_int_equal(third.result, 0);
+}
+
+static void what_is_not_there_is_told_at_once_and_leaves_nothing(void **state) {
+        (void) state;
+        atomic_store(&failure, ENOENT);
+        atomic_store(&failures, 100);
+        for (uint8_t number = 1; number <= 100; number++)
+                assert_int_equal(use(number), -ENOENT);
+        assert_int_equal(opened, 100);
+        for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
+                assert_null(table->buckets[i]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_device_that_is_opened_while_another_is_closed_is_closed_as_well,
                                                 setup_table, teardown_table),
+                cmocka_unit_test_setup_teardown(a_device_that_hangs_as_it_is_opened_keeps_nobody_else, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(what_fails_for_a_while_is_tried_again, setup_table, teardown_table),
+                cmocka_unit_test_setup_teardown(who_has_waited_as_long_as_a_read_may_is_told, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(what_is_not_there_is_told_at_once_and_leaves_nothing, setup_table,
+                                                teardown_table),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

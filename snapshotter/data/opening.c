@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening devices on threads of their own, and those who wait for it: a store or a preload that hangs keeps nobody but
+ * them, and what fails for a while is tried again until they have waited as long as a read may.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "snapshotter/data/table-internal.h"
+
+#define PAUSE_FIRST_MS 100
+#define PAUSE_MAX_MS 1000
+/* As for reads of an open device: so soon the kernel comes again, for a short second attempt. */
+#define AGAIN_MS 2000
+#define TELL_EVERY_MS 60000
+#define SECOND_SHARE 60
+#define SECOND_MIN_MS 100
+
+static struct timespec time_of(uint64_t ms) {
+        return (struct timespec){ (time_t) (ms / 1000), (long) (ms % 1000) * 1000000 };
+}
+
+/* Tells each in the list: that the device is open, and theirs until they let go, or why not. */
+static void tell(struct snap_wait *waiting, struct snap_entry *entry, int result, const struct zp_error *err) {
+        for (struct snap_wait *wait = waiting, *next; wait; wait = next) {
+                next = wait->next;
+                wait->done(wait, result < 0 ? NULL : entry, result, err);
+        }
+}
+
+/* ---- opening ---- */
+
+static int open_device(struct snap_entry *entry, struct zp_device **out, struct zp_error *err) {
+        struct snap_table *table = entry->table;
+        struct zp_digest digest;
+        pthread_mutex_lock(&table->lock);
+        bool has_digest = entry->has_digest;
+        digest = entry->digest;
+        pthread_mutex_unlock(&table->lock);
+        int r = has_digest ? 0 : snap_files_resolve(table->data->options, entry->id, &digest, err);
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&table->lock);
+        if (!entry->has_digest)
+                entry->digest = digest;
+        else
+                digest = entry->digest;
+        entry->has_digest = true;
+        pthread_mutex_unlock(&table->lock);
+        return snap_device_open(table->data, &digest, &entry->remote, out, err);
+}
+
+/* Whether the next attempt would end in the same way. */
+static bool is_final(int result) {
+        return result == -ENOENT || result == -EEXIST || result == -EBADMSG;
+}
+
+/* Nobody knows of a device that was never open: as many names can be asked for as there are. Lock held. */
+static void remove_entry(struct snap_entry *entry) {
+        struct snap_entry **link = &entry->table->buckets[entry->id % SNAP_TABLE_BUCKETS];
+        while (*link != entry)
+                link = &(*link)->next;
+        *link = entry->next;
+        free(entry->why);
+        snap_remote_clear(&entry->remote);
+        free(entry);
+}
+
+static void remember_why(struct snap_entry *entry, const struct zp_error *err) {
+        if (!entry->why)
+                entry->why = malloc(sizeof *entry->why);
+        if (entry->why)
+                *entry->why = *err;
+        unsigned pause = 2 * entry->pause_ms;
+        entry->pause_ms = pause == 0 ? PAUSE_FIRST_MS : pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS;
+}
+
+/* Those who are told now; *again: they wait on, and it is tried again after a pause. Lock held. */
+static struct snap_wait *settle(struct snap_entry *entry, struct zp_device *device, int result,
+                                const struct zp_error *err, bool *again) {
+        struct snap_table *table = entry->table;
+        struct snap_wait *waiting = entry->waiting;
+        *again = false;
+        if (result < 0 && !is_final(result) && !table->is_ending) {
+                remember_why(entry, err);
+                *again = waiting != NULL;
+                entry->is_changing = *again;
+                return NULL;
+        }
+        entry->waiting = NULL;
+        entry->is_changing = false;
+        free(entry->why);
+        entry->why = NULL;
+        entry->pause_ms = 0;
+        if (result < 0)
+                return waiting;
+        entry->device = device;
+        entry->size = zp_device_size(device);
+        entry->used_ms = snap_data_now_ms();
+        for (struct snap_wait *wait = waiting; wait; wait = wait->next)
+                entry->users++;
+        table->open_count++;
+        pthread_cond_signal(&table->closer_wake);
+        return waiting;
+}
+
+static void pause_ms(struct snap_table *table, unsigned ms) {
+        struct timespec until = time_of(snap_data_now_ms() + ms);
+        while (!table->is_ending && pthread_cond_timedwait(&table->ending, &table->lock, &until) != ETIMEDOUT)
+                continue;
+}
+
+static void open_entry(void *argument, unsigned worker) {
+        (void) worker;
+        struct snap_entry *entry = argument;
+        struct snap_table *table = entry->table;
+        struct zp_device *device = NULL;
+        struct zp_error err = { 0 };
+        bool again;
+        int r = open_device(entry, &device, &err);
+        pthread_mutex_lock(&table->lock);
+        struct snap_wait *waiting = settle(entry, device, r, &err, &again);
+        if (again) {
+                pause_ms(table, entry->pause_ms);
+                snap_entry_begin_open(entry); /* behind those who have not been tried yet */
+        } else if (r < 0 && !entry->size && !entry->waiting) {
+                remove_entry(entry);
+        }
+        pthread_mutex_unlock(&table->lock);
+        tell(waiting, entry, r, &err);
+}
+
+void snap_entry_begin_open(struct snap_entry *entry) {
+        entry->is_changing = true;
+        zp_pool_submit(entry->table->openers, &entry->item, open_entry, entry);
+}
+
+/* ---- waiting ---- */
+
+void snap_entry_wait(struct snap_entry *entry, struct snap_wait *wait) {
+        struct snap_table *table = entry->table;
+        uint64_t now = snap_data_now_ms(), whole = table->deadline_ms, second = whole / SECOND_SHARE;
+        if (second < SECOND_MIN_MS)
+                second = SECOND_MIN_MS;
+        if (whole > 2 * second)
+                whole -= second;
+        wait->is_second = wait->comes_again && entry->given_up && now < entry->again_until_ms;
+        if (wait->is_second)
+                entry->given_up--;
+        wait->deadline_ms = now + (wait->is_second ? second : whole);
+        wait->next = entry->waiting;
+        entry->waiting = wait;
+        if (!table->next_ms || wait->deadline_ms < table->next_ms) {
+                table->next_ms = wait->deadline_ms;
+                pthread_cond_signal(&table->waits_wake);
+        }
+}
+
+/* Takes out those who have waited long enough. Lock held. */
+static struct snap_wait *take_late(struct snap_entry *entry, uint64_t now) {
+        struct snap_wait *late = NULL, *wait;
+        for (struct snap_wait **link = &entry->waiting; (wait = *link);) {
+                if (wait->deadline_ms > now) {
+                        if (!entry->table->next_ms || wait->deadline_ms < entry->table->next_ms)
+                                entry->table->next_ms = wait->deadline_ms;
+                        link = &wait->next;
+                        continue;
+                }
+                *link = wait->next;
+                wait->next = late;
+                late = wait;
+                if (now >= entry->again_until_ms)
+                        entry->given_up = 0;
+                entry->given_up += wait->comes_again && !wait->is_second;
+                entry->again_until_ms = now + AGAIN_MS;
+        }
+        return late;
+}
+
+/* Of one device, if there are any; *is_news: an administrator has not been told lately. Lock held. */
+static struct snap_wait *take_some_late(struct snap_table *table, bool *is_news, struct zp_error *err) {
+        uint64_t now = snap_data_now_ms();
+        char hex[ZP_SHA256_HEX_SIZE];
+        table->next_ms = 0;
+        for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
+                for (struct snap_entry *entry = table->buckets[i]; entry; entry = entry->next) {
+                        struct snap_wait *late = take_late(entry, now);
+                        if (!late)
+                                continue;
+                        zp_error_set(
+                                err, EIO,
+                                "device %s: it cannot be opened in time: %s: see the store and the preloads; later "
+                                "reads try again",
+                                zp_digest_hex(&entry->digest, hex),
+                                entry->why ? entry->why->message : "where its files are does not answer");
+                        *is_news = now >= entry->tell_again_ms;
+                        if (*is_news)
+                                entry->tell_again_ms = now + TELL_EVERY_MS;
+                        table->next_ms = now; /* of other devices */
+                        return late;
+                }
+        *is_news = false;
+        return NULL;
+}
+
+void *snap_table_give_up_in_time(void *argument) {
+        struct snap_table *table = argument;
+        const struct zp_device_options *options = &table->data->options->device;
+        pthread_mutex_lock(&table->lock);
+        while (!table->is_ending) {
+                struct timespec until = time_of(table->next_ms);
+                struct zp_error err = { 0 };
+                bool is_news;
+                if (!table->next_ms)
+                        pthread_cond_wait(&table->waits_wake, &table->lock);
+                else if (table->next_ms > snap_data_now_ms())
+                        pthread_cond_timedwait(&table->waits_wake, &table->lock, &until);
+                if (!table->next_ms || table->next_ms > snap_data_now_ms())
+                        continue;
+                struct snap_wait *late = take_some_late(table, &is_news, &err);
+                pthread_mutex_unlock(&table->lock);
+                if (is_news && options->notice)
+                        options->notice(options->context, err.message);
+                tell(late, NULL, -EIO, &err);
+                pthread_mutex_lock(&table->lock);
+        }
+        pthread_mutex_unlock(&table->lock);
+        return NULL;
+}
