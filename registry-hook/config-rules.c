@@ -8,6 +8,7 @@
 #include "oci/reference.h"
 #include "registry-hook/config-internal.h"
 #include "registry-hook/queue.h"
+#include "registry-hook/target.h"
 
 static int read_conditions(struct hook_yaml *y, const yaml_node_t *node, const char *what,
                            const struct hook_condition **out, size_t *count) {
@@ -185,6 +186,25 @@ static int check_name(struct hook_yaml *y, const yaml_node_t *node, const struct
         return 0;
 }
 
+/* The registry of a pattern whose host is one; NULL: it may be of several, or of none that is configured. */
+static const struct hook_registry *registry_of(const struct hook_config *config, const char *pattern) {
+        size_t size = strcspn(pattern, "/");
+        zp_autofree char *host = strcspn(pattern, "*?") < size ? NULL : strndup(pattern, size);
+        return host ? hook_config_registry(config, host) : NULL;
+}
+
+/* What can be told before there is an image; the rest is found when one is to be built. */
+static int check_target(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                        const struct hook_rule *rule) {
+        for (size_t i = 0; i < rule->repository_count; i++) {
+                const struct hook_registry *image = registry_of(config, rule->repositories[i]);
+                struct zp_error reason = { 0 };
+                if (image && hook_target_check(image, hook_target_registry(config, rule->target, image), &reason) < 0)
+                        return zp_yaml_fail(&y->yaml, node, "rule '%s': %s", rule->name, reason.message);
+        }
+        return 0;
+}
+
 static int read_rule(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                      struct hook_rule *rule) {
         static const char *const actions[] = { "build", "skip", NULL };
@@ -207,7 +227,9 @@ static int read_rule(struct hook_yaml *y, const yaml_node_t *node, const struct 
                         r = zp_yaml_fail(&y->yaml, v[i], "%s: of no use in a rule that skips", names[i]);
         if (r == 0)
                 r = read_what(y, v, rule);
-        return r < 0 ? r : read_how(y, v, rule);
+        if (r == 0)
+                r = read_how(y, v, rule);
+        return r < 0 || !v[TARGET] ? r : check_target(y, v[TARGET], config, rule);
 }
 
 int hook_config_read_rules(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *config) {

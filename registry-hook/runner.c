@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "oci/json.h"
-#include "oci/url.h"
 #include "registry-hook/clock.h"
+#include "registry-hook/target.h"
 
 #define ARGUMENTS_MAX 24
 #define OUTPUT_MAX 65536
@@ -151,32 +151,6 @@ static bool set_arguments(struct command *c, const struct hook_build *build, con
         return done && add_owned(c, zp_format("docker://%s/%s@%s", build->host, build->repository, build->digest));
 }
 
-/* The entry of where the snapshot goes; the image's own where there is none, or no registry. */
-static const struct hook_registry *target_registry(const struct hook_config *config, const char *target,
-                                                   const struct hook_registry *otherwise) {
-        char host[ZP_URL_HOST_SIZE];
-        if (strncmp(target, "docker://", 9) != 0)
-                return otherwise;
-        const struct hook_registry *found = hook_config_registry(config, zp_url_host(target, host));
-        return found ? found : otherwise;
-}
-
-/* One build speaks to both in one way. */
-static int check_target(const struct hook_registry *registry, const struct hook_registry *target,
-                        struct zp_error *err) {
-        if (registry->plain_http != target->plain_http)
-                return zp_error_set(err, EINVAL,
-                                    "registries '%s' and '%s': one build cannot use two values of 'plain-http'",
-                                    registry->host, target->host);
-        if (!is_same(registry->ca_file, target->ca_file))
-                return zp_error_set(
-                        err, EINVAL,
-                        "registries '%s' and '%s': one build cannot use two values of 'ca-file': one file may "
-                        "have the authorities of both",
-                        registry->host, target->host);
-        return 0;
-}
-
 static int open_pipe(int *read_end, int *write_end, struct zp_error *err) {
         int ends[2];
         if (pipe2(ends, O_CLOEXEC) < 0)
@@ -223,8 +197,8 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
         if (!rule || !registry)
                 return zp_error_set(err, EINVAL, "%s '%s' is not in the configuration any more",
                                     rule ? "registry" : "rule", rule ? build->host : build->rule);
-        const struct hook_registry *target = target_registry(options->config, build->target, registry);
-        int r = check_target(registry, target, err);
+        const struct hook_registry *target = hook_target_registry(options->config, build->target, registry);
+        int r = hook_target_check(registry, target, err);
         if (r < 0)
                 return r;
         if (!set_arguments(&command, build, rule, registry, target, options) || !set_environment(&command))

@@ -171,6 +171,43 @@ static void hosts_that_no_entry_names_are_not_allowed(void **state) {
         assert_null(hook_config_registry(c, "169.254.169.254"));
 }
 
+/* An image's build has one value of 'plain-http', and one of 'ca-file', for both registries. */
+static void a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_refused(void **state) {
+        (void) state;
+        static const struct {
+                const char *image, *target, *rule, *message; /* NULL: it may be */
+        } cases[] = {
+                { "", ", plain-http: true", "repositories: r.example/**, target: 'docker://t.example/s'",
+                  "hook.yaml:3: rule 'a': registries 'r.example' and 't.example': one build cannot use two values of "
+                  "'plain-http'" },
+                { ", ca-file: a", ", ca-file: b", "repositories: r.example/web, target: 'docker://t.example/s'",
+                  "hook.yaml:3: rule 'a': registries 'r.example' and 't.example': one build cannot use two values of "
+                  "'ca-file'" },
+                { "", ", ca-file: b", "repositories: ['o.example/*', r.example/web], target: 'docker://t.example/s'",
+                  "hook.yaml:3: rule 'a': registries 'r.example' and 't.example': one build" },
+                { ", ca-file: a", "", "repositories: r.example/**, target: 'docker://t.example/s'", NULL },
+                { ", ca-file: a", ", ca-file: a", "repositories: r.example/**, target: 'docker://t.example/s'", NULL },
+                { "", ", ca-file: b", "repositories: '*.example/**', target: 'docker://t.example/s'", NULL },
+                { "", ", ca-file: b", "repositories: '**/web', target: 'docker://t.example/s'", NULL },
+                { "", ", ca-file: b", "repositories: x.example/web, target: 'docker://t.example/s'", NULL },
+                { "", ", ca-file: b", "repositories: r.example/web, target: 'dir:/t.example/s'", NULL },
+                { "", ", ca-file: b", "repositories: r.example/web", NULL },
+                { "", ", ca-file: b", "repositories: r.example/web, action: skip", NULL },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                zp_autofree char *text =
+                        zp_format("version: 1\nregistries: [{host: r.example%s}, {host: t.example%s}]\n"
+                                  "rules: [{name: a, %s}]\n",
+                                  cases[i].image, cases[i].target, cases[i].rule);
+                zp_auto(hook_config_drop) struct hook_config *c = NULL;
+                struct zp_error err = { 0 };
+                const char *message = cases[i].message;
+                int r = parse(text, &c, &err);
+                if (message ? r != -EINVAL || strncmp(err.message, message, strlen(message)) != 0 : r != 0)
+                        fail_msg("case %zu: %d '%s'", i, r, err.message);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_left_out_has_a_default_that_is_safe),
@@ -178,6 +215,7 @@ int main(void) {
                 cmocka_unit_test(errors_name_file_and_line),
                 cmocka_unit_test(secrets_are_the_first_lines_of_files),
                 cmocka_unit_test(hosts_that_no_entry_names_are_not_allowed),
+                cmocka_unit_test(a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
