@@ -95,13 +95,17 @@ static void add_progress(const struct hook_exchange *x, json_t *build) {
 /* ---- list, get ---- */
 
 static int list(struct hook_exchange *x, int64_t limit, int64_t before, json_t *builds, struct zp_error *err) {
-        const char *state = hook_query(x, "state"), *repository = hook_query(x, "repository");
+        static const char *const states[] = { "queued", "running", "done", "failed", "cancelled", "superseded", NULL };
+        const char *state, *repository = hook_query(x, "repository");
         hook_autostmt sqlite3_stmt *row = NULL;
-        int r = hook_sql_prepare(hook_db_begin_read(x->service->db), &row, err,
-                                 "SELECT " COLUMNS " FROM builds WHERE (?1 IS NULL OR state = ?1)"
-                                 " AND (?2 IS NULL OR host || '/' || repository = ?2) AND id < ?3"
-                                 " ORDER BY id DESC LIMIT ?4",
-                                 "ssii", state, repository, before, limit);
+        int r = hook_query_word(x, "state", states, &state, err);
+        if (r < 0)
+                return r;
+        r = hook_sql_prepare(hook_db_begin_read(x->service->db), &row, err,
+                             "SELECT " COLUMNS " FROM builds WHERE (?1 IS NULL OR state = ?1)"
+                             " AND (?2 IS NULL OR host || '/' || repository = ?2) AND id < ?3"
+                             " ORDER BY id DESC LIMIT ?4",
+                             "ssii", state, repository, before, limit);
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
                 json_array_append_new(builds, build_json(x, row));
                 r = 0;

@@ -36,9 +36,13 @@ static int add(struct hook_exchange *x, const char *repository, uint32_t *count,
         zp_autobuffer struct zp_buffer text = { 0 };
         struct zp_digest digest;
         char digest_text[ZP_DIGEST_TEXT_SIZE];
-        if (!profile)
-                return zp_error_errno(err, ENOMEM, "profile");
-        int r = zp_profile_parse(profile, x->body.data ? x->body.data : "", x->body.size, "profile", err);
+        static const char *const booleans[] = { "true", "false", NULL };
+        const char *partial;
+        int r = profile ? hook_query_word(x, "partial", booleans, &partial, err)
+                        : zp_error_errno(err, ENOMEM, "profile");
+        if (r < 0)
+                return r;
+        r = zp_profile_parse(profile, x->body.data ? x->body.data : "", x->body.size, "profile", err);
         if (r == 0)
                 zp_profile_entries(profile, count);
         if (r == 0 && *count == 0)
@@ -49,7 +53,6 @@ static int add(struct hook_exchange *x, const char *repository, uint32_t *count,
                 r = zp_profile_digest(profile, &digest, err);
         if (r < 0)
                 return r;
-        const char *partial = hook_query(x, "partial");
         struct hook_profile_report report = { .repository = repository,
                                               .text = text.data,
                                               .digest = zp_digest_text(&digest, digest_text),

@@ -81,6 +81,19 @@ const char *hook_query(const struct hook_exchange *x, const char *name) {
         return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
+int hook_query_word(const struct hook_exchange *x, const char *name, const char *const *words, const char **out,
+                    struct zp_error *err) {
+        zp_autobuffer struct zp_buffer list = { 0 };
+        *out = hook_query(x, name);
+        for (size_t i = 0; words[i]; i++) {
+                if (!*out || strcmp(*out, words[i]) == 0)
+                        return 0;
+                if (!zp_buffer_text(&list, i > 0 ? ", " : "") || !zp_buffer_text(&list, words[i]))
+                        return zp_error_errno(err, ENOMEM, "%s", name);
+        }
+        return zp_error_set(err, EINVAL, "%s: '%.64s' is none of: %s", name, *out, list.data);
+}
+
 bool hook_query_number(const struct hook_exchange *x, const char *name, int64_t otherwise, int64_t *out) {
         const char *text = hook_query(x, name);
         char *end;

@@ -68,6 +68,9 @@ bool hook_suspend(struct hook_server *server, struct MHD_Connection *connection)
 void hook_resume(struct hook_server *server, struct MHD_Connection *connection);
 
 const char *hook_query(const struct hook_exchange *x, const char *name);
+/* The query's word, which is one of `words` (NULL ends them); NULL: it is not there. -EINVAL: another. */
+int hook_query_word(const struct hook_exchange *x, const char *name, const char *const *words, const char **out,
+                    struct zp_error *err);
 /* The query's number, or `otherwise`; false: it is none. */
 bool hook_query_number(const struct hook_exchange *x, const char *name, int64_t otherwise, int64_t *out);
 /* The body as one JSON object; -EBADMSG. */

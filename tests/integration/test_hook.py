@@ -601,6 +601,18 @@ def test_profiles_of_nodes_are_merged_latest_first(pair, work):
     assert service.request("/v1/profiles?repository=evil.example/x", raw=b"/a\n")[0] == 400
 
 
+def test_filters_of_no_known_value_are_refused_and_not_taken_for_none(work):
+    with hook(work / "state", config=config_file(work, "127.0.0.1:*", ALL), builder=fake_builder(work)) as service:
+        states = ("queued", "running", "done", "failed", "cancelled", "superseded")
+        assert [service.request(f"/v1/builds?state={state}")[0] for state in states] == [200] * len(states)
+        for state in ("bogus", "", "don", "Done"):
+            status, answer = service.request(f"/v1/builds?state={state}")
+            assert (status, answer["error"]) == (400, f"state: '{state}' is none of: {', '.join(states)}")
+        for value in ("1", "", "True"):
+            status, answer = service.request(f"/v1/profiles?repository=127.0.0.1:1/app&partial={value}", raw=b"/a\t0\t1\n")
+            assert (status, answer["error"]) == (400, f"partial: '{value}' is none of: true, false")
+
+
 def test_openapi_document_tells_of_every_route(pair):
     service, _ = pair(ALL)
     document = service.get("/v1/openapi.json")
