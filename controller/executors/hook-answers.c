@@ -72,6 +72,26 @@ bool ctl_hook_read_build(json_t *build, const char *digest, struct ctl_build *ou
         return true;
 }
 
+void ctl_hook_read_refusal(json_t *decision, struct ctl_build *out) {
+        static const struct {
+                const char *problem;
+                enum ctl_build_state state;
+                const char *reason, *message;
+        } problems[] = {
+                { "absent", CTL_BUILD_FAILED, "ImageNotFound", "the hook does not find it" },
+                { "", CTL_BUILD_REFUSED, "NotMarked", "the hook's rules do not build it" },
+                /* "failed", and what a newer hook says */
+                { NULL, CTL_BUILD_FAILED, "BuildFailed", "the hook could not look at it" },
+        };
+        const char *problem = text_of(decision, "problem");
+        size_t i = 0;
+        while (problems[i].problem && strcmp(problems[i].problem, problem) != 0)
+                i++;
+        out->state = problems[i].state;
+        snprintf(out->reason, sizeof out->reason, "%s", problems[i].reason);
+        snprintf(out->message, sizeof out->message, "%s: %.450s", problems[i].message, text_of(decision, "text"));
+}
+
 bool ctl_hook_read_snapshots(json_t *answer, const char *digest, struct ctl_build *out) {
         json_t *entry;
         size_t i;

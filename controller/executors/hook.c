@@ -188,9 +188,7 @@ static int look_at_decision(const struct ctl_executors *all, const struct ctl_or
         }
         if (json_integer_value(json_object_get(decision, "marked")) > 0)
                 return look_at_snapshots(all, order, out, err);
-        out->state = CTL_BUILD_REFUSED;
-        snprintf(out->reason, sizeof out->reason, "NotMarked");
-        snprintf(out->message, sizeof out->message, "the hook's rules do not build it: %.450s", text ? text : "");
+        ctl_hook_read_refusal(decision, out);
         return 0;
 }
 

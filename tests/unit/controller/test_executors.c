@@ -233,6 +233,33 @@ static void the_hooks_builds_are_understood(void **state) {
         json_decref(json);
 }
 
+static void a_decision_that_leads_to_no_build_says_whether_to_try_again(void **state) {
+        (void) state;
+        static const struct {
+                const char *decision;
+                enum ctl_build_state state;
+                const char *reason, *message;
+        } cases[] = {
+                { "{\"text\": \"not marked\"}", CTL_BUILD_REFUSED, "NotMarked",
+                  "the hook's rules do not build it: not marked" },
+                { "{\"text\": \"gone: r/a:1: 404\", \"problem\": \"absent\"}", CTL_BUILD_FAILED, "ImageNotFound",
+                  "the hook does not find it: gone: r/a:1: 404" },
+                { "{\"text\": \"given up: r: 503\", \"problem\": \"failed\"}", CTL_BUILD_FAILED, "BuildFailed",
+                  "the hook could not look at it: given up: r: 503" },
+                { "{\"problem\": \"of a newer hook\"}", CTL_BUILD_FAILED, "BuildFailed",
+                  "the hook could not look at it: " },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                json_t *json = load(cases[i].decision);
+                struct ctl_build build = { 0 };
+                ctl_hook_read_refusal(json, &build);
+                if (build.state != cases[i].state || strcmp(build.reason, cases[i].reason) != 0 ||
+                    strcmp(build.message, cases[i].message) != 0)
+                        fail_msg("%zu: %d %s '%s'", i, build.state, build.reason, build.message);
+                json_decref(json);
+        }
+}
+
 /* ---- pull secrets ---- */
 
 static void secrets_of_both_types_are_read_and_nothing_but_their_auths_kept(void **state) {
@@ -360,6 +387,7 @@ int main(void) {
                 cmocka_unit_test(a_pod_starts_without_its_pull_secrets_but_not_without_its_key),
                 cmocka_unit_test(who_wants_a_job_that_is_there_becomes_an_owner_beside_its_controller),
                 cmocka_unit_test(the_hooks_builds_are_understood),
+                cmocka_unit_test(a_decision_that_leads_to_no_build_says_whether_to_try_again),
                 cmocka_unit_test(a_running_build_tells_how_much_of_what_is_under_way_is_done),
                 cmocka_unit_test(secrets_of_both_types_are_read_and_nothing_but_their_auths_kept),
                 cmocka_unit_test(a_job_speaks_plain_http_to_all_its_registries_or_to_none),
