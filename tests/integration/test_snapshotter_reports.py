@@ -4,6 +4,7 @@ import os
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -75,6 +76,16 @@ def test_hook_that_is_away_is_asked_less_and_less_and_of_one_report_each_time(wo
         assert second - first > 1.5 and third - second > 3.5
         assert sorted(path.rpartition("/")[2] for _, path, _ in hook.posts[2:]) == sorted(places)
         assert all(b"app/main" in body or b"bin/tool01" in body for _, _, body in hook.posts)
+
+
+def test_reports_of_nodes_that_had_a_part_say_so_to_the_hook(work):
+    with hook_that_refuses(0) as hook, reporting_node(work, hook, ["part", "whole"]) as (daemon, places):
+        partly = {name: "partial\n" if name == "part" else "" for name in places}
+        leave(work, places, {name: f"{partly[name]}{device} 0 8192\n" for name, (_, device) in places.items()})
+        until(lambda: len(hook.posts) == 2, 30, daemon.log)
+        paths = {urlsplit(path).query.rpartition("/")[2]: body for _, path, body in hook.posts}
+        assert sorted(paths) == ["part&partial=true", "whole"]
+        assert all(body.count(b"\n") > 0 and b"partial" not in body for body in paths.values())
 
 
 def test_what_is_no_list_of_reads_is_not_reported(work):
