@@ -25,7 +25,7 @@
 #define QUEUE_NAME_SIZE 128
 #define QUEUE_PLATFORM_SIZE 100
 
-/* ---- events: queue-events.c ---- */
+/* ---- events: queue-events.c, and queue-decisions.c what becomes of them ---- */
 
 /* One delivery's events on their way to the disk. */
 struct hook_delivery {

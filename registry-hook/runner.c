@@ -9,9 +9,9 @@
 
 #include "oci/json.h"
 #include "registry-hook/clock.h"
+#include "registry-hook/command.h"
 #include "registry-hook/target.h"
 
-#define ARGUMENTS_MAX 24
 #define OUTPUT_MAX 65536
 /* Between asking and killing: a push that is under way ends its request. */
 #define PATIENCE_MS 10000
@@ -21,135 +21,6 @@
 #define EXIT_REFUSED 4
 
 /* ---- starting ---- */
-
-/* What the builder may know of our environment. */
-static const char *const passed[] = {
-        "PATH",
-        "HOME",
-        "LANG",
-        "LC_ALL",
-        "TMPDIR",
-        "DOCKER_CONFIG",
-        "REGISTRY_AUTH_FILE",
-        "XDG_RUNTIME_DIR",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "AWS_REGION",
-        "AWS_ENDPOINT_URL",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "ASAN_OPTIONS",
-        "UBSAN_OPTIONS",
-        "LSAN_OPTIONS",
-};
-#define PASSED (sizeof passed / sizeof *passed)
-
-struct command {
-        const char *argv[ARGUMENTS_MAX + 1];
-        size_t count;
-        char *owned[10];
-        size_t owned_count;
-        char *environment[PASSED + 1];
-        size_t environment_count;
-};
-
-static void command_clear(struct command *c) {
-        for (size_t i = 0; i < c->owned_count; i++)
-                free(c->owned[i]);
-        for (size_t i = 0; i < c->environment_count; i++)
-                free(c->environment[i]);
-}
-#define autocommand __attribute__((cleanup(command_clear)))
-
-static void add(struct command *c, const char *argument) {
-        c->argv[c->count++] = argument;
-}
-
-static bool add_owned(struct command *c, char *argument) {
-        if (!argument)
-                return false;
-        c->owned[c->owned_count++] = argument;
-        add(c, argument);
-        return true;
-}
-
-static bool set_environment(struct command *c) {
-        for (size_t i = 0; i < PASSED; i++) {
-                const char *value = getenv(passed[i]);
-                if (!value)
-                        continue;
-                if (!(c->environment[c->environment_count] = zp_format("%s=%s", passed[i], value)))
-                        return false;
-                c->environment_count++;
-        }
-        return true;
-}
-
-static bool add_base(struct command *c, const struct hook_build *build, const struct hook_rule *rule,
-                     const char *previous) {
-        switch (rule->base) {
-        case HOOK_BASE_NONE:
-                return add_owned(c, strdup("--base=none"));
-        case HOOK_BASE_REBUILD:
-                add(c, "--rebuild");
-                return true;
-        case HOOK_BASE_IMAGE:
-                return add_owned(c, zp_format("--base=%s", rule->base_image));
-        default: /* by name it would not be found: every build has another */
-                return !previous[0] ||
-                       add_owned(c, zp_format("--base=docker://%s/%s@%s", build->host, build->repository, previous));
-        }
-}
-
-static bool is_same(const char *a, const char *b) {
-        return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-/* The files of credentials, those of the configuration first: what came with a wish may not be allowed to push. */
-static bool add_auth_files(struct command *c, const struct hook_registry *registry, const struct hook_registry *target,
-                           const char *auths) {
-        const char *files[] = { registry->auth_file, target->auth_file, auths };
-        zp_autobuffer struct zp_buffer list = { 0 };
-        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-                if (!files[i] || (i == 1 && is_same(files[0], files[1])))
-                        continue;
-                if (!zp_buffer_text(&list, list.size ? ":" : "") || !zp_buffer_text(&list, files[i]))
-                        return false;
-        }
-        return list.size == 0 || add_owned(c, zp_format("--auth-file=%s", list.data));
-}
-
-static bool set_arguments(struct command *c, const struct hook_build *build, const struct hook_rule *rule,
-                          const struct hook_registry *registry, const struct hook_registry *target,
-                          const struct hook_run_options *options) {
-        add(c, options->builder);
-        add(c, "build");
-        add(c, "--json");
-        add(c, "--progress=json");
-        add(c, "--store");
-        add(c, options->store);
-        bool done = add_owned(c, zp_format("--push=%s", build->target));
-        if (registry->plain_http)
-                add(c, "--plain-http");
-        done &= add_auth_files(c, registry, target, options->auths);
-        if (registry->ca_file)
-                done &= add_owned(c, zp_format("--ca-file=%s", registry->ca_file));
-        if (rule->sign_key)
-                done &= add_owned(c, zp_format("--sign-key=%s", rule->sign_key));
-        if (rule->passphrase_file)
-                done &= add_owned(c, zp_format("--passphrase-file=%s", rule->passphrase_file));
-        if (options->profile)
-                done &= add_owned(c, zp_format("--profile=%s", options->profile));
-        done &= add_base(c, build, rule, options->previous);
-        return done && add_owned(c, zp_format("docker://%s/%s@%s", build->host, build->repository, build->digest));
-}
 
 static int open_pipe(int *read_end, int *write_end, struct zp_error *err) {
         int ends[2];
@@ -161,7 +32,7 @@ static int open_pipe(int *read_end, int *write_end, struct zp_error *err) {
         return 0;
 }
 
-static int start(struct hook_run *run, const struct command *command, const struct hook_run_options *options,
+static int start(struct hook_run *run, const struct hook_command *command, const struct hook_run_options *options,
                  struct zp_error *err) {
         const struct hook_config *config = options->config;
         zp_autoclose int out = -1, error = -1;
@@ -189,7 +60,7 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
                    struct zp_error *err) {
         const struct hook_rule *rule = hook_config_rule(options->config, build->rule);
         const struct hook_registry *registry = hook_config_registry(options->config, build->host);
-        autocommand struct command command = { 0 };
+        hook_autocommand struct hook_command command = { 0 };
         *run = (struct hook_run){ .build = *build, .out_fd = -1, .err_fd = -1 };
         run->sandbox = options->sandbox;
         run->time_ms = options->config->time_ms;
@@ -201,8 +72,9 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
         int r = hook_target_check(registry, target, err);
         if (r < 0)
                 return r;
-        if (!set_arguments(&command, build, rule, registry, target, options) || !set_environment(&command))
-                return zp_error_errno(err, ENOMEM, "build");
+        r = hook_command_fill(&command, build, rule, registry, target, options, err);
+        if (r < 0)
+                return r;
         r = start(run, &command, options, err);
         run->started_ms = hook_monotonic_ms();
         run->deadline_ms = run->time_ms ? run->started_ms + run->time_ms : INT64_MAX;
