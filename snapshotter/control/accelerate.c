@@ -2,6 +2,7 @@
 #include "snapshotter/control/accelerate.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,11 @@
 /* As long as an image's burst of questions takes: who may read it now, may not tomorrow. */
 #define RIGHT_S 60
 #define BAD_ANSWER_S 60
+/* The agent may begin a little later than this process. Once it was not there, or did not answer, those who come
+ * within half a minute do not wait for it like that as well. */
+#define AGENT_BEGIN_MS 5000
+#define AGENT_MISSED_S 30
+#define AGENT_HASTE_MS 2000
 
 struct snap_accelerator {
         struct snap_metastore *metastore;
@@ -28,6 +34,7 @@ struct snap_accelerator {
         struct snap_acquire_options acquire;
         struct snap_answers *answers;
         struct snap_silent *silent;
+        _Atomic uint64_t agent_missed_us; /* monotonic; until when; 0: it was not */
 };
 
 static bool copy(const char *text, char **out) {
@@ -191,20 +198,50 @@ static bool is_available_to_all(struct snap_accelerator *a, const struct snap_qu
         return is_available;
 }
 
-static int find_pullers(struct snap_accelerator *a, const struct snap_question *image, struct snap_puller **out,
-                        size_t *count, struct zp_error *why) {
+static int ask_agent(struct snap_accelerator *a, const struct snap_question *image, const struct zp_cancel *cancel,
+                     struct snap_puller **out, size_t *count, struct zp_error *why) {
+        bool is_missed = now_us() < a->agent_missed_us;
+        struct snap_waiting_patience patience = { .begin_ms = is_missed ? 0 : AGENT_BEGIN_MS,
+                                                  .answer_ms = a->acquire.timeout_ms,
+                                                  .cancel = cancel };
+        if (is_missed && patience.answer_ms > AGENT_HASTE_MS)
+                patience.answer_ms = AGENT_HASTE_MS;
+        int r = snap_waiting_pullers(a->agent, a->acquire.keychain, image->reference, &patience, out, count, why);
+        if (r == 0)
+                a->agent_missed_us = 0;
+        else if (r == -EHOSTDOWN && !is_missed)
+                a->agent_missed_us = now_us() + AGENT_MISSED_S * UINT64_C(1000000);
+        return r;
+}
+
+static int find_pullers(struct snap_accelerator *a, const struct snap_question *image, const struct zp_cancel *cancel,
+                        struct snap_puller **out, size_t *count, struct zp_error *why) {
         struct snap_keychain *keychain = a->acquire.keychain;
         if (a->agent)
-                return snap_waiting_pullers(a->agent, keychain, image->reference, a->acquire.timeout_ms, out, count,
-                                            why);
+                return ask_agent(a, image, cancel, out, count, why);
         return keychain ? snap_keychain_pullers(keychain, image->reference, out, count, why) : 0;
+}
+
+/* Whoever pulls it: what everybody may read, or, where rights are not checked, what the node can fetch. */
+static bool is_available_to_anybody(struct snap_accelerator *a, const struct snap_question *image,
+                                    const struct zp_cancel *cancel) {
+        struct snap_puller nobody = { 0 };
+        struct zp_error why = { 0 };
+        if (!a->acquire.check_rights)
+                return is_available_to(a, image, NULL, cancel, &why);
+        return snap_keychain_identify(a->acquire.keychain, &nobody, &why) == 0 &&
+               is_available_to(a, image, &nobody, cancel, &why);
 }
 
 static bool is_available(struct snap_accelerator *a, const struct snap_question *image, const struct zp_cancel *cancel,
                          struct zp_error *why) {
         struct snap_puller *pullers = NULL;
         size_t count = 0;
-        int r = find_pullers(a, image, &pullers, &count, why);
+        int r = find_pullers(a, image, cancel, &pullers, &count, why);
+        if (r < 0 && r != -ECANCELED && is_available_to_anybody(a, image, cancel)) {
+                zp_error_clear(why);
+                return true;
+        }
         if (r < 0) {
                 tell(a, image, r, 0, why);
                 return false;

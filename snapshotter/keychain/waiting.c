@@ -4,11 +4,41 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "oci/json.h"
 #include "snapshotter/keychain/exchange.h"
 
-static int connect_to(const char *path, unsigned timeout_ms, struct zp_error *err) {
+#define LOOK_MS 100
+
+static uint64_t now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* A socket that nobody has made yet, or one that the last agent left behind. */
+static bool is_not_there_yet(int error) {
+        return error == ENOENT || error == ECONNREFUSED;
+}
+
+static int connect_when_there(int fd, const struct sockaddr_un *address, const struct snap_waiting_patience *patience,
+                              struct zp_error *err) {
+        const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
+        uint64_t until_ms = now_ms() + patience->begin_ms;
+        while (connect(fd, (const struct sockaddr *) address, sizeof *address) < 0) {
+                int error = errno;
+                if (zp_cancelled(patience->cancel))
+                        return zp_error_set(err, ECANCELED, "interrupted");
+                if (!is_not_there_yet(error) || now_ms() >= until_ms)
+                        return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s",
+                                            address->sun_path, strerrordesc_np(error));
+                nanosleep(&pause, NULL);
+        }
+        return 0;
+}
+
+static int connect_to(const char *path, const struct snap_waiting_patience *patience, struct zp_error *err) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (strlen(path) >= sizeof address.sun_path)
@@ -16,16 +46,14 @@ static int connect_to(const char *path, unsigned timeout_ms, struct zp_error *er
         strcpy(address.sun_path, path);
         if (fd < 0)
                 return zp_error_errno(err, errno, "the node's agent '%s'", path);
-        snap_exchange_set_patience(fd, timeout_ms);
-        if (connect(fd, (const struct sockaddr *) &address, sizeof address) < 0)
-                return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s", path,
-                                    strerrordesc_np(errno));
-        return zp_steal_fd(&fd);
+        snap_exchange_set_patience(fd, patience->answer_ms);
+        int r = connect_when_there(fd, &address, patience, err);
+        return r < 0 ? r : zp_steal_fd(&fd);
 }
 
-static int ask(const char *path, const char *reference, unsigned timeout_ms, struct zp_buffer *reply,
-               struct zp_error *err) {
-        zp_autoclose int fd = connect_to(path, timeout_ms, err);
+static int ask(const char *path, const char *reference, const struct snap_waiting_patience *patience,
+               struct zp_buffer *reply, struct zp_error *err) {
+        zp_autoclose int fd = connect_to(path, patience, err);
         if (fd < 0)
                 return fd;
         if (!snap_exchange_send(fd, reference, strlen(reference)) || shutdown(fd, SHUT_WR) < 0 ||
@@ -81,14 +109,15 @@ static int read_pullers(json_t *list, struct snap_keychain *keychain, struct sna
         return 0;
 }
 
-int snap_waiting_pullers(const char *path, struct snap_keychain *keychain, const char *reference, unsigned timeout_ms,
-                         struct snap_puller **out, size_t *count, struct zp_error *err) {
+int snap_waiting_pullers(const char *path, struct snap_keychain *keychain, const char *reference,
+                         const struct snap_waiting_patience *patience, struct snap_puller **out, size_t *count,
+                         struct zp_error *err) {
         struct zp_buffer reply = { 0 };
         zp_auto(json_decref) json_t *answer = NULL;
         json_t *list = NULL;
         *out = NULL;
         *count = 0;
-        int r = ask(path, reference, timeout_ms, &reply, err);
+        int r = ask(path, reference, patience, &reply, err);
         if (r == 0)
                 r = zp_json_load(reply.data, reply.size, "the node's agent", &answer, err);
         if (r == 0)

@@ -8,14 +8,22 @@
 #ifndef SNAP_WAITING_H
 #define SNAP_WAITING_H
 
+#include "base/cancel.h"
 #include "snapshotter/keychain/keychain.h"
 
 /* Of an answer. */
 #define SNAP_WAITING_MAX ((size_t) 1 << 20)
 
+struct snap_waiting_patience {
+        unsigned begin_ms;              /* until the agent is there, which may begin a little later than we do */
+        unsigned answer_ms;             /* until it has answered */
+        const struct zp_cancel *cancel; /* ends the wait for its beginning */
+};
+
 /* Those that may be pulling the image, each once, with is_waiting; *out malloc'ed, *count 0: nobody waits for it.
- * `path`: the agent's socket. -EHOSTDOWN: it is not there, or does not answer within `timeout_ms`; -EBADMSG. */
-int snap_waiting_pullers(const char *path, struct snap_keychain *keychain, const char *reference, unsigned timeout_ms,
-                         struct snap_puller **out, size_t *count, struct zp_error *err);
+ * `path`: the agent's socket. -EHOSTDOWN: it is not there, or does not answer, for so long; -EBADMSG; -ECANCELED. */
+int snap_waiting_pullers(const char *path, struct snap_keychain *keychain, const char *reference,
+                         const struct snap_waiting_patience *patience, struct snap_puller **out, size_t *count,
+                         struct zp_error *err);
 
 #endif

@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
@@ -194,6 +194,31 @@ def test_without_the_agent_images_are_pulled_as_ever_until_it_is_there(world):
         assert "cannot be asked who pulls" in world.reason()
         with world.agent.running():
             assert world.pull(image, ALICE) == "accelerated"
+
+
+def test_an_agent_that_begins_a_little_later_is_waited_for(world):
+    image = world.publish("team/private")
+    options = settings(world.work, f"agent: {world.agent.path}")
+    with ExitStack() as stack:
+        world.daemon = stack.enter_context(snapshotter(world.work, *options))
+        begin = threading.Timer(0.5, lambda: stack.enter_context(world.agent.running()))
+        begin.start()
+        assert world.pull(image, ALICE) == "accelerated"
+        begin.join()
+
+
+def test_what_everybody_may_read_needs_no_agent(world):
+    image = world.publish("team/public")
+    with snapshotter(world.work, *settings(world.work, f"agent: {world.agent.path}")) as world.daemon:
+        assert world.prepare(image) == "accelerated"
+
+
+def test_where_rights_are_not_checked_what_the_node_can_fetch_needs_no_agent(world):
+    image = world.publish("team/private")
+    (world.work / "auth.json").write_text(json.dumps(login(world.server.host, "alice:a")))
+    options = settings(world.work, f"auth_file: {world.work}/auth.json", "check_rights: false", f"agent: {world.agent.path}")
+    with snapshotter(world.work, *options) as world.daemon:
+        assert world.prepare(image) == "accelerated"
 
 
 def test_what_is_read_later_is_fetched_with_the_pods_credentials(world):

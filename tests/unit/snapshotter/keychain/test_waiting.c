@@ -4,6 +4,9 @@
  */
 #include "../control/support.h"
 
+#include <pthread.h>
+#include <time.h>
+
 #include "base/buffer.h"
 #include "snapshotter/keychain/exchange.h"
 #include "snapshotter/keychain/listener.h"
@@ -27,6 +30,8 @@ struct asked {
         int result;
 };
 
+static const struct snap_waiting_patience no_wait = { .answer_ms = 5000 };
+
 static struct asked ask(const char *text) {
         struct asked out = { 0 };
         zp_autofree char *path = zp_format("%s/agent.sock", directory);
@@ -36,7 +41,7 @@ static struct asked ask(const char *text) {
         answer = text;
         if (text)
                 assert_ok(snap_listener_new(path, accepted, NULL, &listener, &err));
-        out.result = snap_waiting_pullers(path, keychain, "r.example/web:1", 5000, &out.pullers, &out.count, &err);
+        out.result = snap_waiting_pullers(path, keychain, "r.example/web:1", &no_wait, &out.pullers, &out.count, &err);
         return out;
 }
 
@@ -85,12 +90,53 @@ static void an_agent_that_is_away_is_told_as_such(void **state) {
         assert_non_null(strstr(err.message, "cannot be asked who pulls"));
 }
 
+static void *begin_later(void *path) {
+        const struct timespec pause = { .tv_nsec = 300000000 };
+        struct snap_listener *listener = NULL;
+        struct zp_error unused = { 0 };
+        nanosleep(&pause, NULL);
+        return snap_listener_new(path, accepted, NULL, &listener, &unused) == 0 ? listener : NULL;
+}
+
+static void an_agent_that_begins_a_little_later_is_waited_for(void **state) {
+        (void) state;
+        const struct snap_waiting_patience patience = { .begin_ms = 60000, .answer_ms = 5000 };
+        zp_autofree char *path = zp_format("%s/agent.sock", directory);
+        zp_auto(snap_keychain_free) struct snap_keychain *keychain = NULL;
+        struct asked a = { 0 };
+        pthread_t thread;
+        void *listener;
+        answer = "{\"pullers\": [{}]}";
+        assert_ok(snap_keychain_new(&keychain, &err));
+        assert_int_equal(pthread_create(&thread, NULL, begin_later, path), 0);
+        a.result = snap_waiting_pullers(path, keychain, "r.example/web:1", &patience, &a.pullers, &a.count, &err);
+        pthread_join(thread, &listener);
+        assert_non_null(listener);
+        snap_listener_free(listener);
+        assert_int_equal(a.result, 0);
+        assert_int_equal(a.count, 1);
+        snap_pullers_free(a.pullers, a.count);
+}
+
+static void who_is_told_to_end_waits_for_no_agent(void **state) {
+        (void) state;
+        const struct zp_cancel cancel = { .requested = true };
+        const struct snap_waiting_patience patience = { .begin_ms = 600000, .answer_ms = 5000, .cancel = &cancel };
+        struct snap_puller *pullers;
+        size_t count;
+        assert_int_equal(
+                snap_waiting_pullers("/nowhere/agent.sock", NULL, "r.example/web:1", &patience, &pullers, &count, &err),
+                -ECANCELED);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(each_puller_counts_once_and_is_one_that_waits, setup, teardown),
                 cmocka_unit_test_setup_teardown(nobody_is_an_answer_too, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_makes_no_sense_is_no_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_agent_that_is_away_is_told_as_such, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_agent_that_begins_a_little_later_is_waited_for, setup, teardown),
+                cmocka_unit_test_setup_teardown(who_is_told_to_end_waits_for_no_agent, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
