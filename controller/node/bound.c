@@ -14,6 +14,7 @@
 struct node_bound {
         pthread_mutex_t lock; /* guards all below */
         pthread_cond_t news;
+        bool is_synced;
         json_t *pods; /* uid to {images: {name: true}, secrets: [{namespace, name}]} */
 };
 
@@ -118,6 +119,36 @@ void node_bound_drop(struct node_bound *bound, const char *uid) {
         pthread_mutex_unlock(&bound->lock);
 }
 
+/* ---- since when it is known ---- */
+
+static struct timespec in_ms(unsigned ms) {
+        struct timespec time;
+        clock_gettime(CLOCK_MONOTONIC, &time);
+        time.tv_sec += ms / 1000;
+        time.tv_nsec += (long) (ms % 1000) * 1000000;
+        time.tv_sec += time.tv_nsec / 1000000000;
+        time.tv_nsec %= 1000000000;
+        return time;
+}
+
+void node_bound_synced(struct node_bound *bound) {
+        pthread_mutex_lock(&bound->lock);
+        bound->is_synced = true;
+        pthread_cond_broadcast(&bound->news);
+        pthread_mutex_unlock(&bound->lock);
+}
+
+int node_bound_await(struct node_bound *bound, unsigned wait_ms, struct zp_error *err) {
+        const struct timespec until = in_ms(wait_ms);
+        int late = 0;
+        pthread_mutex_lock(&bound->lock);
+        while (!bound->is_synced && late != ETIMEDOUT)
+                late = pthread_cond_timedwait(&bound->news, &bound->lock, &until);
+        bool is_synced = bound->is_synced;
+        pthread_mutex_unlock(&bound->lock);
+        return is_synced ? 0 : zp_error_set(err, EAGAIN, "the API server has not listed the node's pods yet");
+}
+
 /* ---- who names an image ---- */
 
 static bool has_value(json_t *list, json_t *value) {
@@ -146,12 +177,7 @@ static int collect(struct node_bound *bound, const char *image, json_t *out) {
 
 int node_bound_find(struct node_bound *bound, const char *image, unsigned wait_ms, json_t **out, struct zp_error *err) {
         json_t *found = json_array();
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += wait_ms / 1000;
-        until.tv_nsec += (long) (wait_ms % 1000) * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        const struct timespec until = in_ms(wait_ms);
         pthread_mutex_lock(&bound->lock);
         int r = found ? collect(bound, image, found) : -1;
         while (r == 0 && json_array_size(found) == 0 &&

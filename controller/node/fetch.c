@@ -209,7 +209,7 @@ static void pull(const struct node_options *options, const struct node_task *tas
         /* each time: they may have been changed */
         if (options->config && snap_config_load(options->config, &config, &err) < 0)
                 fail(out, "BadSettings", err.message);
-        else if (task->secrets && node_secrets_read(options->kube, task->secrets, &secret, &unread, &err) < 0)
+        else if (task->secrets && node_secrets_read(options->kube, task->secrets, 0, &secret, &unread, &err) < 0)
                 fail(out, "SecretNotReadable", err.message);
         else
                 pull_with(options, &config, task, secret, watcher, out);

@@ -94,6 +94,12 @@ static void pod_changed(void *context, enum zp_kube_change change, const struct 
                 complain(&err);
 }
 
+static void pods_synced(void *context) {
+        struct node_pods *p = context;
+        if (p->bound)
+                node_bound_synced(p->bound);
+}
+
 static void troubled(void *context, const struct zp_error *reason, unsigned failures, unsigned retry_ms) {
         (void) context;
         (void) retry_ms;
@@ -219,7 +225,7 @@ static int begin(struct node_pods *p, struct zp_error *err) {
         const struct zp_kube_reflector_options options = { .kube = p->options->kube,
                                                            .place = { .resource = { "v1", "pods" } },
                                                            .query = p->query,
-                                                           .watcher = { pod_changed, NULL, troubled, p },
+                                                           .watcher = { pod_changed, pods_synced, troubled, p },
                                                            .cancel = p->options->cancel };
         if (r == 0)
                 r = zp_kube_reflector_start(&options, &p->reflector, err);

@@ -21,10 +21,14 @@
 #define QUESTION_MAX 4096
 #define PATIENCE_MS 2000
 #define ANSWERS_MAX 16
+/* How long our first list of pods is waited for; without it there is no answer. */
+#define LIST_MS 4000
 /* How much later than the kubelet we may hear of a pod. */
 #define LATE_MS 1000
 /* An image's layers are asked for one after the other: what was found out for the first is kept for so long. */
 #define KEPT_S 10
+/* For an API server's answer about one of them: a pull waits for it. */
+#define SECRET_MS 3000
 #define KEPT_MAX 64
 
 struct node_pullers {
@@ -72,7 +76,7 @@ static void keep(struct node_pullers *p, const char *key, const char *text) {
 }
 
 /* *text: all of them as one docker configuration; NULL: nothing. What cannot be read is as if it were not there, as for
- * the kubelet. */
+ * the kubelet; what cannot be read now may be there, and nothing is kept. */
 static int read_secrets(struct node_pullers *p, json_t *secrets, const char *image, char **text, struct zp_error *err) {
         struct zp_error unread = { 0 };
         zp_autofree char *key = json_dumps(secrets, JSON_COMPACT);
@@ -81,7 +85,7 @@ static int read_secrets(struct node_pullers *p, json_t *secrets, const char *ima
                 return zp_error_errno(err, ENOMEM, "pull secrets");
         if (json_array_size(secrets) == 0 || recall(p, key, text))
                 return 0;
-        int r = node_secrets_read(p->kube, secrets, text, &unread, err);
+        int r = node_secrets_read(p->kube, secrets, SECRET_MS, text, &unread, err);
         if (unread.code)
                 complain(image, &unread);
         if (r == 0)
@@ -96,7 +100,9 @@ static int find_pods(struct node_pullers *p, const char *name, json_t **out, str
         pthread_mutex_lock(&p->lock);
         bool is_nobodys = json_integer_value(json_object_get(p->nobodys, name)) > now_s();
         pthread_mutex_unlock(&p->lock);
-        int r = node_bound_find(p->bound, name, is_nobodys ? 0 : LATE_MS, out, err);
+        int r = node_bound_await(p->bound, LIST_MS, err);
+        if (r == 0)
+                r = node_bound_find(p->bound, name, is_nobodys ? 0 : LATE_MS, out, err);
         if (r < 0 || is_nobodys || json_array_size(*out) > 0)
                 return r;
         pthread_mutex_lock(&p->lock);
@@ -161,7 +167,7 @@ static void send_answer(int fd, json_t *pullers) {
         node_secret_free(text);
 }
 
-/* Who gets no answer takes the image for nobody's. */
+/* Who gets no answer gives the image to nobody whose right has to be known. */
 static void answer(struct node_pullers *p, int fd) {
         zp_autobuffer struct zp_buffer question = { 0 };
         zp_auto(json_decref) json_t *pullers = json_array();

@@ -43,7 +43,12 @@ int node_secret_add(json_t *secret, json_t *auths, struct zp_error *err) {
         return zp_error_set(err, EBADMSG, "secret '%s': no pull secret (type kubernetes.io/dockerconfigjson)", name);
 }
 
-int node_secrets_read(struct zp_kube *kube, json_t *secrets, char **text, struct zp_error *unread,
+/* Tomorrow it is the same. */
+static bool is_final(int result) {
+        return result == -ENOENT || result == -EPERM || result == -EACCES || result == -EINVAL || result == -EBADMSG;
+}
+
+int node_secrets_read(struct zp_kube *kube, json_t *secrets, unsigned timeout_ms, char **text, struct zp_error *unread,
                       struct zp_error *err) {
         zp_auto(json_decref) json_t *auths = json_object();
         json_t *item;
@@ -52,16 +57,17 @@ int node_secrets_read(struct zp_kube *kube, json_t *secrets, char **text, struct
         json_array_foreach(secrets, i, item) {
                 zp_auto(json_decref) json_t *secret = NULL;
                 struct zp_error one = { 0 };
-                struct zp_kube_place place = { .resource = { "v1", "secrets" },
-                                               .namespace = json_string_value(json_object_get(item, "namespace")),
-                                               .name = json_string_value(json_object_get(item, "name")) };
-                int r = zp_kube_get(kube, &place, &secret, &one);
+                const struct zp_kube_place place = { .resource = { "v1", "secrets" },
+                                                     .namespace = json_string_value(json_object_get(item, "namespace")),
+                                                     .name = json_string_value(json_object_get(item, "name")) };
+                const struct zp_kube_request request = { .method = "GET", .place = place, .timeout_ms = timeout_ms };
+                int r = zp_kube_call(kube, &request, &secret, &one);
                 if (r == 0)
                         r = node_secret_add(secret, auths, &one);
                 if (r == 0)
                         continue;
                 zp_error_wrap(&one, "pull secret %s/%s", place.namespace, place.name);
-                if (r == -ENOMEM || r == -ECANCELED) {
+                if (r == -ENOMEM || r == -ECANCELED || (timeout_ms > 0 && !is_final(r))) {
                         *err = one;
                         return r;
                 }

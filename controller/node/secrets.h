@@ -17,8 +17,10 @@ int node_secret_add(json_t *secret, json_t *auths, struct zp_error *err);
 
 /* Reads the Secrets [{namespace, name}]. *text: a docker config, malloc'ed, to be wiped by node_secret_free(); NULL:
  * there are none, or they have nothing. One that is not there, may not be read or is no pull secret is passed over,
- * since others' may do; *unread says why, of the first. -ENOMEM, -ECANCELED only. */
-int node_secrets_read(struct zp_kube *kube, json_t *secrets, char **text, struct zp_error *unread,
+ * since others' may do; *unread says why, of the first. `timeout_ms`, for each: one that the API server does not say so
+ * much of in this time ends it, with what the server said, or -ETIMEDOUT. 0: there is time, and it is passed over as
+ * well. Else -ENOMEM, -ECANCELED only. */
+int node_secrets_read(struct zp_kube *kube, json_t *secrets, unsigned timeout_ms, char **text, struct zp_error *unread,
                       struct zp_error *err);
 void node_secret_free(char *text);
 

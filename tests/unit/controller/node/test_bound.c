@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,6 +108,21 @@ static void a_pod_that_comes_a_little_later_is_waited_for(void **state) {
         assert_int_equal(json_array_size(found), 1);
 }
 
+static void *list_later(void *context) {
+        node_bound_synced(context);
+        return NULL;
+}
+
+static void before_the_pods_have_been_listed_nobody_can_say_who_names_an_image(void **state) {
+        (void) state;
+        pthread_t thread;
+        put("u1", "a", "Pending", "{\"containers\": [{\"image\": \"r.example/i:1\"}]}");
+        assert_int_equal(node_bound_await(bound, 10, &err), -EAGAIN);
+        assert_int_equal(pthread_create(&thread, NULL, list_later, bound), 0);
+        assert_int_equal(node_bound_await(bound, 60000, &err), 0);
+        pthread_join(thread, NULL);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(every_container_of_a_pod_names_its_image_as_containerd_does, begin,
@@ -116,6 +132,8 @@ int main(void) {
                                                 end),
                 cmocka_unit_test_setup_teardown(what_is_no_reference_is_passed_over, begin, end),
                 cmocka_unit_test_setup_teardown(a_pod_that_comes_a_little_later_is_waited_for, begin, end),
+                cmocka_unit_test_setup_teardown(before_the_pods_have_been_listed_nobody_can_say_who_names_an_image,
+                                                begin, end),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

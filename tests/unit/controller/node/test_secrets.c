@@ -87,7 +87,10 @@ static void answer(int connection) {
         while (!strstr(request, "\r\n\r\n") && size < sizeof request - 1 &&
                (n = read(connection, request + size, sizeof request - 1 - size)) > 0)
                 request[size += (size_t) n] = '\0';
-        int status = strstr(request, "/secrets/forbidden ") ? 403 : strstr(request, "/secrets/missing ") ? 404 : 200;
+        int status = strstr(request, "/secrets/forbidden ") ? 403
+                     : strstr(request, "/secrets/missing ") ? 404
+                     : strstr(request, "/secrets/later ")   ? 500
+                                                            : 200;
         bool is_good = strstr(request, "/secrets/pull ");
         zp_autofree char *body =
                 status == 200 ? zp_format("{\"kind\": \"Secret\", \"apiVersion\": \"v1\", \"metadata\": {\"name\": "
@@ -153,7 +156,7 @@ static char *read_all(const char *list, struct zp_error *unread) {
         char *text = NULL;
         *unread = (struct zp_error){ 0 };
         assert_non_null(secrets);
-        if (node_secrets_read(kube, secrets, &text, unread, &err) < 0)
+        if (node_secrets_read(kube, secrets, 0, &text, unread, &err) < 0)
                 fail_msg("%s", err.message);
         return text;
 }
@@ -168,6 +171,20 @@ static void secrets_that_cannot_be_read_keep_no_others_from_being_used(void **st
         assert_non_null(text);
         assert_non_null(strstr(text, "dTpw"));
         assert_non_null(strstr(unread.message, "ns/missing"));
+        node_secret_free(text);
+}
+
+static void one_that_may_be_readable_later_is_no_absent_one_to_who_is_in_a_hurry(void **state) {
+        (void) state;
+        struct zp_error unread;
+        zp_auto(json_decref) json_t *secrets =
+                json_loads("[" SECRET("missing") "," SECRET("later") "," SECRET("pull") "]", 0, NULL);
+        char *text = NULL;
+        assert_true(node_secrets_read(kube, secrets, 3000, &text, &unread, &err) < 0);
+        assert_null(text);
+        assert_non_null(strstr(err.message, "ns/later"));
+        text = read_all("[" SECRET("later") "," SECRET("pull") "]", &unread);
+        assert_non_null(text);
         node_secret_free(text);
 }
 
@@ -191,6 +208,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(nothing_but_credentials_is_taken, begin, end),
                 cmocka_unit_test_setup_teardown(what_is_no_pull_secret_is_refused_without_its_content, begin, end),
                 cmocka_unit_test_setup_teardown(secrets_that_cannot_be_read_keep_no_others_from_being_used,
+                                                begin_server, end_server),
+                cmocka_unit_test_setup_teardown(one_that_may_be_readable_later_is_no_absent_one_to_who_is_in_a_hurry,
                                                 begin_server, end_server),
                 cmocka_unit_test_setup_teardown(a_secret_that_cannot_be_read_is_named, begin_server, end_server),
         };
