@@ -22,7 +22,8 @@
 #define FRAME_MAX ((size_t) 16 << 20)
 #define PATIENCE_MS 5000
 #define LOOK_MS 500
-#define RETRY_MS 1000
+#define RETRY_S 1
+#define RETRY_MAX_S 60
 
 /* The connections on the socket. */
 enum { TO_PLUGIN = 1, TO_RUNTIME = 2 };
@@ -34,6 +35,7 @@ struct peer {
         int fd;
         struct zp_buffer raw;        /* as it comes */
         struct zp_buffer streams[3]; /* by connection; what is not a whole message yet */
+        bool was_called;             /* so we were not refused */
 };
 
 static int malformed(const char *what, struct zp_error *err) {
@@ -90,6 +92,7 @@ static int take_message(struct peer *p, uint32_t connection, uint32_t stream, ch
         if (kind != IS_REQUEST)
                 return malformed("no request where one was to be", err);
         int r = node_nri_answer(p->options, data, size, &reply, err);
+        p->was_called = true;
         return r < 0 ? r : send_message(p, TO_PLUGIN, stream, IS_RESPONSE, &reply, err);
 }
 
@@ -140,7 +143,7 @@ static int receive(struct peer *p, struct zp_error *err) {
         return zp_buffer_append(&p->raw, data, (size_t) size) ? 1 : zp_error_errno(err, ENOMEM, "NRI");
 }
 
-int node_nri_serve(const struct node_nri_options *options, int fd, struct zp_error *err) {
+static int serve(const struct node_nri_options *options, int fd, bool *was_called, struct zp_error *err) {
         struct peer p = { .options = options, .fd = fd };
         snap_exchange_set_patience(fd, PATIENCE_MS);
         int r = send_registration(&p, err);
@@ -149,7 +152,13 @@ int node_nri_serve(const struct node_nri_options *options, int fd, struct zp_err
         zp_buffer_clear(&p.raw);
         for (size_t i = 0; i < sizeof p.streams / sizeof *p.streams; i++)
                 zp_buffer_clear(&p.streams[i]);
+        *was_called = p.was_called;
         return r;
+}
+
+int node_nri_serve(const struct node_nri_options *options, int fd, struct zp_error *err) {
+        bool unused;
+        return serve(options, fd, &unused, err);
 }
 
 /* ---- its life ---- */
@@ -170,21 +179,33 @@ static int connect_to(const char *path, struct zp_error *err) {
         return zp_steal_fd(&fd);
 }
 
+static void pause_for(const struct node_nri_options *options, unsigned seconds) {
+        const struct timespec look = { .tv_nsec = LOOK_MS * 1000000L };
+        for (unsigned ms = 0; ms < seconds * 1000 && !zp_cancelled(options->cancel); ms += LOOK_MS)
+                nanosleep(&look, NULL);
+}
+
+/* Who is not there is looked for each second; who refuses us is not asked so often. */
 static void *work(void *context) {
         const struct node_nri_options *options = &((struct node_nri *) context)->options;
-        bool was_told = false;
+        struct zp_error told = { 0 };
+        unsigned pause_s = RETRY_S;
         while (!zp_cancelled(options->cancel)) {
-                struct timespec pause = { .tv_sec = RETRY_MS / 1000 };
                 struct zp_error err = { 0 };
+                bool was_called = false;
                 zp_autoclose int fd = connect_to(options->path, &err);
-                int r = fd < 0 ? fd : node_nri_serve(options, fd, &err);
+                int r = fd < 0 ? fd : serve(options, fd, &was_called, &err);
                 if (r == -ECANCELED)
                         break;
-                if (fd >= 0 || !was_told)
-                        ctl_log(CTL_LOG_WARNING, "%s; until it is back, no pod is kept from starting",
-                                r < 0 ? err.message : "NRI: containerd has gone");
-                was_told = true;
-                nanosleep(&pause, NULL);
+                if (r == 0)
+                        zp_error_set(&err, EPIPE, "NRI: containerd has gone");
+                if (was_called || strcmp(err.message, told.message) != 0)
+                        ctl_log(CTL_LOG_WARNING, "%s; until it is back, no pod is kept from starting", err.message);
+                told = err;
+                if (fd < 0 || was_called)
+                        pause_s = RETRY_S;
+                pause_for(options, pause_s);
+                pause_s = pause_s * 2 < RETRY_MAX_S ? pause_s * 2 : RETRY_MAX_S;
         }
         return NULL;
 }

@@ -29,7 +29,8 @@ struct node_nri_options {
 };
 
 struct node_nri;
-/* Connects, and again whenever that is over. What the options refer to outlives it. */
+/* Connects, and again whenever that is over: each second, or up to a minute later when the runtime refuses the plugin.
+ * The log has it once for each reason, until the runtime has called the plugin again. What the options refer to outlives it. */
 int node_nri_start(const struct node_nri_options *options, struct node_nri **out, struct zp_error *err);
 /* When the options' flag is set. */
 void node_nri_stop(struct node_nri *nri);
