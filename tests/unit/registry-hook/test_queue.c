@@ -15,6 +15,7 @@
 
 #define A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define INDEX "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 #define TARGET "docker://r.example/acme/web"
 
 struct world {
@@ -389,6 +390,34 @@ static void a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more(void **st
         assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone = 0"), 1);
 }
 
+static void the_snapshot_of_a_platform_that_a_tags_new_image_has_no_more_has_no_tag_any_more(void **state) {
+        static const char text[] =
+                "version: 1\nregistries: [{host: r.example}]\nrules: [{name: web, repositories: '**'}]\n";
+        struct world *w = *state;
+        struct hook_pending pending;
+        struct hook_build build;
+        struct hook_wanted wanted[] = { { .platform = "linux/amd64", .target = TARGET, .rule = "web", .digest = A },
+                                        { .platform = "linux/arm64", .target = TARGET, .rule = "web", .digest = B } };
+        zp_auto(hook_config_drop) struct hook_config *config = NULL;
+        assert_int_equal(hook_config_parse(text, strlen(text), "hook.yaml", &config, NULL), 0);
+        for (size_t platforms = 2; platforms > 0; platforms--) {
+                accept_event(w, push("latest", NULL, NULL));
+                assert_true(next_event(w, &pending));
+                struct hook_verdict verdict = { .pending = &pending,
+                                                .wanted = wanted,
+                                                .wanted_count = platforms,
+                                                .text = "marked",
+                                                .tag_digest = platforms == 2 ? INDEX : A,
+                                                .now_ms = w->now_ms };
+                assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
+                while (start(w, &build))
+                        end(w, &build, HOOK_DONE);
+                assert_int_equal(hook_retention_survey(w->db, config, NULL, NULL), 0);
+                assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE untagged = 0"), platforms);
+                assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE digest = '" A "' AND untagged = 0"), 1);
+        }
+}
+
 /* The registry of this one does not answer, so that it stays in any case. */
 static void a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later(void **state) {
         static const char text[] = "version: 1\nregistries: [{host: '127.0.0.1:1', plain-http: true}]\n"
@@ -693,6 +722,7 @@ int main(void) {
                 TEST(what_was_wished_for_by_digest_is_never_superseded),
                 TEST(what_was_pushed_by_digest_and_then_had_a_tag_is_superseded),
                 TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
+                TEST(the_snapshot_of_a_platform_that_a_tags_new_image_has_no_more_has_no_tag_any_more),
                 TEST(a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
