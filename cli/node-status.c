@@ -11,6 +11,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/database.h"
 #include "base/file.h"
 #include "cli/output.h"
 #include "device/record.h"
@@ -244,7 +245,7 @@ static int open_status(struct status *s, struct zp_error *err) {
         zp_autofree char *copies = zp_format("%s/unpacked", s->store_path);
         if (!database || !copies)
                 return no_memory(err);
-        int r = snap_metastore_open_to_read(database, &s->metastore, err);
+        int r = snap_metastore_open_to_read(database, ZP_DATABASE_PATIENCE_MS, &s->metastore, err);
         if (r == -ENOENT)
                 zp_error_hint(err, "no snapshotter has used this root directory; --root or --config says which one");
         if (r == 0)

@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/database.h"
 #include "base/file.h"
 #include "blockfs/blockfs.h"
 #include "snapshotter/control/control.h"
@@ -221,7 +222,7 @@ static bool has_readers(const struct snap_config *config) {
         zp_auto(snap_metastore_close) struct snap_metastore *metastore = NULL;
         zp_autofree char *path = zp_format("%s/metadata.db", config->root);
         struct snap_counts counts = { 0 };
-        int r = path ? snap_metastore_open_to_read(path, &metastore, NULL) : -ENOMEM;
+        int r = path ? snap_metastore_open_to_read(path, ZP_DATABASE_PATIENCE_MS, &metastore, NULL) : -ENOMEM;
         if (r == 0)
                 r = snap_metastore_count(metastore, &counts, NULL);
         return (r < 0 && r != -ENOENT) || counts.accelerated > 0 || zp_blockfs_is_mounted(config->devices, NULL) != 0;

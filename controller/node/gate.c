@@ -8,6 +8,9 @@
 #include "controller/log.h"
 #include "snapshotter/control/metastore.h"
 
+/* containerd waits for two seconds, and then goes on without us: what is not known in time is refused. */
+#define PATIENCE_MS 1000
+
 struct finding {
         struct zp_arena arena;
         bool is_ours;        /* zeropull-snapshotter has the container's snapshot */
@@ -33,7 +36,8 @@ static int look_into(struct snap_metastore *store, const char *id, struct findin
 static int look(const char *root, const char *id, struct finding *out, struct zp_error *err) {
         zp_autofree char *path = zp_format("%s/metadata.db", root);
         zp_auto(snap_metastore_close) struct snap_metastore *store = NULL;
-        int r = path ? snap_metastore_open_to_read(path, &store, err) : zp_error_errno(err, ENOMEM, "gate");
+        int r = path ? snap_metastore_open_to_read(path, PATIENCE_MS, &store, err)
+                     : zp_error_errno(err, ENOMEM, "gate");
         if (r == -ENOENT) { /* no snapshotter has begun here */
                 zp_error_clear(err);
                 return 0;

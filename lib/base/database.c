@@ -10,10 +10,10 @@
 #include "base/sqlite.h"
 
 /* Nobody but this process writes; a person may look with sqlite3(1). */
-#define BUSY_TIMEOUT_MS 10000
 
 struct zp_database {
         char *path;
+        int patience_ms;
         pthread_mutex_t mutex; /* held from begin to end */
         /* guarded by mutex */
         sqlite3 *db;
@@ -174,7 +174,7 @@ static int connect_to(struct zp_database *database, struct zp_error *err) {
         int result = sqlite3_open_v2(database->path, &database->db, flags, NULL);
         if (result != SQLITE_OK)
                 return failed(database, result, err);
-        sqlite3_busy_timeout(database->db, BUSY_TIMEOUT_MS);
+        sqlite3_busy_timeout(database->db, database->patience_ms);
         sqlite3_db_config(database->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         sqlite3_db_config(database->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         sqlite3_db_config(database->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
@@ -188,12 +188,14 @@ static int connect_to(struct zp_database *database, struct zp_error *err) {
 }
 
 static int open_with(int (*connect)(struct zp_database *database, struct zp_error *err), const char *path,
-                     const struct zp_database_schema *schema, struct zp_database **out, struct zp_error *err) {
+                     const struct zp_database_schema *schema, unsigned patience_ms, struct zp_database **out,
+                     struct zp_error *err) {
         zp_auto(zp_database_close) struct zp_database *database = calloc(1, sizeof *database);
         if (!database)
                 return zp_error_errno(err, ENOMEM, "database '%s'", path);
         pthread_mutex_init(&database->mutex, NULL);
         database->path = strdup(path);
+        database->patience_ms = (int) patience_ms;
         if (!database->path)
                 return zp_error_errno(err, ENOMEM, "database '%s'", path);
         int r = check_file(path, err);
@@ -208,7 +210,7 @@ static int open_with(int (*connect)(struct zp_database *database, struct zp_erro
 
 int zp_database_open(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
                      struct zp_error *err) {
-        return open_with(connect_to, path, schema, out, err);
+        return open_with(connect_to, path, schema, ZP_DATABASE_PATIENCE_MS, out, err);
 }
 
 /* A database that is new, and empty, is none yet. */
@@ -223,16 +225,16 @@ static int connect_to_read(struct zp_database *database, struct zp_error *err) {
         int result = sqlite3_open_v2(database->path, &database->db, flags, NULL);
         if (result != SQLITE_OK)
                 return failed(database, result, err);
-        sqlite3_busy_timeout(database->db, BUSY_TIMEOUT_MS);
+        sqlite3_busy_timeout(database->db, database->patience_ms);
         sqlite3_db_config(database->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         sqlite3_db_config(database->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
         sqlite3_db_config(database->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
         return run(database, "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON", err);
 }
 
-int zp_database_open_to_read(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
-                             struct zp_error *err) {
-        return open_with(connect_to_read, path, schema, out, err);
+int zp_database_open_to_read(const char *path, const struct zp_database_schema *schema, unsigned patience_ms,
+                             struct zp_database **out, struct zp_error *err) {
+        return open_with(connect_to_read, path, schema, patience_ms, out, err);
 }
 
 void zp_database_close(struct zp_database *database) {

@@ -15,6 +15,9 @@
 
 struct zp_database;
 
+/* How long one waits for others that have it, mostly. */
+#define ZP_DATABASE_PATIENCE_MS 10000
+
 struct zp_database_schema {
         uint32_t application_id; /* tells this kind of database from all others */
         int version;             /* ≥ 1; of a database that `create` makes */
@@ -25,9 +28,10 @@ struct zp_database_schema {
  * version; -EINVAL: something else than a file is there. */
 int zp_database_open(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
                      struct zp_error *err);
-/* One that another process may have open, for reading alone. -ENOENT: it is not there. Else as above. */
-int zp_database_open_to_read(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
-                             struct zp_error *err);
+/* One that another process may have open, for reading alone, in `patience_ms`. -ENOENT: it is not there. Else as above.
+ */
+int zp_database_open_to_read(const char *path, const struct zp_database_schema *schema, unsigned patience_ms,
+                             struct zp_database **out, struct zp_error *err);
 void zp_database_close(struct zp_database *database);
 ZP_DEFINE_AUTO(struct zp_database, zp_database_close);
 

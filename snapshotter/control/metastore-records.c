@@ -43,16 +43,16 @@ static const struct zp_database_schema schema = {
                   ") STRICT, WITHOUT ROWID;",
 };
 
-static int open_with(int (*open)(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
-                                 struct zp_error *err),
-                     const char *path, struct snap_metastore **out, struct zp_error *err) {
-        zp_auto(snap_metastore_close) struct snap_metastore *store = calloc(1, sizeof *store);
-        if (!store)
+/* `database` is the new metastore's. */
+static int wrap(struct zp_database *database, struct snap_metastore **out, struct zp_error *err) {
+        struct snap_metastore *store = calloc(1, sizeof *store);
+        if (!store) {
+                zp_database_close(database);
                 return snap_no_memory(err);
-        int r = open(path, &schema, &store->database, err);
-        if (r == 0)
-                *out = zp_steal(&store);
-        return r;
+        }
+        store->database = database;
+        *out = store;
+        return 0;
 }
 
 int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp_error *err) {
@@ -60,11 +60,16 @@ int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp
         int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
         if (fd >= 0)
                 close(fd); /* before there is a connection, whose locks would go with it */
-        return open_with(zp_database_open, path, out, err);
+        struct zp_database *database = NULL;
+        int r = zp_database_open(path, &schema, &database, err);
+        return r < 0 ? r : wrap(database, out, err);
 }
 
-int snap_metastore_open_to_read(const char *path, struct snap_metastore **out, struct zp_error *err) {
-        return open_with(zp_database_open_to_read, path, out, err);
+int snap_metastore_open_to_read(const char *path, unsigned patience_ms, struct snap_metastore **out,
+                                struct zp_error *err) {
+        struct zp_database *database = NULL;
+        int r = zp_database_open_to_read(path, &schema, patience_ms, &database, err);
+        return r < 0 ? r : wrap(database, out, err);
 }
 
 void snap_metastore_close(struct snap_metastore *store) {

@@ -21,8 +21,9 @@
 struct snap_metastore;
 
 int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp_error *err);
-/* Beside a daemon, or without one. -ENOENT: there is none. */
-int snap_metastore_open_to_read(const char *path, struct snap_metastore **out, struct zp_error *err);
+/* Beside a daemon, which is waited for `patience_ms`, or without one. -ENOENT: there is none. */
+int snap_metastore_open_to_read(const char *path, unsigned patience_ms, struct snap_metastore **out,
+                                struct zp_error *err);
 void snap_metastore_close(struct snap_metastore *store);
 ZP_DEFINE_AUTO(struct snap_metastore, snap_metastore_close);
 

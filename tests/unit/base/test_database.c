@@ -183,12 +183,12 @@ static void what_is_not_this_database_is_refused(void **state) {
 static void a_reader_sees_what_is_committed_and_changes_nothing(void **state) {
         (void) state;
         struct zp_database *reader = NULL;
-        assert_int_equal(zp_database_open_to_read(path, &schema, &reader, &err), -ENOENT);
+        assert_int_equal(zp_database_open_to_read(path, &schema, ZP_DATABASE_PATIENCE_MS, &reader, &err), -ENOENT);
         assert_int_not_equal(access(path, F_OK), 0);
         struct zp_database *writer = open_it();
         assert_int_equal(zp_database_begin(writer, true, &err), 0);
         assert_int_equal(zp_database_end(writer, insert(writer, "a"), &err), 0);
-        assert_int_equal(zp_database_open_to_read(path, &schema, &reader, &err), 0);
+        assert_int_equal(zp_database_open_to_read(path, &schema, ZP_DATABASE_PATIENCE_MS, &reader, &err), 0);
         assert_int_equal(count(reader), 1);
         assert_int_equal(zp_database_begin(reader, false, &err), 0);
         assert_int_equal(zp_database_end(reader, insert(reader, "b"), &err), -EROFS);
@@ -197,7 +197,7 @@ static void a_reader_sees_what_is_committed_and_changes_nothing(void **state) {
         assert_int_equal(count(reader), 2);
         zp_database_close(writer);
         zp_database_close(reader);
-        assert_int_equal(zp_database_open_to_read(path, &schema, &reader, &err), 0);
+        assert_int_equal(zp_database_open_to_read(path, &schema, ZP_DATABASE_PATIENCE_MS, &reader, &err), 0);
         assert_int_equal(count(reader), 2);
         zp_database_close(reader);
 }

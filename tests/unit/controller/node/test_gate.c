@@ -2,14 +2,17 @@
  *
  * A container is made, or is not, by what the snapshotter has for it and its pod wants.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "base/buffer.h"
 #include "controller/node/gate.h"
@@ -105,12 +108,30 @@ static void where_no_snapshotter_has_been_nothing_is_accelerated(void **state) {
         assert_int_equal(node_gate_check((void *) "/nonexistent", &wish, &err), -EPERM);
 }
 
+/* While somebody has the database for himself. */
+static void what_cannot_be_told_within_a_second_or_so_is_refused(void **state) {
+        (void) state;
+        zp_autofree char *path = zp_format("%s/metadata.db", root);
+        struct timespec begun, ended;
+        sqlite3 *other;
+        assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(other, "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE", NULL, NULL, NULL),
+                         SQLITE_OK);
+        clock_gettime(CLOCK_MONOTONIC, &begun);
+        assert_int_equal(ask("fast", "required"), -EAGAIN);
+        clock_gettime(CLOCK_MONOTONIC, &ended);
+        assert_true(ended.tv_sec - begun.tv_sec < 8);
+        sqlite3_close(other);
+        assert_int_equal(ask("fast", "required"), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_pod_that_wants_nothing_gets_its_containers, begin, end),
                 cmocka_unit_test_setup_teardown(required_means_a_snapshot, begin, end),
                 cmocka_unit_test_setup_teardown(never_means_none, begin, end),
                 cmocka_unit_test_setup_teardown(what_nobody_understands_starts_nothing, begin, end),
+                cmocka_unit_test_setup_teardown(what_cannot_be_told_within_a_second_or_so_is_refused, begin, end),
                 cmocka_unit_test(where_no_snapshotter_has_been_nothing_is_accelerated),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
