@@ -99,6 +99,8 @@ static struct hook_serve_options serve_options(const struct call *call) {
 /* ---- commands ---- */
 
 static int serve(const struct call *call) {
+        if (value(call, OPTION_STANDALONE) && value(call, OPTION_CONFIG))
+                return usage("--standalone is without a configuration: leave one out of it and --config", "");
         struct hook_serve_options serve = serve_options(call);
         struct zp_error err = { 0 };
         umask(077);

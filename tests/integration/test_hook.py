@@ -414,6 +414,8 @@ def test_standalone_prints_the_lines_for_the_registry(named, work):
     assert lines[1] == "notifications:\n" and lines[2] == "  endpoints:\n"
     refused = subprocess.run([HOOK, "--standalone", "--listen", "0.0.0.0:0"], capture_output=True, text=True)
     assert refused.returncode == 1 and "loopback only" in refused.stderr
+    both = subprocess.run([HOOK, "--standalone", "--config", "/dev/null"], capture_output=True, text=True)
+    assert both.returncode == 2 and "--standalone is without a configuration" in both.stderr
 
 
 def test_reconcile_finds_pushes_that_nobody_told_of(work):
