@@ -40,9 +40,11 @@ static int store_event(sqlite3 *db, struct hook_delivery *delivery, const struct
         hook_autostmt sqlite3_stmt *statement = NULL;
         int r = hook_sql_prepare(
                 db, &statement, err,
-                "INSERT INTO events (kind, host, repository, tag, digest, requested_by, is_forced, received)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-                " ON CONFLICT DO UPDATE SET version = version + 1, not_before = 0, received = excluded.received,"
+                /* news are due now, and not before those that have waited longer for another look */
+                "INSERT INTO events (kind, host, repository, tag, digest, requested_by, is_forced, received,"
+                " not_before) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)"
+                " ON CONFLICT DO UPDATE SET version = version + 1,"
+                " not_before = min(not_before, excluded.not_before), received = excluded.received,"
                 " requested_by = " ALSO_REQUESTED_BY("excluded.requested_by") " RETURNING id, version",
                 "isssssii", (int64_t) event->kind, event->host, event->repository, event->tag, digest,
                 delivery->requested_by, (int64_t) delivery->is_forced, delivery->now_ms);

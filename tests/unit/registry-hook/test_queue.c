@@ -654,6 +654,20 @@ static void the_first_wishs_credentials_stay_when_others_join_its_build(void **s
         assert_string_equal(after, "first");
 }
 
+/* However many news come, more than can be looked at. */
+static void what_waits_for_another_look_has_its_turn_before_later_news(void **state) {
+        struct world *w = *state;
+        struct hook_pending first, next;
+        accept_event(w, push("1", A, NULL));
+        assert_true(next_event(w, &first));
+        struct hook_postponed postponed = { &first, w->now_ms + 1000, "not there yet" };
+        assert_int_equal(hook_db_write(w->db, hook_queue_postpone, &postponed, NULL), 0);
+        w->now_ms += 2000;
+        accept_event(w, push("2", B, NULL));
+        assert_true(next_event(w, &next));
+        assert_int_equal(next.id, first.id);
+}
+
 static void credentials_that_were_of_no_use_are_replaced_by_later_ones(void **state) {
         struct world *w = *state;
         struct hook_pending pending;
@@ -735,6 +749,7 @@ int main(void) {
                 TEST(a_second_service_on_the_same_state_is_refused),
                 TEST(credentials_are_kept_until_the_build_is_over),
                 TEST(the_first_wishs_credentials_stay_when_others_join_its_build),
+                TEST(what_waits_for_another_look_has_its_turn_before_later_news),
                 TEST(credentials_that_were_of_no_use_are_replaced_by_later_ones),
                 TEST(a_database_of_version_1_is_taken_on),
                 TEST(profiles_of_version_2_are_whole_ones),
