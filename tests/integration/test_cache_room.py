@@ -4,16 +4,15 @@ have filled the disk, and keep to their limit. Needs root."""
 import errno
 import os
 import random
-import signal
 import subprocess
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
 from support import snapshotter as support
 from support.pulls import pull
-from support.snapshotter import mounted, snapshotter
+from support.snapshotter import mounted, snapshotter, stopped
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -59,15 +58,6 @@ def await_whole_copies(daemon, count):
         assert time.monotonic() < deadline, copies(daemon)
         time.sleep(0.05)
     return copies(daemon)
-
-
-@contextmanager
-def stopped(pid):
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(world, work, disk):

@@ -14,7 +14,7 @@ import pytest
 
 from support import prometheus
 from support.snapshots_api import MESSAGES
-from support.snapshotter import snapshotter
+from support.snapshotter import snapshotter, stopped
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 P = "zeropull_snapshotter_"
@@ -108,17 +108,13 @@ def test_other_questions_are_refused(daemon):
 
 def test_a_data_plane_that_does_not_answer_holds_nobody_up(daemon):
     """Stopped, it keeps its requests, so whoever asked cannot even be killed."""
-    pid = daemon.data_plane()
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(daemon.data_plane()):
         for _ in range(3):
             start = time.monotonic()
             now = metrics(daemon)
             assert now.get(P + "data_plane_up") == 0
             assert now.get(P + "device_reads_total") is None
             assert time.monotonic() - start < 3
-    finally:
-        os.kill(pid, signal.SIGCONT)
     until(lambda: metrics(daemon).get(P + "data_plane_up") == 1)
 
 

@@ -2,7 +2,6 @@
 """`zeropull status`: what the snapshotter did for each image and container, whether it runs or not."""
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from support.programs import ZEROPULL
 from support.pulls import prepare_layer, pull
 from support.ship import fill_app, fill_bare, fill_base
-from support.snapshotter import mounted, snapshotter
+from support.snapshotter import mounted, snapshotter, stopped
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -98,12 +97,8 @@ def test_what_is_read_is_present(world, work):
 
 def test_a_data_plane_that_does_not_answer_is_told(work):
     with snapshotter(work) as daemon:
-        pid = daemon.data_plane()
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with stopped(daemon.data_plane()):
             answer = status(daemon.root)["daemon"]["dataPlane"]
-        finally:
-            os.kill(pid, signal.SIGCONT)
         assert answer == {"answers": False, "reason": "the data plane does not answer"}
 
 

@@ -71,6 +71,20 @@ def mounted(mounts, target):
         subprocess.run(["umount", target], check=True)
 
 
+@contextmanager
+def stopped(pid):
+    """While a process does nothing, none of its threads: the signal is on its way to them when kill(2) has ended."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while any(stat.read_text().rpartition(")")[2].split()[0] not in "TtZX" for stat in Path(f"/proc/{pid}/task").glob("*/stat")):
+            assert time.monotonic() < deadline, f"{pid} does not stop"
+            time.sleep(0.001)
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def settings(work, *lines):
     """The options for a daemon with these settings that takes every image."""
     (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
