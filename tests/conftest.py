@@ -23,8 +23,15 @@ def pytest_addoption(parser):
     parser.addoption("--part", default="1/1", metavar="K/N", help="run the K-th of N parts of the tests, in their order")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes a minute or more; `run-tests --long` runs it")
+
+
 def pytest_collection_modifyitems(config, items):
     """Parts run side by side. Neighbours share what a module or a parameter sets up, so a part is one stretch."""
+    long = [item for item in items if item.get_closest_marker("long") and not os.environ.get("ZP_LONG")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
     part, parts = map(int, config.getoption("part").split("/"))
     assert 1 <= part <= parts
     first, end = (len(items) * n // parts for n in (part - 1, part))

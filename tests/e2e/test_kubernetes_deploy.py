@@ -23,7 +23,7 @@ VERSIONS = [name for name in os.environ.get("ZP_KUBERNETES", "2.2").split(",") i
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def site(request):
-    for name in ("busybox", "python"):
+    for name in ("busybox", "python", "nginx"):
         images.layout(name)  # in the private network there is nowhere to get anything from
     if not (kubernetes := kubernetes_programs.programs(may_build=False)):
         pytest.skip("no Kubernetes in the cache of test tools. `./run-tests --long e2e` builds it, given Go")
@@ -195,20 +195,18 @@ def in_namespace(namespace, found, *secrets):
 def test_a_private_image_starts_from_its_snapshot_by_the_pods_pull_secret_alone(site):
     """And one namespace's secret opens nothing to another's pods: neither the image, nor what it has in common with a copy
     that they may read."""
-    image = site.push_private(images.source("python"), "private")
-    copy = site.push(images.source("python"), "copy")
+    image = site.push_private(images.source("nginx"), "private")
+    copy = site.push(images.source("nginx"), "copy")
     for namespace in ("team-a", "team-b"):
         site.cluster.kubectl("create", "namespace", namespace)
         site.cluster.wait_for("its account", lambda: site.cluster.is_true("get", "serviceaccount", "default", "-n", namespace))
     site.apply(site.pull_secret("team-a"))
-    site.cluster.kubectl("delete", "pods", "--all", "--wait", "--timeout=120s")
-    forget(site, f"{site.host}/python:latest")
     already = len(site.locked.log.read_text(errors="replace"))
     site.apply(in_namespace("team-a", pod("mine", image, ["true"]), "pull"))
     site.wait("wait", "-n", "team-a", "--for=jsonpath={.status.phase}=Succeeded", "pod/mine")
     assert "without downloading" in await_event(site, "mine", "Accelerated", "team-a")
     fetched = site.locked.log.read_text(errors="replace")[already:]
-    assert {digest for digest in layers_of("python") if digest in fetched} == set()
+    assert {digest for digest in layers_of("nginx") if digest in fetched} == set()
     site.cluster.kubectl("delete", "pod", "mine", "-n", "team-a", "--wait", "--timeout=60s")
     forget(site, image)
     site.apply(in_namespace("team-b", pod("theirs", image, ["true"])))

@@ -455,6 +455,7 @@ def test_a_deletion_ends_the_build(site, working, pretending):
     until(lambda: not site.jobs(namespace))
 
 
+@pytest.mark.long
 def test_after_its_time_a_snapshot_is_removed(site, working):
     namespace, (image, digest) = site.namespace(), site.image()
     snapshot = site.snapshot(namespace, image, ttl="60s")

@@ -26,7 +26,7 @@ from support.kubernetes_node import private_network
 from support.registry import registry
 
 reason = kubernetes_programs.missing()
-pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
+pytestmark = [pytest.mark.skipif(reason is not None, reason=str(reason)), pytest.mark.long]
 
 LEASE_SECONDS = 20
 CLUSTERS = "/apis/zeropull.dev/v1alpha1/clusterimagesnapshots"

@@ -18,7 +18,7 @@ from support.kubernetes_node import private_network
 from support.registry import registry
 
 reason = kubernetes_programs.missing()
-pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
+pytestmark = [pytest.mark.skipif(reason is not None, reason=str(reason)), pytest.mark.long]
 
 USER, PASSWORD = "puller", "xyzzy-and-plugh"
 ROLES = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles"
