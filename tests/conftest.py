@@ -60,7 +60,9 @@ def pytest_terminal_summary(terminalreporter):
 def pytest_sessionfinish(session, exitstatus):
     """A suite of which nothing ran did not pass: for meson it is skipped, too."""
     stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
-    if exitstatus == 0 and stats.get("skipped") and not stats.get("passed"):
+    is_all_skipped = exitstatus == 0 and stats.get("skipped") and not stats.get("passed")
+    is_all_long = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and stats.get("deselected")
+    if is_all_skipped or is_all_long:
         session.exitstatus = 77
 
 

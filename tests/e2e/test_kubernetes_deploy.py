@@ -11,7 +11,6 @@ from support import images, kubernetes_programs, oci
 from support.containerd import containerd_1_7_or_skip, containerd_2_or_skip
 from support.kubernetes import NODE, KubernetesError
 from support.kubernetes_deploy import NAMESPACE, SLEEP, deployment
-from support.pulls import chains
 
 reason = kubernetes_programs.missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
@@ -23,7 +22,7 @@ VERSIONS = [name for name in os.environ.get("ZP_KUBERNETES", "2.2").split(",") i
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def site(request):
-    for name in ("busybox", "python", "nginx"):
+    for name in ("busybox", "python"):
         images.layout(name)  # in the private network there is nowhere to get anything from
     if not (kubernetes := kubernetes_programs.programs(may_build=False)):
         pytest.skip("no Kubernetes in the cache of test tools. `./run-tests --long e2e` builds it, given Go")
@@ -175,52 +174,6 @@ def test_the_node_keeps_a_wish_that_nobody_looked_at_before(site):
     for key in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
         saved["metadata"].pop(key, None)
     site.apply(saved)
-
-
-def forget(site, *names):
-    """The node has nothing of python's any more, in images or containers: else containerd asks nobody for it."""
-    for name in names:
-        site.node.remove(name)
-    chain = chains(oci.Layout(images.layout("python")).image_config("python")["rootfs"]["diff_ids"])
-    site.cluster.wait_for("a node without python", lambda: not any(
-        link in site.node.ctr("snapshots", "--snapshotter", "zeropull", "list") for link in chain), 150)  # fmt: skip
-
-
-def in_namespace(namespace, found, *secrets):
-    found["metadata"]["namespace"] = namespace
-    found["spec"]["imagePullSecrets"] = [{"name": name} for name in secrets]
-    return found
-
-
-def test_a_private_image_starts_from_its_snapshot_by_the_pods_pull_secret_alone(site):
-    """And one namespace's secret opens nothing to another's pods: neither the image, nor what it has in common with a copy
-    that they may read."""
-    image = site.push_private(images.source("nginx"), "private")
-    copy = site.push(images.source("nginx"), "copy")
-    for namespace in ("team-a", "team-b"):
-        site.cluster.kubectl("create", "namespace", namespace)
-        site.cluster.wait_for("its account", lambda: site.cluster.is_true("get", "serviceaccount", "default", "-n", namespace))
-    site.apply(site.pull_secret("team-a"))
-    already = len(site.locked.log.read_text(errors="replace"))
-    site.apply(in_namespace("team-a", pod("mine", image, ["true"]), "pull"))
-    site.wait("wait", "-n", "team-a", "--for=jsonpath={.status.phase}=Succeeded", "pod/mine")
-    assert "without downloading" in await_event(site, "mine", "Accelerated", "team-a")
-    fetched = site.locked.log.read_text(errors="replace")[already:]
-    assert {digest for digest in layers_of("nginx") if digest in fetched} == set()
-    site.cluster.kubectl("delete", "pod", "mine", "-n", "team-a", "--wait", "--timeout=60s")
-    forget(site, image)
-    site.apply(in_namespace("team-b", pod("theirs", image, ["true"])))
-    site.cluster.wait_for("a refused pull", lambda: waiting(site, "theirs", "team-b")[0] in ("ErrImagePull", "ImagePullBackOff"), 60)
-    site.apply(in_namespace("team-b", pod("copied", copy, ["true"])))
-    site.wait("wait", "-n", "team-b", "--for=jsonpath={.status.phase}=Succeeded", "pod/copied")
-    assert "did not confirm that this puller may read" in await_event(site, "copied", "NotAccelerated", "team-b")
-    site.cluster.kubectl("delete", "pod", "copied", "-n", "team-b", "--wait", "--timeout=60s")
-    forget(site, copy)
-    # who cannot have the image keeps it from nobody
-    site.apply(in_namespace("team-a", pod("again", image, ["true"]), "pull"))
-    site.wait("wait", "-n", "team-a", "--for=jsonpath={.status.phase}=Succeeded", "pod/again")
-    assert "without downloading" in await_event(site, "again", "Accelerated", "team-a")
-    site.cluster.kubectl("delete", "namespace", "team-a", "team-b", "--timeout=120s", timeout=150)
 
 
 def cache(site):
