@@ -196,6 +196,15 @@ static const struct hook_registry *registry_of(const struct hook_config *config,
 /* What can be told before there is an image; the rest is found when one is to be built. */
 static int check_target(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                         const struct hook_rule *rule) {
+        static const char *const kinds[] = { "docker://", "dir:", "s3://" };
+        bool is_place = false;
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+                is_place |= strncmp(rule->target, kinds[i], strlen(kinds[i])) == 0;
+        if (!is_place)
+                return zp_yaml_fail(&y->yaml, node,
+                                    "rule '%s': target: '%s' is neither docker://HOST/REPOSITORY nor dir:PATH nor "
+                                    "s3://BUCKET/PREFIX",
+                                    rule->name, rule->target);
         for (size_t i = 0; i < rule->repository_count; i++) {
                 const struct hook_registry *image = registry_of(config, rule->repositories[i]);
                 struct zp_error reason = { 0 };

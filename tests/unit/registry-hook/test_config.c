@@ -185,6 +185,8 @@ static void a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_re
                   "'ca-file'" },
                 { "", ", ca-file: b", "repositories: ['o.example/*', r.example/web], target: 'docker://t.example/s'",
                   "hook.yaml:3: rule 'a': registries 'r.example' and 't.example': one build" },
+                { "", "", "repositories: r.example/**, target: 'http://t.example/s'",
+                  "hook.yaml:3: rule 'a': target: 'http://t.example/s' is neither docker://HOST/REPOSITORY nor" },
                 { ", ca-file: a", "", "repositories: r.example/**, target: 'docker://t.example/s'", NULL },
                 { ", ca-file: a", ", ca-file: a", "repositories: r.example/**, target: 'docker://t.example/s'", NULL },
                 { "", ", ca-file: b", "repositories: '*.example/**', target: 'docker://t.example/s'", NULL },
