@@ -9,6 +9,7 @@
 #include "registry-hook/config-internal.h"
 #include "registry-hook/queue.h"
 #include "registry-hook/target.h"
+#include "remote/remote.h"
 
 static int read_conditions(struct hook_yaml *y, const yaml_node_t *node, const char *what,
                            const struct hook_condition **out, size_t *count) {
@@ -196,11 +197,7 @@ static const struct hook_registry *registry_of(const struct hook_config *config,
 /* What can be told before there is an image; the rest is found when one is to be built. */
 static int check_target(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                         const struct hook_rule *rule) {
-        static const char *const kinds[] = { "docker://", "dir:", "s3://" };
-        bool is_place = false;
-        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-                is_place |= strncmp(rule->target, kinds[i], strlen(kinds[i])) == 0;
-        if (!is_place)
+        if (zp_remote_check_kind(rule->target, NULL) < 0)
                 return zp_yaml_fail(&y->yaml, node,
                                     "rule '%s': target: '%s' is neither docker://HOST/REPOSITORY nor dir:PATH nor "
                                     "s3://BUCKET/PREFIX",

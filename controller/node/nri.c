@@ -9,12 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "controller/log.h"
 #include "controller/node/nri-calls.h"
+#include "oci/fetch.h"
 #include "snapshotter/keychain/exchange.h"
 
 #define FRAME_HEADER 8
@@ -179,12 +179,6 @@ static int connect_to(const char *path, struct zp_error *err) {
         return zp_steal_fd(&fd);
 }
 
-static void pause_for(const struct node_nri_options *options, unsigned seconds) {
-        const struct timespec look = { .tv_nsec = LOOK_MS * 1000000L };
-        for (unsigned ms = 0; ms < seconds * 1000 && !zp_cancelled(options->cancel); ms += LOOK_MS)
-                nanosleep(&look, NULL);
-}
-
 /* Who is not there is looked for each second; who refuses us is not asked so often. */
 static void *work(void *context) {
         const struct node_nri_options *options = &((struct node_nri *) context)->options;
@@ -204,7 +198,7 @@ static void *work(void *context) {
                 told = err;
                 if (fd < 0 || was_called)
                         pause_s = RETRY_S;
-                pause_for(options, pause_s);
+                zp_pause(pause_s * 1000, options->cancel);
                 pause_s = pause_s * 2 < RETRY_MAX_S ? pause_s * 2 : RETRY_MAX_S;
         }
         return NULL;

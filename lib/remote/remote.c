@@ -11,10 +11,21 @@
 #include "remote/remote-internal.h"
 
 static const struct zp_remote_kind *const kinds[] = {
-        &zp_remote_registry, &zp_remote_directory, &zp_remote_s3, &zp_remote_directory, &zp_remote_s3,
+        &zp_remote_registry,
+        &zp_remote_directory,
+        &zp_remote_s3,
 };
 
-static int unknown_kind(const char *name, struct zp_error *err) {
+static const struct zp_remote_kind *kind_of(const char *name) {
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+                if (strncmp(name, kinds[i]->prefix, strlen(kinds[i]->prefix)) == 0)
+                        return kinds[i];
+        return NULL;
+}
+
+int zp_remote_check_kind(const char *name, struct zp_error *err) {
+        if (kind_of(name))
+                return 0;
         zp_error_set(err, EINVAL, "'%.200s' does not say where to keep snapshots", name);
         zp_error_hint(err, "name a repository of a registry, docker://HOST/REPOSITORY, a directory, dir:PATH, or "
                            "object storage, s3://BUCKET/PREFIX");
@@ -27,18 +38,16 @@ int zp_remote_open(const char *name, const struct zp_source_options *options, st
         zp_auto(zp_remote_close) struct zp_remote *remote = calloc(1, sizeof *remote);
         if (!remote)
                 return zp_error_errno(err, ENOMEM, "open '%s'", name);
-        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-                size_t size = strlen(kinds[i]->prefix);
-                if (strncmp(name, kinds[i]->prefix, size) != 0)
-                        continue;
-                int r = kinds[i]->open(name + size, options ? options : &none, &remote->state, &remote->name, err);
-                if (r < 0)
-                        return r;
-                remote->kind = kinds[i];
-                *out = zp_steal(&remote);
-                return 0;
-        }
-        return unknown_kind(name, err);
+        int r = zp_remote_check_kind(name, err);
+        if (r < 0)
+                return r;
+        const struct zp_remote_kind *kind = kind_of(name);
+        r = kind->open(name + strlen(kind->prefix), options ? options : &none, &remote->state, &remote->name, err);
+        if (r < 0)
+                return r;
+        remote->kind = kind;
+        *out = zp_steal(&remote);
+        return 0;
 }
 
 void zp_remote_close(struct zp_remote *remote) {

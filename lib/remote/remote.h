@@ -17,6 +17,9 @@
 
 struct zp_remote;
 
+/* Whether a name begins as one of the kinds of remotes there are. -EINVAL: it does not. Thread-safe. */
+int zp_remote_check_kind(const char *name, struct zp_error *err);
+
 /* Parses the name; talks to no network yet. `options` as for image sources (credentials, TLS, cancel); copied. For
  * s3: the endpoint and credentials come from AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
  * AWS_SESSION_TOKEN. -EINVAL: the name is malformed. Thread-safe from here on. */

@@ -4,18 +4,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 
+#include "oci/fetch.h"
 #include "oci/json.h"
 #include "snapshotter/keychain/exchange.h"
 
 #define LOOK_MS 100
-
-static uint64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
 
 /* A socket that nobody has made yet, or one that the last agent left behind. */
 static bool is_not_there_yet(int error) {
@@ -24,16 +18,15 @@ static bool is_not_there_yet(int error) {
 
 static int connect_when_there(int fd, const struct sockaddr_un *address, const struct snap_waiting_patience *patience,
                               struct zp_error *err) {
-        const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
-        uint64_t until_ms = now_ms() + patience->begin_ms;
+        uint64_t until_ms = zp_clock_ms() + patience->begin_ms;
         while (connect(fd, (const struct sockaddr *) address, sizeof *address) < 0) {
                 int error = errno;
                 if (zp_cancelled(patience->cancel))
                         return zp_error_set(err, ECANCELED, "interrupted");
-                if (!is_not_there_yet(error) || now_ms() >= until_ms)
+                if (!is_not_there_yet(error) || zp_clock_ms() >= until_ms)
                         return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s",
                                             address->sun_path, strerrordesc_np(error));
-                nanosleep(&pause, NULL);
+                zp_pause(LOOK_MS, NULL);
         }
         return 0;
 }
