@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import http.client
 import io
 import json
 import re
@@ -21,6 +22,7 @@ from .programs import BUILD, ZEROPULL
 
 CONTROLLER = BUILD / "controller" / "zeropull-controller"
 SECONDS = 90
+AWAY = OSError, http.client.HTTPException  # what a request to an API server that goes away ends with
 
 
 def until(condition, seconds=SECONDS, explain=lambda: ""):
@@ -113,7 +115,7 @@ class PlayedNode:
                 for pod in self.api.list("/api/v1/pods", labelSelector="app.kubernetes.io/component=build"):
                     if pod["metadata"]["uid"] not in self._done and not pod["metadata"].get("deletionTimestamp"):
                         self._run(pod)
-            except (ApiError, OSError):  # the pod is gone, or the API server for a moment
+            except (ApiError, *AWAY):  # the pod is gone, or the API server for a moment
                 continue
 
     def _report(self, pod, phase, state):
@@ -123,8 +125,12 @@ class PlayedNode:
         while not self._ending.is_set():
             try:
                 return self.api.merge(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status", {"status": status})
-            except OSError:  # the API server is away
-                self._ending.wait(0.1)
+            except ApiError as error:
+                if error.status < 500:
+                    raise
+            except AWAY:
+                pass
+            self._ending.wait(0.1)
 
     def _run(self, pod):
         meta, command = pod["metadata"], pod["spec"]["containers"][0]["command"]
