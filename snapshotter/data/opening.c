@@ -16,8 +16,12 @@
 #define SECOND_SHARE 60
 #define SECOND_MIN_MS 100
 
-static struct timespec time_of(uint64_t ms) {
-        return (struct timespec){ (time_t) (ms / 1000), (long) (ms % 1000) * 1000000 };
+/* Has the thread that keeps the time look again no later than then. Lock held. */
+static void look_again_by(struct snap_table *table, uint64_t ms) {
+        if (table->next_ms && table->next_ms <= ms)
+                return;
+        table->next_ms = ms;
+        pthread_cond_signal(&table->waits_wake);
 }
 
 /* Tells each in the list: that the device is open, and theirs until they let go, or why not. */
@@ -75,25 +79,41 @@ static void remember_why(struct snap_entry *entry, const struct zp_error *err) {
         entry->pause_ms = pause == 0 ? PAUSE_FIRST_MS : pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS;
 }
 
-/* Those who are told now; *again: they wait on, and it is tried again after a pause. Lock held. */
+/* No opener waits for it: the thread that keeps the time does. Lock held. */
+static void pause_entry(struct snap_entry *entry) {
+        entry->retry_at_ms = snap_data_now_ms() + entry->pause_ms;
+        look_again_by(entry->table, entry->retry_at_ms);
+}
+
+/* Nobody is at it, and nobody waits for it. Lock held. */
+static void leave(struct snap_entry *entry) {
+        entry->is_changing = false;
+        if (!entry->size)
+                remove_entry(entry);
+}
+
+/* Those who are told now; none when they wait on, and it is tried again after a pause. Lock held. */
 static struct snap_wait *settle(struct snap_entry *entry, struct zp_device *device, int result,
-                                const struct zp_error *err, bool *again) {
+                                const struct zp_error *err) {
         struct snap_table *table = entry->table;
         struct snap_wait *waiting = entry->waiting;
-        *again = false;
         if (result < 0 && !is_final(result) && !table->is_ending) {
                 remember_why(entry, err);
-                *again = waiting != NULL;
-                entry->is_changing = *again;
+                if (waiting)
+                        pause_entry(entry);
+                else
+                        leave(entry);
                 return NULL;
         }
         entry->waiting = NULL;
-        entry->is_changing = false;
         free(entry->why);
         entry->why = NULL;
         entry->pause_ms = 0;
-        if (result < 0)
+        if (result < 0) {
+                leave(entry);
                 return waiting;
+        }
+        entry->is_changing = false;
         entry->device = device;
         entry->size = zp_device_size(device);
         entry->used_ms = snap_data_now_ms();
@@ -104,28 +124,15 @@ static struct snap_wait *settle(struct snap_entry *entry, struct zp_device *devi
         return waiting;
 }
 
-static void pause_ms(struct snap_table *table, unsigned ms) {
-        struct timespec until = time_of(snap_data_now_ms() + ms);
-        while (!table->is_ending && pthread_cond_timedwait(&table->ending, &table->lock, &until) != ETIMEDOUT)
-                continue;
-}
-
 static void open_entry(void *argument, unsigned worker) {
         (void) worker;
         struct snap_entry *entry = argument;
         struct snap_table *table = entry->table;
         struct zp_device *device = NULL;
         struct zp_error err = { 0 };
-        bool again;
         int r = open_device(entry, &device, &err);
         pthread_mutex_lock(&table->lock);
-        struct snap_wait *waiting = settle(entry, device, r, &err, &again);
-        if (again) {
-                pause_ms(table, entry->pause_ms);
-                snap_entry_begin_open(entry); /* behind those who have not been tried yet */
-        } else if (r < 0 && !entry->size && !entry->waiting) {
-                remove_entry(entry);
-        }
+        struct snap_wait *waiting = settle(entry, device, r, &err);
         pthread_mutex_unlock(&table->lock);
         tell(waiting, entry, r, &err);
 }
@@ -133,6 +140,27 @@ static void open_entry(void *argument, unsigned worker) {
 void snap_entry_begin_open(struct snap_entry *entry) {
         entry->is_changing = true;
         zp_pool_submit(entry->table->openers, &entry->item, open_entry, entry);
+}
+
+/* Has what has paused long enough opened again, behind those that have not been tried yet. When all ends, nothing
+ * pauses: whoever waits is told by the last attempt. Lock held. */
+static void try_again(struct snap_table *table) {
+        uint64_t now = snap_data_now_ms();
+        for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
+                for (struct snap_entry *entry = table->buckets[i], *next; entry; entry = next) {
+                        next = entry->next;
+                        if (!entry->retry_at_ms)
+                                continue;
+                        if (entry->retry_at_ms > now && !table->is_ending) {
+                                look_again_by(table, entry->retry_at_ms);
+                                continue;
+                        }
+                        entry->retry_at_ms = 0;
+                        if (entry->waiting)
+                                snap_entry_begin_open(entry);
+                        else
+                                leave(entry);
+                }
 }
 
 /* ---- waiting ---- */
@@ -150,10 +178,7 @@ void snap_entry_wait(struct snap_entry *entry, struct snap_wait *wait) {
         wait->deadline_ms = now + (wait->is_second ? second : whole);
         wait->next = entry->waiting;
         entry->waiting = wait;
-        if (!table->next_ms || wait->deadline_ms < table->next_ms) {
-                table->next_ms = wait->deadline_ms;
-                pthread_cond_signal(&table->waits_wake);
-        }
+        look_again_by(table, wait->deadline_ms);
 }
 
 /* Takes out those who have waited long enough. Lock held. */
@@ -161,8 +186,7 @@ static struct snap_wait *take_late(struct snap_entry *entry, uint64_t now) {
         struct snap_wait *late = NULL, *wait;
         for (struct snap_wait **link = &entry->waiting; (wait = *link);) {
                 if (wait->deadline_ms > now) {
-                        if (!entry->table->next_ms || wait->deadline_ms < entry->table->next_ms)
-                                entry->table->next_ms = wait->deadline_ms;
+                        look_again_by(entry->table, wait->deadline_ms);
                         link = &wait->next;
                         continue;
                 }
@@ -181,7 +205,6 @@ static struct snap_wait *take_late(struct snap_entry *entry, uint64_t now) {
 static struct snap_wait *take_some_late(struct snap_table *table, bool *is_news, struct zp_error *err) {
         uint64_t now = snap_data_now_ms();
         char hex[ZP_SHA256_HEX_SIZE];
-        table->next_ms = 0;
         for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
                 for (struct snap_entry *entry = table->buckets[i]; entry; entry = entry->next) {
                         struct snap_wait *late = take_late(entry, now);
@@ -203,21 +226,32 @@ static struct snap_wait *take_some_late(struct snap_table *table, bool *is_news,
         return NULL;
 }
 
-void *snap_table_give_up_in_time(void *argument) {
+/* Until there is something to look at. Lock held. */
+static void wait_until_due(struct snap_table *table) {
+        while (!table->is_ending && (!table->next_ms || table->next_ms > snap_data_now_ms())) {
+                struct timespec until = { (time_t) (table->next_ms / 1000), (long) (table->next_ms % 1000) * 1000000 };
+                if (table->next_ms)
+                        pthread_cond_timedwait(&table->waits_wake, &table->lock, &until);
+                else
+                        pthread_cond_wait(&table->waits_wake, &table->lock);
+        }
+        table->next_ms = 0;
+}
+
+void *snap_table_keep_time(void *argument) {
         struct snap_table *table = argument;
         const struct zp_device_options *options = &table->data->options->device;
         pthread_mutex_lock(&table->lock);
-        while (!table->is_ending) {
-                struct timespec until = time_of(table->next_ms);
+        for (;;) {
                 struct zp_error err = { 0 };
                 bool is_news;
-                if (!table->next_ms)
-                        pthread_cond_wait(&table->waits_wake, &table->lock);
-                else if (table->next_ms > snap_data_now_ms())
-                        pthread_cond_timedwait(&table->waits_wake, &table->lock, &until);
-                if (!table->next_ms || table->next_ms > snap_data_now_ms())
-                        continue;
+                wait_until_due(table);
+                try_again(table);
+                if (table->is_ending)
+                        break;
                 struct snap_wait *late = take_some_late(table, &is_news, &err);
+                if (!late)
+                        continue;
                 pthread_mutex_unlock(&table->lock);
                 if (is_news && options->notice)
                         options->notice(options->context, err.message);

@@ -28,6 +28,7 @@ struct snap_entry {
         uint64_t again_until_ms;   /* each of which may come again until then, for a short one */
         struct zp_error *why;      /* it could not be opened last; NULL: nothing is known */
         unsigned pause_ms;         /* after that */
+        uint64_t retry_at_ms;      /* when that is over; 0: it does not pause */
         uint64_t tell_again_ms;    /* that it could not be opened in time */
         struct snap_remote remote; /* where its pack was last; only who opens it */
 };
@@ -37,23 +38,23 @@ struct snap_table {
         pthread_mutex_t lock;
         struct snap_entry *buckets[SNAP_TABLE_BUCKETS];
         struct zp_pool *openers;
-        pthread_cond_t closer_wake, waits_wake, ending;
-        pthread_t closer, giver_up;
-        bool has_closer, has_giver_up;
+        pthread_cond_t closer_wake, waits_wake;
+        pthread_t closer, timekeeper;
+        bool has_closer, has_timekeeper;
         uint64_t idle_ms, deadline_ms;
         /* guarded by lock */
         bool is_ending;
         unsigned open_count;
         uint64_t closed_count;
-        uint64_t next_ms; /* when somebody has waited long enough; 0: nobody waits */
+        uint64_t next_ms; /* when somebody has waited or something paused long enough; 0: nobody and nothing does */
 };
 
 /* opening.c: has an entry opened that nobody is at. Lock held. */
 void snap_entry_begin_open(struct snap_entry *entry);
 /* Adds one who waits for it to be open; its deadline is set here. Lock held. */
 void snap_entry_wait(struct snap_entry *entry, struct snap_wait *wait);
-/* The thread that tells those who have waited long enough. */
-void *snap_table_give_up_in_time(void *table);
+/* The thread that tells those who have waited long enough, and has opened again what has paused after a failure. */
+void *snap_table_keep_time(void *table);
 
 /* idle.c: the thread that closes what nobody uses. */
 void *snap_table_close_in_time(void *table);

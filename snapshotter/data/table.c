@@ -155,7 +155,7 @@ static int start_threads(struct snap_table *table, struct zp_error *err) {
         pthread_sigmask(SIG_SETMASK, &all, &before);
         int code = start(&table->closer, snap_table_close_in_time, table, &table->has_closer);
         if (code == 0)
-                code = start(&table->giver_up, snap_table_give_up_in_time, table, &table->has_giver_up);
+                code = start(&table->timekeeper, snap_table_keep_time, table, &table->has_timekeeper);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         return code ? zp_error_errno(err, code, "start a thread") : zp_pool_new(OPENERS, &table->openers, err);
 }
@@ -174,7 +174,6 @@ int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_er
         pthread_mutex_init(&table->lock, NULL);
         pthread_cond_init(&table->closer_wake, &monotonic);
         pthread_cond_init(&table->waits_wake, &monotonic);
-        pthread_cond_init(&table->ending, &monotonic);
         pthread_condattr_destroy(&monotonic);
         *out = table;
         return start_threads(table, err);
@@ -194,12 +193,11 @@ void snap_table_free(struct snap_table *table) {
         table->is_ending = true;
         pthread_cond_broadcast(&table->closer_wake);
         pthread_cond_broadcast(&table->waits_wake);
-        pthread_cond_broadcast(&table->ending);
         pthread_mutex_unlock(&table->lock);
         if (table->has_closer)
                 pthread_join(table->closer, NULL);
-        if (table->has_giver_up)
-                pthread_join(table->giver_up, NULL);
+        if (table->has_timekeeper)
+                pthread_join(table->timekeeper, NULL);
         if (table->openers)
                 zp_pool_free(table->openers);
         for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
@@ -209,7 +207,6 @@ void snap_table_free(struct snap_table *table) {
                 }
         pthread_cond_destroy(&table->closer_wake);
         pthread_cond_destroy(&table->waits_wake);
-        pthread_cond_destroy(&table->ending);
         pthread_mutex_destroy(&table->lock);
         free(table);
 }

@@ -13,14 +13,19 @@
 
 static struct snap_table *table;
 static atomic_uint opened, closed;
+/* Many more than there are threads that open devices. */
+#define DAMNED 20
+#define DAMNED_COUNT 230
+static atomic_uint damned_attempts[DAMNED + DAMNED_COUNT];
 static void (*on_close)(void);
 
 /* ---- the devices ---- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static bool is_held;         /* whoever opens number 1 hangs; guarded by lock */
-static atomic_uint failures; /* so many attempts to come fail */
+static bool is_held;           /* whoever opens number 1 hangs; guarded by lock */
+static atomic_bool are_damned; /* numbers from DAMNED on fail */
+static atomic_uint failures;   /* so many attempts to come fail */
 static atomic_int failure;
 
 int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
@@ -45,6 +50,10 @@ int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *dige
         while (is_held && digest->bytes[7] == 1)
                 pthread_cond_wait(&changed, &lock);
         pthread_mutex_unlock(&lock);
+        if (atomic_load(&are_damned) && digest->bytes[7] >= DAMNED) {
+                atomic_fetch_add(&damned_attempts[digest->bytes[7]], 1);
+                return zp_error_set(error, EBUSY, "the test says so");
+        }
         if (atomic_load(&failures)) {
                 atomic_fetch_sub(&failures, 1);
                 return zp_error_set(error, atomic_load(&failure), "the test says so");
@@ -92,6 +101,7 @@ static int setup_table(void **state) {
         atomic_store(&opened, 0);
         atomic_store(&closed, 0);
         atomic_store(&failures, 0);
+        atomic_store(&are_damned, false);
         return setup(state) < 0 ? -1 : snap_table_new(&data, &table, &err);
 }
 
@@ -202,6 +212,61 @@ static void what_is_not_there_is_told_at_once_and_leaves_nothing(void **state) {
                 assert_null(table->buckets[i]);
 }
 
+static void want_all_damned(struct waiting reads[DAMNED_COUNT]) {
+        atomic_store(&are_damned, true);
+        for (unsigned i = 0; i < DAMNED_COUNT; i++)
+                atomic_store(&damned_attempts[DAMNED + i], 0);
+        for (unsigned i = 0; i < DAMNED_COUNT; i++)
+                want(&reads[i], (uint8_t) (DAMNED + i));
+}
+
+static bool table_is_empty(void) {
+        bool is_empty = true;
+        pthread_mutex_lock(&table->lock);
+        for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
+                is_empty = is_empty && !table->buckets[i];
+        pthread_mutex_unlock(&table->lock);
+        return is_empty;
+}
+
+/* If those that fail paused on the threads that open, 16 of them a tenth of a second each time, nobody who comes after
+ * them would get one before all have waited too long. */
+static void devices_that_fail_keep_nobody_else(void **state) {
+        (void) state;
+        static struct waiting reads[DAMNED_COUNT];
+        want_all_damned(reads);
+        for (uint8_t number = 2; number < DAMNED; number++)
+                assert_ok(use(number));
+        for (unsigned i = 0; i < DAMNED_COUNT; i++)
+                assert_false(reads[i].is_told);
+        for (unsigned i = 0; i < DAMNED_COUNT; i++) {
+                await(reads[i].is_told);
+                assert_int_equal(reads[i].result, -EIO);
+                assert_non_null(strstr(reads[i].message, "the test says so"));
+                assert_true(atomic_load(&damned_attempts[DAMNED + i]) > 1);
+        }
+}
+
+static void devices_that_fail_and_nobody_waits_for_leave_nothing(void **state) {
+        (void) state;
+        static struct waiting reads[DAMNED_COUNT];
+        want_all_damned(reads);
+        for (unsigned i = 0; i < DAMNED_COUNT; i++)
+                await(reads[i].is_told);
+        await(table_is_empty());
+}
+
+static void who_waits_for_what_fails_is_told_when_all_ends(void **state) {
+        static struct waiting reads[DAMNED_COUNT];
+        want_all_damned(reads);
+        teardown_table(state);
+        for (unsigned i = 0; i < DAMNED_COUNT; i++) {
+                assert_true(reads[i].is_told);
+                assert_int_equal(reads[i].result, -EBUSY);
+        }
+        assert_int_equal(setup_table(state), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_device_that_is_opened_while_another_is_closed_is_closed_as_well,
@@ -212,6 +277,11 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(who_has_waited_as_long_as_a_read_may_is_told, setup_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(what_is_not_there_is_told_at_once_and_leaves_nothing, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(devices_that_fail_keep_nobody_else, setup_table, teardown_table),
+                cmocka_unit_test_setup_teardown(devices_that_fail_and_nobody_waits_for_leave_nothing, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(who_waits_for_what_fails_is_told_when_all_ends, setup_table,
                                                 teardown_table),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
