@@ -82,6 +82,14 @@ static int check_endpoint(struct hook_yaml *y, const yaml_node_t *node, const st
         return 0;
 }
 
+static int unknown_provider(struct hook_yaml *y, const yaml_node_t *node, const char *name) {
+        char known[256] = "";
+        for (const struct hook_provider *provider = hook_providers; provider->name; provider++)
+                snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "",
+                         provider->name);
+        return zp_yaml_fail(&y->yaml, node, "provider: '%.64s' is none of: %s", name, known);
+}
+
 static int read_endpoint(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                          struct hook_endpoint *e) {
         enum { NAME, PROVIDER, SECRET_FILE, OPEN, HOST, KEYS_FILE, AUDIENCE, SENDER, COUNT };
@@ -96,7 +104,7 @@ static int read_endpoint(struct hook_yaml *y, const yaml_node_t *node, const str
         if (r == 0)
                 r = hook_yaml_text(y, v[PROVIDER], "provider", &provider);
         if (r == 0 && !(e->provider = hook_provider_find(provider)))
-                r = zp_yaml_fail(&y->yaml, v[PROVIDER], "provider: '%.64s' is not known", provider);
+                r = unknown_provider(y, v[PROVIDER], provider);
         e->name = provider;
         if (r == 0 && v[NAME])
                 r = hook_yaml_text(y, v[NAME], "name", &e->name);
@@ -155,6 +163,7 @@ static int read_registry(struct hook_yaml *y, const yaml_node_t *node, struct ho
         yaml_node_t *v[COUNT];
         int64_t concurrency = 1000;
         int r = zp_yaml_members(&y->yaml, node, "registry", names, COUNT, v);
+        out->line = zp_yaml_line(node);
         if (r == 0 && !v[HOST])
                 r = zp_yaml_fail(&y->yaml, node, "registry: 'host' is missing");
         if (r == 0)

@@ -135,7 +135,7 @@ static int read_base(struct hook_yaml *y, const yaml_node_t *node, struct hook_r
         const char *text;
         int r = hook_yaml_text(y, node, "base", &text), word = 0;
         if (r == 0 && !strchr(text, '/')) {
-                r = hook_yaml_word(y, node, "base", words, &word);
+                r = hook_yaml_word(y, node, "base (unless an image, 'HOST/REPOSITORY:TAG')", words, &word);
                 rule->base = (enum hook_base) word;
                 return r;
         }
@@ -187,11 +187,23 @@ static int check_name(struct hook_yaml *y, const yaml_node_t *node, const struct
         return 0;
 }
 
-/* The registry of a pattern whose host is one; NULL: it may be of several, or of none that is configured. */
-static const struct hook_registry *registry_of(const struct hook_config *config, const char *pattern) {
+/* The host of a pattern that names one; malloc'ed; NULL: it may be several. */
+static char *host_of(const char *pattern) {
         size_t size = strcspn(pattern, "/");
-        zp_autofree char *host = strcspn(pattern, "*?") < size ? NULL : strndup(pattern, size);
-        return host ? hook_config_registry(config, host) : NULL;
+        return strcspn(pattern, "*?") < size ? NULL : strndup(pattern, size);
+}
+
+/* Nothing is built from a host without an entry: a rule for one was meant otherwise. */
+static int check_repositories(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                              const struct hook_rule *rule) {
+        for (size_t i = 0; i < rule->repository_count; i++) {
+                zp_autofree char *host = host_of(rule->repositories[i]);
+                if (host && !hook_config_registry(config, host))
+                        return zp_yaml_fail(&y->yaml, hook_yaml_item(y, node, i),
+                                            "rule '%s': repositories: '%.100s' has no entry in 'registries'",
+                                            rule->name, host);
+        }
+        return 0;
 }
 
 /* What can be told before there is an image; the rest is found when one is to be built. */
@@ -203,7 +215,8 @@ static int check_target(struct hook_yaml *y, const yaml_node_t *node, const stru
                                     "s3://BUCKET/PREFIX",
                                     rule->name, rule->target);
         for (size_t i = 0; i < rule->repository_count; i++) {
-                const struct hook_registry *image = registry_of(config, rule->repositories[i]);
+                zp_autofree char *host = host_of(rule->repositories[i]);
+                const struct hook_registry *image = host ? hook_config_registry(config, host) : NULL;
                 struct zp_error reason = { 0 };
                 if (image && hook_target_check(image, hook_target_registry(config, rule->target, image), &reason) < 0)
                         return zp_yaml_fail(&y->yaml, node, "rule '%s': %s", rule->name, reason.message);
@@ -235,6 +248,8 @@ static int read_rule(struct hook_yaml *y, const yaml_node_t *node, const struct 
                 r = read_what(y, v, rule);
         if (r == 0)
                 r = read_how(y, v, rule);
+        if (r == 0)
+                r = check_repositories(y, v[REPOSITORIES], config, rule);
         return r < 0 || !v[TARGET] ? r : check_target(y, v[TARGET], config, rule);
 }
 

@@ -45,8 +45,8 @@ static int quantity(struct hook_yaml *y, const yaml_node_t *node, const char *wh
         int64_t number = digits > 0 && digits < 19 ? strtoll(text, NULL, 10) : -1;
         if (number < 0 || !unit || (text[digits] && text[digits + 1]) ||
             __builtin_mul_overflow(number, factors[unit - units], out))
-                return zp_yaml_fail(&y->yaml, node, "%s: '%.40s' is not a number with one of the units%s%s", what, text,
-                                    units[0] == ' ' ? " (or none)" : "", units);
+                return zp_yaml_fail(&y->yaml, node, "%s: '%.40s' is not a number with one of the units %s%s", what,
+                                    text, units + (units[0] == ' '), units[0] == ' ' ? " (or none)" : "");
         return 0;
 }
 

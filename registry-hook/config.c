@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "registry-hook/config-internal.h"
 #include "base/glob.h"
+#include "oci/listen.h"
+#include "oci/url.h"
+#include "registry-hook/config-internal.h"
 
 #define CONFIG_SIZE_MAX (1u << 20)
 
@@ -46,6 +48,7 @@ static int read_tls(struct hook_yaml *y, const yaml_node_t *node, struct hook_co
         int r = zp_yaml_members(&y->yaml, node, "tls", names, COUNT, v);
         if (r == 0 && (!v[CERTIFICATE] || !v[KEY]))
                 r = zp_yaml_fail(&y->yaml, node, "tls: wants 'certificate' and 'key'");
+        c->tls_line = zp_yaml_line(node);
         if (r == 0)
                 r = hook_yaml_path(y, v[CERTIFICATE], "certificate", &c->tls_certificate);
         return r < 0 ? r : hook_yaml_path(y, v[KEY], "key", &c->tls_key);
@@ -83,20 +86,28 @@ static const char *const names[] = { "version", "listen", "url",         "tls", 
                                      "builder", "store",  "concurrency", "anonymous",  "limits",
                                      "history", "tokens", "endpoints",   "registries", "rules" };
 
+static int read_checked(struct hook_yaml *y, const yaml_node_t *node, const char *what,
+                        int (*check)(const char *text, struct zp_error *err), const char **out) {
+        struct zp_error reason = { 0 };
+        int r = hook_yaml_text(y, node, what, out);
+        return r == 0 && check(*out, &reason) < 0 ? zp_yaml_fail(&y->yaml, node, "%s: %s", what, reason.message) : r;
+}
+
 static int read_service(struct hook_yaml *y, yaml_node_t *const *v, struct hook_config *c) {
         const struct {
                 int at;
                 const char **out;
-        } texts[] = { { LISTEN, &c->listen },
-                      { URL, &c->url },
-                      { STATE, &c->state },
-                      { BUILDER, &c->builder },
-                      { STORE, &c->store } };
+        } paths[] = { { STATE, &c->state }, { BUILDER, &c->builder }, { STORE, &c->store } };
         int r = 0, role = HOOK_NOBODY;
         int64_t concurrency = 2;
-        for (size_t i = 0; i < sizeof texts / sizeof *texts && r == 0; i++)
-                if (v[texts[i].at])
-                        r = hook_yaml_text(y, v[texts[i].at], names[texts[i].at], texts[i].out);
+        for (size_t i = 0; i < sizeof paths / sizeof *paths && r == 0; i++)
+                if (v[paths[i].at])
+                        r = hook_yaml_path(y, v[paths[i].at], names[paths[i].at], paths[i].out);
+        c->builder_line = v[BUILDER] ? zp_yaml_line(v[BUILDER]) : 0;
+        if (r == 0 && v[LISTEN])
+                r = read_checked(y, v[LISTEN], "listen", zp_listen_check, &c->listen);
+        if (r == 0 && v[URL])
+                r = read_checked(y, v[URL], "url", zp_url_check_service, &c->url);
         if (r == 0 && v[TLS])
                 r = read_tls(y, v[TLS], c);
         if (r == 0 && v[CONCURRENCY])
@@ -166,7 +177,15 @@ int hook_config_load(const char *path, struct hook_config **out, struct zp_error
         zp_autofree char *text = NULL;
         size_t size;
         int r = zp_read_file(AT_FDCWD, path, CONFIG_SIZE_MAX, &text, &size, err);
-        return r < 0 ? zp_error_wrap(err, "configuration") : hook_config_parse(text, size, path, out, err);
+        if (r < 0)
+                return zp_error_wrap(err, "configuration");
+        zp_auto(hook_config_drop) struct hook_config *config = NULL;
+        r = hook_config_parse(text, size, path, &config, err);
+        if (r == 0)
+                r = hook_config_check_files(config, err);
+        if (r == 0)
+                *out = zp_steal(&config);
+        return r;
 }
 
 struct hook_config *hook_config_hold(struct hook_config *config) {

@@ -22,6 +22,7 @@ struct hook_token {
 /* A registry whose images may be built: nothing is ever asked of a host that no entry names. */
 struct hook_registry {
         const char *host; /* a pattern (base/glob.h) */
+        size_t line;
         const char *auth_file, *ca_file;
         bool plain_http;
         int concurrency;                 /* builds of its images at a time */
@@ -68,6 +69,7 @@ struct hook_config {
         const char *listen; /* "127.0.0.1:8480", "[::]:443" */
         const char *url;    /* where others reach it, for the lines that configure registries; NULL: by `listen` */
         const char *tls_certificate, *tls_key; /* files; NULL: plain HTTP */
+        size_t tls_line, builder_line;
         const char *state, *builder, *store;   /* NULL: the defaults */
         int concurrency;                       /* builds at a time */
         enum hook_role anonymous;              /* what somebody without a token may do */
@@ -85,8 +87,9 @@ struct hook_config {
         int references; /* config.c's; changed atomically */
 };
 
-/* -EINVAL with "path:line: " in front. */
+/* -EINVAL with "path:line: " in front. Reads the files that it names, too: what cannot be used is an error here. */
 int hook_config_load(const char *path, struct hook_config **out, struct zp_error *err);
+/* Without those of keys, certificates and credentials. */
 int hook_config_parse(const char *text, size_t size, const char *path, struct hook_config **out, struct zp_error *err);
 struct hook_config *hook_config_hold(struct hook_config *config);
 void hook_config_drop(struct hook_config *config);

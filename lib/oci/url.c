@@ -42,6 +42,16 @@ static CURLU *parse(const char *url) {
         return parsed;
 }
 
+int zp_url_check_service(const char *url, struct zp_error *err) {
+        zp_auto(curl_url_cleanup) CURLU *parsed = parse(url);
+        zp_auto(curl_free) char *user = NULL;
+        bool is_http = zp_url_is_https(url) || strncasecmp(url, "http://", 7) == 0;
+        if (!parsed || !is_http || strpbrk(url, "?#") ||
+            curl_url_get(parsed, CURLUPART_USER, &user, 0) != CURLUE_NO_USER)
+                return zp_error_set(err, EINVAL, "'%.200s' is not 'https://HOST[:PORT]' (or http)", url);
+        return 0;
+}
+
 static bool same_part(CURLU *a, CURLU *b, CURLUPart part) {
         zp_auto(curl_free) char *x = NULL;
         zp_auto(curl_free) char *y = NULL;

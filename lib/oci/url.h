@@ -9,6 +9,9 @@
 
 #include "base/error.h"
 
+/* Whether it can be where a service of ours is: "https://HOST[:PORT][/PATH]" or http, without user, query and fragment.
+ * -EINVAL. */
+int zp_url_check_service(const char *url, struct zp_error *err);
 /* "localhost", 127.0.0.0/8 or ::1; `host` with or without ":port" and brackets. */
 bool zp_is_loopback(const char *host);
 /* Same scheme, host and port. */

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 import yaml
+from support import tls
 from support.hook import HOOK
-from support.programs import SOURCE
+from support.programs import SOURCE, ZEROPULL
 
 EXAMPLE = SOURCE / "deploy" / "hook" / "hook.yaml"
 UNIT = SOURCE / "deploy" / "hook" / "zeropull-hook.service"
@@ -41,11 +42,21 @@ def test_the_example_is_in_order_as_it_is(work):
 
 def test_the_example_shows_every_setting_and_each_is_understood(work):
     whole = re.sub(r"^( *)#(?=\S| {2,}\S)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    whole = whole.replace("/usr/bin/zeropull", str(ZEROPULL))
     (work / "hook.yaml").write_text(whole)
-    for name in set(re.findall(r"(?:secrets|tls)/[\w.-]+|google-keys\.json", whole)):
-        path = work / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text('{"keys": []}' if name == "google-keys.json" else "a-secret-of-some-length\n")
+    for name in ("secrets", "tls"):
+        (work / name).mkdir()
+    certificate, key = tls.self_signed(work)
+    certificate.rename(work / "tls" / "cert.pem")
+    key.rename(work / "tls" / "key.pem")
+    shutil.copy(work / "tls" / "cert.pem", work / "tls" / "registry-ca.pem")
+    (work / "secrets" / "registry.json").write_text('{"auths": {}}')
+    (work / "google-keys.json").write_text('{"keys": []}')
+    for name in re.findall(r"secrets/[\w.-]+", whole):
+        if not name.endswith((".json", ".key")):
+            (work / name).write_text("a-secret-of-some-length\n")
+    generate = [ZEROPULL, "key", "generate", "--passphrase-file", work / "secrets" / "release.pass"]
+    subprocess.run([*generate, work / "secrets" / "release.key"], check=True, stdout=subprocess.DEVNULL)
     result = check(work / "hook.yaml")
     assert result.returncode == 0, result.stderr
     assert known_keys() - keys(yaml.safe_load(whole)) == set()

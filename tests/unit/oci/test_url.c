@@ -50,6 +50,26 @@ static void a_host_is_meant_with_its_port(void **state) {
         assert_false(zp_url_is_at("nonsense :", "a"));
 }
 
+static void a_services_url_is_http_and_nothing_but_a_place(void **state) {
+        (void) state;
+        static const char *const good[] = { "https://a", "http://a:80/", "https://[::1]:443/x", "HTTPS://a.b/x/y" },
+                                 *const bad[] = { "",
+                                                  "a",
+                                                  "ftp://a",
+                                                  "https://",
+                                                  "https://u@a",
+                                                  "https://u:p@a",
+                                                  "https://a?b=c",
+                                                  "https://a#b",
+                                                  "https://a:99999",
+                                                  "http://a b" };
+        for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+                assert_int_equal(zp_url_check_service(good[i], NULL), 0);
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+                if (zp_url_check_service(bad[i], NULL) != -EINVAL)
+                        fail_msg("'%s' was taken", bad[i]);
+}
+
 static void expect_target(const char *base, const char *location, const char *expected) {
         char *out = NULL;
         int r = zp_url_resolve(base, location, &out, NULL);
@@ -123,6 +143,7 @@ int main(void) {
                 cmocka_unit_test(only_this_machine_is_loopback),
                 cmocka_unit_test(origins_are_compared_with_scheme_and_port),
                 cmocka_unit_test(a_host_is_meant_with_its_port),
+                cmocka_unit_test(a_services_url_is_http_and_nothing_but_a_place),
                 cmocka_unit_test(redirects_are_resolved_and_never_lead_to_plain_http),
                 cmocka_unit_test(query_is_appended_to_what_is_there),
                 cmocka_unit_test(host_for_a_message_has_neither_user_nor_path),

@@ -11,8 +11,14 @@
 #include "base/create.h"
 #include "base/file.h"
 #include "registry-hook/config.h"
+#include "trust/key.h"
 
 #include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define MINIMAL "version: 1\nregistries: [{host: r.example}]\nrules: [{name: all, repositories: r.example/**}]\n"
 
@@ -112,14 +118,23 @@ static void errors_name_file_and_line(void **state) {
                 { HEAD "rules:\n- {name: a, action: skip, repositories: '**', priority: 3}\n",
                   "hook.yaml:4: priority: of no use in a rule that skips" },
                 { HEAD "rules:\n- {name: a, repositories: '**', min-size: 10X}\n",
-                  "hook.yaml:4: min-size: '10X' is not a number" },
+                  "hook.yaml:4: min-size: '10X' is not a number with one of the units KMGT (or none)" },
                 { HEAD "rules:\n- {name: a, repositories: **}\n", "hook.yaml:4: while scanning an alias" },
                 { HEAD "endpoints: [{provider: distribution}]\nrules: [{name: a, repositories: '**'}]\n",
                   "hook.yaml:3: endpoint 'distribution': wants 'secret-file', or 'open: true'" },
                 { HEAD "endpoints: [{provider: nexus, open: true}]\nrules: [{name: a, repositories: '**'}]\n",
                   "hook.yaml:3: endpoint 'nexus': 'host' is missing" },
                 { HEAD "endpoints: [{provider: x}]\nrules: [{name: a, repositories: '**'}]\n",
-                  "hook.yaml:3: provider: 'x' is not known" },
+                  "hook.yaml:3: provider: 'x' is none of: distribution, gitlab, harbor, " },
+                { HEAD "listen: 8480\nrules: [{name: a, repositories: '**'}]\n", "hook.yaml:3: listen: " },
+                { HEAD "url: hook.example\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: url: 'hook.example' is not 'https://HOST[:PORT]'" },
+                { HEAD "url: 'https://u:p@hook.example'\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: url: " },
+                { HEAD "url: 'ftp://hook.example'\nrules: [{name: a, repositories: '**'}]\n", "hook.yaml:3: url: " },
+                { HEAD "rules:\n- {name: a, repositories: '**', base: older}\n",
+                  "hook.yaml:4: base (unless an image, 'HOST/REPOSITORY:TAG'): 'older' is none of: previous, none, "
+                  "rebuild" },
                 { HEAD "endpoints:\n- {provider: harbor, secret-file: /nonexistent}\nrules: []\n",
                   "hook.yaml:4: secret-file: " },
                 { HEAD "tokens:\n- {name: a, role: root, sha256: 00}\n", "hook.yaml:1: configuration: 'rules'" },
@@ -183,7 +198,7 @@ static void a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_re
                 { ", ca-file: a", ", ca-file: b", "repositories: r.example/web, target: 'docker://t.example/s'",
                   "hook.yaml:3: rule 'a': registries 'r.example' and 't.example': one build cannot use two values of "
                   "'ca-file'" },
-                { "", ", ca-file: b", "repositories: ['o.example/*', r.example/web], target: 'docker://t.example/s'",
+                { "", ", ca-file: b", "repositories: ['*.example/*', r.example/web], target: 'docker://t.example/s'",
                   "hook.yaml:3: rule 'a': registries 'r.example' and 't.example': one build" },
                 { "", "", "repositories: r.example/**, target: 'http://t.example/s'",
                   "hook.yaml:3: rule 'a': target: 'http://t.example/s' is neither docker://HOST/REPOSITORY nor" },
@@ -191,7 +206,8 @@ static void a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_re
                 { ", ca-file: a", ", ca-file: a", "repositories: r.example/**, target: 'docker://t.example/s'", NULL },
                 { "", ", ca-file: b", "repositories: '*.example/**', target: 'docker://t.example/s'", NULL },
                 { "", ", ca-file: b", "repositories: '**/web', target: 'docker://t.example/s'", NULL },
-                { "", ", ca-file: b", "repositories: x.example/web, target: 'docker://t.example/s'", NULL },
+                { "", "", "repositories: ['**', x.example/web]",
+                  "hook.yaml:3: rule 'a': repositories: 'x.example' has no entry in 'registries'" },
                 { "", ", ca-file: b", "repositories: r.example/web, target: 'dir:/t.example/s'", NULL },
                 { "", ", ca-file: b", "repositories: r.example/web", NULL },
                 { "", ", ca-file: b", "repositories: r.example/web, action: skip", NULL },
@@ -210,6 +226,103 @@ static void a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_re
         }
 }
 
+/* ---- the files that are named ---- */
+
+ZP_DEFINE_AUTO(X509, X509_free);
+ZP_DEFINE_AUTO(EVP_PKEY, EVP_PKEY_free);
+ZP_DEFINE_AUTO(FILE, fclose);
+
+static void write_certificate(const char *directory, const char *name, EVP_PKEY *key) {
+        zp_auto(X509_free) X509 *certificate = X509_new();
+        X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
+        X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+        X509_set_pubkey(certificate, key);
+        assert_true(X509_sign(certificate, key, NULL) > 0);
+        zp_autofree char *path = zp_format("%s/%s.crt", directory, name),
+                         *key_path = zp_format("%s/%s.key", directory, name);
+        zp_auto(fclose) FILE *file = fopen(path, "w");
+        zp_auto(fclose) FILE *key_file = fopen(key_path, "w");
+        assert_int_equal(PEM_write_X509(file, certificate), 1);
+        assert_int_equal(PEM_write_PrivateKey(key_file, key, NULL, NULL, 0, NULL, NULL), 1);
+}
+
+static void write_keys(const char *directory) {
+        for (int i = 0; i < 2; i++) {
+                zp_auto(EVP_PKEY_free) EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+                write_certificate(directory, i ? "other" : "tls", key);
+        }
+        zp_auto(zp_key_free) struct zp_key *key = NULL;
+        zp_autofree char *plain = zp_format("%s/plain", directory), *encrypted = zp_format("%s/encrypted", directory),
+                         *public = zp_format("%s/public", directory);
+        assert_int_equal(zp_key_generate(&key, NULL), 0);
+        assert_int_equal(zp_key_save_private(key, plain, NULL, NULL), 0);
+        assert_int_equal(zp_key_save_private(key, encrypted, "open sesame", NULL), 0);
+        assert_int_equal(zp_key_save_public(key, public, NULL), 0);
+}
+
+static void write_text(const char *directory, const char *name, const char *text) {
+        zp_autofree char *path = zp_format("%s/%s", directory, name);
+        assert_int_equal(zp_create_file(path, text, strlen(text), 0600, NULL), 0);
+}
+
+/* Relative ones are meant from the configuration's directory, so that all of this can be checked elsewhere than here.
+ */
+static void files_that_cannot_be_used_are_told_with_the_line_of_what_names_them(void **state) {
+        (void) state;
+        static const struct {
+                const char *settings, *registry, *rule, *message; /* NULL: they can */
+        } cases[] = {
+                { "", "", "", NULL },
+                { "tls: {certificate: tls.crt, key: tls.key}\n", "", "", NULL },
+                { "", ", auth-file: auth, ca-file: tls.crt", ", sign-key: plain", NULL },
+                { "builder: /bin/sh\n", ", auth-file: old-auth", ", sign-key: encrypted, passphrase-file: pass", NULL },
+                { "tls: {certificate: absent, key: tls.key}\n", "", "", ":2: tls: " },
+                { "tls: {certificate: auth, key: tls.key}\n", "", "", ":2: tls: '%s/auth' has no certificate" },
+                { "tls: {certificate: tls.crt, key: tls.crt}\n", "", "", ":2: tls: '%s/tls.crt' has no unencrypted" },
+                { "tls: {certificate: tls.crt, key: other.key}\n", "", "",
+                  ":2: tls: the key of '%s/other.key' is not that" },
+                { "builder: absent\n", "", "", ":2: builder: '%s/absent'" },
+                { "builder: auth\n", "", "", ":2: builder: '%s/auth'" },
+                { "", ", auth-file: absent", "", ":2: auth-file: " },
+                { "", ", auth-file: plain", "", ":2: auth-file: %s/plain: not valid JSON" },
+                { "", ", auth-file: bad-auth", "", ":2: auth-file: '%s/bad-auth': 'auths' is no object" },
+                { "", ", ca-file: empty", "", ":2: ca-file: '%s/empty' has no certificate" },
+                { "", "", ", sign-key: absent", ":3: sign-key: " },
+                { "", "", ", sign-key: auth", ":3: sign-key: " },
+                { "", "", ", sign-key: public", ":3: sign-key: " },
+                { "", "", ", sign-key: encrypted",
+                  ":3: sign-key: the key '%s/encrypted' is encrypted: set 'passphrase-file'" },
+                { "", "", ", sign-key: encrypted, passphrase-file: auth", ":3: sign-key: " },
+                { "", "", ", sign-key: encrypted, passphrase-file: absent", ":3: sign-key: " },
+        };
+        char directory[] = "/tmp/zp-config-XXXXXX";
+        assert_non_null(mkdtemp(directory));
+        write_keys(directory);
+        write_text(directory, "auth", "{\"auths\": {}}");
+        write_text(directory, "old-auth", "{\"r.example\": {\"auth\": \"\"}}");
+        write_text(directory, "bad-auth", "{\"auths\": []}");
+        write_text(directory, "empty", "");
+        write_text(directory, "pass", "open sesame\nnot this\n");
+        zp_autofree char *path = zp_format("%s/hook.yaml", directory);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                zp_autofree char *text = zp_format(
+                        "version: 1\n%sregistries: [{host: r.example%s}]\nrules: [{name: a, repositories: '**'%s}]\n",
+                        cases[i].settings, cases[i].registry, cases[i].rule);
+                zp_auto(hook_config_drop) struct hook_config *c = NULL;
+                struct zp_error err = { 0 };
+                unlink(path);
+                write_text(directory, "hook.yaml", text);
+                int r = hook_config_load(path, &c, &err);
+                const char *message = cases[i].message ? cases[i].message : "", *name = strstr(message, "%s");
+                zp_autofree char *want =
+                        name ? zp_format("%s%.*s%s%s", path, (int) (name - message), message, directory, name + 2)
+                             : zp_format("%s%s", path, message);
+                if (cases[i].message ? r != -EINVAL || strncmp(err.message, want, strlen(want)) != 0 : r != 0)
+                        fail_msg("case %zu: %d '%s', not '%s'", i, r, err.message, want);
+        }
+        zp_remove_tree(AT_FDCWD, directory, NULL);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_left_out_has_a_default_that_is_safe),
@@ -218,6 +331,7 @@ int main(void) {
                 cmocka_unit_test(secrets_are_the_first_lines_of_files),
                 cmocka_unit_test(hosts_that_no_entry_names_are_not_allowed),
                 cmocka_unit_test(a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_refused),
+                cmocka_unit_test(files_that_cannot_be_used_are_told_with_the_line_of_what_names_them),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
