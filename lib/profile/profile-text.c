@@ -68,6 +68,8 @@ static int read_line(struct zp_profile *profile, const char *line, const char *e
         char path[ZP_LIMIT_PATH];
         uint64_t offset = 0, length = ZP_PROFILE_WHOLE;
         const char *tab = memchr(line, '\t', (size_t) (end - line));
+        if (*line != '/')
+                return zp_error_set(err, EINVAL, "not a path from the image's root: no '/' in front");
         int r = read_path(line, tab ? tab : end, path, err);
         if (r < 0)
                 return r;

@@ -102,7 +102,7 @@ static void many_ranges_are_joined_over_small_gaps_only(void **state) {
                 snprintf(name, sizeof name, "%02u", i);
                 uint64_t block = i / 2 * 400 + i % 2 * 11;
                 add_file(tree, name, 10 * B, &(struct zp_extent){ .block = block, .blocks = 10 }, 1);
-                assert_true(zp_buffer_text(&text, name) && zp_buffer_text(&text, "\n"));
+                assert_true(zp_buffer_text(&text, "/") && zp_buffer_text(&text, name) && zp_buffer_text(&text, "\n"));
         }
         assert_maps(tree, text.data,
                     "1:0+21 1:400+21 1:800+21 1:1200+21 1:1600+21 1:2000+21 1:2400+21 1:2800+21 1:3200+21 1:3600+21");

@@ -28,7 +28,8 @@ static void assert_formats_as(const struct zp_profile *profile, const char *want
 
 static void lines_are_entries_in_their_order(void **state) {
         (void) state;
-        struct zp_profile *profile = parse("# a comment\n\n/usr/bin/python3\t4096\t8192\n/lib/x.so\nrelative\t0\t1");
+        struct zp_profile *profile =
+                parse("# a comment\n\n/usr/bin/python3\t4096\t8192\n/lib/x.so\n//odd/./last\t0\t1");
         uint32_t count;
         const struct zp_profile_entry *entries = zp_profile_entries(profile, &count);
         assert_int_equal(count, 3);
@@ -37,8 +38,8 @@ static void lines_are_entries_in_their_order(void **state) {
         assert_int_equal(entries[0].length, 8192);
         assert_string_equal(entries[1].path, "lib/x.so");
         assert_true(entries[1].offset == 0 && entries[1].length == ZP_PROFILE_WHOLE);
-        assert_string_equal(entries[2].path, "relative");
-        assert_formats_as(profile, "/usr/bin/python3\t4096\t8192\n/lib/x.so\n/relative\t0\t1\n");
+        assert_string_equal(entries[2].path, "odd/last");
+        assert_formats_as(profile, "/usr/bin/python3\t4096\t8192\n/lib/x.so\n/odd/last\t0\t1\n");
         zp_profile_free(profile);
 }
 
@@ -114,7 +115,12 @@ static void mistakes_are_told_with_their_line(void **state) {
                 "/a\\x0\n",
                 "/a\\x00b\n",
                 "/\n",
-                "..\n",
+                "/..\n",
+                "relative\n",
+                "relative\t0\t1\n",
+                "{\"json\": true}\n",
+                "\x7f"
+                "ELF\n",
                 "/a\t8796093022208\t1\n",
         };
         for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -130,15 +136,16 @@ static void mistakes_are_told_with_their_line(void **state) {
         char nul[] = "/a\0b\n";
         assert_int_equal(zp_profile_parse(profile, nul, 5, "x", NULL), -EBADMSG);
         char *deep = malloc(ZP_LIMIT_PATH + 1);
-        memset(deep, 'a', ZP_LIMIT_PATH);
-        assert_int_equal(zp_profile_parse(profile, deep, ZP_LIMIT_PATH, "x", NULL), -EBADMSG);
+        memset(deep, 'a', ZP_LIMIT_PATH + 1);
+        deep[0] = '/';
+        assert_int_equal(zp_profile_parse(profile, deep, ZP_LIMIT_PATH + 1, "x", NULL), -EBADMSG);
         free(deep);
         zp_profile_free(profile);
 }
 
 static void the_digest_is_that_of_the_text_without_comments(void **state) {
         (void) state;
-        struct zp_profile *one = parse("# recorded today\n/a\t0\t4\n/a\t1\t2\n"), *other = parse("a\t00\t4");
+        struct zp_profile *one = parse("# recorded today\n/a\t0\t4\n/a\t1\t2\n"), *other = parse("/a\t00\t4");
         struct zp_digest a, b, c;
         assert_int_equal(zp_profile_digest(one, &a, NULL), 0);
         assert_int_equal(zp_profile_digest(other, &b, NULL), 0);
