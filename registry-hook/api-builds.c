@@ -207,12 +207,27 @@ enum MHD_Result hook_api_retry_build(struct hook_exchange *x) {
 
 /* ---- create ---- */
 
+/* What is not understood would be done otherwise than it was meant. */
+static int check_wish(json_t *body, struct zp_error *err) {
+        const char *name;
+        json_t *value;
+        json_object_foreach(body, name, value) {
+                bool is_reference = strcmp(name, "reference") == 0, is_force = strcmp(name, "force") == 0;
+                if (!is_reference && !is_force && strcmp(name, "auths") != 0)
+                        return zp_error_set(err, EINVAL, "'%.64s' is none of: reference, force, auths", name);
+                if (is_reference && !json_is_string(value))
+                        return zp_error_set(err, EINVAL, "'reference' is not a string");
+                if (is_force && !json_is_boolean(value))
+                        return zp_error_set(err, EINVAL, "'force' is neither true nor false");
+        }
+        return json_object_get(body, "reference") ? 0 : zp_error_set(err, EINVAL, "'reference' is missing");
+}
+
 static int create(struct hook_exchange *x, json_t *body, struct hook_delivery *delivery, struct hook_events *events,
                   struct zp_error *err) {
-        const char *reference = json_string_value(json_object_get(body, "reference"));
-        if (!reference)
-                return zp_error_set(err, EINVAL, "'reference' is missing");
-        int r = hook_events_add_reference(events, reference, err);
+        int r = check_wish(body, err);
+        if (r == 0)
+                r = hook_events_add_reference(events, json_string_value(json_object_get(body, "reference")), err);
         if (r < 0)
                 return r;
         if (!hook_config_registry(x->config, events->items[0].host))

@@ -114,9 +114,18 @@ static int check_config(const struct call *call) {
         if (hook_serve_config(&serve, &config, &err) < 0)
                 return failed(&err);
         if (!value(call, OPTION_QUIET))
-                printf("%s: in order: %zu rules, %zu registries, %zu endpoints, %zu tokens\n", config->path,
+                printf("%s: in order (rules: %zu, registries: %zu, endpoints: %zu, tokens: %zu)\n", config->path,
                        config->rule_count, config->registry_count, config->endpoint_count, config->token_count);
         return HOOK_EXIT_DONE;
+}
+
+/* A usage error, where it is no image's name. */
+static int bad_reference(const char *text) {
+        struct hook_events events = { 0 };
+        struct zp_error err = { 0 };
+        int r = hook_events_add_reference(&events, text, &err);
+        hook_events_clear(&events);
+        return r < 0 ? usage("", err.message) : HOOK_EXIT_DONE;
 }
 
 static int explain(const struct hook_config *config, const char *reference, struct zp_error *err) {
@@ -148,6 +157,8 @@ static int rules_test(const struct call *call) {
         struct zp_error err = { 0 };
         if (call->argument_count != 3 || strcmp(call->arguments[1], "test") != 0)
                 return usage("rules: wants 'test REF'", "");
+        if (bad_reference(call->arguments[2]))
+                return HOOK_EXIT_USAGE;
         if (hook_serve_config(&serve, &config, &err) < 0)
                 return failed(&err);
         int code = explain(config, call->arguments[2], &err);
@@ -163,6 +174,8 @@ static int trigger(const struct call *call) {
         char *end = "";
         if (call->argument_count != 2)
                 return usage("trigger: wants one reference", "");
+        if (bad_reference(call->arguments[1]))
+                return HOOK_EXIT_USAGE;
         if (!url)
                 url = getenv("ZEROPULL_HOOK_URL");
         struct hook_trigger_options trigger = { .url = url ? url : "http://127.0.0.1:8480",

@@ -134,9 +134,10 @@ static unsigned find_route(struct hook_exchange *x) {
 static unsigned check_role(struct hook_exchange *x, const char **reason) {
         const char *token = bearer(x);
         x->role = hook_config_role(x->config, token, &x->who);
-        *reason = "a page from elsewhere may not do this";
-        if (is_foreign(x))
+        if (is_foreign(x)) {
+                *reason = "asked by a page from elsewhere, or for a host that is not ours: a proxy's belongs in 'url'";
                 return 403;
+        }
         if (x->role >= x->route->role)
                 return 0;
         *reason = x->role == HOOK_NOBODY ? "no token, or not a valid one" : "the token's role does not allow this";

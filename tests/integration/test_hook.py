@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import hook as hook_support
-from support import images, oci
+from support import images, oci, tls
 from support.hook import HOOK, IS_SANITIZED, fake_builder, hook, notifications, until
 from support.memory_registry import memory_registry
 from support.programs import SOURCE
@@ -156,6 +156,9 @@ def test_rules_test_explains_and_check_config_names_the_line(work):
     config.write_text("version: 1\nregistries: [{host: a.example}]\nrules:\n- {name: a, repositories: '**', tag: x}\n")
     result = subprocess.run([HOOK, "--config", config, "check-config"], capture_output=True, text=True)
     assert result.returncode == 1 and f"{config}:4: rule: 'tag' is not known" in result.stderr
+    config.write_text("version: 1\nregistries: [{host: a.example}]\nrules:\n- {name: a, repositories: '**', sign-key: absent.pem}\n")
+    result = subprocess.run([HOOK, "--config", config, "check-config"], capture_output=True, text=True)
+    assert result.returncode == 1 and f"{config}:4: sign-key: " in result.stderr and "absent.pem" in result.stderr
 
 
 def test_reload_takes_new_rules_and_keeps_the_old_when_the_new_are_bad(pair, work):
@@ -185,6 +188,7 @@ def test_trigger_waits_and_tells_by_its_exit_code(pair, work):
     assert done.returncode == 0 and json.loads(done.stdout)[0]["state"] == "done", done.stderr
     assert service.command("trigger", f"{place.host}/other:1").returncode == 4
     assert service.command("trigger", "127.0.0.2.example/x").returncode == 1
+    assert service.command("trigger", "no such name").returncode == 2
 
 
 def test_a_failing_build_says_why_and_can_be_tried_again(pair, work):
@@ -547,7 +551,9 @@ def test_a_target_on_another_registry_is_reached_as_its_entry_says(work):
             (build,) = until(lambda: service.builds(state="failed"), 30, service.said)
             arguments = service.get(f"/v1/builds/{build['id']}")["log"].split()
             assert f"--auth-file={work / 'image.json'}:{work / 'target.json'}" in arguments
-            config.write_text(config.read_text().replace("- host: t.example\n", "- host: t.example\n  ca-file: ca.pem\n"))
+            authority, _ = tls.self_signed(work)
+            entry = f"- host: t.example\n  ca-file: {authority}\n"
+            config.write_text(config.read_text().replace("- host: t.example\n", entry))
             service.process.send_signal(signal.SIGHUP)
             until(lambda: "was read again" in service.said(), 10)
             assert service.request(f"/v1/builds/{build['id']}/retry", method="POST", raw=b"")[0] == 200
@@ -599,7 +605,8 @@ def test_profiles_of_nodes_are_merged_latest_first(pair, work):
         assert service.request(f"{path}&partial=true", raw=b"/app/%d\t0\t1\n" % number, headers={"Content-Type": "text/plain"})[0] == 200
     merged = [line.split("\t")[0].lstrip("/") for line in service.request(path)[1].splitlines()]
     assert merged == [*(f"app/{number}" for number in range(8, 0, -1)), "bin/both", "bin/old"]
-    assert service.request(path, raw=b"bad\tline\n")[0] == 400
+    for junk in (b"/bad\tline\n", b"relative\n", b'{"a": 1}', b"\x7fELF", b""):
+        assert service.request(path, raw=junk)[0] == 400
     assert service.request("/v1/profiles?repository=evil.example/x", raw=b"/a\n")[0] == 400
 
 
@@ -615,6 +622,20 @@ def test_filters_of_no_known_value_are_refused_and_not_taken_for_none(work):
             assert (status, answer["error"]) == (400, f"partial: '{value}' is none of: true, false")
 
 
+def test_a_wish_that_is_not_understood_is_refused(work):
+    with hook(work / "state", config=config_file(work, "127.0.0.1:*", ALL), builder=fake_builder(work)) as service:
+        image = "127.0.0.1:1/app:1"
+        for wish, problem in (
+            ({"reference": image, "forced": True}, "'forced' is none of: reference, force, auths"),
+            ({"reference": image, "force": "true"}, "'force' is neither true nor false"),
+            ({"reference": 1}, "'reference' is not a string"),
+            ({"force": True}, "'reference' is missing"),
+        ):
+            status, answer = service.request("/v1/builds", wish)
+            assert (status, answer["error"]) == (400, problem)
+        assert service.get("/v1/status")["pending"] == 0
+
+
 def test_openapi_document_tells_of_every_route(pair):
     service, _ = pair(ALL)
     document = service.get("/v1/openapi.json")
@@ -625,12 +646,7 @@ def test_openapi_document_tells_of_every_route(pair):
 
 
 def test_tls_is_spoken_and_trigger_trusts_the_given_authority(work):
-    certificate, key = work / "cert.pem", work / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    certificate, key = tls.self_signed(work)
     config = config_file(work, "127.0.0.1:*", ALL, f"tls: {{certificate: {certificate}, key: {key}}}")
     with hook(work / "state", config=config, builder=fake_builder(work)) as service:
         assert service.scheme == "https"
