@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import subprocess
+import time
 import tomllib
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 import grpc
 
-from .containerd import Containerd
+from .containerd import START_SECONDS, Containerd
 from .kubernetes_programs import CNI
 from .programs import SOURCE
 
@@ -131,9 +132,24 @@ class CriContainerd(Containerd):
         command[command.index("--namespace") + 1] = "k8s.io"
         return command
 
-    def _image_service(self, method, request=b""):
+    def start(self):
+        """CRI answers later than the rest."""
+        super().start()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self._call("RuntimeService/Version")
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def _call(self, method, request=b""):
         with grpc.insecure_channel(f"unix://{self.socket}") as channel:
-            return channel.unary_unary(f"/runtime.v1.ImageService/{method}")(request, timeout=60)
+            return channel.unary_unary(f"/runtime.v1.{method}")(request, timeout=60)
+
+    def _image_service(self, method, request=b""):
+        return self._call(f"ImageService/{method}", request)
 
     def pull(self, name):
         self._image_service("PullImage", _image_spec(name))
