@@ -5,10 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
-#include "trust/policy.h"
+#include "snapshotter/named.h"
 
 static const char *const states[] = {
         [SNAP_CHECK_OK] = "ok", [SNAP_CHECK_NOTE] = "note", [SNAP_CHECK_MISSING] = "missing"
@@ -57,21 +55,19 @@ static int print_json(const struct snap_check *check, bool is_ready, struct zp_e
         return 0;
 }
 
-/* Layers are shared on a node by what they claim to be. */
-static void check_policy(struct snap_check *check, const struct snap_config *config) {
-        zp_auto(zp_policy_free) struct zp_policy *policy = NULL;
-        struct zp_error err = { 0 };
-        const char *path = config->policy ? config->policy : ZP_POLICY_DEFAULT_PATH;
-        bool is_none = !config->policy && access(path, F_OK) < 0 && errno == ENOENT;
-        if (!is_none && zp_policy_load(path, &policy, &err) < 0)
-                snap_check_add(check, "policy", SNAP_CHECK_MISSING, "put it right: until then no image is accelerated",
-                               "%s", err.message);
-        else if (!is_none)
-                snap_check_add(check, "policy", SNAP_CHECK_OK, NULL, "'%.300s'", path);
+static void add_named(void *context, const char *setting, const char *path, const char *problem, const char *remedy) {
+        if (problem)
+                snap_check_add(context, setting, SNAP_CHECK_MISSING, remedy, "%s", problem);
         else
+                snap_check_add(context, setting, SNAP_CHECK_OK, NULL, "'%.300s'", path);
+}
+
+static void check_named(struct snap_check *check, const struct snap_config *config) {
+        if (!snap_named_policy(config)) /* layers are shared on a node by what they claim to be */
                 snap_check_add(check, "policy", SNAP_CHECK_NOTE,
                                "when not all who publish are trusted alike, let a policy require signatures",
                                "none: whoever publishes a snapshot says what images with the same layers show");
+        snap_named_look(config, add_named, check);
 }
 
 int snap_check_run(const struct snap_config *config, const char *containerd_config, bool as_json,
@@ -79,7 +75,7 @@ int snap_check_run(const struct snap_config *config, const char *containerd_conf
         struct snap_check check = { 0 };
         bool is_ready = true;
         snap_check_node(&check, config);
-        check_policy(&check, config);
+        check_named(&check, config);
         snap_check_containerd(&check, config, containerd_config);
         for (size_t i = 0; i < check.count; i++)
                 is_ready &= check.items[i].state != SNAP_CHECK_MISSING;

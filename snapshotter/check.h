@@ -23,7 +23,7 @@ struct snap_finding {
         const char *remedy; /* static; NULL: none is needed */
 };
 
-#define SNAP_FINDINGS_MAX 24
+#define SNAP_FINDINGS_MAX 40
 struct snap_check {
         struct snap_finding items[SNAP_FINDINGS_MAX];
         size_t count;

@@ -4,13 +4,16 @@ behind. With the containerds that are here, and with settings that are wrong in 
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
+from contextlib import closing
 
 import pytest
 
 from support.containerd import containerd_2
 from support.programs import SOURCE
-from support.snapshotter import SNAPSHOTTER
+from support.snapshotter import SNAPSHOTTER, snapshotter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 SHIPPED = SOURCE / "deploy" / "snapshotter"
@@ -85,6 +88,71 @@ def test_a_policy_that_cannot_be_read_is_missing(work):
     assert Check(work, options=["--config", config]).state("policy") == "missing"
     policy.write_text("version: 1\nrules:\n- repository: '*'\n  action: reject\n")
     assert Check(work, options=["--config", config]).state("policy") == "ok"
+
+
+NAMED = {"policy": "policy.yaml", "auth_file": "auth.json", "ca_file": "ca.pem", "report_starts token": "token",
+         "report_starts CA": "hook.pem", "preload": "preload"}  # fmt: skip
+
+
+def name_files(work):
+    """Settings that name a file or directory each; none is there."""
+    (work / "c.yaml").write_text(
+        f"version: 1\npolicy: {work}/policy.yaml\nauth_file: {work}/auth.json\nca_file: {work}/ca.pem\npreloads: [{work}/preload]\n"
+        f"report_starts: {{url: 'http://127.0.0.1:1', token_file: {work}/token, ca_file: {work}/hook.pem}}\n"
+    )
+    return "--config", work / "c.yaml"
+
+
+def put_files(work):
+    (work / "other").mkdir()
+    (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
+    (work / "auth.json").write_text("{}")
+    for name in ("ca.pem", "token", "hook.pem"):
+        (work / name).write_text("x\n")
+    with snapshotter(work / "other") as daemon:
+        shutil.copytree(daemon.root / "store", work / "preload")
+
+
+def test_each_file_that_the_settings_name_and_is_not_there_is_missing(work):
+    options = name_files(work)
+    check = Check(work, options=options)
+    for name, file in NAMED.items():
+        assert check.state(name) == "missing" and check.all[name]["remedy"] and str(work / file) in check.all[name]["text"]
+    put_files(work)
+    check = Check(work, options=options)
+    assert {check.state(name) for name in NAMED} == {"ok"} and check.ready, check.all
+
+
+@pytest.mark.parametrize("name, spoil", [
+    ("auth_file", lambda work: (work / "auth.json").write_text('{"auths": ')),
+    ("ca_file", lambda work: ((work / "ca.pem").unlink(), (work / "ca.pem").mkdir())),
+    ("report_starts token", lambda work: (work / "token").write_text("")),
+    ("preload", lambda work: (work / "preload" / "zeropull.db").unlink()),
+])  # fmt: skip
+def test_what_the_settings_name_and_cannot_be_used_is_missing(work, name, spoil):
+    put_files(work)
+    spoil(work)
+    check = Check(work, options=name_files(work))
+    assert [found for found in NAMED if check.state(found) != "ok"] == [name] and check.state(name) == "missing"
+
+
+def test_of_several_auth_files_some_may_be_missing(work):
+    put_files(work)
+    (work / "c.yaml").write_text(f"version: 1\nauth_file: '{work}/none.json:{work}/auth.json:'\n")
+    assert Check(work, options=["--config", work / "c.yaml"]).state("auth_file") == "ok"
+
+
+def test_the_daemon_starts_without_them_and_says_once_what_is_missing(work):
+    with snapshotter(work, *name_files(work)) as daemon:
+        for file in NAMED.values():
+            daemon.await_log(f"path={work}/{file}")
+        before = daemon.control_plane()
+        os.kill(before, signal.SIGKILL)
+        daemon.await_other_control_plane(before)
+        with closing(daemon.client()) as api:
+            assert api.names() == []
+        lines = [line for line in daemon.log().splitlines() if "what the settings name cannot be used" in line]
+        assert len(lines) == len(NAMED) and all("level=warn" in line and "hint=" in line for line in lines)
 
 
 def test_missing_settings_are_missing(work):

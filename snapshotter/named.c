@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshotter/named.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "store/store.h"
+#include "trust/policy.h"
+
+/* Above what those who use such a file take, or as much of it as tells that it can be read. */
+#define FILE_MAX ((size_t) 8 << 20)
+#define NAMED_MAX 24 /* more than there can be: at most 16 of them are preloads */
+
+/* Of a file of ours, or of authorities that another library reads. */
+static int look_at_file(const char *path, struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        size_t size = 0;
+        int r = zp_read_file(AT_FDCWD, path, FILE_MAX, &text, &size, err);
+        if (r == 0 && size == 0)
+                r = zp_error_set(err, EINVAL, "'%s': it is empty", path);
+        if (text)
+                explicit_bzero(text, size);
+        return r;
+}
+
+static int look_at_credentials(const char *path, struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        size_t size = 0;
+        json_error_t where;
+        int r = zp_read_file(AT_FDCWD, path, FILE_MAX, &text, &size, err);
+        if (r < 0)
+                return r;
+        json_t *root = json_loadb(text, size, 0, &where);
+        explicit_bzero(text, size);
+        if (!json_is_object(root))
+                r = zp_error_set(err, EINVAL, "'%s': it is no JSON object%s%s", path, root ? "" : ": ",
+                                 root ? "" : where.text);
+        json_decref(root);
+        return r;
+}
+
+/* One file, or several between colons, of which those that are not there are passed over. */
+static int look_at_auth_file(const char *path, struct zp_error *err) {
+        zp_autofree char *list = strdup(path);
+        if (!list)
+                return zp_error_errno(err, ENOMEM, "'%s'", path);
+        if (!strchr(path, ':'))
+                return look_at_credentials(path, err);
+        int r = 0;
+        for (char *rest = list, *one; r == 0 && (one = strsep(&rest, ":"));)
+                if (*one && (r = look_at_credentials(one, err)) == -ENOENT) {
+                        zp_error_clear(err);
+                        r = 0;
+                }
+        return r;
+}
+
+static int look_at_policy(const char *path, struct zp_error *err) {
+        zp_auto(zp_policy_free) struct zp_policy *policy = NULL;
+        return zp_policy_load(path, &policy, err);
+}
+
+static int look_at_store(const char *path, struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        return zp_store_open(path, ZP_STORE_READ, &store, err);
+}
+
+const char *snap_named_policy(const struct snap_config *config) {
+        if (config->policy)
+                return config->policy;
+        return access(ZP_POLICY_DEFAULT_PATH, F_OK) < 0 && errno == ENOENT ? NULL : ZP_POLICY_DEFAULT_PATH;
+}
+
+struct named {
+        int (*look_at)(const char *path, struct zp_error *err);
+        const char *setting, *remedy;
+        const char *path;
+};
+
+struct list {
+        struct named items[NAMED_MAX];
+        size_t count;
+};
+
+static void add(struct list *list, int (*look_at)(const char *path, struct zp_error *err), const char *setting,
+                const char *path, const char *remedy) {
+        if (path && list->count < NAMED_MAX)
+                list->items[list->count++] = (struct named){ look_at, setting, remedy, path };
+}
+
+static void list_all(const struct snap_config *config, struct list *list) {
+        const struct snap_config_reports *reports = &config->reports;
+        static const char no_report[] = "put it there, for root to read: until then nothing is reported";
+        add(list, look_at_policy, "policy", snap_named_policy(config),
+            "put it right: until then no image is accelerated");
+        add(list, look_at_auth_file, "auth_file", config->auth_file,
+            "put it there, for root to read: until then no image is accelerated");
+        add(list, look_at_file, "ca_file", config->ca_file,
+            "put it there, for root to read: until then no registry with TLS is believed");
+        add(list, look_at_file, "report_starts token", reports->token_file, no_report);
+        add(list, look_at_file, "report_starts CA", reports->ca_file, no_report);
+        for (char **preload = config->data.preloads; preload && *preload; preload++)
+                add(list, look_at_store, "preload", *preload,
+                    "mount what belongs there: until then it is fetched from registries");
+}
+
+static void look_at_all(const struct list *list, snap_named_told told, void *context) {
+        for (size_t i = 0; i < list->count; i++) {
+                const struct named *one = &list->items[i];
+                struct zp_error err = { 0 };
+                int r = one->look_at(one->path, &err);
+                told(context, one->setting, one->path, r < 0 ? err.message : NULL, one->remedy);
+        }
+}
+
+void snap_named_look(const struct snap_config *config, snap_named_told told, void *context) {
+        struct list list = { 0 };
+        list_all(config, &list);
+        look_at_all(&list, told, context);
+}
+
+/* ---- at the daemon's start ---- */
+
+static void log_problem(void *context, const char *setting, const char *path, const char *problem, const char *remedy) {
+        (void) context;
+        if (problem)
+                snap_log_event(SNAP_LOG_WARN, "what the settings name cannot be used", "setting", setting, "path", path,
+                               "error", problem, "hint", remedy, NULL);
+}
+
+static void free_copy(struct list *list) {
+        for (size_t i = 0; i < list->count; i++)
+                free((char *) list->items[i].path);
+        free(list);
+}
+
+static void *log_all(void *argument) {
+        look_at_all(argument, log_problem, NULL);
+        free_copy(argument);
+        return NULL;
+}
+
+void snap_named_log(const struct snap_config *config) {
+        sigset_t all, before;
+        pthread_t thread;
+        struct list *list = calloc(1, sizeof *list);
+        if (!list)
+                return;
+        list_all(config, list);
+        size_t copied = 0; /* the thread may outlive the settings */
+        for (size_t i = 0; i < list->count; i++)
+                copied += (list->items[i].path = strdup(list->items[i].path)) != NULL;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        if (copied == list->count && pthread_create(&thread, NULL, log_all, list) == 0)
+                pthread_detach(thread);
+        else
+                free_copy(list);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
