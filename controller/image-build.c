@@ -123,7 +123,8 @@ static int not_started(struct ctl_run *run, struct ctl_image *image, int error, 
         snprintf(message, sizeof message, "%.500s", why->message);
         ctl_run_stand(image, is_refused ? CTL_FAILED : CTL_PENDING,
                       is_refused ? "BuildNotStarted" : "ExecutorUnavailable", message);
-        ctl_run_later(run, image, is_refused ? CTL_ABSENT_S : CTL_UNAVAILABLE_S);
+        /* an API server that has just started refuses everybody until it has read who may what */
+        ctl_run_later(run, image, is_refused && was_known ? CTL_ABSENT_S : CTL_UNAVAILABLE_S);
         if (!was_known)
                 ctl_run_tell(run, true, image->reason, "%s (%s): %s", image->image, image->platform, message);
         return 0;

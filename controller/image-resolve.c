@@ -34,9 +34,11 @@ static void not_resolved(struct ctl_run *run, struct ctl_image *image, int error
         bool is_passing = strcmp(reason, "RegistryUnavailable") == 0;
         image->digest[0] = '\0';
         ctl_run_stand(image, is_passing ? CTL_PENDING : CTL_FAILED, reason, message);
+        /* a Secret that may not be read: an API server that has just started knows nobody's rights */
+        bool is_early = error == -EACCES && *problem && !was_known;
         ctl_run_later(run, image,
                       error == -ENOTSUP || error == -EINVAL ? 0
-                      : is_passing                          ? CTL_UNAVAILABLE_S
+                      : is_passing || is_early              ? CTL_UNAVAILABLE_S
                                                             : CTL_ABSENT_S);
         if (!was_known)
                 ctl_run_tell(run, true, reason, "%s (%s): %s", image->image, image->platform, message);
