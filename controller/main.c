@@ -10,6 +10,7 @@
 #include "base/options.h"
 #include "controller/config.h"
 #include "controller/controller.h"
+#include "controller/remove.h"
 
 #define PROGRAM "zeropull-controller"
 #define EXIT_USAGE 2
@@ -21,6 +22,7 @@ enum {
         OPTION_METRICS,
         OPTION_LEADER_ELECT,
         OPTION_CHECK_CONFIG,
+        OPTION_REMOVE_ALL,
         OPTION_HELP,
         OPTION_VERSION,
         OPTIONS
@@ -35,6 +37,7 @@ static const struct zp_option options[OPTIONS] = {
         [OPTION_METRICS] = { "metrics", "ADDRESS:PORT", "serve /metrics, /healthz and /readyz there" },
         [OPTION_LEADER_ELECT] = { "leader-elect", NULL, "of several controllers one works at a time" },
         [OPTION_CHECK_CONFIG] = { "check-config", NULL, "read the configuration, say whether it is in order, and end" },
+        [OPTION_REMOVE_ALL] = { "remove-all", NULL, "delete all objects, wait until they are gone, and end" },
         [OPTION_HELP] = { "help", NULL, "show this help", 'h' },
         [OPTION_VERSION] = { "version", NULL, "show the version" },
 };
@@ -90,5 +93,6 @@ int main(int argc, char **argv) {
                                          .metrics = values[OPTION_METRICS],
                                          .is_elected = values[OPTION_LEADER_ELECT] != NULL };
         umask(077);
-        return ctl_controller_run(&run, &err) < 0 ? failed(&err) : EXIT_SUCCESS;
+        int r = values[OPTION_REMOVE_ALL] ? ctl_remove_all(&run, &err) : ctl_controller_run(&run, &err);
+        return r < 0 ? failed(&err) : EXIT_SUCCESS;
 }

@@ -3,14 +3,16 @@
 serves the node's containerd, and nothing that uses it notices when its pod is replaced. The tests go on from each other."""
 import json
 import os
+import subprocess
 import time
 
 import pytest
 
 from support import images, kubernetes_programs, oci
-from support.containerd import containerd_1_7_or_skip, containerd_2_or_skip
+from support.containerd import TOOLS, containerd_1_7_or_skip, containerd_2_or_skip
 from support.kubernetes import NODE, KubernetesError
-from support.kubernetes_deploy import NAMESPACE, SLEEP, deployment
+from support.kubernetes_deploy import DEPLOY, NAMESPACE, SLEEP, deployment
+from support.programs import SOURCE
 
 reason = kubernetes_programs.missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
@@ -207,11 +209,77 @@ def test_containers_read_on_while_the_snapshotters_pod_is_replaced(site):
         assert "without downloading" in await_event(site, name, "Accelerated")
 
 
-def test_deleting_it_leaves_nothing_in_the_cluster(site):
-    site.cluster.kubectl("delete", "pods,imagesnapshots", "--all", "--wait", "--timeout=120s")
-    site.cluster.kubectl("delete", "-k", str(site.overlay()), "--timeout=120s", timeout=150)
-    assert site.cluster.kubectl("get", "crds", "-o", "name") == ""
-    kinds = "clusterroles,clusterrolebindings,runtimeclasses,validatingadmissionpolicies"
+def rule_and_a_snapshot_elsewhere(site):
+    """Objects that only a controller can let go: one that a rule makes, and one in a namespace of its own."""
+    image = f"{site.host}/python:latest"
+    site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}},
+               {"apiVersion": "zeropull.dev/v1alpha1", "kind": "ClusterImageSnapshot", "metadata": {"name": "rule"},
+                "spec": {"namespaces": ["default"], "repositories": [f"{site.host}/**"]}},
+               pod("ruled", image, ["true"]))  # fmt: skip
+    elsewhere = snapshot("web", image, warmUp={})
+    elsewhere["metadata"]["namespace"] = "elsewhere"
+    site.apply(elsewhere)
+    made = ("get", "isnap", "-n", "default", "-l", "zeropull.dev/cluster-image-snapshot=rule", "-o", "name")
+    site.cluster.wait_for("the rule's ImageSnapshot", lambda: site.cluster.kubectl(*made) != "", 60)
+    site.wait("wait", "--for=condition=Ready", "isnap/web", "-n", "elsewhere")
+
+
+def assert_nothing_of_it_is_left(site):
+    kinds = "clusterroles,clusterrolebindings,runtimeclasses,validatingadmissionpolicies,crds"
     assert site.cluster.kubectl("get", kinds, "-l", "app.kubernetes.io/name=zeropull", "-o", "name") == ""
-    assert NAMESPACE not in site.cluster.kubectl("get", "namespaces", "-o", "name")
+    site.cluster.kubectl("delete", "namespace", NAMESPACE, "elsewhere", "--ignore-not-found", "--timeout=120s", timeout=150)
     assert site.cluster.kubectl("get", "pods", "--all-namespaces", "-o", "name") == ""
+
+
+def documented(command):
+    """Is what docs/kubernetes.md says, as arguments."""
+    text = " ".join((SOURCE / "docs" / "kubernetes.md").read_text().split())
+    assert f"`{command}" in text
+    return command.split()[1:]
+
+
+def test_what_the_docs_say_takes_it_away_with_all_objects(site):
+    rule_and_a_snapshot_elsewhere(site)
+    site.cluster.kubectl(*documented("kubectl delete cisnap,isnap --all -A"), timeout=120)
+    site.cluster.kubectl("delete", "pods", "--all", "--wait", "--timeout=120s")
+    site.cluster.kubectl(*documented("kubectl delete -k"), str(site.overlay()), "--timeout=120s", timeout=150)
+    assert NAMESPACE not in site.cluster.kubectl("get", "namespaces", "-o", "name")
+    assert_nothing_of_it_is_left(site)
+
+
+@pytest.fixture
+def helm(site):
+    """Runs helm, of whose own nothing gets out of the test's directory."""
+    program = TOOLS / "helm"
+    if not program.exists():
+        pytest.skip("no helm in the cache of test tools: go install helm.sh/helm/v3/cmd/helm@latest")
+    homes = {f"HELM_{name}_HOME": str(site.directory / "helm" / name) for name in ("CACHE", "CONFIG", "DATA")}
+
+    def run(*arguments):
+        command = [program, "--kubeconfig", site.cluster.kubeconfig, "-n", NAMESPACE, *arguments]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env={**os.environ, **homes})
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{site.describe()}"
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.mark.long
+def test_helm_installs_it_and_its_uninstall_lets_all_objects_go(site, helm):
+    values = site.file({
+        "registry": f"{site.host}/zeropull",
+        "controller": {"registries": [{"host": host, "plain-http": "true"} for host in (site.host, site.locked_host)]},
+        "snapshotter": {"root": str(site.directory / "snapshotter"), "run": str(site.directory / "run"),
+                        "certsDirectory": str(site.directory / "certs.d"), "nri": str(site.directory / "nri")},
+    })  # fmt: skip
+    said = helm("install", "zeropull", DEPLOY / "chart", "--create-namespace", "--values", values)
+    assert "warning" not in said.lower()
+    site.roll_out()
+    rule_and_a_snapshot_elsewhere(site)
+    helm(*documented("helm uninstall zeropull"), "--wait")
+    assert json.loads(site.cluster.kubectl("get", "cisnap,isnap", "-A", "-o", "json"))["items"] == []
+    left = ("get", "all,serviceaccounts,configmaps,roles", "-n", NAMESPACE, "-o", "name")  # pods take a moment
+    site.cluster.wait_for("namespace without anything of it", lambda: "zeropull" not in site.cluster.kubectl(*left), 60)
+    site.cluster.kubectl("delete", "pods", "--all", "--wait", "--timeout=120s")
+    site.cluster.kubectl(*documented("kubectl delete crds -l app.kubernetes.io/name=zeropull"))
+    assert_nothing_of_it_is_left(site)

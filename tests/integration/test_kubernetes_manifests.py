@@ -57,13 +57,32 @@ def test_the_chart_is_what_make_chart_makes(tmp_path):
     same(filecmp.dircmp(DEPLOY / "chart", tmp_path / "chart"))
 
 
+def hook_of(found):
+    return found["metadata"].get("annotations", {}).get("helm.sh/hook")
+
+
 def without_crds_and_namespace(found):
-    return {key: value for key, value in found.items() if key[0] not in ("Namespace", "CustomResourceDefinition")}
+    """Nor Helm's hooks, which the base has not."""
+    return {key: value for key, value in found.items() if key[0] not in ("Namespace", "CustomResourceDefinition") and not hook_of(value)}
 
 
 def test_the_chart_with_its_values_is_the_base():
     rendered = documents(chart_as_text())
-    assert rendered == without_crds_and_namespace(base())
+    assert without_crds_and_namespace(rendered) == without_crds_and_namespace(base())
+
+
+def test_the_chart_has_its_objects_removed_before_the_controller_is_and_by_nobody_else():
+    hooks = {kind: found for (kind, _, _), found in documents(chart_as_text()).items() if hook_of(found)}
+    assert sorted(hooks) == ["ClusterRole", "ClusterRoleBinding", "Job", "ServiceAccount"]
+    assert {hook_of(found) for found in hooks.values()} == {"pre-delete"}
+    assert hooks["ClusterRole"]["rules"] == [
+        {"apiGroups": ["zeropull.dev"], "resources": ["imagesnapshots", "clusterimagesnapshots"], "verbs": ["list", "delete"]}]  # fmt: skip
+    spec, controller = (found["spec"]["template"]["spec"] for found in (hooks["Job"], base()["Deployment", "zeropull-system", "zeropull-controller"]))
+    assert spec["containers"][0]["image"] == controller["containers"][0]["image"]
+    for same in ("securityContext", "runtimeClassName"):
+        assert spec[same] == controller[same]
+    assert spec["containers"][0]["securityContext"] == controller["containers"][0]["securityContext"]
+    assert hooks["ClusterRoleBinding"]["subjects"][0]["name"] == hooks["ServiceAccount"]["metadata"]["name"] == spec["serviceAccountName"]
 
 
 @pytest.mark.skipif(not HELM, reason="no helm in the cache of test tools: go install helm.sh/helm/v3/cmd/helm@latest")
