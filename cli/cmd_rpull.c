@@ -4,7 +4,9 @@
  */
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "cli/containerd/services.h"
+#include "cli/hint.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/remote-names.h"
@@ -64,6 +66,20 @@ static bool is_refusal(const char *reason) {
                strncmp(reason, "malformed:", strlen("malformed:")) == 0;
 }
 
+/* What does the same with the layers, at the containerd and in the namespace that were named here. */
+static void hint_at_ctr(const struct rpull *pull, struct zp_error *err) {
+        const char *const *values = (const char *const *) pull->call->values;
+        const char *address = values[OPTION_ADDRESS], *namespace = values[OPTION_NAMESPACE];
+        zp_autofree char *word = address ? cli_shell_word(address) : NULL;
+        if (address && !word)
+                return;
+        zp_error_hint(err, "`ctr %s%s%s%s%s%simages pull %s--snapshotter %s %s` downloads it",
+                      address ? "--address " : "", address ? word : "", address ? " " : "",
+                      namespace ? "--namespace " : "", namespace ? namespace : "", namespace ? " " : "",
+                      values[OPTION_PLAIN_HTTP] ? "--plain-http " : "", containerd_snapshotter(pull->containerd),
+                      pull->name);
+}
+
 static int cannot(struct rpull *pull, unsigned layer, const char *chain_id, struct zp_error *err) {
         zp_autofree char *reason = NULL;
         if (has_snapshot(pull, err)) {
@@ -73,8 +89,7 @@ static int cannot(struct rpull *pull, unsigned layer, const char *chain_id, stru
                 zp_error_set(err, ENODATA, "layer %u of %u would have to be downloaded: %s", layer + 1,
                              pull->image.layer_count, reason ? reason : "the snapshotter's log says why");
         }
-        zp_error_hint(err, "`ctr images pull --snapshotter %s %s` downloads it",
-                      containerd_snapshotter(pull->containerd), pull->name);
+        hint_at_ctr(pull, err);
         return -err->code;
 }
 
@@ -92,6 +107,11 @@ static int prepare_layer(struct rpull *pull, unsigned layer, struct zp_error *er
         zp_arena_clear(&labels.arena);
         if (r == 0)
                 return cannot(pull, layer, chain_id, err);
+        if (r == -EAGAIN)
+                zp_error_hint(err, "if it does not run: `systemctl start zeropull-snapshotter`; `zeropull-snapshotter "
+                                   "--check` tells what it lacks");
+        else if (r == -EINVAL) /* as containerd says of one that it does not know */
+                zp_error_hint(err, "`zeropull-snapshotter --check` tells whether containerd's settings name it");
         return r > 0 ? 0 : zp_error_wrap(err, "layer %u of %u", layer + 1, pull->image.layer_count);
 }
 

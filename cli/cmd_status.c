@@ -44,7 +44,7 @@ static void print_daemon(json_t *status) {
         if (json_is_true(json_object_get(daemon, "running")))
                 printf("Daemon      running, process %llu\n", (unsigned long long) number_of(daemon, "pid"));
         else
-                puts("Daemon      not running; this is what it has left");
+                puts("Daemon      not running (`systemctl start zeropull-snapshotter`); this is what it has left");
         if (counters)
                 printf("Data plane  answers; %s fetched, %llu frames verified, %llu wrong, %llu reads failed\n",
                        cli_size_text(number_of(counters, "fetched_bytes"), size),
@@ -120,8 +120,12 @@ static int find_directories(const struct cli_call *call, struct snap_config *con
         }
         const char *chosen = root ? root : config->root ? config->root : SNAP_CONFIG_ROOT;
         char *resolved = realpath(chosen, NULL);
-        if (!resolved)
-                return zp_error_errno(err, errno, "root directory '%s'", chosen);
+        if (!resolved) {
+                r = zp_error_errno(err, errno, "root directory '%s'", chosen);
+                if (r == -ENOENT)
+                        zp_error_hint(err, "no snapshotter has used it; --root or --config says which one");
+                return r;
+        }
         free(config->root);
         config->root = resolved;
         if (!config->store)
@@ -136,6 +140,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
         int r = find_directories(call, &config, err);
         if (r == 0)
                 r = cli_node_status(config.root, config.store, &status, err);
+        if ((r == -EACCES || r == -EPERM) && geteuid() != 0)
+                zp_error_hint(err, "what the snapshotter has is root's: run this as root");
         snap_config_clear(&config);
         if (r < 0)
                 return r;

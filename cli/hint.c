@@ -2,8 +2,10 @@
 #include "cli/hint.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/usage.h"
 
@@ -21,17 +23,6 @@ static bool takes_store(const char *text) {
         return command && command != &cli_key && command != &cli_help && command != &cli_rpull;
 }
 
-/* As a shell reads it as one word. */
-static void print_word(FILE *out, const char *word) {
-        static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+=:@%,";
-        for (; *word; word++) {
-                if (!strchr(plain, *word) && (unsigned char) *word < 0x80)
-                        fputc('\\', out);
-                fputc(*word, out);
-        }
-}
-
-/* What a shell cannot be told in one line is left out. */
 static bool is_printable(const char *text) {
         for (; *text; text++)
                 if ((unsigned char) *text < 0x20 || *text == 0x7f)
@@ -39,17 +30,29 @@ static bool is_printable(const char *text) {
         return true;
 }
 
+char *cli_shell_word(const char *word) {
+        static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+=:@%,";
+        char *out = is_printable(word) ? malloc(2 * strlen(word) + 3) : NULL, *end = out;
+        if (!out)
+                return NULL;
+        for (const char *p = word; *p; p++) {
+                if (!strchr(plain, *p) && (unsigned char) *p < 0x80)
+                        *end++ = '\\';
+                *end++ = *p;
+        }
+        strcpy(end, *word ? "" : "\'\'");
+        return out;
+}
+
 void cli_print_hint(FILE *out, const char *hint, const char *store) {
         bool is_synopsis = strncmp(hint, "usage:", 6) == 0;
+        zp_autofree char *word = store && !is_synopsis ? cli_shell_word(store) : NULL;
         fputs("  hint: ", out);
-        for (const char *found; store && !is_synopsis && is_printable(store) && (found = strstr(hint, PROGRAM));) {
+        for (const char *found; word && (found = strstr(hint, PROGRAM));) {
                 const char *rest = found + strlen(PROGRAM);
                 fwrite(hint, 1, (size_t) (rest - hint), out);
-                if (takes_store(rest)) {
-                        fputs("--store ", out);
-                        print_word(out, store);
-                        fputc(' ', out);
-                }
+                if (takes_store(rest))
+                        fprintf(out, "--store %s ", word);
                 hint = rest;
         }
         fprintf(out, "%s\n", hint);

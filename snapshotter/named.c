@@ -75,7 +75,9 @@ static int look_at_store(const char *path, struct zp_error *err) {
 const char *snap_named_policy(const struct snap_config *config) {
         if (config->policy)
                 return config->policy;
-        return access(ZP_POLICY_DEFAULT_PATH, F_OK) < 0 && errno == ENOENT ? NULL : ZP_POLICY_DEFAULT_PATH;
+        /* as zp_policy_load_if_present(): a link that leads nowhere is one that cannot be read */
+        bool is_there = faccessat(AT_FDCWD, ZP_POLICY_DEFAULT_PATH, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+        return is_there ? ZP_POLICY_DEFAULT_PATH : NULL;
 }
 
 struct named {

@@ -4,6 +4,7 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "cli/containerd/answer.h"
@@ -112,6 +113,20 @@ static int pack(const ProtobufCMessage *request, uint8_t **out, size_t *size, st
         return 0;
 }
 
+static int unreachable(const struct containerd_caller *caller, struct zp_error *err) {
+        long why = 0;
+        curl_easy_getinfo(caller->handle, CURLINFO_OS_ERRNO, &why);
+        bool is_forbidden = why == EACCES || why == EPERM;
+        const char *text = why ? strerrordesc_np((int) why) : NULL;
+        zp_error_set(err, ECONNREFUSED, "containerd at '%s' cannot be reached%s%s", caller->address, text ? ": " : "",
+                     text ? text : "");
+        if (is_forbidden && geteuid() != 0)
+                zp_error_hint(err, "its socket is root's: run this as root");
+        else if (!is_forbidden)
+                zp_error_hint(err, "`systemctl start containerd`, or --address SOCKET when it listens elsewhere");
+        return -ECONNREFUSED;
+}
+
 /* What curl says counts only when there is no outcome: a refusal may come before the request was sent to its end. */
 static int outcome(const struct containerd_caller *caller, CURLcode code, const struct containerd_answer *answer,
                    struct zp_error *err) {
@@ -123,9 +138,7 @@ static int outcome(const struct containerd_caller *caller, CURLcode code, const 
                 return zp_error_set(err, ETIMEDOUT, "containerd at '%s' does not answer", caller->address);
         if (code != CURLE_COULDNT_CONNECT)
                 return zp_error_set(err, EIO, "containerd at '%s': %s", caller->address, curl_easy_strerror(code));
-        zp_error_set(err, ECONNREFUSED, "containerd at '%s' cannot be reached", caller->address);
-        zp_error_hint(err, "is it running, and may you use it? --address says where it listens");
-        return -ECONNREFUSED;
+        return unreachable(caller, err);
 }
 
 static int exchange(struct containerd_caller *caller, const struct containerd_method *method, const uint8_t *request,

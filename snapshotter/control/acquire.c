@@ -180,11 +180,22 @@ static int import_preloaded(struct acquire *a, const char *name) {
         return 0;
 }
 
-static int acquire_trusted(struct acquire *a, struct zp_error *err) {
+/* One that cannot be read allows nothing: it is no missing snapshot and no malformed one that keeps the image from
+ * being accelerated then, but the policy. */
+static int load_policy(struct acquire *a, struct zp_error *err) {
         const char *policy = a->options->policy;
-        struct zp_image_record image = { 0 };
         int r = policy ? zp_policy_load(policy, &a->policy, err)
                        : zp_policy_load_if_present(ZP_POLICY_DEFAULT_PATH, &a->policy, err);
+        if (r == 0 || r == -ENOMEM)
+                return r;
+        zp_error_hint(err, "until it can be read, no image is accelerated: `zeropull-snapshotter --check`");
+        err->code = EPERM;
+        return -EPERM;
+}
+
+static int acquire_trusted(struct acquire *a, struct zp_error *err) {
+        struct zp_image_record image = { 0 };
+        int r = load_policy(a, err);
         if (r == 0)
                 r = open_sides(a, err);
         if (r < 0)

@@ -5,9 +5,10 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -171,9 +172,13 @@ def test_an_image_without_a_snapshot_leaves_nothing_but_the_reason(node):
     result = node.zeropull.expect(NOT_FOUND, "rpull", "-q", *node.options(), image)
     assert result.stderr.splitlines() == [
         f"zeropull: {image}: docker://{image.rsplit(':', 1)[0]} has no snapshot of it",
-        f"  hint: `ctr images pull --snapshotter zeropull {image}` downloads it",
+        f"  hint: `ctr --address {node.server.socket} --namespace {node.server.namespace} images pull --snapshotter zeropull {image}` downloads it",
     ]
     node.assert_nothing_left()
+    command = result.stderr.splitlines()[1].split("`")[1]
+    subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL, timeout=WAIT_SECONDS)  # as a user types it
+    assert [row[0] for row in node.rows("images")] == [image]
+    node.server.remove(image)
 
 
 def test_a_snapshot_that_the_snapshotter_refuses_is_told(node, work):
@@ -183,6 +188,33 @@ def test_a_snapshot_that_the_snapshotter_refuses_is_told(node, work):
     first = result.stderr.splitlines()[0]
     assert first.startswith(f"zeropull: {image}: layer 1 of 1 would have to be downloaded: denied: not trusted: ")
     node.assert_nothing_left()
+
+
+@pytest.mark.parametrize("text", [None, "version: 1\nrules: 7\n"])
+def test_a_policy_that_cannot_be_read_is_told_as_what_it_is(node, work, text):
+    image = node.publish("busybox")
+    (work / "policy.yaml").unlink()
+    if text:
+        (work / "policy.yaml").write_text(text)
+    result = node.zeropull.expect(REFUSED, "rpull", "-q", *node.options(), image)
+    first = result.stderr.splitlines()[0]
+    assert f"layer 1 of 1 would have to be downloaded: denied: " in first and f"{work}/policy.yaml" in first
+    assert "no_snapshot" not in result.stderr and "malformed:" not in result.stderr
+    node.assert_nothing_left()
+
+
+def test_without_the_snapshotter_it_says_how_to_start_it(node):
+    image = node.publish("busybox")
+    node.daemon.stop()
+    result = node.zeropull.expect(FAILED, "rpull", "-q", *node.options(), image)
+    assert "hint: if it does not run: `systemctl start zeropull-snapshotter`" in result.stderr, result.stderr
+    assert node.rows("images") == [] and node.rows("leases") == []
+
+
+def test_a_snapshotter_that_containerd_does_not_know_is_told(node):
+    image = node.publish("busybox")
+    result = node.zeropull.expect(FAILED, "rpull", "-q", *node.options(), "--snapshotter", "other", image)
+    assert "snapshotter not loaded: other" in result.stderr and "tells whether containerd's settings name it" in result.stderr
 
 
 @contextmanager
@@ -256,7 +288,19 @@ def test_without_containerd_it_says_so(zeropull, work):
         image = server.push(images.source("busybox"), "busybox")
         result = zeropull.expect(FAILED, "rpull", "--address", work / "none.sock", image)
     name = image.removeprefix("docker://")
-    assert f"zeropull: {name}: containerd at '{work}/none.sock' cannot be reached" in result.stderr and "--address" in result.stderr
+    assert f"zeropull: {name}: containerd at '{work}/none.sock' cannot be reached: No such file or directory" in result.stderr
+    assert "hint: `systemctl start containerd`, or --address SOCKET" in result.stderr
+
+
+def test_whoever_may_not_use_containerd_is_told_to_be_root(zeropull, work):
+    os.chmod(work, 0o711)
+    with registry(work) as server, closing(socket.socket(socket.AF_UNIX)) as listener:
+        image = server.push(images.source("busybox"), "busybox")
+        listener.bind(str(work / "roots.sock"))
+        os.chmod(work / "roots.sock", 0o600)
+        zeropull.prefix = ["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+        result = zeropull.expect(FAILED, "rpull", "--address", work / "roots.sock", image)
+    assert "cannot be reached: Permission denied" in result.stderr and "hint: its socket is root's: run this as root" in result.stderr
 
 
 def test_what_makes_no_sense_is_wrong_usage(zeropull):

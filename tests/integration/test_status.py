@@ -103,9 +103,19 @@ def test_a_data_plane_that_does_not_answer_is_told(work):
 
 
 def test_a_root_directory_nobody_used_is_told(work):
-    result = run("--root", work)
-    assert result.returncode == 3 and "no snapshotter has used" in result.stderr
+    for root in (work, work / "none"):
+        result = run("--root", root)
+        assert result.returncode == 3 and "hint: no snapshotter has used" in result.stderr
     assert list(Path(work).iterdir()) == []
+
+
+def test_what_is_roots_is_told_to_be(work):
+    os.chmod(work, 0o711)
+    with snapshotter(work) as daemon:
+        pass
+    command = ["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", ZEROPULL]
+    result = subprocess.run([*command, "status", "--root", daemon.root], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and "Permission denied" in result.stderr and "hint: what the snapshotter has is root's" in result.stderr
 
 
 def test_the_settings_say_where(work):
