@@ -49,7 +49,8 @@ int ctl_work_begin(struct ctl_controller *c, struct zp_error *err);
 void ctl_work_end(struct ctl_controller *c);
 /* Tells the planner of warm-ups, when there is one. NULL object: it is gone. */
 void ctl_work_warm_up(struct ctl_controller *c, const char *namespace, const char *name, json_t *object);
-bool ctl_work_look_at_warm_up(void *controller, const char *namespace, const char *name, struct ctl_counts *out);
+bool ctl_work_look_at_warm_up(void *controller, const char *namespace, const char *name, struct ctl_counts *out,
+                              char trouble[CTL_CONDITION_MESSAGE_SIZE]);
 
 /* figures.c */
 bool ctl_figures_write(void *controller, struct zp_buffer *out);

@@ -66,17 +66,25 @@ static struct zp_kube_place place_of(const struct ctl_snapshot *snapshot, const 
                                        .subresource = subresource };
 }
 
-/* What the nodes say; as long as that is not known, what was known before. */
-static bool set_warm_up(struct ctl_run *run, json_t *observed, json_t *status) {
+/* The status with what the nodes say; as long as that is not known, with what was known before. NULL: no memory. */
+static json_t *status_now(struct ctl_run *run, json_t *observed) {
         struct ctl_world *world = run->world;
         struct ctl_snapshot *snapshot = run->snapshot;
         struct ctl_counts counts;
-        json_t *known = json_object_get(observed, "warmUp");
-        if (!snapshot->spec.has_warm_up)
-                return true;
-        if (world->warm_up(world->context, snapshot->namespace, snapshot->name, &counts))
-                return json_object_set_new(status, "warmUp", ctl_counts_json(&counts)) == 0;
-        return !known || json_object_set(status, "warmUp", known) == 0;
+        char trouble[CTL_CONDITION_MESSAGE_SIZE] = "";
+        bool has_warm_up = snapshot->spec.has_warm_up;
+        bool is_known =
+                has_warm_up && world->warm_up(world->context, snapshot->namespace, snapshot->name, &counts, trouble);
+        if (is_known || !has_warm_up)
+                ctl_status_judge_warm_up(&snapshot->status, has_warm_up ? &counts : NULL, trouble, snapshot->generation,
+                                         run->now);
+        zp_auto(json_decref) json_t *status = ctl_status_json(&snapshot->status);
+        zp_auto(json_decref) json_t *warm_up =
+                is_known ? ctl_counts_json(&counts) : json_incref(json_object_get(observed, "warmUp"));
+        bool is_done = status && (warm_up || !is_known);
+        if (is_done && has_warm_up && warm_up)
+                is_done = json_object_set(status, "warmUp", warm_up) == 0;
+        return is_done ? zp_steal(&status) : NULL;
 }
 
 /* Writes the status when it differs from what the API server has. */
@@ -84,8 +92,8 @@ static int write_status(struct ctl_run *run, struct zp_error *err) {
         struct ctl_snapshot *snapshot = run->snapshot;
         struct ctl_world *world = run->world;
         json_t *observed = json_object_get(snapshot->object, "status");
-        zp_auto(json_decref) json_t *status = ctl_status_json(&snapshot->status), *written = NULL;
-        if (!status || !set_warm_up(run, observed, status))
+        zp_auto(json_decref) json_t *status = status_now(run, observed), *written = NULL;
+        if (!status)
                 return zp_error_errno(err, ENOMEM, "status");
         if (json_equal(status, observed))
                 return 0;

@@ -36,8 +36,10 @@ struct ctl_world {
         const struct zp_cancel *cancel;
         /* Whether writing is allowed at this moment. */
         bool (*may_write)(void *context);
-        /* How the nodes stand with an object. */
-        bool (*warm_up)(void *context, const char *namespace, const char *name, struct ctl_counts *out);
+        /* How the nodes stand with an object, and why they may not read its pull secrets ("": they may). False: that is
+         * not known yet. */
+        bool (*warm_up)(void *context, const char *namespace, const char *name, struct ctl_counts *out,
+                        char trouble[CTL_CONDITION_MESSAGE_SIZE]);
         void *context;
         struct ctl_counters counters;
 };

@@ -20,10 +20,12 @@ struct warmup {
         pthread_mutex_t lock; /* guards all below */
         pthread_cond_t news;
         struct warmup_world world;
-        json_t *counts;   /* as they were told last */
-        json_t *accounts; /* the planner's thread's alone: of warmup-accounts.c */
-        json_t *roles;    /* the planner's thread's alone: of warmup-roles.h */
-        bool has_roles;   /* the planner's thread's alone: the cluster's are among `roles` */
+        json_t *counts;                   /* as they were told last */
+        json_t *accounts;                 /* the planner's thread's alone: of warmup-accounts.c */
+        json_t *refused;                  /* object key to why the nodes may not read its secrets */
+        json_t *roles;                    /* the planner's thread's alone: of warmup-roles.h */
+        bool has_roles;                   /* the planner's thread's alone: the cluster's are among `roles` */
+        int64_t roles_again, roles_pause; /* the planner's thread's alone: when to ask for them again */
         bool has_objects, has_nodes, has_caches;
         bool is_changed, is_ending;
 };

@@ -99,11 +99,13 @@ struct warmup_counts warmup_counts_of(json_t *sums) {
                                        (unsigned) json_integer_value(json_array_get(sums, 2)) };
 }
 
-struct warmup_counts warmup_look(struct warmup *w, const char *namespace, const char *name) {
+struct warmup_counts warmup_look(struct warmup *w, const char *namespace, const char *name, char *trouble,
+                                 size_t size) {
         char key[CTL_KEY_SIZE];
         snprintf(key, sizeof key, "%s/%s", namespace, name);
         pthread_mutex_lock(&w->lock);
         struct warmup_counts counts = warmup_counts_of(json_object_get(w->counts, key));
+        snprintf(trouble, size, "%s", warmup_text(w->refused, key));
         pthread_mutex_unlock(&w->lock);
         return counts;
 }

@@ -8,6 +8,9 @@
 #include "base/cleanup.h"
 #include "oci/json.h"
 
+#define PAUSE_FIRST_S 30
+#define PAUSE_LAST_S 300
+
 static const char *uid_of(json_t *object) {
         const char *uid = json_string_value(json_object_get(object, "uid"));
         return uid ? uid : "";
@@ -20,7 +23,15 @@ static json_t *role_of(json_t *object, json_t *secrets) {
                          json_object_get(object, "uid"), "secrets", secrets);
 }
 
-int warmup_roles_due(json_t *known, json_t *objects, json_t **due, struct zp_error *err) {
+static int64_t number(json_t *object, const char *key) {
+        return json_integer_value(json_object_get(object, key));
+}
+
+static bool waits(json_t *known, const char *uid, int64_t now) {
+        return number(json_object_get(known, uid), "again") > now;
+}
+
+int warmup_roles_due(json_t *known, json_t *objects, int64_t now, json_t **due, struct zp_error *err) {
         zp_auto(json_decref) json_t *found = json_object(), *left = json_copy(known);
         const char *key;
         json_t *object;
@@ -31,11 +42,11 @@ int warmup_roles_due(json_t *known, json_t *objects, json_t **due, struct zp_err
                 if (r < 0 || json_array_size(secrets) == 0)
                         continue;
                 json_object_del(left, uid_of(object));
-                if (!json_equal(before, secrets))
+                if (!json_equal(before, secrets) && !waits(known, uid_of(object), now))
                         r = json_object_set_new(found, uid_of(object), role_of(object, json_incref(secrets)));
         }
         json_object_foreach(left, key, object) {
-                if (r == 0)
+                if (r == 0 && !waits(known, key, now))
                         r = json_object_set_new(found, key, role_of(object, json_array()));
         }
         if (r < 0)
@@ -68,13 +79,41 @@ bool warmup_roles_found(json_t *known, json_t *role) {
         return found && json_object_set_new(known, uid_of(owner), found) == 0;
 }
 
-bool warmup_roles_done(json_t *known, json_t *role, int result) {
+int64_t warmup_roles_pause(int64_t before) {
+        int64_t pause = before ? before * 2 : PAUSE_FIRST_S;
+        return pause < PAUSE_LAST_S ? pause : PAUSE_LAST_S;
+}
+
+/* Of one that failed nobody knows what it is like: no list of secrets equals null. */
+static json_t *unknown(json_t *known, json_t *role, int result, int64_t now) {
+        json_t *entry = role_of(role, json_null());
+        if (!entry || result != -EPERM)
+                return entry;
+        int64_t pause = warmup_roles_pause(number(json_object_get(known, uid_of(role)), "pause"));
+        json_object_set_new(entry, "pause", json_integer(pause));
+        json_object_set_new(entry, "again", json_integer(now + pause));
+        return entry;
+}
+
+bool warmup_roles_done(json_t *known, json_t *role, int result, int64_t now) {
         json_t *secrets = json_object_get(role, "secrets");
-        bool is_settled = result == 0 || result == -EPERM;
-        if (is_settled && json_array_size(secrets) == 0)
+        if (result < 0)
+                json_object_set_new(known, uid_of(role), unknown(known, role, result, now));
+        else if (json_array_size(secrets) == 0)
                 json_object_del(known, uid_of(role));
-        else /* of one that failed nobody knows what it is like: no list of secrets equals null */
-                json_object_set_new(known, uid_of(role),
-                                    role_of(role, is_settled ? json_incref(secrets) : json_null()));
-        return !is_settled;
+        else
+                json_object_set_new(known, uid_of(role), role_of(role, json_incref(secrets)));
+        return result < 0 && result != -EPERM;
+}
+
+int64_t warmup_roles_next(json_t *known) {
+        const char *uid;
+        json_t *entry;
+        int64_t next = 0;
+        json_object_foreach(known, uid, entry) {
+                int64_t again = number(entry, "again");
+                if (again && (!next || again < next))
+                        next = again;
+        }
+        return next;
 }

@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "controller/kube/apply.h"
+#include "controller/model/time.h"
 #include "controller/warmup-internal.h"
 #include "controller/warmup-roles.h"
 
@@ -52,9 +53,9 @@ int warmup_write_caches(struct warmup *w, json_t *changes, json_t *known_nodes) 
         return r;
 }
 
-/* What a Role and its binding have in common: a name that is the object's alone, and that the object owns it. */
 /* ---- who may read pull secrets ---- */
 
+/* What a Role and its binding have in common: a name that is the object's alone, and that the object owns it. */
 static json_t *owned(json_t *object, const char *kind) {
         zp_autofree char *name = zp_format(WARMUP_ROLE_PREFIX "%s", warmup_text(object, "uid"));
         return name ? json_pack("{s:s, s:s, s:{s:s, s:O, s:{s:s}, s:[{s:s, s:O, s:O, s:O}]}}", "apiVersion",
@@ -131,15 +132,64 @@ static int take_in_role(void *context, json_t *role, struct zp_error *err) {
         return warmup_roles_found(w->roles, role) ? 0 : no_memory(err);
 }
 
-/* What earlier leaders have written. Who may not list Roles may not have written any. */
+/* What earlier leaders have written. Who may not list Roles may write some all the same, and asks again later. */
 static int find_roles(struct warmup *w, struct zp_error *err) {
         const struct zp_kube_place all = { .resource = roles };
-        int r = w->has_roles
-                        ? 0
-                        : zp_kube_list(w->options.client, &all, "labelSelector=app.kubernetes.io%2Fname%3Dzeropull",
-                                       take_in_role, w, NULL, err);
-        w->has_roles = r == 0 || r == -EPERM;
-        return w->has_roles ? 0 : r;
+        int64_t now = ctl_now();
+        if (w->has_roles || now < w->roles_again)
+                return 0;
+        int r = zp_kube_list(w->options.client, &all, "labelSelector=app.kubernetes.io%2Fname%3Dzeropull", take_in_role,
+                             w, NULL, err);
+        w->has_roles = r == 0;
+        if (r != -EPERM)
+                return r;
+        zp_error_clear(err);
+        w->roles_pause = warmup_roles_pause(w->roles_pause);
+        w->roles_again = now + w->roles_pause;
+        return 0;
+}
+
+/* Remembers why the object's nodes may not read its secrets (NULL: they may, or it has none), and tells when that is
+ * news. */
+static void note_refusal(struct warmup *w, const char *key, const char *why) {
+        const char *slash = strchr(key, '/');
+        pthread_mutex_lock(&w->lock);
+        bool is_news = strcmp(warmup_text(w->refused, key), why ? why : "") != 0;
+        if (why)
+                json_object_set_new(w->refused, key, json_string(why));
+        else
+                json_object_del(w->refused, key);
+        pthread_mutex_unlock(&w->lock);
+        zp_autofree char *namespace = is_news && slash ? strndup(key, (size_t) (slash - key)) : NULL;
+        if (is_news && why)
+                w->options.log(w->options.context, why);
+        if (namespace)
+                w->options.changed(w->options.context, namespace, slash + 1);
+}
+
+/* Of objects that are gone, or want no secrets any more. */
+static void forget_refusals(struct warmup *w, json_t *objects) {
+        zp_auto(json_decref) json_t *refused = json_copy(w->refused); /* only this thread changes it */
+        const char *key;
+        json_t *why;
+        json_object_foreach(refused, key, why) {
+                if (json_array_size(json_object_get(json_object_get(objects, key), "secrets")) == 0)
+                        note_refusal(w, key, NULL);
+        }
+}
+
+/* Writes one, and says how it went. True: it has to be tried again soon. */
+static bool bring_about(struct warmup *w, json_t *role, int *result) {
+        struct zp_error err = { 0 };
+        zp_autofree char *key = zp_format("%s/%s", warmup_text(role, "namespace"), warmup_text(role, "name"));
+        *result = key ? write_role(w, role, &err) : no_memory(&err);
+        if (*result < 0)
+                zp_error_wrap(&err, "%s: let the nodes read its pull secrets", key ? key : "");
+        if (*result < 0 && *result != -EPERM)
+                warmup_complain(w, &err);
+        else if (json_array_size(json_object_get(role, "secrets")) > 0)
+                note_refusal(w, key, *result < 0 ? err.message : NULL);
+        return warmup_roles_done(w->roles, role, *result, ctl_now());
 }
 
 /* Before the caches, so that an agent that is told of an image may read its secrets. A failure is no reason to warm no
@@ -149,20 +199,15 @@ int warmup_write_roles(struct warmup *w, json_t *objects) {
         struct zp_error err = { 0 };
         const char *uid;
         json_t *role;
-        int r = find_roles(w, &err);
+        int r = find_roles(w, &err), one;
         if (r == 0)
-                r = warmup_roles_due(w->roles, objects, &due, &err);
+                r = warmup_roles_due(w->roles, objects, ctl_now(), &due, &err);
         if (r < 0)
                 warmup_complain(w, &err);
+        forget_refusals(w, objects);
         json_object_foreach(due, uid, role) {
-                zp_error_clear(&err);
-                int one = write_role(w, role, &err);
-                if (one < 0) {
-                        zp_error_wrap(&err, "%s/%s: let the nodes read its pull secrets",
-                                      warmup_text(role, "namespace"), warmup_text(role, "name"));
-                        warmup_complain(w, &err);
-                }
-                r = warmup_roles_done(w->roles, role, one) ? one : r;
+                if (bring_about(w, role, &one))
+                        r = one;
         }
         return r;
 }

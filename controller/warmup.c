@@ -9,6 +9,8 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "controller/model/time.h"
+#include "controller/warmup-roles.h"
 
 /* Nodes report often; what comes within this time is decided about at once. */
 #define GATHER_MS 200
@@ -35,10 +37,9 @@ static void tell_counts(struct warmup *w, json_t *before, json_t *now) {
                 const char *slash = strchr(key, '/');
                 if (json_equal(json_object_get(before, key), sums) || !slash)
                         continue;
-                struct warmup_counts counts = warmup_counts_of(sums);
                 zp_autofree char *namespace = strndup(key, (size_t) (slash - key));
                 if (namespace)
-                        w->options.changed(w->options.context, namespace, slash + 1, &counts);
+                        w->options.changed(w->options.context, namespace, slash + 1);
         }
 }
 
@@ -61,10 +62,23 @@ static void pause_for(struct warmup *w, unsigned ms) {
                 continue;
 }
 
-/* Service accounts tell nobody that they changed. Caller holds the lock. */
+/* When to look again even without news; 0: never. Service accounts tell nobody that they changed, nor do rights. */
+static int64_t next_look(const struct warmup *w, int64_t now) {
+        const int64_t times[] = { json_object_size(w->accounts) > 0 ? now + WARMUP_ACCOUNT_S : 0,
+                                  warmup_roles_next(w->roles),
+                                  json_object_size(w->world.objects) > 0 && !w->has_roles ? w->roles_again : 0 };
+        int64_t next = 0;
+        for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+                if (times[i] && (!next || times[i] < next))
+                        next = times[i];
+        return next;
+}
+
+/* Caller holds the lock. */
 static void wait_for_news(struct warmup *w) {
-        const struct timespec until = time_in(WARMUP_ACCOUNT_S * 1000);
-        if (json_object_size(w->accounts) == 0)
+        int64_t now = ctl_now(), next = next_look(w, now);
+        const struct timespec until = time_in(next > now ? (unsigned) (next - now) * 1000 : 1000);
+        if (!next)
                 pthread_cond_wait(&w->news, &w->lock);
         else if (pthread_cond_timedwait(&w->news, &w->lock, &until) == ETIMEDOUT)
                 w->is_changed = true;
@@ -133,6 +147,7 @@ static void clear(struct warmup *w) {
         json_decref(w->counts);
         json_decref(w->accounts);
         json_decref(w->roles);
+        json_decref(w->refused);
         free(w);
 }
 
@@ -151,6 +166,7 @@ static struct warmup *new_planner(const struct warmup_options *options) {
         w->counts = json_object();
         w->accounts = json_object();
         w->roles = json_object();
+        w->refused = json_object();
         return w;
 }
 

@@ -34,9 +34,9 @@ struct warmup_options {
          * beside the image. They outlive the planner. */
         const char *const *targets;
         size_t target_count;
-        /* The counts of an object are others than when it was last called for it. Called without a lock held, on the
-         * planner's thread; it may call warmup_put() and warmup_drop(). */
-        void (*changed)(void *context, const char *namespace, const char *name, const struct warmup_counts *counts);
+        /* What warmup_look() says of an object is another than when it was last called for it. Called without a lock
+         * held, on the planner's thread; it may call warmup_put() and warmup_drop(). */
+        void (*changed)(void *context, const char *namespace, const char *name);
         /* A problem that is tried again; one line. */
         void (*log)(void *context, const char *line);
         void *context;
@@ -56,7 +56,9 @@ int warmup_put(struct warmup *warmup, json_t *object, struct zp_error *err);
 void warmup_drop(struct warmup *warmup, const char *namespace, const char *name);
 /* All objects that there are have been put. Any thread. */
 void warmup_synced(struct warmup *warmup);
-/* What is known of an object now. Any thread. */
-struct warmup_counts warmup_look(struct warmup *warmup, const char *namespace, const char *name);
+/* What is known of an object now, and into `trouble` why the nodes may not read its pull secrets ("": they may). Any
+ * thread. */
+struct warmup_counts warmup_look(struct warmup *warmup, const char *namespace, const char *name, char *trouble,
+                                 size_t size);
 
 #endif

@@ -47,11 +47,9 @@ static void *work(void *context) {
 
 /* ---- warm-ups ---- */
 
-static void warm_up_changed(void *context, const char *namespace, const char *name,
-                            const struct warmup_counts *counts) {
+static void warm_up_changed(void *context, const char *namespace, const char *name) {
         struct ctl_controller *c = context;
         char key[CTL_KEY_SIZE];
-        (void) counts;
         ctl_queue_add(c->world.queue, ctl_key(namespace, name, key));
 }
 
@@ -76,12 +74,14 @@ void ctl_work_warm_up(struct ctl_controller *c, const char *namespace, const cha
         pthread_mutex_unlock(&c->warm_up_lock);
 }
 
-bool ctl_work_look_at_warm_up(void *context, const char *namespace, const char *name, struct ctl_counts *out) {
+bool ctl_work_look_at_warm_up(void *context, const char *namespace, const char *name, struct ctl_counts *out,
+                              char trouble[CTL_CONDITION_MESSAGE_SIZE]) {
         struct ctl_controller *c = context;
         pthread_mutex_lock(&c->warm_up_lock);
         struct warmup_counts counts = { 0 };
+        trouble[0] = '\0';
         if (c->warm_up)
-                counts = warmup_look(c->warm_up, namespace, name);
+                counts = warmup_look(c->warm_up, namespace, name, trouble, CTL_CONDITION_MESSAGE_SIZE);
         bool is_settled = c->warm_up && atomic_load(&c->leader_since) + WARM_UP_SETTLE_S <= ctl_now();
         pthread_mutex_unlock(&c->warm_up_lock);
         *out = (struct ctl_counts){ counts.desired, counts.ready, counts.failed };

@@ -126,3 +126,22 @@ void ctl_status_judge(struct ctl_status *status, int64_t generation, const char 
         ctl_condition_set(&c[CTL_CONDITION_PROGRESSING], 'F', trouble_reason, trouble, generation, now);
         ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', trouble_reason, trouble, generation, now);
 }
+
+void ctl_status_judge_warm_up(struct ctl_status *status, const struct ctl_counts *nodes, const char *trouble,
+                              int64_t generation, int64_t now) {
+        struct ctl_condition *c = &status->conditions[CTL_CONDITION_WARMED_UP];
+        char message[CTL_CONDITION_MESSAGE_SIZE];
+        if (!nodes) {
+                *c = (struct ctl_condition){ 0 };
+                return;
+        }
+        bool is_warm = nodes->desired > 0 && nodes->ready == nodes->desired;
+        snprintf(message, sizeof message, "%u of %u are on their nodes, %u failed%s%.700s", nodes->ready,
+                 nodes->desired, nodes->failed, trouble[0] && !is_warm ? "; " : "", is_warm ? "" : trouble);
+        ctl_condition_set(c, is_warm ? 'T' : 'F',
+                          is_warm             ? "Warmed"
+                          : trouble[0]        ? "PullSecretsForbidden"
+                          : nodes->failed > 0 ? "Failed"
+                                              : "Warming",
+                          message, generation, now);
+}

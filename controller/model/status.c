@@ -19,7 +19,8 @@ static const struct {
 } states[] = { { "True", 'T' }, { "False", 'F' }, { "Unknown", 'U' } };
 #define STATES (sizeof states / sizeof *states)
 
-static const char *const condition_names[CTL_CONDITIONS] = { "Ready", "Progressing", "Resolved", "Degraded" };
+static const char *const condition_names[CTL_CONDITIONS] = { "Ready", "Progressing", "Resolved", "Degraded",
+                                                             "WarmedUp" };
 
 const char *ctl_phase_text(enum ctl_phase phase) {
         return phases[phase];

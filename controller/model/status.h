@@ -52,9 +52,10 @@ enum ctl_condition_kind {
         CTL_CONDITION_READY,
         CTL_CONDITION_PROGRESSING,
         CTL_CONDITION_RESOLVED,
-        CTL_CONDITION_DEGRADED
+        CTL_CONDITION_DEGRADED,
+        CTL_CONDITION_WARMED_UP /* where nodes are to have it */
 };
-#define CTL_CONDITIONS 4
+#define CTL_CONDITIONS 5
 
 struct ctl_condition {
         char status; /* 'T', 'F', 'U'; 0: not there yet */
@@ -88,6 +89,9 @@ void ctl_status_judge(struct ctl_status *status, int64_t generation, const char 
 struct ctl_counts {
         unsigned desired, ready, failed;
 };
+/* The condition WarmedUp. NULL: no node is to have it. `trouble`: why nodes may not read its pull secrets; "". */
+void ctl_status_judge_warm_up(struct ctl_status *status, const struct ctl_counts *nodes, const char *trouble,
+                              int64_t generation, int64_t now);
 struct ctl_counts ctl_status_counts(const struct ctl_status *status);
 
 /* As the API has it, but for `warmUp`. NULL: no memory. */

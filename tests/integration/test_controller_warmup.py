@@ -12,12 +12,21 @@ def world(work):
         yield world
 
 
-def test_nodes_are_told_of_the_pull_secrets_of_the_objects_service_account(world):
-    image = world.image("app")
-    accounts, nodes, caches = (Objects(world.kube, kind, space) for kind, space in (
-        ("serviceaccounts", "a"), ("nodes", ""), ("nodesnapshotcaches", "")))  # fmt: skip
+def add_node(world):
+    nodes = Objects(world.kube, "nodes", "")
     nodes.create("n", labels={"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"})
     nodes.patch("n", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, "status")
+
+
+def warmed_up(world, name):
+    found = world.snapshots.get(name).get("status", {}).get("conditions", [])
+    return {c["type"]: c for c in found}.get("WarmedUp", {"status": None, "reason": None})
+
+
+def test_nodes_are_told_of_the_pull_secrets_of_the_objects_service_account(world):
+    image = world.image("app")
+    accounts, caches = Objects(world.kube, "serviceaccounts"), Objects(world.kube, "nodesnapshotcaches", "")
+    add_node(world)
     accounts.create("builder", imagePullSecrets=[{"name": "account"}, {"name": "own"}])
     unread = world.kube.add_fault(path="/serviceaccounts/builder", status=500, times=1)
     with world.controller():
@@ -33,3 +42,35 @@ def test_nodes_are_told_of_the_pull_secrets_of_the_objects_service_account(world
         (role,) = Objects(world.kube, "roles").list()
         assert [rule["resourceNames"] for rule in role["rules"]] == [["own", "account"]]
         assert unread.happened == 1
+
+
+@pytest.mark.long
+def test_a_right_that_comes_late_is_enough_and_until_then_the_object_says_what_is_missing(world):
+    image, roles = world.image("app"), Objects(world.kube, "roles")
+    add_node(world)
+    unlisted = world.kube.add_fault(path="/roles", status=403, times=1)
+    refused = world.kube.add_fault(method="PATCH", path="/roles/", status=403, times=1)
+    with world.controller():
+        world.snapshot("app", image, pullSecrets=[{"name": "own"}], warmUp={})
+        world.end(image)
+        until(lambda: warmed_up(world, "app")["reason"] == "PullSecretsForbidden", explain=lambda: str(world.snapshots.get("app")))
+        assert warmed_up(world, "app")["status"] == "False"
+        assert "let the nodes read its pull secrets" in warmed_up(world, "app")["message"] and "403" in warmed_up(world, "app")["message"]
+        assert (roles.list(), refused.happened, unlisted.happened) == ([], 1, 1)
+        until(roles.list, explain=lambda: str(world.snapshots.get("app")))  # nobody changed anything meanwhile
+        until(lambda: warmed_up(world, "app")["reason"] == "Warming")
+        until(lambda: world.kube.count("GET", "/roles") == 2)
+
+
+def test_an_object_says_whether_its_nodes_are_warm(world):
+    image, caches = world.image("app"), Objects(world.kube, "nodesnapshotcaches", "")
+    add_node(world)
+    with world.controller():
+        world.snapshot("app", image, warmUp={})
+        world.end(image)
+        (wanted,) = until(lambda: [wanted for cache in caches.list() for wanted in cache["spec"].get("images", [])])
+        until(lambda: warmed_up(world, "app")["reason"] == "Warming")
+        caches.patch("n", {"status": {"images": [{**{k: wanted[k] for k in ("image", "digest")}, "phase": "Ready"}]}}, "status")
+        until(lambda: warmed_up(world, "app")["status"] == "True", explain=lambda: str((caches.list(), world.snapshots.get("app"))))
+        world.snapshots.patch("app", {"spec": {"warmUp": None}})
+        until(lambda: warmed_up(world, "app")["status"] is None)

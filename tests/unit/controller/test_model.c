@@ -197,6 +197,32 @@ static void a_text_cut_inside_a_character_can_be_written(void **state) {
         ctl_status_clear(&status);
 }
 
+static void nodes_are_warm_or_the_condition_says_what_keeps_them(void **state) {
+        static const struct {
+                struct ctl_counts nodes;
+                const char *trouble, *reason;
+                char status;
+        } cases[] = {
+                { { 2, 2, 0 }, "", "Warmed", 'T' },
+                { { 2, 2, 0 }, "no right", "Warmed", 'T' }, /* it was not needed */
+                { { 2, 1, 0 }, "no right", "PullSecretsForbidden", 'F' },
+                { { 2, 0, 1 }, "", "Failed", 'F' },
+                { { 2, 1, 0 }, "", "Warming", 'F' },
+                { { 0, 0, 0 }, "", "Warming", 'F' },
+        };
+        struct ctl_status status = { 0 };
+        const struct ctl_condition *c = &status.conditions[CTL_CONDITION_WARMED_UP];
+        (void) state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                ctl_status_judge_warm_up(&status, &cases[i].nodes, cases[i].trouble, 3, 7);
+                assert_int_equal(c->status, cases[i].status);
+                assert_string_equal(c->reason, cases[i].reason);
+                assert_int_equal(strstr(c->message, "no right") != NULL, cases[i].trouble[0] && cases[i].status == 'F');
+        }
+        ctl_status_judge_warm_up(&status, NULL, "", 3, 7);
+        assert_int_equal(c->status, 0);
+}
+
 static void conditions_say_why_it_is_not_ready(void **state) {
         (void) state;
         static const struct {
@@ -287,6 +313,7 @@ int main(void) {
                 cmocka_unit_test(a_status_of_others_is_found_out_again),
                 cmocka_unit_test(what_is_known_of_an_image_stays_when_others_come_and_go),
                 cmocka_unit_test(a_text_cut_inside_a_character_can_be_written),
+                cmocka_unit_test(nodes_are_warm_or_the_condition_says_what_keeps_them),
                 cmocka_unit_test(conditions_say_why_it_is_not_ready),
                 cmocka_unit_test(the_time_of_a_condition_changes_with_its_status_only),
                 cmocka_unit_test(rules_choose_by_namespace_repository_and_tag),

@@ -11,11 +11,13 @@
 #include "oci/json.h"
 
 static json_t *known, *objects, *due;
+static int64_t now;
 
 static int begin(void **state) {
         (void) state;
         known = json_object();
         objects = json_object();
+        now = 1000;
         return 0;
 }
 
@@ -39,7 +41,7 @@ static void put(const char *uid, const char *secret) {
 static void look(size_t count) {
         json_decref(due);
         due = NULL;
-        assert_int_equal(warmup_roles_due(known, objects, &due, NULL), 0);
+        assert_int_equal(warmup_roles_due(known, objects, now, &due, NULL), 0);
         assert_int_equal(json_object_size(due), count);
 }
 
@@ -56,7 +58,7 @@ static const char *secret_of(const char *uid) {
 static bool done(const char *uid, int result) {
         json_t *role = json_object_get(due, uid);
         assert_non_null(role);
-        return warmup_roles_done(known, role, result);
+        return warmup_roles_done(known, role, result, now);
 }
 
 static void a_role_is_written_once_and_again_for_other_secrets(void **state) {
@@ -82,15 +84,48 @@ static void an_object_made_anew_under_its_name_gets_a_role_of_its_own(void **sta
         assert_string_equal(secret_of("u1"), "");
 }
 
-static void what_failed_is_tried_again_unless_it_is_forbidden(void **state) {
+static void what_failed_is_tried_again(void **state) {
         (void) state;
         put("u1", "one");
         look(1);
         assert_true(done("u1", -EAGAIN));
         look(1);
         assert_string_equal(secret_of("u1"), "one");
+        assert_false(done("u1", 0));
+        look(0);
+}
+
+static void what_is_forbidden_waits_ever_longer_and_is_tried_again(void **state) {
+        static const int64_t pauses[] = { 30, 60, 120, 240, 300, 300 };
+        (void) state;
+        put("u1", "one");
+        assert_int_equal(warmup_roles_next(known), 0);
+        for (size_t i = 0; i < sizeof pauses / sizeof *pauses; i++) {
+                look(1);
+                assert_false(done("u1", -EPERM));
+                assert_int_equal(warmup_roles_next(known), now + pauses[i]);
+                now += pauses[i] - 1;
+                look(0);
+                now++;
+        }
+        look(1);
+        assert_false(done("u1", 0));
+        assert_int_equal(warmup_roles_next(known), 0);
+        look(0);
+}
+
+static void what_may_not_be_taken_back_waits_as_well(void **state) {
+        (void) state;
+        put("u1", "one");
+        look(1);
+        done("u1", 0);
+        put("u1", NULL);
+        look(1);
         assert_false(done("u1", -EPERM));
         look(0);
+        now += 30;
+        look(1);
+        assert_string_equal(secret_of("u1"), "");
 }
 
 static void a_change_that_failed_may_have_been_made(void **state) {
@@ -183,7 +218,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_role_is_written_once_and_again_for_other_secrets, begin, end),
                 cmocka_unit_test_setup_teardown(an_object_made_anew_under_its_name_gets_a_role_of_its_own, begin, end),
-                cmocka_unit_test_setup_teardown(what_failed_is_tried_again_unless_it_is_forbidden, begin, end),
+                cmocka_unit_test_setup_teardown(what_failed_is_tried_again, begin, end),
+                cmocka_unit_test_setup_teardown(what_is_forbidden_waits_ever_longer_and_is_tried_again, begin, end),
+                cmocka_unit_test_setup_teardown(what_may_not_be_taken_back_waits_as_well, begin, end),
                 cmocka_unit_test_setup_teardown(a_change_that_failed_may_have_been_made, begin, end),
                 cmocka_unit_test_setup_teardown(without_secrets_the_role_loses_its_rights_once, begin, end),
                 cmocka_unit_test_setup_teardown(without_warm_up_the_role_loses_its_rights, begin, end),
