@@ -209,6 +209,23 @@ def test_containers_read_on_while_the_snapshotters_pod_is_replaced(site):
         assert "without downloading" in await_event(site, name, "Accelerated")
 
 
+def pods_of(site, component):
+    found = site.cluster.get("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/component={component}")["items"]
+    return {pod["metadata"]["uid"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
+
+
+@pytest.mark.long
+def test_a_changed_configuration_replaces_the_pods_that_read_it_and_no_others(site):
+    controllers, snapshotters = pods_of(site, "controller"), pods_of(site, "snapshotter")
+    overlay = site.overlay()
+    with open(overlay / "base" / "config" / "controller.yaml", "a") as configuration:
+        configuration.write("workers: 4\n")
+    site.cluster.kubectl("apply", "-k", str(overlay), timeout=120)
+    site.roll_out()
+    assert pods_of(site, "controller").isdisjoint(controllers)
+    assert pods_of(site, "snapshotter") == snapshotters
+
+
 def rule_and_a_snapshot_elsewhere(site):
     """Objects that only a controller can let go: one that a rule makes, and one in a namespace of its own."""
     image = f"{site.host}/python:latest"

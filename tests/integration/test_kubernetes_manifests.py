@@ -4,14 +4,19 @@ import filecmp
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
+
+from support import kubernetes_programs
 
 from support.containerd import TOOLS
 from support.programs import SOURCE
 
 DEPLOY = SOURCE / "deploy" / "kubernetes"
+KUBERNETES = kubernetes_programs.programs(may_build=False)
+KUBECTL = KUBERNETES and KUBERNETES / "kubectl"
 HELM = shutil.which("helm", path=f"{TOOLS}:/usr/local/bin:/usr/bin")
 
 
@@ -20,8 +25,14 @@ def documents(text):
 
 
 def base():
-    names = yaml.safe_load((DEPLOY / "base" / "kustomization.yaml").read_text())["resources"]
-    return documents("\n---\n".join((DEPLOY / "base" / name).read_text() for name in names))
+    """As kustomize makes it, but for the digests in ConfigMaps' names."""
+    kustomization = yaml.safe_load((DEPLOY / "base" / "kustomization.yaml").read_text())
+    found = documents("\n---\n".join((DEPLOY / "base" / name).read_text() for name in kustomization["resources"]))
+    for one in kustomization["configMapGenerator"]:
+        metadata = {"name": one["name"], "namespace": one["namespace"], "labels": one["options"]["labels"]}
+        data = {Path(file).name: (DEPLOY / "base" / file).read_text() for file in one["files"]}
+        found["ConfigMap", one["namespace"], one["name"]] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return found
 
 
 def chart_as_text():
@@ -37,13 +48,16 @@ def chart_as_text():
     texts = []
     for path in sorted((DEPLOY / "chart" / "templates").glob("*.yaml")):
         text = re.sub(r"\s*\{\{- (?:with|if) .*?\{\{- end \}\}", "", path.read_text(), flags=re.DOTALL)
+        text = re.sub(r"\{\{ include .*? \}\}", "checksum", text)
         texts.append(re.sub(r"\{\{ \.([A-Za-z.]+)( \| quote)? \}\}", value, text))
     return "\n---\n".join(texts)
 
 
 def test_every_file_of_the_base_is_part_of_it():
     names = {str(path.relative_to(DEPLOY / "base")) for path in (DEPLOY / "base").rglob("*.yaml")}
-    assert set(yaml.safe_load((DEPLOY / "base" / "kustomization.yaml").read_text())["resources"]) == names - {"kustomization.yaml"}
+    kustomization = yaml.safe_load((DEPLOY / "base" / "kustomization.yaml").read_text())
+    generated = {file for one in kustomization["configMapGenerator"] for file in one["files"]}
+    assert {*kustomization["resources"], *generated} == names - {"kustomization.yaml"}
 
 
 def test_the_chart_is_what_make_chart_makes(tmp_path):
@@ -62,8 +76,15 @@ def hook_of(found):
 
 
 def without_crds_and_namespace(found):
-    """Nor Helm's hooks, which the base has not."""
-    return {key: value for key, value in found.items() if key[0] not in ("Namespace", "CustomResourceDefinition") and not hook_of(value)}
+    """Nor Helm's hooks, which the base has not; and what names have in kustomize, annotations have in Helm."""
+    kept = {key: value for key, value in found.items() if key[0] not in ("Namespace", "CustomResourceDefinition") and not hook_of(value)}
+    for value in kept.values():
+        template_of(value).get("metadata", {}).get("annotations", {}).pop("checksum/config", None)
+    return kept
+
+
+def template_of(found):
+    return found.get("spec", {}).get("template", {}) if found["kind"] in ("Deployment", "DaemonSet") else {}
 
 
 def test_the_chart_with_its_values_is_the_base():
@@ -106,6 +127,46 @@ def test_helm_renders_the_chart_as_the_base(tmp_path):
     assert yaml.safe_load(settings)["cache_limit"] == "50G"
     settings = changed["ConfigMap", "zeropull-system", "zeropull-controller"]["data"]["controller.yaml"]
     assert yaml.safe_load(settings)["registries"] == [{"host": "r.lan", "plain-http": "true"}]
+
+
+READERS = {"Deployment": "controller", "DaemonSet": "snapshotter"}
+
+
+def pods_that_change(before, after):
+    return {name for kind, name in READERS.items() if template_of(before[kind, "zeropull-system", f"zeropull-{name}"])
+            != template_of(after[kind, "zeropull-system", f"zeropull-{name}"])}  # fmt: skip
+
+
+@pytest.mark.skipif(not HELM, reason="no helm in the cache of test tools: go install helm.sh/helm/v3/cmd/helm@latest")
+def test_helm_replaces_the_pods_whose_configuration_changes_and_no_others():
+    def render(*options):
+        command = [HELM, "template", "zeropull", DEPLOY / "chart", "--namespace", "zeropull-system", "--kube-version", "1.33.0", *options]
+        return documents(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert pods_that_change(render(), render()) == set()
+    assert pods_that_change(render(), render("--set", "job.cpu=2")) == {"controller"}
+    assert pods_that_change(render(), render("--set", "snapshotter.settings.cache_limit=50G")) == {"snapshotter"}
+
+
+@pytest.mark.skipif(not KUBECTL, reason="no Kubernetes in the cache of test tools")
+@pytest.mark.parametrize("name", READERS.values())
+def test_kustomize_replaces_the_pods_whose_configuration_changes_and_no_others(tmp_path, name):
+    def build():
+        return documents(subprocess.run([KUBECTL, "kustomize", tmp_path], check=True, capture_output=True, text=True).stdout)
+
+    shutil.copytree(DEPLOY / "base", tmp_path / "base")
+    overlay = tmp_path / "kustomization.yaml"
+    overlay.write_text("resources: [base]\n")
+    before = build()
+    volumes = [template_of(found)["spec"]["volumes"] for (kind, _, _), found in before.items() if kind in READERS]
+    mounted = {volume["configMap"]["name"] for found in volumes for volume in found if "configMap" in volume}
+    assert mounted == {found for kind, _, found in before if kind == "ConfigMap"}
+    (tmp_path / f"{name}.yaml").write_text((DEPLOY / "base" / "config" / f"{name}.yaml").read_text() + "# changed\n")
+    overlay.write_text(f"""resources: [base]
+configMapGenerator:
+- {{name: zeropull-{name}, namespace: zeropull-system, behavior: merge, files: [{name}.yaml]}}
+""")
+    assert pods_that_change(before, build()) == {name}
 
 
 def rules_of(kind, name):

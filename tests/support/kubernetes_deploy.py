@@ -87,8 +87,9 @@ class Deployment:
             text = text.replace("/var/lib/zeropull-snapshotter", str(self.directory / "snapshotter"))
             text = text.replace("path: /run/zeropull,", f"path: {self.directory / 'run'},")
             text = text.replace("path: /etc/containerd/certs.d,", f"path: {self.directory / 'certs.d'},")
-            hosts = "".join(f"    - {{host: '{host}', plain-http: 'true'}}\n" for host in (self.host, self.locked_host))
-            text = text.replace("    agents:\n", f"    registries:\n{hosts}    agents:\n")
+            hosts = "".join(f"- {{host: '{host}', plain-http: 'true'}}\n" for host in (self.host, self.locked_host))
+            if file == copy / "base" / "config" / "controller.yaml":
+                text += f"registries:\n{hosts}"
             file.write_text(text)
         return copy
 
