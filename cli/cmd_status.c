@@ -87,6 +87,23 @@ static void print_images(json_t *status) {
         }
 }
 
+static void print_container(json_t *container) {
+        unsigned long long layers = number_of(container, "layers");
+        if (!json_is_true(json_object_get(container, "accelerated"))) {
+                print_escaped("    not accelerated: ", text_of(container, "reason"), "");
+                if (layers)
+                        printf("; %llu layer%s shared with an image that is", layers, layers == 1 ? " is" : "s are");
+                puts("");
+                return;
+        }
+        const char *whole = text_of(container, "firstLayersOf");
+        print_escaped("    accelerated: ", *whole ? "an image of the first layers of " : text_of(container, "image"),
+                      "");
+        print_escaped("", whole, "");
+        printf(", %llu of %llu layers, %s\n", layers, (unsigned long long) number_of(container, "ofLayers"),
+               text_of(container, "mount")[0] ? "mounted" : "not mounted");
+}
+
 static void print_containers(json_t *status) {
         size_t i;
         json_t *container;
@@ -95,14 +112,7 @@ static void print_containers(json_t *status) {
                 puts("\nContainers");
         json_array_foreach(list, i, container) {
                 print_escaped("  ", text_of(container, "key"), "\n");
-                if (!json_is_true(json_object_get(container, "accelerated"))) {
-                        print_escaped("    not accelerated: ", text_of(container, "reason"), "\n");
-                        continue;
-                }
-                print_escaped("    accelerated: ", text_of(container, "image"), "");
-                printf(", %llu of %llu layers, %s\n", (unsigned long long) number_of(container, "layers"),
-                       (unsigned long long) number_of(container, "ofLayers"),
-                       text_of(container, "mount")[0] ? "mounted" : "not mounted");
+                print_container(container);
         }
 }
 

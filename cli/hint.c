@@ -40,7 +40,7 @@ char *cli_shell_word(const char *word) {
                         *end++ = '\\';
                 *end++ = *p;
         }
-        strcpy(end, *word ? "" : "\'\'");
+        strcpy(end, *word ? "" : "''");
         return out;
 }
 

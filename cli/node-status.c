@@ -16,6 +16,7 @@
 #include "cli/output.h"
 #include "device/record.h"
 #include "mount/table.h"
+#include "oci/chain-id.h"
 #include "oci/json.h"
 #include "snapshotter/control/accelerate.h"
 #include "snapshotter/control/metastore.h"
@@ -27,13 +28,21 @@
 #define LOCKS_MAX ((size_t) 4 << 20)
 #define PAGE 100
 
+/* An image that was asked for and is in the store: all its layers make the chain. */
+struct known_image {
+        const char *reference;
+        struct zp_digest manifest_digest, chain_id;
+};
+
 struct status {
         const char *root;
         const char *store_path;
         struct snap_metastore *metastore;
         struct zp_store *store; /* NULL: there is none */
         struct zp_mount_table *mounts;
-        int copies_fd; /* -1: none */
+        int copies_fd;             /* -1: none */
+        struct known_image *known; /* the last asked for first; the arena's */
+        size_t known_count;
         struct zp_arena arena;
 };
 
@@ -112,12 +121,25 @@ static uint64_t present_bytes(const struct status *s, const struct zp_device_rec
         return bytes < device->device_size ? bytes : device->device_size;
 }
 
-static int add_sizes(const struct status *s, const struct zp_digest *manifest, json_t *image, struct zp_error *err) {
+static void note_known(struct status *s, const struct snap_outcome *outcome, const struct zp_image_record *record) {
+        struct zp_digest chain_ids[ZP_LIMIT_LAYERS]; /* no record has more */
+        if (outcome->reason || record->layer_count == 0)
+                return;
+        zp_chain_ids(record->diff_ids, record->layer_count, chain_ids);
+        s->known[s->known_count++] = (struct known_image){ .reference = outcome->reference,
+                                                           .manifest_digest = outcome->manifest_digest,
+                                                           .chain_id = chain_ids[record->layer_count - 1] };
+}
+
+static int add_sizes(struct status *s, const struct snap_outcome *outcome, json_t *image, struct zp_error *err) {
+        const struct zp_digest *manifest = &outcome->manifest_digest;
         zp_autofree struct zp_device_record *devices = NULL;
         struct zp_image_record record = { 0 };
         size_t count = 0;
         uint64_t present = 0, total = 0;
         int r = s->store ? zp_store_find_image(s->store, manifest, &record, err) : 0;
+        if (r == 1)
+                note_known(s, outcome, &record);
         zp_image_record_clear(&record);
         cli_json_set(image, "inStore", json_boolean(r == 1));
         if (r == 1)
@@ -138,7 +160,8 @@ static int add_images(struct status *s, json_t *out, struct zp_error *err) {
         json_t *list = json_array();
         json_object_set_new(out, "images", list);
         struct snap_outcome *outcomes = zp_arena_alloc(&s->arena, IMAGES_MAX * sizeof *outcomes);
-        if (!outcomes)
+        s->known = zp_arena_alloc(&s->arena, IMAGES_MAX * sizeof *s->known);
+        if (!outcomes || !s->known)
                 return no_memory(err);
         int count = snap_metastore_list_outcomes(s->metastore, &s->arena, IMAGES_MAX, outcomes, err);
         for (int i = 0; i < count; i++) {
@@ -152,7 +175,7 @@ static int add_images(struct status *s, json_t *out, struct zp_error *err) {
                 cli_json_set(image, "accelerated", json_boolean(!outcome->reason));
                 cli_json_set(image, "reason", text_json(outcome->reason));
                 cli_json_set(image, "asked", json_string(cli_time_text(outcome->updated_ns / 1000000000, asked)));
-                int r = add_sizes(s, &outcome->manifest_digest, image, err);
+                int r = add_sizes(s, outcome, image, err);
                 if (r < 0)
                         return r;
         }
@@ -161,40 +184,46 @@ static int add_images(struct status *s, json_t *out, struct zp_error *err) {
 
 /* ---- containers ---- */
 
-static int add_reason(struct status *s, struct zp_arena *arena, const char *parent, json_t *out, struct zp_error *err) {
-        const char *image, *reason;
-        int r = snap_metastore_explain(s->metastore, arena, parent, &image, &reason, err);
-        if (r < 0)
-                return r;
-        cli_json_set(out, "image", text_json(image));
-        cli_json_set(out, "reason", text_json(reason));
-        return 0;
-}
-
+/* A base of all of an image's layers is that image's. One of fewer is known by the image that was asked for last and
+ * has them; whose layers are no more than these, that is whose container it is. */
 static void add_base(const struct status *s, const struct snap_base *base, json_t *out) {
         zp_autofree char *point = zp_format("%s/mounts/%" PRIu64, s->root, base->id);
         const struct zp_mount *mount = point ? zp_mount_table_find(s->mounts, point) : NULL;
-        cli_json_set(out, "image", text_json(base->reference));
-        cli_json_set(out, "digest", cli_json_digest(&base->manifest_digest));
+        const struct known_image own = { base->reference, base->manifest_digest, base->chain_id };
+        const struct known_image *image = base->layers == base->of ? &own : NULL;
+        for (size_t i = 0; i < s->known_count && !image; i++)
+                if (zp_digest_equal(&s->known[i].chain_id, &base->chain_id))
+                        image = &s->known[i];
+        cli_json_set(out, "image", image ? text_json(image->reference) : json_null());
+        cli_json_set(out, "digest", image ? cli_json_digest(&image->manifest_digest) : json_null());
         cli_json_set(out, "layers", json_integer(base->layers));
-        cli_json_set(out, "ofLayers", json_integer(base->of));
+        cli_json_set(out, "ofLayers", json_integer(image ? base->layers : base->of));
+        if (!image)
+                cli_json_set(out, "firstLayersOf", text_json(base->reference));
         cli_json_set(out, "mount", mount ? text_json(point) : json_null());
 }
 
 static int add_container(struct status *s, const struct snap_info *info, json_t *list, struct zp_error *err) {
         struct zp_arena arena = { 0 };
         struct snap_base base;
+        struct snap_explained explained = { 0 };
         json_t *out = json_object();
         if (json_array_append_new(list, out) < 0)
                 return no_memory(err);
         int r = snap_metastore_get_base(s->metastore, &arena, info->name, &base, err);
+        if (r == 0)
+                r = snap_metastore_explain(s->metastore, &arena, info->name, &base, &explained, err);
         cli_json_set(out, "key", text_json(info->name));
         cli_json_set(out, "kind", json_string(info->kind == SNAP_VIEW ? "view" : "active"));
-        cli_json_set(out, "accelerated", json_boolean(r == 0 && base.id != 0));
-        if (r == 0 && base.id)
+        cli_json_set(out, "accelerated", json_boolean(r == 0 && !explained.reason));
+        if (r == 0 && !explained.reason) {
                 add_base(s, &base, out);
-        else if (r == 0)
-                r = add_reason(s, &arena, info->parent, out, err);
+        } else if (r == 0) {
+                cli_json_set(out, "image", text_json(explained.image));
+                cli_json_set(out, "reason", text_json(explained.reason));
+                if (base.id)
+                        cli_json_set(out, "layers", json_integer(base.layers));
+        }
         zp_arena_clear(&arena);
         return r;
 }

@@ -89,12 +89,19 @@ static int read_reason(struct snap_metastore *store, struct zp_arena *arena, con
         return r < 0 ? r : 0;
 }
 
-/* What the layers below are labelled with, the nearest first. */
-static int find_image(struct snap_metastore *store, struct zp_arena *arena, const char *parent, const char **manifest,
-                      const char **image, struct zp_error *err) {
-        struct snap_info info = { .parent = parent };
-        *manifest = *image = NULL;
-        for (int depth = 0; depth < DEPTH_MAX && info.parent[0] && !*manifest; depth++) {
+/* What the labels at a snapshot, or at the nearest below that has some, say; none are looked for below a base. */
+struct labelled {
+        const char *manifest, *image; /* NULL: nothing */
+        bool shows_base;              /* the search ended at what shows one */
+        bool has_parent;
+};
+
+static int find_image(struct snap_metastore *store, struct zp_arena *arena, const char *name, struct labelled *out,
+                      struct zp_error *err) {
+        struct snap_info info = { .parent = name };
+        *out = (struct labelled){ 0 };
+        for (int depth = 0; depth < DEPTH_MAX && info.parent[0] && !out->manifest && !out->shows_base; depth++) {
+                uint64_t base = 0;
                 int r = snap_find(store, arena, info.parent, &info, NULL, err);
                 if (r == -ENOENT) {
                         zp_error_clear(err);
@@ -102,33 +109,44 @@ static int find_image(struct snap_metastore *store, struct zp_arena *arena, cons
                 }
                 if (r == 0)
                         r = snap_read_labels(store, arena, info.id, &info.labels, err);
+                if (r == 0)
+                        r = snap_base_of(store, info.id, &base, err);
                 if (r < 0)
                         return r;
-                *manifest = snap_label_get(&info.labels, SNAP_LABEL_MANIFEST);
-                *image = snap_label_get(&info.labels, SNAP_LABEL_IMAGE);
+                out->manifest = snap_label_get(&info.labels, SNAP_LABEL_MANIFEST);
+                out->image = snap_label_get(&info.labels, SNAP_LABEL_IMAGE);
+                out->shows_base = base != 0;
+                out->has_parent |= info.parent[0] != '\0';
         }
         return 0;
 }
 
-static int explain(struct snap_metastore *store, struct zp_arena *arena, const char *parent, const char **image,
-                   const char **reason, struct zp_error *err) {
-        const char *manifest, *noted = NULL;
+static int explain(struct snap_metastore *store, struct zp_arena *arena, const char *name, const struct snap_base *base,
+                   struct snap_explained *out, struct zp_error *err) {
+        struct labelled labelled;
+        const char *noted = NULL;
         bool is_known = false;
-        int r = find_image(store, arena, parent, &manifest, image, err);
-        if (r == 0 && manifest)
-                r = read_reason(store, arena, manifest, &is_known, &noted, err);
-        *reason = !parent[0]  ? "it has no parent"
-                  : !manifest ? "containerd did not say of which image its layers are"
-                  : !is_known ? "the daemon was not asked for the image, or has forgotten it"
-                  : noted     ? noted
-                              : "its layers were unpacked before the image had a snapshot";
+        struct zp_digest manifest;
+        int r = find_image(store, arena, name, &labelled, err);
+        bool is_of_base = labelled.manifest && zp_digest_parse(labelled.manifest, &manifest, NULL) == 0 &&
+                          zp_digest_equal(&manifest, &base->manifest_digest);
+        *out = (struct snap_explained){ .image = labelled.image };
+        if (r < 0 || (base->id && (labelled.shows_base || is_of_base)))
+                return r;
+        if (labelled.manifest)
+                r = read_reason(store, arena, labelled.manifest, &is_known, &noted, err);
+        out->reason = !labelled.has_parent ? "it has no parent"
+                      : !labelled.manifest ? "containerd did not say of which image its layers are"
+                      : !is_known          ? "the daemon was not asked for the image, or has forgotten it"
+                      : noted              ? noted
+                                           : "its layers were unpacked before the image had a snapshot";
         return r;
 }
 
-int snap_metastore_explain(struct snap_metastore *store, struct zp_arena *arena, const char *parent, const char **image,
-                           const char **reason, struct zp_error *err) {
+int snap_metastore_explain(struct snap_metastore *store, struct zp_arena *arena, const char *name,
+                           const struct snap_base *base, struct snap_explained *out, struct zp_error *err) {
         int r = zp_database_begin(store->database, false, err);
-        return r < 0 ? r : zp_database_end(store->database, explain(store, arena, parent, image, reason, err), err);
+        return r < 0 ? r : zp_database_end(store->database, explain(store, arena, name, base, out, err), err);
 }
 
 static int find_active(struct snap_metastore *store, struct zp_arena *arena, const char *key, struct snap_info *info,

@@ -137,9 +137,14 @@ struct snap_outcome {
 int snap_metastore_list_outcomes(struct snap_metastore *store, struct zp_arena *arena, size_t max,
                                  struct snap_outcome *out, struct zp_error *err);
 int snap_metastore_note(struct snap_metastore *store, const struct snap_outcome *outcome, struct zp_error *err);
-/* Why what is based on `parent` ("": nothing) shows no base, and of which image it is (NULL: nobody knows). */
-int snap_metastore_explain(struct snap_metastore *store, struct zp_arena *arena, const char *parent, const char **image,
-                           const char **reason, struct zp_error *err);
+/* Of which image a snapshot is, as the labels at it or below say (NULL: they do not), and why it does not show the first
+ * layers of that image from a base (NULL: it does). `base` is what snap_metastore_get_base() says of it: another image
+ * may have layers of its own over a base that they share. */
+struct snap_explained {
+        const char *image, *reason;
+};
+int snap_metastore_explain(struct snap_metastore *store, struct zp_arena *arena, const char *name,
+                           const struct snap_base *base, struct snap_explained *out, struct zp_error *err);
 /* 1: *info, without labels, is the newest active snapshot that a client of containerd calls `key`: containerd puts
  * namespace and number in front, each with a slash. 0: there is none. */
 int snap_metastore_find_active(struct snap_metastore *store, struct zp_arena *arena, const char *key,

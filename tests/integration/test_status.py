@@ -80,6 +80,47 @@ def check_containers(containers, daemon, good, bad):
     assert containers["default/3/scratch"]["reason"] == "it has no parent"
 
 
+def extend(api, image, names, key):
+    """As containerd does with an image of whose layers the last has to be downloaded; the container `key` on it."""
+    labels = {k: v for k, v in image.labels(len(names)).items() if k != "containerd.io/snapshot.ref"}
+    api.prepare(f"extract-{image.name}", names[-1])
+    api.commit(image.chain[len(names)], f"extract-{image.name}", labels)
+    api.prepare(key, image.chain[len(names)])
+
+
+def test_images_that_share_layers_are_told_each_for_itself(world, work):
+    first = world.image("first", fill_base, fill_app(1))
+    second = world.image("second", fill_base, fill_app(2), publish=False)
+    bottom = world.image("bottom", fill_base)
+    with snapshotter(work) as daemon:
+        api = daemon.client()
+        names = pull(api, first)
+        assert prepare_layer(api, second, 1, names[0]) is None
+        extend(api, second, names[:1], "default/2/second")
+        api.prepare("default/1/first", names[-1])
+        api.prepare("default/3/bottom", names[0])
+        before = {entry["key"]: entry for entry in status(daemon.root)["containers"]}
+        text = run("--root", daemon.root).stdout
+        pull(api, bottom)  # now the daemon knows it
+        now = status(daemon.root)
+        api.close()
+    containers = {entry["key"]: entry for entry in now["containers"]}
+    images = {entry["image"]: entry for entry in now["images"]}
+    assert {name.rsplit("/", 1)[1]: entry["accelerated"] for name, entry in images.items()} == {
+        "first:latest": True, "second:latest": False, "bottom:latest": True}  # fmt: skip
+    one = containers["default/1/first"]
+    assert (one["accelerated"], one["image"], one["digest"], one["layers"], one["ofLayers"]) == (True, f"{first.name}:latest", first.digest, 2, 2)
+    other = containers["default/2/second"]
+    assert not other["accelerated"] and other["image"] == f"{second.name}:latest" and other["layers"] == 1
+    assert other["reason"] == images[f"{second.name}:latest"]["reason"]
+    unknown, last = before["default/3/bottom"], containers["default/3/bottom"]
+    assert unknown["accelerated"] and unknown["image"] is None and unknown["firstLayersOf"] == f"{first.name}:latest"
+    assert (unknown["layers"], unknown["ofLayers"]) == (1, 2)
+    assert (last["accelerated"], last["image"], last["digest"], last["layers"], last["ofLayers"]) == (True, f"{bottom.name}:latest", bottom.digest, 1, 1)
+    assert f"accelerated: an image of the first layers of {first.name}:latest, 1 of 2 layers" in text
+    assert "; 1 layer is shared with an image that is" in text
+
+
 def test_what_is_read_is_present(world, work):
     image = world.image("web", fill_base, fill_app(1))
     with snapshotter(work) as daemon:
