@@ -14,7 +14,7 @@ struct snap_entry {
         struct snap_entry *next;
         struct snap_table *table;
         uint64_t id;
-        struct zp_pool_item item; /* the one that opens it */
+        struct zp_pool_item item; /* of who opens or closes it */
         /* guarded by the table's lock */
         struct zp_digest digest;
         bool has_digest;          /* else it is looked for by the number */
@@ -37,16 +37,15 @@ struct snap_table {
         struct snap_data *data;
         pthread_mutex_t lock;
         struct snap_entry *buckets[SNAP_TABLE_BUCKETS];
-        struct zp_pool *openers;
+        struct zp_pool *openers, *closers;
         pthread_cond_t closer_wake, waits_wake;
         pthread_t closer, timekeeper;
         bool has_closer, has_timekeeper;
         uint64_t idle_ms, deadline_ms;
         /* guarded by lock */
         bool is_ending;
-        unsigned open_count;
-        uint64_t closed_count;
-        uint64_t next_ms; /* when somebody has waited or something paused long enough; 0: nobody and nothing does */
+        unsigned open_count; /* without those that are being closed */
+        uint64_t next_ms;    /* when somebody has waited or something paused long enough; 0: nobody and nothing does */
 };
 
 /* opening.c: has an entry opened that nobody is at. Lock held. */
@@ -56,7 +55,7 @@ void snap_entry_wait(struct snap_entry *entry, struct snap_wait *wait);
 /* The thread that tells those who have waited long enough, and has opened again what has paused after a failure. */
 void *snap_table_keep_time(void *table);
 
-/* idle.c: the thread that closes what nobody uses. */
+/* idle.c: the thread that has closed what nobody uses. */
 void *snap_table_close_in_time(void *table);
 
 #endif

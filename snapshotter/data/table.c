@@ -12,6 +12,8 @@
 #define DEFAULT_IDLE_MS 30000
 /* That many devices can hang as they are opened before others have to wait. */
 #define OPENERS 16
+/* And so many as they are closed: they take memory meanwhile, but nobody waits for them. */
+#define CLOSERS 8
 
 uint64_t snap_data_now_ms(void) {
         struct timespec now;
@@ -151,13 +153,18 @@ static int start(pthread_t *thread, void *(*run)(void *), struct snap_table *tab
 
 static int start_threads(struct snap_table *table, struct zp_error *err) {
         sigset_t all, before;
+        int r = zp_pool_new(OPENERS, &table->openers, err);
+        if (r == 0)
+                r = zp_pool_new(CLOSERS, &table->closers, err);
+        if (r < 0)
+                return r;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         int code = start(&table->closer, snap_table_close_in_time, table, &table->has_closer);
         if (code == 0)
                 code = start(&table->timekeeper, snap_table_keep_time, table, &table->has_timekeeper);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return code ? zp_error_errno(err, code, "start a thread") : zp_pool_new(OPENERS, &table->openers, err);
+        return code ? zp_error_errno(err, code, "start a thread") : 0;
 }
 
 int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_error *err) {
@@ -198,8 +205,8 @@ void snap_table_free(struct snap_table *table) {
                 pthread_join(table->closer, NULL);
         if (table->has_timekeeper)
                 pthread_join(table->timekeeper, NULL);
-        if (table->openers)
-                zp_pool_free(table->openers);
+        zp_pool_free(table->closers); /* whoever waits for one to be closed has it opened then */
+        zp_pool_free(table->openers);
         for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
                 for (struct snap_entry *entry = table->buckets[i], *next; entry; entry = next) {
                         next = entry->next;

@@ -132,6 +132,16 @@ static void a_device_that_is_opened_while_another_is_closed_is_closed_as_well(vo
         assert_int_equal(opened, 2);
 }
 
+static atomic_bool hangs;
+
+static void hang(void) {
+        atomic_store(&hangs, true);
+        pthread_mutex_lock(&lock);
+        while (is_held)
+                pthread_cond_wait(&changed, &lock);
+        pthread_mutex_unlock(&lock);
+}
+
 struct waiting {
         struct snap_wait wait;
         atomic_bool is_told;
@@ -171,6 +181,25 @@ static void a_device_that_hangs_as_it_is_opened_keeps_nobody_else(void **state) 
                 assert_int_equal(reads[i].result, 0);
         }
         assert_int_equal(opened, 2);
+}
+
+/* Whoever wants that very device waits, and has it then. */
+static void a_device_that_hangs_as_it_is_closed_keeps_nobody_else(void **state) {
+        (void) state;
+        struct waiting read;
+        atomic_store(&hangs, false);
+        on_close = hang;
+        hold(true);
+        assert_ok(use(100));
+        await(atomic_load(&hangs));
+        for (uint8_t number = 200; number < 220; number++)
+                assert_ok(use(number));
+        await(atomic_load(&closed) == 20);
+        want(&read, 100);
+        hold(false);
+        await(read.is_told);
+        assert_int_equal(read.result, 0);
+        assert_int_equal(opened, 22);
 }
 
 static void what_fails_for_a_while_is_tried_again(void **state) {
@@ -272,6 +301,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_device_that_is_opened_while_another_is_closed_is_closed_as_well,
                                                 setup_table, teardown_table),
                 cmocka_unit_test_setup_teardown(a_device_that_hangs_as_it_is_opened_keeps_nobody_else, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(a_device_that_hangs_as_it_is_closed_keeps_nobody_else, setup_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(what_fails_for_a_while_is_tried_again, setup_table, teardown_table),
                 cmocka_unit_test_setup_teardown(who_has_waited_as_long_as_a_read_may_is_told, setup_table,
