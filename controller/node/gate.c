@@ -14,23 +14,26 @@
 struct finding {
         struct zp_arena arena;
         bool is_ours;        /* zeropull-snapshotter has the container's snapshot */
-        bool is_accelerated; /* and it shows one of an image */
+        bool shows_base;     /* and layers of it are a snapshot's */
+        bool is_accelerated; /* all of its image's layers are */
         const char *reason;  /* why not */
 };
 
 static int look_into(struct snap_metastore *store, const char *id, struct finding *out, struct zp_error *err) {
         struct snap_info info;
         struct snap_base base = { 0 };
-        const char *image;
+        struct snap_explained explained = { 0 };
         int r = snap_metastore_find_active(store, &out->arena, id, &info, err);
         if (r <= 0)
                 return r;
         out->is_ours = true;
         r = snap_metastore_get_base(store, &out->arena, info.name, &base, err);
-        out->is_accelerated = r == 0 && base.id != 0;
-        return r < 0 || out->is_accelerated
-                       ? r
-                       : snap_metastore_explain(store, &out->arena, info.parent, &image, &out->reason, err);
+        if (r == 0)
+                r = snap_metastore_explain(store, &out->arena, info.name, &base, &explained, err);
+        out->shows_base = base.id != 0;
+        out->is_accelerated = r == 0 && !explained.reason;
+        out->reason = explained.reason;
+        return r;
 }
 
 static int look(const char *root, const char *id, struct finding *out, struct zp_error *err) {
@@ -52,7 +55,7 @@ static int judge(const struct finding *found, bool is_required, struct zp_error 
                 return zp_error_set(err, EPERM,
                                     NODE_POD_ANNOTATION ": required, but the image has no snapshot here: %s",
                                     found->reason);
-        if (!is_required && found->is_accelerated)
+        if (!is_required && found->shows_base)
                 return zp_error_set(err, EPERM,
                                     NODE_POD_ANNOTATION ": never, but it would start from a snapshot; the pod needs "
                                                         "'runtimeClassName: overlayfs'");
