@@ -3,9 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,11 +157,31 @@ static void a_failed_pull_names_the_secret_that_could_not_be_read(void **state) 
         assert_non_null(strstr(fetched.result.message, "no (pull secret ns/missing: "));
 }
 
+static void a_pull_that_takes_longer_than_it_may_is_ended(void **state) {
+        static const char waits[] = "#!/bin/sh\necho $$ > \"$0.pid\"\nexec sleep 600\n";
+        (void) state;
+        zp_autofree char *slow = zp_format("%s/slow", directory), *image = strdup("r.example/web:1");
+        zp_autofree char *pid_file = zp_format("%s/slow.pid", directory), *pid = NULL;
+        size_t size;
+        assert_int_equal(zp_replace_file(AT_FDCWD, slow, waits, strlen(waits), 0700, NULL), 0);
+        const struct node_options options = { .store = "/s", .zeropull = slow };
+        const struct node_task task = { .image = image, .timeout_s = 1 };
+        node_fetch(&options, &task, &nobody, &fetched);
+        assert_false(fetched.result.is_done);
+        assert_string_equal(fetched.result.reason, "DeadlineExceeded");
+        assert_int_equal(zp_read_file(AT_FDCWD, pid_file, 32, &pid, &size, NULL), 0);
+        assert_int_equal(kill((pid_t) strtol(pid, NULL, 10), 0), -1);
+        assert_int_equal(errno, ESRCH);
+        unlink(pid_file);
+        unlink(slow);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_repository_is_pulled_from_through_its_registry),
                 cmocka_unit_test(what_is_no_registrys_repository_is_refused_before_anything_runs),
                 cmocka_unit_test(a_failed_pull_names_the_secret_that_could_not_be_read),
+                cmocka_unit_test(a_pull_that_takes_longer_than_it_may_is_ended),
         };
         return cmocka_run_group_tests(tests, begin, end);
 }

@@ -37,7 +37,23 @@ static void create(struct snap_metastore *store, const char *name, const char *p
         zp_arena_clear(&arena);
 }
 
-/* An accelerated image's container "fast", and "slow" of an ordinary one, as containerd names them. */
+/* Layers of another image that begins with those of the accelerated one. */
+static void add_layer(struct snap_metastore *store, const char *name, const char *parent) {
+        static const char digest[] = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+        struct snap_label of = { SNAP_LABEL_MANIFEST, digest };
+        struct zp_arena arena = { 0 };
+        struct snap_info info;
+        create(store, "k8s.io/4/being-unpacked", parent);
+        assert_int_equal(snap_metastore_get(store, &arena, "k8s.io/4/being-unpacked", &info, NULL, &err), 0);
+        const struct snap_commit commit = {
+                .name = name, .key = "k8s.io/4/being-unpacked", .id = info.id, .parent = parent, .labels = { &of, 1 }
+        };
+        assert_int_equal(snap_metastore_commit(store, &commit, &err), 0);
+        zp_arena_clear(&arena);
+}
+
+/* An accelerated image's container "fast", "slow" of an ordinary one, and "partly" of one of which the accelerated one
+ * is the beginning, as containerd names them. */
 static int begin(void **state) {
         (void) state;
         zp_auto(snap_metastore_close) struct snap_metastore *store = NULL;
@@ -50,6 +66,8 @@ static int begin(void **state) {
         assert_int_equal(snap_metastore_add_accelerated(store, &image, &err), 0);
         create(store, "k8s.io/2/fast", "k8s.io/1/sha256:a");
         create(store, "k8s.io/3/slow", "");
+        add_layer(store, "k8s.io/5/sha256:b", "k8s.io/1/sha256:a");
+        create(store, "k8s.io/6/partly", "k8s.io/5/sha256:b");
         return 0;
 }
 
@@ -92,6 +110,14 @@ static void never_means_none(void **state) {
         assert_int_equal(ask("none", "never"), 0);
 }
 
+static void of_layers_of_which_some_are_a_snapshots_neither_is_true(void **state) {
+        (void) state;
+        assert_int_equal(ask("partly", "required"), -EPERM);
+        assert_non_null(strstr(err.message, "no snapshot here: the daemon was not asked for the image"));
+        assert_int_equal(ask("partly", "never"), -EPERM);
+        assert_int_equal(ask("partly", NULL), 0);
+}
+
 static void what_nobody_understands_starts_nothing(void **state) {
         (void) state;
         assert_int_equal(ask("fast", "Required"), -EINVAL);
@@ -130,6 +156,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_pod_that_wants_nothing_gets_its_containers, begin, end),
                 cmocka_unit_test_setup_teardown(required_means_a_snapshot, begin, end),
                 cmocka_unit_test_setup_teardown(never_means_none, begin, end),
+                cmocka_unit_test_setup_teardown(of_layers_of_which_some_are_a_snapshots_neither_is_true, begin, end),
                 cmocka_unit_test_setup_teardown(what_nobody_understands_starts_nothing, begin, end),
                 cmocka_unit_test_setup_teardown(what_cannot_be_told_within_a_second_or_so_is_refused, begin, end),
                 cmocka_unit_test(where_no_snapshotter_has_been_nothing_is_accelerated),
