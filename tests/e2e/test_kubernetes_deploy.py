@@ -282,7 +282,7 @@ def helm(site):
 
 
 @pytest.mark.long
-def test_helm_installs_it_and_its_uninstall_lets_all_objects_go(site, helm):
+def test_helm_installs_it_upgrades_it_and_its_uninstall_lets_all_objects_go(site, helm):
     values = site.file({
         "registry": f"{site.host}/zeropull",
         "controller": {"registries": [{"host": host, "plain-http": "true"} for host in (site.host, site.locked_host)]},
@@ -292,6 +292,12 @@ def test_helm_installs_it_and_its_uninstall_lets_all_objects_go(site, helm):
     said = helm("install", "zeropull", DEPLOY / "chart", "--create-namespace", "--values", values)
     assert "warning" not in said.lower()
     site.roll_out()
+    controllers = pods_of(site, "controller")
+    *apply, crds = documented("kubectl apply --server-side --force-conflicts -f deploy/kubernetes/chart/crds")
+    assert "warning" not in site.cluster.kubectl(*apply, str(SOURCE / crds)).lower()
+    helm("upgrade", "zeropull", DEPLOY / "chart", "--values", values, "--set", "job.cpu=1")
+    site.roll_out()
+    assert pods_of(site, "controller").isdisjoint(controllers)
     rule_and_a_snapshot_elsewhere(site)
     helm(*documented("helm uninstall zeropull"), "--wait")
     assert json.loads(site.cluster.kubectl("get", "cisnap,isnap", "-A", "-o", "json"))["items"] == []

@@ -123,9 +123,9 @@ def test_helm_renders_the_chart_as_the_base(tmp_path):
     assert all(mount in given["volumeMounts"] for mount in wanted["volumeMounts"])
     assert all(volume in agent["volumes"] for volume in with_component["volumes"])
     assert ("ClusterRole", None, "zeropull-pull-secrets") in changed
-    settings = changed["ConfigMap", "zeropull-system", "zeropull-snapshotter"]["data"]["snapshotter.yaml"]
+    settings = changed["ConfigMap", "zeropull-system", "zeropull-snapshotter-config"]["data"]["snapshotter.yaml"]
     assert yaml.safe_load(settings)["cache_limit"] == "50G"
-    settings = changed["ConfigMap", "zeropull-system", "zeropull-controller"]["data"]["controller.yaml"]
+    settings = changed["ConfigMap", "zeropull-system", "zeropull-controller-config"]["data"]["controller.yaml"]
     assert yaml.safe_load(settings)["registries"] == [{"host": "r.lan", "plain-http": "true"}]
 
 
@@ -148,6 +148,11 @@ def test_helm_replaces_the_pods_whose_configuration_changes_and_no_others():
     assert pods_that_change(render(), render("--set", "snapshotter.settings.cache_limit=50G")) == {"snapshotter"}
 
 
+def without_digests(found):
+    texts = (re.sub(r"(zeropull-[a-z]+-config)-[0-9a-z]{10}", r"\1", yaml.safe_dump(one)) for one in found.values())
+    return documents("\n---\n".join(texts))
+
+
 @pytest.mark.skipif(not KUBECTL, reason="no Kubernetes in the cache of test tools")
 @pytest.mark.parametrize("name", READERS.values())
 def test_kustomize_replaces_the_pods_whose_configuration_changes_and_no_others(tmp_path, name):
@@ -158,13 +163,14 @@ def test_kustomize_replaces_the_pods_whose_configuration_changes_and_no_others(t
     overlay = tmp_path / "kustomization.yaml"
     overlay.write_text("resources: [base]\n")
     before = build()
+    assert without_digests(before) == base()
     volumes = [template_of(found)["spec"]["volumes"] for (kind, _, _), found in before.items() if kind in READERS]
     mounted = {volume["configMap"]["name"] for found in volumes for volume in found if "configMap" in volume}
     assert mounted == {found for kind, _, found in before if kind == "ConfigMap"}
     (tmp_path / f"{name}.yaml").write_text((DEPLOY / "base" / "config" / f"{name}.yaml").read_text() + "# changed\n")
     overlay.write_text(f"""resources: [base]
 configMapGenerator:
-- {{name: zeropull-{name}, namespace: zeropull-system, behavior: merge, files: [{name}.yaml]}}
+- {{name: zeropull-{name}-config, namespace: zeropull-system, behavior: merge, files: [{name}.yaml]}}
 """)
     assert pods_that_change(before, build()) == {name}
 
@@ -203,3 +209,21 @@ def test_zeropulls_own_pods_do_not_wait_for_zeropull():
             template = found["spec"]["template"]
             assert template["spec"]["runtimeClassName"] == "overlayfs"
             assert template["metadata"]["annotations"]["io.containerd.cri.runtime-handler"] == "overlayfs"
+
+
+def unbounded(schema, path):
+    """What of a schema takes any amount of something. Of integers the format is an end."""
+    kind, properties = schema["type"], schema.get("properties", {})
+    ends = {"string": {"maxLength", "enum", "format"}, "array": {"maxItems"}, "integer": {"minimum"}, "object": {"maxProperties"}}
+    if kind in ends and not ends[kind] & schema.keys() and not (kind == "object" and "additionalProperties" not in schema):
+        yield path
+    assert "x-kubernetes-preserve-unknown-fields" not in schema, path
+    for name, inner in (*properties.items(), ("[]", schema.get("items")), ("{}", schema.get("additionalProperties"))):
+        if inner and (path or name not in ("apiVersion", "kind", "metadata")):
+            yield from unbounded(inner, f"{path}.{name}")
+
+
+@pytest.mark.parametrize("path", sorted((DEPLOY / "base" / "crds").glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_value_of_an_object_has_a_bound(path):
+    for version in yaml.safe_load(path.read_text())["spec"]["versions"]:
+        assert list(unbounded(version["schema"]["openAPIV3Schema"], "")) == []
