@@ -6,6 +6,7 @@
  *     range-thread.c   the thread's loop, and what becomes of a read
  *     range-queue.c    which reads wait, and which of them travel together
  *     range-request.c  a request on its way: redirects, refusals, bytes to their buffers
+ *     range-remote.c   remotes, as long as they are of use
  *     range-server.c   who may send how much to which server, and the fetching of tokens beside the thread
  */
 #ifndef ZP_REMOTE_RANGE_INTERNAL_H
@@ -84,6 +85,9 @@ struct zp_range_remote {
         struct zp_range_server *servers;
         struct zp_range_reads waiting[ZP_RANGE_PRIORITIES];
         uint64_t waiting_bytes[ZP_RANGE_PRIORITIES];
+        unsigned requests; /* under way, also such as nobody waits for any more */
+        unsigned users;    /* open blobs; guarded by lock */
+        uint64_t left;     /* the larger, the later nobody had any open any more; guarded by lock */
 };
 
 struct zp_range_blob {
@@ -108,7 +112,8 @@ struct zp_range_reader {
         struct zp_range_reads reads;     /* all, oldest first */
         struct zp_range_reads arriving;  /* not yet seen by the thread */
         struct zp_range_reads was_read;  /* from files */
-        struct zp_range_remote *remotes; /* only ever more */
+        struct zp_range_remote *remotes; /* taken out by the thread alone */
+        uint64_t remotes_left;           /* so many times one was left by all */
         bool has_orders;                 /* some read was raised or cancelled */
         bool is_ending;
         struct zp_range_statistics statistics;
@@ -140,6 +145,18 @@ void zp_range_gather(struct zp_range_read *read, const struct zp_range_options *
 void zp_range_request_start(struct zp_range_read *read);
 /* Takes a read out of its request, which ends if it was its last. */
 void zp_range_request_leave(struct zp_range_read *read);
+
+/* range-remote.c */
+/* So many of which no blob is open are kept: each has tokens, a connection, and three file descriptors for it. */
+#define ZP_RANGE_REMOTES_KEPT 16
+/* Opened, or one that is open already. It is there until it is let go. Any thread. */
+int zp_range_remote_get(struct zp_range_reader *reader, const char *name, struct zp_range_remote **out,
+                        struct zp_error *err);
+void zp_range_remote_let_go(struct zp_range_remote *remote);
+/* The thread's, outside of requests: closes those that were left first, but for so many. */
+void zp_range_remotes_trim(struct zp_range_reader *reader);
+/* After the thread's end. */
+void zp_range_remotes_free(struct zp_range_reader *reader);
 
 /* range-server.c */
 int zp_range_servers_make(struct zp_range_remote *remote, struct zp_error *err);

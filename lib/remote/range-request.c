@@ -43,6 +43,7 @@ static struct zp_range_reader *reader_of(const struct zp_range_request *request)
 
 static void request_free(struct zp_range_request *request) {
         request->server->host->active--;
+        request->server->remote->requests--;
         zp_range_head_clear(&request->head);
         free(request->url);
         free(request);
@@ -128,6 +129,7 @@ void zp_range_request_start(struct zp_range_read *read) {
         *request = (struct zp_range_request){ .server = server, .blob = read->blob };
         TAILQ_INIT(&request->parts);
         server->host->active++;
+        server->remote->requests++;
         int r = make_head(request, &err);
         if (r == -EAGAIN) {
                 zp_range_clerk_send(server, &read->blob->descriptor, NULL, NULL);

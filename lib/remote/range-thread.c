@@ -260,6 +260,7 @@ void *zp_range_run(void *argument) {
                 receive(reader);
                 obey(reader);
                 zp_range_clerks_return(reader);
+                zp_range_remotes_trim(reader);
                 note_statistics(reader);
                 uint64_t now = zp_clock_ms(), again = send_all(reader, now);
                 /* Its only failures are of memory, which may pass. */

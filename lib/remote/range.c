@@ -13,7 +13,6 @@
 #define GAP_BYTES (64u << 10)
 #define AHEAD_BYTES (4u << 20)
 #define CONNECTIONS_KEPT 64u
-#define FILE_THREADS 4u
 
 static int copy_string(struct zp_range_reader *reader, unsigned slot, const char **text, struct zp_error *err) {
         if (!*text)
@@ -54,13 +53,7 @@ static int start_thread(struct zp_range_reader *reader, struct zp_error *err) {
 }
 
 static void reader_free(struct zp_range_reader *reader) {
-        for (struct zp_range_remote *remote; (remote = reader->remotes);) {
-                reader->remotes = remote->next;
-                zp_range_servers_free(remote);
-                zp_remote_close(remote->remote);
-                free(remote->name);
-                free(remote);
-        }
+        zp_range_remotes_free(reader);
         for (struct zp_range_host *host; (host = reader->hosts);) {
                 reader->hosts = host->next;
                 free(host->name);
@@ -108,69 +101,6 @@ void zp_range_reader_free(struct zp_range_reader *reader) {
         reader_free(reader);
 }
 
-static int make_pool(struct zp_range_reader *reader, struct zp_error *err) {
-        pthread_mutex_lock(&reader->lock);
-        int r = reader->pool ? 0 : zp_pool_new(FILE_THREADS, &reader->pool, err);
-        pthread_mutex_unlock(&reader->lock);
-        return r;
-}
-
-static void remote_free(struct zp_range_remote *remote) {
-        if (remote->servers)
-                zp_range_servers_free(remote);
-        if (remote->remote)
-                zp_remote_close(remote->remote);
-        free(remote->name);
-        free(remote);
-}
-ZP_DEFINE_AUTO(struct zp_range_remote, remote_free);
-
-static int open_remote(struct zp_range_reader *reader, const char *name, struct zp_range_remote **out,
-                       struct zp_error *err) {
-        zp_auto(remote_free) struct zp_range_remote *remote = calloc(1, sizeof *remote);
-        if (!remote || !(remote->name = strdup(name)))
-                return zp_error_errno(err, ENOMEM, "%s", name);
-        remote->reader = reader;
-        for (unsigned p = 0; p < ZP_RANGE_PRIORITIES; p++)
-                TAILQ_INIT(&remote->waiting[p]);
-        int r = zp_remote_open(name, &reader->options.source, &remote->remote, err);
-        if (r == 0)
-                r = zp_range_servers_make(remote, err);
-        if (r == 0 && !remote->remote->kind->range)
-                r = make_pool(reader, err);
-        else if (r == 0 && remote->server_count == 0)
-                r = zp_error_set(err, EACCES, "%s: no server may be pulled from (hosts.toml)", name);
-        if (r < 0)
-                return r;
-        *out = zp_steal(&remote);
-        return 0;
-}
-
-static struct zp_range_remote *known_remote(struct zp_range_reader *reader, const char *name) {
-        pthread_mutex_lock(&reader->lock);
-        struct zp_range_remote *remote = reader->remotes;
-        while (remote && strcmp(remote->name, name) != 0)
-                remote = remote->next;
-        pthread_mutex_unlock(&reader->lock);
-        return remote;
-}
-
-static int find_remote(struct zp_range_reader *reader, const char *name, struct zp_range_remote **out,
-                       struct zp_error *err) {
-        *out = known_remote(reader, name);
-        if (*out)
-                return 0;
-        int r = open_remote(reader, name, out, err);
-        if (r < 0)
-                return r;
-        /* Two threads may open the same at once: then it is there twice, and both are good. */
-        pthread_mutex_lock(&reader->lock);
-        (*out)->next = reader->remotes;
-        reader->remotes = *out;
-        pthread_mutex_unlock(&reader->lock);
-        return 0;
-}
-
 int zp_range_blob_open(struct zp_range_reader *reader, const char *remote, const struct zp_descriptor *descriptor,
                        struct zp_range_blob **out, struct zp_error *err) {
         zp_autofree struct zp_range_blob *blob = calloc(1, sizeof *blob);
@@ -178,14 +108,16 @@ int zp_range_blob_open(struct zp_range_reader *reader, const char *remote, const
                 return zp_error_errno(err, ENOMEM, "%s", remote);
         if (descriptor->size > INT64_MAX)
                 return zp_error_set(err, EFBIG, "%s: a blob of %ju bytes", remote, (uintmax_t) descriptor->size);
-        int r = find_remote(reader, remote, &blob->remote, err);
+        int r = zp_range_remote_get(reader, remote, &blob->remote, err);
         if (r < 0)
                 return r;
         blob->descriptor = (struct zp_descriptor){ .digest = descriptor->digest, .size = descriptor->size };
         TAILQ_INIT(&blob->waiting);
         blob->elsewhere = calloc(blob->remote->server_count, sizeof *blob->elsewhere);
-        if (!blob->elsewhere)
+        if (!blob->elsewhere) {
+                zp_range_remote_let_go(blob->remote);
                 return zp_error_errno(err, ENOMEM, "%s", remote);
+        }
         *out = zp_steal(&blob);
         return 0;
 }
@@ -225,6 +157,7 @@ void zp_range_blob_close(struct zp_range_blob *blob) {
         for (unsigned i = 0; i < blob->remote->server_count; i++)
                 free(blob->elsewhere[i]);
         free(blob->elsewhere);
+        zp_range_remote_let_go(blob->remote);
         free(blob);
 }
 

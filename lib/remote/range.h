@@ -6,8 +6,9 @@
  * where a server offers it by TLS, else over connections that are kept. Reads of one blob that wait and lie close
  * together travel in one request. What is broken, stalled or refused for now is asked for again, from the byte on that
  * is missing, until the read's time is over; a token that has expired is fetched once for all who wait for it; where a
- * registry sends a reader to object storage is remembered until that refuses. Bytes are NOT checked: the pack's index
- * has their digests.
+ * registry sends a reader to object storage is remembered until that refuses. What is known of a remote, tokens and
+ * all, is kept while blobs of it are open, and of sixteen more. Bytes are NOT checked: the pack's index has their
+ * digests.
  */
 #ifndef ZP_REMOTE_RANGE_H
 #define ZP_REMOTE_RANGE_H
@@ -17,8 +18,8 @@
 
 #include "oci/source.h"
 
-/* Whose turn it is. Demand may use every place at a server, the others an eighth: what nobody waits for shall come in its
- * order, in few requests, and leave the line to what a program waits for. */
+/* Whose turn it is. Demand may use every place at a server, the others an eighth: what nobody waits for shall come in
+ * its order, in few requests, and leave the line to what a program waits for. */
 enum zp_range_priority { ZP_RANGE_DEMAND, ZP_RANGE_AHEAD, ZP_RANGE_BACKGROUND, ZP_RANGE_PRIORITIES };
 
 struct zp_range_options {
