@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
+#include "base/condition.h"
 #include "cli/output.h"
 #include "cli/progress-format.h"
 
@@ -132,11 +133,7 @@ struct progress *progress_new(bool quiet) {
         p->is_quiet = quiet;
         p->is_terminal = !quiet && isatty(STDERR_FILENO) && terminal && strcmp(terminal, "dumb") != 0;
         pthread_mutex_init(&p->lock, NULL);
-        pthread_condattr_t attributes;
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        pthread_cond_init(&p->wake, &attributes);
-        pthread_condattr_destroy(&attributes);
+        zp_condition_init(&p->wake);
         /* a frame reaches the terminal in one piece */
         if (p->is_terminal)
                 p->is_buffered = setvbuf(stderr, NULL, _IOFBF, 8192) == 0;

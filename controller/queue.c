@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/condition.h"
+
 #define NOWHERE SIZE_MAX
 
 struct item {
@@ -297,16 +299,12 @@ struct ctl_queue_statistics ctl_queue_statistics(struct ctl_queue *q) {
 /* ---- making ---- */
 
 int ctl_queue_new(uint64_t (*now_ms)(void), struct ctl_queue **out, struct zp_error *err) {
-        pthread_condattr_t attributes;
         struct ctl_queue *q = calloc(1, sizeof *q);
         if (!q)
                 return zp_error_errno(err, ENOMEM, "queue");
         q->now_ms = now_ms ? now_ms : monotonic_ms;
         pthread_mutex_init(&q->lock, NULL);
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        pthread_cond_init(&q->changed, &attributes);
-        pthread_condattr_destroy(&attributes);
+        zp_condition_init(&q->changed);
         *out = q;
         return 0;
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "controller/model/time.h"
 #include "controller/warmup-roles.h"
 
@@ -153,15 +154,11 @@ static void clear(struct warmup *w) {
 
 static struct warmup *new_planner(const struct warmup_options *options) {
         struct warmup *w = calloc(1, sizeof *w);
-        pthread_condattr_t clock;
         if (!w)
                 return NULL;
         w->options = *options;
         pthread_mutex_init(&w->lock, NULL);
-        pthread_condattr_init(&clock);
-        pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-        pthread_cond_init(&w->news, &clock);
-        pthread_condattr_destroy(&clock);
+        zp_condition_init(&w->news);
         w->world = (struct warmup_world){ json_object(), json_object(), json_object() };
         w->counts = json_object();
         w->accounts = json_object();

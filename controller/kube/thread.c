@@ -4,13 +4,11 @@
 #include <signal.h>
 #include <time.h>
 
+#include "base/condition.h"
+
 void zp_kube_bell_init(struct zp_kube_bell *bell) {
-        pthread_condattr_t attributes;
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         pthread_mutex_init(&bell->lock, NULL);
-        pthread_cond_init(&bell->rung, &attributes);
-        pthread_condattr_destroy(&attributes);
+        zp_condition_init(&bell->rung);
         bell->is_rung = false;
 }
 

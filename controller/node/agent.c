@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/condition.h"
 #include "base/file.h"
 #include "controller/kube/apply.h"
 #include "controller/kube/reflector.h"
@@ -305,12 +306,8 @@ static int run_threads(struct agent *a, struct zp_error *err) {
 int node_agent_run(const struct node_options *options, struct zp_error *err) {
         struct agent a = { .options = *options, .stop = { .parent = options->cancel } };
         a.options.cancel = &a.stop;
-        pthread_condattr_t clock;
         pthread_mutex_init(&a.lock, NULL);
-        pthread_condattr_init(&clock);
-        pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-        pthread_cond_init(&a.news, &clock);
-        pthread_condattr_destroy(&clock);
+        zp_condition_init(&a.news);
         a.state_path = zp_format("%s/node-agent.json", options->root);
         int r = a.state_path ? node_images_new(&a.images, err) : zp_error_errno(err, ENOMEM, "agent");
         if (r == 0)

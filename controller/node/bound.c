@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/condition.h"
 #include "controller/kube/client.h"
 #include "oci/json.h"
 #include "snapshotter/keychain/keychain.h"
@@ -24,16 +25,12 @@ static int no_memory(struct zp_error *err) {
 
 int node_bound_new(struct node_bound **out, struct zp_error *err) {
         struct node_bound *bound = calloc(1, sizeof *bound);
-        pthread_condattr_t clock;
         if (!bound || !(bound->pods = json_object())) {
                 free(bound);
                 return no_memory(err);
         }
         pthread_mutex_init(&bound->lock, NULL);
-        pthread_condattr_init(&clock);
-        pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-        pthread_cond_init(&bound->news, &clock);
-        pthread_condattr_destroy(&clock);
+        zp_condition_init(&bound->news);
         *out = bound;
         return 0;
 }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/condition.h"
+
 #define DEFAULT_MEMORY (UINT64_C(32) << 20)
 #define DEFAULT_RETRY_MS 100
 /* The timer looks this often while anything waits for time to pass, and else not at all. */
@@ -128,14 +130,10 @@ int zp_device_engine_new(const struct zp_device_options *options, struct zp_devi
         set_defaults(&engine->options);
         engine->last_prefetch = &engine->prefetches;
         engine->must_look = true;
-        pthread_condattr_t monotonic;
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_mutex_init(&engine->lock, NULL);
-        pthread_cond_init(&engine->timer_wake, &monotonic);
-        pthread_cond_init(&engine->keeper_wake, &monotonic);
-        pthread_cond_init(&engine->device_free, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        zp_condition_init(&engine->timer_wake);
+        zp_condition_init(&engine->keeper_wake);
+        zp_condition_init(&engine->device_free);
         engine->workers = calloc(engine->options.threads, sizeof *engine->workers);
         int r = engine->workers ? zp_record_boot_id(engine->boot_id, err) : zp_error_errno(err, ENOMEM, "devices");
         if (r == 0)

@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+#include "base/condition.h"
+
 static void *watch(void *argument) {
         struct snap_deadline *d = argument;
         int code = 0;
@@ -19,11 +21,7 @@ static void *watch(void *argument) {
 int snap_deadline_begin(struct snap_deadline *d, unsigned timeout_ms, const struct zp_cancel *parent,
                         struct zp_error *err) {
         *d = (struct snap_deadline){ .cancel = { .parent = parent } };
-        pthread_condattr_t attributes;
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        pthread_cond_init(&d->changed, &attributes);
-        pthread_condattr_destroy(&attributes);
+        zp_condition_init(&d->changed);
         pthread_mutex_init(&d->lock, NULL);
         clock_gettime(CLOCK_MONOTONIC, &d->until);
         d->until.tv_sec += timeout_ms / 1000;

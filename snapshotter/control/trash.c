@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/condition.h"
 #include "base/file.h"
 #include "snapshotter/control/log.h"
 #include "snapshotter/control/walk.h"
@@ -70,11 +71,7 @@ int snap_trash_new(int fd, struct snap_trash **out, struct zp_error *err) {
         trash->fd = fd;
         trash->wanted = 1;
         pthread_mutex_init(&trash->lock, NULL);
-        pthread_condattr_t attributes;
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        pthread_cond_init(&trash->changed, &attributes);
-        pthread_condattr_destroy(&attributes);
+        zp_condition_init(&trash->changed);
         sigset_t all, before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);

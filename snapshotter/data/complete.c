@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "snapshotter/control/statistics.h"
 
 /* After something was mounted, until what it needs to start has been fetched; and else. */
@@ -147,12 +148,8 @@ int snap_completer_new(struct snap_data *data, struct snap_completer **out, stru
         if (!c)
                 return zp_error_errno(err, ENOMEM, "completion");
         c->data = data;
-        pthread_condattr_t monotonic;
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_mutex_init(&c->lock, NULL);
-        pthread_cond_init(&c->wake, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        zp_condition_init(&c->wake);
         *out = c;
         if (!data->options->lookups.list_wanted)
                 return 0;

@@ -17,6 +17,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/file.h"
 
 /* Images that start at the same time: others are noted another time. */
@@ -152,11 +153,7 @@ int snap_starts_new(const char *directory, unsigned duration_ms, struct snap_sta
         starts->directory = directory;
         starts->duration_ms = duration_ms;
         pthread_mutex_init(&starts->lock, NULL);
-        pthread_condattr_t attributes;
-        pthread_condattr_init(&attributes);
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        pthread_cond_init(&starts->wake, &attributes);
-        pthread_condattr_destroy(&attributes);
+        zp_condition_init(&starts->wake);
         int code = pthread_create(&starts->thread, NULL, end_recordings, starts);
         if (code) {
                 free(starts);

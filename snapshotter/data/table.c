@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/condition.h"
 #include "snapshotter/data/table-internal.h"
 
 #define DEFAULT_IDLE_MS 30000
@@ -175,13 +176,9 @@ int snap_table_new(struct snap_data *data, struct snap_table **out, struct zp_er
         table->idle_ms = data->options->idle_ms ? data->options->idle_ms : DEFAULT_IDLE_MS;
         table->deadline_ms =
                 data->options->device.deadline_ms ? data->options->device.deadline_ms : ZP_DEVICE_DEADLINE_MS;
-        pthread_condattr_t monotonic;
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_mutex_init(&table->lock, NULL);
-        pthread_cond_init(&table->closer_wake, &monotonic);
-        pthread_cond_init(&table->waits_wake, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        zp_condition_init(&table->closer_wake);
+        zp_condition_init(&table->waits_wake);
         *out = table;
         return start_threads(table, err);
 }
