@@ -434,7 +434,7 @@ def open_copies(running):
 
 def test_the_store_says_where_the_rest_of_an_image_is_and_what_it_needs_first(tmp_path, real_registry):
     profile = tmp_path / "profile"
-    profile.write_text("data/07\ndata/15\n")
+    profile.write_text("/data/07\n/data/15\n")
     image = lazy_store(tmp_path, real_registry, "--profile", profile)
     devices = device_table(image / "snapshot.erofs")
     assert len(devices) == 2
