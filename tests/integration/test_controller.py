@@ -498,10 +498,11 @@ def test_a_killed_leader_is_followed_and_no_build_is_lost_or_doubled(site, node,
     namespace, count = site.namespace(), 20
     config = site.config()
     options = ("--namespace", namespace, "--leader-elect")
-    first = Controller(site.directory / site.name(), site.kubeconfig, config, *options).start()
-    until(lambda: first.metric("leader") == 1)
-    second = Controller(site.directory / site.name(), site.kubeconfig, config, *options).start()
+    first, second = (Controller(site.directory / site.name(), site.kubeconfig, config, *options) for _ in range(2))
     try:
+        first.start()
+        until(lambda: first.metric("leader") == 1)
+        second.start()
         snapshots = [site.snapshot(namespace, site.image()[0]) for _ in range(count)]
         until(lambda: first.metric("builds_started_total") >= 3)
         first.kill()
@@ -518,7 +519,7 @@ def test_a_killed_leader_is_followed_and_no_build_is_lost_or_doubled(site, node,
         second.stop()
     finally:
         for one in (first, second):
-            if one.is_running():
+            if one.process and one.is_running():
                 one.kill()
 
 
