@@ -100,11 +100,12 @@ int zp_withdraw(const char *remote, const char *subject, const char *artifact, c
         if (r < 0)
                 return r;
         r = zp_registry_new(reference.registry, reference.repository, options, &registry, err);
-        /* the list first: whoever reads it meanwhile finds less, and nothing that is gone */
-        if (r == 0)
-                r = drop_from_fallback(registry, subject, artifact, err);
+        /* The artifact first: where that is refused all is as it was, and where this ends in between it can be done
+         * again. Whoever reads the list meanwhile passes over what is not there. */
         if (r == 0)
                 r = ask(registry, artifact, &removal, NULL, err);
+        if (r == 0 || r == -ENOENT)
+                r = drop_from_fallback(registry, subject, artifact, err);
         zp_reference_clear(&reference);
-        return r == -ENOENT ? 0 : r;
+        return r;
 }
