@@ -81,16 +81,24 @@ static bool is_same(const char *a, const char *b) {
         return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* The files of credentials, those of the configuration first: what came with a wish may not be allowed to push. */
+/* The files of credentials, of which the first that knows a registry counts: the target's entry's, which may push; the
+ * image's; and last what came with a wish, which need not push. An entry without a file means the usual places, an
+ * empty name here (oci/auth-file.h). */
 static bool add_auth_files(struct hook_command *c, const struct hook_registry *registry,
                            const struct hook_registry *target, const char *auths) {
-        const char *files[] = { registry->auth_file, target->auth_file, auths };
+        bool is_one = is_same(registry->auth_file, target->auth_file),
+             is_any = registry->auth_file || target->auth_file;
+        const char *usual = is_any ? "" : NULL;
+        const char *files[] = { target->auth_file, is_one ? NULL : registry->auth_file,
+                                is_one || (registry->auth_file && target->auth_file) ? NULL : usual, auths };
         zp_autobuffer struct zp_buffer list = { 0 };
+        bool is_first = true;
         for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-                if (!files[i] || (i == 1 && is_same(files[0], files[1])))
+                if (!files[i])
                         continue;
-                if (!zp_buffer_text(&list, list.size ? ":" : "") || !zp_buffer_text(&list, files[i]))
+                if (!zp_buffer_text(&list, is_first ? "" : ":") || !zp_buffer_text(&list, files[i]))
                         return false;
+                is_first = false;
         }
         return list.size == 0 || add_owned(c, zp_format("--auth-file=%s", list.data));
 }

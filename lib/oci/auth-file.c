@@ -249,6 +249,17 @@ static char *usual_place(unsigned number) {
         }
 }
 
+static int find_in_usual_places(const char *registry, const char *repository, const struct zp_cancel *cancel,
+                                struct zp_credentials *out, struct zp_error *err) {
+        for (unsigned i = 0; i < 4; i++) {
+                zp_autofree char *place = usual_place(i);
+                int r = place ? find_in(place, false, registry, repository, cancel, out, err) : 0;
+                if (r < 0 || !zp_credentials_are_empty(out))
+                        return r;
+        }
+        return 0;
+}
+
 /* In the files of a list with colons, one after the other; of several, those that are not there know nothing. */
 static int find_in_list(const char *paths, const char *registry, const char *repository, const struct zp_cancel *cancel,
                         struct zp_credentials *out, struct zp_error *err) {
@@ -256,8 +267,9 @@ static int find_in_list(const char *paths, const char *registry, const char *rep
         for (;;) {
                 size_t size = strcspn(paths, ":");
                 zp_autofree char *path = strndup(paths, size);
-                int r = path ? find_in(path, is_single, registry, repository, cancel, out, err)
-                             : zp_error_errno(err, ENOMEM, "credentials");
+                int r = !path                  ? zp_error_errno(err, ENOMEM, "credentials")
+                        : path[0] || is_single ? find_in(path, is_single, registry, repository, cancel, out, err)
+                                               : find_in_usual_places(registry, repository, cancel, out, err);
                 if (r < 0 || !zp_credentials_are_empty(out) || !paths[size])
                         return r;
                 paths += size + 1;
@@ -267,13 +279,6 @@ static int find_in_list(const char *paths, const char *registry, const char *rep
 int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,
                       struct zp_credentials *out, struct zp_error *err) {
         *out = (struct zp_credentials){ 0 };
-        if (path)
-                return find_in_list(path, registry, repository, cancel, out, err);
-        for (unsigned i = 0; i < 4; i++) {
-                zp_autofree char *place = usual_place(i);
-                int r = place ? find_in(place, false, registry, repository, cancel, out, err) : 0;
-                if (r < 0 || !zp_credentials_are_empty(out))
-                        return r;
-        }
-        return 0;
+        return path ? find_in_list(path, registry, repository, cancel, out, err)
+                    : find_in_usual_places(registry, repository, cancel, out, err);
 }

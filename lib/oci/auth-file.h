@@ -31,8 +31,8 @@ bool zp_credentials_are_for(const char *address, const char *registry);
 
 /* Finds what is known for a repository of a registry. `path`: the file to look into (absent is an
  * error), or several separated by colons, of which the first that knows the registry counts (absent ones are passed
- * over: "FILE:" is a list too); or NULL: the first of the
- * usual places that does. May run a helper. A file of the name .dockercfg is of Docker's older form, which has no
+ * over, and an empty name stands for the usual places); or NULL: the first of the usual places that does. May run a
+ * helper. A file of the name .dockercfg is of Docker's older form, which has no
  * "auths" around it. -EIO: a file is malformed. */
 int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,
                       struct zp_credentials *out, struct zp_error *err);
