@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "oci/json.h"
 #include "registry-hook/config-internal.h"
 
 #define SECRET_MAX 4096
@@ -82,6 +83,11 @@ static int check_endpoint(struct hook_yaml *y, const yaml_node_t *node, const st
         return 0;
 }
 
+static bool are_keys(const char *text, size_t size) {
+        zp_auto(json_decref) json_t *root = NULL;
+        return zp_json_load(text, size, "keys", &root, NULL) == 0 && json_array_size(json_object_get(root, "keys")) > 0;
+}
+
 static int unknown_provider(struct hook_yaml *y, const yaml_node_t *node, const char *name) {
         char known[256] = "";
         for (const struct hook_provider *provider = hook_providers; provider->name; provider++)
@@ -114,8 +120,12 @@ static int read_endpoint(struct hook_yaml *y, const yaml_node_t *node, const str
                 r = hook_yaml_bool(y, v[OPEN], "open", &is_open);
         if (r == 0 && v[HOST])
                 r = hook_yaml_text(y, v[HOST], "host", &e->host);
+        if (r == 0 && e->host && strpbrk(e->host, "/*? "))
+                r = zp_yaml_fail(&y->yaml, v[HOST], "host: '%.100s' is not a host", e->host);
         if (r == 0 && v[KEYS_FILE])
                 r = read_named_file(y, v[KEYS_FILE], "keys-file", KEYS_MAX, &e->keys, &e->keys_size);
+        if (r == 0 && e->keys && !are_keys(e->keys, e->keys_size))
+                r = zp_yaml_fail(&y->yaml, v[KEYS_FILE], "keys-file: not a JSON Web Key Set, or one without keys");
         if (r == 0 && v[AUDIENCE])
                 r = hook_yaml_text(y, v[AUDIENCE], "audience", &e->audience);
         if (r == 0 && v[SENDER])
@@ -157,23 +167,28 @@ static int read_reconcile(struct hook_yaml *y, const yaml_node_t *node, struct h
         return r;
 }
 
-static int read_registry(struct hook_yaml *y, const yaml_node_t *node, struct hook_registry *out) {
+static int read_registry(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                         struct hook_registry *out) {
         enum { HOST, AUTH_FILE, CA_FILE, PLAIN_HTTP, CONCURRENCY, RECONCILE, COUNT };
         static const char *const names[] = { "host", "auth-file", "ca-file", "plain-http", "concurrency", "reconcile" };
         yaml_node_t *v[COUNT];
         int64_t concurrency = 1000;
         int r = zp_yaml_members(&y->yaml, node, "registry", names, COUNT, v);
-        out->line = zp_yaml_line(node);
         if (r == 0 && !v[HOST])
                 r = zp_yaml_fail(&y->yaml, node, "registry: 'host' is missing");
         if (r == 0)
                 r = hook_yaml_text(y, v[HOST], "host", &out->host);
         if (r == 0 && strchr(out->host, '/'))
                 r = zp_yaml_fail(&y->yaml, v[HOST], "host: '%.100s' is not a host", out->host);
+        for (const struct hook_registry *other = config->registries; r == 0 && other < out; other++)
+                if (strcmp(other->host, out->host) == 0)
+                        r = zp_yaml_fail(&y->yaml, v[HOST], "host: '%.100s' a second time", out->host);
         if (r == 0 && v[AUTH_FILE])
                 r = hook_yaml_path(y, v[AUTH_FILE], "auth-file", &out->auth_file);
+        out->auth_file_line = v[AUTH_FILE] ? zp_yaml_line(v[AUTH_FILE]) : 0;
         if (r == 0 && v[CA_FILE])
                 r = hook_yaml_path(y, v[CA_FILE], "ca-file", &out->ca_file);
+        out->ca_file_line = v[CA_FILE] ? zp_yaml_line(v[CA_FILE]) : 0;
         if (r == 0 && v[PLAIN_HTTP])
                 r = hook_yaml_bool(y, v[PLAIN_HTTP], "plain-http", &out->plain_http);
         if (r == 0 && v[CONCURRENCY])
@@ -192,7 +207,7 @@ int hook_config_read_registries(struct hook_yaml *y, const yaml_node_t *node, st
                 return zp_yaml_no_memory(&y->yaml);
         config->registries = registries;
         for (size_t i = 0; i < config->registry_count && r == 0; i++)
-                r = read_registry(y, hook_yaml_item(y, node, i), &registries[i]);
+                r = read_registry(y, hook_yaml_item(y, node, i), config, &registries[i]);
         return r;
 }
 

@@ -69,19 +69,28 @@ static int check_tls(const char *certificate_path, const char *key_path, struct 
         return r;
 }
 
-/* Docker's config.json, or the older form, which has registries where the other has "auths". */
+static bool has_credentials(const json_t *root) {
+        return json_is_object(json_object_get(root, "auths")) || json_is_object(json_object_get(root, "credHelpers")) ||
+               json_is_string(json_object_get(root, "credsStore"));
+}
+
+/* Docker's config.json. The builder takes several, separated by colons, and so none with a colon in its name. */
 static int check_auth_file(const char *path, struct zp_error *err) {
         zp_autofree char *text = NULL;
         zp_auto(json_decref) json_t *root = NULL;
         size_t size = 0;
-        int r = path ? zp_read_file(AT_FDCWD, path, AUTH_FILE_MAX, &text, &size, err) : 0;
-        if (r == 0 && path) {
-                r = zp_json_load(text, size, path, &root, err);
-                explicit_bzero(text, size);
-        }
-        json_t *auths = json_object_get(root, "auths");
-        return r == 0 && auths && !json_is_object(auths) ? zp_error_set(err, EINVAL, "'%s': 'auths' is no object", path)
-                                                         : r;
+        if (!path)
+                return 0;
+        if (strchr(path, ':'))
+                return zp_error_set(err, EINVAL, "'%s': no colon may be in the name", path);
+        int r = zp_read_file(AT_FDCWD, path, AUTH_FILE_MAX, &text, &size, err);
+        if (r < 0)
+                return r;
+        r = zp_json_load(text, size, path, &root, err);
+        explicit_bzero(text, size);
+        if (r == 0 && !has_credentials(root))
+                r = zp_error_set(err, EINVAL, "'%s' has no 'auths', as docker login writes them, and no helper", path);
+        return r;
 }
 
 static int ask_file(void *path, const char *name, char passphrase[ZP_PASSPHRASE_SIZE], struct zp_error *err) {
@@ -113,22 +122,25 @@ static int wrong(const struct hook_config *config, size_t line, const char *what
         return -EINVAL;
 }
 
+int hook_config_check_builder(const struct hook_config *config, struct zp_error *err) {
+        if (!config->builder || access(config->builder, X_OK) == 0)
+                return 0;
+        zp_error_errno(err, errno, "'%s'", config->builder);
+        return wrong(config, config->builder_line, "builder", err);
+}
+
 int hook_config_check_files(const struct hook_config *config, struct zp_error *err) {
-        if (config->builder && access(config->builder, X_OK) < 0) {
-                zp_error_errno(err, errno, "'%s'", config->builder);
-                return wrong(config, config->builder_line, "builder", err);
-        }
         if (check_tls(config->tls_certificate, config->tls_key, err) < 0)
                 return wrong(config, config->tls_line, "tls", err);
         for (size_t i = 0; i < config->registry_count; i++) {
                 const struct hook_registry *registry = &config->registries[i];
                 if (check_auth_file(registry->auth_file, err) < 0)
-                        return wrong(config, registry->line, "auth-file", err);
+                        return wrong(config, registry->auth_file_line, "auth-file", err);
                 if (check_authorities(registry->ca_file, err) < 0)
-                        return wrong(config, registry->line, "ca-file", err);
+                        return wrong(config, registry->ca_file_line, "ca-file", err);
         }
         for (size_t i = 0; i < config->rule_count; i++)
                 if (check_sign_key(&config->rules[i], err) < 0)
-                        return wrong(config, config->rules[i].line, "sign-key", err);
+                        return wrong(config, config->rules[i].sign_key_line, "sign-key", err);
         return 0;
 }

@@ -4,12 +4,12 @@
  */
 #include <string.h>
 
+#include "base/buffer.h"
 #include "oci/manifest.h"
 #include "oci/reference.h"
 #include "registry-hook/config-internal.h"
 #include "registry-hook/queue.h"
 #include "registry-hook/target.h"
-#include "remote/remote.h"
 
 static int read_conditions(struct hook_yaml *y, const yaml_node_t *node, const char *what,
                            const struct hook_condition **out, size_t *count) {
@@ -80,6 +80,8 @@ static int read_retention(struct hook_yaml *y, const yaml_node_t *node, struct h
                 r = hook_yaml_duration(y, v[SUPERSEDED], "superseded", &rule->superseded_ms);
         if (r == 0 && v[DELETED])
                 r = hook_yaml_duration(y, v[DELETED], "deleted", &rule->deleted_ms);
+        if (r == 0 && !v[SUPERSEDED] && !v[DELETED])
+                r = zp_yaml_fail(&y->yaml, node, "retention: removes nothing without 'superseded' or 'deleted'");
         if (r == 0 && v[DRY_RUN])
                 r = hook_yaml_bool(y, v[DRY_RUN], "dry-run", &rule->is_dry_run);
         return r;
@@ -158,6 +160,7 @@ static int read_how(struct hook_yaml *y, yaml_node_t *const *v, struct hook_rule
                 r = hook_yaml_text(y, v[TARGET], "target", &rule->target);
         if (r == 0 && v[SIGN_KEY])
                 r = hook_yaml_path(y, v[SIGN_KEY], "sign-key", &rule->sign_key);
+        rule->sign_key_line = v[SIGN_KEY] ? zp_yaml_line(v[SIGN_KEY]) : 0;
         if (r == 0 && v[PASSPHRASE_FILE])
                 r = hook_yaml_path(y, v[PASSPHRASE_FILE], "passphrase-file", &rule->passphrase_file);
         if (r == 0 && v[PASSPHRASE_FILE] && !v[SIGN_KEY])
@@ -206,12 +209,26 @@ static int check_repositories(struct hook_yaml *y, const yaml_node_t *node, cons
         return 0;
 }
 
+/* "docker://HOST/REPOSITORY", "dir:/PATH", "s3://BUCKET/PREFIX". */
+static bool is_place(const char *target) {
+        struct zp_reference reference;
+        if (strncmp(target, "dir:", 4) == 0)
+                return target[4] == '/';
+        if (strncmp(target, "s3://", 5) == 0)
+                return target[5] && target[5] != '/';
+        if (strncmp(target, "docker://", 9) != 0 || zp_reference_parse(target + 9, &reference, NULL) < 0)
+                return false;
+        zp_autofree char *whole = zp_format("docker://%s/%s", reference.registry, reference.repository);
+        zp_reference_clear(&reference);
+        return whole && strcmp(whole, target) == 0; /* without a tag, and the host is written out */
+}
+
 /* What can be told before there is an image; the rest is found when one is to be built. */
 static int check_target(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                         const struct hook_rule *rule) {
-        if (zp_remote_check_kind(rule->target, NULL) < 0)
+        if (!is_place(rule->target))
                 return zp_yaml_fail(&y->yaml, node,
-                                    "rule '%s': target: '%s' is neither docker://HOST/REPOSITORY nor dir:PATH nor "
+                                    "rule '%s': target: '%s' is neither docker://HOST/REPOSITORY nor dir:/PATH nor "
                                     "s3://BUCKET/PREFIX",
                                     rule->name, rule->target);
         for (size_t i = 0; i < rule->repository_count; i++) {

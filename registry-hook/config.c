@@ -28,6 +28,8 @@ static int read_limits(struct hook_yaml *y, const yaml_node_t *node, struct hook
                 r = hook_yaml_number(y, v[CONNECTIONS], "connections", 4, 65536, &c->connections);
         if (r == 0 && v[IDLE])
                 r = hook_yaml_duration(y, v[IDLE], "idle", &c->idle_ms);
+        if (r == 0 && c->idle_ms < 1000)
+                r = zp_yaml_fail(&y->yaml, v[IDLE], "idle: less than a second");
         if (r == 0 && v[MEMORY])
                 r = hook_yaml_size(y, v[MEMORY], "memory", &c->memory);
         if (r == 0 && v[TIME])
@@ -61,6 +63,8 @@ static int read_history(struct hook_yaml *y, const yaml_node_t *node, struct hoo
         int r = zp_yaml_members(&y->yaml, node, "history", names, COUNT, v);
         if (r == 0 && v[AGE])
                 r = hook_yaml_duration(y, v[AGE], "age", &c->history_ms);
+        if (r == 0 && c->history_ms < 60 * 1000)
+                r = zp_yaml_fail(&y->yaml, v[AGE], "age: less than a minute");
         return r < 0 || !v[KEEP] ? r : hook_yaml_number(y, v[KEEP], "keep", 1, 10000000, &c->history_keep);
 }
 

@@ -22,8 +22,8 @@ struct hook_token {
 /* A registry whose images may be built: nothing is ever asked of a host that no entry names. */
 struct hook_registry {
         const char *host; /* a pattern (base/glob.h) */
-        size_t line;
         const char *auth_file, *ca_file;
+        size_t auth_file_line, ca_file_line;
         bool plain_http;
         int concurrency;                 /* builds of its images at a time */
         int64_t reconcile_ms;            /* how often it is looked for pushes nobody told of; 0: never */
@@ -53,6 +53,7 @@ struct hook_rule {
         int64_t min_size;
         const char *target; /* a remote; NULL: beside the image */
         const char *sign_key, *passphrase_file;
+        size_t sign_key_line;
         enum hook_base { HOOK_BASE_PREVIOUS, HOOK_BASE_NONE, HOOK_BASE_REBUILD, HOOK_BASE_IMAGE } base;
         const char *base_image; /* of HOOK_BASE_IMAGE: whose data is referred to instead of stored again */
         bool has_profile;       /* the repository's merged start-up profile orders the snapshot */
@@ -91,6 +92,8 @@ struct hook_config {
 int hook_config_load(const char *path, struct hook_config **out, struct zp_error *err);
 /* Without those of keys, certificates and credentials. */
 int hook_config_parse(const char *text, size_t size, const char *path, struct hook_config **out, struct zp_error *err);
+/* Whether the builder that it names is a program, which counts at the start only. -EINVAL, as above. */
+int hook_config_check_builder(const struct hook_config *config, struct zp_error *err);
 struct hook_config *hook_config_hold(struct hook_config *config);
 void hook_config_drop(struct hook_config *config);
 ZP_DEFINE_AUTO(struct hook_config, hook_config_drop);

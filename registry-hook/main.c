@@ -111,7 +111,9 @@ static int check_config(const struct call *call) {
         struct hook_serve_options serve = serve_options(call);
         zp_auto(hook_config_drop) struct hook_config *config = NULL;
         struct zp_error err = { 0 };
-        if (hook_serve_config(&serve, &config, &err) < 0)
+        if (call->argument_count != 1)
+                return usage("check-config: wants nothing more: ", call->arguments[1]);
+        if (hook_serve_config(&serve, &config, &err) < 0 || hook_config_check_builder(config, &err) < 0)
                 return failed(&err);
         if (!value(call, OPTION_QUIET))
                 printf("%s: in order (rules: %zu, registries: %zu, endpoints: %zu, tokens: %zu)\n", config->path,

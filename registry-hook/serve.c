@@ -59,7 +59,7 @@ int hook_serve_config(const struct hook_serve_options *options, struct hook_conf
         if (options->state)
                 config->state = options->state;
         if (options->builder)
-                config->builder = options->builder;
+                config->builder = options->builder, config->builder_line = 0;
         if (options->standalone && !zp_is_loopback(config->listen))
                 return zp_error_set(err, EINVAL,
                                     "--standalone believes whoever can reach it: it listens on loopback only");
@@ -229,6 +229,19 @@ static int announce(struct running *run, const struct hook_serve_options *option
         return 0;
 }
 
+static bool differ(const char *a, const char *b) {
+        return (!a != !b) || (a && strcmp(a, b) != 0);
+}
+
+/* What counts at the start only. */
+static void tell_what_waits(const struct hook_config *old, const struct hook_config *new) {
+        if (differ(old->listen, new->listen) || differ(old->state, new->state) || differ(old->store, new->store) ||
+            differ(old->builder, new->builder) || differ(old->tls_certificate, new->tls_certificate) ||
+            differ(old->tls_key, new->tls_key))
+                hook_log(HOOK_LOG_WARNING,
+                         "listen, tls, state, store or builder: what has changed counts after a restart");
+}
+
 static void reload(struct running *run, const struct hook_serve_options *options) {
         struct hook_config *config = NULL;
         struct zp_error err = { 0 };
@@ -236,6 +249,8 @@ static void reload(struct running *run, const struct hook_serve_options *options
         if (hook_serve_config(options, &config, &err) < 0) {
                 hook_log(HOOK_LOG_ERROR, "%s; the old configuration stays in force", err.message);
         } else {
+                zp_auto(hook_config_drop) struct hook_config *old = hook_current_hold(run->service.current);
+                tell_what_waits(old, config);
                 hook_current_exchange(run->service.current, config);
                 hook_log(HOOK_LOG_INFO, "the configuration was read again");
                 hook_scheduler_wake(run->service.scheduler);

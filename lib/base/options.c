@@ -29,9 +29,11 @@ int zp_options_read(const struct zp_option *options, size_t count, int argc, cha
         }
         opterr = 0;
         for (int found; (found = getopt_long(argc, argv, letters, longs, NULL)) != -1;) {
+                const char *what = found == ':' ? "a value is missing" : "unknown option";
+                if ((found == '?' || found == ':') && optopt > 0 && optopt < FIRST) /* a letter, perhaps of several */
+                        return zp_error_set(err, EINVAL, "%s: -%c", what, optopt);
                 if (found == '?' || found == ':')
-                        return zp_error_set(err, EINVAL, "%s: %s",
-                                            found == ':' ? "a value is missing" : "unknown option", argv[optind - 1]);
+                        return zp_error_set(err, EINVAL, "%s: %s", what, argv[optind - 1]);
                 size_t i = found >= FIRST ? (size_t) (found - FIRST) : by_letter(options, count, found);
                 values[i] = optarg ? optarg : "";
         }

@@ -51,7 +51,7 @@ def test_the_example_shows_every_setting_and_each_is_understood(work):
     key.rename(work / "tls" / "key.pem")
     shutil.copy(work / "tls" / "cert.pem", work / "tls" / "registry-ca.pem")
     (work / "secrets" / "registry.json").write_text('{"auths": {}}')
-    (work / "google-keys.json").write_text('{"keys": []}')
+    (work / "google-keys.json").write_text('{"keys": [{}]}')
     for name in re.findall(r"secrets/[\w.-]+", whole):
         if not name.endswith((".json", ".key")):
             (work / name).write_text("a-secret-of-some-length\n")

@@ -126,6 +126,16 @@ static void errors_name_file_and_line(void **state) {
                   "hook.yaml:3: endpoint 'nexus': 'host' is missing" },
                 { HEAD "endpoints: [{provider: x}]\nrules: [{name: a, repositories: '**'}]\n",
                   "hook.yaml:3: provider: 'x' is none of: distribution, gitlab, harbor, " },
+                { HEAD "history: {age: 0}\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: age: less than a minute" },
+                { HEAD "limits: {idle: 0}\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: idle: less than a second" },
+                { HEAD "rules:\n- {name: a, repositories: '**', retention: {keep: 3}}\n",
+                  "hook.yaml:4: retention: removes nothing" },
+                { "version: 1\nregistries:\n- {host: r.example}\n- {host: r.example}\nrules: []\n",
+                  "hook.yaml:4: host: 'r.example' a second time" },
+                { HEAD "endpoints: [{provider: zot, open: true, host: 'https://r.example'}]\nrules: []\n",
+                  "hook.yaml:3: host: 'https://r.example' is not a host" },
                 { HEAD "listen: 8480\nrules: [{name: a, repositories: '**'}]\n", "hook.yaml:3: listen: " },
                 { HEAD "url: hook.example\nrules: [{name: a, repositories: '**'}]\n",
                   "hook.yaml:3: url: 'hook.example' is not 'https://HOST[:PORT]'" },
@@ -202,6 +212,19 @@ static void a_rule_whose_target_cannot_be_spoken_to_as_its_images_registry_is_re
                   "hook.yaml:3: rule 'a': registries 'r.example' and 't.example': one build" },
                 { "", "", "repositories: r.example/**, target: 'http://t.example/s'",
                   "hook.yaml:3: rule 'a': target: 'http://t.example/s' is neither docker://HOST/REPOSITORY nor" },
+                { "", "", "repositories: r.example/**, target: 'docker://t.example'",
+                  "hook.yaml:3: rule 'a': target: " },
+                { "", "", "repositories: r.example/**, target: 'docker://t.example/'",
+                  "hook.yaml:3: rule 'a': target: " },
+                { "", "", "repositories: r.example/**, target: 'docker://t.example/s:tag'",
+                  "hook.yaml:3: rule 'a': target: " },
+                { "", "", "repositories: r.example/**, target: 'docker://t.example/S'",
+                  "hook.yaml:3: rule 'a': target: " },
+                { "", "", "repositories: r.example/**, target: 'docker://s'", "hook.yaml:3: rule 'a': target: " },
+                { "", "", "repositories: r.example/**, target: 'dir:x'", "hook.yaml:3: rule 'a': target: " },
+                { "", "", "repositories: r.example/**, target: 's3://'", "hook.yaml:3: rule 'a': target: " },
+                { "", "", "repositories: r.example/**, target: 's3://b/p'", NULL },
+                { "", "", "repositories: r.example/**, target: 'docker://t.example:5000/a/b'", NULL },
                 { ", ca-file: a", "", "repositories: r.example/**, target: 'docker://t.example/s'", NULL },
                 { ", ca-file: a", ", ca-file: a", "repositories: r.example/**, target: 'docker://t.example/s'", NULL },
                 { "", ", ca-file: b", "repositories: '*.example/**', target: 'docker://t.example/s'", NULL },
@@ -275,7 +298,7 @@ static void files_that_cannot_be_used_are_told_with_the_line_of_what_names_them(
                 { "", "", "", NULL },
                 { "tls: {certificate: tls.crt, key: tls.key}\n", "", "", NULL },
                 { "", ", auth-file: auth, ca-file: tls.crt", ", sign-key: plain", NULL },
-                { "builder: /bin/sh\n", ", auth-file: old-auth", ", sign-key: encrypted, passphrase-file: pass", NULL },
+                { "builder: /bin/sh\n", ", auth-file: helper", ", sign-key: encrypted, passphrase-file: pass", NULL },
                 { "tls: {certificate: absent, key: tls.key}\n", "", "", ":2: tls: " },
                 { "tls: {certificate: auth, key: tls.key}\n", "", "", ":2: tls: '%s/auth' has no certificate" },
                 { "tls: {certificate: tls.crt, key: tls.crt}\n", "", "", ":2: tls: '%s/tls.crt' has no unencrypted" },
@@ -283,9 +306,14 @@ static void files_that_cannot_be_used_are_told_with_the_line_of_what_names_them(
                   ":2: tls: the key of '%s/other.key' is not that" },
                 { "builder: absent\n", "", "", ":2: builder: '%s/absent'" },
                 { "builder: auth\n", "", "", ":2: builder: '%s/auth'" },
+                { "", ",\n  auth-file: absent", "", ":3: auth-file: " },
+                { "", ",\n  ca-file: absent", "", ":3: ca-file: " },
+                { "", "", ",\n  sign-key: absent", ":4: sign-key: " },
                 { "", ", auth-file: absent", "", ":2: auth-file: " },
                 { "", ", auth-file: plain", "", ":2: auth-file: %s/plain: not valid JSON" },
-                { "", ", auth-file: bad-auth", "", ":2: auth-file: '%s/bad-auth': 'auths' is no object" },
+                { "", ", auth-file: bad-auth", "", ":2: auth-file: '%s/bad-auth' has no 'auths'" },
+                { "", ", auth-file: old-auth", "", ":2: auth-file: '%s/old-auth' has no 'auths'" },
+                { "", ", auth-file: 'a:b'", "", ":2: auth-file: '%s/a:b': no colon" },
                 { "", ", ca-file: empty", "", ":2: ca-file: '%s/empty' has no certificate" },
                 { "", "", ", sign-key: absent", ":3: sign-key: " },
                 { "", "", ", sign-key: auth", ":3: sign-key: " },
@@ -300,6 +328,8 @@ static void files_that_cannot_be_used_are_told_with_the_line_of_what_names_them(
         write_keys(directory);
         write_text(directory, "auth", "{\"auths\": {}}");
         write_text(directory, "old-auth", "{\"r.example\": {\"auth\": \"\"}}");
+        write_text(directory, "helper", "{\"credHelpers\": {\"r.example\": \"x\"}}");
+        write_text(directory, "a:b", "{\"auths\": {}}");
         write_text(directory, "bad-auth", "{\"auths\": []}");
         write_text(directory, "empty", "");
         write_text(directory, "pass", "open sesame\nnot this\n");
@@ -313,6 +343,8 @@ static void files_that_cannot_be_used_are_told_with_the_line_of_what_names_them(
                 unlink(path);
                 write_text(directory, "hook.yaml", text);
                 int r = hook_config_load(path, &c, &err);
+                if (r == 0)
+                        r = hook_config_check_builder(c, &err);
                 const char *message = cases[i].message ? cases[i].message : "", *name = strstr(message, "%s");
                 zp_autofree char *want =
                         name ? zp_format("%s%.*s%s%s", path, (int) (name - message), message, directory, name + 2)
