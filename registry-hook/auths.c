@@ -9,8 +9,16 @@ int hook_auths_read(json_t *auths, char **out, struct zp_error *err) {
         json_t *entry;
         if (!json_is_object(auths))
                 return zp_error_set(err, EINVAL, "'auths' is no object");
-        json_object_foreach(auths, host, entry) if (!json_is_object(entry)) return zp_error_set(
-                err, EINVAL, "'auths': '%.100s' is no object", host);
+        json_object_foreach(auths, host, entry) {
+                struct zp_credentials credentials = { 0 };
+                const char *auth = json_string_value(json_object_get(entry, "auth"));
+                if (!json_is_object(entry))
+                        return zp_error_set(err, EINVAL, "'auths': '%.100s' is no object", host);
+                int r = auth && *auth ? zp_credentials_decode(auth, "'auths'", &credentials, err) : 0;
+                zp_credentials_clear(&credentials);
+                if (r < 0)
+                        return r;
+        }
         json_t *config = json_pack("{s:O}", "auths", auths);
         char *text = config ? json_dumps(config, JSON_COMPACT) : NULL;
         json_decref(config);

@@ -58,6 +58,9 @@ static int ask(struct client *c, const char *path, json_t *body, json_t **out, s
                                                           : EINVAL,
                                  "%s: %d: %s", c->options->url, response.status, reason ? reason : "no reason given");
                 json_decref(zp_steal(out));
+        } else if (r == -EPROTO) { /* other programs have a way round it that this one has not */
+                zp_error_hint(err, "'--url' begins with https:// where the service has 'tls:', and '--ca-file' names "
+                                   "its authority");
         } else if (r < 0 && response.is_transient) {
                 r = -EAGAIN;
         }
@@ -122,8 +125,11 @@ static int await_build(struct client *c, int64_t id, json_t **out, struct zp_err
                 if (r < 0)
                         return r;
                 char text[sizeof last];
-                const char *state = member(*out, "state"), *progress = member(*out, "progress");
-                snprintf(text, sizeof text, "%s%s%.500s", state, *progress ? ": " : "", progress);
+                const char *state = member(*out, "state"), *more = member(*out, "progress");
+                bool is_again = strcmp(state, "queued") == 0 && *member(*out, "reason");
+                if (is_again)
+                        more = member(*out, "reason");
+                snprintf(text, sizeof text, "%s%s%s%.500s", state, is_again ? " again" : "", *more ? ": " : "", more);
                 if (strcmp(text, last) != 0 && !c->options->is_quiet)
                         fprintf(stderr, "build %lld (%s): %s\n", (long long) id, member(*out, "platform"), text);
                 memcpy(last, text, sizeof last);
@@ -131,8 +137,7 @@ static int await_build(struct client *c, int64_t id, json_t **out, struct zp_err
                         return 0;
                 json_decref(zp_steal(out));
                 if (hook_monotonic_ms() > c->deadline_ms)
-                        return zp_error_set(err, ETIMEDOUT, "build %lld is %s and not done in time", (long long) id,
-                                            last);
+                        return zp_error_set(err, ETIMEDOUT, "build %lld is not done in time: %s", (long long) id, last);
                 zp_pause(POLL_MS, NULL);
         }
 }

@@ -332,8 +332,10 @@ static int explain(CURLcode code, const char *message, struct zp_http_response *
         case CURLE_HTTP2: /* the connection is given up, in order or not */
         case CURLE_HTTP2_STREAM:
                 break;
-        case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_CACERT_BADFILE:
+                response->is_transient = false;
+                return zp_error_set(err, EINVAL, "certificate authorities: %s", text);
+        case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_ISSUER_ERROR:
                 response->is_transient = false;
                 zp_error_set(err, EPROTO, "the server's certificate is not trusted: %s", text);
