@@ -66,6 +66,11 @@ static void judge(const struct question *q, const struct hook_look *look, const 
                 if (line)
                         zp_buffer_text(why, line);
         }
+        if (strncmp(image->platform, "linux/", 6) != 0) { /* an attestation's is unknown */
+                if (why)
+                        zp_buffer_text(why, "  only images for linux are built\n");
+                return;
+        }
         const struct hook_rule *rule = hook_rules_find(q->config, &facts, why);
         struct hook_wanted *wanted = &out->wanted[out->count];
         *wanted = (struct hook_wanted){ .image_size = image->size };

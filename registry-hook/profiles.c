@@ -28,8 +28,9 @@ int hook_profiles_merge(sqlite3 *db, const char *repository, struct zp_profile *
         *out = NULL;
         if (!merged)
                 return zp_error_errno(err, ENOMEM, "profile");
-        int r = hook_sql_prepare(db, &row, err, "SELECT profile FROM profiles WHERE repository = ?1 ORDER BY id DESC",
-                                 "s", repository);
+        int r = hook_sql_prepare(db, &row, err,
+                                 "SELECT profile FROM profiles WHERE repository = ?1 ORDER BY is_partial, id DESC", "s",
+                                 repository);
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
                 const char *text = hook_sql_text(row, 0);
                 r = zp_profile_parse(merged, text, strlen(text), repository, err);

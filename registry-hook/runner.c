@@ -69,6 +69,8 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
                 return zp_error_set(err, EINVAL, "%s '%s' is not in the configuration any more",
                                     rule ? "registry" : "rule", rule ? build->host : build->rule);
         const struct hook_registry *target = hook_target_registry(options->config, build->target, registry);
+        if (strncmp(build->target, "dir:", 4) == 0 && access(build->target + 4, X_OK) < 0)
+                return zp_error_errno(err, errno, "target '%s'", build->target);
         int r = hook_target_check(registry, target, err);
         if (r < 0)
                 return r;
