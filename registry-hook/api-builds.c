@@ -17,7 +17,8 @@
 #define COLUMNS                                                                                                  \
         "id, host, repository, digest, platform, target, state, priority, rule, requested_by, created, started," \
         " finished, not_before, attempts, reason, image_size, result,"                                           \
-        " (SELECT group_concat(tag, ' ') FROM build_tags WHERE build = id AND tag <> ''),"                       \
+        " (SELECT group_concat(t.tag, ' ') FROM build_tags t WHERE t.build = builds.id AND"                      \
+        " t.host = builds.host AND t.repository = builds.repository AND t.tag NOT IN ('', '@')),"                \
         " EXISTS (SELECT 1 FROM builds a WHERE a.digest = builds.digest AND a.target = builds.target AND"        \
         " a.state IN ('queued', 'running'))"
 #define LOG_COLUMN 20

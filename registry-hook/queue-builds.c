@@ -195,6 +195,11 @@ int hook_queue_forget(sqlite3 *db, void *context, struct zp_error *err) {
                              "ii", history->now_ms - history->age_ms, history->keep);
         if (r >= 0)
                 r = hook_sql_run(db, err,
+                                 "DELETE FROM origins WHERE (digest, target) NOT IN (SELECT digest, target FROM builds"
+                                 " UNION SELECT digest, target FROM snapshots WHERE gone <= 0)",
+                                 "");
+        if (r >= 0)
+                r = hook_sql_run(db, err,
                                  "DELETE FROM decisions WHERE event <= (SELECT max(event) FROM decisions) - ?1"
                                  " OR decided < ?2",
                                  "ii", (int64_t) DECISIONS_MAX, history->now_ms - history->age_ms);

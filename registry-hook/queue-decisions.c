@@ -42,23 +42,32 @@ static int insert_build(sqlite3 *db, const struct hook_verdict *verdict, struct 
         return r < 0 ? r : 0;
 }
 
-/* `wanted` has the digests of what the tag leads to now, perhaps none: who waits only for another image's sake need not
- * be built. */
+/* What only other repositories want goes on in the name of one of them: this one may soon have the image no more. */
+static int hand_over(sqlite3 *db, const struct hook_event *event, struct zp_error *err) {
+        return hook_sql_run(db, err,
+                            "UPDATE builds AS b SET (host, repository) = (SELECT host, repository FROM build_tags"
+                            " WHERE build = b.id LIMIT 1) WHERE host = ?1 AND repository = ?2"
+                            " AND state IN ('queued', 'running') AND EXISTS (SELECT 1 FROM build_tags WHERE"
+                            " build = b.id) AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = b.id"
+                            " AND host = ?1 AND repository = ?2)",
+                            "ss", event->host, event->repository);
+}
+
+/* `wanted` has the digests of what the tag leads to now, perhaps none: what waits only for another image's sake need
+ * not be built, nor tried again if it runs. */
 static int supersede(sqlite3 *db, const struct hook_verdict *verdict, const char *wanted, struct zp_error *err) {
         const struct hook_event *event = &verdict->pending->event;
         int r = hook_sql_run(db, err,
-                             "DELETE FROM build_tags WHERE tag = ?1 AND build IN (SELECT id FROM builds WHERE"
-                             " state = 'queued' AND host = ?2 AND repository = ?3 AND NOT instr(?4, digest))",
+                             "DELETE FROM build_tags WHERE tag = ?1 AND host = ?2 AND repository = ?3 AND EXISTS"
+                             " (SELECT 1 FROM builds WHERE id = build AND state IN ('queued', 'running')"
+                             " AND NOT instr(?4, digest))",
                              "ssss", event->tag, event->host, event->repository, wanted);
-        if (r <= 0)
+        if (r <= 0 || (r = hand_over(db, event, err)) < 0)
                 return r;
         return hook_sql_run(db, err,
                             "UPDATE builds SET state = 'superseded', finished = ?1, reason = 'tag ' || ?2 || ' names '"
-                            " || ?3 WHERE state = 'queued' AND host = ?4 AND repository = ?5"
-                            " AND NOT instr(?6, digest) AND had_tags"
-                            " AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
-                            "isssss", verdict->now_ms, event->tag, verdict->tag_digest, event->host, event->repository,
-                            wanted);
+                            " || ?3 WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
+                            "iss", verdict->now_ms, event->tag, verdict->tag_digest);
 }
 
 /* Forgets what the tag led to before: another image's platforms, and those it has no more or that no rule marks. */
@@ -89,20 +98,48 @@ static int note_tag(sqlite3 *db, const struct hook_verdict *verdict, const char 
                             "sssssi", event->host, event->repository, event->tag, platform, digest, verdict->now_ms);
 }
 
-/* Under which tag it is asked for; "": somebody asked by digest, whatever becomes of tags. */
-static int name_build(sqlite3 *db, int64_t build, const char *tag, struct zp_error *err) {
+/* For whose sake it is made; BUILD_WISHED: whatever becomes of tags. */
+static int name_build(sqlite3 *db, int64_t build, const struct hook_event *event, const char *tag,
+                      struct zp_error *err) {
         return hook_sql_run(db, err,
-                            "INSERT OR IGNORE INTO build_tags (build, tag) SELECT id, ?2 FROM builds WHERE id = ?1",
-                            "is", build, tag);
+                            "INSERT OR IGNORE INTO build_tags (build, host, repository, tag)"
+                            " SELECT id, ?2, ?3, ?4 FROM builds WHERE id = ?1",
+                            "isss", build, event->host, event->repository, tag);
 }
 
-/* The registry has just shown the image: retention begins anew. */
+/* A registry that tells of one push twice, by digest and by tag, in whichever order, wants it for the tag's sake. */
+static int name_untagged(sqlite3 *db, int64_t build, const struct hook_event *event, struct zp_error *err) {
+        return hook_sql_run(db, err,
+                            "INSERT INTO build_tags (build, host, repository, tag) SELECT ?1, ?2, ?3, '" BUILD_UNTAGGED
+                            "' WHERE NOT EXISTS (SELECT 1 FROM build_tags WHERE build = ?1 AND host = ?2"
+                            " AND repository = ?3)",
+                            "iss", build, event->host, event->repository);
+}
+
+static int name_tagged(sqlite3 *db, int64_t build, const struct hook_event *event, struct zp_error *err) {
+        int r = name_build(db, build, event, event->tag, err);
+        return r < 0 ? r
+                     : hook_sql_run(db, err,
+                                    "DELETE FROM build_tags WHERE build = ?1 AND host = ?2 AND repository = ?3"
+                                    " AND tag = '" BUILD_UNTAGGED "'",
+                                    "iss", build, event->host, event->repository);
+}
+
+static int note_origin(sqlite3 *db, const struct hook_event *event, const struct hook_wanted *wanted,
+                       struct zp_error *err) {
+        return hook_sql_run(db, err,
+                            "INSERT OR IGNORE INTO origins (digest, target, host, repository) VALUES (?1, ?2, ?3, ?4)",
+                            "ssss", wanted->digest, wanted->target, event->host, event->repository);
+}
+
+/* The registry has just shown the image: retention begins anew, wherever this repository wanted the snapshot. */
 static int see_image(sqlite3 *db, const struct hook_verdict *verdict, const struct hook_wanted *wanted,
                      struct zp_error *err) {
         const struct hook_event *event = &verdict->pending->event;
         return hook_sql_run(db, err,
                             "UPDATE snapshots SET deleted = 0, untagged = CASE WHEN ?4 THEN 0 ELSE untagged END"
-                            " WHERE host = ?1 AND repository = ?2 AND digest = ?3 AND gone = 0",
+                            " WHERE digest = ?3 AND gone = 0 AND target IN (SELECT target FROM origins WHERE"
+                            " digest = ?3 AND host = ?1 AND repository = ?2)",
                             "sssi", event->host, event->repository, wanted->digest,
                             (int64_t) (verdict->tag_digest != NULL));
 }
@@ -131,16 +168,17 @@ static int want_one(sqlite3 *db, const struct hook_verdict *verdict, struct hook
                                  " WHERE event = ?2",
                                  "ii", wanted->build, p->id);
         if (r >= 0)
+                r = note_origin(db, &p->event, wanted, err);
+        if (r >= 0)
                 r = see_image(db, verdict, wanted, err);
         if (r >= 0 && p->event.kind == HOOK_WISH)
-                r = name_build(db, wanted->build, "", err);
-        if (r < 0 || !verdict->tag_digest)
-                return r < 0 ? r : 0;
+                r = name_build(db, wanted->build, &p->event, BUILD_WISHED, err);
         /* also what is published: a registry may tell of the digest first, and of the tag when the build is over */
-        r = name_build(db, wanted->build, p->event.tag, err);
-        if (r >= 0)
-                r = hook_sql_run(db, err, "UPDATE builds SET had_tags = 1 WHERE id = ?1", "i", wanted->build);
-        if (r >= 0)
+        if (r >= 0 && verdict->tag_digest)
+                r = name_tagged(db, wanted->build, &p->event, err);
+        else if (r >= 0 && wanted->outcome != HOOK_PUBLISHED)
+                r = name_untagged(db, wanted->build, &p->event, err);
+        if (r >= 0 && verdict->tag_digest)
                 r = note_tag(db, verdict, wanted->platform, wanted->digest, err);
         return r < 0 ? r : 0;
 }

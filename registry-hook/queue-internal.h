@@ -13,4 +13,8 @@
         " WHEN instr(', ' || " who " || ', ', ', ' || requested_by || ', ') THEN " who             \
         " ELSE substr(requested_by || ', ' || " who ", 1, 127) END"
 
+/* In the place of a tag for whose sake a build is made; no tag is called so. */
+#define BUILD_WISHED ""    /* somebody asked for the very image */
+#define BUILD_UNTAGGED "@" /* it was pushed by digest, and no tag of the repository was told of yet */
+
 #endif

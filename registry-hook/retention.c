@@ -15,11 +15,13 @@
 
 static int note_untagged(sqlite3 *db, void *context, struct zp_error *err) {
         const int64_t *now = context;
-        int r = hook_sql_run(db, err,
-                             "UPDATE snapshots SET untagged = CASE WHEN EXISTS (SELECT 1 FROM tags t WHERE t.host ="
-                             " snapshots.host AND t.repository = snapshots.repository AND t.digest = snapshots.digest)"
-                             " THEN 0 WHEN untagged = 0 THEN ?1 ELSE untagged END WHERE gone = 0",
-                             "i", *now);
+        int r = hook_sql_run(
+                db, err,
+                "UPDATE snapshots AS s SET untagged = CASE WHEN EXISTS (SELECT 1 FROM origins o JOIN tags t"
+                " ON t.host = o.host AND t.repository = o.repository WHERE o.digest = s.digest"
+                " AND o.target = s.target AND t.digest = s.digest) THEN 0 WHEN untagged = 0 THEN ?1 ELSE untagged END "
+                "WHERE gone = 0",
+                "i", *now);
         return r < 0 ? r : 0;
 }
 
@@ -42,9 +44,11 @@ static int read_snapshots(struct hook_db *db, json_t *out, struct zp_error *err)
         hook_autostmt sqlite3_stmt *row = NULL;
         int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
                                  "SELECT digest, target, host, repository, platform, rule, artifact, untagged, deleted,"
-                                 " (SELECT count(*) FROM snapshots n WHERE n.gone = 0 AND n.host = s.host AND"
-                                 " n.repository = s.repository AND n.platform = s.platform AND"
-                                 " n.published > s.published) FROM snapshots s WHERE gone = 0",
+                                 " (SELECT min((SELECT count(*) FROM origins p JOIN snapshots n"
+                                 " ON n.digest = p.digest AND n.target = p.target WHERE p.host = o.host"
+                                 " AND p.repository = o.repository AND n.gone = 0 AND n.platform = s.platform"
+                                 " AND n.published > s.published)) FROM origins o WHERE o.digest = s.digest"
+                                 " AND o.target = s.target) FROM snapshots s WHERE gone = 0",
                                  "");
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
                 json_t *snapshot = json_object();
@@ -69,15 +73,52 @@ static int64_t number(const json_t *object, const char *name) {
         return json_integer_value(json_object_get(object, name));
 }
 
+/* Where the snapshot's image was wanted: [{host, repository}]. */
+static int read_origins(struct hook_db *db, const json_t *snapshot, json_t *out, struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
+        int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
+                                 "SELECT host, repository FROM origins WHERE digest = ?1 AND target = ?2", "ss",
+                                 member(snapshot, "digest"), member(snapshot, "target"));
+        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
+                json_array_append_new(out, json_pack("{s:s, s:s}", "host", hook_sql_text(row, 0), "repository",
+                                                     hook_sql_text(row, 1)));
+                r = 0;
+        }
+        hook_db_end_read(db);
+        return r;
+}
+
+/* Whether any repository that wanted it has the image. False: one of them did not say, and no other has it. */
+static bool find_image(const struct hook_config *config, const json_t *origins, const char *digest,
+                       const struct zp_cancel *cancel, bool *is_there) {
+        bool is_known = json_array_size(origins) > 0;
+        size_t i;
+        json_t *origin;
+        *is_there = false;
+        json_array_foreach(origins, i, origin) {
+                const char *host = member(origin, "host"), *repository = member(origin, "repository");
+                const struct hook_registry *registry = hook_config_registry(config, host);
+                struct zp_error reason = { 0 };
+                if (!registry) {
+                        is_known = false;
+                } else if (hook_removal_is_there(registry, host, repository, digest, cancel, is_there, &reason) < 0) {
+                        hook_log(HOOK_LOG_WARNING, "retention: %s", reason.message);
+                        is_known = false;
+                }
+                if (*is_there)
+                        return true;
+        }
+        return is_known;
+}
+
 static int survey_image(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
                         const struct zp_cancel *cancel, struct zp_error *err) {
-        const struct hook_registry *registry = hook_config_registry(config, member(snapshot, "host"));
-        bool is_there = true;
-        if (!registry)
-                return 0;
-        int r = hook_removal_is_there(registry, member(snapshot, "host"), member(snapshot, "repository"),
-                                      member(snapshot, "digest"), cancel, &is_there, err);
-        if (r < 0) /* not known: as before */
+        bool is_there = false;
+        json_t *origins = json_array();
+        int r = read_origins(db, snapshot, origins, err);
+        bool is_known = r == 0 && find_image(config, origins, member(snapshot, "digest"), cancel, &is_there);
+        json_decref(origins);
+        if (!is_known) /* as before */
                 return r;
         struct deletion deletion = { member(snapshot, "digest"), member(snapshot, "target"),
                                      is_there ? 0 : hook_now_ms() };

@@ -2,7 +2,7 @@
 #include "registry-hook/schema.h"
 
 #define APPLICATION_ID 0x7a70686b /* "zphk" */
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 #define STRING(x) #x
 #define VALUE(x) STRING(x)
 
@@ -36,7 +36,7 @@ static const char schema[] =
         "CREATE TABLE build_events (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, event INTEGER NOT NULL,"
         " PRIMARY KEY (build, event)) STRICT, WITHOUT ROWID;"
         "CREATE INDEX build_events_of ON build_events (event);"
-        /* The tags under which a build was asked for; '': somebody wished for its digest. */
+        /* As it was until version 4. */
         "CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, tag TEXT NOT NULL,"
         " PRIMARY KEY (build, tag)) STRICT, WITHOUT ROWID;"
         /* What is published, by this service; since when no tag names its image, or the image is gone; when it was
@@ -72,6 +72,33 @@ static const char auths[] =
 static const char columns[] = "ALTER TABLE profiles ADD COLUMN is_partial INTEGER NOT NULL DEFAULT 0;"
                               "ALTER TABLE decisions ADD COLUMN problem TEXT NOT NULL DEFAULT '';";
 
+/* Since version 4: several repositories may have the same image, and its snapshot go to the same target. Where it was
+   wanted, as long as there is a build or a snapshot; and for whose sake a build is made: the tag, '': somebody wished
+   for its digest, '@': it was pushed by digest, and no tag of the repository was told of yet. What repositories shared
+   before is guessed by their tags, so that too much is built and kept rather than too little. */
+static const char repositories[] =
+        "CREATE TABLE origins (digest TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL, repository TEXT NOT "
+        "NULL,"
+        " PRIMARY KEY (digest, target, host, repository)) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX origins_of ON origins (host, repository);"
+        "INSERT INTO origins SELECT digest, target, host, repository FROM builds"
+        " UNION SELECT digest, target, host, repository FROM snapshots WHERE gone <= 0;"
+        "INSERT OR IGNORE INTO origins SELECT o.digest, o.target, t.host, t.repository FROM origins o, tags t"
+        " WHERE t.digest = o.digest AND t.platform <> '';"
+        "ALTER TABLE build_tags RENAME TO build_tags_3;"
+        "CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds ON DELETE CASCADE, host TEXT NOT NULL,"
+        " repository TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (build, host, repository, tag))"
+        " STRICT, WITHOUT ROWID;"
+        "CREATE INDEX build_tags_of ON build_tags (host, repository, tag);"
+        "INSERT INTO build_tags SELECT b.id, b.host, b.repository, t.tag FROM build_tags_3 t JOIN builds b"
+        " ON b.id = t.build;"
+        "DROP TABLE build_tags_3;"
+        "INSERT OR IGNORE INTO build_tags SELECT b.id, t.host, t.repository, t.tag FROM builds b JOIN tags t"
+        " ON t.digest = b.digest AND t.platform <> '' WHERE b.state IN ('queued', 'running');"
+        "INSERT INTO build_tags SELECT id, host, repository, CASE WHEN had_tags THEN '' ELSE '@' END FROM builds"
+        " WHERE state IN ('queued', 'running') AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id);"
+        "ALTER TABLE builds DROP COLUMN had_tags;";
+
 static const char version_mark[] = "PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
 
 int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
@@ -94,8 +121,10 @@ int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
                 r = hook_sql_exec(db, schema, err);
         if (r == 0 && version < 2)
                 r = hook_sql_exec(db, auths, err);
-        if (r == 0)
+        if (r == 0 && version < 3)
                 r = hook_sql_exec(db, columns, err);
+        if (r == 0)
+                r = hook_sql_exec(db, repositories, err);
         if (r == 0)
                 r = hook_sql_exec(db, version_mark, err);
         if (r == 0)

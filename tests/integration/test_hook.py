@@ -469,19 +469,19 @@ def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
     assert [entry["digest"] for entry in referrers(place, "app", new["digest"])] == [new["artifact"]]
 
 
-def put_image(place, tag, name):
+def put_image(place, tag, name, repository="app"):
     """An image that is looked at, and never fetched."""
     config = json.dumps({
         "architecture": "amd64", "os": "linux", "config": {"Labels": {"name": name}},
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "1" * 64]},
     }).encode()  # fmt: skip
-    place.repository("app").blobs[oci.sha256(config)] = config
+    place.repository(repository).blobs[oci.sha256(config)] = config
     manifest = {
         "schemaVersion": 2, "mediaType": oci.MANIFEST,
         "config": {"mediaType": oci.CONFIG, "digest": oci.sha256(config), "size": len(config)},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:" + "2" * 64, "size": 10}],
     }  # fmt: skip
-    return place.put_manifest(json.dumps(manifest).encode(), tag, repository="app")
+    return place.put_manifest(json.dumps(manifest).encode(), tag, repository=repository)
 
 
 def test_a_tag_that_is_rolled_back_while_retention_asks_keeps_its_snapshot(work):
@@ -518,6 +518,31 @@ def test_a_tag_that_is_rolled_back_while_retention_asks_keeps_its_snapshot(work)
         upkeep()  # the first one is over when this asks
         assert is_over.wait(30)
         assert place.seen("^DELETE") == [] and old in tags()
+
+
+def test_an_image_is_gone_when_no_repository_that_wanted_its_snapshot_has_it(work):
+    with memory_registry() as place:
+        retention = f"target: 'docker://{place.host}/snapshots', retention: {{deleted: 1s, dry-run: true}}"
+        config = config_file(work, place.host, f"- {{name: r, repositories: '*/*', {retention}}}\n")
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            upkeep = lambda: service.request("/v1/upkeep", method="POST", raw=b"")  # noqa: E731
+            doomed = lambda: {s["digest"] for s in service.get("/v1/retention")["toRemove"]}  # noqa: E731
+            for repository, name in (("dev", "shared"), ("prod", "shared"), ("dev", "other")):
+                put_image(place, name, name, repository)
+                service.request("/v1/builds", {"reference": f"{place.host}/{repository}:{name}"})
+                until(lambda r=repository, n=name: f"{r}:{n}: marked by" in service.said(), 30, service.said)
+            service.settle()
+            shared, other = (place.repository("dev").tags[name] for name in ("shared", "other"))
+            assert {s["digest"] for s in service.snapshots()} == {shared, other}
+            place.repository("dev").manifests.clear()
+            upkeep()
+            until(lambda: doomed() == {other}, 30, service.said)
+            upkeep()
+            until(lambda: len(place.seen(f"^HEAD /v2/prod/manifests/{shared}")) == 2, 30, service.said)
+            assert doomed() == {other}
+            place.repository("prod").manifests.clear()
+            upkeep()
+            until(lambda: doomed() == {shared, other}, 30, service.said)
 
 
 def test_news_of_what_waits_in_vain_is_looked_at_at_once(work):

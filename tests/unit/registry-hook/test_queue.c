@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "registry-hook/clock.h"
 #include "registry-hook/queue.h"
 #include "registry-hook/retention.h"
 
@@ -57,15 +58,19 @@ static int64_t count(struct world *w, const char *sql) {
         return number;
 }
 
-static struct hook_event push(const char *tag, const char *digest, const char *id) {
+static struct hook_event push_to(const char *repository, const char *tag, const char *digest, const char *id) {
         struct hook_events events = { 0 };
         struct hook_event_text text = {
-                .host = "r.example", .repository = "acme/web", .tag = tag, .digest = digest, .id = id
+                .host = "r.example", .repository = repository, .tag = tag, .digest = digest, .id = id
         };
         assert_int_equal(hook_events_add(&events, &text, NULL), 0);
         struct hook_event event = events.items[0];
         hook_events_clear(&events);
         return event;
+}
+
+static struct hook_event push(const char *tag, const char *digest, const char *id) {
+        return push_to("acme/web", tag, digest, id);
 }
 
 static struct hook_delivery accept_as(struct world *w, struct hook_event event, const char *who, const char *auths) {
@@ -363,6 +368,96 @@ static void what_was_pushed_by_digest_and_then_had_a_tag_is_superseded(void **st
 
 static int run_sql(sqlite3 *db, void *sql, struct zp_error *err) {
         return hook_sql_exec(db, sql, err);
+}
+
+/* ---- two repositories whose snapshots go to the same target ---- */
+
+static enum hook_outcome tell(struct world *w, const char *repository, const char *tag, const char *digest) {
+        accept_event(w, push_to(repository, tag, digest, NULL));
+        return decide(w, digest, 0).outcome;
+}
+
+static void what_another_repositorys_tag_names_is_built_though_the_first_ones_moved_on(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        assert_int_equal(tell(w, "acme/dev", "latest", A), HOOK_QUEUED);
+        assert_int_equal(tell(w, "acme/prod", "latest", A), HOOK_JOINED);
+        tell(w, "acme/dev", "latest", B);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2);
+        assert_true(start(w, &build));
+        assert_string_equal(build.digest, A);
+        assert_string_equal(build.repository, "acme/prod"); /* the other may have lost it by now */
+        end(w, &build, HOOK_RETRY);
+        tell(w, "acme/prod", "latest", B);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded' AND digest = '" A "'"), 1);
+}
+
+static void what_another_repository_pushed_by_digest_is_built_though_the_tag_moved_on(void **state) {
+        struct world *w = *state;
+        tell(w, "acme/dev", "latest", A);
+        assert_int_equal(tell(w, "acme/prod", NULL, A), HOOK_JOINED);
+        tell(w, "acme/dev", "latest", B);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2);
+}
+
+static struct hook_config *parse_rules(const char *rules) {
+        struct hook_config *config = NULL;
+        zp_autofree char *text = zp_format("version: 1\nregistries: [{host: r.example}]\nrules: %s\n", rules);
+        assert_int_equal(hook_config_parse(text, strlen(text), "hook.yaml", &config, NULL), 0);
+        return config;
+}
+
+static void build_all(struct world *w) {
+        struct hook_build build;
+        while (start(w, &build))
+                end(w, &build, HOOK_DONE);
+}
+
+static void a_snapshot_has_the_tags_of_all_repositories_that_wanted_it(void **state) {
+        static const char is_tagged[] = "SELECT untagged = 0 FROM snapshots WHERE digest = '" A "'";
+        struct world *w = *state;
+        zp_auto(hook_config_drop) struct hook_config *config = parse_rules("[{name: web, repositories: '**'}]");
+        tell(w, "acme/dev", "latest", A);
+        build_all(w);
+        assert_int_equal(tell(w, "acme/prod", "latest", A), HOOK_PUBLISHED);
+        tell(w, "acme/dev", "latest", B);
+        assert_int_equal(hook_retention_survey(w->db, config, NULL, NULL), 0);
+        assert_int_equal(count(w, is_tagged), 1);
+        tell(w, "acme/prod", "latest", B);
+        assert_int_equal(hook_retention_survey(w->db, config, NULL, NULL), 0);
+        assert_int_equal(count(w, is_tagged), 0);
+        tell(w, "acme/prod", "latest", A);
+        assert_int_equal(count(w, is_tagged), 1);
+}
+
+static size_t candidates(struct world *w, const struct hook_config *config) {
+        json_t *list = NULL;
+        assert_int_equal(hook_retention_list(w->db, config, hook_now_ms() + 10000, &list, NULL), 0);
+        size_t size = json_array_size(list);
+        json_decref(list);
+        return size;
+}
+
+/* Of the first repository's two are newer, of the other's one. */
+static void a_snapshot_stays_while_it_is_among_the_newest_of_any_repository_that_wanted_it(void **state) {
+        struct world *w = *state;
+        zp_auto(hook_config_drop) struct hook_config *config =
+                parse_rules("[{name: web, repositories: '**', retention: {keep: 2, superseded: 1s}}]");
+        tell(w, "acme/dev", "latest", A);
+        tell(w, "acme/prod", "latest", A);
+        build_all(w);
+        w->now_ms++;
+        tell(w, "acme/dev", "latest", B);
+        tell(w, "acme/prod", "latest", B);
+        build_all(w);
+        w->now_ms++;
+        tell(w, "acme/dev", "latest", INDEX);
+        build_all(w);
+        assert_int_equal(hook_retention_survey(w->db, config, NULL, NULL), 0);
+        assert_int_equal(candidates(w, config), 0);
+        tell(w, "acme/prod", "latest", INDEX);
+        assert_int_equal(hook_retention_survey(w->db, config, NULL, NULL), 0);
+        assert_int_equal(candidates(w, config), 1);
 }
 
 static void a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more(void **state) {
@@ -680,12 +775,17 @@ static void credentials_that_were_of_no_use_are_replaced_by_later_ones(void **st
         assert_string_equal(found, "second");
 }
 
+#define TABLES_OF_3                                                                                                    \
+        "DROP TABLE origins; DROP TABLE build_tags; CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds" \
+        " ON DELETE CASCADE, tag TEXT NOT NULL, PRIMARY KEY (build, tag)) STRICT, WITHOUT ROWID;"                      \
+        "ALTER TABLE builds ADD COLUMN had_tags INTEGER NOT NULL DEFAULT 0;"
 #define COLUMNS_OF_3_GONE "ALTER TABLE profiles DROP COLUMN is_partial; ALTER TABLE decisions DROP COLUMN problem;"
 
 static int make_version_1(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         return hook_sql_exec(
                 db,
+                TABLES_OF_3
                 "DROP TRIGGER builds_over; DROP TABLE build_auths; DROP TABLE event_auths;" COLUMNS_OF_3_GONE
                 "PRAGMA user_version = 1",
                 err);
@@ -696,7 +796,7 @@ static void a_database_of_version_1_is_taken_on(void **state) {
         accept_event(w, push("latest", "", ""));
         assert_int_equal(hook_db_write(w->db, make_version_1, NULL, NULL), 0);
         reopen(w);
-        assert_int_equal(count(w, "PRAGMA user_version"), 3);
+        assert_int_equal(count(w, "PRAGMA user_version"), 4);
         assert_int_equal(count(w, "SELECT count(*) FROM events"), 1);
         assert_int_equal(count(w, "SELECT count(*) FROM build_auths"), 0);
 }
@@ -704,8 +804,8 @@ static void a_database_of_version_1_is_taken_on(void **state) {
 static int make_version_2(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         return hook_sql_exec(db,
-                             "INSERT INTO profiles (repository, digest, profile, received) VALUES ('r', 'd', '/a', "
-                             "1);" COLUMNS_OF_3_GONE "PRAGMA user_version = 2",
+                             TABLES_OF_3 "INSERT INTO profiles (repository, digest, profile, received)"
+                                         " VALUES ('r', 'd', '/a', 1);" COLUMNS_OF_3_GONE "PRAGMA user_version = 2",
                              err);
 }
 
@@ -713,8 +813,31 @@ static void profiles_of_version_2_are_whole_ones(void **state) {
         struct world *w = *state;
         assert_int_equal(hook_db_write(w->db, make_version_2, NULL, NULL), 0);
         reopen(w);
-        assert_int_equal(count(w, "PRAGMA user_version"), 3);
+        assert_int_equal(count(w, "PRAGMA user_version"), 4);
         assert_int_equal(count(w, "SELECT count(*) FROM profiles WHERE NOT is_partial"), 1);
+}
+
+/* Of a database that does not tell what repositories share; the tags say. */
+static void builds_and_snapshots_of_version_3_are_of_all_repositories_whose_tags_name_them(void **state) {
+        struct world *w = *state;
+        zp_auto(hook_config_drop) struct hook_config *config = parse_rules("[{name: web, repositories: '**'}]");
+        char version_3[] = TABLES_OF_3 "INSERT INTO build_tags VALUES (2, 'latest'); PRAGMA user_version = 3;"
+                                       "UPDATE builds SET had_tags = 1 WHERE id = 2";
+        tell(w, "acme/dev", "latest", A);
+        build_all(w);
+        tell(w, "acme/prod", "latest", A);
+        tell(w, "acme/dev", "latest", B);
+        tell(w, "acme/prod", "v1", B);
+        tell(w, "acme/web", NULL, INDEX);
+        assert_int_equal(hook_db_write(w->db, run_sql, version_3, NULL), 0);
+        reopen(w);
+        assert_int_equal(count(w, "PRAGMA user_version"), 4);
+        assert_int_equal(hook_retention_survey(w->db, config, NULL, NULL), 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE untagged = 0"), 1);
+        tell(w, "acme/dev", "latest", A);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2);
+        tell(w, "acme/prod", "v1", A);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 1);
 }
 
 int main(void) {
@@ -735,6 +858,10 @@ int main(void) {
                 TEST(a_tag_that_moves_to_what_no_rule_marks_leaves_nothing_behind),
                 TEST(what_was_wished_for_by_digest_is_never_superseded),
                 TEST(what_was_pushed_by_digest_and_then_had_a_tag_is_superseded),
+                TEST(what_another_repositorys_tag_names_is_built_though_the_first_ones_moved_on),
+                TEST(what_another_repository_pushed_by_digest_is_built_though_the_tag_moved_on),
+                TEST(a_snapshot_has_the_tags_of_all_repositories_that_wanted_it),
+                TEST(a_snapshot_stays_while_it_is_among_the_newest_of_any_repository_that_wanted_it),
                 TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
                 TEST(the_snapshot_of_a_platform_that_a_tags_new_image_has_no_more_has_no_tag_any_more),
                 TEST(a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later),
@@ -753,6 +880,7 @@ int main(void) {
                 TEST(credentials_that_were_of_no_use_are_replaced_by_later_ones),
                 TEST(a_database_of_version_1_is_taken_on),
                 TEST(profiles_of_version_2_are_whole_ones),
+                TEST(builds_and_snapshots_of_version_3_are_of_all_repositories_whose_tags_name_them),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
