@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "base/buffer.h"
-#include "registry-hook/queue.h"
+#include "registry-hook/clock.h"
+#include "registry-hook/queue-internal.h"
 
 #define BACKOFF_FIRST_MS 10000
 #define BACKOFF_LAST_MS 3600000
 #define DECISIONS_MAX 10000
+#define NOT_WANTED "every tag that asked for it names another image by now"
 
 int hook_queue_take_back(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
@@ -20,9 +22,14 @@ int hook_queue_take_back(sqlite3 *db, void *unused, struct zp_error *err) {
 int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         int r = hook_sql_run(db, err,
-                             "UPDATE builds SET state = 'queued', reason = 'the service was stopped while it ran'"
-                             " WHERE state = 'running'",
-                             "");
+                             "UPDATE builds SET state = 'superseded', finished = ?1, reason = '" NOT_WANTED "'"
+                             " WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
+                             "i", hook_now_ms());
+        if (r >= 0)
+                r = hook_sql_run(db, err,
+                                 "UPDATE builds SET state = 'queued', reason = 'the service was stopped while it ran'"
+                                 " WHERE state = 'running'",
+                                 "");
         return r < 0 ? r : hook_queue_take_back(db, NULL, err);
 }
 
@@ -90,6 +97,15 @@ static int publish(sqlite3 *db, const struct hook_end *end, struct zp_error *err
                             (int64_t) end->sent_size, end->seconds);
 }
 
+/* What nobody wants any more is not tried again. */
+static int supersede_retry(sqlite3 *db, const struct hook_end *end, struct zp_error *err) {
+        return hook_sql_run(db, err,
+                            "UPDATE builds SET state = 'superseded', not_before = 0, finished = ?2,"
+                            " reason = '" NOT_WANTED "' WHERE id = ?1 AND state = 'queued'"
+                            " AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
+                            "ii", end->build->id, end->now_ms);
+}
+
 int hook_queue_end(sqlite3 *db, void *context, struct zp_error *err) {
         static const char *const states[] = {
                 [HOOK_DONE] = "done", [HOOK_RETRY] = "queued", [HOOK_FAILED] = "failed", [HOOK_CANCELLED] = "cancelled"
@@ -105,6 +121,8 @@ int hook_queue_end(sqlite3 *db, void *context, struct zp_error *err) {
                              kind == HOOK_RETRY ? (int64_t) 0 : end->now_ms, end->reason, end->result, end->log);
         if (r > 0 && kind == HOOK_DONE)
                 r = publish(db, end, err);
+        if (r > 0 && kind == HOOK_RETRY)
+                r = supersede_retry(db, end, err);
         return r < 0 ? r : 0;
 }
 
@@ -183,6 +201,11 @@ int hook_queue_retry(sqlite3 *db, void *context, struct zp_error *err) {
                          "i", wish->id);
         if (r == -EEXIST)
                 return zp_error_set(err, EBUSY, "another build of the same image is queued");
+        if (r >= 0)
+                r = hook_sql_run(db, err,
+                                 "INSERT OR IGNORE INTO build_tags (build, host, repository, tag)"
+                                 " SELECT id, host, repository, '" BUILD_WISHED "' FROM builds WHERE id = ?1",
+                                 "i", wish->id);
         return r < 0 ? r : 0;
 }
 

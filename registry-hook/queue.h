@@ -8,7 +8,8 @@
  *       ▲ │        ├─────▶ failed       for good, or after QUEUE_ATTEMPTS_MAX attempts
  *       │ │        └─▶ queued           to be tried again, or the service died
  *       │ ├─▶ cancelled                 so does running, when somebody asks
- *       │ └─▶ superseded                every tag that asked for it names another image now
+ *       │ └─▶ superseded                every tag that asked for it names another image now; so does running that is to
+ *       │                               be tried again
  *       └── failed, cancelled, superseded: when somebody asks to try again
  */
 #ifndef HOOK_QUEUE_H
@@ -104,7 +105,7 @@ struct hook_build {
 };
 /* Snapshots of which it is not known whether retention.c has removed them are there, or there to be removed again. */
 int hook_queue_take_back(sqlite3 *db, void *unused, struct zp_error *err);
-/* What was running when the service died is queued again; and hook_queue_take_back. */
+/* What was running when the service died is queued again, if it is still wanted; and hook_queue_take_back. */
 int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err);
 
 struct hook_start {

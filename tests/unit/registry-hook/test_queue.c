@@ -354,6 +354,67 @@ static void what_was_wished_for_by_digest_is_never_superseded(void **state) {
         assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 2);
 }
 
+static void what_somebody_asked_to_try_again_is_not_superseded_when_the_tag_moves_further(void **state) {
+        struct world *w = *state;
+        accept_event(w, push("latest", A, NULL));
+        struct hook_wish wish = { .id = decide(w, A, 0).build, .now_ms = w->now_ms };
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        assert_int_equal(hook_db_write(w->db, hook_queue_retry, &wish, NULL), 0);
+        accept_event(w, push("latest", INDEX, NULL));
+        decide(w, INDEX, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued' AND digest = '" A "'"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded' AND digest = '" B "'"), 1);
+}
+
+/* Two run; the second has another tag by the time it fails. */
+static void what_fails_when_its_tag_has_moved_on_is_not_tried_again(void **state) {
+        struct world *w = *state;
+        struct hook_build first, second;
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &first));
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'running'"), 1);
+        assert_true(start(w, &second));
+        accept_event(w, push("latest", INDEX, NULL));
+        decide(w, INDEX, 0);
+        accept_event(w, push("v1", B, NULL));
+        assert_int_equal(decide(w, B, 0).outcome, HOOK_JOINED);
+        end(w, &first, HOOK_RETRY);
+        end(w, &second, HOOK_RETRY);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded' AND digest = '" A "'"
+                                  " AND finished > 0 AND not_before = 0"),
+                         1);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued' AND digest = '" B "'"), 1);
+}
+
+static void what_ran_when_the_service_died_and_has_no_tag_any_more_is_not_taken_up_again(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &build));
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        reopen(w);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded' AND digest = '" A "'"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'queued'"), 1);
+}
+
+static void what_succeeds_is_published_though_its_tag_has_moved_on(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_event(w, push("latest", A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &build));
+        accept_event(w, push("latest", B, NULL));
+        decide(w, B, 0);
+        end(w, &build, HOOK_DONE);
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE digest = '" A "'"), 1);
+}
+
 /* A registry that tells of one push twice, by digest and by tag, wants it for the tag's sake. */
 static void what_was_pushed_by_digest_and_then_had_a_tag_is_superseded(void **state) {
         struct world *w = *state;
@@ -858,6 +919,10 @@ int main(void) {
                 TEST(a_tag_that_moves_to_what_no_rule_marks_leaves_nothing_behind),
                 TEST(what_was_wished_for_by_digest_is_never_superseded),
                 TEST(what_was_pushed_by_digest_and_then_had_a_tag_is_superseded),
+                TEST(what_somebody_asked_to_try_again_is_not_superseded_when_the_tag_moves_further),
+                TEST(what_fails_when_its_tag_has_moved_on_is_not_tried_again),
+                TEST(what_ran_when_the_service_died_and_has_no_tag_any_more_is_not_taken_up_again),
+                TEST(what_succeeds_is_published_though_its_tag_has_moved_on),
                 TEST(what_another_repositorys_tag_names_is_built_though_the_first_ones_moved_on),
                 TEST(what_another_repository_pushed_by_digest_is_built_though_the_tag_moved_on),
                 TEST(a_snapshot_has_the_tags_of_all_repositories_that_wanted_it),
