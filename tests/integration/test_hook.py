@@ -535,6 +535,50 @@ def test_an_image_is_gone_when_no_repository_that_wanted_its_snapshot_has_it(wor
             shared, other = (place.repository("dev").tags[name] for name in ("shared", "other"))
             assert {s["digest"] for s in service.snapshots()} == {shared, other}
             place.repository("dev").manifests.clear()
+def make_superseded(service, place, count):
+    """Publishes so many images that no tag names, and one that `latest` does. The digests of those that are to go, in
+    the order in which they will."""
+    for number in range(count + 1):
+        digest = put_image(place, "latest", str(number))
+        service.request("/v1/builds", {"reference": f"{place.host}/app:latest"})
+        until(lambda d=digest: [s["digest"] for s in service.snapshots() if s["tags"]] == [d], 30, service.said)
+    service.request("/v1/upkeep", method="POST", raw=b"")
+    doomed = lambda: [s["digest"] for s in service.get("/v1/retention")["toRemove"]]  # noqa: E731
+    return until(lambda: len(doomed()) == count and doomed(), 30, service.said)
+
+
+def test_what_is_wanted_again_while_another_snapshot_is_removed_stays(work):
+    """One has a tag again, and one is being built again, by the time it would be their turn."""
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1d}}\n"
+    is_asked, go_on, is_next_survey = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(_):
+        is_asked.set()
+        go_on.wait(60)
+
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
+    ):
+        upkeep = lambda: service.request("/v1/upkeep", method="POST", raw=b"")  # noqa: E731
+        first, tagged, built = make_superseded(service, place, 3)
+        fake_builder(work, "#!/bin/sh\ntrap 'exit 1' TERM\nwhile :; do sleep 0.1; done\n")
+        place.inject("^DELETE", hold)
+        upkeep()
+        assert is_asked.wait(30)
+        place.repository("app").tags["again"] = tagged
+        for wish in ({"reference": f"{place.host}/app:again"}, {"reference": f"{place.host}/app@{built}", "force": True}):
+            assert service.request("/v1/builds", wish)[0] == 202
+        until(lambda: [b["digest"] for b in service.builds(state="running")] == [built], 30, service.said)
+        until(lambda: {s["digest"]: s["tags"] for s in service.snapshots()}[tagged] == "again", 30, service.said)
+        place.inject("^HEAD", lambda _: is_next_survey.set())
+        upkeep()
+        go_on.set()
+        assert is_next_survey.wait(30)
+        assert len(place.seen("^DELETE")) == 1
+        assert first not in (left := {s["digest"] for s in service.snapshots()}) and {tagged, built} < left
+
+
             upkeep()
             until(lambda: doomed() == {other}, 30, service.said)
             upkeep()
