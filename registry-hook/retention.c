@@ -39,17 +39,20 @@ static int note_deleted(sqlite3 *db, void *context, struct zp_error *err) {
         return r < 0 ? r : 0;
 }
 
+/* `newer`: how many are, in that of its repositories where they are fewest. One whose image is gone does not count: it
+ * may go in the same round. */
 static int read_snapshots(struct hook_db *db, json_t *out, struct zp_error *err) {
         static const char *const names[] = { "digest", "target", "host", "repository", "platform", "rule", "artifact" };
         hook_autostmt sqlite3_stmt *row = NULL;
-        int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
-                                 "SELECT digest, target, host, repository, platform, rule, artifact, untagged, deleted,"
-                                 " (SELECT min((SELECT count(*) FROM origins p JOIN snapshots n"
-                                 " ON n.digest = p.digest AND n.target = p.target WHERE p.host = o.host"
-                                 " AND p.repository = o.repository AND n.gone = 0 AND n.platform = s.platform"
-                                 " AND n.published > s.published)) FROM origins o WHERE o.digest = s.digest"
-                                 " AND o.target = s.target) FROM snapshots s WHERE gone = 0",
-                                 "");
+        int r = hook_sql_prepare(
+                hook_db_begin_read(db), &row, err,
+                "SELECT digest, target, host, repository, platform, rule, artifact, untagged, deleted,"
+                " (SELECT min((SELECT count(*) FROM origins p JOIN snapshots n"
+                " ON n.digest = p.digest AND n.target = p.target WHERE p.host = o.host"
+                " AND p.repository = o.repository AND n.gone = 0 AND n.deleted = 0"
+                " AND n.platform = s.platform AND n.published > s.published)) FROM origins o WHERE o.digest = s.digest"
+                " AND o.target = s.target) FROM snapshots s WHERE gone = 0",
+                "");
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
                 json_t *snapshot = json_object();
                 for (int i = 0; i < (int) (sizeof names / sizeof *names); i++)

@@ -602,6 +602,21 @@ static void a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_
         assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone = 0"), 1);
 }
 
+static void a_snapshot_whose_image_is_gone_is_not_among_those_kept_in_anothers_stead(void **state) {
+        struct world *w = *state;
+        char newest_is_gone[] =
+                "UPDATE snapshots SET untagged = 7, deleted = CASE digest WHEN '" B "' THEN 7 ELSE 0 END";
+        zp_auto(hook_config_drop) struct hook_config *config =
+                parse_rules("[{name: web, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1s}}]");
+        tell(w, "acme/web", "latest", A);
+        build_all(w);
+        w->now_ms++;
+        tell(w, "acme/web", "latest", B);
+        build_all(w);
+        assert_int_equal(hook_db_write(w->db, run_sql, newest_is_gone, NULL), 0);
+        assert_int_equal(candidates(w, config), 1);
+}
+
 static void what_was_pushed_without_a_tag_is_never_superseded(void **state) {
         struct world *w = *state;
         accept_event(w, push(NULL, A, NULL));
@@ -930,6 +945,7 @@ int main(void) {
                 TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
                 TEST(the_snapshot_of_a_platform_that_a_tags_new_image_has_no_more_has_no_tag_any_more),
                 TEST(a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later),
+                TEST(a_snapshot_whose_image_is_gone_is_not_among_those_kept_in_anothers_stead),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
                 TEST(who_asked_with_others_cannot_cancel_and_an_admin_can),
