@@ -38,6 +38,12 @@ struct hook_deciders {
 
 /* ---- one event ---- */
 
+static void tell(struct hook_deciders *d, int64_t build) {
+        char text[64];
+        snprintf(text, sizeof text, "{\"id\": %lld}", (long long) build);
+        hook_live_send(d->options.live, "build", text);
+}
+
 static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, struct hook_decision *decision,
                          struct zp_error *err) {
         struct hook_verdict verdict = { .pending = pending,
@@ -54,12 +60,11 @@ static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, 
                 return r;
         bool any = false;
         for (size_t i = 0; i < decision->count; i++) {
-                char text[64];
-                snprintf(text, sizeof text, "{\"id\": %lld}", (long long) decision->wanted[i].build);
                 any |= decision->wanted[i].outcome == HOOK_QUEUED;
-                /* also of what is published: it may have another tag now, and one that waited for that be superseded */
-                hook_live_send(d->options.live, "build", text);
+                tell(d, decision->wanted[i].build); /* also of what is published: it may have another tag now */
         }
+        for (size_t i = 0; i < verdict.superseded_count; i++)
+                tell(d, verdict.superseded[i]);
         hook_log(HOOK_LOG_INFO, "%s/%s%s%s: %s%s", pending->event.host, pending->event.repository,
                  pending->event.tag[0] ? ":" : "", pending->event.tag, decision->text,
                  any               ? ": queued"

@@ -55,7 +55,8 @@ static int hand_over(sqlite3 *db, const struct hook_event *event, struct zp_erro
 
 /* `wanted` has the digests of what the tag leads to now, perhaps none: what waits only for another image's sake need
  * not be built, nor tried again if it runs. */
-static int supersede(sqlite3 *db, const struct hook_verdict *verdict, const char *wanted, struct zp_error *err) {
+static int supersede(sqlite3 *db, struct hook_verdict *verdict, const char *wanted, struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
         const struct hook_event *event = &verdict->pending->event;
         int r = hook_sql_run(db, err,
                              "DELETE FROM build_tags WHERE tag = ?1 AND host = ?2 AND repository = ?3 AND EXISTS"
@@ -64,14 +65,21 @@ static int supersede(sqlite3 *db, const struct hook_verdict *verdict, const char
                              "ssss", event->tag, event->host, event->repository, wanted);
         if (r <= 0 || (r = hand_over(db, event, err)) < 0)
                 return r;
-        return hook_sql_run(db, err,
-                            "UPDATE builds SET state = 'superseded', finished = ?1, reason = 'tag ' || ?2 || ' names '"
-                            " || ?3 WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)",
-                            "iss", verdict->now_ms, event->tag, verdict->tag_digest);
+        r = hook_sql_prepare(db, &row, err,
+                             "UPDATE builds SET state = 'superseded', finished = ?1, reason = 'tag ' || ?2 || ' names '"
+                             " || ?3 WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id)"
+                             " RETURNING id",
+                             "iss", verdict->now_ms, event->tag, verdict->tag_digest);
+        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
+                if (verdict->superseded_count < QUEUE_SUPERSEDED_MAX)
+                        verdict->superseded[verdict->superseded_count++] = sqlite3_column_int64(row, 0);
+                r = 0;
+        }
+        return r;
 }
 
 /* Forgets what the tag led to before: another image's platforms, and those it has no more or that no rule marks. */
-static int leave_others(sqlite3 *db, const struct hook_verdict *verdict, struct zp_error *err) {
+static int leave_others(sqlite3 *db, struct hook_verdict *verdict, struct zp_error *err) {
         const struct hook_event *event = &verdict->pending->event;
         zp_autobuffer struct zp_buffer wanted = { 0 };
         bool is_whole = zp_buffer_text(&wanted, " ");
@@ -200,6 +208,7 @@ static int look_again(sqlite3 *db, const struct hook_verdict *verdict, struct zp
 
 int hook_queue_decide(sqlite3 *db, void *context, struct zp_error *err) {
         struct hook_verdict *verdict = context;
+        verdict->superseded_count = 0;
         const struct hook_pending *p = verdict->pending;
         int r = hook_sql_run(db, err, "DELETE FROM events WHERE id = ?1 AND version = ?2", "ii", p->id, p->version);
         for (size_t i = 0; i < verdict->wanted_count && r >= 0; i++)

@@ -25,6 +25,8 @@
 #define QUEUE_TARGET_SIZE 1024
 #define QUEUE_NAME_SIZE 128
 #define QUEUE_PLATFORM_SIZE 100
+/* By one decision: a tag's image has a few platforms. */
+#define QUEUE_SUPERSEDED_MAX 64
 
 /* ---- events: queue-events.c, and queue-decisions.c what becomes of them ---- */
 
@@ -76,6 +78,8 @@ struct hook_verdict {
         bool is_tag_gone;       /* the event's tag names nothing */
         int64_t look_again_ms;  /* when to ask again what the tag names; 0: no need */
         int64_t now_ms;
+        int64_t superseded[QUEUE_SUPERSEDED_MAX]; /* builds; set by hook_queue_decide, as is: */
+        size_t superseded_count;                  /* those beyond are not told of */
 };
 /* Takes the event out, queues the builds, notes what the tag names, and forgets what it led to before. When the same
  * news came again meanwhile the event stays, and nobody who waits for it is told of this verdict. A hook_db_write's

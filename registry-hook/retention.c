@@ -231,13 +231,14 @@ static int remove_one(struct hook_db *db, const struct hook_config *config, cons
 }
 
 int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
-                          int64_t now_ms, uint64_t *removed, struct zp_error *err) {
+                          int64_t now_ms, void (*settled)(void *context), void *context, struct zp_error *err) {
         json_t *candidates = NULL, *snapshot;
         size_t i, kept = 0;
-        *removed = 0;
         int r = hook_db_write(db, hook_queue_take_back, NULL, err); /* nobody else claims */
-        if (r == 0)
-                r = hook_retention_list(db, config, now_ms, &candidates, err);
+        if (r < 0)
+                return r;
+        settled(context);
+        r = hook_retention_list(db, config, now_ms, &candidates, err);
         if (r < 0)
                 return r;
         json_array_foreach(candidates, i, snapshot) {
@@ -250,9 +251,9 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
                 r = remove_one(db, config, snapshot, cancel, err);
                 if (r < 0)
                         break;
+                settled(context);
                 if (r == 0)
                         continue;
-                ++*removed;
                 hook_log(HOOK_LOG_INFO, "retention: snapshot %s of %s@%s was removed: %s", member(snapshot, "artifact"),
                          member(snapshot, "repository"), member(snapshot, "digest"), member(snapshot, "reason"));
         }

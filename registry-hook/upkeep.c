@@ -58,13 +58,12 @@ static int64_t *last_poll(struct hook_upkeep *u, const char *host) {
 static int keep_house(struct hook_upkeep *u, const struct hook_config *config) {
         struct hook_history history = { hook_now_ms(), config->history_ms, config->history_keep };
         struct zp_error err = { 0 };
-        uint64_t removed;
         int r = hook_db_write(u->options.db, hook_queue_forget, &history, &err);
         if (r == 0)
                 r = hook_retention_survey(u->options.db, config, &u->cancel, &err);
         if (r == 0)
-                r = hook_retention_remove(u->options.db, config, &u->cancel, hook_now_ms(), &removed, &err);
-        u->options.removed(u->options.context);
+                r = hook_retention_remove(u->options.db, config, &u->cancel, hook_now_ms(), u->options.removed,
+                                          u->options.context, &err);
         if (r < 0)
                 hook_log(HOOK_LOG_WARNING, "upkeep: %s", err.message);
         return r;

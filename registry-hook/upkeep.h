@@ -14,7 +14,7 @@ struct hook_upkeep_options {
         struct hook_db *db;
         struct hook_current *current;
         void (*queued)(void *context);  /* events were queued */
-        void (*removed)(void *context); /* snapshots were, or were to be: a build that waits for that may start */
+        void (*removed)(void *context); /* a snapshot was, or was to be: a build that waits for that may start */
         void *context;
 };
 int hook_upkeep_new(const struct hook_upkeep_options *options, struct hook_upkeep **out, struct zp_error *err);

@@ -579,6 +579,46 @@ def test_what_is_wanted_again_while_another_snapshot_is_removed_stays(work):
         assert first not in (left := {s["digest"] for s in service.snapshots()}) and {tagged, built} < left
 
 
+def test_a_build_that_waits_for_a_removal_does_not_wait_for_the_next_one(work):
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s}}\n"
+    is_asked, go_on = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+
+    def hold(which):
+        is_asked[which].set()
+        go_on[which].wait(60)
+
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
+    ):
+        first, _ = make_superseded(service, place, 2)
+        place.inject("^DELETE", lambda _: hold(0), lambda _: hold(1))
+        service.request("/v1/upkeep", method="POST", raw=b"")
+        assert is_asked[0].wait(30)
+        place.repository("app").tags["again"] = first
+        assert service.request("/v1/builds", {"reference": f"{place.host}/app:again"})[0] == 202
+        until(lambda: [b["digest"] for b in service.builds(state="queued")] == [first], 30, service.said)
+        go_on[0].set()
+        assert is_asked[1].wait(30)
+        until(lambda: first in [s["digest"] for s in service.snapshots()], 30, service.said)
+        go_on[1].set()
+
+
+def test_an_image_is_gone_when_no_repository_that_wanted_its_snapshot_has_it(work):
+    with memory_registry() as place:
+        retention = f"target: 'docker://{place.host}/snapshots', retention: {{deleted: 1s, dry-run: true}}"
+        config = config_file(work, place.host, f"- {{name: r, repositories: '*/*', {retention}}}\n")
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            upkeep = lambda: service.request("/v1/upkeep", method="POST", raw=b"")  # noqa: E731
+            doomed = lambda: {s["digest"] for s in service.get("/v1/retention")["toRemove"]}  # noqa: E731
+            for repository, name in (("dev", "shared"), ("prod", "shared"), ("dev", "other")):
+                put_image(place, name, name, repository)
+                service.request("/v1/builds", {"reference": f"{place.host}/{repository}:{name}"})
+                until(lambda r=repository, n=name: f"{r}:{n}: marked by" in service.said(), 30, service.said)
+            service.settle()
+            shared, other = (place.repository("dev").tags[name] for name in ("shared", "other"))
+            assert {s["digest"] for s in service.snapshots()} == {shared, other}
+            place.repository("dev").manifests.clear()
             upkeep()
             until(lambda: doomed() == {other}, 30, service.said)
             upkeep()
@@ -587,6 +627,31 @@ def test_what_is_wanted_again_while_another_snapshot_is_removed_stays(work):
             place.repository("prod").manifests.clear()
             upkeep()
             until(lambda: doomed() == {shared, other}, 30, service.said)
+
+
+def test_events_stream_tells_of_builds_that_are_superseded_by_what_no_rule_marks(work):
+    builder = fake_builder(work, "#!/bin/sh\ntrap 'exit 1' TERM\nwhile :; do sleep 0.1; done\n")
+    with memory_registry() as place:
+        config = config_file(work, place.host, "- {name: r, repositories: '**', labels: {name: 'marked*'}}\n", "concurrency: 1")
+        with hook(work / "state", config=config, builder=builder) as service:
+            for tag in ("1", "latest"):
+                put_image(place, tag, f"marked-{tag}")
+                service.request("/v1/builds", {"reference": f"{place.host}/app:{tag}"})
+                until(lambda t=tag: [b for b in service.builds() if b["tags"] == [t]], 30, service.said)
+            (waiting,) = service.builds(state="queued")
+            host, port = service.url.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port)), 30) as stream:
+                stream.sendall(f"GET /v1/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+                seen = b""
+                while b": watching" not in seen:
+                    seen += stream.recv(65536)
+                put_image(place, "latest", "plain")
+                service.request("/v1/builds", {"reference": f"{place.host}/app:latest"})
+                while b'event: build\ndata: {"id": %d}' % waiting["id"] not in seen:
+                    piece = stream.recv(65536)
+                    assert piece, seen
+                    seen += piece
+            assert service.builds(state="superseded")[0]["id"] == waiting["id"]
 
 
 def test_news_of_what_waits_in_vain_is_looked_at_at_once(work):
