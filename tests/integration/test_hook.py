@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import hook as hook_support
 from support import images, oci, tls
-from support.hook import HOOK, IS_SANITIZED, fake_builder, hook, notifications, until
+from support.hook import FAKE_BUILDER, HOOK, IS_SANITIZED, fake_builder, hook, notifications, until
 from support.memory_registry import memory_registry
 from support.programs import SOURCE
 from support.registry import registry
@@ -484,6 +484,21 @@ def put_image(place, tag, name, repository="app"):
     return place.put_manifest(json.dumps(manifest).encode(), tag, repository=repository)
 
 
+def test_what_a_registry_does_not_delete_can_still_be_found(work):
+    """Deletion is off where the registry's configuration does not allow it."""
+    kept = {"storage": {"filesystem": {"rootdirectory": str(work / "registry")}}}
+    rule = "- {name: r, repositories: '**', retention: {superseded: 1s, deleted: 1s}}\n"
+    with registry(work, extra=kept) as place, hook(work / "state", config=config_file(work, "127.0.0.1:*", rule)) as service:
+        for name in ("a", "b"):
+            place.push(marked_layout(work, name, content=name.encode()), "app", "latest")
+            service.request("/v1/builds", {"reference": f"{place.host}/app:latest"})
+            service.settle()
+        old = min(service.snapshots(), key=lambda s: s["published"])
+        until(lambda: service.request("/v1/upkeep", method="POST", raw=b"") and "does not allow deletion" in service.said(), 30)
+        assert len(service.snapshots()) == 2
+        assert [entry["digest"] for entry in referrers(place, "app", old["digest"])] == [old["artifact"]]
+
+
 def test_a_tag_that_is_rolled_back_while_retention_asks_keeps_its_snapshot(work):
     """Its image has no tag when the survey begins, and the tag again before the registry has answered."""
     rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1d}}\n"
@@ -520,21 +535,6 @@ def test_a_tag_that_is_rolled_back_while_retention_asks_keeps_its_snapshot(work)
         assert place.seen("^DELETE") == [] and old in tags()
 
 
-def test_an_image_is_gone_when_no_repository_that_wanted_its_snapshot_has_it(work):
-    with memory_registry() as place:
-        retention = f"target: 'docker://{place.host}/snapshots', retention: {{deleted: 1s, dry-run: true}}"
-        config = config_file(work, place.host, f"- {{name: r, repositories: '*/*', {retention}}}\n")
-        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
-            upkeep = lambda: service.request("/v1/upkeep", method="POST", raw=b"")  # noqa: E731
-            doomed = lambda: {s["digest"] for s in service.get("/v1/retention")["toRemove"]}  # noqa: E731
-            for repository, name in (("dev", "shared"), ("prod", "shared"), ("dev", "other")):
-                put_image(place, name, name, repository)
-                service.request("/v1/builds", {"reference": f"{place.host}/{repository}:{name}"})
-                until(lambda r=repository, n=name: f"{r}:{n}: marked by" in service.said(), 30, service.said)
-            service.settle()
-            shared, other = (place.repository("dev").tags[name] for name in ("shared", "other"))
-            assert {s["digest"] for s in service.snapshots()} == {shared, other}
-            place.repository("dev").manifests.clear()
 def make_superseded(service, place, count):
     """Publishes so many images that no tag names, and one that `latest` does. The digests of those that are to go, in
     the order in which they will."""
@@ -684,7 +684,7 @@ def test_a_target_on_another_registry_is_reached_as_its_entry_says(work):
             assert service.request("/v1/builds", {"reference": f"{place.host}/app:1"})[0] == 202
             (build,) = until(lambda: service.builds(state="failed"), 30, service.said)
             arguments = service.get(f"/v1/builds/{build['id']}")["log"].split()
-            assert f"--auth-file={work / 'image.json'}:{work / 'target.json'}" in arguments
+            assert f"--auth-file={work / 'target.json'}:{work / 'image.json'}" in arguments
             authority, _ = tls.self_signed(work)
             entry = f"- host: t.example\n  ca-file: {authority}\n"
             config.write_text(config.read_text().replace("- host: t.example\n", entry))
@@ -714,7 +714,7 @@ def test_a_proxy_on_this_machine_may_pass_its_own_name_or_ours(work):
 
 
 def test_no_limit_of_time_is_no_limit(work):
-    builder = fake_builder(work)
+    builder = fake_builder(work, FAKE_BUILDER.replace("#!/bin/sh\n", "#!/bin/sh\nsleep 1.5\n"))  # a clock's second is passed
     config = config_file(work, "127.0.0.1:*", ALL)
     text = config.read_text().replace("limits: {memory: 0}\n", "")
     config.write_text(text + "limits: {memory: 0, time: 0}\n")
@@ -738,7 +738,7 @@ def test_profiles_of_nodes_are_merged_latest_first(pair, work):
     for number in range(9):  # by nodes that had the rest of the image: what they could not see is not forgotten
         assert service.request(f"{path}&partial=true", raw=b"/app/%d\t0\t1\n" % number, headers={"Content-Type": "text/plain"})[0] == 200
     merged = [line.split("\t")[0].lstrip("/") for line in service.request(path)[1].splitlines()]
-    assert merged == [*(f"app/{number}" for number in range(8, 0, -1)), "bin/both", "bin/old"]
+    assert merged == ["bin/both", "bin/old", *(f"app/{number}" for number in range(8, 0, -1))]
     for junk in (b"/bad\tline\n", b"relative\n", b'{"a": 1}', b"\x7fELF", b""):
         assert service.request(path, raw=junk)[0] == 400
     assert service.request("/v1/profiles?repository=evil.example/x", raw=b"/a\n")[0] == 400
@@ -764,6 +764,7 @@ def test_a_wish_that_is_not_understood_is_refused(work):
             ({"reference": image, "force": "true"}, "'force' is neither true nor false"),
             ({"reference": 1}, "'reference' is not a string"),
             ({"force": True}, "'reference' is missing"),
+            ({"reference": image, "auths": {"a.example": {"auth": "!!"}}}, "'auths': 'auth' is not base64"),
         ):
             status, answer = service.request("/v1/builds", wish)
             assert (status, answer["error"]) == (400, problem)
