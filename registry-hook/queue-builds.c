@@ -13,12 +13,6 @@
 #define DECISIONS_MAX 10000
 #define NOT_WANTED "every tag that asked for it names another image by now"
 
-int hook_queue_take_back(sqlite3 *db, void *unused, struct zp_error *err) {
-        (void) unused;
-        int r = hook_sql_run(db, err, "UPDATE snapshots SET gone = 0 WHERE gone < 0", "");
-        return r < 0 ? r : 0;
-}
-
 int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err) {
         (void) unused;
         int r = hook_sql_run(db, err,
@@ -30,7 +24,7 @@ int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err) {
                                  "UPDATE builds SET state = 'queued', reason = 'the service was stopped while it ran'"
                                  " WHERE state = 'running'",
                                  "");
-        return r < 0 ? r : hook_queue_take_back(db, NULL, err);
+        return r < 0 ? r : 0;
 }
 
 int64_t hook_queue_backoff_ms(int attempts) {

@@ -107,9 +107,7 @@ struct hook_build {
         int attempts; /* those that ended */
         bool is_forced;
 };
-/* Snapshots of which it is not known whether retention.c has removed them are there, or there to be removed again. */
-int hook_queue_take_back(sqlite3 *db, void *unused, struct zp_error *err);
-/* What was running when the service died is queued again, if it is still wanted; and hook_queue_take_back. */
+/* What was running when the service died is queued again, if it is still wanted. */
 int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err);
 
 struct hook_start {

@@ -28,6 +28,20 @@ int hook_removal_is_there(const struct hook_registry *config, const char *host, 
         return r == -ENOENT ? 0 : r;
 }
 
+int hook_removal_has(const struct hook_config *config, const char *target, const char *artifact,
+                     const struct zp_cancel *cancel, bool *is_there, struct zp_error *err) {
+        struct zp_reference reference;
+        *is_there = true;
+        if (strncmp(target, "docker://", 9) != 0 || zp_reference_parse(target + 9, &reference, NULL) < 0)
+                return 0;
+        const struct hook_registry *entry = hook_config_registry(config, reference.registry);
+        int r = entry ? hook_removal_is_there(entry, reference.registry, reference.repository, artifact, cancel,
+                                              is_there, err)
+                      : 0;
+        zp_reference_clear(&reference);
+        return r;
+}
+
 int hook_removal_remove(const struct hook_config *config, const char *target, const char *digest, const char *artifact,
                         const struct zp_cancel *cancel, struct zp_error *err) {
         static const char scheme[] = "docker://";

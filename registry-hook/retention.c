@@ -192,7 +192,7 @@ struct going {
 
 /* Nothing rests on the snapshot any more from here on, whatever is decided while the registry is asked to delete it.
  * Not one whose image was seen again since the survey, or is being built again. The sign is that of what is not over:
- * when the service dies meanwhile, or cannot note what came of it, hook_queue_take_back does. */
+ * what came of it is asked when the service has died meanwhile, or the registry's answer was lost. */
 static int claim(sqlite3 *db, void *context, struct zp_error *err) {
         struct going *g = context;
         int r = hook_sql_run(db, err,
@@ -212,7 +212,51 @@ static int conclude(sqlite3 *db, void *context, struct zp_error *err) {
         return r < 0 ? r : 0;
 }
 
-/* 1: it was removed; 0: it stays: wanted again, or the registry kept it, which is logged. */
+/* After a removal that failed, or was not seen to its end: asks whether the snapshot is there. 1: it is not; 0: it is;
+ * -EAGAIN: the registry does not say, and it is asked again later. */
+static int settle(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
+                  const struct zp_cancel *cancel, struct zp_error *err) {
+        struct going going = { snapshot, hook_now_ms(), true };
+        struct zp_error reason = { 0 };
+        bool is_there;
+        int r = hook_removal_has(config, member(snapshot, "target"), member(snapshot, "artifact"), cancel, &is_there,
+                                 &reason);
+        if (r == 0 && !is_there) /* the entry in its image's list may be left */
+                r = hook_removal_remove(config, member(snapshot, "target"), member(snapshot, "digest"),
+                                        member(snapshot, "artifact"), cancel, &reason);
+        if (r < 0)
+                return zp_error_set(err, EAGAIN, "snapshot %s: whether it was removed is not known: %.300s",
+                                    member(snapshot, "artifact"), reason.message);
+        if (is_there)
+                going.gone_ms = 0;
+        r = hook_db_write(db, conclude, &going, err);
+        return r < 0 ? r : !is_there;
+}
+
+/* What an earlier call, or an earlier life of the service, left open. */
+static int settle_all(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
+                      struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
+        json_t *open = json_array(), *snapshot;
+        size_t i;
+        int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
+                                 "SELECT digest, target, artifact FROM snapshots WHERE gone < 0", "");
+        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
+                json_array_append_new(open, json_pack("{s:s, s:s, s:s}", "digest", hook_sql_text(row, 0), "target",
+                                                      hook_sql_text(row, 1), "artifact", hook_sql_text(row, 2)));
+                r = 0;
+        }
+        hook_db_end_read(db);
+        json_array_foreach(open, i, snapshot) {
+                int one = r < 0 && r != -EAGAIN ? r : settle(db, config, snapshot, cancel, err);
+                if (one < 0)
+                        r = one;
+        }
+        json_decref(open);
+        return r;
+}
+
+/* 1: it was removed; 0: it stays: wanted again, or the registry kept it, which is logged; -EAGAIN as above. */
 static int remove_one(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
                       const struct zp_cancel *cancel, struct zp_error *err) {
         struct going going = { snapshot, hook_now_ms(), false };
@@ -222,20 +266,20 @@ static int remove_one(struct hook_db *db, const struct hook_config *config, cons
                 return r;
         int removed = hook_removal_remove(config, member(snapshot, "target"), member(snapshot, "digest"),
                                           member(snapshot, "artifact"), cancel, &reason);
-        if (removed < 0)
-                going.gone_ms = 0;
-        r = hook_db_write(db, conclude, &going, err);
-        if (removed < 0)
-                hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"), reason.message);
-        return r < 0 ? r : removed == 0;
+        if (removed == 0) {
+                r = hook_db_write(db, conclude, &going, err);
+                return r < 0 ? r : 1;
+        }
+        hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"), reason.message);
+        return settle(db, config, snapshot, cancel, err);
 }
 
 int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
                           int64_t now_ms, void (*settled)(void *context), void *context, struct zp_error *err) {
         json_t *candidates = NULL, *snapshot;
         size_t i, kept = 0;
-        int r = hook_db_write(db, hook_queue_take_back, NULL, err); /* nobody else claims */
-        if (r < 0)
+        int r = settle_all(db, config, cancel, err), unknown = r; /* nobody else claims */
+        if (r < 0 && r != -EAGAIN)
                 return r;
         settled(context);
         r = hook_retention_list(db, config, now_ms, &candidates, err);
@@ -249,10 +293,12 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
                         continue;
                 }
                 r = remove_one(db, config, snapshot, cancel, err);
-                if (r < 0)
+                if (r == -EAGAIN)
+                        unknown = r;
+                else if (r < 0)
                         break;
                 settled(context);
-                if (r == 0)
+                if (r != 1)
                         continue;
                 hook_log(HOOK_LOG_INFO, "retention: snapshot %s of %s@%s was removed: %s", member(snapshot, "artifact"),
                          member(snapshot, "repository"), member(snapshot, "digest"), member(snapshot, "reason"));
@@ -260,5 +306,5 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
         if (kept)
                 hook_log(HOOK_LOG_INFO, "retention: %zu snapshots stay because of 'dry-run'", kept);
         json_decref(candidates);
-        return r < 0 ? r : 0;
+        return r < 0 && r != -EAGAIN ? r : unknown;
 }

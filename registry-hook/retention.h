@@ -21,7 +21,8 @@ int hook_retention_list(struct hook_db *db, const struct hook_config *config, in
                         struct zp_error *err);
 /* Removes it from the registries. What cannot be removed is logged, and stays, as does what was seen again since the
  * survey. `settled` is called after each, removed or not: a build that waited for that may start. An error is the
- * database's; the next call takes up what it left undone. For one thread. */
+ * database's, or -EAGAIN: a registry did not say what came of a removal. The next call takes up what is left undone. For
+ * one thread. */
 int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
                           int64_t now_ms, void (*settled)(void *context), void *context, struct zp_error *err);
 

@@ -523,6 +523,20 @@ static void a_snapshot_stays_while_it_is_among_the_newest_of_any_repository_that
         assert_int_equal(candidates(w, config), 1);
 }
 
+static void ignore(void *unused) {
+        (void) unused;
+}
+
+/* What hook_retention_remove returns where `host` is the only registry of the configuration. */
+static int remove_by(struct world *w, const char *host) {
+        zp_auto(hook_config_drop) struct hook_config *config = NULL;
+        zp_autofree char *text = zp_format("version: 1\nregistries: [{host: '%s', plain-http: true}]\n"
+                                           "rules: [{name: web, repositories: '**', retention: {deleted: 1s}}]\n",
+                                           host);
+        assert_int_equal(hook_config_parse(text, strlen(text), "hook.yaml", &config, NULL), 0);
+        return hook_retention_remove(w->db, config, NULL, w->now_ms, ignore, NULL, NULL);
+}
+
 static void a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more(void **state) {
         struct world *w = *state;
         struct hook_build build;
@@ -538,12 +552,15 @@ static void a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more(void **st
         accept_event(w, push("1", A, NULL));
         assert_int_equal(decide(w, A, 0).outcome, HOOK_PUBLISHED);
         assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE untagged = 0"), 1);
-        /* the service dies while a registry is asked to delete it: it is there, or there to be deleted again */
+        /* the service dies while a registry is asked to delete it: one that is not in the configuration any more is not
+         * asked what came of that */
         assert_int_equal(hook_db_write(w->db, run_sql, going, NULL), 0);
         accept_event(w, push("1", A, NULL));
         assert_int_equal(decide(w, A, 0).outcome, HOOK_QUEUED);
         assert_false(start(w, &build)); /* what it publishes is not to be deleted with the old one */
         reopen(w);
+        assert_false(start(w, &build));
+        assert_int_equal(remove_by(w, "other.example"), 0);
         assert_true(start(w, &build));
         assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone = 0"), 1);
 }
@@ -580,9 +597,26 @@ static void count_settled(void *count) {
         ++*(int *) count;
 }
 
-/* The registry of this one does not answer, so that it stays in any case. */
+static void a_removal_whose_end_the_registry_does_not_tell_is_asked_about_again(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        char deleted[] = "UPDATE snapshots SET deleted = 7, target = 'docker://127.0.0.1:1/x'";
+        accept_event(w, push("1", A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &build));
+        end(w, &build, HOOK_DONE);
+        assert_int_equal(hook_db_write(w->db, run_sql, deleted, NULL), 0);
+        for (int i = 0; i < 2; i++) { /* nobody listens there */
+                assert_int_equal(remove_by(w, "127.0.0.1:1"), -EAGAIN);
+                assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone < 0"), 1);
+        }
+        assert_int_equal(remove_by(w, "other.example"), 0);
+        assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE gone = 0"), 1);
+}
+
+/* The registry of this one is not in the configuration, so that it stays in any case. */
 static void a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later(void **state) {
-        static const char text[] = "version: 1\nregistries: [{host: '127.0.0.1:1', plain-http: true}]\n"
+        static const char text[] = "version: 1\nregistries: [{host: other.example}]\n"
                                    "rules: [{name: web, repositories: '**', retention: {deleted: 1s}}]\n";
         struct world *w = *state;
         struct hook_build build;
@@ -951,6 +985,7 @@ int main(void) {
                 TEST(a_snapshot_whose_image_is_seen_again_is_not_to_go_any_more),
                 TEST(the_snapshot_of_a_platform_that_a_tags_new_image_has_no_more_has_no_tag_any_more),
                 TEST(a_snapshot_of_which_it_could_not_be_noted_that_it_stays_lets_builds_start_later),
+                TEST(a_removal_whose_end_the_registry_does_not_tell_is_asked_about_again),
                 TEST(a_snapshot_whose_image_is_gone_is_not_among_those_kept_in_anothers_stead),
                 TEST(what_was_pushed_without_a_tag_is_never_superseded),
                 TEST(cancelling_ends_what_waits_and_tells_of_what_runs),
