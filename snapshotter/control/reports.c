@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "erofs/reader.h"
 #include "oci/fetch.h"
+#include "oci/url.h"
 #include "profile/trace.h"
 #include "snapshotter/control/log.h"
 #include "snapshotter/data/data.h"
@@ -49,8 +50,9 @@ static int read_url(struct zp_yaml *yaml, const yaml_node_t *node, char **out) {
         int r = zp_yaml_text(yaml, node, "url", &text);
         if (r < 0)
                 return r;
-        if (strncmp(text, "http://", 7) != 0 && strncmp(text, "https://", 8) != 0)
-                return zp_yaml_fail(yaml, node, "url: '%.200s' begins with neither http:// nor https://", text);
+        struct zp_error reason = { 0 };
+        if (zp_url_check_service(text, &reason) < 0)
+                return zp_yaml_fail(yaml, node, "url: %s", reason.message);
         size_t size = strlen(text);
         while (text[size - 1] == '/')
                 size--;
