@@ -213,7 +213,21 @@ int hook_config_read_registries(struct hook_yaml *y, const yaml_node_t *node, st
 
 /* ---- tokens ---- */
 
-static int read_token(struct hook_yaml *y, const yaml_node_t *node, struct hook_token *out) {
+/* Names stand for who asked for a build. */
+static int check_token(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                       const struct hook_token *token) {
+        if (strcmp(token->name, "anonymous") == 0 || strcmp(token->name, "reconcile") == 0)
+                return zp_yaml_fail(&y->yaml, node, "token: the name '%s' is taken: it means something else",
+                                    token->name);
+        for (const struct hook_token *other = config->tokens; other < token; other++)
+                if (zp_digest_equal(&other->digest, &token->digest))
+                        return zp_yaml_fail(&y->yaml, node, "token '%s': the same as that of '%s'", token->name,
+                                            other->name);
+        return 0;
+}
+
+static int read_token(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                      struct hook_token *out) {
         enum { NAME, ROLE, FILE_NAME, SHA256, COUNT };
         static const char *const names[] = { "name", "role", "file", "sha256" };
         static const char *const roles[] = { "reader", "builder", "admin", NULL };
@@ -239,7 +253,7 @@ static int read_token(struct hook_yaml *y, const yaml_node_t *node, struct hook_
                 if (r == 0)
                         zp_digest_of(text, strlen(text), &out->digest);
         }
-        return r;
+        return r < 0 ? r : check_token(y, node, config, out);
 }
 
 int hook_config_read_tokens(struct hook_yaml *y, const yaml_node_t *node, struct hook_config *config) {
@@ -249,6 +263,6 @@ int hook_config_read_tokens(struct hook_yaml *y, const yaml_node_t *node, struct
                 return zp_yaml_no_memory(&y->yaml);
         config->tokens = tokens;
         for (size_t i = 0; i < config->token_count && r == 0; i++)
-                r = read_token(y, hook_yaml_item(y, node, i), &tokens[i]);
+                r = read_token(y, hook_yaml_item(y, node, i), config, &tokens[i]);
         return r;
 }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define SHA256 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 #define MINIMAL "version: 1\nregistries: [{host: r.example}]\nrules: [{name: all, repositories: r.example/**}]\n"
 
 static int parse(const char *text, struct hook_config **out, struct zp_error *err) {
@@ -148,6 +149,11 @@ static void errors_name_file_and_line(void **state) {
                 { HEAD "endpoints:\n- {provider: harbor, secret-file: /nonexistent}\nrules: []\n",
                   "hook.yaml:4: secret-file: " },
                 { HEAD "tokens:\n- {name: a, role: root, sha256: 00}\n", "hook.yaml:1: configuration: 'rules'" },
+                { HEAD "tokens:\n- {name: anonymous, role: reader, sha256: " SHA256 "}\nrules: []\n",
+                  "hook.yaml:4: token: the name 'anonymous' is taken" },
+                { HEAD "tokens:\n- {name: a, role: reader, sha256: " SHA256
+                       "}\n- {name: b, role: admin, sha256: " SHA256 "}\nrules: []\n",
+                  "hook.yaml:5: token 'b': the same as that of 'a'" },
                 { HEAD "tokens:\n- {name: a, role: root, sha256: 00}\nrules: [{name: a, repositories: '**'}]\n",
                   "hook.yaml:4: token: wants" },
         };
