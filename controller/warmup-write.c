@@ -25,14 +25,24 @@ static json_t *cache_object(const char *name, const char *uid, json_t *images) {
                          "name", name, "uid", uid, "spec", "images", images);
 }
 
+/* What was decided may be out of date: another leader has decided since. */
+static bool is_over(const struct warmup *w) {
+        return zp_cancelled(&w->cancel) || !w->options.may_write(w->options.context);
+}
+
 static int apply(struct warmup *w, struct zp_kube_resource resource, const char *namespace, json_t *object,
                  struct zp_error *err) {
         struct zp_kube_apply apply = {
                 .place = { .resource = resource, .namespace = namespace, .name = zp_kube_name(object) },
                 .field_manager = WARMUP_FIELD_MANAGER,
-                .is_forced = true
+                .is_forced = true,
+                .cancel = &w->cancel
         };
-        return object ? zp_kube_apply(w->options.client, &apply, object, NULL, err) : no_memory(err);
+        if (!object)
+                return no_memory(err);
+        if (is_over(w))
+                return zp_error_set(err, ECANCELED, "not the leader any more");
+        return zp_kube_apply(w->options.client, &apply, object, NULL, err);
 }
 
 int warmup_write_caches(struct warmup *w, json_t *changes, json_t *known_nodes) {
@@ -41,8 +51,8 @@ int warmup_write_caches(struct warmup *w, json_t *changes, json_t *known_nodes) 
         int r = 0;
         json_object_foreach(changes, name, images) {
                 struct zp_error err = { 0 };
-                if (zp_cancelled(&w->cancel))
-                        break;
+                if (is_over(w))
+                        return -ECANCELED;
                 zp_auto(json_decref) json_t *object =
                         cache_object(name, warmup_text(json_object_get(known_nodes, name), "uid"), images);
                 int one = apply(w, caches, NULL, object, &err);
@@ -104,10 +114,11 @@ static json_t *binding_object(const struct warmup *w, json_t *object) {
 /* 1: it is; 0: its Role goes with it. */
 static int is_there(struct warmup *w, json_t *object, struct zp_error *err) {
         zp_auto(json_decref) json_t *owner = NULL;
-        struct zp_kube_place place = { .resource = snapshots,
-                                       .namespace = warmup_text(object, "namespace"),
-                                       .name = warmup_text(object, "name") };
-        int r = zp_kube_get(w->options.client, &place, &owner, err);
+        const struct zp_kube_request request = { .place = { .resource = snapshots,
+                                                            .namespace = warmup_text(object, "namespace"),
+                                                            .name = warmup_text(object, "name") },
+                                                 .cancel = &w->cancel };
+        int r = zp_kube_call(w->options.client, &request, &owner, err);
         if (r == -ENOENT) {
                 zp_error_clear(err);
                 return 0;
@@ -129,6 +140,8 @@ static int write_role(struct warmup *w, json_t *object, struct zp_error *err) {
 
 static int take_in_role(void *context, json_t *role, struct zp_error *err) {
         struct warmup *w = context;
+        if (zp_cancelled(&w->cancel))
+                return zp_error_set(err, ECANCELED, "interrupted");
         return warmup_roles_found(w->roles, role) ? 0 : no_memory(err);
 }
 
@@ -206,6 +219,8 @@ int warmup_write_roles(struct warmup *w, json_t *objects) {
                 warmup_complain(w, &err);
         forget_refusals(w, objects);
         json_object_foreach(due, uid, role) {
+                if (is_over(w))
+                        return -ECANCELED;
                 if (bring_about(w, role, &one))
                         r = one;
         }

@@ -157,6 +157,7 @@ static struct warmup *new_planner(const struct warmup_options *options) {
         if (!w)
                 return NULL;
         w->options = *options;
+        w->cancel.parent = options->cancel;
         pthread_mutex_init(&w->lock, NULL);
         zp_condition_init(&w->news);
         w->world = (struct warmup_world){ json_object(), json_object(), json_object() };

@@ -34,6 +34,9 @@ struct warmup_options {
          * beside the image. They outlive the planner. */
         const char *const *targets;
         size_t target_count;
+        const struct zp_cancel *cancel; /* beside warmup_stop(): nothing is written once it is requested; NULL */
+        /* Whether writing is allowed at this moment; asked before each write, on the planner's thread. */
+        bool (*may_write)(void *context);
         /* What warmup_look() says of an object is another than when it was last called for it. Called without a lock
          * held, on the planner's thread; it may call warmup_put() and warmup_drop(). */
         void (*changed)(void *context, const char *namespace, const char *name);
@@ -45,8 +48,7 @@ struct warmup_options {
 /* Begins to watch and to plan on a thread of its own: call it when leadership begins, and warmup_stop() when it ends.
  * Until the lists of nodes and caches are there and `warmup_synced` was called nothing is written. */
 int warmup_start(const struct warmup_options *options, struct warmup **out, struct zp_error *err);
-/* Ends the thread and frees all; no call of `changed` comes after. May take as long as one request to the API server.
- */
+/* Ends the thread and frees all; no call of `changed` comes after. The request that is under way is given up. */
 void warmup_stop(struct warmup *warmup);
 
 /* An object is there, or changed: as the API server gave it (apiVersion, kind, metadata, spec, status). Whether it has

@@ -136,6 +136,8 @@ static int start_warm_up(struct ctl_controller *c, struct zp_error *err) {
                                                 .agent_namespace = namespace ? namespace
                                                                              : zp_kube_config_namespace(c->kube_config),
                                                 .agent_account = c->config->agent_account,
+                                                .cancel = &c->work_cancel,
+                                                .may_write = c->world.may_write,
                                                 .targets = c->config->targets,
                                                 .target_count = c->config->target_count,
                                                 .changed = warm_up_changed,

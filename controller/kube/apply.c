@@ -21,6 +21,7 @@ int zp_kube_apply(struct zp_kube *kube, const struct zp_kube_apply *apply, json_
                 .method = "PATCH",
                 .content_type = "application/apply-patch+yaml",
                 .body = object,
+                .cancel = apply->cancel,
         };
         return zp_kube_call(kube, &request, out, err);
 }

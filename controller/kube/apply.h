@@ -9,9 +9,10 @@
 #include "controller/kube/client.h"
 
 struct zp_kube_apply {
-        struct zp_kube_place place; /* name given; subresource "status" for a status */
-        const char *field_manager;  /* "zeropull-controller" */
-        bool is_forced;             /* take fields from other managers; else -EBUSY names them */
+        struct zp_kube_place place;     /* name given; subresource "status" for a status */
+        const char *field_manager;      /* "zeropull-controller" */
+        bool is_forced;                 /* take fields from other managers; else -EBUSY names them */
+        const struct zp_cancel *cancel; /* beside the client's; NULL */
 };
 
 /* Makes the object's fields of `object` so, and takes away those that this manager had applied before and that are no

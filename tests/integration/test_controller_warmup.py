@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What zeropull-controller tells the nodes of an ImageSnapshot that is to be there before its pods are."""
+import threading
+
 import pytest
 
 from support.controller import until
@@ -74,3 +76,20 @@ def test_an_object_says_whether_its_nodes_are_warm(world):
         until(lambda: warmed_up(world, "app")["status"] == "True", explain=lambda: str((caches.list(), world.snapshots.get("app"))))
         world.snapshots.patch("app", {"spec": {"warmUp": None}})
         until(lambda: warmed_up(world, "app")["status"] is None)
+
+
+def test_a_planner_that_is_stopped_writes_no_more_and_waits_for_no_answer(world):
+    answered = threading.Event()
+    held = world.kube.add_fault(method="PATCH", path="/roles/", first=answered.wait)
+    add_node(world)
+    for name in ("a", "b", "c"):
+        world.snapshot(name, world.image(name), pullSecrets=[{"name": "own"}], warmUp={})
+    try:
+        with world.controller() as running:
+            until(lambda: held.happened, explain=running.said)
+            running.process.terminate()
+            assert running.process.wait(10) == 0
+            assert world.kube.count("PATCH", "/roles/") == 1
+            assert world.kube.count("PATCH", "/(rolebindings|nodesnapshotcaches)/") == 0
+    finally:
+        answered.set()
