@@ -118,6 +118,7 @@ def _others(result):
         print(f"\n{many['count']} containers of {many['image']}, s: " +
               ", ".join(f"{name} {seconds:.1f}" for name, seconds in many["seconds"].items()))
     if memory := result.get("memory"):
-        print(f"\n{memory['images']} images mounted; MiB of the daemon's processes: " +
-              ", ".join(f"{name} {kib / 1024:.1f}" for name, kib in memory["kib"].items()))
+        for when, key in (("", "kib"), (" and at rest", "kibAtRest")):
+            print(f"\n{memory['images']} images mounted{when}; MiB of the daemon's processes: " +
+                  ", ".join(f"{name} {kib / 1024:.1f}" for name, kib in memory[key].items()))
     print(f"\nnot measured: {', '.join(PEERS)} (not in PATH)")

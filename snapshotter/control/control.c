@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/resident.h"
 #include "snapshotter/control/metrics-server.h"
 #include "snapshotter/control/server.h"
 #include "snapshotter/keychain/learner.h"
@@ -23,6 +24,8 @@
 _Static_assert(PULL_GRACE_MS + STOP_GRACE_MS < SNAP_CONTROL_END_MS, "it is killed after its own grace, not before");
 /* Between two attempts when there are no file descriptors left. */
 #define ACCEPT_PAUSE_NS 100000000
+/* Without a new connection for so long: little goes on. */
+#define REST_MS 30000
 
 /* Before the first thread: all inherit it. */
 static int block_signals(int *fd, struct zp_error *err) {
@@ -53,8 +56,11 @@ static void accept_one(struct snap_server *server, int listener) {
 static int serve(struct snap_server *server, int listener, int signals, struct zp_error *err) {
         struct pollfd fds[] = { { .fd = listener, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
         for (;;) {
-                if (poll(fds, 2, -1) < 0 && errno != EINTR)
+                int count = poll(fds, 2, REST_MS);
+                if (count < 0 && errno != EINTR)
                         return zp_error_errno(err, errno, "poll");
+                if (count == 0)
+                        zp_resident_rest();
                 if (fds[1].revents)
                         return 0;
                 if (fds[0].revents)

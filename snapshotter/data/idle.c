@@ -6,6 +6,8 @@
 
 #include <time.h>
 
+#include "base/resident.h"
+
 /* More open devices than this, and all that are idle are closed at once: a thousand are asked for when images are
  * mounted again after a reboot. */
 #define OPEN_MAX 64
@@ -49,6 +51,11 @@ void *snap_table_close_in_time(void *argument) {
         while (!table->is_ending) {
                 uint64_t now = snap_data_now_ms(), idle_ms = table->open_count > OPEN_MAX ? 0 : table->idle_ms;
                 close_all_idle(table, now > idle_ms ? now - idle_ms : 0);
+                if (!table->is_ending && table->open_count == 0) {
+                        pthread_mutex_unlock(&table->lock);
+                        zp_resident_rest();
+                        pthread_mutex_lock(&table->lock);
+                }
                 while (!table->is_ending && table->open_count == 0)
                         pthread_cond_wait(&table->closer_wake, &table->lock);
                 bool are_many = table->open_count > OPEN_MAX;

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/resident.h"
 #include "blockfs/blockfs.h"
 #include "mount/erofs_mount.h"
 
@@ -148,6 +149,7 @@ static void hear_ready(struct supervisor *s, struct snap_child *child) {
                 s->has_reported = true;
                 snap_manager_notify("READY=1", -1);
                 snap_log(s->options, false, "all workers are ready");
+                zp_resident_rest();
         }
 }
 
