@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -103,6 +104,56 @@ static void tell_no_room(struct snap_completer *c, size_t without_room) {
         c->has_told = without_room > 0;
 }
 
+/* ---- opening devices ---- */
+
+enum { IS_AWAITED, IS_TOLD, IS_FORSAKEN };
+
+/* Belongs to the one who comes last: who is told, or who forsakes it. */
+struct opening {
+        struct snap_wait wait; /* first: what is told back */
+        atomic_int state;
+        struct snap_entry *entry; /* NULL: it could not be opened */
+};
+
+static void end_opening(struct opening *opening) {
+        if (opening->entry)
+                snap_table_let_go(opening->entry);
+        free(opening);
+}
+
+static void on_told(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err) {
+        struct opening *opening = (struct opening *) wait;
+        (void) result, (void) err;
+        opening->entry = entry;
+        if (atomic_exchange(&opening->state, IS_TOLD) == IS_FORSAKEN)
+                end_opening(opening);
+}
+
+/* The device open, NULL when it is not after a while: another one's turn comes then, and its own with the next list.
+ * *is_ending: it is time to end. */
+static struct opening *open_device(struct snap_completer *c, const struct zp_digest *device, bool *is_ending) {
+        struct opening *opening = calloc(1, sizeof *opening);
+        if (!opening)
+                return NULL;
+        opening->wait.done = on_told;
+        snap_table_want(c->data->table, snap_device_id(device), device, &opening->wait);
+        unsigned ms = 1;
+        for (unsigned waited = 0; waited < LOOK_MS * PATIENCE_LOOKS && !*is_ending; waited += ms) {
+                if (atomic_load(&opening->state) == IS_TOLD)
+                        break;
+                ms = 2 * ms < LOOK_MS ? 2 * ms : LOOK_MS;
+                *is_ending = wait_ms(c, ms, false);
+        }
+        if (atomic_exchange(&opening->state, IS_FORSAKEN) != IS_TOLD)
+                return NULL;
+        if (opening->entry && !*is_ending)
+                return opening;
+        end_opening(opening);
+        return NULL;
+}
+
+/* ---- */
+
 static bool complete_all(struct snap_completer *c) {
         const struct snap_data_lookups *lookups = &c->data->options->lookups;
         const struct zp_device_options *options = &c->data->options->device;
@@ -117,15 +168,17 @@ static bool complete_all(struct snap_completer *c) {
                 return false;
         }
         for (size_t i = 0; i < count && !is_ending; i++) {
-                struct snap_entry *entry;
-                if (snap_device_is_whole(c->data, &devices[i]) ||
-                    snap_table_get(c->data->table, snap_device_id(&devices[i]), &devices[i], &entry, NULL) < 0)
+                if (snap_device_is_whole(c->data, &devices[i]))
                         continue;
-                if (has_room(c, &devices[i], zp_device_size(snap_entry_device(entry))))
-                        is_ending = complete(c, snap_entry_device(entry));
+                struct opening *opening = open_device(c, &devices[i], &is_ending);
+                if (!opening)
+                        continue;
+                struct zp_device *device = snap_entry_device(opening->entry);
+                if (has_room(c, &devices[i], zp_device_size(device)))
+                        is_ending = complete(c, device);
                 else
                         without_room++;
-                snap_table_let_go(entry);
+                end_opening(opening);
         }
         tell_no_room(c, without_room);
         return is_ending;

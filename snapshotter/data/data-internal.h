@@ -84,11 +84,17 @@ struct zp_device *snap_entry_device(struct snap_entry *entry);
 /* The size of a device that was open before, without opening it again. */
 bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size);
 
+/* prefetch.c: has what an image (64 hex digits; others are nobody's) needs to start fetched, and what it reads noted.
+ * Waits for no device: those that are not open yet are opened meanwhile, and what cannot be is left out. */
+void snap_data_start(struct snap_data *data, const char *hex);
+/* For the administrator. */
+void snap_data_notice(const struct snap_data *data, const char *line);
+
 /* complete.c: the thread that has devices fetched to their end, if the lookups name any. */
 int snap_completer_new(struct snap_data *data, struct snap_completer **out, struct zp_error *err);
 /* Something was mounted. */
 void snap_completer_tell(struct snap_completer *completer);
-/* Before the table goes. */
+/* Before the table goes. Waits for no device to be opened. */
 void snap_completer_free(struct snap_completer *completer);
 /* There is a local copy, which is mounted from then on: what is read of it is not seen here. */
 bool snap_device_is_whole(const struct snap_data *data, const struct zp_digest *device);

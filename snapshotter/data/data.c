@@ -40,61 +40,16 @@ static uint64_t now_us(void) {
         return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
 }
 
-static void notice(struct snap_data *data, const char *line) {
-        const struct zp_device_options *options = &data->options->device;
-        if (options->notice)
-                options->notice(options->context, line);
-}
-
 /* What the reader is told when a device cannot be had. */
 static int code_of(int result) {
         return result == -ENOENT || result == -ENOMEM ? -result : EIO;
-}
-
-static void prefetch_range(void *argument, const struct zp_digest *device, uint64_t offset, uint64_t length) {
-        struct snap_data *data = argument;
-        struct snap_entry *entry;
-        if (snap_table_get(data->table, snap_device_id(device), device, &entry, NULL) < 0)
-                return;
-        zp_device_prefetch(snap_entry_device(entry), offset, length);
-        snap_table_let_go(entry);
-}
-
-/* What is read of it from now on is to be noted: of an image that is here whole, nothing would be seen. */
-static void announce(struct snap_data *data, const struct zp_digest *image) {
-        const struct snap_data_lookups *lookups = &data->options->lookups;
-        zp_autofree struct zp_digest *devices = NULL;
-        size_t count = 0, whole = 0;
-        struct zp_error err = { 0 };
-        if (!data->starts || !lookups->list_devices)
-                return;
-        if (lookups->list_devices(lookups->context, image, &devices, &count, &err) < 0)
-                notice(data, err.message);
-        for (size_t i = 0; i < count; i++)
-                whole += snap_device_is_whole(data, &devices[i]);
-        if (whole < count)
-                snap_starts_announce(data->starts, image, devices, count, whole > 0);
-}
-
-static void start_image(struct snap_data *data, const char *hex) {
-        const struct snap_data_lookups *lookups = &data->options->lookups;
-        struct zp_digest image;
-        struct zp_error err = { 0 };
-        if (!zp_digest_parse_hex(hex, &image))
-                return;
-        announce(data, &image);
-        if (!lookups->find_ranges)
-                return;
-        int r = lookups->find_ranges(lookups->context, &image, prefetch_range, data, &err);
-        if (r < 0 && r != -ENOENT)
-                notice(data, err.message);
 }
 
 static int lookup_disk(struct snap_data *data, const char *name, uint64_t *id, uint64_t *size) {
         struct zp_error err = { 0 };
         int r = snap_disks_lookup(data->disks, name, id, size, &err);
         if (r < 0 && r != -ENOENT)
-                notice(data, err.message);
+                snap_data_notice(data, err.message);
         return r < 0 ? -code_of(r) : 0;
 }
 
@@ -103,7 +58,7 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
         struct zp_digest digest;
         struct zp_error err = { 0 };
         if (strncmp(name, SNAP_DATA_START_PREFIX, strlen(SNAP_DATA_START_PREFIX)) == 0)
-                start_image(data, name + strlen(SNAP_DATA_START_PREFIX));
+                snap_data_start(data, name + strlen(SNAP_DATA_START_PREFIX));
         if (strcmp(name, SNAP_DATA_STATISTICS) == 0) {
                 *id = STATISTICS_ID;
                 *size = STATISTICS_SIZE;
@@ -123,7 +78,7 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
         int r = *id < FIRST_DEVICE_ID ? -ENOENT : snap_table_get(data->table, *id, &digest, &entry, &err);
         if (r < 0) {
                 if (r != -ENOENT && r != -EIO)
-                        notice(data, err.message);
+                        snap_data_notice(data, err.message);
                 return -code_of(r);
         }
         *size = zp_device_size(snap_entry_device(entry));
@@ -148,7 +103,7 @@ static int find_size(void *context, uint64_t id, uint64_t *size) {
         }
         if (r < 0) {
                 if (r != -EIO)
-                        notice(data, err.message);
+                        snap_data_notice(data, err.message);
                 return -code_of(r);
         }
         *size = zp_device_size(snap_entry_device(entry));
@@ -230,7 +185,7 @@ static void fail(struct served_read *served, int result, const struct zp_error *
                 snap_disks_let_go(data->disks, disk);
         } else {
                 if (result != -EIO)
-                        notice(data, err->message);
+                        snap_data_notice(data, err->message);
                 zp_blockfs_answer_error(served->request, result == -ENOMEM ? ENOMEM : EIO);
         }
         free(served);
@@ -310,7 +265,7 @@ static struct zp_range_options range_options(const struct snap_data_options *opt
 static void note_starts(struct snap_data *data) {
         struct zp_error err = { 0 };
         if (snap_starts_new(data->options->start_directory, data->options->start_ms, &data->starts, &err) < 0)
-                notice(data, err.message);
+                snap_data_notice(data, err.message);
 }
 
 int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct zp_error *err) {

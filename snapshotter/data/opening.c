@@ -92,20 +92,31 @@ static void leave(struct snap_entry *entry) {
                 remove_entry(entry);
 }
 
+/* The first who came comes first; of a device that is open now, they are its users. Lock held. */
+static struct snap_wait *take_all(struct snap_entry *entry, bool is_open) {
+        struct snap_wait *waiting = NULL;
+        for (struct snap_wait *wait; (wait = entry->waiting);) {
+                entry->waiting = wait->next;
+                wait->next = waiting;
+                waiting = wait;
+                entry->users += is_open;
+        }
+        return waiting;
+}
+
 /* Those who are told now; none when they wait on, and it is tried again after a pause. Lock held. */
 static struct snap_wait *settle(struct snap_entry *entry, struct zp_device *device, int result,
                                 const struct zp_error *err) {
         struct snap_table *table = entry->table;
-        struct snap_wait *waiting = entry->waiting;
         if (result < 0 && !is_final(result) && !table->is_ending) {
                 remember_why(entry, err);
-                if (waiting)
+                if (entry->waiting)
                         pause_entry(entry);
                 else
                         leave(entry);
                 return NULL;
         }
-        entry->waiting = NULL;
+        struct snap_wait *waiting = take_all(entry, result == 0);
         free(entry->why);
         entry->why = NULL;
         entry->pause_ms = 0;
@@ -117,8 +128,6 @@ static struct snap_wait *settle(struct snap_entry *entry, struct zp_device *devi
         entry->device = device;
         entry->size = zp_device_size(device);
         entry->used_ms = snap_data_now_ms();
-        for (struct snap_wait *wait = waiting; wait; wait = wait->next)
-                entry->users++;
         table->open_count++;
         pthread_cond_signal(&table->closer_wake);
         return waiting;

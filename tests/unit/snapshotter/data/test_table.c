@@ -82,6 +82,17 @@ uint64_t __wrap_zp_device_size(const struct zp_device *device) {
         return 4096;
 }
 
+/* What was asked to be prefetched, in its order. */
+static uint64_t prefetched[8];
+static atomic_uint prefetched_count;
+void __wrap_zp_device_prefetch(struct zp_device *device, uint64_t offset, uint64_t size);
+
+void __wrap_zp_device_prefetch(struct zp_device *device, uint64_t offset, uint64_t size) {
+        (void) device;
+        assert_int_equal(size, 4096);
+        prefetched[atomic_fetch_add(&prefetched_count, 1) % 8] = offset;
+}
+
 /* ---- */
 
 /* Waits, at most 30 s, for what the table does on its own. */
@@ -95,14 +106,27 @@ uint64_t __wrap_zp_device_size(const struct zp_device *device) {
                 }                                                  \
         } while (0)
 
+static struct snap_data_options options;
+static struct snap_data data;
+
 static int setup_table(void **state) {
-        static const struct snap_data_options options = { .idle_ms = 1, .device.deadline_ms = 1200 };
-        static struct snap_data data = { .options = &options };
+        options = (struct snap_data_options){ .idle_ms = 1, .device = { .cache_fd = -1, .deadline_ms = 1200 } };
+        data = (struct snap_data){ .options = &options };
+        atomic_store(&prefetched_count, 0);
         atomic_store(&opened, 0);
         atomic_store(&closed, 0);
         atomic_store(&failures, 0);
         atomic_store(&are_damned, false);
-        return setup(state) < 0 ? -1 : snap_table_new(&data, &table, &err);
+        int r = setup(state) < 0 ? -1 : snap_table_new(&data, &table, &err);
+        data.table = table;
+        return r;
+}
+
+/* In which a read may take an hour. */
+static int setup_long_table(void **state) {
+        int r = setup_table(state);
+        table->deadline_ms = 3600000;
+        return r;
 }
 
 static int teardown_table(void **state) {
@@ -296,6 +320,67 @@ static void who_waits_for_what_fails_is_told_when_all_ends(void **state) {
         assert_int_equal(setup_table(state), 0);
 }
 
+/* Of devices 1 and 2. */
+static int find_ranges(void *context, const struct zp_digest *image, snap_data_range range, void *argument,
+                       struct zp_error *error) {
+        (void) context, (void) image, (void) error;
+        for (uint8_t i = 0; i < 6; i++) {
+                const struct zp_digest device = { .bytes = { [7] = i == 3 ? 2 : 1 } };
+                range(argument, &device, i * UINT64_C(8192), 4096);
+        }
+        return 0;
+}
+
+static void a_prefetch_waits_for_no_device_and_keeps_its_order(void **state) {
+        (void) state;
+        char hex[65] = { 0 };
+        memset(hex, 'a', 64);
+        options.lookups.find_ranges = find_ranges;
+        hold(true);
+        snap_data_start(&data, hex); /* else it would never return: nobody opens number 1 */
+        await(atomic_load(&prefetched_count) == 1);
+        hold(false);
+        await(atomic_load(&prefetched_count) == 6);
+        const uint64_t order[] = { 3, 0, 1, 2, 4, 5 };
+        for (unsigned i = 0; i < 6; i++)
+                assert_int_equal(prefetched[i], order[i] * 8192);
+}
+
+static void a_prefetch_of_what_does_not_open_leaves_nothing(void **state) {
+        (void) state;
+        char hex[65] = { 0 };
+        memset(hex, 'a', 64);
+        options.lookups.find_ranges = find_ranges;
+        atomic_store(&failure, EBUSY);
+        atomic_store(&failures, 1000000);
+        snap_data_start(&data, hex);
+        await(table_is_empty());
+        assert_int_equal(prefetched_count, 0);
+}
+
+static int list_first(void *context, struct zp_digest **out, size_t *count, struct zp_error *error) {
+        (void) context, (void) error;
+        *out = calloc(1, sizeof **out);
+        assert_non_null(*out);
+        (*out)->bytes[7] = 1;
+        *count = 1;
+        return 0;
+}
+
+/* Else it would wait as long as a read may. */
+static void completion_ends_though_a_device_hangs_as_it_is_opened(void **state) {
+        (void) state;
+        struct snap_completer *completer = NULL;
+        options.lookups.list_wanted = list_first;
+        hold(true);
+        assert_ok(snap_completer_new(&data, &completer, &err));
+        await(atomic_load(&opened) == 1);
+        uint64_t began_ms = snap_data_now_ms();
+        snap_completer_free(completer);
+        assert_true(snap_data_now_ms() - began_ms < 600000);
+        hold(false);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_device_that_is_opened_while_another_is_closed_is_closed_as_well,
@@ -313,6 +398,12 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(devices_that_fail_and_nobody_waits_for_leave_nothing, setup_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(who_waits_for_what_fails_is_told_when_all_ends, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(a_prefetch_waits_for_no_device_and_keeps_its_order, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(a_prefetch_of_what_does_not_open_leaves_nothing, setup_table,
+                                                teardown_table),
+                cmocka_unit_test_setup_teardown(completion_ends_though_a_device_hangs_as_it_is_opened, setup_long_table,
                                                 teardown_table),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

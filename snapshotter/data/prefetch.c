@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An image starts: what it needs then is fetched before it is asked for, and what it reads is noted.
+ */
+#include "snapshotter/data/data-internal.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+
+/* A range whose device is not open yet. */
+struct range {
+        struct snap_wait wait; /* first: what is told back */
+        uint64_t offset, length;
+};
+
+/* Whether there is such a device, its readers will be told. */
+static void prefetch(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err) {
+        struct range *range = (struct range *) wait;
+        (void) err;
+        if (result == 0) {
+                zp_device_prefetch(snap_entry_device(entry), range->offset, range->length);
+                snap_table_let_go(entry);
+        }
+        free(range);
+}
+
+static void want_range(void *argument, const struct zp_digest *device, uint64_t offset, uint64_t length) {
+        struct snap_data *data = argument;
+        struct range *range = malloc(sizeof *range);
+        if (!range)
+                return;
+        *range = (struct range){ .wait.done = prefetch, .offset = offset, .length = length };
+        snap_table_want(data->table, snap_device_id(device), device, &range->wait);
+}
+
+/* What is read of it from now on is to be noted: of an image that is here whole, nothing would be seen. */
+static void announce(struct snap_data *data, const struct zp_digest *image) {
+        const struct snap_data_lookups *lookups = &data->options->lookups;
+        zp_autofree struct zp_digest *devices = NULL;
+        size_t count = 0, whole = 0;
+        struct zp_error err = { 0 };
+        if (!data->starts || !lookups->list_devices)
+                return;
+        if (lookups->list_devices(lookups->context, image, &devices, &count, &err) < 0)
+                snap_data_notice(data, err.message);
+        for (size_t i = 0; i < count; i++)
+                whole += snap_device_is_whole(data, &devices[i]);
+        if (whole < count)
+                snap_starts_announce(data->starts, image, devices, count, whole > 0);
+}
+
+void snap_data_start(struct snap_data *data, const char *hex) {
+        const struct snap_data_lookups *lookups = &data->options->lookups;
+        struct zp_digest image;
+        struct zp_error err = { 0 };
+        if (!zp_digest_parse_hex(hex, &image))
+                return;
+        announce(data, &image);
+        if (!lookups->find_ranges)
+                return;
+        int r = lookups->find_ranges(lookups->context, &image, want_range, data, &err);
+        if (r < 0 && r != -ENOENT)
+                snap_data_notice(data, err.message);
+}
+
+void snap_data_notice(const struct snap_data *data, const char *line) {
+        const struct zp_device_options *options = &data->options->device;
+        if (options->notice)
+                options->notice(options->context, line);
+}
