@@ -34,8 +34,9 @@ enum ctl_note {
         CTL_NOTE_NEXT,         /* the image with which the next look begins */
         CTL_NOTE_LEFT,         /* so many images from there on have not had their turn; 0: all have */
         CTL_NOTE_ROUND,        /* when their turns began */
+        CTL_NOTE_UNCLEAN,      /* when what is removed at the end could first not be; 0: all could, or it is given up */
 };
-#define CTL_NOTES 5
+#define CTL_NOTES 6
 void ctl_cache_note(struct ctl_cache *cache, const char *key, enum ctl_note which, int64_t value);
 int64_t ctl_cache_noted(struct ctl_cache *cache, const char *key, enum ctl_note which);
 size_t ctl_cache_size(struct ctl_cache *cache);

@@ -121,40 +121,65 @@ int ctl_run_withdraw(struct ctl_run *run, struct zp_error *err) {
         return result;
 }
 
+/* Whether what failed is tried again: for as long as is configured since it failed first, after `since`. Only this
+ * process knows when that was: its successor begins anew. */
+static bool has_time_left(const struct ctl_run *run, int64_t since) {
+        int64_t first = ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_UNCLEAN);
+        if (!first || first < since)
+                ctl_cache_note(run->world->snapshots, run->key, CTL_NOTE_UNCLEAN, first = run->now);
+        return run->now < first + run->world->config->cleanup_s;
+}
+
 /* ---- the end of its time ---- */
 
-int ctl_run_expire(struct ctl_run *run, struct zp_error *err) {
-        static const char *const none[] = { NULL };
-        struct ctl_status *status = &run->snapshot->status;
-        struct zp_error why = { 0 };
-        bool is_new = false;
-        for (size_t i = 0; i < status->image_count; i++)
-                is_new |= status->images[i].phase != CTL_EXPIRED;
-        if (!is_new)
-                return ctl_run_judge(run, NULL, NULL, err);
-        int r = ctl_run_cancel_all(run, &why);
-        if (r == 0)
-                r = ctl_run_withdraw(run, &why);
-        int64_t over = run->snapshot->created + run->snapshot->spec.ttl_s;
-        if (r < 0 && run->now < over + run->world->config->cleanup_s) {
-                ctl_run_tell(run, true, "CleanupFailed", "its snapshots are not removed yet: %s", why.message);
-                *err = why;
-                return r;
+/* Something is left to remove. What was given up is, when somebody asks to try again. */
+static bool is_to_expire(const struct ctl_run *run) {
+        const struct ctl_status *status = &run->snapshot->status;
+        bool is_asked = run->is_retry || ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_UNCLEAN);
+        for (size_t i = 0; i < status->image_count; i++) {
+                const struct ctl_image *image = &status->images[i];
+                if (image->phase != CTL_EXPIRED || (is_asked && image->snapshot_digest[0]))
+                        return true;
         }
-        ctl_slots_keep_only(run->world->slots, run->key, none);
+        return false;
+}
+
+static void expire_images(struct ctl_status *status, const struct zp_error *trouble) {
         for (size_t i = 0; i < status->image_count; i++) {
                 struct ctl_image *image = &status->images[i];
                 image->phase = CTL_EXPIRED;
                 image->next_attempt = 0;
                 image->progress = -1;
                 snprintf(image->reason, sizeof image->reason, "Expired");
-                if (r < 0) {
-                        snprintf(image->message, sizeof image->message, "not removed: %.480s", why.message);
+                if (trouble) {
+                        snprintf(image->message, sizeof image->message, "not removed: %.480s", trouble->message);
                         continue;
                 }
                 snprintf(image->message, sizeof image->message, "its time (ttl) is over");
                 image->snapshot_digest[0] = '\0';
         }
+}
+
+int ctl_run_expire(struct ctl_run *run, struct zp_error *err) {
+        static const char *const none[] = { NULL };
+        struct zp_error why = { 0 };
+        if (run->is_retry) /* its time begins anew */
+                ctl_cache_note(run->world->snapshots, run->key, CTL_NOTE_UNCLEAN, 0);
+        if (!is_to_expire(run))
+                return ctl_run_judge(run, NULL, NULL, err);
+        int r = ctl_run_cancel_all(run, &why);
+        if (r == 0)
+                r = ctl_run_withdraw(run, &why);
+        if (r < 0 && zp_cancelled(run->world->cancel))
+                return zp_error_set(err, ECANCELED, "interrupted");
+        if (r < 0 && has_time_left(run, 0)) {
+                ctl_run_tell(run, true, "CleanupFailed", "its snapshots are not removed yet: %s", why.message);
+                ctl_run_wake_at(run, run->now + AGAIN_S);
+                return ctl_run_judge(run, NULL, NULL, err);
+        }
+        ctl_cache_note(run->world->snapshots, run->key, CTL_NOTE_UNCLEAN, 0);
+        ctl_slots_keep_only(run->world->slots, run->key, none);
+        expire_images(&run->snapshot->status, r < 0 ? &why : NULL);
         ctl_run_tell(run, r < 0, "Expired", r < 0 ? "its snapshots could not be removed: %s" : "%s",
                      r < 0 ? why.message : "its snapshots were removed");
         return ctl_run_judge(run, NULL, NULL, err);
@@ -179,11 +204,9 @@ int ctl_run_delete(struct ctl_run *run, struct zp_error *err) {
         if (!snapshot->has_finalizer)
                 return 0;
         int r = clean_up(run, &why);
-        if (r == -ECANCELED) {
-                *err = why;
-                return r;
-        }
-        if (r < 0 && run->now < snapshot->deleted + run->world->config->cleanup_s) {
+        if (r < 0 && zp_cancelled(run->world->cancel))
+                return zp_error_set(err, ECANCELED, "interrupted");
+        if (r < 0 && has_time_left(run, snapshot->deleted)) {
                 ctl_run_tell(run, true, "CleanupFailed", "%s; it is tried for %lld s", why.message,
                              (long long) run->world->config->cleanup_s);
                 ctl_run_wake_at(run, run->now + AGAIN_S);

@@ -115,5 +115,7 @@ int ctl_remove_all(const struct ctl_options *options, struct zp_error *err) {
         if ((r = zp_kube_new(&client, &kube, err)) < 0)
                 return r;
         struct removal removal = { .kube = kube, .due = due };
-        return remove_until_none(&removal, options->namespace, (uint64_t) (config->cleanup_s + PATIENCE_S) * 1000, err);
+        /* a controller that takes over tries for as long as its predecessor did */
+        uint64_t patience_s = 2 * (uint64_t) config->cleanup_s + PATIENCE_S;
+        return remove_until_none(&removal, options->namespace, patience_s * 1000, err);
 }
