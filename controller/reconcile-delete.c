@@ -23,6 +23,18 @@ static bool is_named_elsewhere(const struct ctl_run *run, const char *text) {
         return is_named;
 }
 
+/* Whether another image of this object waits for it, another tag of the same: of several that go, the last does not. */
+static bool is_wanted_here(const struct ctl_run *run, const struct ctl_image *image) {
+        const struct ctl_status *status = &run->snapshot->status;
+        for (size_t i = 0; i < status->image_count; i++) {
+                const struct ctl_image *its = &status->images[i];
+                if (its != image && (its->phase == CTL_QUEUED || its->phase == CTL_BUILDING) &&
+                    strcmp(its->build_id, image->build_id) == 0)
+                        return true;
+        }
+        return false;
+}
+
 /* Whether the object of that key waits for the build of this image. */
 static bool waits_for(const struct ctl_run *run, const char *key, const struct ctl_image *image) {
         const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
@@ -62,6 +74,10 @@ int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error
                 return 0;
         const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
         ctl_run_slot(run, image->build_id, slot);
+        if (is_wanted_here(run, image)) {
+                image->build_id[0] = '\0'; /* its slot is the object's as before */
+                return 0;
+        }
         if (is_wanted_elsewhere(run, image)) {
                 ctl_slots_leave(run->world->slots, slot, run->key);
         } else {

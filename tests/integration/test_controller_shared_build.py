@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from support.controller import until
+from support.controller import push_tiny, until
 from support.controller_world import Objects, controller_world
 from support.serving import serving
 
@@ -76,4 +76,25 @@ def test_a_hooks_build_ends_with_the_last_object_of_all_namespaces_that_waits_fo
             until(lambda: build(spaces[1]) == "hook-7")
             spaces[1].delete("app")
             until(lambda: not spaces[1].list())
+            assert hook.cancelled()
+
+
+def test_a_build_goes_on_for_the_tag_that_is_left_and_ends_with_the_last_one(world):
+    image = world.image("app")
+    latest, other = image, image.replace(":latest", ":v1")
+    push_tiny(world.server, "app", "v1", salt="app")
+    with serving(PlayedHook(world.digests[image])) as hook:
+        hook.decided |= {1, 2}
+
+        def builds():
+            return [found.get("buildID") for found in world.snapshots.get("app").get("status", {}).get("images", [])]
+
+        with world.controller(hook={"url": f"http://127.0.0.1:{hook.server_port}"}):
+            world.snapshots.create("app", spec={"images": [other, latest], "executor": "Hook"})
+            until(lambda: builds() == ["hook-7"] * 2, explain=lambda: json.dumps(world.snapshots.list(), indent=1))
+            world.snapshots.patch("app", {"spec": {"images": [latest]}})
+            until(lambda: builds() == ["hook-7"])
+            assert not hook.cancelled()
+            world.snapshots.delete("app")
+            until(lambda: not world.snapshots.list())
             assert hook.cancelled()
