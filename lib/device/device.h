@@ -25,8 +25,9 @@ struct zp_device_engine;
 struct zp_device_options {
         int cache_fd;                    /* directory of the local copies, the caller's; -1: nothing is kept */
         uint64_t cache_limit;            /* bytes of disk they may take; 0: no limit */
-        uint64_t memory_limit;           /* bytes of packed frames under way; 0: 32 MiB. The same again for frames that
-                                            cannot be kept on disk */
+        uint64_t memory_limit;           /* bytes of packed frames under way; 0: 32 MiB. The same again for a frame of
+                                            each device that is read and has none under way, and for frames that cannot
+                                            be kept on disk */
         unsigned threads;                /* that check and decompress; 0: as many as there are CPUs to use */
         unsigned deadline_ms;            /* after which a program's read fails with EIO, though the kernel tries
                                             twice; 0: ZP_DEVICE_DEADLINE_MS */

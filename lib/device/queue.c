@@ -98,24 +98,29 @@ void zp_fetch_drop(struct zp_fetch *fetch) {
                 pthread_cond_broadcast(&device->engine->device_free);
 }
 
-/* Demand leaves others' readers a frame each however full the memory is: a server that hangs keeps up its own readers
- * alone. What nobody waits for leaves room for demand. */
+/* Of a device of which nothing is under way, and somebody waits. */
+static bool is_first(const struct zp_fetch *fetch) {
+        return fetch->urgency == ZP_DEVICE_DEMAND && fetch->device->under_way == 0;
+}
+
+/* Demand leaves others' readers a frame each when the memory is full, in as much again: a server that hangs keeps up
+ * its own readers alone, unless it hangs for very many devices. What nobody waits for leaves room for demand. */
 static bool has_memory(const struct zp_device_engine *engine, const struct zp_fetch *fetch) {
         static const uint64_t quarters[ZP_DEVICE_URGENCIES] = { 4, 3, 2 };
-        uint64_t limit = engine->options.memory_limit / 4 * quarters[fetch->urgency];
-        bool is_first = fetch->urgency == ZP_DEVICE_DEMAND && fetch->device->under_way == 0;
-        return engine->memory_used == 0 || engine->memory_used + fetch->frame.packed_size <= limit || is_first;
+        uint64_t limit = engine->options.memory_limit / 4 * (is_first(fetch) ? 8 : quarters[fetch->urgency]);
+        return engine->memory_used == 0 || engine->memory_used + fetch->frame.packed_size <= limit;
 }
 
 /* What nobody waits for shall not fill the line when somebody comes: the origin puts so much of it into requests of
  * which it sends few at a time. */
 static const uint32_t under_way_max[ZP_DEVICE_URGENCIES] = { UINT32_MAX, 64, 8 };
 
-/* One for which there is memory goes before those for which there is none. */
+/* One for which there is memory goes before those for which there is none; but no device's first waits behind smaller
+ * ones that came later. */
 static struct zp_fetch *most_urgent(struct zp_device_engine *engine) {
         for (unsigned i = 0; i < ZP_DEVICE_URGENCIES; i++) {
                 struct zp_fetch *fetch = engine->queues[i].first;
-                while (i == ZP_DEVICE_DEMAND && fetch && !has_memory(engine, fetch))
+                while (i == ZP_DEVICE_DEMAND && fetch && !has_memory(engine, fetch) && !is_first(fetch))
                         fetch = fetch->queue_next;
                 if (fetch || engine->queues[i].first)
                         return fetch;

@@ -276,6 +276,12 @@ static inline void hold_origin(struct faults *faults, bool is_held) {
         pthread_mutex_unlock(&faults->lock);
 }
 
+static inline size_t outstanding(struct faults *faults) {
+        pthread_mutex_lock(&faults->lock);
+        size_t bytes = faults->outstanding;
+        pthread_mutex_unlock(&faults->lock);
+        return bytes;
+}
 static inline int asked(struct faults *faults, uint32_t frame) {
         pthread_mutex_lock(&faults->lock);
         int count = faults->asked[frame];

@@ -385,6 +385,40 @@ static void memory_under_way_is_bounded(void **state) {
         assert_true(w->faults[0].outstanding_max > FRAME);
 }
 
+/* A frame each, on an origin that is slow for all of them. */
+static void memory_under_way_is_bounded_for_many_devices_and_all_get_on(void **state) {
+        struct world *w = *state;
+        struct zp_device *devices[FRAMES];
+        struct packed packed[FRAMES];
+        struct waiting *waiting[FRAMES];
+        w->options.memory_limit = 4 * FRAME;
+        packed[0] = w->packed;
+        for (uint32_t i = 0; i < FRAMES; i++) {
+                w->data[SIZE - 1] = (uint8_t) i;
+                if (i > 0)
+                        packed[i] = w->packed = pack_bytes(w->data, SIZE, FRAME, 2);
+                open_world(w, 1);
+                devices[i] = w->device;
+        }
+        hold_origin(&w->faults[0], true);
+        for (uint32_t i = 0; i < FRAMES; i++) {
+                w->device = devices[i];
+                waiting[i] = begin_read(w, (uint64_t) i * FRAME, 1);
+        }
+        size_t held = outstanding(&w->faults[0]);
+        hold_origin(&w->faults[0], false);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                assert_int_equal(end_read(w, waiting[i]), 0);
+        assert_true(held > 4 * FRAME); /* more than one of them would have */
+        assert_true(w->faults[0].outstanding_max <= 8 * FRAME);
+        for (uint32_t i = 1; i < FRAMES; i++) {
+                zp_device_close(devices[i]);
+                packed_clear(&packed[i]);
+        }
+        w->device = devices[0];
+        w->packed = packed[0];
+}
+
 static void a_device_whose_origin_hangs_holds_up_its_own_readers_alone(void **state) {
         struct world *w = *state;
         struct waiting *waiting[FRAMES];
@@ -548,6 +582,7 @@ int main(void) {
                 test(a_disk_without_room_costs_no_read),
                 test(without_a_directory_everything_still_reads),
                 test(memory_under_way_is_bounded),
+                test(memory_under_way_is_bounded_for_many_devices_and_all_get_on),
                 test(a_device_whose_origin_hangs_holds_up_its_own_readers_alone),
                 test(what_is_at_hand_is_not_copied),
                 test(a_damaged_index_is_refused),
