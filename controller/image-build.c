@@ -33,7 +33,8 @@ static void ready(struct ctl_image *image, const char *snapshot, int64_t size) {
         ctl_run_stand(image, CTL_READY, "", "");
 }
 
-/* 1: it is published, and now ready; 0: it is not. A registry that does not say is no reason not to build. */
+/* 1: it is published, and now ready; 0: it is not. A registry that does not say is no reason not to build, unless it
+ * was us who did not wait. */
 static int find_published(struct ctl_run *run, struct ctl_image *image, struct zp_error *err) {
         char snapshot[ZP_DIGEST_TEXT_SIZE] = "";
         struct ctl_images images;
@@ -44,7 +45,7 @@ static int find_published(struct ctl_run *run, struct ctl_image *image, struct z
                 return r;
         if (ctl_images_remote(&run->snapshot->spec, image->image, &remote, &ignored) < 0 ||
             ctl_images_published(&images, remote, image->digest, snapshot, &ignored) < 0 || !snapshot[0])
-                return 0;
+                return zp_check_cancel(run->world->cancel, err);
         ready(image, snapshot, strcmp(snapshot, image->snapshot_digest) == 0 ? image->size : 0);
         return 1;
 }
@@ -114,7 +115,10 @@ static int take(struct ctl_run *run, struct ctl_image *image, const struct ctl_b
         return 0;
 }
 
-static int not_started(struct ctl_run *run, struct ctl_image *image, int error, const struct zp_error *why) {
+static int not_started(struct ctl_run *run, struct ctl_image *image, int error, const struct zp_error *why,
+                       struct zp_error *err) {
+        if (zp_check_cancel(run->world->cancel, err) < 0)
+                return -ECANCELED;
         bool is_refused = error == -EINVAL || error == -EPERM || error == -ENOENT || error == -EACCES;
         bool was_known = strcmp(image->reason, is_refused ? "BuildNotStarted" : "ExecutorUnavailable") == 0;
         char message[CTL_MESSAGE_SIZE];
@@ -164,7 +168,7 @@ int ctl_run_start(struct ctl_run *run, struct ctl_image *image, struct zp_error 
                 return zp_error_set(err, ECANCELED, "not the leader any more");
         r = run->executor->start(&run->world->executors, &order, &build, &why);
         if (r < 0)
-                return not_started(run, image, r, &why);
+                return not_started(run, image, r, &why, err);
         atomic_fetch_add(&run->world->counters.builds_started, 1);
         image->next_attempt = 0;
         ctl_run_tell(run, false, "BuildStarted", "%s (%s): %s is built by %s %s", image->image, image->platform,
