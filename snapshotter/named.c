@@ -2,7 +2,6 @@
 #include "snapshotter/named.h"
 
 #include <fcntl.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "oci/json.h"
 #include "store/store.h"
 #include "trust/policy.h"
 
@@ -30,19 +30,26 @@ static int look_at_file(const char *path, struct zp_error *err) {
         return r;
 }
 
+/* As docker login writes them. The older form, with the registries at the top, has no mark of its own but its name. */
+static bool has_credentials(const char *path, const json_t *root) {
+        const char *slash = strrchr(path, '/');
+        return strcmp(slash ? slash + 1 : path, ".dockercfg") == 0 || json_is_object(json_object_get(root, "auths")) ||
+               json_is_object(json_object_get(root, "credHelpers")) ||
+               json_is_string(json_object_get(root, "credsStore"));
+}
+
 static int look_at_credentials(const char *path, struct zp_error *err) {
         zp_autofree char *text = NULL;
+        zp_auto(json_decref) json_t *root = NULL;
         size_t size = 0;
-        json_error_t where;
         int r = zp_read_file(AT_FDCWD, path, FILE_MAX, &text, &size, err);
         if (r < 0)
                 return r;
-        json_t *root = json_loadb(text, size, 0, &where);
+        r = zp_json_load(text, size, path, &root, err);
         explicit_bzero(text, size);
-        if (!json_is_object(root))
-                r = zp_error_set(err, EINVAL, "'%s': it is no JSON object%s%s", path, root ? "" : ": ",
-                                 root ? "" : where.text);
-        json_decref(root);
+        if (r == 0 && !has_credentials(path, root))
+                r = zp_error_set(err, EINVAL, "'%s': it has no 'auths', as docker login writes them, and no helper",
+                                 path);
         return r;
 }
 

@@ -106,7 +106,7 @@ def name_files(work):
 def put_files(work):
     (work / "other").mkdir()
     (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
-    (work / "auth.json").write_text("{}")
+    (work / "auth.json").write_text('{"auths": {}}')
     for name in ("ca.pem", "token", "hook.pem"):
         (work / name).write_text("x\n")
     with snapshotter(work / "other") as daemon:
@@ -125,6 +125,7 @@ def test_each_file_that_the_settings_name_and_is_not_there_is_missing(work):
 
 @pytest.mark.parametrize("name, spoil", [
     ("auth_file", lambda work: (work / "auth.json").write_text('{"auths": ')),
+    ("auth_file", lambda work: (work / "auth.json").write_text('{"example.com": {}}')),
     ("ca_file", lambda work: ((work / "ca.pem").unlink(), (work / "ca.pem").mkdir())),
     ("report_starts token", lambda work: (work / "token").write_text("")),
     ("preload", lambda work: (work / "preload" / "zeropull.db").unlink()),
@@ -134,6 +135,20 @@ def test_what_the_settings_name_and_cannot_be_used_is_missing(work, name, spoil)
     spoil(work)
     check = Check(work, options=name_files(work))
     assert [found for found in NAMED if check.state(found) != "ok"] == [name] and check.state(name) == "missing"
+
+
+def test_a_broken_auth_file_is_told_without_a_word_of_it(work):
+    put_files(work)
+    (work / "auth.json").write_text('{"auths": {"example.com": {"auth": s3cr3tw0rd}}}')
+    check = Check(work, options=name_files(work))
+    assert check.state("auth_file") == "missing" and "line 1" in check.all["auth_file"]["text"]
+    assert "s3cr3tw0rd" not in json.dumps(check.all)
+
+
+def test_an_auth_file_of_dockers_older_form_is_known_by_its_name(work):
+    (work / ".dockercfg").write_text('{"example.com": {}}')
+    (work / "c.yaml").write_text(f"version: 1\nauth_file: '{work}/.dockercfg'\n")
+    assert Check(work, options=["--config", work / "c.yaml"]).state("auth_file") == "ok"
 
 
 def test_of_several_auth_files_some_may_be_missing(work):
