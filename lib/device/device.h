@@ -90,13 +90,14 @@ struct zp_device_read {
          * errno: -EIO for all that could not be helped before the deadline. */
         void (*done)(struct zp_device_read *read, int result, int fd, const void *data);
         uint32_t waited_ms; /* before it came here: it is answered so much earlier */
+        bool is_second;     /* it is known to be the kernel's second attempt, of which nothing is remembered; the engine
+                               finds others */
         /* the rest is the engine's */
         struct zp_device *device;
         struct zp_device_read *next, **link;
         uint64_t waiting[5]; /* frames, from the first on, that are awaited: 1 MiB touches 257 of 4 KiB */
         uint32_t first_frame, frame_count, waiting_count;
         uint64_t deadline_ms;
-        bool is_second;  /* the kernel's second attempt, of which nothing is remembered */
         uint8_t *buffer; /* for frames that are not kept */
         int result;
         enum zp_read_failure failure;

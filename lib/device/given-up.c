@@ -35,7 +35,6 @@ uint64_t zp_given_up_deadline(struct zp_device_read *read, uint64_t now_ms) {
         uint64_t whole = read->device->engine->options.deadline_ms, second = whole / SECOND_SHARE;
         if (second < SECOND_MIN_MS)
                 second = SECOND_MIN_MS;
-        read->is_second = false;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
                 struct zp_given_up *slot = slot_of(read->device, frame);

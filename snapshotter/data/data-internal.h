@@ -69,10 +69,10 @@ struct snap_wait {
         void (*done)(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err);
         bool comes_again; /* once, at once, when it was given up: the second time is a short one. As the kernel reads */
         uint64_t began_ms;
+        bool is_second; /* it came again: set by snap_table_want() */
         /* the rest is the table's */
         struct snap_wait *next;
         uint64_t deadline_ms;
-        bool is_second;
 };
 /* Wants the device open; nothing is waited for here. `digest`: when the caller knows it; NULL: it is looked for. */
 void snap_table_want(struct snap_table *table, uint64_t id, const struct zp_digest *digest, struct snap_wait *wait);

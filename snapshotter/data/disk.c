@@ -250,6 +250,7 @@ static void on_open(struct snap_wait *wait, struct snap_entry *entry, int result
         }
         part->entry = entry;
         part->read.waited_ms = (uint32_t) (snap_data_now_ms() - wait->began_ms);
+        part->read.is_second = wait->is_second;
         zp_device_read(snap_entry_device(entry), &part->read);
 }
 

@@ -238,14 +238,19 @@ static inline void on_done(struct zp_device_read *read, int result, int fd, cons
         pthread_mutex_unlock(&waiting->lock);
 }
 
-static inline struct waiting *begin_read(struct world *w, uint64_t offset, uint32_t size) {
+static inline struct waiting *begin_attempt(struct world *w, uint64_t offset, uint32_t size, bool is_second) {
         struct waiting *waiting = calloc(1, sizeof *waiting);
-        waiting->read = (struct zp_device_read){ .offset = offset, .size = size, .done = on_done };
+        waiting->read =
+                (struct zp_device_read){ .offset = offset, .size = size, .done = on_done, .is_second = is_second };
         waiting->bytes = malloc(size + 1);
         pthread_mutex_init(&waiting->lock, NULL);
         pthread_cond_init(&waiting->answered, NULL);
         zp_device_read(w->device, &waiting->read);
         return waiting;
+}
+
+static inline struct waiting *begin_read(struct world *w, uint64_t offset, uint32_t size) {
+        return begin_attempt(w, offset, size, false);
 }
 
 /* The result; after success the bytes were the device's. */

@@ -122,6 +122,17 @@ static void a_second_attempt_takes_no_second_deadline(void **state) {
         assert_int_equal(read_frame(w, 30), 0); /* and it is an attempt */
 }
 
+/* Of a first one that did not come so far. */
+static void what_is_known_to_be_a_second_attempt_is_a_short_one(void **state) {
+        struct world *w = *state;
+        w->options.deadline_ms = 60000;
+        open_world(w, 1);
+        fail_reads(&w->faults[0], 30, 1 << 20);
+        uint64_t begun = now_ms();
+        assert_int_equal(end_read(w, begin_attempt(w, 30 * FRAME, 100, true)), -EIO);
+        assert_true(now_ms() - begun < 30000);
+}
+
 /* After several times what a second attempt has. */
 static void *come_back(void *argument) {
         struct world *w = argument;
@@ -566,6 +577,7 @@ int main(void) {
                 test(failures_are_retried_until_the_deadline),
                 test(an_origin_that_says_nothing_does_not_hang_its_readers),
                 test(a_second_attempt_takes_no_second_deadline),
+                test(what_is_known_to_be_a_second_attempt_is_a_short_one),
                 test(after_both_attempts_the_next_read_has_all_the_time),
                 test(a_read_that_fails_is_told_once_for_each_reason),
                 test(the_next_origin_helps_out),
