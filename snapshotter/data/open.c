@@ -31,7 +31,9 @@ static int find_remote(struct snap_data *data, const struct zp_digest *device, s
                         zp_error_clear(err);
                 return 0;
         }
-        snap_remote_clear(r < 0 ? &found : remote);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        snap_remote_clear(remote);
         if (r == 0)
                 *remote = found;
         return r;
