@@ -3,6 +3,7 @@
  * Opening devices on threads of their own, and those who wait for it: a store or a preload that hangs keeps nobody but
  * them, and what fails for a while is tried again until they have waited as long as a read may.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -210,21 +211,28 @@ static struct snap_wait *take_late(struct snap_entry *entry, uint64_t now) {
         return late;
 }
 
+/* Only the number is known as long as no place was found that has the device. Lock held. */
+static void say_late(const struct snap_entry *entry, struct zp_error *err) {
+        char name[ZP_SHA256_HEX_SIZE];
+        if (entry->has_digest)
+                zp_digest_hex(&entry->digest, name);
+        else
+                snprintf(name, sizeof name, "%016llx…", (unsigned long long) entry->id);
+        zp_error_set(
+                err, EIO,
+                "device %s: it cannot be opened in time: %s: see the store and the preloads; later reads try again",
+                name, entry->why ? entry->why->message : "where its files are does not answer");
+}
+
 /* Of one device, if there are any; *is_news: an administrator has not been told lately. Lock held. */
 static struct snap_wait *take_some_late(struct snap_table *table, bool *is_news, struct zp_error *err) {
         uint64_t now = snap_data_now_ms();
-        char hex[ZP_SHA256_HEX_SIZE];
         for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
                 for (struct snap_entry *entry = table->buckets[i]; entry; entry = entry->next) {
                         struct snap_wait *late = take_late(entry, now);
                         if (!late)
                                 continue;
-                        zp_error_set(
-                                err, EIO,
-                                "device %s: it cannot be opened in time: %s: see the store and the preloads; later "
-                                "reads try again",
-                                zp_digest_hex(&entry->digest, hex),
-                                entry->why ? entry->why->message : "where its files are does not answer");
+                        say_late(entry, err);
                         *is_news = now >= entry->tell_again_ms;
                         if (*is_news)
                                 entry->tell_again_ms = now + TELL_EVERY_MS;
