@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry-hook/retention.h"
+#include "registry-hook/retention-internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,21 +67,12 @@ static int read_snapshots(struct hook_db *db, json_t *out, struct zp_error *err)
         return r;
 }
 
-static const char *member(const json_t *object, const char *name) {
-        const char *text = json_string_value(json_object_get(object, name));
-        return text ? text : "";
-}
-
-static int64_t number(const json_t *object, const char *name) {
-        return json_integer_value(json_object_get(object, name));
-}
-
 /* Where the snapshot's image was wanted: [{host, repository}]. */
 static int read_origins(struct hook_db *db, const json_t *snapshot, json_t *out, struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
         int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
                                  "SELECT host, repository FROM origins WHERE digest = ?1 AND target = ?2", "ss",
-                                 member(snapshot, "digest"), member(snapshot, "target"));
+                                 retention_text(snapshot, "digest"), retention_text(snapshot, "target"));
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
                 json_array_append_new(out, json_pack("{s:s, s:s}", "host", hook_sql_text(row, 0), "repository",
                                                      hook_sql_text(row, 1)));
@@ -99,7 +90,7 @@ static bool find_image(const struct hook_config *config, const json_t *origins, 
         json_t *origin;
         *is_there = false;
         json_array_foreach(origins, i, origin) {
-                const char *host = member(origin, "host"), *repository = member(origin, "repository");
+                const char *host = retention_text(origin, "host"), *repository = retention_text(origin, "repository");
                 const struct hook_registry *registry = hook_config_registry(config, host);
                 struct zp_error reason = { 0 };
                 if (!registry) {
@@ -119,11 +110,11 @@ static int survey_image(struct hook_db *db, const struct hook_config *config, co
         bool is_there = false;
         json_t *origins = json_array();
         int r = read_origins(db, snapshot, origins, err);
-        bool is_known = r == 0 && find_image(config, origins, member(snapshot, "digest"), cancel, &is_there);
+        bool is_known = r == 0 && find_image(config, origins, retention_text(snapshot, "digest"), cancel, &is_there);
         json_decref(origins);
         if (!is_known) /* as before */
                 return r;
-        struct deletion deletion = { member(snapshot, "digest"), member(snapshot, "target"),
+        struct deletion deletion = { retention_text(snapshot, "digest"), retention_text(snapshot, "target"),
                                      is_there ? 0 : hook_now_ms() };
         return hook_db_write(db, note_deleted, &deletion, err);
 }
@@ -137,7 +128,7 @@ int hook_retention_survey(struct hook_db *db, const struct hook_config *config, 
         if (r == 0)
                 r = read_snapshots(db, snapshots, err);
         json_array_foreach(snapshots, i, snapshot) {
-                const struct hook_rule *rule = hook_config_rule(config, member(snapshot, "rule"));
+                const struct hook_rule *rule = hook_config_rule(config, retention_text(snapshot, "rule"));
                 struct zp_error reason = { 0 };
                 if (r < 0 || zp_cancelled(cancel))
                         break;
@@ -152,11 +143,11 @@ int hook_retention_survey(struct hook_db *db, const struct hook_config *config, 
 
 /* NULL: it stays. */
 static const char *reason_to_go(const struct hook_rule *rule, const json_t *snapshot, int64_t now_ms) {
-        int64_t untagged = number(snapshot, "untagged"), deleted = number(snapshot, "deleted");
+        int64_t untagged = retention_number(snapshot, "untagged"), deleted = retention_number(snapshot, "deleted");
         if (rule->deleted_ms && deleted && now_ms - deleted >= rule->deleted_ms)
                 return "its image is gone";
         if (rule->superseded_ms && untagged && now_ms - untagged >= rule->superseded_ms &&
-            number(snapshot, "newer") >= (rule->keep ? rule->keep : 1))
+            retention_number(snapshot, "newer") >= (rule->keep ? rule->keep : 1))
                 return "no tag names its image";
         return NULL;
 }
@@ -168,7 +159,7 @@ int hook_retention_list(struct hook_db *db, const struct hook_config *config, in
         int r = read_snapshots(db, snapshots, err);
         *out = json_array();
         json_array_foreach(snapshots, i, snapshot) {
-                const struct hook_rule *rule = hook_config_rule(config, member(snapshot, "rule"));
+                const struct hook_rule *rule = hook_config_rule(config, retention_text(snapshot, "rule"));
                 const char *reason = rule ? reason_to_go(rule, snapshot, now_ms) : NULL;
                 if (!reason)
                         continue;
@@ -180,131 +171,4 @@ int hook_retention_list(struct hook_db *db, const struct hook_config *config, in
         if (r < 0)
                 json_decref(zp_steal(out));
         return r;
-}
-
-/* ---- removing ---- */
-
-struct going {
-        const json_t *snapshot;
-        int64_t gone_ms; /* 0: it stays */
-        bool is_claimed;
-};
-
-/* Nothing rests on the snapshot any more from here on, whatever is decided while the registry is asked to delete it.
- * Not one whose image was seen again since the survey, or is being built again. The sign is that of what is not over:
- * what came of it is asked when the service has died meanwhile, or the registry's answer was lost. */
-static int claim(sqlite3 *db, void *context, struct zp_error *err) {
-        struct going *g = context;
-        int r = hook_sql_run(db, err,
-                             "UPDATE snapshots AS s SET gone = -?3 WHERE digest = ?1 AND target = ?2 AND gone = 0"
-                             " AND untagged = ?4 AND deleted = ?5 AND NOT EXISTS (SELECT 1 FROM builds b WHERE"
-                             " b.digest = s.digest AND b.target = s.target AND b.state IN ('queued', 'running'))",
-                             "ssiii", member(g->snapshot, "digest"), member(g->snapshot, "target"), g->gone_ms,
-                             number(g->snapshot, "untagged"), number(g->snapshot, "deleted"));
-        g->is_claimed = r > 0;
-        return r < 0 ? r : 0;
-}
-
-static int conclude(sqlite3 *db, void *context, struct zp_error *err) {
-        const struct going *g = context;
-        int r = hook_sql_run(db, err, "UPDATE snapshots SET gone = ?3 WHERE digest = ?1 AND target = ?2 AND gone < 0",
-                             "ssi", member(g->snapshot, "digest"), member(g->snapshot, "target"), g->gone_ms);
-        return r < 0 ? r : 0;
-}
-
-/* After a removal that failed, or was not seen to its end: asks whether the snapshot is there. 1: it is not; 0: it is;
- * -EAGAIN: the registry does not say, and it is asked again later. */
-static int settle(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
-                  const struct zp_cancel *cancel, struct zp_error *err) {
-        struct going going = { snapshot, hook_now_ms(), true };
-        struct zp_error reason = { 0 };
-        bool is_there;
-        int r = hook_removal_has(config, member(snapshot, "target"), member(snapshot, "artifact"), cancel, &is_there,
-                                 &reason);
-        if (r == 0 && !is_there) /* the entry in its image's list may be left */
-                r = hook_removal_remove(config, member(snapshot, "target"), member(snapshot, "digest"),
-                                        member(snapshot, "artifact"), cancel, &reason);
-        if (r < 0)
-                return zp_error_set(err, EAGAIN, "snapshot %s: whether it was removed is not known: %.300s",
-                                    member(snapshot, "artifact"), reason.message);
-        if (is_there)
-                going.gone_ms = 0;
-        r = hook_db_write(db, conclude, &going, err);
-        return r < 0 ? r : !is_there;
-}
-
-/* What an earlier call, or an earlier life of the service, left open. */
-static int settle_all(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
-                      struct zp_error *err) {
-        hook_autostmt sqlite3_stmt *row = NULL;
-        json_t *open = json_array(), *snapshot;
-        size_t i;
-        int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
-                                 "SELECT digest, target, artifact FROM snapshots WHERE gone < 0", "");
-        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
-                json_array_append_new(open, json_pack("{s:s, s:s, s:s}", "digest", hook_sql_text(row, 0), "target",
-                                                      hook_sql_text(row, 1), "artifact", hook_sql_text(row, 2)));
-                r = 0;
-        }
-        hook_db_end_read(db);
-        json_array_foreach(open, i, snapshot) {
-                int one = r < 0 && r != -EAGAIN ? r : settle(db, config, snapshot, cancel, err);
-                if (one < 0)
-                        r = one;
-        }
-        json_decref(open);
-        return r;
-}
-
-/* 1: it was removed; 0: it stays: wanted again, or the registry kept it, which is logged; -EAGAIN as above. */
-static int remove_one(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
-                      const struct zp_cancel *cancel, struct zp_error *err) {
-        struct going going = { snapshot, hook_now_ms(), false };
-        struct zp_error reason = { 0 };
-        int r = hook_db_write(db, claim, &going, err);
-        if (r < 0 || !going.is_claimed)
-                return r;
-        int removed = hook_removal_remove(config, member(snapshot, "target"), member(snapshot, "digest"),
-                                          member(snapshot, "artifact"), cancel, &reason);
-        if (removed == 0) {
-                r = hook_db_write(db, conclude, &going, err);
-                return r < 0 ? r : 1;
-        }
-        hook_log(HOOK_LOG_WARNING, "retention: snapshot %s: %s", member(snapshot, "artifact"), reason.message);
-        return settle(db, config, snapshot, cancel, err);
-}
-
-int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
-                          int64_t now_ms, void (*settled)(void *context), void *context, struct zp_error *err) {
-        json_t *candidates = NULL, *snapshot;
-        size_t i, kept = 0;
-        int r = settle_all(db, config, cancel, err), unknown = r; /* nobody else claims */
-        if (r < 0 && r != -EAGAIN)
-                return r;
-        settled(context);
-        r = hook_retention_list(db, config, now_ms, &candidates, err);
-        if (r < 0)
-                return r;
-        json_array_foreach(candidates, i, snapshot) {
-                if (zp_cancelled(cancel))
-                        break;
-                if (json_is_true(json_object_get(snapshot, "dryRun"))) {
-                        kept++;
-                        continue;
-                }
-                r = remove_one(db, config, snapshot, cancel, err);
-                if (r == -EAGAIN)
-                        unknown = r;
-                else if (r < 0)
-                        break;
-                settled(context);
-                if (r != 1)
-                        continue;
-                hook_log(HOOK_LOG_INFO, "retention: snapshot %s of %s@%s was removed: %s", member(snapshot, "artifact"),
-                         member(snapshot, "repository"), member(snapshot, "digest"), member(snapshot, "reason"));
-        }
-        if (kept)
-                hook_log(HOOK_LOG_INFO, "retention: %zu snapshots stay because of 'dry-run'", kept);
-        json_decref(candidates);
-        return r < 0 && r != -EAGAIN ? r : unknown;
 }
