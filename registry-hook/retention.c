@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry-hook/retention-internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "registry-hook/clock.h"
 #include "registry-hook/log.h"
-#include "registry-hook/look.h"
-#include "registry-hook/queue.h"
 #include "registry-hook/removal.h"
 #include "registry-hook/transcript.h"
 
