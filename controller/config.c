@@ -137,6 +137,18 @@ static int read_lease(const struct zp_yaml *y, const yaml_node_t *node, void *ou
         return read_settings(y, node, "lease", settings, COUNT(settings));
 }
 
+/* Whether it says nothing of the registry's host: that is nothing but wildcards, or "**", which goes past the slash, is
+ * in it; a port is no part of it. */
+static bool is_any_host(const char *pattern, size_t size) {
+        size_t host = 0;
+        for (size_t i = 0; i + 1 < size; i++)
+                if (pattern[i] == '*' && pattern[i + 1] == '*')
+                        return true;
+        while (host < size && pattern[host] != ':')
+                host++;
+        return strspn(pattern, "*?.") >= host;
+}
+
 /* "registry/repository", of which at least the registry is said: a node's store is one for all namespaces. */
 static int read_targets(const struct zp_yaml *y, const yaml_node_t *node, void *out) {
         struct ctl_config *c = out;
@@ -147,7 +159,8 @@ static int read_targets(const struct zp_yaml *y, const yaml_node_t *node, void *
                 if (r < 0)
                         break;
                 const char *slash = strchr(c->targets[i], '/');
-                if (!slash || slash == c->targets[i] || !slash[1] || strncmp(c->targets[i], "**", 2) == 0)
+                bool is_said = slash && slash[1] && !is_any_host(c->targets[i], (size_t) (slash - c->targets[i]));
+                if (!is_said)
                         r = zp_yaml_fail(y, entry, "targets: '%.100s' does not say registry and repository",
                                          c->targets[i]);
         }

@@ -26,7 +26,7 @@ static void everything_can_be_set(void **state) {
                       "cpu: '2'\n  memory: 1Gi\n"
                       "  store-size: 9Gi\n  ca-config-map: m\n  node-selector: {a: b, c: d}\n"
                       "registries:\n- {host: '*.io', plain-http: true}\n- {host: '**', ca-file: /x}\n"
-                      "agents: {namespace: a, service-account: s, targets: [r.example/s/**, docker.io/library/x]}\n",
+                      "agents: {namespace: a, service-account: s, targets: [r.example/s/**, docker.io/library/x, '*.example/s']}\n",
                       &c, &err);
         if (r < 0)
                 fail_msg("%s", err.message);
@@ -44,7 +44,7 @@ static void everything_can_be_set(void **state) {
         assert_true(ctl_config_registry(c, "quay.io")->plain_http);
         assert_string_equal(ctl_config_registry(c, "localhost:5000")->ca_file, "/x");
         assert_string_equal(c->agent_account, "s");
-        assert_int_equal(c->target_count, 2);
+        assert_int_equal(c->target_count, 3);
         assert_string_equal(c->targets[1], "docker.io/library/x");
         ctl_config_free(c);
 }
@@ -94,6 +94,11 @@ static void what_is_not_understood_is_refused_with_its_line(void **state) {
                 "registries: [{plain-http: true}]\n",
                 "agents: {targets: ['**']}\n",
                 "agents: {targets: ['**/x']}\n",
+                "agents: {targets: ['*/**']}\n",
+                "agents: {targets: ['*.*/x']}\n",
+                "agents: {targets: ['*:5000/x']}\n",
+                "agents: {targets: ['?*/x']}\n",
+                "agents: {targets: ['r.example**/x']}\n",
                 "agents: {targets: [r.example]}\n",
                 "agents: {targets: [r.example/]}\n",
                 "agents: {targets: r.example/x}\n",
