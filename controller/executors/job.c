@@ -11,6 +11,7 @@
 #include "controller/kube/apply.h"
 
 static const struct zp_kube_resource jobs = { "batch/v1", "jobs" }, pods = { "v1", "pods" };
+static const struct zp_kube_resource snapshots = { CTL_API_VERSION, CTL_SNAPSHOT_PLURAL };
 
 static const char *objection(const struct ctl_executors *all, const struct ctl_spec *spec) {
         const struct ctl_config *config = all->config;
@@ -109,14 +110,58 @@ static int start(const struct ctl_executors *all, const struct ctl_order *order,
         return r == -EEXIST ? share(all, order, out->id, err) : r;
 }
 
-/* Nobody else wants it. */
+static bool may_want(json_t *object, const char *build) {
+        json_t *images = json_object_get(json_object_get(object, "status"), "images"), *image;
+        size_t i;
+        json_array_foreach(images, i, image) {
+                const char *phase = json_string_value(json_object_get(image, "phase"));
+                const char *its = json_string_value(json_object_get(image, "buildID"));
+                bool is_settled = phase && (strcmp(phase, "Ready") == 0 || strcmp(phase, "Failed") == 0 ||
+                                            strcmp(phase, "Expired") == 0);
+                if (!is_settled && (!its || strcmp(its, build) == 0))
+                        return true;
+        }
+        return json_array_size(images) == 0;
+}
+
+/* 1: another of the Job's owners waits for it, or may be about to: it becomes one before its status says so. Then it is
+ * the cluster's garbage collection that removes the Job. */
+static int is_wanted_by_others(const struct ctl_executors *all, const struct ctl_order *order, json_t *job,
+                               struct zp_error *err) {
+        json_t *owners = json_object_get(json_object_get(job, "metadata"), "ownerReferences"), *entry;
+        size_t i;
+        json_array_foreach(owners, i, entry) {
+                const char *uid = json_string_value(json_object_get(entry, "uid"));
+                const char *kind = json_string_value(json_object_get(entry, "kind"));
+                const struct zp_kube_place place = { .resource = snapshots,
+                                                     .namespace = order->owner->namespace,
+                                                     .name = json_string_value(json_object_get(entry, "name")) };
+                zp_auto(json_decref) json_t *object = NULL;
+                if (uid && strcmp(uid, order->owner->uid) == 0)
+                        continue;
+                if (!uid || !kind || !place.name || strcmp(kind, CTL_SNAPSHOT_KIND) != 0)
+                        return 1;
+                int r = zp_kube_get(all->kube, &place, &object, err);
+                if (r < 0 && r != -ENOENT)
+                        return r;
+                zp_error_clear(err);
+                if (r == 0 && strcmp(zp_kube_uid(object), uid) == 0 && !zp_kube_is_being_deleted(object) &&
+                    may_want(object, order->image->build_id))
+                        return 1;
+        }
+        return 0;
+}
+
+/* Nobody else is known to want it. */
 static int cancel(const struct ctl_executors *all, const struct ctl_order *order, struct zp_error *err) {
         const struct zp_kube_place place = place_of(order, order->image->build_id);
         zp_auto(json_decref) json_t *job = NULL;
         int r = zp_kube_get(all->kube, &place, &job, err);
-        if (r == 0 && ctl_job_is_owned_by(job, order->owner))
+        if (r == 0)
+                r = ctl_job_is_owned_by(job, order->owner) ? is_wanted_by_others(all, order, job, err) : 1;
+        if (r == 0)
                 r = zp_kube_delete(all->kube, &place, zp_kube_uid(job), err);
-        return r == -ENOENT || r == -EBUSY ? 0 : r;
+        return r == 1 || r == -ENOENT || r == -EBUSY ? 0 : r;
 }
 
 const struct ctl_executor ctl_executor_job = {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What zeropull-controller cannot remove when an object's time is over, or the object goes: how long it is tried, and by whom
 it can be asked again."""
+import threading
 import time
 
 import pytest
@@ -66,3 +67,33 @@ def test_a_retry_removes_what_could_not_be_removed_in_time(world):
         world.snapshots.patch("app", {"metadata": {"annotations": {"zeropull.dev/retry": "1"}}, "spec": {"target": None}})
         until(lambda: message(world, "app") == "its time (ttl) is over", explain=lambda: str(world.snapshots.get("app")))
         assert "snapshotDigest" not in world.snapshots.get("app")["status"]["images"][0]
+
+
+def test_a_job_that_another_object_has_just_joined_outlives_the_first(world):
+    """Whose status does not say so yet."""
+    image, owners, is_held, written = world.image("app"), [], threading.Event(), threading.Event()
+
+    def hold():
+        (job,) = world.jobs.list()
+        if [owner["name"] for owner in job["metadata"]["ownerReferences"]] == ["second"]:  # a real API server has both
+            both = [*owners, *job["metadata"]["ownerReferences"]]
+            world.jobs.patch(job["metadata"]["name"], {"metadata": {"ownerReferences": both}})
+            is_held.set()
+            written.wait()
+
+    world.kube.add_fault(method="PATCH", path="/imagesnapshots/second/status", times=100, first=hold)
+    with world.controller():
+        world.snapshot("first", image)
+        world.wait_for_job(image)
+        owners.extend(world.jobs.list()[0]["metadata"]["ownerReferences"])
+        world.snapshot("second", image)
+        try:
+            until(is_held.is_set, explain=lambda: str(world.snapshots.list()))
+            world.snapshots.delete("first")
+            until(lambda: len(world.snapshots.list()) == 1)
+            assert world.kube.count("DELETE", "/jobs/") == 0
+        finally:
+            written.set()
+        world.end(image)
+        world.wait("second", "Ready", "")
+        assert len(world.jobs.list()) == 1
