@@ -227,3 +227,8 @@ def unbounded(schema, path):
 def test_each_value_of_an_object_has_a_bound(path):
     for version in yaml.safe_load(path.read_text())["spec"]["versions"]:
         assert list(unbounded(version["schema"]["openAPIV3Schema"], "")) == []
+
+
+def test_a_node_that_has_all_controllers_can_be_drained():
+    budgets = [found["spec"] for (kind, _, _), found in base().items() if kind == "PodDisruptionBudget"]
+    assert [{key: value for key, value in spec.items() if key != "selector"} for spec in budgets] == [{"maxUnavailable": 1}]
