@@ -22,7 +22,6 @@
 #include "snapshotter/data/store.h"
 #include "snapshotter/keychain/share.h"
 #include "snapshotter/mounts/mounts.h"
-#include "snapshotter/named.h"
 #include "snapshotter/supervisor/supervisor.h"
 #include "store/store.h"
 
@@ -116,15 +115,12 @@ static int run_data_plane(void *context, int fuse_fd) {
 static int run_control_plane(void *context, int listener) {
         struct zp_error err = { 0 };
         snap_log_set_part("control");
-        if (snap_worker_starts() == 1)
-                snap_named_log(context);
         return finish(snap_control_run(context, listener, &err), &err);
 }
 
 static int run_control_plane_alone(const struct snap_config *config, int listener, struct zp_error *err) {
         snap_log_set_part("control");
         snap_supervisor_do_without();
-        snap_named_log(config);
         return snap_control_run(config, listener, err);
 }
 

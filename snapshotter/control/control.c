@@ -16,6 +16,7 @@
 #include "snapshotter/control/metrics-server.h"
 #include "snapshotter/control/server.h"
 #include "snapshotter/keychain/learner.h"
+#include "snapshotter/named.h"
 #include "snapshotter/supervisor/supervisor.h"
 
 /* systemd waits 90 s, Kubernetes 30. */
@@ -129,6 +130,8 @@ int snap_control_run(const struct snap_config *config, int listener, struct zp_e
         if (r < 0)
                 return r;
         keep_memory_small();
+        if (snap_worker_starts() <= 1) /* not again after each death; 0: a process that does without a supervisor */
+                snap_named_log(config);
         static struct snap_metrics metrics; /* as long as the process */
         zp_auto(snap_learner_free) struct snap_learner *learner = NULL;
         struct snap_learner_options learning = { config->root, config->image_service, config->containerd };

@@ -12,7 +12,8 @@
 #define SNAP_CONTROL_END_MS 17000
 
 /* Serves who connects to `listener`, a listening socket of the caller's that does not block, until SIGTERM or SIGINT;
- * then ends what is under way and returns 0. Mounts stay as they are. Call it while the process has one thread. */
+ * then ends what is under way and returns 0. Mounts stay as they are. What the settings name
+ * and is not there is logged once in the life of a supervisor. Call it while the process has one thread. */
 int snap_control_run(const struct snap_config *config, int listener, struct zp_error *err);
 
 #endif
