@@ -81,7 +81,7 @@ class Deployment:
         for file in copy.rglob("*.yaml"):
             text = file.read_text()
             text = text.replace("/etc/kubernetes/kubelet.conf", str(keys / "kubelet.kubeconfig"))
-            text = text.replace("/etc/kubernetes", str(keys)).replace("/var/lib/kubelet/pki", str(self.directory / "cluster" / "log"))
+            text = text.replace("/var/lib/kubelet/pki", str(keys))
             text = text.replace("path: /var/run/nri,", f"path: {self.directory / 'nri'},")
             text = text.replace("registry.example/", f"{self.host}/")
             text = text.replace("/var/lib/zeropull-snapshotter", str(self.directory / "snapshotter"))
