@@ -114,7 +114,10 @@ def test_helm_renders_the_chart_as_the_base(tmp_path):
 
     assert without_crds_and_namespace(render()) == without_crds_and_namespace(base())
     values = tmp_path / "values.yaml"
-    values.write_text("pullSecrets: true\ncontroller: {registries: [{host: r.lan, plain-http: 'true'}]}\nsnapshotter: {settings: {cache_limit: 50G}}\n")
+    of_controller = {"registries": [{"host": "r.lan", "plain-http": "true"}], "targets": ["r.lan/s/**"],
+                     "settings": {"executor": "Job", "cleanup-timeout": "5m", "platforms": ["linux/arm64"]}}  # fmt: skip
+    of_job = {"cpu": "2", "settings": {"concurrency": 20, "ca-config-map": "ca", "node-selector": {"build": "yes"}}}
+    values.write_text(yaml.safe_dump({"pullSecrets": True, "controller": of_controller, "job": of_job, "snapshotter": {"settings": {"cache_limit": "50G"}}}))
     changed = render("--values", values, "--set", "kubelet.kubeconfig=/etc/kubernetes/kubelet.conf")
     agent = changed["DaemonSet", "zeropull-system", "zeropull-snapshotter"]["spec"]["template"]["spec"]
     with_component = yaml.safe_load((DEPLOY / "components" / "private-images" / "agent.yaml").read_text())["spec"]["template"]["spec"]
@@ -126,7 +129,11 @@ def test_helm_renders_the_chart_as_the_base(tmp_path):
     settings = changed["ConfigMap", "zeropull-system", "zeropull-snapshotter-config"]["data"]["snapshotter.yaml"]
     assert yaml.safe_load(settings)["cache_limit"] == "50G"
     settings = changed["ConfigMap", "zeropull-system", "zeropull-controller-config"]["data"]["controller.yaml"]
-    assert yaml.safe_load(settings)["registries"] == [{"host": "r.lan", "plain-http": "true"}]
+    controller = yaml.safe_load(settings)
+    job, agents = controller.pop("job"), controller.pop("agents")
+    assert controller == {"version": 1, "registries": of_controller["registries"], **of_controller["settings"]}
+    assert agents == {"service-account": "zeropull-node", "targets": ["r.lan/s/**"]}
+    assert {key: job[key] for key in job if key not in ("image", "memory")} == {"cpu": "2", **of_job["settings"]}
 
 
 READERS = {"Deployment": "controller", "DaemonSet": "snapshotter"}
