@@ -11,19 +11,22 @@
 
 #define LOOK_MS 100
 
-/* A socket that nobody has made yet, or one that the last agent left behind. */
-static bool is_not_there_yet(int error) {
-        return error == ENOENT || error == ECONNREFUSED;
+/* For a socket that nobody has made yet, or that the last agent left behind; or one whose agent has yet to take others'
+ * questions. */
+static unsigned patience_with(int error, const struct snap_waiting_patience *patience) {
+        return error == ENOENT || error == ECONNREFUSED ? patience->begin_ms
+               : error == EAGAIN                        ? patience->answer_ms
+                                                        : 0;
 }
 
 static int connect_when_there(int fd, const struct sockaddr_un *address, const struct snap_waiting_patience *patience,
                               struct zp_error *err) {
-        uint64_t until_ms = zp_clock_ms() + patience->begin_ms;
+        uint64_t begun_ms = zp_clock_ms();
         while (connect(fd, (const struct sockaddr *) address, sizeof *address) < 0) {
                 int error = errno;
                 if (zp_cancelled(patience->cancel))
                         return zp_error_set(err, ECANCELED, "interrupted");
-                if (!is_not_there_yet(error) || zp_clock_ms() >= until_ms)
+                if (zp_clock_ms() - begun_ms >= patience_with(error, patience))
                         return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s",
                                             address->sun_path, strerrordesc_np(error));
                 zp_pause(LOOK_MS, NULL);
@@ -33,13 +36,12 @@ static int connect_when_there(int fd, const struct sockaddr_un *address, const s
 
 static int connect_to(const char *path, const struct snap_waiting_patience *patience, struct zp_error *err) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (strlen(path) >= sizeof address.sun_path)
                 return zp_error_set(err, ENAMETOOLONG, "the node's agent '%s': too long", path);
         strcpy(address.sun_path, path);
         if (fd < 0)
                 return zp_error_errno(err, errno, "the node's agent '%s'", path);
-        snap_exchange_set_patience(fd, patience->answer_ms);
         int r = connect_when_there(fd, &address, patience, err);
         return r < 0 ? r : zp_steal_fd(&fd);
 }
@@ -49,10 +51,12 @@ static int ask(const char *path, const char *reference, const struct snap_waitin
         zp_autoclose int fd = connect_to(path, patience, err);
         if (fd < 0)
                 return fd;
-        if (!snap_exchange_send(fd, reference, strlen(reference)) || shutdown(fd, SHUT_WR) < 0 ||
-            !snap_exchange_receive(fd, SNAP_WAITING_MAX, reply) || reply->size == 0)
-                return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' did not say who pulls", path);
-        return 0;
+        uint64_t until_ms = zp_clock_ms() + patience->answer_ms;
+        if (snap_exchange_send(fd, reference, strlen(reference)) && shutdown(fd, SHUT_WR) == 0 &&
+            snap_exchange_receive_by(fd, SNAP_WAITING_MAX, until_ms, patience->cancel, reply) && reply->size > 0)
+                return 0;
+        int r = zp_check_cancel(patience->cancel, err);
+        return r < 0 ? r : zp_error_set(err, EHOSTDOWN, "the node's agent '%s' did not say who pulls", path);
 }
 
 static int read_text(json_t *object, const char *key, char **out, struct zp_error *err) {

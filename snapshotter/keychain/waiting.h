@@ -16,8 +16,8 @@
 
 struct snap_waiting_patience {
         unsigned begin_ms;              /* until the agent is there, which may begin a little later than we do */
-        unsigned answer_ms;             /* until it has answered */
-        const struct zp_cancel *cancel; /* ends the wait for its beginning */
+        unsigned answer_ms;             /* until it has answered, all of it */
+        const struct zp_cancel *cancel; /* ends either wait */
 };
 
 /* Those that may be pulling the image, each once, with is_waiting; *out malloc'ed, *count 0: nobody waits for it.

@@ -129,6 +129,50 @@ static void who_is_told_to_end_waits_for_no_agent(void **state) {
                 -ECANCELED);
 }
 
+/* ---- one that does not come to an end ---- */
+
+static atomic_bool is_over;
+static struct zp_cancel asking;
+
+/* A blank now and then, until nobody listens any more. */
+static void dawdle(void *context, int fd) {
+        const struct timespec pause = { .tv_nsec = 20000000 };
+        bool *cancels = context;
+        for (int i = 0; snap_exchange_send(fd, " ", 1); i++) {
+                if (i == 10 && cancels)
+                        atomic_store(&asking.requested, true);
+                nanosleep(&pause, NULL);
+        }
+        atomic_store(&is_over, true);
+        close(fd);
+}
+
+static int ask_who_dawdles(unsigned answer_ms, bool *cancels) {
+        const struct snap_waiting_patience patience = { .answer_ms = answer_ms, .cancel = &asking };
+        zp_autofree char *path = zp_format("%s/agent.sock", directory);
+        zp_auto(snap_keychain_free) struct snap_keychain *keychain = NULL;
+        zp_auto(snap_listener_free) struct snap_listener *listener = NULL;
+        struct snap_puller *pullers;
+        size_t count;
+        atomic_store(&asking.requested, false);
+        atomic_store(&is_over, false);
+        assert_ok(snap_keychain_new(&keychain, &err));
+        assert_ok(snap_listener_new(path, dawdle, cancels, &listener, &err));
+        return snap_waiting_pullers(path, keychain, "r.example/web:1", &patience, &pullers, &count, &err);
+}
+
+static void an_agent_that_dawdles_has_its_time_once(void **state) {
+        (void) state;
+        assert_int_equal(ask_who_dawdles(300, NULL), -EHOSTDOWN);
+        assert_true(is_over);
+}
+
+static void who_is_told_to_end_waits_for_no_answer(void **state) {
+        (void) state;
+        bool cancels = true;
+        assert_int_equal(ask_who_dawdles(3600000, &cancels), -ECANCELED);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(each_puller_counts_once_and_is_one_that_waits, setup, teardown),
@@ -137,6 +181,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(an_agent_that_is_away_is_told_as_such, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_agent_that_begins_a_little_later_is_waited_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(who_is_told_to_end_waits_for_no_agent, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_agent_that_dawdles_has_its_time_once, setup, teardown),
+                cmocka_unit_test_setup_teardown(who_is_told_to_end_waits_for_no_answer, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
