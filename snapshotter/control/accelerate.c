@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshotter/control/accelerate.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -145,10 +146,17 @@ static int acquire(struct snap_accelerator *a, const struct snap_question *image
         return r;
 }
 
+/* What was found out anew for somebody who pulls an image: without that, it was told before what becomes of it. */
+struct news {
+        bool is_any;
+        uint64_t took_us;
+};
+
 /* Whether the image's snapshot is here, for the puller (NULL: the node). Asks once for all who want to know at the same
- * time. */
+ * time; who does adds it to the news. */
 static bool is_available_to(struct snap_accelerator *a, const struct snap_question *image,
-                            const struct snap_puller *puller, const struct zp_cancel *cancel, struct zp_error *why) {
+                            const struct snap_puller *puller, const struct zp_cancel *cancel, struct news *news,
+                            struct zp_error *why) {
         struct snap_question question = *image;
         struct zp_error reason = { 0 };
         size_t slot;
@@ -160,7 +168,8 @@ static bool is_available_to(struct snap_accelerator *a, const struct snap_questi
         uint64_t begun_us = now_us();
         int r = acquire(a, image, puller, cancel, &reason);
         if (r != -ECANCELED) {
-                tell(a, image, r, now_us() - begun_us, &reason);
+                news->is_any = true;
+                news->took_us += now_us() - begun_us;
                 answer = r < 0 ? SNAP_ANSWER_BAD : SNAP_ANSWER_GOOD;
         } /* else: who gave up found nothing out */
         snap_answers_give(a->answers, slot, answer,
@@ -181,20 +190,17 @@ static bool is_node(const struct snap_puller *puller) {
  * is enough. */
 static bool is_available_to_all(struct snap_accelerator *a, const struct snap_question *image,
                                 const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel,
-                                struct zp_error *why) {
-        bool is_available = false, was_told_other = false;
+                                struct news *news, struct zp_error *why) {
+        bool is_available = false;
         for (size_t i = 0; i < count; i++) {
                 const struct snap_puller *puller = is_node(&pullers[i]) ? NULL : &pullers[i];
-                bool is_one = is_available_to(a, image, puller, cancel, why);
-                was_told_other = is_available && !is_one;
+                bool is_one = is_available_to(a, image, puller, cancel, news, why);
                 if (!is_one && pullers[i].is_waiting && why->code == EACCES)
                         continue;
                 is_available = is_one;
                 if (is_available != a->acquire.check_rights)
                         break;
         }
-        if (is_available && was_told_other)
-                tell(a, image, 0, 0, why);
         return is_available;
 }
 
@@ -224,31 +230,47 @@ static int find_pullers(struct snap_accelerator *a, const struct snap_question *
 
 /* Whoever pulls it: what everybody may read, or, where rights are not checked, what the node can fetch. */
 static bool is_available_to_anybody(struct snap_accelerator *a, const struct snap_question *image,
-                                    const struct zp_cancel *cancel) {
+                                    const struct zp_cancel *cancel, struct news *news) {
         struct snap_puller nobody = { 0 };
         struct zp_error why = { 0 };
         if (!a->acquire.check_rights)
-                return is_available_to(a, image, NULL, cancel, &why);
+                return is_available_to(a, image, NULL, cancel, news, &why);
         return snap_keychain_identify(a->acquire.keychain, &nobody, &why) == 0 &&
-               is_available_to(a, image, &nobody, cancel, &why);
+               is_available_to(a, image, &nobody, cancel, news, &why);
+}
+
+/* That it was not found out who pulls this image is news once a minute: it is remembered as an answer to somebody who
+ * never asks. */
+static bool is_news(struct snap_accelerator *a, const struct snap_question *image) {
+        struct snap_question question = *image;
+        struct zp_error unused = { 0 };
+        size_t slot;
+        memset(question.puller, 0xff, sizeof question.puller);
+        if (snap_answers_ask(a->answers, &question, &slot, &unused) != SNAP_ANSWER_UNKNOWN)
+                return false;
+        snap_answers_give(a->answers, slot, SNAP_ANSWER_BAD, BAD_ANSWER_S, NULL);
+        return true;
 }
 
 static bool is_available(struct snap_accelerator *a, const struct snap_question *image, const struct zp_cancel *cancel,
                          struct zp_error *why) {
         struct snap_puller *pullers = NULL;
+        struct news news = { 0 };
         size_t count = 0;
+        bool is;
         int r = find_pullers(a, image, cancel, &pullers, &count, why);
-        if (r < 0 && r != -ECANCELED && is_available_to_anybody(a, image, cancel)) {
-                zp_error_clear(why);
-                return true;
-        }
         if (r < 0) {
-                tell(a, image, r, 0, why);
-                return false;
+                is = r != -ECANCELED && is_available_to_anybody(a, image, cancel, &news);
+                news.is_any = is ? news.is_any : r != -ECANCELED && is_news(a, image);
+        } else {
+                is = count > 0 ? is_available_to_all(a, image, pullers, count, cancel, &news, why)
+                               : is_available_to(a, image, NULL, cancel, &news, why);
         }
-        bool is = count > 0 ? is_available_to_all(a, image, pullers, count, cancel, why)
-                            : is_available_to(a, image, NULL, cancel, why);
         snap_pullers_free(pullers, count);
+        if (is)
+                zp_error_clear(why); /* of one whom it does not depend on */
+        if (news.is_any && why->code != ECANCELED)
+                tell(a, image, is ? 0 : why->code ? -why->code : -EIO, news.took_us, why);
         return is;
 }
 

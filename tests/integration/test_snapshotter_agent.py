@@ -5,10 +5,12 @@ import base64
 import hashlib
 import json
 import os
+import re
 import socket
+import sqlite3
 import subprocess
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import grpc
 import pytest
@@ -108,6 +110,16 @@ class World:
         finally:
             client.close()
 
+    def told(self):
+        """What the log says of images, in its order."""
+        return re.findall(r'msg="image ((?:not )?accelerated)"', self.daemon.log())
+
+    def status(self):
+        """Of each image, why it is not accelerated; None: it is."""
+        database = sqlite3.connect(f"file:{self.daemon.root}/metadata.db?mode=ro", uri=True)
+        with closing(database):
+            return [reason for (reason,) in database.execute("select reason from images")]
+
     def reason(self):
         return [line for line in self.daemon.log().splitlines() if 'msg="image not accelerated"' in line][-1]
 
@@ -148,6 +160,28 @@ def test_a_pod_that_the_images_registry_refuses_keeps_it_from_nobody(world):
         assert world.pull(image, BOB, ALICE) == "accelerated"
         assert world.pull(image, ALICE, BOB) == "accelerated"
         assert world.pull(image, {}, ALICE, BOB) == "accelerated"
+
+
+def test_what_becomes_of_an_image_is_told_once_whoever_waits_for_it(world):
+    """Not for each of those who wait, nor for each layer; and the last word is what became of it."""
+    image = world.publish("team/private")
+    with node(world):
+        assert world.pull(image, ALICE, BOB) == "accelerated"
+        for _ in range(3):
+            assert world.pull(image, ALICE, BOB) == "accelerated"
+        assert world.told() == ["accelerated"]
+        assert world.pull(image, {}, ALICE) == "accelerated"  # one is asked about anew, and refused
+        assert world.told() == ["accelerated"] * 2
+        assert world.status() == [None]
+
+
+def test_an_agent_that_is_away_is_told_once_for_each_image(world):
+    image, other = world.publish("team/private"), world.publish("bob/copy", snapshot=False)
+    with snapshotter(world.work, *settings(world.work, f"agent: {world.agent.path}")) as world.daemon:
+        for name in (image, image, other, image):
+            assert world.prepare(name) == "ordinary"
+        assert world.told() == ["not accelerated"] * 2
+        assert all("cannot be asked who pulls" in why for why in world.status())
 
 
 def test_a_copy_elsewhere_opens_nothing_to_those_who_may_not_read_the_original(world):
