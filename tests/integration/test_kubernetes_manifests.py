@@ -96,6 +96,8 @@ def test_the_chart_has_its_objects_removed_before_the_controller_is_and_by_nobod
     hooks = {kind: found for (kind, _, _), found in documents(chart_as_text()).items() if hook_of(found)}
     assert sorted(hooks) == ["ClusterRole", "ClusterRoleBinding", "Job", "ServiceAccount"]
     assert {hook_of(found) for found in hooks.values()} == {"pre-delete"}
+    assert {found["metadata"]["annotations"]["helm.sh/hook-delete-policy"] for found in hooks.values()} == {
+        "before-hook-creation,hook-succeeded,hook-failed"}  # fmt: skip
     assert hooks["ClusterRole"]["rules"] == [
         {"apiGroups": ["zeropull.dev"], "resources": ["imagesnapshots", "clusterimagesnapshots"], "verbs": ["list", "delete"]}]  # fmt: skip
     spec, controller = (found["spec"]["template"]["spec"] for found in (hooks["Job"], base()["Deployment", "zeropull-system", "zeropull-controller"]))
