@@ -116,6 +116,22 @@ static void hold_slots(struct ctl_controller *c, const struct ctl_snapshot *snap
         }
 }
 
+/* The watch tells the planner as well, perhaps in between: then what we have said is out of date, and is said anew. */
+static void tell_warm_up(struct ctl_controller *c, const char *key, const struct ctl_snapshot *snapshot,
+                         json_t *object) {
+        zp_auto(json_decref) json_t *said = json_incref(object);
+        for (;;) {
+                bool is_there = said && !zp_kube_is_being_deleted(said);
+                ctl_work_warm_up(c, snapshot->namespace, snapshot->name, is_there ? said : NULL);
+                json_t *now = ctl_cache_get(c->world.snapshots, key);
+                bool is_same = now == said || json_equal(now, said);
+                json_decref(said);
+                said = now;
+                if (is_same)
+                        return;
+        }
+}
+
 static void take_over(struct ctl_controller *c, const char *key) {
         zp_auto(json_decref) json_t *object = ctl_cache_get(c->world.snapshots, key);
         ctl_autosnapshot struct ctl_snapshot snapshot = { 0 };
@@ -124,7 +140,7 @@ static void take_over(struct ctl_controller *c, const char *key) {
                 return;
         if (ctl_snapshot_parse(object, &snapshot, &ignored) == 0)
                 hold_slots(c, &snapshot);
-        ctl_work_warm_up(c, snapshot.namespace, snapshot.name, snapshot.deleted ? NULL : object);
+        tell_warm_up(c, key, &snapshot, object);
         if (snapshot.spec.has_warm_up) /* for what the planner knows by then */
                 ctl_queue_add_after(c->world.queue, key, (WARM_UP_SETTLE_S + 1) * 1000);
         ctl_queue_add(c->world.queue, key);
