@@ -142,6 +142,12 @@ int warmup_reduce_node(json_t *node, json_t **out, struct zp_error *err) {
 
 /* ---- caches ---- */
 
+/* Without its progress, of which nodes tell all the time: that changes no plan. */
+static json_t *state_of(json_t *item) {
+        return json_pack("{s:s, s:s, s:b}", "digest", text_or(item, "digest", ""), "phase", text_or(item, "phase", ""),
+                         "complete", json_is_true(json_object_get(item, "complete")));
+}
+
 int warmup_reduce_cache(json_t *cache, json_t **out, struct zp_error *err) {
         json_t *images = json_object_get(json_object_get(cache, "spec"), "images");
         json_t *status = json_object_get(json_object_get(cache, "status"), "images"), *item;
@@ -152,7 +158,7 @@ int warmup_reduce_cache(json_t *cache, json_t **out, struct zp_error *err) {
                 json_object_set(wanted, text_or(item, "image", ""), item);
         }
         json_array_foreach(status, i, item) {
-                json_object_set(states, text_or(item, "image", ""), item);
+                json_object_set_new(states, text_or(item, "image", ""), state_of(item));
         }
         return keep(json_pack("{s:o, s:o}", "wanted", wanted, "states", states), out, err);
 }

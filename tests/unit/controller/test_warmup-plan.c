@@ -110,7 +110,9 @@ static void write_changes(void) {
                 json_t *list = json_array(), *state;
                 const char *image;
                 json_object_foreach(states, image, state) {
-                        json_array_append(list, state);
+                        json_t *item = json_copy(state);
+                        json_object_set_new(item, "image", json_string(image));
+                        json_array_append_new(list, item);
                 }
                 reduce(warmup_reduce_cache, world.caches, name,
                        json_pack("{s:{s:O}, s:{s:o}}", "spec", "images", images, "status", "images", list));
@@ -449,6 +451,23 @@ static void another_place_that_a_cache_names_does_not_stay(void **state) {
         assert_null(json_object_get(entry("n0", 0), "from"));
 }
 
+static void a_node_that_tells_of_its_progress_gives_nothing_to_plan(void **state) {
+        static const char *const told[] = { "\"bytes\": 1, \"percent\": 1, \"message\": \"a\"",
+                                            "\"bytes\": 2, \"percent\": 2", "\"complete\": true" };
+        zp_auto(json_decref) json_t *reduced = json_object();
+        (void) state;
+        for (size_t i = 0; i < 3; i++) {
+                zp_autofree char *text =
+                        zp_format("{\"status\": {\"images\": [{\"image\": \"r.example/web:1\", \"digest\": \"" A
+                                  "\", \"phase\": \"Fetching\", %s}]}}",
+                                  told[i]);
+                const char *const names[] = { "first", "second", "whole" };
+                reduce(warmup_reduce_cache, reduced, names[i], parse(text));
+        }
+        assert_true(json_equal(json_object_get(reduced, "first"), json_object_get(reduced, "second")));
+        assert_false(json_equal(json_object_get(reduced, "first"), json_object_get(reduced, "whole")));
+}
+
 static void newer_objects_push_no_older_ones_images_off_a_node(void **state) {
         (void) state;
         add_nodes(1);
@@ -509,6 +528,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(the_younger_of_two_says_what_and_from_where, begin, end),
                 cmocka_unit_test_setup_teardown(a_target_added_later_takes_the_image_from_the_nodes, begin, end),
                 cmocka_unit_test_setup_teardown(another_place_that_a_cache_names_does_not_stay, begin, end),
+                cmocka_unit_test_setup_teardown(a_node_that_tells_of_its_progress_gives_nothing_to_plan, begin, end),
                 cmocka_unit_test_setup_teardown(newer_objects_push_no_older_ones_images_off_a_node, begin, end),
                 cmocka_unit_test_setup_teardown(of_two_digests_the_younger_objects_counts_once_it_is_built, begin, end),
         };
