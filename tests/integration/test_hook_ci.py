@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from support import images
 from support.hook import Hook, fake_builder, until
 from support.programs import SOURCE
 from support.registry import registry
+from support.serving import serving
 
 TOKEN = "a token of a pipeline"
 EXAMPLES = SOURCE / "deploy" / "ci"
@@ -128,3 +130,25 @@ def test_the_documented_line_starts_a_build(service, place):
     until(lambda: [build["state"] for build in running.builds()] == ["done"], 60, running.said)
     wrong = subprocess.run(["sh", "-c", line], env={**env, "ZEROPULL_TOKEN": "guessed"}, timeout=60)
     assert wrong.returncode != 0
+
+
+class _Undecided(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def _answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = b'{"event": 3, "decided": false, "text": "the registry does not answer"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST = _answer
+
+
+def test_the_script_does_not_wait_for_a_decision_for_ever():
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Undecided)) as hook:
+        late = snapshot(f"http://127.0.0.1:{hook.server_port}", "r.example/app/web:1.0", ZEROPULL_HOOK_DECISION_SECONDS="0")
+    assert late.returncode == 1
+    assert "the registry does not answer" in late.stderr and "not decided in 0 seconds; the hook goes on with event 3" in late.stderr
