@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 
 #define MAGIC UINT64_C(0x32304c4e4a505a) /* "ZPJNL02" */
@@ -48,14 +50,35 @@ static int allocate(int fd) {
         return -code;
 }
 
-int zp_journal_open(const char *path, struct zp_journal **out, struct zp_error *err) {
+/* Of this layout, or one that nobody has begun. */
+static bool is_ours(int fd, const struct stat *st) {
+        uint64_t magic = 0;
+        return st->st_size == 0 || ((size_t) st->st_size == sizeof(struct shared) &&
+                                    pread(fd, &magic, sizeof magic, 0) == sizeof magic && (magic == MAGIC || !magic));
+}
+
+/* Another's stays as it was, beside: its server may still be at work in that memory. */
+static int open_file(const char *path, struct zp_error *err) {
         struct stat st;
-        zp_autoclose int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return zp_error_errno(err, errno, "open '%s'", path);
-        bool is_other = (size_t) st.st_size != sizeof(struct shared);
-        if (is_other && ftruncate(fd, 0) < 0)
-                return zp_error_errno(err, errno, "'%s'", path);
+        zp_autofree char *aside = zp_format("%s.old", path);
+        if (!aside)
+                return zp_error_errno(err, ENOMEM, "'%s'", path);
+        for (int attempt = 0; attempt < 2; attempt++) {
+                zp_autoclose int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+                if (fd < 0 || fstat(fd, &st) < 0)
+                        return zp_error_errno(err, errno, "open '%s'", path);
+                if (is_ours(fd, &st))
+                        return zp_steal_fd(&fd);
+                if (rename(path, aside) < 0)
+                        return zp_error_errno(err, errno, "rename '%s'", path);
+        }
+        return zp_error_set(err, EEXIST, "'%s': somebody else makes it", path);
+}
+
+int zp_journal_open(const char *path, struct zp_journal **out, struct zp_error *err) {
+        zp_autoclose int fd = open_file(path, err);
+        if (fd < 0)
+                return fd;
         int r = allocate(fd);
         if (r < 0)
                 return zp_error_errno(err, -r, "'%s'", path);

@@ -17,7 +17,8 @@
 struct zp_journal;
 struct zp_journal_slot;
 
-/* The file at `path` is made when it is not there, or not a journal of this kind. */
+/* The file at `path` is made when it is not there. One that is not a journal of this kind, as another version's, is moved
+ * to PATH.old. */
 int zp_journal_open(const char *path, struct zp_journal **out, struct zp_error *err);
 void zp_journal_close(struct zp_journal *journal);
 

@@ -114,7 +114,18 @@ static void a_request_that_only_the_kernel_knew_of_comes_again_once(void **state
         close(fd);
 }
 
-static void a_file_that_is_no_journal_becomes_one(void **state) {
+/* Of which a server may still have the memory. */
+static void assert_is_beside(const struct fixture *f, char first) {
+        char path[50], byte = 0;
+        snprintf(path, sizeof path, "%s.old", f->path);
+        int fd = open(path, O_RDONLY);
+        assert_int_equal(read(fd, &byte, 1), 1);
+        assert_int_equal(byte, first);
+        close(fd);
+        assert_int_equal(unlink(path), 0);
+}
+
+static void a_file_that_is_no_journal_makes_room_for_one_and_is_kept(void **state) {
         struct fixture *f = *state;
         receive(f, 0, 2, FUSE_READ);
         int fd = open(f->path, O_RDWR);
@@ -122,10 +133,12 @@ static void a_file_that_is_no_journal_becomes_one(void **state) {
         close(fd);
         take_over(f);
         assert_int_equal(f->count, 0);
+        assert_is_beside(f, 'x');
         receive(f, 0, 4, FUSE_READ);
         assert_int_equal(truncate(f->path, 100), 0);
         take_over(f);
         assert_int_equal(f->count, 0);
+        assert_is_beside(f, 'Z');
 }
 
 static void sizes_that_cannot_be_are_no_requests(void **state) {
@@ -147,7 +160,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(what_is_not_answered_comes_again_until_it_is, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_request_that_only_the_kernel_knew_of_comes_again_once, set_up,
                                                 tear_down),
-                cmocka_unit_test_setup_teardown(a_file_that_is_no_journal_becomes_one, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_file_that_is_no_journal_makes_room_for_one_and_is_kept, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(sizes_that_cannot_be_are_no_requests, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
