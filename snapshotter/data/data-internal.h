@@ -10,12 +10,14 @@
 #include "base/prometheus.h"
 #include "blockfs/blockfs.h"
 #include "snapshotter/data/data.h"
+#include "snapshotter/data/preload.h"
 
 /* The data plane of this process. */
 struct snap_data {
         const struct snap_data_options *options;
         struct zp_device_engine *engine;
         struct zp_range_reader *reader;
+        struct snap_preloads *preloads; /* NULL: none */
         struct snap_table *table;
         struct zp_histogram read_times;
         struct snap_completer *completer;
@@ -29,14 +31,15 @@ struct snap_files {
         size_t index_size;
         int raw_fd, pack_fd; /* -1: none */
         bool is_pack_at_hand;
+        bool is_partial; /* a preload did not answer, which may have more */
 };
-/* -ENOENT: nobody has its index. */
-int snap_files_find(const struct snap_data_options *options, const struct zp_digest *device, struct snap_files *out,
+/* -ENOENT: nobody has its index; -ETIMEDOUT: a preload does not answer that may have it. */
+int snap_files_find(const struct snap_data *data, const struct zp_digest *device, struct snap_files *out,
                     struct zp_error *err);
 void snap_files_clear(struct snap_files *files);
-/* The device whose digest begins with the number's eight bytes; -ENOENT: none, -EEXIST: more than one. */
-int snap_files_resolve(const struct snap_data_options *options, uint64_t id, struct zp_digest *out,
-                       struct zp_error *err);
+/* The device whose digest begins with the number's eight bytes; -ENOENT: none, -EEXIST: more than one, -ETIMEDOUT:
+ * none, unless it is in a preload that does not answer. */
+int snap_files_resolve(const struct snap_data *data, uint64_t id, struct zp_digest *out, struct zp_error *err);
 
 /* The number of a device: the first eight bytes of its digest. */
 uint64_t snap_device_id(const struct zp_digest *device);

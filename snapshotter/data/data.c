@@ -23,6 +23,9 @@
 #define STORE_ID 3
 #define FIRST_DEVICE_ID 16
 #define STATISTICS_SIZE 4096
+/* A file system over a network that does not answer in this time hangs. */
+#define PRELOAD_PATIENCE_MS 3000
+#define PRELOAD_PAUSE_MS 30000
 
 struct served_read {
         struct zp_device_read read; /* first: what the device gives back */
@@ -272,11 +275,15 @@ static void note_starts(struct snap_data *data) {
 int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct zp_error *err) {
         struct snap_data data = { .options = options };
         struct zp_range_options range = range_options(options);
+        const struct snap_preloads_options preloads = { options->preloads, PRELOAD_PATIENCE_MS, PRELOAD_PAUSE_MS,
+                                                        options->device.notice, options->device.context };
         keep_memory_small();
         raise_descriptor_limit();
         int r = zp_device_engine_new(&options->device, &data.engine, err);
         if (r == 0)
                 r = zp_range_reader_new(&range, &data.reader, err);
+        if (r == 0)
+                r = snap_preloads_new(&preloads, &data.preloads, err);
         if (r == 0)
                 r = snap_table_new(&data, &data.table, err);
         if (r == 0)
@@ -291,6 +298,7 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
         snap_starts_free(data.starts);
         snap_completer_free(data.completer);
         snap_table_free(data.table);
+        snap_preloads_free(data.preloads);
         snap_disks_free(data.disks);
         if (data.reader)
                 zp_range_reader_free(data.reader);

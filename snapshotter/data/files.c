@@ -47,37 +47,95 @@ static int read_index(struct snap_files *files, const char *store, const char *h
         return r == -ENOENT || r == -ENOTDIR ? 0 : r;
 }
 
-/* The first place that has something has the say. */
-static int look_into(struct snap_files *files, const char *store, const char *hex, bool is_preload,
+static int look_into(struct snap_files *files, const char *store, const char *hex, bool is_preload, bool has_index,
                      struct zp_error *err) {
-        if (!files->index) {
-                int r = read_index(files, store, hex, err);
-                if (r < 0)
-                        return r;
-        }
-        if (files->raw_fd < 0 && is_preload)
+        int r = has_index ? 0 : read_index(files, store, hex, err);
+        if (r < 0)
+                return r;
+        if (is_preload)
                 files->raw_fd = open_trusted(store, hex);
-        if (files->pack_fd < 0) {
-                files->pack_fd = open_file(store, "devices", hex, "/device.zst");
-                files->is_pack_at_hand = files->pack_fd >= 0 && is_preload;
-        }
+        files->pack_fd = open_file(store, "devices", hex, "/device.zst");
         return 0;
 }
 
-int snap_files_find(const struct snap_data_options *options, const struct zp_digest *device, struct snap_files *out,
+/* ---- in preloads ---- */
+
+struct file_look {
+        struct snap_look look; /* first: what is asked and freed */
+        struct snap_files files;
+        char hex[ZP_SHA256_HEX_SIZE];
+        bool has_index; /* from elsewhere */
+        int result;
+        struct zp_error err;
+};
+
+static void look_for_files(struct snap_look *look, const char *path) {
+        struct file_look *files = (struct file_look *) look;
+        files->result = look_into(&files->files, path, files->hex, true, files->has_index, &files->err);
+}
+
+static void free_file_look(struct snap_look *look) {
+        struct file_look *files = (struct file_look *) look;
+        snap_files_clear(&files->files);
+        free(files);
+}
+
+/* The first place that has something has the say. */
+static void take_from(struct snap_files *files, struct snap_files *found) {
+        if (!files->index) {
+                files->index = zp_steal(&found->index);
+                files->index_size = found->index_size;
+        }
+        if (files->raw_fd < 0)
+                files->raw_fd = zp_steal_fd(&found->raw_fd);
+        if (files->pack_fd < 0) {
+                files->pack_fd = zp_steal_fd(&found->pack_fd);
+                files->is_pack_at_hand = files->pack_fd >= 0;
+        }
+}
+
+static int look_into_preload(struct snap_files *files, struct snap_preloads *preloads, size_t number, const char *hex,
+                             struct zp_error *err) {
+        struct file_look *look = calloc(1, sizeof *look);
+        if (!look)
+                return zp_error_errno(err, ENOMEM, "device '%s'", hex);
+        look->look = (struct snap_look){ .work = look_for_files, .free = free_file_look };
+        look->files = (struct snap_files){ .raw_fd = -1, .pack_fd = -1 };
+        look->has_index = files->index != NULL;
+        strcpy(look->hex, hex);
+        int r = snap_preloads_ask(preloads, number, &look->look, err);
+        if (r == -ETIMEDOUT)
+                files->is_partial = true;
+        if (r < 0)
+                return r == -ETIMEDOUT ? 0 : r;
+        r = look->result;
+        if (r == 0)
+                take_from(files, &look->files);
+        else if (err)
+                *err = look->err;
+        snap_look_free(&look->look);
+        return r;
+}
+
+/* ---- */
+
+int snap_files_find(const struct snap_data *data, const struct zp_digest *device, struct snap_files *out,
                     struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
         struct snap_files files = { .raw_fd = -1, .pack_fd = -1 };
         zp_digest_hex(device, hex);
-        int r = look_into(&files, options->store, hex, false, err);
-        for (const char *const *preload = options->preloads; r == 0 && preload && *preload; preload++)
-                r = look_into(&files, *preload, hex, true, err);
+        int r = look_into(&files, data->options->store, hex, false, false, err);
+        for (size_t i = 0; r == 0 && i < snap_preloads_count(data->preloads); i++)
+                r = look_into_preload(&files, data->preloads, i, hex, err);
         if (r == 0 && !files.index)
-                r = zp_error_set(err, ENOENT, "device '%s': it is in no store", hex);
+                r = files.is_partial ? zp_error_set(err, ETIMEDOUT, "device '%s': a preload does not answer", hex)
+                                     : zp_error_set(err, ENOENT, "device '%s': it is in no store", hex);
         if (r < 0) {
                 snap_files_clear(&files);
                 return r;
         }
+        if (err)
+                zp_error_clear(err);
         *out = files;
         return 0;
 }
@@ -107,13 +165,55 @@ static int resolve_in(const char *store, uint64_t id, bool is_found, struct zp_d
         return is_found;
 }
 
-int snap_files_resolve(const struct snap_data_options *options, uint64_t id, struct zp_digest *out,
-                       struct zp_error *err) {
-        int r = resolve_in(options->store, id, false, out);
-        for (const char *const *preload = options->preloads; r >= 0 && preload && *preload; preload++)
-                r = resolve_in(*preload, id, r, out);
-        if (r > 0)
-                return 0;
-        return zp_error_set(err, r < 0 ? EEXIST : ENOENT, "device %016llx…: %s", (unsigned long long) id,
-                            r < 0 ? "two digests begin so" : "it is in no store");
+struct id_look {
+        struct snap_look look; /* first: what is asked and freed */
+        uint64_t id;
+        bool is_found; /* elsewhere */
+        struct zp_digest digest;
+        int result;
+};
+
+static void look_for_id(struct snap_look *look, const char *path) {
+        struct id_look *id = (struct id_look *) look;
+        id->result = resolve_in(path, id->id, id->is_found, &id->digest);
+}
+
+static void free_id_look(struct snap_look *look) {
+        free(look);
+}
+
+/* As resolve_in(); also -ETIMEDOUT. */
+static int resolve_in_preload(struct snap_preloads *preloads, size_t number, uint64_t id, bool is_found,
+                              struct zp_digest *out, struct zp_error *err) {
+        struct id_look *look = calloc(1, sizeof *look);
+        if (!look)
+                return zp_error_errno(err, ENOMEM, "device");
+        *look = (struct id_look){ { .work = look_for_id, .free = free_id_look }, id, is_found, *out, 0 };
+        int r = snap_preloads_ask(preloads, number, &look->look, err);
+        if (r < 0)
+                return r;
+        r = look->result;
+        *out = look->digest;
+        snap_look_free(&look->look);
+        return r;
+}
+
+int snap_files_resolve(const struct snap_data *data, uint64_t id, struct zp_digest *out, struct zp_error *err) {
+        int found = resolve_in(data->options->store, id, false, out), late = 0;
+        for (size_t i = 0; found >= 0 && i < snap_preloads_count(data->preloads); i++) {
+                int r = resolve_in_preload(data->preloads, i, id, found > 0, out, err);
+                if (r == -ENOMEM || r == -EAGAIN)
+                        return r;
+                if (r == -ETIMEDOUT)
+                        late = r;
+                else
+                        found = r;
+        }
+        if (found > 0 && err)
+                zp_error_clear(err);
+        if (found != 0)
+                return found > 0 ? 0
+                                 : zp_error_set(err, EEXIST, "device %016llx…: two digests begin so",
+                                                (unsigned long long) id);
+        return late ? late : zp_error_set(err, ENOENT, "device %016llx…: it is in no store", (unsigned long long) id);
 }

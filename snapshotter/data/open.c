@@ -65,7 +65,7 @@ static void close_origins(struct zp_device_description *description) {
 int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
                      struct zp_device **out, struct zp_error *err) {
         struct snap_files files;
-        int r = snap_files_find(data->options, digest, &files, err);
+        int r = snap_files_find(data, digest, &files, err);
         if (r < 0)
                 return r;
         struct zp_device_description description = { .digest = *digest,
@@ -74,6 +74,9 @@ int snap_device_open(struct snap_data *data, const struct zp_digest *digest, str
                                                      .raw_fd = zp_steal_fd(&files.raw_fd) };
         add_pack(&description, &files);
         r = add_remote(data, remote, &description, err);
+        if (r == 0 && files.is_partial && description.raw_fd < 0 && !description.origin_count &&
+            !snap_device_is_whole(data, digest))
+                r = zp_error_set(err, ETIMEDOUT, "a preload does not answer, and no other place has its data");
         if (r == 0) {
                 r = zp_device_open(data->engine, &description, out, err);
         } else {

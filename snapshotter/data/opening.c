@@ -42,7 +42,7 @@ static int open_device(struct snap_entry *entry, struct zp_device **out, struct 
         bool has_digest = entry->has_digest;
         digest = entry->digest;
         pthread_mutex_unlock(&table->lock);
-        int r = has_digest ? 0 : snap_files_resolve(table->data->options, entry->id, &digest, err);
+        int r = has_digest ? 0 : snap_files_resolve(table->data, entry->id, &digest, err);
         if (r < 0)
                 return r;
         pthread_mutex_lock(&table->lock);

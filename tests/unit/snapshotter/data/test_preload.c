@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Preloads of which one hangs: who looks for a device goes on without it, and comes back to it when it answers. A pipe
+ * that nobody writes is what hangs: whoever opens it waits.
+ */
+#include "../control/support.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "snapshotter/data/data-internal.h"
+
+#define PATIENCE_MS 200
+#define PAUSE_MS 3600000
+
+static const struct zp_digest device = { .bytes = { [7] = 77 } };
+static struct snap_data_options options = { .store = "store" };
+static struct snap_data data = { .options = &options };
+static atomic_uint told;
+
+static void count(void *context, const char *line) {
+        (void) context;
+        assert_non_null(strstr(line, "preload 'hung': it does not answer"));
+        atomic_fetch_add(&told, 1);
+}
+
+static void name_pipe(char path[static 200]) {
+        char hex[ZP_SHA256_HEX_SIZE];
+        snprintf(path, 200, "hung/unpacked/%s.raw", zp_digest_hex(&device, hex));
+}
+
+static int setup_preloads(void **state) {
+        static const char *const paths[] = { "hung", "good", NULL };
+        const struct snap_preloads_options preloads = { paths, PATIENCE_MS, PAUSE_MS, count, NULL };
+        char pipe[200];
+        atomic_store(&told, 0);
+        if (setup(state) < 0)
+                return -1;
+        name_pipe(pipe);
+        if (mkdir("hung", 0700) || mkdir("hung/unpacked", 0700) || mkfifo(pipe, 0600))
+                return -1;
+        return snap_preloads_new(&preloads, &data.preloads, &err);
+}
+
+/* Whoever waits at the pipe goes on. */
+static void release(void) {
+        char pipe[200];
+        name_pipe(pipe);
+        int fd = open(pipe, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        if (fd >= 0)
+                close(fd);
+}
+
+static int teardown_preloads(void **state) {
+        release();
+        snap_preloads_free(data.preloads);
+        return teardown(state);
+}
+
+static void put_into(const char *place) {
+        char hex[ZP_SHA256_HEX_SIZE], path[200];
+        mkdir(place, 0700);
+        snprintf(path, sizeof path, "%s/devices", place);
+        assert_int_equal(mkdir(path, 0700), 0);
+        snprintf(path, sizeof path, "%s/devices/%s", place, zp_digest_hex(&device, hex));
+        assert_int_equal(mkdir(path, 0700), 0);
+        snprintf(path, sizeof path, "%s/devices/%s/device.idx", place, hex);
+        write_text(path, place);
+}
+
+static void others_are_looked_into_and_the_one_that_hangs_is_passed_over(void **state) {
+        (void) state;
+        struct snap_files files;
+        put_into("good");
+        uint64_t began_ms = snap_data_now_ms();
+        for (int i = 0; i < 100; i++) {
+                assert_ok(snap_files_find(&data, &device, &files, &err));
+                assert_string_equal(files.index, "good");
+                assert_true(files.is_partial);
+                snap_files_clear(&files);
+        }
+        assert_true(snap_data_now_ms() - began_ms < 50 * PATIENCE_MS);
+        assert_int_equal(told, 1);
+}
+
+static void what_it_may_have_is_not_said_to_be_nowhere_until_it_answers(void **state) {
+        (void) state;
+        struct snap_files files;
+        struct zp_digest found;
+        uint64_t id = snap_device_id(&device);
+        assert_int_equal(snap_files_find(&data, &device, &files, &err), -ETIMEDOUT);
+        assert_int_equal(snap_files_resolve(&data, id, &found, &err), -ETIMEDOUT);
+        release();
+        char pipe[200];
+        name_pipe(pipe);
+        assert_int_equal(unlink(pipe), 0);
+        int r;
+        for (time_t until = time(NULL) + 30; (r = snap_files_find(&data, &device, &files, &err)) == -ETIMEDOUT;) {
+                assert_true(time(NULL) < until);
+                sched_yield();
+        }
+        assert_int_equal(r, -ENOENT);
+        assert_int_equal(snap_files_resolve(&data, id, &found, &err), -ENOENT);
+        put_into("hung");
+        assert_ok(snap_files_find(&data, &device, &files, &err));
+        assert_string_equal(files.index, "hung");
+        assert_false(files.is_partial);
+        snap_files_clear(&files);
+}
+
+static void a_number_is_found_where_it_is(void **state) {
+        (void) state;
+        struct snap_files files;
+        struct zp_digest found;
+        put_into("good");
+        assert_ok(snap_files_find(&data, &device, &files, &err)); /* now it is passed over */
+        snap_files_clear(&files);
+        assert_ok(snap_files_resolve(&data, snap_device_id(&device), &found, &err));
+        assert_true(zp_digest_equal(&found, &device));
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_preloads, teardown_preloads)
+        const struct CMUnitTest tests[] = {
+                TEST(others_are_looked_into_and_the_one_that_hangs_is_passed_over),
+                TEST(what_it_may_have_is_not_said_to_be_nowhere_until_it_answers),
+                TEST(a_number_is_found_where_it_is),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
