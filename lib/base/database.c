@@ -142,12 +142,16 @@ static int create_schema(struct zp_database *database, const struct zp_database_
 }
 
 static int check_schema(struct zp_database *database, const struct zp_database_schema *schema, struct zp_error *err) {
-        int64_t version, application, objects;
-        int r = get_number(database, "PRAGMA user_version", &version, err);
+        int64_t version = 0, application = 0, objects = 0;
+        int r = zp_database_begin(database, false, err); /* all of one moment: somebody may just create it */
+        if (r < 0)
+                return r;
+        r = get_number(database, "PRAGMA user_version", &version, err);
         if (r == 0)
                 r = get_number(database, "PRAGMA application_id", &application, err);
         if (r == 0)
                 r = get_number(database, "SELECT count(*) FROM sqlite_schema", &objects, err);
+        r = zp_database_end(database, r, err);
         if (r < 0)
                 return r;
         if (version == 0 && application == 0 && objects == 0)

@@ -76,13 +76,18 @@ static int get_number(struct zp_store *store, const char *sql, int64_t *out, str
 /* 1: the schema is ours, 0: the database is empty. */
 static int check_schema(struct zp_store *store, struct zp_error *err) {
         int64_t version, application, objects;
-        int r = get_number(store, "PRAGMA user_version", &version, err);
-        if (r == 0)
-                r = get_number(store, "PRAGMA application_id", &application, err);
-        if (r == 0)
-                r = get_number(store, "SELECT count(*) FROM sqlite_schema", &objects, err);
-        if (r < 0)
-                return r;
+        /* what looks half made may have been made between the questions, at once: then the second time tells */
+        for (int i = 0; i < 2; i++) {
+                int r = get_number(store, "PRAGMA user_version", &version, err);
+                if (r == 0)
+                        r = get_number(store, "PRAGMA application_id", &application, err);
+                if (r == 0)
+                        r = get_number(store, "SELECT count(*) FROM sqlite_schema", &objects, err);
+                if (r < 0)
+                        return r;
+                if (version > 0 && application == APPLICATION_ID)
+                        break;
+        }
         if (version == 0 && application == 0 && objects == 0)
                 return 0;
         if (application != APPLICATION_ID || version < 1)
