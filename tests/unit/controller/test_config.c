@@ -26,7 +26,8 @@ static void everything_can_be_set(void **state) {
                       "cpu: '2'\n  memory: 1Gi\n"
                       "  store-size: 9Gi\n  ca-config-map: m\n  node-selector: {a: b, c: d}\n"
                       "registries:\n- {host: '*.io', plain-http: true}\n- {host: '**', ca-file: /x}\n"
-                      "agents: {namespace: a, service-account: s, targets: [r.example/s/**, docker.io/library/x, '*.example/s']}\n",
+                      "agents: {namespace: a, service-account: s, targets: [r.example/s/**, docker.io/library/x, "
+                      "'*.example/s']}\n",
                       &c, &err);
         if (r < 0)
                 fail_msg("%s", err.message);
