@@ -11,7 +11,6 @@
 #include <time.h>
 
 #include "base/condition.h"
-#include "base/cleanup.h"
 
 /* As many looks into one preload may hang; it is passed over then until some come back. */
 #define LOOKS_MAX 32
