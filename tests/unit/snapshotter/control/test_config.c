@@ -116,7 +116,7 @@ static void whom_starts_are_reported_to_arrives(void **state) {
         assert_int_equal(config.reports.seconds, 30);
         snap_config_clear(&config);
         assert_refused("version: 1\nreport_starts: {seconds: 3}\n", "config.yaml:2: report_starts: 'url' is missing");
-        assert_refused("version: 1\nreport_starts: {url: hook}\n", "config.yaml:2: url: 'hook' begins with neither");
+        assert_refused("version: 1\nreport_starts: {url: hook}\n", "config.yaml:2: url: 'hook' is not 'https://HOST");
         assert_refused("version: 1\nreport_starts: {url: http://h, seconds: 601}\n",
                        "config.yaml:2: report_starts: seconds: not from 1 to 600");
         assert_refused("version: 1\nreport_starts: {url: http://h, token_file: t}\n",
