@@ -54,7 +54,7 @@ def test_the_example_shows_every_setting_and_each_is_understood(work):
     (work / "google-keys.json").write_text('{"keys": [{}]}')
     for name in re.findall(r"secrets/[\w.-]+", whole):
         if not name.endswith((".json", ".key")):
-            (work / name).write_text("a-secret-of-some-length\n")
+            (work / name).write_text(f"a-secret-of-its-own-{name}\n")
     generate = [ZEROPULL, "key", "generate", "--passphrase-file", work / "secrets" / "release.pass"]
     subprocess.run([*generate, work / "secrets" / "release.key"], check=True, stdout=subprocess.DEVNULL)
     result = check(work / "hook.yaml")
