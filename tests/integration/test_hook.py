@@ -793,7 +793,7 @@ def test_tls_is_spoken_and_trigger_trusts_the_given_authority(work):
             ["curl", "-sS", "--cacert", certificate, service.url + "/healthz"], capture_output=True, text=True
         )
         assert answer.stdout == "ok\n", answer.stderr
-        failed = service.command("trigger", "--ca-file", certificate, "--timeout", "20", "127.0.0.1:1/x:1")
+        failed = service.command("trigger", "--ca-file", certificate, "--timeout", "2", "127.0.0.1:1/x:1")
         assert failed.returncode == 1 and "not decided in time" in failed.stderr, failed.stderr
 
 
