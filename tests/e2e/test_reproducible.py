@@ -9,7 +9,7 @@ import pytest
 from support import images
 from support.zeropull import Zeropull
 
-IMAGES = ("odd-changed", "stack40", "python", "hundredk")
+IMAGES = ("odd-changed", "stack40", "python", pytest.param("hundredk", marks=pytest.mark.long))
 
 VARIATIONS = {
     "one thread": dict(options=["--threads", "1"]),

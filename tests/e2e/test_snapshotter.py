@@ -50,7 +50,7 @@ def output_of(name):
     return images.config(name)["Labels"]["test.output"]
 
 
-@pytest.mark.parametrize("name", ["busybox", "python"])
+@pytest.mark.parametrize("name", ["busybox", pytest.param("python", marks=pytest.mark.long)])
 def test_an_image_is_pulled_run_and_removed_without_a_trace(node, served, name):
     image = served(name)
     node.server.pull(image)

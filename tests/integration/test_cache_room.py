@@ -78,7 +78,7 @@ def test_reading_more_than_the_disk_has_leaves_room_to_prepare_write_and_remove(
             api.cleanup()
 
 
-@pytest.mark.parametrize("is_asked", [True, False], ids=["for-a-call", "for-others"])
+@pytest.mark.parametrize("is_asked", [pytest.param(True, id="for-a-call"), pytest.param(False, id="for-others", marks=pytest.mark.long)])
 def test_local_copies_make_room_on_a_disk_that_others_have_filled(world, work, disk, is_asked):
     contents = {name: random.Random(name).randbytes(6 << 20) for name in ("web", "db")}
     with snapshotter(disk, *settings(work)) as daemon, closing(daemon.client()) as api:
