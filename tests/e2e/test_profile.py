@@ -77,7 +77,7 @@ def layout(work):
     return out
 
 
-PROFILE = "# by hand\n/data/large\t2000000\t100000\ndata/07\n/data/31\t4096\t1\n/absent\n/data/large\t0\t1\n"
+PROFILE = "# by hand\n/data/large\t2000000\t100000\n/data/07\n/data/31\t4096\t1\n/absent\n/data/large\t0\t1\n"
 
 
 def test_what_the_profile_names_lies_first_and_the_list_travels(layout, work):
