@@ -323,7 +323,7 @@ signal.sigwait([signal.SIGTERM])
 
     def service():
         log = open(site.directory / "service.log", "ab")
-        return subprocess.Popen([NODE, "--keeper", socket, "run", "--", script], stderr=log)
+        return subprocess.Popen([NODE, "--keeper", socket, "run", "--", script], stderr=log, start_new_session=True)
 
     def lines(count):
         until(lambda: out.exists() and len(out.read_text().splitlines()) >= count, 20, lambda: (site.directory / "service.log").read_text())
@@ -347,7 +347,7 @@ signal.sigwait([signal.SIGTERM])
         running.wait()
         running = keeper()
         until(kept, 20)
-        first.kill()  # with its service; the descriptor is the keeper's alone
+        os.killpg(first.pid, signal.SIGKILL)  # with its service; the descriptor is the keeper's alone
         first.wait(20)
         first = service()
         assert lines(3) == "kept fuse content 1"
