@@ -3,17 +3,15 @@
  * The files that a configuration names, read as those who use them will.
  */
 #include <fcntl.h>
-#include <jansson.h>
 #include <openssl/pem.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "oci/json.h"
+#include "oci/auth-file.h"
 #include "registry-hook/config-internal.h"
 #include "trust/key.h"
 
-#define AUTH_FILE_MAX (1u << 20)
 #define PEM_FILE_MAX (4u << 20)
 
 ZP_DEFINE_AUTO(X509, X509_free);
@@ -69,28 +67,11 @@ static int check_tls(const char *certificate_path, const char *key_path, struct 
         return r;
 }
 
-static bool has_credentials(const json_t *root) {
-        return json_is_object(json_object_get(root, "auths")) || json_is_object(json_object_get(root, "credHelpers")) ||
-               json_is_string(json_object_get(root, "credsStore"));
-}
-
-/* Docker's config.json. The builder takes several, separated by colons, and so none with a colon in its name. */
+/* The builder takes several, separated by colons, and so none with a colon in its name. */
 static int check_auth_file(const char *path, struct zp_error *err) {
-        zp_autofree char *text = NULL;
-        zp_auto(json_decref) json_t *root = NULL;
-        size_t size = 0;
-        if (!path)
-                return 0;
-        if (strchr(path, ':'))
+        if (path && strchr(path, ':'))
                 return zp_error_set(err, EINVAL, "'%s': no colon may be in the name", path);
-        int r = zp_read_file(AT_FDCWD, path, AUTH_FILE_MAX, &text, &size, err);
-        if (r < 0)
-                return r;
-        r = zp_json_load(text, size, path, &root, err);
-        explicit_bzero(text, size);
-        if (r == 0 && !has_credentials(root))
-                r = zp_error_set(err, EINVAL, "'%s' has no 'auths', as docker login writes them, and no helper", path);
-        return r;
+        return path ? zp_auth_file_check(path, err) : 0;
 }
 
 static int ask_file(void *path, const char *name, char passphrase[ZP_PASSPHRASE_SIZE], struct zp_error *err) {

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "oci/json.h"
+#include "oci/auth-file.h"
 #include "store/store.h"
 #include "trust/policy.h"
 
@@ -30,39 +30,16 @@ static int look_at_file(const char *path, struct zp_error *err) {
         return r;
 }
 
-/* As docker login writes them. The older form, with the registries at the top, has no mark of its own but its name. */
-static bool has_credentials(const char *path, const json_t *root) {
-        const char *slash = strrchr(path, '/');
-        return strcmp(slash ? slash + 1 : path, ".dockercfg") == 0 || json_is_object(json_object_get(root, "auths")) ||
-               json_is_object(json_object_get(root, "credHelpers")) ||
-               json_is_string(json_object_get(root, "credsStore"));
-}
-
-static int look_at_credentials(const char *path, struct zp_error *err) {
-        zp_autofree char *text = NULL;
-        zp_auto(json_decref) json_t *root = NULL;
-        size_t size = 0;
-        int r = zp_read_file(AT_FDCWD, path, FILE_MAX, &text, &size, err);
-        if (r < 0)
-                return r;
-        r = zp_json_load(text, size, path, &root, err);
-        explicit_bzero(text, size);
-        if (r == 0 && !has_credentials(path, root))
-                r = zp_error_set(err, EINVAL, "'%s': it has no 'auths', as docker login writes them, and no helper",
-                                 path);
-        return r;
-}
-
 /* One file, or several between colons, of which those that are not there are passed over. */
 static int look_at_auth_file(const char *path, struct zp_error *err) {
         zp_autofree char *list = strdup(path);
         if (!list)
                 return zp_error_errno(err, ENOMEM, "'%s'", path);
         if (!strchr(path, ':'))
-                return look_at_credentials(path, err);
+                return zp_auth_file_check(path, err);
         int r = 0;
         for (char *rest = list, *one; r == 0 && (one = strsep(&rest, ":"));)
-                if (*one && (r = look_at_credentials(one, err)) == -ENOENT) {
+                if (*one && (r = zp_auth_file_check(one, err)) == -ENOENT) {
                         zp_error_clear(err);
                         r = 0;
                 }

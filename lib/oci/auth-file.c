@@ -201,6 +201,27 @@ int zp_auth_file_parse(const char *body, size_t size, const char *name, const ch
         return entry ? from_entry(entry, name, out, err) : 0;
 }
 
+/* The older form, with the registries at the top, has no mark of its own but its name. */
+static bool says_where(const char *path, const json_t *root) {
+        return is_old_form(path) || json_is_object(json_object_get(root, "auths")) ||
+               json_is_object(json_object_get(root, "credHelpers")) ||
+               json_is_string(json_object_get(root, "credsStore"));
+}
+
+int zp_auth_file_check(const char *path, struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        zp_auto(json_decref) json_t *root = NULL;
+        size_t size = 0;
+        int r = zp_read_file(AT_FDCWD, path, FILE_MAX, &text, &size, err);
+        if (r < 0)
+                return r;
+        r = zp_json_load(text, size, path, &root, err);
+        explicit_bzero(text, size);
+        if (r == 0 && !says_where(path, root))
+                r = zp_error_set(err, EINVAL, "'%s' has no 'auths', as docker login writes them, and no helper", path);
+        return r;
+}
+
 static int find_in(const char *path, bool must_exist, const char *registry, const char *repository,
                    const struct zp_cancel *cancel, struct zp_credentials *out, struct zp_error *err) {
         zp_autofree char *body = NULL;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/condition.h"
+#include "snapshotter/data/data-internal.h"
 
 /* As many looks into one preload may hang; it is passed over then until some come back. */
 #define LOOKS_MAX 32
@@ -31,12 +32,6 @@ struct snap_preloads {
         size_t count;
         struct place places[];
 };
-
-static uint64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
 
 int snap_preloads_new(const struct snap_preloads_options *options, struct snap_preloads **out, struct zp_error *err) {
         size_t count = 0, size = 0;
@@ -122,7 +117,7 @@ static int start(struct snap_look *look) {
 /* Whether it came back in time; else it frees itself when it does. Lock held. */
 static bool await(struct snap_look *look) {
         struct snap_preloads *all = look->all;
-        uint64_t until = now_ms() + all->options.patience_ms;
+        uint64_t until = snap_data_now_ms() + all->options.patience_ms;
         const struct timespec end = { (time_t) (until / 1000), (long) (until % 1000) * 1000000 };
         while (!look->is_done && pthread_cond_timedwait(&look->told, &all->lock, &end) != ETIMEDOUT)
                 continue;
@@ -134,7 +129,7 @@ static bool await(struct snap_look *look) {
 static bool pass_over(struct snap_preloads *all, struct place *place) {
         bool is_news = !place->is_told;
         place->is_told = true;
-        place->passed_until_ms = now_ms() + all->options.pause_ms;
+        place->passed_until_ms = snap_data_now_ms() + all->options.pause_ms;
         return is_news;
 }
 
@@ -145,7 +140,7 @@ int snap_preloads_ask(struct snap_preloads *all, size_t number, struct snap_look
         zp_condition_init(&look->told);
         pthread_mutex_lock(&all->lock);
         all->owners++;
-        bool is_asked = now_ms() >= place->passed_until_ms && place->looks < LOOKS_MAX, is_news = false;
+        bool is_asked = snap_data_now_ms() >= place->passed_until_ms && place->looks < LOOKS_MAX, is_news = false;
         place->looks += is_asked;
         int code = is_asked ? start(look) : ETIMEDOUT;
         if (is_asked && code)
