@@ -184,18 +184,23 @@ static enum hook_end_kind judge(const struct hook_run *run, const siginfo_t *inf
         return is_final ? HOOK_FAILED : HOOK_RETRY;
 }
 
-void hook_run_end(struct hook_run *run, struct hook_run_result *result, struct hook_end *end) {
+struct hook_run_news hook_run_end(struct hook_run *run, struct hook_run_result *result, struct hook_end *end) {
         siginfo_t info = { 0 };
+        struct hook_run_news news = { false, false };
         *result = (struct hook_run_result){ 0 };
         bool ran_out = hook_sandbox_end(run->sandbox, &run->child, &info);
-        for (int i = 0; i < 64 && (run->out_fd >= 0 || run->err_fd >= 0); i++) /* what is still in the pipes */
-                hook_run_read(run);
+        for (int i = 0; i < 64 && (run->out_fd >= 0 || run->err_fd >= 0); i++) { /* what is still in the pipes */
+                struct hook_run_news more = hook_run_read(run);
+                news.line |= more.line;
+                news.tasks |= more.tasks;
+        }
         *end = (struct hook_end){ .build = &run->build, .now_ms = hook_now_ms() };
         end->kind = judge(run, &info, ran_out, result, end);
         end->reason = result->reason;
         end->result = result->json ? result->json : "";
         end->log = run->transcript.text.data ? run->transcript.text.data : "";
         end->artifact = result->artifact;
+        return news;
 }
 
 void hook_run_clear(struct hook_run *run) {

@@ -50,13 +50,13 @@ struct hook_run_news hook_run_read(struct hook_run *run);
 /* Asks it to end, and later makes it. */
 void hook_run_stop(struct hook_run *run, enum hook_stop why, int64_t monotonic_ms);
 void hook_run_kill(struct hook_run *run);
-/* Once its pidfd is readable: reaps it and says what came of it. `end` refers to the run, which is to be cleared
- * after. */
+/* Once its pidfd is readable: reaps it and says what came of it, and what it said last. `end` refers to the run, which
+ * is to be cleared after. */
 struct hook_run_result {
         char reason[QUEUE_REASON_SIZE], artifact[ZP_DIGEST_TEXT_SIZE];
         char *json; /* or NULL */
 };
-void hook_run_end(struct hook_run *run, struct hook_run_result *result, struct hook_end *end);
+struct hook_run_news hook_run_end(struct hook_run *run, struct hook_run_result *result, struct hook_end *end);
 void hook_run_clear(struct hook_run *run);
 
 #endif

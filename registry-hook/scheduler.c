@@ -240,7 +240,7 @@ static void handle(struct hook_scheduler *s, struct slot *slot, int fd) {
                 return;
         pthread_mutex_lock(&s->lock);
         if (fd == slot->run.child.pidfd) {
-                hook_run_end(&slot->run, &slot->result, &slot->end);
+                news = hook_run_end(&slot->run, &slot->result, &slot->end);
                 slot->is_over = true;
         } else {
                 news = hook_run_read(&slot->run);

@@ -4,6 +4,7 @@
 What containerd refuses is refused, and what it accepts is accepted, but for the cases that say why not. Whatever
 happens: no crash, nothing left in the store, and it does not take long.
 """
+import resource
 import shutil
 import time
 
@@ -15,7 +16,12 @@ from support.hostile import CASES, write
 from support.programs import treecmp
 from support.zeropull import FAILED, OK, REFUSED, error_lines
 
-SECONDS = 20
+SECONDS = 20  # of the processors'
+
+
+def processor_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +52,10 @@ def check_refusal(zeropull, result, case):
 def test_identical_or_refused(name, zeropull, work, reference, containerd):
     case = CASES[name]
     write(oci.Layout(work / "layout"), "case", case)
-    begin = time.monotonic()
+    begin = processor_seconds()
     epoch = int(time.time())
-    result = zeropull.run("build", f"oci:{work / 'layout'}:case", timeout=SECONDS)
-    assert time.monotonic() - begin < SECONDS
+    result = zeropull.run("build", f"oci:{work / 'layout'}:case", timeout=6 * SECONDS)
+    assert processor_seconds() - begin < SECONDS
     assert zeropull.leftovers() == []
     if result.returncode != OK:
         check_refusal(zeropull, result, case)
