@@ -11,14 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/unix-socket.h"
 #include "oci/toml.h"
 
 #define SETTINGS_MAX ((size_t) 1 << 20)
@@ -217,14 +216,12 @@ static void check_transfer(struct snap_check *check, const struct settings *s) {
 }
 
 static void check_daemon(struct snap_check *check, const struct snap_config *config) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        snprintf(address.sun_path, sizeof address.sun_path, "%s", config->address);
-        if (fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof address) == 0)
+        zp_autoclose int fd = zp_unix_connect(config->address, SOCK_STREAM, NULL);
+        if (fd >= 0)
                 snap_check_add(check, "daemon", SNAP_CHECK_OK, NULL, "serves at '%.200s'", config->address);
         else
                 snap_check_add(check, "daemon", SNAP_CHECK_NOTE, "systemctl enable --now zeropull-snapshotter",
-                               "nobody serves at '%.200s': %s", config->address, strerrordesc_np(errno));
+                               "nobody serves at '%.200s': %s", config->address, strerrordesc_np(-fd));
 }
 
 void snap_check_containerd(struct snap_check *check, const struct snap_config *config, const char *file) {

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/unix-socket.h"
 #include "controller/log.h"
 
 #define CLIENTS_MAX 16
@@ -78,24 +78,9 @@ int node_packet_receive(int socket, char *text, size_t size, int *fd, struct zp_
 
 /* ---- clients ---- */
 
-static int address_of(const char *path, struct sockaddr_un *address, struct zp_error *err) {
-        *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-        if (strlen(path) >= sizeof address->sun_path)
-                return zp_error_set(err, ENAMETOOLONG, "socket '%s': longer than %zu bytes", path,
-                                    sizeof address->sun_path - 1);
-        memcpy(address->sun_path, path, strlen(path) + 1);
-        return 0;
-}
-
 int node_keeper_connect(const char *path, struct zp_error *err) {
-        struct sockaddr_un address;
-        int r = address_of(path, &address, err);
-        if (r < 0)
-                return r;
-        zp_autoclose int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *) &address, sizeof address) < 0)
-                return zp_error_errno(err, errno, "keeper '%s'", path);
-        return zp_steal_fd(&fd);
+        int fd = zp_unix_connect(path, SOCK_SEQPACKET, err);
+        return fd < 0 ? zp_error_wrap(err, "keeper") : fd;
 }
 
 int node_keeper_keep(int connection, const char *name, int fd, struct zp_error *err) {
@@ -205,10 +190,10 @@ static void run(struct keeper *k, const struct zp_cancel *cancel) {
 
 static int listen_at(const char *path, struct zp_error *err) {
         struct sockaddr_un address;
-        int r = address_of(path, &address, err);
+        int r = zp_unix_address(path, &address, err);
         if (r < 0)
                 return r;
-        zp_autoclose int other = node_keeper_connect(path, NULL);
+        zp_autoclose int other = zp_unix_connect(path, SOCK_SEQPACKET, NULL);
         if (other >= 0)
                 return zp_error_set(err, EADDRINUSE, "socket '%s': somebody listens there", path);
         zp_autoclose int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

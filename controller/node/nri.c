@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/unix-socket.h"
 #include "controller/log.h"
 #include "controller/node/nri-calls.h"
 #include "oci/fetch.h"
@@ -168,17 +168,6 @@ struct node_nri {
         pthread_t thread;
 };
 
-static int connect_to(const char *path, struct zp_error *err) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (strlen(path) >= sizeof address.sun_path)
-                return zp_error_set(err, ENAMETOOLONG, "NRI: socket '%s': too long", path);
-        strcpy(address.sun_path, path);
-        if (fd < 0 || connect(fd, (const struct sockaddr *) &address, sizeof address) < 0)
-                return zp_error_errno(err, errno, "NRI: connect to '%s'", path);
-        return zp_steal_fd(&fd);
-}
-
 /* Who is not there is looked for each second; who refuses us is not asked so often. */
 static void *work(void *context) {
         const struct node_nri_options *options = &((struct node_nri *) context)->options;
@@ -187,8 +176,8 @@ static void *work(void *context) {
         while (!zp_cancelled(options->cancel)) {
                 struct zp_error err = { 0 };
                 bool was_called = false;
-                zp_autoclose int fd = connect_to(options->path, &err);
-                int r = fd < 0 ? fd : serve(options, fd, &was_called, &err);
+                zp_autoclose int fd = zp_unix_connect(options->path, SOCK_STREAM, &err);
+                int r = fd < 0 ? zp_error_wrap(&err, "NRI") : serve(options, fd, &was_called, &err);
                 if (r == -ECANCELED)
                         break;
                 if (r == 0)

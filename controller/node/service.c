@@ -9,13 +9,13 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/unix-socket.h"
 #include "controller/node/keeper.h"
 #include "controller/log.h"
 
@@ -160,17 +160,17 @@ static void hear_daemon(struct service *s) {
 /* ---- the loop ---- */
 
 static int listen_to_daemon(struct service *s, struct zp_error *err) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct sockaddr_un address;
         s->notify_path = zp_format("%s.notify", s->options->keeper);
-        if (!s->notify_path || strlen(s->notify_path) >= sizeof address.sun_path)
-                return zp_error_set(err, ENAMETOOLONG, "socket '%s.notify': too long", s->options->keeper);
-        memcpy(address.sun_path, s->notify_path, strlen(s->notify_path) + 1);
+        int r = s->notify_path ? zp_unix_address(s->notify_path, &address, err) : zp_error_errno(err, ENOMEM, "socket");
+        if (r < 0)
+                return r;
         s->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         unlink(s->notify_path);
         mode_t before = umask(0177);
-        int r = s->notify_fd < 0 || bind(s->notify_fd, (struct sockaddr *) &address, sizeof address) < 0
-                        ? zp_error_errno(err, errno, "socket '%s'", s->notify_path)
-                        : 0;
+        r = s->notify_fd < 0 || bind(s->notify_fd, (struct sockaddr *) &address, sizeof address) < 0
+                    ? zp_error_errno(err, errno, "socket '%s'", s->notify_path)
+                    : 0;
         umask(before);
         return r;
 }

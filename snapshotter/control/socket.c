@@ -6,26 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/unix-socket.h"
 
 /* Those that wait while no control plane is there. Who finds it full is refused. */
 #define BACKLOG 1024
-
-static int set_address(const char *path, struct sockaddr_un *address, struct zp_error *err) {
-        *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-        if (!path[0] || strlen(path) >= sizeof address->sun_path)
-                return zp_error_set(err, EINVAL, "socket '%s': a path of 1 to %zu bytes is wanted", path,
-                                    sizeof address->sun_path - 1);
-        strcpy(address->sun_path, path);
-        return 0;
-}
 
 /* Nobody accepts what comes in there: the process that began to listen is gone. One of its workers can still have the
  * socket, when it was killed and waits for a device's file; it ends when a new data plane answers. */
@@ -37,22 +27,19 @@ static bool is_abandoned(int connected) {
 }
 
 /* Whether `path` is free, or has only a socket that nobody listens at. */
-static int check_free(const char *path, const struct sockaddr_un *address, struct zp_error *err) {
+static int check_free(const char *path, struct zp_error *err) {
         struct stat st;
         if (lstat(path, &st) < 0)
                 return errno == ENOENT ? 0 : zp_error_errno(err, errno, "socket '%s'", path);
         if (!S_ISSOCK(st.st_mode))
                 return zp_error_set(err, EEXIST, "socket '%s': something else is there", path);
-        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return zp_error_errno(err, errno, "socket '%s'", path);
-        bool is_connected = connect(fd, (const struct sockaddr *) address, sizeof *address) == 0;
-        if (is_connected && is_abandoned(fd))
+        zp_autoclose int fd = zp_unix_connect(path, SOCK_STREAM | SOCK_NONBLOCK, NULL);
+        if (fd == -ECONNREFUSED || fd == -ENOENT || (fd >= 0 && is_abandoned(fd)))
                 return 0;
         /* EAGAIN: somebody listens, and has a full queue */
-        if (is_connected || errno == EAGAIN)
+        if (fd >= 0 || fd == -EAGAIN)
                 return zp_error_set(err, EADDRINUSE, "socket '%s': another process listens there", path);
-        return errno == ECONNREFUSED || errno == ENOENT ? 0 : zp_error_errno(err, errno, "socket '%s'", path);
+        return zp_error_errno(err, -fd, "socket '%s'", path);
 }
 
 /* Under another name first: whoever sees the socket can connect, and had no chance before its mode was set. */
@@ -61,7 +48,7 @@ static int bind_and_move(int fd, const char *path, struct zp_error *err) {
         zp_autofree char *temporary = zp_format("%s.%d", path, (int) getpid());
         if (!temporary)
                 return zp_error_errno(err, ENOMEM, "socket '%s'", path);
-        int r = set_address(temporary, &address, err);
+        int r = zp_unix_address(temporary, &address, err);
         if (r < 0)
                 return r;
         unlink(temporary);
@@ -93,7 +80,7 @@ static int remember(int fd, const char *path, struct snap_socket *out) {
 bool snap_socket_adopt(int fd, const char *path, struct snap_socket *out) {
         struct sockaddr_un wanted, bound = { 0 };
         socklen_t size = sizeof bound - 1; /* a final NUL is there in any case */
-        if (set_address(path, &wanted, NULL) < 0 || getsockname(fd, (struct sockaddr *) &bound, &size) < 0)
+        if (zp_unix_address(path, &wanted, NULL) < 0 || getsockname(fd, (struct sockaddr *) &bound, &size) < 0)
                 return false;
         size_t length = strlen(path); /* it was bound as PATH.PID */
         bool is_ours = strncmp(bound.sun_path, path, length) == 0 && bound.sun_path[length] == '.' &&
@@ -103,11 +90,11 @@ bool snap_socket_adopt(int fd, const char *path, struct snap_socket *out) {
 
 int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_error *err) {
         struct sockaddr_un address;
-        int r = set_address(path, &address, err);
+        int r = zp_unix_address(path, &address, err);
         if (r == 0)
                 r = make_parent(path, err);
         if (r == 0)
-                r = check_free(path, &address, err);
+                r = check_free(path, err);
         if (r < 0)
                 return r;
         zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -4,11 +4,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "base/unix-socket.h"
 #include "snapshotter/keychain/exchange.h"
 #include "snapshotter/keychain/listener.h"
 
@@ -124,14 +123,15 @@ static int take_credentials(const struct zp_buffer *reply, struct zp_credentials
 }
 
 static int connect_to(const char *root) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct sockaddr_un address;
         char path[SOCKET_PATH_SIZE];
         zp_autoclose int directory = open_root(root, NULL);
         zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (directory < 0 || fd < 0)
                 return -1;
         socket_path(directory, path);
-        strcpy(address.sun_path, path);
+        if (zp_unix_address(path, &address, NULL) < 0)
+                return -1;
         snap_exchange_set_patience(fd, PATIENCE_MS);
         return connect(fd, (const struct sockaddr *) &address, sizeof address) < 0 ? -1 : zp_steal_fd(&fd);
 }

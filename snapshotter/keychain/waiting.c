@@ -2,9 +2,8 @@
 #include "snapshotter/keychain/waiting.h"
 
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
+#include "base/unix-socket.h"
 #include "oci/fetch.h"
 #include "oci/json.h"
 #include "snapshotter/keychain/exchange.h"
@@ -19,36 +18,23 @@ static unsigned patience_with(int error, const struct snap_waiting_patience *pat
                                                         : 0;
 }
 
-static int connect_when_there(int fd, const struct sockaddr_un *address, const struct snap_waiting_patience *patience,
-                              struct zp_error *err) {
+static int connect_when_there(const char *path, const struct snap_waiting_patience *patience, struct zp_error *err) {
         uint64_t begun_ms = zp_clock_ms();
-        while (connect(fd, (const struct sockaddr *) address, sizeof *address) < 0) {
-                int error = errno;
+        int fd;
+        while ((fd = zp_unix_connect(path, SOCK_STREAM | SOCK_NONBLOCK, NULL)) < 0) {
                 if (zp_cancelled(patience->cancel))
                         return zp_error_set(err, ECANCELED, "interrupted");
-                if (zp_clock_ms() - begun_ms >= patience_with(error, patience))
-                        return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s",
-                                            address->sun_path, strerrordesc_np(error));
+                if (zp_clock_ms() - begun_ms >= patience_with(-fd, patience))
+                        return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s", path,
+                                            strerrordesc_np(-fd));
                 zp_pause(LOOK_MS, NULL);
         }
-        return 0;
-}
-
-static int connect_to(const char *path, const struct snap_waiting_patience *patience, struct zp_error *err) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        zp_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (strlen(path) >= sizeof address.sun_path)
-                return zp_error_set(err, ENAMETOOLONG, "the node's agent '%s': too long", path);
-        strcpy(address.sun_path, path);
-        if (fd < 0)
-                return zp_error_errno(err, errno, "the node's agent '%s'", path);
-        int r = connect_when_there(fd, &address, patience, err);
-        return r < 0 ? r : zp_steal_fd(&fd);
+        return fd;
 }
 
 static int ask(const char *path, const char *reference, const struct snap_waiting_patience *patience,
                struct zp_buffer *reply, struct zp_error *err) {
-        zp_autoclose int fd = connect_to(path, patience, err);
+        zp_autoclose int fd = connect_when_there(path, patience, err);
         if (fd < 0)
                 return fd;
         uint64_t until_ms = zp_clock_ms() + patience->answer_ms;
