@@ -230,12 +230,12 @@ static int take_containerd_options(struct cli_call *call, struct containerd_opti
 
 /* Only what is in a registry can be found there by the snapshotter. */
 static int take_name(struct cli_call *call, struct rpull *pull, struct zp_error *err) {
-        static const char prefix[] = "docker://";
         const char *name = zp_source_name(pull->source);
-        if (strncmp(name, prefix, strlen(prefix)) != 0)
+        int r = zp_reference_of_name(name, &pull->reference, err);
+        if (r == -ENOTSUP)
                 return cli_usage_error(call, err, "'%s' is not in a registry", name);
-        pull->name = name + strlen(prefix);
-        return zp_reference_parse(pull->name, &pull->reference, err);
+        pull->name = name + strlen(ZP_REGISTRY_SCHEME);
+        return r;
 }
 
 static int run(struct cli_call *call, struct zp_error *err) {

@@ -10,8 +10,6 @@
 #include "oci/listing.h"
 #include "oci/reference.h"
 
-#define REGISTRY_PREFIX "docker://"
-
 struct asking {
         const struct zp_reference *reference;
         const struct zp_source_options *options;
@@ -23,7 +21,7 @@ static void take_names(const struct asking *a, const struct zp_listing *tags) {
         size_t count = zp_earlier_tags(a->reference->tag, tags->names, tags->count, earlier, CLI_EARLIER_MAX);
         for (size_t i = 0; i < count; i++) {
                 char *name = a->out->names[a->out->count];
-                int size = snprintf(name, CLI_EARLIER_NAME_SIZE, REGISTRY_PREFIX "%s/%s:%s", a->reference->registry,
+                int size = snprintf(name, CLI_EARLIER_NAME_SIZE, ZP_REGISTRY_SCHEME "%s/%s:%s", a->reference->registry,
                                     a->reference->repository, earlier[i]);
                 a->out->count += size > 0 && size < CLI_EARLIER_NAME_SIZE;
         }
@@ -58,11 +56,9 @@ int cli_earlier_images(struct cli_call *call, const char *image, const struct zp
                        uint64_t deadline_ms, struct cli_earlier_images *out, struct zp_error *err) {
         struct zp_reference reference;
         *out = (struct cli_earlier_images){ 0 };
-        if (strncmp(image, REGISTRY_PREFIX, strlen(REGISTRY_PREFIX)) != 0)
-                return 0;
-        int r = zp_reference_parse(image + strlen(REGISTRY_PREFIX), &reference, err);
+        int r = zp_reference_of_name(image, &reference, err);
         if (r < 0)
-                return r;
+                return r == -ENOTSUP ? 0 : r;
         struct asking asking = { .reference = &reference, .options = options };
         if (reference.tag && strpbrk(reference.tag, "0123456789"))
                 r = ask_elsewhere(call, &asking, deadline_ms, out, err);

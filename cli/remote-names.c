@@ -6,7 +6,6 @@
 #include "base/buffer.h"
 #include "oci/reference.h"
 
-#define REGISTRY_PREFIX "docker://"
 #define DIRECTORY_PREFIX "dir:"
 
 const char *cli_remote_name_of(char *const *names, const char *text) {
@@ -14,7 +13,7 @@ const char *cli_remote_name_of(char *const *names, const char *text) {
                 if (strstr(*name, text))
                         return *name;
         for (char *const *name = names; name && *name; name++)
-                if (strncmp(*name, REGISTRY_PREFIX, strlen(REGISTRY_PREFIX)) == 0)
+                if (strncmp(*name, ZP_REGISTRY_SCHEME, strlen(ZP_REGISTRY_SCHEME)) == 0)
                         return *name;
         return names ? names[0] : NULL;
 }
@@ -26,17 +25,17 @@ const char *cli_remote_local_path(const struct zp_remote *remote, const struct z
 }
 
 int cli_remote_beside(const char *image_name, const char *hint, char **out, struct zp_error *err) {
-        if (strncmp(image_name, REGISTRY_PREFIX, strlen(REGISTRY_PREFIX)) != 0) {
+        struct zp_reference reference;
+        int r = zp_reference_of_name(image_name, &reference, err);
+        if (r == -ENOTSUP) {
                 zp_error_set(err, EINVAL, "'%s' is not in a registry, where its snapshot could be beside it",
                              image_name);
                 zp_error_hint(err, "%s", hint);
                 return -EINVAL;
         }
-        struct zp_reference reference = { 0 };
-        int r = zp_reference_parse(image_name + strlen(REGISTRY_PREFIX), &reference, err);
         if (r < 0)
                 return r;
-        *out = zp_format(REGISTRY_PREFIX "%s/%s", reference.registry, reference.repository);
+        *out = zp_format(ZP_REGISTRY_SCHEME "%s/%s", reference.registry, reference.repository);
         zp_reference_clear(&reference);
         return *out ? 0 : zp_error_errno(err, ENOMEM, "remote");
 }

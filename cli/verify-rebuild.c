@@ -16,7 +16,6 @@
 #include "oci/reference.h"
 
 #define PIECE_SIZE (1u << 20)
-#define DOCKER_SCHEME "docker://"
 
 static int compare_bytes(int a, int b, const char *name, struct zp_error *err) {
         struct stat a_stat, b_stat;
@@ -97,8 +96,7 @@ static int compare_layer(struct verifier *v, struct zp_store *again, const struc
 static char *source_name(const struct zp_image_record *image) {
         const char *name = image->names[0];
         struct zp_reference reference;
-        if (strncmp(name, DOCKER_SCHEME, strlen(DOCKER_SCHEME)) != 0 ||
-            zp_reference_parse(name + strlen(DOCKER_SCHEME), &reference, NULL) < 0)
+        if (zp_reference_of_name(name, &reference, NULL) < 0)
                 return strdup(name);
         free(reference.tag);
         reference.tag = NULL;
@@ -107,7 +105,7 @@ static char *source_name(const struct zp_image_record *image) {
         zp_autofree char *text = zp_reference_text(&reference);
         char *out = NULL;
         zp_reference_clear(&reference);
-        return text && asprintf(&out, DOCKER_SCHEME "%s", text) >= 0 ? out : NULL;
+        return text && asprintf(&out, ZP_REGISTRY_SCHEME "%s", text) >= 0 ? out : NULL;
 }
 
 /* ---- one build, in a process that confines itself ---- */

@@ -106,7 +106,7 @@ int ctl_images_remote(const struct ctl_spec *spec, const char *image, char **out
 
 static int host_of(const char *remote, char **out, struct zp_error *err) {
         struct zp_reference reference;
-        int r = zp_reference_parse(remote + strlen("docker://"), &reference, err);
+        int r = zp_reference_of_name(remote, &reference, err);
         if (r < 0)
                 return r;
         *out = zp_steal(&reference.registry);

@@ -216,9 +216,9 @@ static bool is_place(const char *target) {
                 return target[4] == '/';
         if (strncmp(target, "s3://", 5) == 0)
                 return target[5] && target[5] != '/';
-        if (strncmp(target, "docker://", 9) != 0 || zp_reference_parse(target + 9, &reference, NULL) < 0)
+        if (zp_reference_of_name(target, &reference, NULL) < 0)
                 return false;
-        zp_autofree char *whole = zp_format("docker://%s/%s", reference.registry, reference.repository);
+        zp_autofree char *whole = zp_format(ZP_REGISTRY_SCHEME "%s/%s", reference.registry, reference.repository);
         zp_reference_clear(&reference);
         return whole && strcmp(whole, target) == 0; /* without a tag, and the host is written out */
 }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry-hook/removal.h"
 
-#include <string.h>
-
 #include "base/buffer.h"
 #include "oci/reference.h"
 #include "oci/transfer.h"
@@ -28,35 +26,40 @@ int hook_removal_is_there(const struct hook_registry *config, const char *host, 
         return r == -ENOENT ? 0 : r;
 }
 
+/* A target's repository, and its registry's entry. -ENOTSUP: it is in no registry; -ENOENT: there is no entry. */
+static int find_place(const struct hook_config *config, const char *target, struct zp_reference *out,
+                      const struct hook_registry **entry, struct zp_error *err) {
+        int r = zp_reference_of_name(target, out, err);
+        if (r < 0)
+                return r;
+        *entry = hook_config_registry(config, out->registry);
+        if (*entry)
+                return 0;
+        r = zp_error_set(err, ENOENT, "registry %s is not in the configuration", out->registry);
+        zp_reference_clear(out);
+        return r;
+}
+
 int hook_removal_has(const struct hook_config *config, const char *target, const char *artifact,
                      const struct zp_cancel *cancel, bool *is_there, struct zp_error *err) {
-        struct zp_reference reference;
+        struct zp_reference place;
+        const struct hook_registry *entry;
         *is_there = true;
-        if (strncmp(target, "docker://", 9) != 0 || zp_reference_parse(target + 9, &reference, NULL) < 0)
+        if (find_place(config, target, &place, &entry, NULL) < 0)
                 return 0;
-        const struct hook_registry *entry = hook_config_registry(config, reference.registry);
-        int r = entry ? hook_removal_is_there(entry, reference.registry, reference.repository, artifact, cancel,
-                                              is_there, err)
-                      : 0;
-        zp_reference_clear(&reference);
+        int r = hook_removal_is_there(entry, place.registry, place.repository, artifact, cancel, is_there, err);
+        zp_reference_clear(&place);
         return r;
 }
 
 int hook_removal_remove(const struct hook_config *config, const char *target, const char *digest, const char *artifact,
                         const struct zp_cancel *cancel, struct zp_error *err) {
-        static const char scheme[] = "docker://";
-        struct zp_reference reference;
-        if (strncmp(target, scheme, strlen(scheme)) != 0)
-                return zp_error_set(err, ENOTSUP, "'%s' is not of a registry", target);
-        int r = zp_reference_parse(target + strlen(scheme), &reference, err);
+        struct zp_reference place;
+        const struct hook_registry *entry;
+        int r = find_place(config, target, &place, &entry, err);
         if (r < 0)
                 return r;
-        const struct hook_registry *entry = hook_config_registry(config, reference.registry);
-        if (!entry)
-                r = zp_error_set(err, ENOENT, "registry %s is not in the configuration", reference.registry);
-        zp_reference_clear(&reference);
-        if (r < 0)
-                return r;
+        zp_reference_clear(&place);
         struct zp_source_options options = hook_registry_options(entry, cancel);
         return zp_withdraw(target, digest, artifact, &options, err);
 }

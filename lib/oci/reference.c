@@ -209,6 +209,13 @@ int zp_reference_parse(const char *text, struct zp_reference *out, struct zp_err
         return r;
 }
 
+int zp_reference_of_name(const char *name, struct zp_reference *out, struct zp_error *err) {
+        size_t scheme = strlen(ZP_REGISTRY_SCHEME);
+        if (strncmp(name, ZP_REGISTRY_SCHEME, scheme) != 0)
+                return zp_error_set(err, ENOTSUP, "'%s' is not in a registry", name);
+        return zp_reference_parse(name + scheme, out, err);
+}
+
 char *zp_reference_text(const struct zp_reference *reference) {
         char digest[ZP_DIGEST_TEXT_SIZE] = "";
         if (reference->has_digest)

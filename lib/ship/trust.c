@@ -5,12 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REGISTRY_PREFIX "docker://"
-
 /* An image that is in no registry has no repository: only the rule for all fits it. */
 static int parse_name(const char *name, struct zp_reference *out, struct zp_error *err) {
-        if (strncmp(name, REGISTRY_PREFIX, strlen(REGISTRY_PREFIX)) == 0)
-                return zp_reference_parse(name + strlen(REGISTRY_PREFIX), out, err);
+        int r = zp_reference_of_name(name, out, err);
+        if (r != -ENOTSUP)
+                return r;
         *out = (struct zp_reference){ .registry = strdup(""), .repository = strdup("") };
         if (out->registry && out->repository)
                 return 0;

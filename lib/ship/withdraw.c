@@ -85,18 +85,15 @@ static int drop_from_fallback(struct zp_registry *registry, const char *digest, 
 
 int zp_withdraw(const char *remote, const char *subject, const char *artifact, const struct zp_source_options *options,
                 struct zp_error *err) {
-        static const char scheme[] = "docker://";
         struct zp_reference reference;
         struct zp_digest digest;
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
         const struct zp_http_request removal = { .is_for_push = true, .method = "DELETE" };
-        if (strncmp(remote, scheme, strlen(scheme)) != 0)
-                return zp_error_set(err, ENOTSUP, "'%s' is not of a registry", remote);
         int r = zp_digest_parse(subject, &digest, err);
         if (r == 0)
                 r = zp_digest_parse(artifact, &digest, err);
         if (r == 0)
-                r = zp_reference_parse(remote + strlen(scheme), &reference, err);
+                r = zp_reference_of_name(remote, &reference, err);
         if (r < 0)
                 return r;
         r = zp_registry_new(reference.registry, reference.repository, options, &registry, err);

@@ -9,7 +9,6 @@
 #include "store/store-internal.h"
 
 #define SHORTEST_PREFIX 6
-#define DOCKER_SCHEME "docker://"
 
 /* 1: found. */
 static int find_by_name(struct zp_store *store, const char *name, struct zp_digest *out, struct zp_error *err) {
@@ -25,15 +24,14 @@ static int find_by_name(struct zp_store *store, const char *name, struct zp_dige
 /* The name with what a person may leave out. */
 static int find_by_reference(struct zp_store *store, const char *text, struct zp_digest *out, struct zp_error *err) {
         struct zp_reference reference = { 0 };
-        size_t scheme = strlen(DOCKER_SCHEME);
-        if (zp_reference_parse(strncmp(text, DOCKER_SCHEME, scheme) == 0 ? text + scheme : text, &reference, NULL) < 0)
+        if (zp_reference_of_name(text, &reference, NULL) < 0 && zp_reference_parse(text, &reference, NULL) < 0)
                 return 0;
         zp_autofree char *full = zp_reference_text(&reference);
         zp_autofree char *name = NULL;
         bool has_digest = reference.has_digest;
         struct zp_digest digest = reference.digest;
         zp_reference_clear(&reference);
-        if (!full || asprintf(&name, DOCKER_SCHEME "%s", full) < 0) {
+        if (!full || asprintf(&name, ZP_REGISTRY_SCHEME "%s", full) < 0) {
                 name = NULL;
                 return zp_error_errno(err, ENOMEM, "image '%s'", text);
         }

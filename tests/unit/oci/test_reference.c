@@ -137,12 +137,28 @@ static void parts_are_told_apart(void **state) {
         assert_int_equal(zp_reference_parse("a@sha512:" HEX HEX, &reference, NULL), -ENOTSUP);
 }
 
+static void the_name_of_what_is_in_a_registry_says_where(void **state) {
+        static const char *const others[] = { "dir:/srv/layout", "registry.example/web:3", "docker:/a/b", "" };
+        struct zp_reference reference;
+        struct zp_error err = { 0 };
+        (void) state;
+        assert_int_equal(zp_reference_of_name("docker://registry.example:5000/team/web", &reference, &err), 0);
+        assert_string_equal(reference.registry, "registry.example:5000");
+        assert_string_equal(reference.repository, "team/web");
+        zp_reference_clear(&reference);
+        assert_int_equal(zp_reference_of_name("docker://registry.example/Web", &reference, NULL), -EINVAL);
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+                assert_int_equal(zp_reference_of_name(others[i], &reference, &err), -ENOTSUP);
+        assert_string_equal(err.message, "'' is not in a registry");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(names_are_normalised_as_docker_does),
                 cmocka_unit_test(what_the_grammar_does_not_allow_is_refused),
                 cmocka_unit_test(long_names_are_refused),
                 cmocka_unit_test(parts_are_told_apart),
+                cmocka_unit_test(the_name_of_what_is_in_a_registry_says_where),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
