@@ -43,8 +43,8 @@ int node_secret_add(json_t *secret, json_t *auths, struct zp_error *err) {
         return zp_error_set(err, EBADMSG, "secret '%s': no pull secret (type kubernetes.io/dockerconfigjson)", name);
 }
 
-/* Tomorrow it is the same. */
-static bool is_final(int result) {
+/* Reading it would tomorrow end in the same way. */
+static bool is_secret_unusable(int result) {
         return result == -ENOENT || result == -EPERM || result == -EACCES || result == -EINVAL || result == -EBADMSG;
 }
 
@@ -67,7 +67,7 @@ int node_secrets_read(struct zp_kube *kube, json_t *secrets, unsigned timeout_ms
                 if (r == 0)
                         continue;
                 zp_error_wrap(&one, "pull secret %s/%s", place.namespace, place.name);
-                if (r == -ENOMEM || r == -ECANCELED || (timeout_ms > 0 && !is_final(r))) {
+                if (r == -ENOMEM || r == -ECANCELED || (timeout_ms > 0 && !is_secret_unusable(r))) {
                         *err = one;
                         return r;
                 }

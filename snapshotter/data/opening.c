@@ -55,8 +55,8 @@ static int open_device(struct snap_entry *entry, struct zp_device **out, struct 
         return snap_device_open(table->data, &digest, &entry->remote, out, err);
 }
 
-/* Whether the next attempt would end in the same way. */
-static bool is_final(int result) {
+/* The next attempt to open it would end in the same way. */
+static bool is_device_unusable(int result) {
         return result == -ENOENT || result == -EEXIST || result == -EBADMSG;
 }
 
@@ -109,7 +109,7 @@ static struct snap_wait *take_all(struct snap_entry *entry, bool is_open) {
 static struct snap_wait *settle(struct snap_entry *entry, struct zp_device *device, int result,
                                 const struct zp_error *err) {
         struct snap_table *table = entry->table;
-        if (result < 0 && !is_final(result) && !table->is_ending) {
+        if (result < 0 && !is_device_unusable(result) && !table->is_ending) {
                 remember_why(entry, err);
                 if (entry->waiting)
                         pause_entry(entry);
