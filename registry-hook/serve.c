@@ -3,14 +3,12 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/file.h"
+#include "base/notify.h"
 #include "oci/url.h"
 #include "registry-hook/clock.h"
 #include "registry-hook/gifts.h"
@@ -179,19 +177,10 @@ static void stop_parts(struct running *run) {
 
 /* ---- being there ---- */
 
-/* sd_notify(3): one datagram to the socket that systemd names. */
 static void notify(const char *state) {
-        const char *path = getenv("NOTIFY_SOCKET");
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof address.sun_path)
-                return;
-        strcpy(address.sun_path, path);
-        if (path[0] == '@')
-                address.sun_path[0] = '\0';
-        zp_autoclose int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *) &address,
-                              (socklen_t) (offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0)
-                hook_log(HOOK_LOG_WARNING, "systemd cannot be told: %s", strerror(errno));
+        struct zp_error err = { 0 };
+        if (zp_notify_manager(state, -1, &err) < 0)
+                hook_log(HOOK_LOG_WARNING, "%s", err.message);
 }
 
 static void print_registry_lines(const char *url) {

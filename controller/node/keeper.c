@@ -20,25 +20,6 @@
 
 /* ---- packets ---- */
 
-int node_packet_send(int socket, const char *text, int fd, struct zp_error *err) {
-        struct iovec data = { .iov_base = (void *) text, .iov_len = strlen(text) };
-        union {
-                char bytes[CMSG_SPACE(sizeof(int))];
-                struct cmsghdr header;
-        } control = { 0 };
-        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1 };
-        if (fd >= 0) {
-                message.msg_control = &control;
-                message.msg_controllen = sizeof control.bytes;
-                struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-                header->cmsg_level = SOL_SOCKET;
-                header->cmsg_type = SCM_RIGHTS;
-                header->cmsg_len = CMSG_LEN(sizeof fd);
-                memcpy(CMSG_DATA(header), &fd, sizeof fd);
-        }
-        return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? zp_error_errno(err, errno, "keeper") : 0;
-}
-
 /* The first descriptor of a message; all others are closed. */
 static int first_descriptor(struct msghdr *message) {
         int found = -1;
@@ -86,14 +67,14 @@ int node_keeper_connect(const char *path, struct zp_error *err) {
 int node_keeper_keep(int connection, const char *name, int fd, struct zp_error *err) {
         char text[MESSAGE_MAX];
         snprintf(text, sizeof text, "keep %s", name);
-        return node_packet_send(connection, text, fd, err);
+        return zp_unix_send(connection, text, fd, "keeper", err);
 }
 
 int node_keeper_take(int connection, const char *name, struct zp_error *err) {
         char text[MESSAGE_MAX];
         int fd = -1;
         snprintf(text, sizeof text, "take %s", name);
-        int r = node_packet_send(connection, text, -1, err);
+        int r = zp_unix_send(connection, text, -1, "keeper", err);
         if (r < 0)
                 return r;
         struct pollfd answer = { .fd = connection, .events = POLLIN };
@@ -157,7 +138,7 @@ static bool serve(struct keeper *k, int client) {
         if (strncmp(text, "take ", 5) != 0)
                 return false;
         const struct kept *kept = find(k, text + 5);
-        return node_packet_send(client, kept ? kept->name : "none", kept ? kept->fd : -1, NULL) == 0;
+        return zp_unix_send(client, kept ? kept->name : "none", kept ? kept->fd : -1, "keeper", NULL) == 0;
 }
 
 static void welcome(struct keeper *k) {

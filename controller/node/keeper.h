@@ -28,9 +28,8 @@ int node_keeper_keep(int connection, const char *name, int fd, struct zp_error *
 /* A copy of what was kept, -ENOENT: nothing; waits for the answer for two seconds. */
 int node_keeper_take(int connection, const char *name, struct zp_error *err);
 
-/* One packet of text, with a descriptor when `fd` >= 0. */
-int node_packet_send(int socket, const char *text, int fd, struct zp_error *err);
-/* Up to `size` - 1 bytes and a NUL; *fd is a descriptor that came with it, or -1. 0: the other end has gone. */
+/* One packet of text: up to `size` - 1 bytes and a NUL; *fd is a descriptor that came with it, or -1. 0: the other end
+ * has gone. */
 int node_packet_receive(int socket, char *text, size_t size, int *fd, struct zp_error *err);
 
 #endif

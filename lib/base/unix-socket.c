@@ -27,3 +27,22 @@ int zp_unix_connect(const char *path, int type, struct zp_error *err) {
                 return zp_error_errno(err, errno, "socket '%s'", path);
         return zp_steal_fd(&fd);
 }
+
+int zp_unix_send(int socket, const char *text, int fd, const char *name, struct zp_error *err) {
+        struct iovec data = { .iov_base = (void *) text, .iov_len = strlen(text) };
+        union {
+                char bytes[CMSG_SPACE(sizeof(int))];
+                struct cmsghdr header;
+        } control = { 0 };
+        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1 };
+        if (fd >= 0) {
+                message.msg_control = &control;
+                message.msg_controllen = sizeof control.bytes;
+                struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+                header->cmsg_level = SOL_SOCKET;
+                header->cmsg_type = SCM_RIGHTS;
+                header->cmsg_len = CMSG_LEN(sizeof fd);
+                memcpy(CMSG_DATA(header), &fd, sizeof fd);
+        }
+        return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? zp_error_errno(err, errno, "%s", name) : 0;
+}

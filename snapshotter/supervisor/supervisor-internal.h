@@ -7,9 +7,7 @@
 
 #include "snapshotter/supervisor/supervisor.h"
 
-/* manager.c: the service manager's protocols (sd_notify(3), sd_listen_fds(3)); all is nothing without one. */
-/* Sends a message, with a descriptor when `fd` >= 0. */
-void snap_manager_notify(const char *message, int fd);
+/* manager.c: what a service manager has kept for us (sd_listen_fds(3)); nothing without one. */
 /* The descriptor that was left with it under `name`, -1: none. Others that were left are closed. */
 int snap_manager_take(const char *name);
 /* Whether it has left any. */

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/notify.h"
 #include "base/resident.h"
 #include "blockfs/blockfs.h"
 #include "mount/erofs_mount.h"
@@ -98,7 +99,7 @@ static int get_fuse(struct supervisor *s, struct zp_error *err) {
                 return r;
         if (options->mounted_anew)
                 options->mounted_anew(options->context);
-        snap_manager_notify("FDSTORE=1\nFDNAME=" FD_NAME, s->fuse_fd);
+        zp_notify_manager("FDSTORE=1\nFDNAME=" FD_NAME, s->fuse_fd, NULL);
         return 0;
 }
 
@@ -147,7 +148,7 @@ static void hear_ready(struct supervisor *s, struct snap_child *child) {
                 all &= s->children[i].was_ready;
         if (all && !s->has_reported) {
                 s->has_reported = true;
-                snap_manager_notify("READY=1", -1);
+                zp_notify_manager("READY=1", -1, NULL);
                 snap_log(s->options, false, "all workers are ready");
                 zp_resident_rest();
         }
@@ -249,7 +250,7 @@ static void supervise(struct supervisor *s) {
                         s->order = ORDER_NONE;
                         continue;
                 }
-                snap_manager_notify(s->order == ORDER_END ? "STOPPING=1" : "RELOADING=1", -1);
+                zp_notify_manager(s->order == ORDER_END ? "STOPPING=1" : "RELOADING=1", -1, NULL);
                 end_workers(s, false);
                 end_workers(s, true);
                 if (s->order == ORDER_END)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/notify.h"
 
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS 10000
@@ -143,7 +144,7 @@ void snap_worker_is_alone(void) {
 
 void snap_worker_ready(void) {
         if (is_alone)
-                snap_manager_notify("READY=1", -1);
+                zp_notify_manager("READY=1", -1, NULL);
         if (ready_fd >= 0 && write(ready_fd, "1", 1) > 0)
                 close(zp_steal_fd(&ready_fd));
 }

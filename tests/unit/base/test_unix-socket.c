@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Addresses of sockets, and connections to them.
+ * Addresses of sockets, connections to them, and what is sent.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -101,6 +101,40 @@ static void an_empty_path_is_no_address(void **state) {
         assert_int_equal(zp_unix_connect("", SOCK_STREAM, NULL), -EINVAL);
 }
 
+static void a_packet_brings_a_copy_of_a_descriptor_or_none(void **state) {
+        (void) state;
+        int pair[2], passed[2], copy;
+        char text[16];
+        union {
+                char bytes[CMSG_SPACE(sizeof(int))];
+                struct cmsghdr header;
+        } control;
+        struct iovec data = { .iov_base = text, .iov_len = sizeof text };
+        struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes };
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(pipe2(passed, O_CLOEXEC), 0);
+        assert_int_equal(zp_unix_send(pair[0], "with", passed[1], "peer", &err), 0);
+        assert_int_equal(zp_unix_send(pair[0], "without", -1, "peer", &err), 0);
+        message.msg_controllen = sizeof control.bytes;
+        assert_int_equal(recvmsg(pair[1], &message, 0), 4);
+        assert_memory_equal(text, "with", 4);
+        assert_non_null(CMSG_FIRSTHDR(&message));
+        assert_int_equal(CMSG_FIRSTHDR(&message)->cmsg_type, SCM_RIGHTS);
+        memcpy(&copy, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof copy);
+        assert_int_equal(write(copy, "x", 1), 1);
+        assert_int_equal(read(passed[0], text, sizeof text), 1);
+        message.msg_controllen = sizeof control.bytes;
+        assert_int_equal(recvmsg(pair[1], &message, 0), 7);
+        assert_null(CMSG_FIRSTHDR(&message));
+        close(pair[1]);
+        assert_int_equal(zp_unix_send(pair[0], "nobody", -1, "peer", &err), -EPIPE);
+        assert_string_equal(err.message, "peer: Broken pipe");
+        close(pair[0]);
+        close(passed[0]);
+        close(passed[1]);
+        close(copy);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_connection_reaches_who_listens_and_ends_with_exec, setup, teardown),
@@ -109,6 +143,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(who_does_not_want_to_wait_is_told_of_a_full_queue, setup, teardown),
                 cmocka_unit_test(the_longest_path_is_one_byte_shorter_than_the_address),
                 cmocka_unit_test(an_empty_path_is_no_address),
+                cmocka_unit_test(a_packet_brings_a_copy_of_a_descriptor_or_none),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
