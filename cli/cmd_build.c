@@ -366,7 +366,7 @@ static int open_result(const struct cli_call *call, int *fd, struct zp_error *er
 
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_autoclose int result_fd = -1;
-        zp_auto(cli_wipe) char *credentials = NULL;
+        zp_auto(zp_secret_free) char *credentials = NULL;
         struct zp_source_options source_options;
         struct zp_build_options build_options;
         struct zp_platform platform;

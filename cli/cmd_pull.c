@@ -166,7 +166,7 @@ static char *known_origin(const struct cli_call *call, const char *name) {
 }
 
 static int run(struct cli_call *call, struct zp_error *err) {
-        zp_auto(cli_wipe) char *credentials = NULL;
+        zp_auto(zp_secret_free) char *credentials = NULL;
         struct zp_source_options source_options;
         struct zp_build_options build_options;
         struct zp_platform platform;

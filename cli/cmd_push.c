@@ -74,7 +74,7 @@ static int open_image(const struct cli_call *call, struct zp_store **store, stru
 }
 
 static int run(struct cli_call *call, struct zp_error *err) {
-        zp_auto(cli_wipe) char *credentials = NULL;
+        zp_auto(zp_secret_free) char *credentials = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         zp_auto(zp_key_free) struct zp_key *key = NULL;
         struct zp_source_options source_options;

@@ -239,7 +239,7 @@ static int take_name(struct cli_call *call, struct rpull *pull, struct zp_error 
 }
 
 static int run(struct cli_call *call, struct zp_error *err) {
-        zp_auto(cli_wipe) char *credentials = NULL;
+        zp_auto(zp_secret_free) char *credentials = NULL;
         struct zp_source_options source_options;
         struct containerd_options containerd_options;
         int r = take_containerd_options(call, &containerd_options, err);

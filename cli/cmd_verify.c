@@ -102,7 +102,7 @@ static int verify(struct cli_call *call, struct verifier *v, const struct zp_sou
 }
 
 static int run(struct cli_call *call, struct zp_error *err) {
-        zp_auto(cli_wipe) char *credentials = NULL;
+        zp_auto(zp_secret_free) char *credentials = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         struct zp_source_options source_options;
         struct zp_build_options build_options;

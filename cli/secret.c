@@ -7,12 +7,6 @@
 #include <string.h>
 #include <termios.h>
 
-void cli_wipe(char *secret) {
-        if (secret)
-                explicit_bzero(secret, strlen(secret));
-        free(secret);
-}
-
 int cli_read_secret(int fd, const char *what, char *secret, size_t size, struct zp_error *err) {
         size_t used = 0;
         for (char c; used < size;) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Passwords and passphrases: where they come from, and that they go away again.
+ * Passwords and passphrases: where they come from.
  */
 #ifndef ZP_CLI_SECRET_H
 #define ZP_CLI_SECRET_H
@@ -10,10 +10,6 @@
 
 /* The environment variable with the passphrase of a key. */
 #define CLI_PASSPHRASE_VARIABLE "ZEROPULL_PASSPHRASE"
-
-/* Overwrites and frees a secret; NULL is fine. */
-void cli_wipe(char *secret);
-ZP_DEFINE_AUTO(char, cli_wipe);
 
 /* Reads up to the end of a line (or file). `what` is for messages: "the password". */
 int cli_read_secret(int fd, const char *what, char *secret, size_t size, struct zp_error *err);

@@ -40,7 +40,7 @@ enum {
         CLI_REGISTRY_OPTIONS, [OPTION_THREADS] = { "threads", 0, "N", "blobs at the same time (default: 4)" }
 
 /* Fills it from the command line. *credentials holds the text that `source` points to, malloc'ed; wipe it with
- * cli_wipe. May ask for a password on the terminal. */
+ * zp_secret_free(). May ask for a password on the terminal. */
 int cli_take_registry_options(struct cli_call *call, struct zp_source_options *source, char **credentials,
                               struct zp_error *err);
 /* The same, and the builder's. */

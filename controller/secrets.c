@@ -7,16 +7,10 @@
 
 #include "controller/pull-secret.h"
 
-static void wipe(char *text) {
-        if (text)
-                explicit_bzero(text, strlen(text));
-        free(text);
-}
-
 void ctl_secrets_clear(struct ctl_secrets *secrets) {
         for (size_t i = 0; i < secrets->count; i++) {
                 free(secrets->names[i]);
-                wipe(secrets->configs[i]);
+                zp_secret_free(secrets->configs[i]);
         }
         *secrets = (struct ctl_secrets){ 0 };
 }

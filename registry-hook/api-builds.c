@@ -244,7 +244,7 @@ static int create(struct hook_exchange *x, json_t *body, struct hook_delivery *d
                 return r;
         delivery->auths = auths;
         r = hook_db_write(x->service->db, hook_queue_accept, delivery, err);
-        hook_auths_free(auths);
+        zp_secret_free(auths);
         return r;
 }
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+
 int hook_auths_read(json_t *auths, char **out, struct zp_error *err) {
         const char *host;
         json_t *entry;
@@ -25,17 +27,11 @@ int hook_auths_read(json_t *auths, char **out, struct zp_error *err) {
         if (!text)
                 return zp_error_errno(err, ENOMEM, "auths");
         if (strlen(text) > HOOK_AUTHS_MAX) {
-                hook_auths_free(text);
+                zp_secret_free(text);
                 return zp_error_set(err, EINVAL, "'auths' is larger than %d bytes", HOOK_AUTHS_MAX);
         }
         *out = text;
         return 0;
-}
-
-void hook_auths_free(char *text) {
-        if (text)
-                explicit_bzero(text, strlen(text));
-        free(text);
 }
 
 static int find(void *context, const char *registry, const char *repository, struct zp_credentials *out,

@@ -107,7 +107,7 @@ static int decide_with_auths(struct hook_deciders *d, const struct hook_config *
         hook_db_end_read(d->options.db);
         if (r == 0)
                 r = hook_decide(config, &pending->event, auths, &d->cancel, NULL, out, err);
-        hook_auths_free(auths);
+        zp_secret_free(auths);
         return r;
 }
 

@@ -67,7 +67,7 @@ void hook_gifts_find(struct hook_db *database, const char *state, const struct h
         hook_db_end_read(database);
         if (r == 0 && auths)
                 r = write_auths(state, build->id, auths, out, &err);
-        hook_auths_free(auths);
+        zp_secret_free(auths);
         if (r == 0 && profile)
                 r = write_profile(state, build, profile, out, &err);
         if (r < 0)

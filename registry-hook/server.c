@@ -320,9 +320,7 @@ void hook_server_free(struct hook_server *server) {
         if (server->connections)
                 hook_connections_free(server->connections);
         free(server->certificate);
-        if (server->key)
-                explicit_bzero(server->key, strlen(server->key));
-        free(server->key);
+        zp_secret_free(server->key);
         pthread_cond_destroy(&server->wake);
         pthread_mutex_destroy(&server->lock);
         free(server);

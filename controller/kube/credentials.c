@@ -11,17 +11,11 @@
 #include "base/file.h"
 #include "controller/kube/kube-internal.h"
 
-static void wipe(char *text) {
-        if (text)
-                explicit_bzero(text, strlen(text));
-        free(text);
-}
-
 void zp_kube_material_clear(struct zp_kube_material *material) {
-        wipe(material->authorization);
-        wipe(material->authority);
-        wipe(material->certificate);
-        wipe(material->key);
+        zp_secret_free(material->authorization);
+        zp_secret_free(material->authority);
+        zp_secret_free(material->certificate);
+        zp_secret_free(material->key);
         *material = (struct zp_kube_material){ 0 };
 }
 
@@ -77,12 +71,10 @@ static int make_basic(const struct zp_kube_user *user, char **out, struct zp_err
 static int read_authorization(const struct zp_kube_user *user, char **out, struct zp_error *err) {
         if (user->token_file) {
                 struct zp_error *reason = user->token ? NULL : err; /* with a token, too, a file may be missing */
-                zp_autofree char *text = NULL;
+                zp_auto(zp_secret_free) char *text = NULL;
                 int r = read_text(user->token_file, KUBE_TOKEN_MAX, &text, reason);
                 if (r == 0)
                         r = zp_kube_bearer(text, user->token_file, out, reason);
-                if (text)
-                        explicit_bzero(text, strlen(text));
                 if (r == 0 || !user->token)
                         return r;
         }

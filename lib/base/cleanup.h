@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static inline void zp_cleanup_free(void *p) {
@@ -43,6 +44,14 @@ static inline void zp_cleanup_dir(DIR **dir) {
         }                                                 \
         typedef int zp_auto_##function##_needs_a_semicolon
 #define zp_auto(function) __attribute__((cleanup(zp_auto_##function)))
+
+/* Frees a text that nobody may read afterwards: it is overwritten first. NULL is nothing. */
+static inline void zp_secret_free(char *secret) {
+        if (secret)
+                explicit_bzero(secret, strlen(secret));
+        free(secret);
+}
+ZP_DEFINE_AUTO(char, zp_secret_free);
 
 /* Takes the pointer out of the variable, leaving NULL. */
 #define zp_steal(p)                             \

@@ -225,9 +225,7 @@ int zp_endpoint_request_url(struct zp_endpoint *endpoint, const char *url, const
 }
 
 void zp_endpoint_head_clear(struct zp_endpoint_head *head) {
-        if (head->authorization)
-                explicit_bzero(head->authorization, strlen(head->authorization));
-        free(head->authorization);
+        zp_secret_free(head->authorization);
         free(head->url);
         *head = (struct zp_endpoint_head){ 0 };
 }

@@ -18,9 +18,7 @@ static void host_clear(struct zp_host *host) {
         free(host->base);
         free(host->ca_pem);
         free(host->client_pem);
-        if (host->client_key_pem)
-                explicit_bzero(host->client_key_pem, strlen(host->client_key_pem));
-        free(host->client_key_pem);
+        zp_secret_free(host->client_key_pem);
         for (size_t i = 0; host->headers && host->headers[i]; i++)
                 free(host->headers[i]);
         free(host->headers);

@@ -91,13 +91,6 @@ static int copy(struct text text, char **out, struct zp_error *err) {
         return *out ? 0 : zp_error_errno(err, ENOMEM, "pull request");
 }
 
-static void forget(char **secret) {
-        if (*secret)
-                explicit_bzero(*secret, strlen(*secret));
-        free(*secret);
-}
-#define AUTO_SECRET __attribute__((cleanup(forget)))
-
 /* Whether they are for the image's registry; they are when they do not say for which. */
 static int is_addressed(struct text address, const char *reference, struct zp_error *err) {
         zp_autofree char *text = NULL;
@@ -114,7 +107,7 @@ static int is_addressed(struct text address, const char *reference, struct zp_er
 
 /* In containerd's order: the user, else the token, else what is encoded; the registry's token is what it leaves out. */
 static int choose(const struct text *texts, struct zp_credentials *out, struct zp_error *err) {
-        AUTO_SECRET char *auth = NULL;
+        zp_auto(zp_secret_free) char *auth = NULL;
         if (texts[AUTH_USERNAME].size) {
                 int r = copy(texts[AUTH_USERNAME], &out->username, err);
                 if (r == 0)
