@@ -12,7 +12,8 @@
 
 #define HOOK_AUTHS_MAX 65536
 
-/* `auths`: an object {HOST: {"auth": …}}. *out is {"auths": …}, for zp_secret_free(). -EINVAL: it is none, or too large. */
+/* `auths`: an object {HOST: {"auth": …}}. *out is {"auths": …}, for zp_secret_free(). -EINVAL: it is none, or too
+ * large. */
 int hook_auths_read(json_t *auths, char **out, struct zp_error *err);
 /* Finds in the text what it knows, and leaves the rest to the configuration. `text` must outlive it. */
 struct zp_keychain hook_auths_keychain(const char *text);
