@@ -1,184 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "builder/build.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/confine.h"
 #include "base/file.h"
 #include "base/fingerprint.h"
-#include "base/limits.h"
-#include "base/pool.h"
-#include "builder/convert.h"
-#include "builder/reuse.h"
+#include "builder/build-internal.h"
 #include "builder/start.h"
 #include "snapshot/snapshot.h"
 
-/* More layers side by side than this only take memory: the pool compresses for all of them. */
-#define LAYERS_AT_ONCE 4u
 /* Workers of the pool: bounds the frames under way, and with them memory. */
 #define THREADS_MAX 32u
 
-struct build {
-        struct zp_source *source;
-        struct zp_store *store;
-        const struct zp_build_options *options;
-        struct zp_build_result *result;
-        struct zp_image image;
-        struct zp_pool *pool;
-        struct zp_cancel stop;   /* set when the caller cancels or one layer fails: the others need not go on */
-        struct zp_recipe recipe; /* of the layers to convert */
-        struct zp_base base;
-        /* the layers' names in the store; each written by the thread that has the layer */
-        struct zp_digest names[ZP_LIMIT_LAYERS];
-
-        pthread_mutex_t lock;
-        uint16_t order[ZP_LIMIT_LAYERS]; /* distinct layers, largest blob first */
-        uint16_t order_count;
-        uint16_t next;               /* into order; guarded by lock */
-        struct zp_error first_error; /* guarded by lock */
-};
-
-/* ---- events ---- */
-
-static void tell_resolved(struct build *b) {
+static void tell_resolved(struct zp_building *b) {
         if (b->options->events.resolved)
                 b->options->events.resolved(b->options->events.context, &b->image);
 }
 
-static void tell_waiting(void *context) {
-        struct build *b = context;
-        if (!b->options->events.waiting)
-                return;
-        pthread_mutex_lock(&b->lock);
-        b->options->events.waiting(b->options->events.context);
-        pthread_mutex_unlock(&b->lock);
-}
-
-/* Tells of a layer, and of those further up that are the same one. */
-static void tell_layer(struct build *b, uint16_t layer, enum zp_layer_state state) {
-        const struct zp_digest *name = state == ZP_LAYER_CONVERTING ? NULL : &b->names[layer];
-        if (!b->options->events.layer_state)
-                return;
-        pthread_mutex_lock(&b->lock);
-        for (uint16_t i = layer; i < b->image.layer_count; i++)
-                if (zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[layer]))
-                        b->options->events.layer_state(b->options->events.context, i, state, name);
-        pthread_mutex_unlock(&b->lock);
-}
-
-struct progress {
-        struct build *build;
-        uint16_t layer;
-};
-
-static void tell_progress(void *context, uint64_t blob_bytes_read) {
-        struct progress *progress = context;
-        struct build *b = progress->build;
-        if (!b->options->events.layer_progress)
-                return;
-        pthread_mutex_lock(&b->lock);
-        b->options->events.layer_progress(b->options->events.context, progress->layer, blob_bytes_read);
-        pthread_mutex_unlock(&b->lock);
-}
-
-static void tell_pack_grown(void *context, int fd, uint64_t size) {
-        struct progress *progress = context;
-        struct build *b = progress->build;
-        if (b->options->events.pack_grown)
-                b->options->events.pack_grown(b->options->events.context, progress->layer, fd, size);
-}
-
-static void tell_pack_ended(struct build *b, uint16_t layer, const struct zp_device_record *device) {
-        if (b->options->events.pack_ended)
-                b->options->events.pack_ended(b->options->events.context, layer, device);
-}
-
-/* ---- layers ---- */
-
-static const struct zp_known_conversion *find_known(const struct build *b, const struct zp_digest *diff_id) {
-        for (size_t i = 0; i < b->options->known_count; i++)
-                if (zp_digest_equal(&b->options->known[i].diff_id, diff_id))
-                        return &b->options->known[i];
-        return NULL;
-}
-
-static struct zp_pack_options packing_of(const struct build *b, const struct zp_digest *diff_id) {
-        const struct zp_known_conversion *known = find_known(b, diff_id);
-        struct zp_pack_options pack = known ? known->pack : b->options->pack;
-        if (pack.frame_size == 0)
-                pack.frame_size = ZP_PACK_DEFAULT_FRAME_SIZE;
-        return pack;
-}
-
-static int convert_by(struct build *b, struct zp_convert_input *input, struct zp_staging *for_device,
-                      struct zp_staging *for_layer, struct zp_converted *out, struct zp_error *err) {
-        const struct zp_known_conversion *known = find_known(b, input->diff_id);
-        struct zp_base own = { 0 };
-        input->recipe = known ? &known->recipe : &b->recipe;
-        input->base = known ? &own : &b->base;
-        input->profile = input->recipe->has_profile ? b->options->profile : NULL;
-        int r = known ? zp_base_load(b->store, input->recipe, b->pool, &b->stop, &own, err) : 0;
-        if (r == 0)
-                r = zp_convert_layer(input, for_device, for_layer, out, err);
-        zp_base_clear(&own);
-        return r;
-}
-
-static int convert_into_store(struct build *b, uint16_t layer, struct zp_error *err) {
-        zp_auto(zp_staging_free) struct zp_staging *for_device = NULL;
-        zp_auto(zp_staging_free) struct zp_staging *for_layer = NULL;
-        int r = zp_staging_new(b->store, &for_device, err);
-        if (r == 0)
-                r = zp_staging_new(b->store, &for_layer, err);
-        if (r < 0)
-                return r;
-        struct progress progress = { b, layer };
-        struct zp_convert_input input = {
-                .source = b->source,
-                .blob = &b->image.layers[layer],
-                .diff_id = &b->image.diff_ids[layer],
-                .pool = b->pool,
-                .pack = packing_of(b, &b->image.diff_ids[layer]),
-                .with_map = b->options->with_maps,
-                .cancel = &b->stop,
-                .progress = tell_progress,
-                .pack_grown = tell_pack_grown,
-                .context = &progress,
-        };
-        struct zp_converted converted;
-        r = convert_by(b, &input, for_device, for_layer, &converted, err);
-        tell_pack_ended(b, layer, r == 0 ? &converted.device : NULL);
-        if (r == 0 && converted.device.device_size > 0)
-                r = zp_staging_commit_device(for_device, &converted.device, err);
-        if (r == 0)
-                r = zp_staging_commit_layer(for_layer, &converted.layer, err);
-        if (r == 0)
-                b->names[layer] = converted.layer.metadata_digest;
-        return r;
-}
-
-static struct zp_reuse reuse_of(const struct build *b) {
-        return (struct zp_reuse){ b->store, b->options->base, b->options->profile, &b->recipe };
-}
-
-static int find_built_layer(struct build *b, uint16_t layer, struct zp_error *err) {
-        const struct zp_digest *diff_id = &b->image.diff_ids[layer];
-        struct zp_pack_options pack = packing_of(b, diff_id);
-        struct zp_reuse reuse = reuse_of(b);
-        struct zp_layer_record found_layer;
-        if (b->options->rebuild)
-                return 0;
-        int found = zp_reuse_find_layer(&reuse, diff_id, pack.frame_size, pack.level, &found_layer, err);
-        if (found == 1)
-                b->names[layer] = found_layer.metadata_digest;
-        return found;
-}
-
 /* 1: the image was built by the profile that is wanted now. */
-static int has_profile(struct build *b, struct zp_error *err) {
+static int has_profile(struct zp_building *b, struct zp_error *err) {
         zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
         struct zp_digest digest;
         if (!b->options->profile)
@@ -190,7 +31,7 @@ static int has_profile(struct build *b, struct zp_error *err) {
 }
 
 /* 1: the store has the image, made here as it is wanted: b->result->image is filled. */
-static int find_built_image(struct build *b, struct zp_error *err) {
+static int find_built_image(struct zp_building *b, struct zp_error *err) {
         struct zp_image_record *known = &b->result->image;
         int found = b->options->rebuild ? 0 : zp_store_find_image(b->store, &b->image.manifest_digest, known, err);
         bool is_built = found == 1 && !known->is_fetched;
@@ -201,132 +42,6 @@ static int find_built_image(struct build *b, struct zp_error *err) {
         return found < 0 ? found : is_built && found == 1;
 }
 
-static int build_layer(struct build *b, uint16_t layer, struct zp_error *err) {
-        const struct zp_digest *diff_id = &b->image.diff_ids[layer];
-        zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
-        int found = find_built_layer(b, layer, err);
-        if (found == 0) {
-                int r = zp_store_lock(b->store, diff_id, &b->stop, tell_waiting, b, &lock, err);
-                if (r < 0)
-                        return r;
-                /* whoever held it may have made it */
-                found = find_built_layer(b, layer, err);
-        }
-        if (found < 0)
-                return found;
-        if (found) {
-                tell_layer(b, layer, ZP_LAYER_REUSED);
-                pthread_mutex_lock(&b->lock);
-                b->result->layers_reused++;
-                pthread_mutex_unlock(&b->lock);
-                return 0;
-        }
-        tell_layer(b, layer, ZP_LAYER_CONVERTING);
-        int r = convert_into_store(b, layer, err);
-        if (r < 0)
-                return r;
-        tell_layer(b, layer, ZP_LAYER_DONE);
-        pthread_mutex_lock(&b->lock);
-        b->result->layers_converted++;
-        pthread_mutex_unlock(&b->lock);
-        return 0;
-}
-
-static void note_failure(struct build *b, uint16_t layer, struct zp_error *err) {
-        char digest[ZP_DIGEST_TEXT_SIZE];
-        zp_error_wrap(err, "layer %u (%s)", layer + 1u, zp_digest_text(&b->image.layers[layer].digest, digest));
-        pthread_mutex_lock(&b->lock);
-        /* the others stop because of the first: that one is told */
-        if (b->first_error.code == 0)
-                b->first_error = *err;
-        pthread_mutex_unlock(&b->lock);
-        atomic_store(&b->stop.requested, true);
-}
-
-static void *build_layers(void *context) {
-        struct build *b = context;
-        for (;;) {
-                pthread_mutex_lock(&b->lock);
-                uint16_t position = b->next < b->order_count ? b->next++ : UINT16_MAX;
-                pthread_mutex_unlock(&b->lock);
-                if (position == UINT16_MAX || zp_cancelled(&b->stop))
-                        return NULL;
-                struct zp_error err = { 0 };
-                if (build_layer(b, b->order[position], &err) < 0)
-                        note_failure(b, b->order[position], &err);
-        }
-}
-
-/* Large layers first: the last one to finish then is a small one. */
-static void order_layers(struct build *b) {
-        for (uint16_t i = 0; i < b->image.layer_count; i++) {
-                bool is_repeated = false;
-                for (uint16_t j = 0; j < i; j++)
-                        is_repeated |= zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[j]);
-                if (is_repeated)
-                        continue;
-                uint16_t at = b->order_count++;
-                for (; at > 0 && b->image.layers[b->order[at - 1]].size < b->image.layers[i].size; at--)
-                        b->order[at] = b->order[at - 1];
-                b->order[at] = i;
-        }
-}
-
-/* A layer that occurs again was built once, where it occurs first. */
-static void name_repeated_layers(struct build *b) {
-        for (uint16_t i = 0; i < b->image.layer_count; i++)
-                for (uint16_t first = 0; first < i; first++)
-                        if (zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[first])) {
-                                b->names[i] = b->names[first];
-                                break;
-                        }
-}
-
-/* Loads what layers are compared with, when there are such as have to be converted. */
-static int load_base(struct build *b, struct zp_error *err) {
-        struct zp_reuse reuse = reuse_of(b);
-        struct zp_reuse_plan plan = { 0 };
-        if (!b->options->base)
-                return 0;
-        int r = zp_reuse_plan(&reuse, b->image.diff_ids, b->image.layer_count, &plan, err);
-        if (r == 0 && plan.device_count > 0 && plan.room > 0)
-                r = zp_base_choose(b->store, b->options->base, &plan, b->options->profile != NULL, b->pool,
-                                   b->options->cancel, &b->recipe, err);
-        free(plan.devices);
-        if (r == 0 && b->recipe.base_count > 0)
-                r = zp_base_load(b->store, &b->recipe, b->pool, b->options->cancel, &b->base, err);
-        if (r == 0 && b->recipe.base_count > 0 && b->options->events.comparing)
-                b->options->events.comparing(b->options->events.context, b->recipe.base_count);
-        return r < 0 ? zp_error_wrap(err, "base") : 0;
-}
-
-static int build_all_layers(struct build *b, unsigned threads, struct zp_error *err) {
-        order_layers(b);
-        int r = load_base(b, err);
-        if (r < 0)
-                return r;
-        unsigned at_once = threads < LAYERS_AT_ONCE ? threads : LAYERS_AT_ONCE;
-        if (at_once > b->order_count)
-                at_once = b->order_count;
-        pthread_t others[LAYERS_AT_ONCE];
-        unsigned started = 0;
-        /* fewer threads than wanted are no failure: this one does the rest */
-        while (started + 1 < at_once && pthread_create(&others[started], NULL, build_layers, b) == 0)
-                started++;
-        build_layers(b);
-        for (unsigned i = 0; i < started; i++)
-                pthread_join(others[i], NULL);
-        if (zp_cancelled(b->options->cancel))
-                return zp_check_cancel(b->options->cancel, err);
-        if (b->first_error.code) {
-                *err = b->first_error;
-                return -err->code;
-        }
-        return 0;
-}
-
-/* ---- the image ---- */
-
 static uint64_t image_size(const struct zp_image *image) {
         uint64_t size = 0;
         for (uint16_t i = 0; i < image->layer_count; i++)
@@ -334,7 +49,7 @@ static uint64_t image_size(const struct zp_image *image) {
         return size;
 }
 
-static int commit_image(struct build *b, struct zp_staging *staging, struct zp_image_record *record,
+static int commit_image(struct zp_building *b, struct zp_staging *staging, struct zp_image_record *record,
                         struct zp_error *err) {
         char platform[100];
         char *names[] = { b->image.name, NULL };
@@ -351,7 +66,7 @@ static int commit_image(struct build *b, struct zp_staging *staging, struct zp_i
         return zp_staging_commit_image(staging, record, err);
 }
 
-static int write_snapshot(struct build *b, struct zp_error *err) {
+static int write_snapshot(struct zp_building *b, struct zp_error *err) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         if (b->options->events.merging)
                 b->options->events.merging(b->options->events.context);
@@ -375,9 +90,10 @@ static int write_snapshot(struct build *b, struct zp_error *err) {
         return r < 0 ? r : commit_image(b, staging, &record, err);
 }
 
-static int build_image(struct build *b, unsigned threads, struct zp_error *err) {
+static int build_image(struct zp_building *b, unsigned threads, struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
-        int r = zp_store_lock(b->store, &b->image.manifest_digest, b->options->cancel, tell_waiting, b, &lock, err);
+        int r = zp_store_lock(b->store, &b->image.manifest_digest, b->options->cancel, zp_building_tell_waiting, b,
+                              &lock, err);
         if (r < 0)
                 return r;
         int found = find_built_image(b, err);
@@ -388,9 +104,8 @@ static int build_image(struct build *b, unsigned threads, struct zp_error *err) 
                 b->result->layers_reused = b->image.layer_count;
                 return zp_store_add_name(b->store, b->image.name, &b->image.manifest_digest, err);
         }
-        if ((r = build_all_layers(b, threads, err)) < 0)
+        if ((r = zp_build_all_layers(b, threads, err)) < 0)
                 return r;
-        name_repeated_layers(b);
         if ((r = write_snapshot(b, err)) < 0)
                 return r;
         found = zp_store_find_image(b->store, &b->image.manifest_digest, &b->result->image, err);
@@ -399,7 +114,7 @@ static int build_image(struct build *b, unsigned threads, struct zp_error *err) 
                            : 0;
 }
 
-static int confine(const struct build *b, struct zp_error *err) {
+static int confine(const struct zp_building *b, struct zp_error *err) {
         struct zp_confinement within = {
                 .writable = { zp_store_path(b->store), b->options->also_writable },
                 .readable = { zp_source_local_path(b->source), b->options->also_readable },
@@ -409,7 +124,7 @@ static int confine(const struct build *b, struct zp_error *err) {
 
 int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_build_options *options,
              struct zp_build_result *result, struct zp_error *err) {
-        struct build b = { .source = source, .store = store, .options = options, .result = result };
+        struct zp_building b = { .source = source, .store = store, .options = options, .result = result };
         b.stop.parent = options->cancel;
         unsigned threads = options->threads ? options->threads : zp_usable_cpus();
         if (threads > THREADS_MAX)
