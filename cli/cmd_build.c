@@ -6,10 +6,9 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/limits.h"
 #include "cli/base-image.h"
+#include "cli/build-watch.h"
 #include "cli/profile-file.h"
-#include "cli/publishing.h"
 #include "cli/remote-names.h"
 #include "cli/signing.h"
 #include "cli/source-options.h"
@@ -47,109 +46,9 @@ static const struct cli_option options[] = {
         { 0 },
 };
 
-/* What is sent while it is still being made. */
-struct shipping {
-        struct zp_store *store;
-        struct zp_remote *remote; /* NULL: nothing is sent */
-        struct zp_key *key;       /* NULL: it is not signed */
-        struct zp_push *push;     /* NULL until the image is found */
-        struct zp_error error;    /* it could not begin */
-        struct publishing publishing;
-        struct zp_digest image;
-        struct zp_push_options options;
-        struct zp_push_result result;
-};
-
-/* What the events need to know of the image. */
-struct watch {
-        struct progress *progress;
-        struct zp_cancel cancel; /* of the build */
-        struct shipping shipping;
-        bool is_found;
-        uint16_t layer_count;
-        uint64_t sizes[ZP_LIMIT_LAYERS];
-        struct zp_digest diff_ids[ZP_LIMIT_LAYERS];
-        char digests[ZP_LIMIT_LAYERS][CLI_SHORT_DIGEST];
-};
-
-/* Before the build confines itself: credentials may be anywhere. */
-static void begin_shipping(struct watch *w, const struct zp_image *image) {
-        struct shipping *s = &w->shipping;
-        s->image = image->manifest_digest;
-        for (uint16_t i = 0; i < image->layer_count; i++)
-                if (image->layers[i].size >= ZP_PUSH_GROWING_MIN) /* no need to ask the remote for small ones */
-                        s->options.growing_for = &s->image;
-        if (s->remote && zp_push_open(s->store, s->remote, &s->options, &s->push, &s->error) < 0)
-                atomic_store(&w->cancel.requested, true); /* what cannot be published need not be built */
-}
-
-static void on_resolved(void *context, const struct zp_image *image) {
-        struct watch *w = context;
-        char platform[100], size[CLI_SIZE_TEXT], digest[ZP_DIGEST_TEXT_SIZE];
-        uint64_t total = 0;
-        w->is_found = true;
-        w->layer_count = image->layer_count;
-        for (uint16_t i = 0; i < image->layer_count; i++) {
-                total += w->sizes[i] = image->layers[i].size;
-                w->diff_ids[i] = image->diff_ids[i];
-                cli_short_digest(&image->layers[i].digest, w->digests[i]);
-        }
-        progress_say(w->progress, "%s: %s, %s, %u layer%s, %s", image->name,
-                     zp_digest_text(&image->manifest_digest, digest), zp_platform_text(&image->platform, platform),
-                     image->layer_count, image->layer_count == 1 ? "" : "s", cli_size_text(total, size));
-        begin_shipping(w, image);
-}
-
-static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state state, const struct zp_digest *name) {
-        struct watch *w = context;
-        char label[32], verb[64];
-        snprintf(label, sizeof label, "layer %u/%u", layer + 1u, w->layer_count);
-        snprintf(verb, sizeof verb, "converting %s", w->digests[layer]);
-        if (state == ZP_LAYER_CONVERTING)
-                progress_begin(w->progress, layer, label, verb, w->sizes[layer]);
-        else if (state == ZP_LAYER_DONE)
-                progress_end(w->progress, layer, "converted");
-        else if (state == ZP_LAYER_REUSED)
-                progress_say(w->progress, "%s: %s is already there", label, w->digests[layer]);
-        if (w->shipping.push && (state == ZP_LAYER_DONE || state == ZP_LAYER_REUSED))
-                zp_push_add_layer(w->shipping.push, name, &w->diff_ids[layer], (uint16_t) (layer + 1));
-}
-
-static void on_layer_progress(void *context, uint16_t layer, uint64_t blob_bytes_read) {
-        struct watch *w = context;
-        progress_update(w->progress, layer, blob_bytes_read);
-}
-
-static void on_waiting(void *context) {
-        struct watch *w = context;
-        progress_say(w->progress, "another process builds the same: waiting for it");
-}
-
-static void on_comparing(void *context, uint16_t devices) {
-        struct watch *w = context;
-        progress_say(w->progress, "comparing with %u device%s of the base", devices, devices == 1 ? "" : "s");
-}
-
-static void on_merging(void *context) {
-        struct watch *w = context;
-        progress_say(w->progress, "merging %u layer%s", w->layer_count, w->layer_count == 1 ? "" : "s");
-}
-
-static void on_pack_grown(void *context, uint16_t layer, int fd, uint64_t size) {
-        struct watch *w = context;
-        if (w->shipping.push)
-                zp_push_grow(w->shipping.push, (uint16_t) (layer + 1), fd, size);
-}
-
-static void on_pack_ended(void *context, uint16_t layer, const struct zp_device_record *device) {
-        struct watch *w = context;
-        if (w->shipping.push)
-                zp_push_grown(w->shipping.push, (uint16_t) (layer + 1), device);
-}
-
 /* What came of it; prefetch_size: what the profile puts first, NULL without one. *out NULL: no memory. */
 static int result_json(const struct cli_call *call, struct zp_store *store, const struct zp_build_result *result,
-                       const struct shipping *shipping, const uint64_t *prefetch_size, double seconds,
+                       const struct build_shipping *shipping, const uint64_t *prefetch_size, double seconds,
                        json_t **document, struct zp_error *err) {
         const struct zp_image_record *image = &result->image;
         struct cli_sizes sizes;
@@ -213,8 +112,8 @@ static double now_s(void) {
 }
 
 static int build_and_ship(struct cli_call *call, struct zp_source *source, const struct zp_build_options *build_options,
-                          struct watch *w, struct zp_build_result *result, struct zp_error *err) {
-        struct shipping *s = &w->shipping;
+                          struct build_watch *w, struct zp_build_result *result, struct zp_error *err) {
+        struct build_shipping *s = &w->shipping;
         int r = cli_build_failed(call, zp_build(source, s->store, build_options, result, err));
         /* an image that lacks a part is not one that is not there */
         if (r == -ENOENT && w->is_found)
@@ -276,8 +175,8 @@ static int build(struct cli_call *call, const struct making *making, struct zp_b
         if (r < 0)
                 return r;
         struct progress *progress = making->progress;
-        struct watch watch = { .progress = progress, .cancel.parent = call->cancel };
-        struct shipping *s = &watch.shipping;
+        struct build_watch watch = { .progress = progress, .cancel.parent = call->cancel };
+        struct build_shipping *s = &watch.shipping;
         s->store = store;
         s->remote = making->remote;
         s->key = making->key;
@@ -287,15 +186,7 @@ static int build(struct cli_call *call, const struct making *making, struct zp_b
         build_options->with_maps = s->remote != NULL;
         build_options->confine = true;
         build_options->cancel = &watch.cancel;
-        build_options->events = (struct zp_build_events){ .context = &watch,
-                                                          .resolved = on_resolved,
-                                                          .layer_state = on_layer_state,
-                                                          .layer_progress = on_layer_progress,
-                                                          .waiting = on_waiting,
-                                                          .comparing = on_comparing,
-                                                          .merging = on_merging,
-                                                          .pack_grown = on_pack_grown,
-                                                          .pack_ended = on_pack_ended };
+        build_options->events = build_watch_events(&watch);
         struct zp_build_result result = { 0 };
         struct zp_image_record base = { 0 };
         double start = now_s();
