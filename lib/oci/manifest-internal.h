@@ -15,6 +15,10 @@ void zp_platform_normalise(struct zp_platform *platform);
 /* How well an image made for `offered` fits `wanted`: 0 not at all, more is better. */
 int zp_platform_rank(const struct zp_platform *wanted, const struct zp_platform *offered);
 
+/* Reads the members os, architecture and variant, in their normal form; "" where one is not given. */
+int zp_platform_read(json_t *json, const char *what, struct zp_platform *out, struct zp_error *err);
+/* As zp_document_kind(), of a document that was parsed. */
+int zp_document_kind_of(json_t *json, const char *media_type, enum zp_document_kind *out, struct zp_error *err);
 /* Reads mediaType, digest and size; the media type is malloc'ed, the caller's. */
 int zp_descriptor_parse(json_t *json, const char *what, struct zp_descriptor *out, struct zp_error *err);
 /* True for a manifest's or an index's media type. */

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/limits.h"
 #include "oci/json.h"
 #include "oci/manifest-internal.h"
@@ -92,7 +91,7 @@ static enum media_class classify_header(const char *value) {
         return classify(media_type);
 }
 
-static int document_kind(json_t *json, const char *media_type, enum zp_document_kind *out, struct zp_error *err) {
+int zp_document_kind_of(json_t *json, const char *media_type, enum zp_document_kind *out, struct zp_error *err) {
         const char *inner;
         int r = zp_json_text(json, "mediaType", ZP_JSON_OPTIONAL, "manifest", &inner, err);
         if (r < 0)
@@ -122,7 +121,7 @@ int zp_document_kind(const char *body, size_t size, const char *media_type, enum
                      struct zp_error *err) {
         zp_auto(json_decref) json_t *json = NULL;
         int r = zp_json_load(body, size, "manifest", &json, err);
-        return r < 0 ? r : document_kind(json, media_type, out, err);
+        return r < 0 ? r : zp_document_kind_of(json, media_type, out, err);
 }
 
 int zp_descriptor_parse(json_t *json, const char *what, struct zp_descriptor *out, struct zp_error *err) {
@@ -155,7 +154,7 @@ static int copy_part(json_t *json, const char *key, const char *what, char out[3
         return 0;
 }
 
-static int parse_platform(json_t *json, const char *what, struct zp_platform *out, struct zp_error *err) {
+int zp_platform_read(json_t *json, const char *what, struct zp_platform *out, struct zp_error *err) {
         struct zp_platform platform = { 0 };
         int r = copy_part(json, "os", what, platform.os, err);
         if (r == 0)
@@ -167,99 +166,6 @@ static int parse_platform(json_t *json, const char *what, struct zp_platform *ou
         zp_platform_normalise(&platform);
         *out = platform;
         return 0;
-}
-
-/* What selecting from an index has found so far. */
-struct selection {
-        json_t *best; /* borrowed from the index */
-        int rank;
-        json_t *unnamed; /* the entry without a platform */
-        unsigned unnamed_count;
-        struct zp_buffer offers; /* "linux/amd64, linux/arm64" */
-        bool out_of_memory;
-};
-
-static void add_offer(struct selection *s, const struct zp_platform *platform) {
-        char text[100];
-        if (s->offers.size > 300)
-                return;
-        if (!zp_buffer_text(&s->offers, s->offers.size ? ", " : "") ||
-            !zp_buffer_text(&s->offers, zp_platform_text(platform, text)))
-                s->out_of_memory = true;
-}
-
-static int consider_entry(json_t *entry, const struct zp_platform *wanted, struct selection *s, struct zp_error *err) {
-        json_t *json;
-        const char *media_type;
-        int r = zp_json_text(entry, "mediaType", ZP_JSON_REQUIRED, "index entry", &media_type, err);
-        if (r == 0)
-                r = zp_json_get(entry, "platform", JSON_OBJECT, ZP_JSON_OPTIONAL, "index entry", &json, err);
-        if (r < 0)
-                return r;
-        if (!zp_is_manifest_type(media_type))
-                return 0;
-        if (!json) {
-                if (s->unnamed_count++ == 0)
-                        s->unnamed = entry;
-                return 0;
-        }
-        struct zp_platform platform;
-        r = parse_platform(json, "index entry", &platform, err);
-        if (r < 0)
-                return r;
-        if (platform.os[0] == '\0' || platform.architecture[0] == '\0') /* against the specification; for nobody */
-                return 0;
-        if (strcmp(platform.os, "unknown") == 0 && strcmp(platform.architecture, "unknown") == 0)
-                return 0;
-        add_offer(s, &platform);
-        int rank = zp_platform_rank(wanted, &platform);
-        if (rank > s->rank) {
-                s->best = entry;
-                s->rank = rank;
-        }
-        return 0;
-}
-
-static int nothing_selected(const struct zp_platform *wanted, const struct selection *s, struct zp_error *err) {
-        char text[100];
-        zp_platform_text(wanted, text);
-        if (s->unnamed_count > 1)
-                return zp_error_set(err, ENOENT, "no image for %s: %u of the index's entries name no platform", text,
-                                    s->unnamed_count);
-        if (!s->offers.data)
-                return zp_error_set(err, ENOENT, "no image for %s: the index has no images", text);
-        zp_error_set(err, ENOENT, "no image for %s; there are: %s", text, s->offers.data);
-        zp_error_hint(err, "choose one with --platform");
-        return -ENOENT;
-}
-
-int zp_index_select(const char *body, size_t size, const struct zp_platform *platform, struct zp_descriptor *out,
-                    struct zp_error *err) {
-        zp_auto(json_decref) json_t *json = NULL;
-        enum zp_document_kind kind;
-        json_t *entries, *entry;
-        int r = zp_json_load(body, size, "index", &json, err);
-        if (r == 0)
-                r = document_kind(json, NULL, &kind, err);
-        if (r < 0)
-                return r;
-        if (kind != ZP_DOCUMENT_INDEX)
-                return zp_error_set(err, EBADMSG, "index: is a manifest");
-        r = zp_json_get(json, "manifests", JSON_ARRAY, ZP_JSON_REQUIRED, "index", &entries, err);
-        struct selection s = { 0 };
-        size_t i;
-        json_array_foreach(entries, i, entry) {
-                if (r == 0)
-                        r = consider_entry(entry, platform, &s, err);
-        }
-        if (r == 0 && s.out_of_memory)
-                r = zp_error_errno(err, ENOMEM, "index");
-        if (r == 0 && !s.best && s.unnamed_count == 1)
-                s.best = s.unnamed;
-        if (r == 0)
-                r = s.best ? zp_descriptor_parse(s.best, "index entry", out, err) : nothing_selected(platform, &s, err);
-        zp_buffer_clear(&s.offers);
-        return r;
 }
 
 static int check_layer(const struct zp_descriptor *layer, const char *what, struct zp_error *err) {
@@ -313,7 +219,7 @@ int zp_manifest_parse(const char *body, size_t size, struct zp_descriptor *confi
         json_t *config_json, *layers_json;
         int r = zp_json_load(body, size, "manifest", &json, err);
         if (r == 0)
-                r = document_kind(json, NULL, &kind, err);
+                r = zp_document_kind_of(json, NULL, &kind, err);
         if (r < 0)
                 return r;
         if (kind != ZP_DOCUMENT_MANIFEST)
@@ -383,7 +289,7 @@ int zp_config_parse(const char *body, size_t size, struct zp_platform *platform,
         const char *type;
         int r = zp_json_load(body, size, "config", &json, err);
         if (r == 0)
-                r = parse_platform(json, "config", platform, err);
+                r = zp_platform_read(json, "config", platform, err);
         if (r == 0)
                 r = zp_json_get(json, "rootfs", JSON_OBJECT, ZP_JSON_REQUIRED, "config", &rootfs, err);
         if (r == 0)
