@@ -22,6 +22,7 @@ from support import erofs, oci, ship
 from support.fault_proxy import fault_proxy
 from support.node import NODE_DATA, Device, Manager, is_mounted, node, push_blob
 from support.registry import registry
+from support.serving import hang_up
 from support.zeropull import Zeropull
 
 SECONDS = float(os.environ.get("ZP_KILL_SECONDS", "5"))
@@ -218,11 +219,6 @@ def test_restart_by_the_service_manager_costs_no_read(tmp_path, device, real_reg
 def always(action):
     """For FaultProxy.inject: for every request from now on."""
     return [action] * 100_000
-
-
-def hang_up(handler):
-    handler.hang_up()
-    return True
 
 
 def spoil(handler):

@@ -10,7 +10,7 @@ import pytest
 from support import oci, ship
 from support.memory_registry import memory_registry
 from support.registry import registry
-from support.serving import serving
+from support.serving import hang_up, serving
 from support.zeropull import FAILED, OK, REFUSED, error_lines
 
 MIB = 1 << 20
@@ -482,11 +482,6 @@ def cut_after(size):
         return True
 
     return fault
-
-
-def hang_up(handler):
-    handler.hang_up()
-    return True
 
 
 def wrong_bytes(handler):

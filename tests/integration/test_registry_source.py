@@ -16,6 +16,7 @@ import pytest
 from support import oci
 from support.fault_registry import Tokens, fault_registry
 from support.registry import registry
+from support.serving import hang_up
 from support.source_dump import SOURCE_DUMP, Failure, check_layers, source_dump
 from support.tls import self_signed
 
@@ -374,11 +375,6 @@ def cut_after(size):
 
 def answer(status, body=b"", *headers):
     return lambda handler: handler.answer(status, body, headers) or True
-
-
-def hang_up(handler):
-    handler.hang_up()
-    return True
 
 
 def whole_blob(handler):

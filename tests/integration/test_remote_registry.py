@@ -25,6 +25,7 @@ from support.remote_tool import (
     environment,
     remote_tool,
 )
+from support.serving import hang_up
 from support.source_dump import Failure
 
 MIB = 1 << 20
@@ -328,11 +329,6 @@ def do_and_hang_up(handler):
     handler.wfile.close()
     handler.wfile = kept
     return hang_up(handler)
-
-
-def hang_up(handler):
-    handler.hang_up()
-    return True
 
 
 class TestUploads:

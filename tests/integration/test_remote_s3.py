@@ -15,6 +15,7 @@ import pytest
 from support import oci
 from support.fault_proxy import fault_proxy
 from support.remote_tool import ARTIFACT, artifact_manifest, command, environment, remote_tool
+from support.serving import hang_up
 from support.source_dump import Failure
 from support.versitygw import versitygw
 
@@ -90,11 +91,6 @@ def error(status, code, message="m", more=""):
         return True
 
     return act
-
-
-def hang_up(handler):
-    handler.hang_up()
-    return True
 
 
 class TestContent:

@@ -6,14 +6,13 @@ A fault is a function that gets the handler and answers in place of the server (
 """
 import http.client
 import re
-import socket
 import threading
 import urllib.parse
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
-from support.serving import serving
+from support.serving import Answering, serving
 
 
 @dataclass
@@ -23,29 +22,9 @@ class Request:
     headers: dict
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
+class Handler(Answering):
     def read_body(self):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
-    def answer(self, status, body=b"", headers=()):
-        """Answers by ourselves, and is done with the connection: what was being sent is not read."""
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def hang_up(self):
-        self.wfile.flush()
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
 
     def forward(self, body=None, change=lambda body: body, cut_after=None, dawdle_s=0, rate=None):
         """Passes the request on.

@@ -7,14 +7,13 @@ lets it pass (False). Every request is recorded.
 import base64
 import json
 import re
-import socket
 import threading
 import urllib.parse
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
-from support.serving import serving
+from support.serving import Answering, serving
 
 
 @dataclass
@@ -39,29 +38,10 @@ class Tokens:
     left: dict = field(default_factory=dict)
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body=b"", headers=()):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
+class Handler(Answering):
     def error(self, status, code, message, headers=()):
         body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
         self.answer(status, body, [("Content-Type", "application/json"), *headers])
-
-    def hang_up(self):
-        """Ends the connection here, whatever was promised."""
-        self.wfile.flush()
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self):
         self._serve(b"")

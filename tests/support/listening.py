@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts servers that have to be told a port and take no port 0."""
+"""Starts servers that have to be told a port and take no port 0, and ends programs."""
 import socket
+import subprocess
 import time
 
 TRIES = 5
@@ -31,3 +32,13 @@ def started(start, log, deadline_s=20):
         process.kill()
         process.wait()
     raise RuntimeError(f"{process.args[0]} did not start: {log.read_text(errors='replace')[-1000:]}")
+
+
+def ended(process, deadline_s=10):
+    """Asks a program to end; after a while it has to."""
+    process.terminate()
+    try:
+        process.wait(deadline_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

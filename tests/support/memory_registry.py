@@ -71,15 +71,6 @@ class PushHandler(Handler):
         self.request_record.body = self.body
         return self.body
 
-    def answer(self, status, body=b"", headers=()):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
     def _is_authorised(self):
         tokens = self.server.tokens
         if tokens is None:

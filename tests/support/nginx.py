@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .listening import started
+from .listening import ended, started
 
 CONFIGURATION = """
 daemon off;
@@ -76,9 +76,4 @@ def nginx(directory, upstream, tls, http2=True, extra=""):
     try:
         yield Nginx(f"127.0.0.1:{port}", directory / "access.log")
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        ended(process)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .listening import ended
+
 
 @dataclass
 class Registry:
@@ -111,12 +113,7 @@ def registry(directory, users=None, tls=None, extra=None, program="docker-regist
             scheme = "https" if tls else "http"
             yield Registry(f"127.0.0.1:{port}", f"{scheme}://127.0.0.1:{port}", storage, log, users or {})
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            ended(process)
             process.stderr.close()
             if drain:
                 drain.wait()

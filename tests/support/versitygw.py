@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .listening import started
+from .listening import ended, started
 
 TOOLS = Path(os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools"))
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
@@ -83,9 +83,4 @@ def versitygw(directory, *options, tls=None):
     try:
         yield S3(f"http{'s' if tls else ''}://127.0.0.1:{port}", storage, log)
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        ended(process)
