@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * /v1/builds and /v1/decisions.
+ * /v1/builds.
  */
 #include <string.h>
 
@@ -133,13 +133,6 @@ enum MHD_Result hook_api_list_builds(struct hook_exchange *x) {
         return hook_reply_json(x, 200, json_pack("{s:o}", "builds", builds));
 }
 
-static bool wanted_id(struct hook_exchange *x, int64_t *id) {
-        char *end;
-        errno = 0;
-        *id = strtoll(x->argument, &end, 10);
-        return x->argument[0] >= '0' && x->argument[0] <= '9' && !*end && errno == 0;
-}
-
 static int get_build(struct hook_exchange *x, int64_t id, json_t **out, struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
         int r = hook_sql_prepare(hook_db_begin_read(x->service->db), &row, err,
@@ -168,7 +161,8 @@ static enum MHD_Result reply_build(struct hook_exchange *x, int64_t id) {
 
 enum MHD_Result hook_api_get_build(struct hook_exchange *x) {
         int64_t id;
-        return wanted_id(x, &id) ? reply_build(x, id) : hook_reply_error(x, 404, "no build '%s'", x->argument);
+        return hook_argument_number(x, &id) ? reply_build(x, id)
+                                            : hook_reply_error(x, 404, "no build '%s'", x->argument);
 }
 
 /* ---- cancel, retry ---- */
@@ -182,7 +176,7 @@ static void tell(struct hook_exchange *x, int64_t id) {
 enum MHD_Result hook_api_cancel_build(struct hook_exchange *x) {
         struct hook_wish wish = { .now_ms = hook_now_ms(), .who = canceller(x) };
         struct zp_error err = { 0 };
-        if (!wanted_id(x, &wish.id))
+        if (!hook_argument_number(x, &wish.id))
                 return hook_reply_error(x, 404, "no build '%s'", x->argument);
         if (hook_db_write(x->service->db, hook_queue_cancel, &wish, &err) < 0)
                 return hook_reply_failed(x, &err);
@@ -196,7 +190,7 @@ enum MHD_Result hook_api_cancel_build(struct hook_exchange *x) {
 enum MHD_Result hook_api_retry_build(struct hook_exchange *x) {
         struct hook_wish wish = { .now_ms = hook_now_ms() };
         struct zp_error err = { 0 };
-        if (!wanted_id(x, &wish.id))
+        if (!hook_argument_number(x, &wish.id))
                 return hook_reply_error(x, 404, "no build '%s'", x->argument);
         if (hook_db_write(x->service->db, hook_queue_retry, &wish, &err) < 0)
                 return hook_reply_failed(x, &err);
@@ -263,57 +257,4 @@ enum MHD_Result hook_api_create_build(struct hook_exchange *x) {
                 return hook_reply_failed(x, &err);
         hook_deciders_wake(x->service->deciders);
         return hook_reply_json(x, 202, json_pack("{s:I}", "event", (json_int_t) delivery.last_id));
-}
-
-/* ---- what became of an event ---- */
-
-static int decision_json(sqlite3 *db, int64_t event, json_t *out, struct zp_error *err) {
-        hook_autostmt sqlite3_stmt *row = NULL, *waiting = NULL;
-        int r = hook_sql_prepare(
-                db, &row, err,
-                "SELECT d.text, d.name, b.id, b.state, d.marked, d.problem FROM decisions d LEFT JOIN build_events e"
-                " ON e.event = d.event LEFT JOIN builds b ON b.id = e.build WHERE d.event = ?1",
-                "i", event);
-        json_t *builds = json_array();
-        json_object_set_new(out, "builds", builds);
-        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
-                json_object_set_new(out, "decided", json_true());
-                json_object_set_new(out, "text", hook_json_text(hook_sql_text(row, 0)));
-                json_object_set_new(out, "marked", json_integer(sqlite3_column_int64(row, 4)));
-                json_object_set_new(out, "name", hook_json_text(hook_sql_text(row, 1)));
-                if (hook_sql_text(row, 5)[0])
-                        json_object_set_new(out, "problem", json_string(hook_sql_text(row, 5)));
-                if (sqlite3_column_int64(row, 2))
-                        json_array_append_new(builds,
-                                              json_pack("{s:I, s:s}", "id", (json_int_t) sqlite3_column_int64(row, 2),
-                                                        "state", hook_sql_text(row, 3)));
-                r = 0;
-        }
-        if (r < 0 || json_object_get(out, "decided"))
-                return r;
-        r = hook_sql_prepare(db, &waiting, err, "SELECT attempts, reason FROM events WHERE id = ?1", "i", event);
-        if (r == 0)
-                r = hook_sql_step(waiting, err);
-        if (r == 0)
-                return zp_error_set(err, ENOENT, "no event %lld", (long long) event);
-        if (r == 1) {
-                json_object_set_new(out, "decided", json_false());
-                json_object_set_new(out, "text", hook_json_text(hook_sql_text(waiting, 1)));
-        }
-        return r < 0 ? r : 0;
-}
-
-enum MHD_Result hook_api_get_decision(struct hook_exchange *x) {
-        int64_t id;
-        struct zp_error err = { 0 };
-        if (!wanted_id(x, &id))
-                return hook_reply_error(x, 404, "no event '%s'", x->argument);
-        json_t *out = json_object();
-        int r = decision_json(hook_db_begin_read(x->service->db), id, out, &err);
-        hook_db_end_read(x->service->db);
-        if (r < 0) {
-                json_decref(out);
-                return hook_reply_failed(x, &err);
-        }
-        return hook_reply_json(x, 200, out);
 }

@@ -94,6 +94,13 @@ int hook_query_word(const struct hook_exchange *x, const char *name, const char 
         return zp_error_set(err, EINVAL, "%s: '%.64s' is none of: %s", name, *out, list.data);
 }
 
+bool hook_argument_number(const struct hook_exchange *x, int64_t *out) {
+        char *end;
+        errno = 0;
+        *out = strtoll(x->argument, &end, 10);
+        return x->argument[0] >= '0' && x->argument[0] <= '9' && !*end && errno == 0;
+}
+
 bool hook_query_number(const struct hook_exchange *x, const char *name, int64_t otherwise, int64_t *out) {
         const char *text = hook_query(x, name);
         char *end;

@@ -2,9 +2,12 @@
  *
  * What there is to ask for (docs/hook.md, docs/hook-openapi.json).
  */
+#include <stdio.h>
+#include <string.h>
+
 #include "registry-hook/server.h"
 
-const struct hook_route hook_routes[] = {
+static const struct hook_route routes[] = {
         { "POST", "/hooks/*", HOOK_NOBODY, hook_receive },
         { "GET", "/v1/builds", HOOK_READER, hook_api_list_builds },
         { "POST", "/v1/builds", HOOK_BUILDER, hook_api_create_build },
@@ -30,3 +33,37 @@ const struct hook_route hook_routes[] = {
         { "GET", "/page/app.js", HOOK_NOBODY, hook_page_get_script },
         { 0 },
 };
+
+/* One '*' in the pattern takes one component into x->argument. */
+static bool takes(const char *pattern, const char *path, struct hook_exchange *x) {
+        const char *star = strchr(pattern, '*');
+        if (!star)
+                return strcmp(pattern, path) == 0;
+        size_t before = (size_t) (star - pattern);
+        if (strncmp(pattern, path, before) != 0)
+                return false;
+        size_t size = strcspn(path + before, "/");
+        if (size == 0 || size >= sizeof x->argument || strcmp(star + 1, path + before + size) != 0)
+                return false;
+        memcpy(x->argument, path + before, size);
+        x->argument[size] = '\0';
+        return true;
+}
+
+unsigned hook_find_route(struct hook_exchange *x) {
+        bool is_known = false;
+        const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
+        for (const struct hook_route *route = routes; route->method; route++) {
+                if (!takes(route->path, x->path, x))
+                        continue;
+                is_known = true;
+                if (strcmp(route->method, method) == 0) {
+                        x->route = route;
+                        return 0;
+                }
+                size_t used = strlen(x->allowed);
+                snprintf(x->allowed + used, sizeof x->allowed - used, "%s%s%s", used ? ", " : "", route->method,
+                         strcmp(route->method, "GET") == 0 ? ", HEAD" : "");
+        }
+        return is_known ? 405 : 404;
+}

@@ -94,43 +94,6 @@ static bool is_foreign(const struct hook_exchange *x) {
         return !host || strcasecmp(zp_url_host(origin, from), host) != 0;
 }
 
-/* ---- routes ---- */
-
-/* One '*' in the pattern takes one component into x->argument. */
-static bool takes(const char *pattern, const char *path, struct hook_exchange *x) {
-        const char *star = strchr(pattern, '*');
-        if (!star)
-                return strcmp(pattern, path) == 0;
-        size_t before = (size_t) (star - pattern);
-        if (strncmp(pattern, path, before) != 0)
-                return false;
-        size_t size = strcspn(path + before, "/");
-        if (size == 0 || size >= sizeof x->argument || strcmp(star + 1, path + before + size) != 0)
-                return false;
-        memcpy(x->argument, path + before, size);
-        x->argument[size] = '\0';
-        return true;
-}
-
-/* 0, or the status to refuse with. */
-static unsigned find_route(struct hook_exchange *x) {
-        bool is_known = false;
-        const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
-        for (const struct hook_route *route = hook_routes; route->method; route++) {
-                if (!takes(route->path, x->path, x))
-                        continue;
-                is_known = true;
-                if (strcmp(route->method, method) == 0) {
-                        x->route = route;
-                        return 0;
-                }
-                size_t used = strlen(x->allowed);
-                snprintf(x->allowed + used, sizeof x->allowed - used, "%s%s%s", used ? ", " : "", route->method,
-                         strcmp(route->method, "GET") == 0 ? ", HEAD" : "");
-        }
-        return is_known ? 405 : 404;
-}
-
 static unsigned check_role(struct hook_exchange *x, const char **reason) {
         const char *token = bearer(x);
         x->role = hook_config_role(x->config, token, &x->who);
@@ -163,7 +126,7 @@ static struct hook_connection *watched(struct MHD_Connection *connection) {
 static void begin(struct hook_exchange *x) {
         const char *length = header(x, "Content-Length");
         x->refusal_reason = "there is no such thing";
-        x->refusal = find_route(x);
+        x->refusal = hook_find_route(x);
         if (x->refusal == 405)
                 x->refusal_reason = "there is something, but not for this method";
         if (x->refusal == 0)

@@ -50,7 +50,8 @@ struct hook_route {
         enum hook_role role;       /* at least; HOOK_NOBODY: everybody */
         enum MHD_Result (*run)(struct hook_exchange *x);
 };
-extern const struct hook_route hook_routes[]; /* up to one without a method */
+/* Fills in x->route and x->argument. 0, or the status to refuse with: 404, or 405 and x->allowed. */
+unsigned hook_find_route(struct hook_exchange *x);
 
 /* Answers; each gives the connection an answer and takes over what it is given. `json` NULL: out of memory. */
 enum MHD_Result hook_reply_json(struct hook_exchange *x, unsigned status, json_t *json);
@@ -71,6 +72,8 @@ const char *hook_query(const struct hook_exchange *x, const char *name);
 /* The query's word, which is one of `words` (NULL ends them); NULL: it is not there. -EINVAL: another. */
 int hook_query_word(const struct hook_exchange *x, const char *name, const char *const *words, const char **out,
                     struct zp_error *err);
+/* What stands for '*' in the path, as a number; false: it is none. */
+bool hook_argument_number(const struct hook_exchange *x, int64_t *out);
 /* The query's number, or `otherwise`; false: it is none. */
 bool hook_query_number(const struct hook_exchange *x, const char *name, int64_t otherwise, int64_t *out);
 /* The body as one JSON object; -EBADMSG. */
@@ -83,7 +86,7 @@ enum MHD_Result hook_api_list_builds(struct hook_exchange *x);
 enum MHD_Result hook_api_get_build(struct hook_exchange *x);
 enum MHD_Result hook_api_cancel_build(struct hook_exchange *x);
 enum MHD_Result hook_api_retry_build(struct hook_exchange *x);
-enum MHD_Result hook_api_get_decision(struct hook_exchange *x);
+enum MHD_Result hook_api_get_decision(struct hook_exchange *x);   /* api-decisions.c */
 enum MHD_Result hook_api_list_snapshots(struct hook_exchange *x); /* api-views.c */
 enum MHD_Result hook_api_list_repositories(struct hook_exchange *x);
 enum MHD_Result hook_api_list_pending(struct hook_exchange *x);
