@@ -4,12 +4,12 @@
  */
 #include <ctype.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/file.h"
 #include "controller/kube/kube-internal.h"
+#include "oci/authorization.h"
 
 void zp_kube_material_clear(struct zp_kube_material *material) {
         zp_secret_free(material->authorization);
@@ -59,12 +59,7 @@ static int read_pem(const struct zp_kube_pem *pem, char **out, struct zp_error *
 }
 
 static int make_basic(const struct zp_kube_user *user, char **out, struct zp_error *err) {
-        zp_autofree char *pair = zp_format("%s:%s", user->username, user->password ? user->password : "");
-        zp_autofree unsigned char *text = pair ? malloc(strlen(pair) / 3 * 4 + 8) : NULL;
-        if (text) {
-                EVP_EncodeBlock(text, (const unsigned char *) pair, (int) strlen(pair));
-                *out = zp_format("Basic %s", (char *) text);
-        }
+        *out = zp_basic_authorization(user->username, user->password);
         return *out ? 0 : zp_error_errno(err, ENOMEM, "kubeconfig");
 }
 

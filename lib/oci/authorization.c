@@ -25,17 +25,17 @@ static int refuse(const char *registry, struct zp_error *err) {
         return -EACCES;
 }
 
+char *zp_basic_authorization(const char *user, const char *password) {
+        zp_auto(zp_secret_free) char *pair = zp_format("%s:%s", user, password ? password : "");
+        zp_auto(zp_secret_free) char *text = pair ? malloc(4 * (strlen(pair) / 3 + 1) + 1) : NULL;
+        if (!text)
+                return NULL;
+        EVP_EncodeBlock((unsigned char *) text, (const unsigned char *) pair, (int) strlen(pair));
+        return zp_format("Basic %s", text);
+}
+
 static int basic_value(const struct zp_credentials *credentials, char **out, struct zp_error *err) {
-        char *pair = zp_format("%s:%s", credentials->username, credentials->password);
-        size_t size = pair ? strlen(pair) : 0;
-        char *text = malloc(4 * (size / 3 + 1) + 1);
-        *out = NULL;
-        if (pair && text) {
-                EVP_EncodeBlock((unsigned char *) text, (const unsigned char *) pair, (int) size);
-                *out = zp_format("Basic %s", text);
-        }
-        zp_secret_free(pair);
-        free(text);
+        *out = zp_basic_authorization(credentials->username, credentials->password);
         return *out ? 0 : out_of_memory(err);
 }
 

@@ -23,4 +23,7 @@ struct zp_authorization_request {
 int zp_authorization_obtain(const struct zp_authorization_request *request, char **value, int64_t *lifetime_s,
                             struct zp_error *err);
 
+/* What the header says for a user and a password (NULL: empty), for zp_secret_free(); NULL: out of memory. */
+char *zp_basic_authorization(const char *user, const char *password);
+
 #endif
