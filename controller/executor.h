@@ -6,6 +6,8 @@
 #ifndef CTL_EXECUTOR_H
 #define CTL_EXECUTOR_H
 
+#include <stdatomic.h>
+
 #include "base/cancel.h"
 #include "controller/config.h"
 #include "controller/kube/client.h"
@@ -18,6 +20,7 @@ struct ctl_executors {
         struct zp_kube *kube;
         struct zp_http *http; /* to the hook; NULL: there is none */
         const struct zp_cancel *cancel;
+        atomic_ullong *logs_from_ms; /* what pods say is not asked for before then (zp_clock_ms) */
 };
 
 struct ctl_order {

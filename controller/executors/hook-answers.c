@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controller/executors/tasks.h"
+
 static const char *text_of(json_t *object, const char *name) {
         const char *text = json_string_value(json_object_get(object, name));
         return text ? text : "";
@@ -20,22 +22,6 @@ static void take_result(json_t *build, struct ctl_build *out) {
         json_int_t size = json_integer_value(json_object_get(result, "snapshotSize"));
         take_digest(text_of(result, "snapshot"), out->snapshot);
         out->size = size > 0 ? (int64_t) size : 0;
-}
-
-/* Of what is under way now, the part that is done; -1: it does not say. */
-static int progress_of(json_t *build) {
-        double done = 0, total = 0;
-        json_t *task;
-        size_t i;
-        json_array_foreach(json_object_get(build, "tasks"), i, task) {
-                double of = (double) json_integer_value(json_object_get(task, "total"));
-                double is = (double) json_integer_value(json_object_get(task, "done"));
-                if (of <= 0)
-                        continue;
-                total += of;
-                done += is < 0 ? 0 : is < of ? is : of;
-        }
-        return total > 0 ? (int) (100 * done / total) : -1;
 }
 
 bool ctl_hook_read_build(json_t *build, const char *digest, struct ctl_build *out) {
@@ -59,7 +45,7 @@ bool ctl_hook_read_build(json_t *build, const char *digest, struct ctl_build *ou
         while (i < count && strcmp(states[i].text, state) != 0)
                 i++;
         out->state = i < count ? states[i].state : CTL_BUILD_QUEUED;
-        out->progress = out->state == CTL_BUILD_RUNNING ? progress_of(build) : -1;
+        out->progress = out->state == CTL_BUILD_RUNNING ? ctl_tasks_percent(json_object_get(build, "tasks")) : -1;
         snprintf(out->reason, sizeof out->reason, "%s", i < count ? states[i].reason : "Queued");
         const char *progress = text_of(build, "progress");
         snprintf(out->message, sizeof out->message, "%.500s", *progress ? progress : reason);

@@ -97,7 +97,7 @@ static char *auth_files(size_t count) {
 static json_t *command_of(const struct ctl_config *config, const struct ctl_order *order,
                           const struct ctl_secrets *secrets) {
         const struct ctl_spec *spec = &order->owner->spec;
-        json_t *list = json_pack("[s, s, s, s, s, s]", "zeropull", "build", "--store=" STORE,
+        json_t *list = json_pack("[s, s, s, s, s, s, s]", "zeropull", "build", "--store=" STORE, "--progress=json",
                                  "--result-file=" CTL_JOB_RESULT_FILE, "--hosts-dir=", "--platform");
         bool ok = list && append(list, json_string(order->image->platform)) &&
                   append_owned(list, spec->target ? zp_format("--push=docker://%s", spec->target) : strdup("--push"));
@@ -196,8 +196,8 @@ static json_t *container_of(const struct ctl_config *config, const struct ctl_or
                 return NULL;
         }
         json_t *container =
-                json_pack("{s:s, s:s, s:o, s:o, s:O, s:s, s:s, s:{s:b, s:b, s:{s:[s]}}}", "name", "build", "image",
-                          config->job.image, "command", command, "env", environment, "volumeMounts", mounts,
+                json_pack("{s:s, s:s, s:o, s:o, s:O, s:s, s:s, s:{s:b, s:b, s:{s:[s]}}}", "name", CTL_JOB_CONTAINER,
+                          "image", config->job.image, "command", command, "env", environment, "volumeMounts", mounts,
                           "terminationMessagePath", CTL_JOB_RESULT_FILE, "terminationMessagePolicy",
                           "FallbackToLogsOnError", "securityContext", "allowPrivilegeEscalation", 0,
                           "readOnlyRootFilesystem", 1, "capabilities", "drop", "ALL");

@@ -9,6 +9,7 @@
 #include "controller/secrets.h"
 
 #define CTL_JOB_NAME_SIZE 64
+#define CTL_JOB_CONTAINER "build"
 /* Where a pod's container leaves a few kilobytes for whoever looks at the pod. */
 #define CTL_JOB_RESULT_FILE "/dev/termination-log"
 
@@ -28,5 +29,9 @@ json_t *ctl_job_share_object(const struct ctl_order *order, const char *uid);
 bool ctl_job_is_owned_by(json_t *job, const struct ctl_snapshot *owner);
 /* What a Job and the newest of its pods (NULL: none) tell; all but out->id. */
 void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out);
+/* The end of what the container of a running one has said (CTL_JOB_CONTAINER): out->progress by the last line of JSON,
+ * out->message is the last line that is none; where it has none such, they stay as they are. A line that does not end
+ * is passed over. */
+void ctl_job_read_log(const char *log, size_t size, struct ctl_build *out);
 
 #endif

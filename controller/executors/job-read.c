@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a Job and its newest pod to how the build stands.
+ * From a Job, its newest pod and what that says to how the build stands.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "controller/executors/job-object.h"
+#include "controller/executors/tasks.h"
 
 static const char *text_of(json_t *object, const char *name) {
         const char *text = json_string_value(json_object_get(object, name));
@@ -115,5 +116,39 @@ void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out) {
                 say(out, CTL_BUILD_RUNNING, "Building", "the build's pod has ended");
         } else {
                 read_pending(pod, out);
+        }
+}
+
+/* ---- what it says ---- */
+
+struct line {
+        const char *text; /* NULL: there is none */
+        size_t size;
+};
+
+static bool tells_of_tasks(const struct line *line) {
+        static const char start[] = "{\"tasks\":";
+        return line->size >= strlen(start) && memcmp(line->text, start, strlen(start)) == 0;
+}
+
+void ctl_job_read_log(const char *log, size_t size, struct ctl_build *out) {
+        struct line told = { 0 }, said = { 0 };
+        zp_auto(json_decref) json_t *root = NULL;
+        const char *end;
+        while (size > 0 && (end = memchr(log, '\n', size))) {
+                const struct line line = { log, (size_t) (end - log) };
+                if (tells_of_tasks(&line))
+                        told = line;
+                else if (line.size > 0)
+                        said = line;
+                size -= line.size + 1;
+                log = end + 1;
+        }
+        if (told.text && zp_json_load(told.text, told.size, "progress", &root, NULL) == 0)
+                out->progress = ctl_tasks_percent(json_object_get(root, "tasks"));
+        if (said.text) {
+                char message[CTL_MESSAGE_SIZE];
+                snprintf(message, sizeof message, "%.*s", (int) said.size, said.text);
+                say(out, CTL_BUILD_RUNNING, "Building", message);
         }
 }

@@ -9,6 +9,15 @@
 #include "base/buffer.h"
 #include "controller/executors/job-object.h"
 #include "controller/kube/apply.h"
+#include "controller/kube/pod-log.h"
+
+/* A builder tells two lines a second of its tasks, so that these begin before the last look (CTL_POLL_S). They are cut
+ * where they are longer than such lines are. */
+#define LOG_LINES 32
+#define LOG_MAX (64u << 10)
+/* Nobody waits long for what is nice to know: when one kubelet does not answer, none is asked for a while. */
+#define LOG_TIMEOUT_MS 2000
+#define LOG_PAUSE_MS 60000
 
 static const struct zp_kube_resource jobs = { "batch/v1", "jobs" }, pods = { "v1", "pods" };
 static const struct zp_kube_resource snapshots = { CTL_API_VERSION, CTL_SNAPSHOT_PLURAL };
@@ -54,6 +63,35 @@ static int take_newest(void *context, json_t *pod, struct zp_error *err) {
         return 0;
 }
 
+static bool says_why_not(int error) {
+        return error == -EPERM || error == -EINVAL || error == -ENOENT;
+}
+
+/* How far a pod that runs is, which is no reason to fail. */
+static void look_at_log(const struct ctl_executors *all, const struct ctl_order *order, json_t *pod,
+                        struct ctl_build *out) {
+        const struct ctl_image *image = order->image;
+        const struct zp_kube_log tail = { .namespace = order->owner->namespace,
+                                          .pod = zp_kube_name(pod),
+                                          .container = CTL_JOB_CONTAINER,
+                                          .lines = LOG_LINES,
+                                          .limit = LOG_MAX,
+                                          .timeout_ms = LOG_TIMEOUT_MS };
+        zp_autobuffer struct zp_buffer log = { 0 };
+        struct zp_error ignored = { 0 };
+        if (zp_clock_ms() < atomic_load(all->logs_from_ms))
+                return;
+        int r = zp_kube_log(all->kube, &tail, &log, &ignored);
+        if (r < 0 && !says_why_not(r))
+                atomic_store(all->logs_from_ms, zp_clock_ms() + LOG_PAUSE_MS);
+        if (r < 0)
+                return;
+        /* what it said last may be further back than what is read of it */
+        if (image->phase == CTL_BUILDING && strcmp(image->reason, out->reason) == 0)
+                snprintf(out->message, sizeof out->message, "%s", image->message);
+        ctl_job_read_log(log.data, log.size, out);
+}
+
 static int look(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
                 struct zp_error *err) {
         const char *name = order->image->build_id;
@@ -70,8 +108,11 @@ static int look(const struct ctl_executors *all, const struct ctl_order *order, 
         snprintf(query, sizeof query, "labelSelector=job-name%%3D%.63s", name);
         if (r == 0)
                 r = zp_kube_list(all->kube, &near, query, take_newest, &newest, NULL, err);
-        if (r == 0)
+        if (r == 0) {
                 ctl_job_read(job, newest.pod, out);
+                if (out->state == CTL_BUILD_RUNNING && !out->message[0])
+                        look_at_log(all, order, newest.pod, out);
+        }
         json_decref(newest.pod);
         return r;
 }

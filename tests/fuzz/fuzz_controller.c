@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the controller reads of the cluster and of a hook: the first byte says as what the rest, a JSON object, is
- * taken. Whatever an ImageSnapshot holds, its status can be judged and written, and is then read as it was written.
+ * What the controller reads of the cluster and of a hook: the first byte says as what the rest, a JSON object or a
+ * pod's log, is taken. Whatever an ImageSnapshot holds, its status can be judged and written, and is then read as it
+ * was written.
  */
 #include <assert.h>
 #include <stdint.h>
@@ -97,12 +98,21 @@ static void take_secret(json_t *json) {
         ctl_secrets_clear(&secrets);
 }
 
+static void take_log(const char *log, size_t size) {
+        struct ctl_build build = { .state = CTL_BUILD_RUNNING, .progress = -1 };
+        ctl_job_read_log(log, size, &build);
+        assert(build.state == CTL_BUILD_RUNNING && build.progress >= -1 && build.progress <= 100);
+        assert(memchr(build.message, '\0', sizeof build.message) && !strpbrk(build.message, "\r\n\033"));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static void (*const takers[])(json_t *) = { take_snapshot, take_cluster, take_pod, take_answer, take_secret };
+        enum { TAKERS = sizeof takers / sizeof *takers };
         json_t *json = NULL;
-        if (size < 1 || zp_json_load((const char *) data + 1, size - 1, "input", &json, NULL) < 0)
-                return 0;
-        takers[data[0] % (sizeof takers / sizeof *takers)](json);
+        if (size > 0 && data[0] % (TAKERS + 1) == TAKERS)
+                take_log((const char *) data + 1, size - 1);
+        else if (size > 0 && zp_json_load((const char *) data + 1, size - 1, "input", &json, NULL) == 0)
+                takers[data[0] % (TAKERS + 1)](json);
         json_decref(json);
         return 0;
 }

@@ -79,6 +79,51 @@ static void jobs_and_their_pods_tell_how_a_build_stands(void **state) {
         }
 }
 
+#define TASK(done, total) "{\"label\":\"layer 1/2\",\"done\":" done ",\"total\":" total "}"
+#define TASKS(tasks) "{\"tasks\":[" tasks "]}\n"
+
+static void what_a_pod_says_tells_how_far_its_build_is(void **state) {
+        (void) state;
+        static const struct {
+                const char *log;
+                int progress;        /* 7: as it was */
+                const char *message; /* "before": as it was */
+        } cases[] = {
+                { "", 7, "before" },
+                { TASKS(TASK("1", "4")), 25, "before" },
+                { "layer 1/2: converting\n" TASKS(TASK("1", "4")) TASKS(TASK("2", "4")), 50, "layer 1/2: converting" },
+                { TASKS(TASK("1", "4")) "first\n" TASKS(TASK("30", "40") "," TASK("10", "60")) "last\n\n", 40, "last" },
+                { TASKS(TASK("1", "4")) TASKS(""), -1, "before" },        /* nothing is under way */
+                { TASKS(TASK("1", "4")) "{\"tasks\":[{\n", 7, "before" }, /* the last one counts */
+                { TASKS("7, {}, " TASK("\"9\"", "4")), 0, "before" },
+                { "{\"tasks\":7}\n{\"task\":[]}\n", -1, "{\"task\":[]}" },
+                { TASKS(TASK("1", "4")) "{\"tasks\":[" TASK("2", "4") "]}", 25, "before" }, /* does not end */
+                { "said\ncut in the mid", 7, "said" },
+                { "\033[31mred\r\n", 7, " [31mred " },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct ctl_build build = { .state = CTL_BUILD_RUNNING, .progress = 7, .message = "before" };
+                ctl_job_read_log(cases[i].log, strlen(cases[i].log), &build);
+                if (build.state != CTL_BUILD_RUNNING || build.progress != cases[i].progress ||
+                    strcmp(build.message, cases[i].message) != 0)
+                        fail_msg("%zu: %d %d '%s'", i, build.state, build.progress, build.message);
+        }
+}
+
+static void what_a_pod_says_is_cut_to_fit(void **state) {
+        (void) state;
+        static char line[2 * CTL_MESSAGE_SIZE];
+        struct ctl_build build = { .state = CTL_BUILD_RUNNING };
+        memset(line, 'x', sizeof line - 1);
+        line[sizeof line - 1] = '\n';
+        ctl_job_read_log(line, sizeof line, &build);
+        assert_int_equal(strlen(build.message), CTL_MESSAGE_SIZE - 1);
+        ctl_job_read_log("a\0b\n", 4, &build);
+        assert_string_equal(build.message, "a");
+        ctl_job_read_log(NULL, 0, &build);
+        assert_string_equal(build.message, "a");
+}
+
 /* ---- the Job's name ---- */
 
 static void name_of(const char *spec, const char *digest, int attempts, const char *retry,
@@ -383,6 +428,8 @@ static void a_job_speaks_plain_http_to_all_its_registries_or_to_none(void **stat
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(jobs_and_their_pods_tell_how_a_build_stands),
+                cmocka_unit_test(what_a_pod_says_tells_how_far_its_build_is),
+                cmocka_unit_test(what_a_pod_says_is_cut_to_fit),
                 cmocka_unit_test(the_same_wish_has_the_same_name_and_no_other_has),
                 cmocka_unit_test(a_pod_starts_without_its_pull_secrets_but_not_without_its_key),
                 cmocka_unit_test(who_wants_a_job_that_is_there_becomes_an_owner_beside_its_controller),
