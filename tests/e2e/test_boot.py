@@ -12,7 +12,7 @@ from support import images, vm
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="no qemu-system-x86_64")
 
 
-@pytest.mark.parametrize("name", ["busybox", "python"])
+@pytest.mark.parametrize("name", ["busybox", pytest.param("python", marks=pytest.mark.long)])
 def test_disk_boots_and_runs_the_image(name, zeropull, work):
     source, config = images.source(name), images.config(name)
     zeropull.build(source)

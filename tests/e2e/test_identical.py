@@ -20,9 +20,10 @@ from support.zeropull import Zeropull
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
 
 FLAT_DISKS = ("busybox", "odd", "stack40", "python")
+LONG = {"hundredk", "sparse"}
 
 
-@pytest.fixture(scope="module", params=images.MAKERS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in images.MAKERS])
 def built(request):
     """(name, source, zeropull with the snapshot built)."""
     name, source = request.param, images.source(request.param)

@@ -11,7 +11,7 @@ import pytest
 from support import images
 from support.zeropull import OK
 
-ROUNDS = int(os.environ.get("ZP_KILL_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("ZP_KILL_ROUNDS", "6"))
 IMAGE = "python"
 
 

@@ -19,7 +19,7 @@ from support.registry import distribution_3, registry
 from support.versitygw import versitygw
 from support.zeropull import FAILED, NOT_FOUND, OK, REFUSED, USAGE, Zeropull, error_lines
 
-ROUNDS = int(os.environ.get("ZP_KILL_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("ZP_KILL_ROUNDS", "6"))
 
 
 @pytest.fixture(scope="module")

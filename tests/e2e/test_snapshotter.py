@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tarfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from support.containerd import ContainerdError, containerd_2_or_skip, unmount_be
 from support.containerd_node import node_with
 from support.programs import treecmp
 from support.registry import registry
+from support.snapshotter import mounted
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
@@ -50,11 +51,60 @@ def output_of(name):
     return images.config(name)["Labels"]["test.output"]
 
 
-@pytest.mark.parametrize("name", ["busybox", pytest.param("python", marks=pytest.mark.long)])
-def test_an_image_is_pulled_run_and_removed_without_a_trace(node, served, name):
-    image = served(name)
+def test_an_image_is_pulled_run_and_removed_without_a_trace(node, served):
+    image = served("busybox")
     node.server.pull(image)
-    assert output_of(name) in node.run(image, "c1")
+    assert output_of("busybox") in node.run(image, "c1")
+    node.server.remove(image)
+    node.await_nothing_left()
+
+
+@pytest.fixture
+def way(request, work):
+    """A node with this containerd, and whether images come with a snapshot."""
+    version, with_snapshot = request.param
+    with node_with(work, containerd_2_or_skip() if version == "2.2" else None) as made:
+        yield made, with_snapshot
+
+
+def run_something(node, image, name, work):
+    """As the image says; in one without a program, the one of busybox."""
+    config = images.config(name)
+    if "Cmd" in config:
+        output = config.get("Labels", {}).get("test.output", "hello")
+        assert output in node.run(image, "c1")
+        return
+    program = work / "busybox"
+    with tarfile.open(oci.Layout(images.layout("busybox")).layers("busybox")[0].path) as layer:
+        program.write_bytes(layer.extractfile("bin/busybox").read())
+    program.chmod(0o755)
+    bind = ("--mount", f"type=bind,src={program},dst=/.program,options=bind:ro")
+    assert node.run(image, "c1", "/.program", "echo", "hello", options=bind).splitlines()[-1] == "hello"
+
+
+@contextmanager
+def container_root(node, work):
+    """What a new container of the one image there is sees."""
+    infos = node.api.list("kind==committed")
+    (top,) = {info.name for info in infos} - {info.parent for info in infos}
+    with mounted(node.api.prepare("container", top), work / "container") as root:
+        yield root
+    node.api.remove("container")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", [("1.6", False), ("2.2", False), ("2.2", True)], indirect=True, ids=["1.6", "2.2", "2.2-accelerated"])
+@pytest.mark.parametrize("name", images.MAKERS)
+def test_every_image_runs_and_is_what_overlayfs_shows(way, served, containerd, work, name):
+    (node, with_snapshot), epoch = way, int(time.time())
+    image = served(name, with_snapshot)
+    node.server.pull(image)
+    assert ("image accelerated" in node.daemon.log()) == with_snapshot
+    run_something(node, image, name, work)
+    reference = containerd.import_layout(images.layout(name), name)
+    with container_root(node, work) as ours, containerd.mounted(reference) as theirs:
+        assert treecmp(theirs, ours, "--ignore-dir-mtime-after", epoch) == []
+    containerd.remove(reference)
     node.server.remove(image)
     node.await_nothing_left()
 
