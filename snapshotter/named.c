@@ -2,10 +2,12 @@
 #include "snapshotter/named.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -16,6 +18,8 @@
 
 /* Above what those who use such a file take, or as much of it as tells that it can be read. */
 #define FILE_MAX ((size_t) 8 << 20)
+/* Each, when somebody waits for what was found. */
+#define PATIENCE_MS 3000
 #define NAMED_MAX 24 /* more than there can be: at most 16 of them are preloads */
 
 /* Of a file of ours, or of authorities that another library reads. */
@@ -97,19 +101,61 @@ static void list_all(const struct snap_config *config, struct list *list) {
                     "mount what belongs there: until then it is fetched from registries");
 }
 
-static void look_at_all(const struct list *list, snap_named_told told, void *context) {
+static void look_at_all(const struct list *list, int (*look)(const struct named *one, struct zp_error *err),
+                        snap_named_told told, void *context) {
         for (size_t i = 0; i < list->count; i++) {
                 const struct named *one = &list->items[i];
                 struct zp_error err = { 0 };
-                int r = one->look_at(one->path, &err);
+                int r = look(one, &err);
                 told(context, one->setting, one->path, r < 0 ? err.message : NULL, one->remedy);
         }
+}
+
+/* ---- when somebody waits for it ---- */
+
+/* In the child, which has nothing open that somebody waits to see closed. */
+static _Noreturn void look_and_tell(const struct named *one, int out) {
+        struct zp_error err = { 0 };
+        if (dup2(out, STDIN_FILENO) < 0 || close_range(STDIN_FILENO + 1, ~0U, 0) < 0)
+                _exit(1);
+        one->look_at(one->path, &err);
+        _exit(write(STDIN_FILENO, &err, sizeof err) != sizeof err);
+}
+
+/* Whether it has answered. */
+static bool hear(int in, struct zp_error *answer) {
+        struct pollfd fd = { .fd = in, .events = POLLIN };
+        int count;
+        while ((count = poll(&fd, 1, PATIENCE_MS)) < 0 && errno == EINTR)
+                continue;
+        return count == 1 && read(in, answer, sizeof *answer) == sizeof *answer;
+}
+
+/* By a process of its own: one that waits for a file system can sometimes not even be killed, and whoever waits for it
+ * waits as well. So nobody does. */
+static int look_for_a_while(const struct named *one, struct zp_error *err) {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return zp_error_errno(err, errno, "'%s'", one->path);
+        zp_autoclose int in = ends[0], out = ends[1];
+        pid_t pid = fork();
+        if (pid == 0)
+                look_and_tell(one, out);
+        if (pid < 0)
+                return zp_error_errno(err, errno, "'%s'", one->path);
+        zp_cleanup_fd(&out);
+        bool has_answered = hear(in, err);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, has_answered ? 0 : WNOHANG);
+        if (!has_answered)
+                zp_error_set(err, ETIMEDOUT, "'%.300s': its file system does not answer", one->path);
+        return -err->code;
 }
 
 void snap_named_look(const struct snap_config *config, snap_named_told told, void *context) {
         struct list list = { 0 };
         list_all(config, &list);
-        look_at_all(&list, told, context);
+        look_at_all(&list, look_for_a_while, told, context);
 }
 
 /* ---- at the daemon's start ---- */
@@ -127,8 +173,12 @@ static void free_copy(struct list *list) {
         free(list);
 }
 
+static int look_until_it_answers(const struct named *one, struct zp_error *err) {
+        return one->look_at(one->path, err);
+}
+
 static void *log_all(void *argument) {
-        look_at_all(argument, log_problem, NULL);
+        look_at_all(argument, look_until_it_answers, log_problem, NULL);
         free_copy(argument);
         return NULL;
 }

@@ -11,7 +11,8 @@
 /* One of them: `setting` and `remedy` are static; `problem` is why it cannot be used, NULL: it can. */
 typedef void (*snap_named_told)(void *context, const char *setting, const char *path, const char *problem,
                                 const char *remedy);
-/* Looks at each and tells of it. Hangs as long as a file system does on which one lies. */
+/* Looks at each and tells of it; one whose file system does not answer for a few seconds cannot be used. For a process
+ * of one thread: the looks are its children's. */
 void snap_named_look(const struct snap_config *config, snap_named_told told, void *context);
 /* Logs a line for each that cannot be used, from a thread of its own: nothing is waited for. */
 void snap_named_log(const struct snap_config *config);

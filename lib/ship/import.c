@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ship/import.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "oci/manifest.h"
@@ -15,34 +17,93 @@
 /* Files are read as a whole. */
 #define METADATA_MAX (UINT64_C(2) << 30)
 
+/* ---- looking into a store ---- */
+
+void zp_import_image_clear(struct zp_import_image *image) {
+        zp_image_record_clear(&image->image);
+        free(image->devices);
+        free(image->layers);
+        *image = (struct zp_import_image){ 0 };
+}
+
+static int look_at_layers(struct zp_store *store, struct zp_import_image *out, struct zp_error *err) {
+        const struct zp_image_record *image = &out->image;
+        int r = 1;
+        out->layers = calloc((size_t) image->layer_count + 1, sizeof *out->layers);
+        if (!out->layers)
+                return zp_error_errno(err, ENOMEM, "layers");
+        for (uint16_t n = 0; r == 1 && n < image->layer_count; n++) {
+                r = zp_store_find_layer(store, &image->layers[n], &image->diff_ids[n], &out->layers[n], err);
+                if (r == 0 || (r == 1 && !zp_digest_equal(&out->layers[n].diff_id, &image->diff_ids[n])))
+                        r = zp_error_set(err, EBADMSG, "layer %u: it has no record", n + 1u);
+        }
+        return r;
+}
+
+int zp_import_look(const char *path, const struct zp_digest *manifest_digest, struct zp_import_image *out,
+                   struct zp_error *err) {
+        zp_auto(zp_store_close) struct zp_store *store = NULL;
+        *out = (struct zp_import_image){ 0 };
+        int r = zp_store_open(path, ZP_STORE_READ, &store, err);
+        if (r == 0)
+                r = zp_store_find_image(store, manifest_digest, &out->image, err);
+        if (r == 1 &&
+            (r = zp_store_list_devices_of(store, manifest_digest, &out->devices, &out->device_count, err)) == 0)
+                r = look_at_layers(store, out, err);
+        if (r != 1)
+                zp_import_image_clear(out);
+        return r;
+}
+
+int zp_import_read(const char *path, const char *file, char **out, size_t *size, struct zp_error *err) {
+        zp_autoclose int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct stat st;
+        if (directory < 0)
+                return zp_error_errno(err, errno, "'%s'", path);
+        /* O_NONBLOCK: a FIFO must not hold us up */
+        zp_autoclose int fd = openat(directory, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return zp_error_errno(err, errno, "'%s'", file);
+        if (!S_ISREG(st.st_mode))
+                return zp_error_set(err, EBADMSG, "'%s' is not a regular file", file);
+        if (st.st_size < 0 || (uint64_t) st.st_size > METADATA_MAX)
+                return zp_error_set(err, EFBIG, "'%s': it is too large", file);
+        *size = (size_t) st.st_size;
+        zp_autofree char *bytes = malloc(*size + 1);
+        if (!bytes)
+                return zp_error_errno(err, ENOMEM, "'%s'", file);
+        int r = zp_pread_all(fd, bytes, *size, 0, file, err);
+        if (r < 0)
+                return r;
+        bytes[*size] = '\0';
+        *out = zp_steal(&bytes);
+        return 0;
+}
+
+/* ---- taking over ---- */
+
 struct import {
-        struct zp_store *from, *into;
-        struct zp_image_record image; /* as `from` has it */
+        const struct zp_import_from *from;
+        struct zp_store *into;
+        struct zp_image_record image; /* as the other store has it; its pointers are not ours */
         struct zp_artifact artifact;  /* what the checks go by */
 };
 
-/* A file of `from`: closed here. *out is malloc'ed and has a NUL behind it. */
-static int read_checked(int fd, const char *what, const struct zp_digest *digest, char **out, size_t *size,
-                        struct zp_error *err) {
-        zp_autoclose int file = fd;
-        struct stat st;
+/* A file of the other store; *out is malloc'ed and has a NUL behind it. */
+static int read_checked(struct import *i, const char *kind, const struct zp_digest *name, const char *what,
+                        const struct zp_digest *digest, char **out, size_t *size, struct zp_error *err) {
+        char hex[ZP_SHA256_HEX_SIZE];
         struct zp_digest actual;
-        if (fd < 0)
-                return fd;
-        if (fstat(file, &st) < 0)
-                return zp_error_errno(err, errno, "%s", what);
-        if (st.st_size < 0 || (uint64_t) st.st_size > METADATA_MAX)
-                return zp_error_set(err, EFBIG, "%s: it is too large", what);
-        *size = (size_t) st.st_size;
-        *out = malloc(*size + 1);
-        if (!*out)
+        zp_autofree char *file = zp_format("%s/%s/%s", kind, zp_digest_hex(name, hex), what);
+        if (!file)
                 return zp_error_errno(err, ENOMEM, "%s", what);
-        int r = zp_pread_all(file, *out, *size, 0, what, err);
-        (*out)[*size] = '\0';
-        zp_digest_of(*out, r == 0 ? *size : 0, &actual);
-        if (r == 0 && !zp_digest_equal(&actual, digest))
-                r = zp_error_set(err, EBADMSG, "%s: its digest is another one: it is damaged", what);
-        return r;
+        int r = i->from->read(i->from->context, file, out, size, err);
+        if (r < 0)
+                return r;
+        zp_digest_of(*out, *size, &actual);
+        if (!zp_digest_equal(&actual, digest))
+                return zp_error_set(err, EBADMSG, "%s: its digest is another one: it is damaged", what);
+        return 0;
 }
 
 /* Returns the descriptor, the caller's. */
@@ -69,8 +130,7 @@ static int import_device(struct import *i, const struct zp_device_record *there,
                 r = zp_error_set(err, EBADMSG, "a device: its sizes are not those of the one that is here");
         if (r != 0)
                 return r < 0 ? r : 0;
-        r = read_checked(zp_store_open_device_file(i->from, &there->digest, "device.idx", err), "device.idx",
-                         &there->digest, &bytes, &size, err);
+        r = read_checked(i, "devices", &there->digest, "device.idx", &there->digest, &bytes, &size, err);
         if (r == 0)
                 r = zp_pack_index_parse((uint8_t *) bytes, size, &there->digest, "device.zst", &index, err);
         if (r == 0 && (index.device_size != there->device_size || index.pack_size != there->pack_size))
@@ -90,16 +150,15 @@ static int import_device(struct import *i, const struct zp_device_record *there,
 }
 
 static int import_devices(struct import *i, struct zp_error *err) {
-        zp_autofree struct zp_device_record *devices = NULL;
-        size_t count = 0;
-        int r = zp_store_list_devices_of(i->from, &i->image.manifest_digest, &devices, &count, err);
-        if (r == 0 && count > ZP_LIMIT_DEVICES)
-                r = zp_error_set(err, EBADMSG, "too many devices");
-        for (size_t n = 0; r == 0 && n < count; n++) {
-                r = import_device(i, &devices[n], err);
+        const struct zp_import_image *from = i->from->image;
+        if (from->device_count > ZP_LIMIT_DEVICES)
+                return zp_error_set(err, EBADMSG, "too many devices");
+        int r = 0;
+        for (size_t n = 0; r == 0 && n < from->device_count; n++) {
+                r = import_device(i, &from->devices[n], err);
                 i->artifact.devices[i->artifact.device_count++] =
-                        (struct zp_artifact_device){ .digest = devices[n].digest,
-                                                     .device_size = devices[n].device_size };
+                        (struct zp_artifact_device){ .digest = from->devices[n].digest,
+                                                     .device_size = from->devices[n].device_size };
         }
         return r;
 }
@@ -114,12 +173,8 @@ static int import_layer(struct import *i, uint16_t number, struct zp_error *err)
         int r = zp_store_find_layer(i->into, name, diff_id, &record, err);
         if (r < 0 || (r == 1 && zp_digest_equal(&record.diff_id, diff_id)))
                 return r < 0 ? r : 0;
-        r = zp_store_find_layer(i->from, name, diff_id, &record, err);
-        if (r == 0 || (r == 1 && !zp_digest_equal(&record.diff_id, diff_id)))
-                return zp_error_set(err, EBADMSG, "layer %u: it has no record", number + 1u);
-        if (r == 1)
-                r = read_checked(zp_store_open_layer_file(i->from, name, "layer.erofs", err), "layer.erofs", name,
-                                 &bytes, &size, err);
+        record = i->from->image->layers[number];
+        r = read_checked(i, "layers", name, "layer.erofs", name, &bytes, &size, err);
         if (r == 0)
                 r = zp_staging_new(i->into, &staging, err);
         zp_autoclose int fd = r < 0 ? r : stage(staging, "layer.erofs", bytes, size, err);
@@ -158,11 +213,10 @@ static int stage_config(struct import *i, struct zp_staging *staging, struct zp_
         const struct zp_digest *digest = &i->image.manifest_digest;
         zp_autofree char *manifest = NULL, *config = NULL;
         size_t manifest_size, config_size;
-        int r = read_checked(zp_store_open_image_file(i->from, digest, "manifest.json", err), "manifest.json", digest,
-                             &manifest, &manifest_size, err);
+        int r = read_checked(i, "images", digest, "manifest.json", digest, &manifest, &manifest_size, err);
         if (r == 0)
-                r = read_checked(zp_store_open_image_file(i->from, digest, "config.json", err), "config.json",
-                                 &i->image.config_digest, &config, &config_size, err);
+                r = read_checked(i, "images", digest, "config.json", &i->image.config_digest, &config, &config_size,
+                                 err);
         if (r == 0)
                 r = check_image(i, manifest, manifest_size, config, config_size, err);
         if (r == 0)
@@ -173,8 +227,8 @@ static int stage_config(struct import *i, struct zp_staging *staging, struct zp_
 static int stage_snapshot(struct import *i, struct zp_staging *staging, struct zp_error *err) {
         zp_autofree char *bytes = NULL;
         size_t size;
-        int r = read_checked(zp_store_open_image_file(i->from, &i->image.manifest_digest, "snapshot.erofs", err),
-                             "snapshot.erofs", &i->image.metadata_digest, &bytes, &size, err);
+        int r = read_checked(i, "images", &i->image.manifest_digest, "snapshot.erofs", &i->image.metadata_digest,
+                             &bytes, &size, err);
         zp_autoclose int fd = r < 0 ? r : stage(staging, "snapshot.erofs", bytes, size, err);
         if (fd < 0)
                 return fd;
@@ -205,30 +259,19 @@ static int import_image(struct import *i, const char *name, const char *origin, 
         return zp_staging_commit_image(staging, &record, err);
 }
 
-static int import_locked(struct import *i, const struct zp_digest *digest, const char *name, const char *origin,
-                         const struct zp_cancel *cancel, struct zp_error *err) {
+int zp_import(const struct zp_import_from *from, struct zp_store *into, const char *name, const char *origin,
+              const struct zp_cancel *cancel, struct zp_error *err) {
+        struct import i = { .from = from, .into = into, .image = from->image->image };
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         struct zp_image_record there = { 0 };
-        int r = zp_store_lock(i->into, digest, cancel, NULL, NULL, &lock, err);
+        int r = zp_store_lock(into, &i.image.manifest_digest, cancel, NULL, NULL, &lock, err);
         if (r == 0)
-                r = zp_store_find_image(i->into, digest, &there, err);
+                r = zp_store_find_image(into, &i.image.manifest_digest, &there, err);
         zp_image_record_clear(&there);
         if (r == 0)
-                r = zp_artifact_init(&i->artifact, err);
+                r = zp_artifact_init(&i.artifact, err);
         if (r == 0)
-                r = import_image(i, name, origin, err);
+                r = import_image(&i, name, origin, err);
+        zp_artifact_clear(&i.artifact);
         return r < 0 ? r : 0;
-}
-
-int zp_import(struct zp_store *from, struct zp_store *into, const struct zp_digest *manifest_digest, const char *name,
-              const char *origin, const struct zp_cancel *cancel, struct zp_error *err) {
-        struct import i = { .from = from, .into = into };
-        int r = zp_store_find_image(from, manifest_digest, &i.image, err);
-        if (r == 1) {
-                r = import_locked(&i, manifest_digest, name, origin, cancel, err);
-                zp_artifact_clear(&i.artifact);
-                r = r < 0 ? zp_error_wrap(err, "store '%s'", zp_store_path(from)) : 1;
-        }
-        zp_image_record_clear(&i.image);
-        return r;
 }

@@ -26,6 +26,9 @@
 #define AGENT_BEGIN_MS 5000
 #define AGENT_MISSED_S 30
 #define AGENT_HASTE_MS 2000
+/* For one look into a preload; it is passed over so long when it has not answered. */
+#define PRELOAD_MS 3000
+#define PRELOAD_PAUSE_MS 30000
 
 struct snap_accelerator {
         struct snap_metastore *metastore;
@@ -41,6 +44,25 @@ struct snap_accelerator {
 static bool copy(const char *text, char **out) {
         *out = text ? strdup(text) : NULL;
         return !text || *out;
+}
+
+static void log_notice(void *context, const char *line) {
+        (void) context;
+        snap_log_event(SNAP_LOG_WARN, line, NULL);
+}
+
+/* All of them may hang, and there is still time for the registry. */
+static int open_preloads(struct snap_accelerator *a, const struct snap_accelerator_options *options,
+                         struct zp_error *err) {
+        unsigned places = 1;
+        for (const char *const *path = options->preloads; path && *path; path++)
+                places++;
+        unsigned share_ms = options->timeout_ms / places;
+        struct snap_preloads_options preloads = { .paths = options->preloads,
+                                                  .patience_ms = share_ms < PRELOAD_MS ? share_ms : PRELOAD_MS,
+                                                  .pause_ms = PRELOAD_PAUSE_MS,
+                                                  .notice = log_notice };
+        return snap_preloads_new(&preloads, &a->acquire.preloads, err);
 }
 
 int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastore,
@@ -59,11 +81,12 @@ int snap_accelerator_new(struct zp_store *store, struct snap_metastore *metastor
                                                     .policy = a->policy,
                                                     .auth_file = a->auth_file,
                                                     .ca_file = a->ca_file,
-                                                    .preloads = options->preloads,
                                                     .check_rights = options->check_rights,
                                                     .timeout_ms = options->timeout_ms,
                                                     .keychain = options->keychain };
         int r = zp_learned_new(&a->acquire.learned, err);
+        if (r == 0)
+                r = open_preloads(a, options, err);
         if (r == 0)
                 r = snap_answers_new(&a->answers, err);
         if (r == 0)
@@ -80,6 +103,7 @@ void snap_accelerator_free(struct snap_accelerator *a) {
         snap_answers_free(a->answers);
         snap_silent_free(a->silent);
         zp_learned_free(a->acquire.learned);
+        snap_preloads_free(a->acquire.preloads);
         free(a->policy);
         free(a->auth_file);
         free(a->ca_file);
@@ -124,7 +148,7 @@ static void tell(struct snap_accelerator *a, const struct snap_question *questio
 /* What is here, or may be in a preload, needs no registry where nobody's right is checked. */
 static bool needs_registry(struct snap_accelerator *a, const struct snap_question *image) {
         struct zp_image_record record = { 0 };
-        bool is_here = a->acquire.preloads && a->acquire.preloads[0];
+        bool is_here = snap_preloads_count(a->acquire.preloads) > 0;
         if (!a->acquire.check_rights && !is_here)
                 is_here = zp_store_find_image(a->acquire.store, &image->manifest_digest, &record, NULL) == 1;
         zp_image_record_clear(&record);
@@ -188,9 +212,9 @@ static bool is_node(const struct snap_puller *puller) {
 
 /* One without the right keeps the image from all who pull it now; where rights are not checked, one who can fetch it
  * is enough. */
-static bool is_available_to_all(struct snap_accelerator *a, const struct snap_question *image,
-                                const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel,
-                                struct news *news, struct zp_error *why) {
+static bool is_available_to_each(struct snap_accelerator *a, const struct snap_question *image,
+                                 const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel,
+                                 struct news *news, struct zp_error *why) {
         bool is_available = false;
         for (size_t i = 0; i < count; i++) {
                 const struct snap_puller *puller = is_node(&pullers[i]) ? NULL : &pullers[i];
@@ -202,6 +226,25 @@ static bool is_available_to_all(struct snap_accelerator *a, const struct snap_qu
                         break;
         }
         return is_available;
+}
+
+/* The same ones ask about an image once at a time, in whatever order they are: else two of its layers would each find
+ * out about some of them, and each tell what becomes of it. The turn is a question that is never answered. */
+static bool is_available_to_all(struct snap_accelerator *a, const struct snap_question *image,
+                                const struct snap_puller *pullers, size_t count, const struct zp_cancel *cancel,
+                                struct news *news, struct zp_error *why) {
+        struct snap_question turn = *image;
+        struct zp_error unused = { 0 };
+        size_t slot;
+        memset(turn.puller, 0xfe, sizeof turn.puller);
+        for (size_t i = 0; i < count; i++)
+                for (size_t byte = 0; byte < sizeof turn.puller; byte++)
+                        turn.puller[byte] ^= pullers[i].fingerprint[byte];
+        bool has_turn = count > 1 && snap_answers_ask(a->answers, &turn, &slot, &unused) == SNAP_ANSWER_UNKNOWN;
+        bool is = is_available_to_each(a, image, pullers, count, cancel, news, why);
+        if (has_turn)
+                snap_answers_give(a->answers, slot, SNAP_ANSWER_UNKNOWN, 0, NULL);
+        return is;
 }
 
 static int ask_agent(struct snap_accelerator *a, const struct snap_question *image, const struct zp_cancel *cancel,
@@ -286,19 +329,20 @@ static uint16_t layers_of_chain(const struct zp_image_record *image, const struc
         return 0;
 }
 
-/* 1: filled in. The store may have lost the image since the answer. */
+/* 1: filled in, with no layers when the chain is none of the image's. 0: the store has lost the image since the answer.
+ */
 static int describe(struct snap_accelerator *a, const struct zp_digest *manifest, const struct zp_digest *target,
                     struct snap_base *base, struct zp_error *err) {
         struct zp_image_record image = { 0 };
         int r = zp_store_find_image(a->acquire.store, manifest, &image, err);
         if (r <= 0)
                 return r;
-        uint16_t layers = layers_of_chain(&image, target);
-        *base = (struct snap_base){
-                .chain_id = *target, .manifest_digest = *manifest, .layers = layers, .of = image.layer_count
-        };
+        *base = (struct snap_base){ .chain_id = *target,
+                                    .manifest_digest = *manifest,
+                                    .layers = layers_of_chain(&image, target),
+                                    .of = image.layer_count };
         zp_image_record_clear(&image);
-        return layers > 0;
+        return 1;
 }
 
 int snap_accelerate(struct snap_accelerator *a, const struct snap_labels *labels, const struct zp_cancel *cancel,
@@ -321,7 +365,7 @@ int snap_accelerate(struct snap_accelerator *a, const struct snap_labels *labels
                         snap_log_event(SNAP_LOG_WARN, "image not accelerated", "image", image.reference, "reason",
                                        why->message, NULL);
                 if (r != 0)
-                        return r > 0;
+                        return r > 0 && base->layers > 0;
                 snap_answers_forget(a->answers, &image.manifest_digest);
         }
         return 0;

@@ -30,7 +30,7 @@ struct snap_accelerator_options {
         unsigned timeout_ms;          /* for registry and signatures, each image */
         const char *auth_file;        /* see struct zp_source_options */
         const char *ca_file;
-        const char *const *preloads;    /* as well; must outlive the accelerator */
+        const char *const *preloads;    /* NULL-terminated, or NULL: none; copied */
         bool check_rights;              /* see struct snap_acquire_options */
         struct snap_keychain *keychain; /* knows who pulls; NULL: nobody does */
         const char *agent;              /* the socket of one that knows better (waiting.h); needs a keychain; NULL */

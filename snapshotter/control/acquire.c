@@ -6,11 +6,11 @@
 #include "base/buffer.h"
 #include "oci/confirm.h"
 #include "oci/reference.h"
-#include "ship/import.h"
 #include "ship/pull.h"
 #include "ship/trust.h"
 #include "snapshotter/control/deadline.h"
 #include "snapshotter/control/log.h"
+#include "snapshotter/control/preloaded.h"
 
 #define IN_REGISTRY "docker://"
 
@@ -143,39 +143,44 @@ static int take_present(struct acquire *a, const struct zp_image_record *image, 
         return r < 0 || !is_checked ? r : pull(a, trust, true, err);
 }
 
-/* 1: imported; 0: it does not have the image. Where a preload has an image from counts as it does for one in the store,
- * and goes on to count for those who come later. */
-static int import_from(struct acquire *a, const char *preload, const char *name, struct zp_error *err) {
-        zp_auto(zp_store_close) struct zp_store *from = NULL;
+/* Where a preload has an image from counts as it does for one in the store, and goes on to count for those who come
+ * later. */
+static int import_image(struct acquire *a, size_t preload, const struct zp_import_image *image, const char *name,
+                        struct zp_error *err) {
+        struct snap_preloaded preloaded = { a->options->preloads, preload };
+        struct zp_import_from from = { image, snap_preloaded_read, &preloaded };
         zp_autofree char *place = NULL;
-        struct zp_image_record image = { 0 };
-        int r = zp_store_open(preload, ZP_STORE_READ, &from, err);
-        if (r == 0)
-                r = zp_store_find_image(from, a->manifest, &image, err);
-        bool is_there = r == 1;
-        if (is_there && a->check_rights)
-                r = confirm_own(a, &image, &place, err);
-        else if (is_there)
-                r = (place = zp_format(IN_REGISTRY "%s/%s", a->reference.registry, a->reference.repository))
-                            ? 0
-                            : zp_error_errno(err, ENOMEM, "preloads");
-        zp_image_record_clear(&image);
+        int r = 0;
+        if (a->check_rights)
+                r = confirm_own(a, &image->image, &place, err);
+        else if (!(place = zp_format(IN_REGISTRY "%s/%s", a->reference.registry, a->reference.repository)))
+                r = zp_error_errno(err, ENOMEM, "preloads");
         a->is_confirming = false; /* what fails here is not the end */
-        return r == 0 && is_there
-                       ? zp_import(from, a->options->store, a->manifest, name, place, a->source_options.cancel, err)
-                       : r;
+        return r < 0 ? r : zp_import(&from, a->options->store, name, place, a->source_options.cancel, err);
 }
 
-/* 1: the image is in the store now, from a preload. One that is damaged leaves it to the next, and to the registry. */
+/* 1: imported; 0: it does not have the image. */
+static int import_from(struct acquire *a, size_t preload, const char *name, struct zp_error *err) {
+        struct zp_import_image image;
+        int r = snap_preloaded_look(a->options->preloads, preload, a->manifest, &image, err);
+        if (r == 1)
+                r = import_image(a, preload, &image, name, err) < 0 ? -err->code : 1;
+        zp_import_image_clear(&image);
+        return r;
+}
+
+/* 1: the image is in the store now, from a preload. One that is damaged, or does not answer, leaves it to the next, and
+ * to the registry. */
 static int import_preloaded(struct acquire *a, const char *name) {
-        for (const char *const *preload = a->options->preloads; preload && *preload; preload++) {
+        struct snap_preloads *preloads = a->options->preloads;
+        for (size_t i = 0; i < snap_preloads_count(preloads) && !zp_cancelled(a->source_options.cancel); i++) {
                 struct zp_error why = { 0 };
-                int r = import_from(a, *preload, name, &why);
+                int r = import_from(a, i, name, &why);
                 if (r == 1)
                         return 1;
-                if (r < 0)
-                        snap_log_event(SNAP_LOG_WARN, "preload cannot be used", "preload", *preload, "error",
-                                       why.message, NULL);
+                if (r < 0 && r != -ETIMEDOUT) /* that is told once, not for each image */
+                        snap_log_event(SNAP_LOG_WARN, "preload cannot be used", "preload",
+                                       snap_preloads_path(preloads, i), "error", why.message, NULL);
         }
         return 0;
 }

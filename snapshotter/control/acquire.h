@@ -8,6 +8,7 @@
 #include "base/cancel.h"
 #include "oci/learned.h"
 #include "snapshotter/keychain/keychain.h"
+#include "snapshotter/data/preload.h"
 #include "store/store.h"
 
 struct snap_acquire_options {
@@ -15,8 +16,8 @@ struct snap_acquire_options {
         const char *policy;    /* file; NULL: /etc/zeropull/policy.yaml, when it is there */
         const char *auth_file; /* see struct zp_source_options */
         const char *ca_file;
-        const char *const *preloads; /* stores that are only read; NULL-terminated, or NULL: none */
-        bool check_rights;           /* what is in the store is for those whom the registry lets read the image */
+        struct snap_preloads *preloads; /* stores that are only read; NULL: none */
+        bool check_rights;              /* what is in the store is for those whom the registry lets read the image */
         unsigned timeout_ms;
         struct zp_learned *learned;     /* about registries; NULL: nothing is kept */
         struct snap_keychain *keychain; /* remembers who may read; NULL: nobody does */

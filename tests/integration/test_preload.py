@@ -4,6 +4,8 @@ checked. Needs root."""
 import os
 import shutil
 import subprocess
+import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,10 +13,23 @@ from support import oci
 from support.programs import treecmp
 from support.pulls import Image, chains, prepare_layer, pull, reason
 from support.ship import fill_app, fill_bare, fill_base, make_image
-from support.snapshotter import mounted, settings, snapshotter
+from support.snapshotter import SNAPSHOTTER, mount_one, mounted, settings, snapshotter
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+@contextmanager
+def hung(point):
+    """A file system whose server never answers there: who touches it waits, until it is gone."""
+    point.mkdir(exist_ok=True)
+    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        mount_one("hung", point, "fuse", 0, f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other")
+        yield
+    finally:
+        os.close(fd)  # which aborts it
+        subprocess.run(["umount", "--lazy", point], check=False, stderr=subprocess.DEVNULL)
 
 
 def disk_path(work):
@@ -126,3 +141,35 @@ def test_where_signatures_are_wanted_a_preload_is_not_asked(work):
         assert "policy.yaml:" not in reason(daemon)
         assert not list((daemon.root / "store" / "images").iterdir())
         api.close()
+
+
+@pytest.mark.parametrize("where", ["", "layers/*"], ids=["at-once", "half-way"])
+def test_a_preload_that_hangs_is_passed_over(work, where):
+    """The next one has the image, and nobody waits for the first one again."""
+    world = World(work, "bind")
+    world.mount()
+    first = work / "first"
+    shutil.copytree(work / "baked", first)
+    (point,) = list(first.glob(where))[:1] if where else [first]
+    options = settings(work, "registry_timeout_s: 6", "check_rights: false", f"preloads: [{first}, {world.point}]")
+    with hung(point), snapshotter(work, *options) as daemon:
+        api = daemon.client()
+        names = pull(api, world.image)
+        assert None not in names and len(names) == 3, reason(daemon)
+        told = f"part=control msg=\"preload '{first}': it does not answer"
+        assert daemon.log().count(told) == 1
+        began = time.monotonic()
+        other = object.__new__(Image)
+        other.__dict__.update(world.image.__dict__, name="127.0.0.1:1/some/other", digest="sha256:" + "1" * 64)
+        assert prepare_layer(api, other, 0, "") is None
+        assert time.monotonic() - began < 2
+        assert daemon.log().count(told) == 1
+        api.close()
+
+
+def test_the_check_tells_of_a_preload_that_hangs_and_ends(work):
+    options = settings(work, f"preloads: [{work}/hung]")
+    command = [SNAPSHOTTER, *options, "--root", work / "root", "--address", work / "s.sock", "--check"]
+    with hung(work / "hung"):
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert f"'{work}/hung': its file system does not answer" in told.stdout, told

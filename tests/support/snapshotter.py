@@ -22,7 +22,7 @@ _MS = {"ro": 1, "nosuid": 2, "nodev": 4, "remount": 32, "bind": 4096, "rbind": 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _mount(source, target, kind, flags, data):
+def mount_one(source, target, kind, flags, data):
     result = _libc.mount(*(os.fsencode(str(t)) for t in (source, target, kind)), ctypes.c_ulong(flags), os.fsencode(data))
     if result != 0:
         code = ctypes.get_errno()
@@ -54,9 +54,9 @@ def mount(mounts, target):
     if directory:
         os.chdir(directory)
     try:
-        _mount(one.source, target, one.type, flags, ",".join(data))
+        mount_one(one.source, target, one.type, flags, ",".join(data))
         if flags & 4096 and flags & 1:
-            _mount("", target, "", flags | 32, "")
+            mount_one("", target, "", flags | 32, "")
     finally:
         os.chdir(before)
 

@@ -103,8 +103,18 @@ static void finish(struct image *i) {
         packed_clear(&i->pack);
 }
 
+static int read_file(void *context, const char *file, char **out, size_t *size, struct zp_error *err) {
+        return zp_import_read(zp_store_path(context), file, out, size, err);
+}
+
 static int import(struct world *w, struct image *i) {
-        return zp_import(i->store, w->store, &i->image.manifest_digest, "name", "docker://where/from", NULL, &w->err);
+        struct zp_import_image image;
+        struct zp_import_from from = { &image, read_file, i->store };
+        int r = zp_import_look(zp_store_path(i->store), &i->image.manifest_digest, &image, &w->err);
+        if (r == 1)
+                r = zp_import(&from, w->store, "name", "docker://where/from", NULL, &w->err) < 0 ? -w->err.code : 1;
+        zp_import_image_clear(&image);
+        return r;
 }
 
 static bool has_come(struct world *w, const struct image *i, struct zp_image_record *out) {
