@@ -29,16 +29,16 @@ int zp_credentials_decode(const char *text, const char *name, struct zp_credenti
  * registry. */
 bool zp_credentials_are_for(const char *address, const char *registry);
 
-/* Finds what is known for a repository of a registry. `path`: the file to look into (absent is an
- * error), or several separated by colons, of which the first that knows the registry counts (absent ones are passed
- * over, and an empty name stands for the usual places); or NULL: the first of the usual places that does. May run a
- * helper. A file of the name .dockercfg is of Docker's older form, which has no
- * "auths" around it. -EIO: a file is malformed. */
+/* Finds what is known for a repository of a registry. `path`: the file to look into (absent is an error), or several
+ * separated by colons, of which the first that knows the registry counts (absent ones are passed over, and an empty
+ * name stands for the usual places); or NULL: the first of the usual places that does. May run a helper. A file of the
+ * name .dockercfg is of Docker's older form, which has no "auths" around it. -EIO: a file or a helper is malformed,
+ * missing or not ours to use: no code of these says what it would say of an image. */
 int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,
                       struct zp_credentials *out, struct zp_error *err);
 
-/* Whether a file can be one of credentials: it can be read, is JSON, and says where some are. -EINVAL, -EBADMSG, or what
- * reading it gave; the message tells nothing of its content. */
+/* Whether a file can be one of credentials: it can be read, is JSON, and says where some are. -EINVAL, -EBADMSG, or
+ * what reading it gave; the message tells nothing of its content. */
 int zp_auth_file_check(const char *path, struct zp_error *err);
 
 /* As zp_auth_file_find for the text of one file; `name` is for messages. */

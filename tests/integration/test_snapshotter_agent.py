@@ -10,7 +10,8 @@ import socket
 import sqlite3
 import subprocess
 import threading
-from contextlib import ExitStack, closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import grpc
 import pytest
@@ -24,6 +25,7 @@ from support.zeropull import Zeropull
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 ALICE = {"username": "alice", "password": "a"}
 BOB = {"username": "bob", "password": "b"}
+REASON = "containerd.io/snapshot/zeropull.not-accelerated"
 USERS = {"alice:a": {"team/private", "bob/copy"}, "bob:b": {"bob/copy"}, "": {"team/public"}}
 
 
@@ -94,14 +96,16 @@ class World:
         self.agent.answer = lambda image: {"pullers": list(pullers)}
         return self.prepare(name)
 
+    def labels(self, name):
+        return {"containerd.io/snapshot.ref": self.first, "containerd.io/snapshot/cri.image-ref": name,
+                "containerd.io/snapshot/cri.manifest-digest": self.digest}  # fmt: skip
+
     def prepare(self, name):
         self.count += 1
         key = f"test/{self.count}/extract"
-        labels = {"containerd.io/snapshot.ref": self.first, "containerd.io/snapshot/cri.image-ref": name,
-                  "containerd.io/snapshot/cri.manifest-digest": self.digest}  # fmt: skip
         client = self.daemon.client()
         try:
-            client.prepare(key, "", labels)
+            client.prepare(key, "", self.labels(name))
             client.remove(key)
             return "ordinary"
         except grpc.RpcError as error:
@@ -175,6 +179,37 @@ def test_what_becomes_of_an_image_is_told_once_whoever_waits_for_it(world):
         assert world.status() == [None]
 
 
+def test_what_becomes_of_an_image_is_told_once_when_its_layers_come_at_one_moment(world):
+    """Also when each layer finds out about another one of those who wait."""
+    image = world.publish("team/private")
+    pullers, at_the_registry = [ALICE, BOB], threading.Barrier(2)
+
+    def meet(handler):
+        with suppress(threading.BrokenBarrierError):
+            at_the_registry.wait(1)
+        return False
+
+    def answer(_):
+        pullers.reverse()
+        return {"pullers": list(pullers)}
+
+    with node(world):
+        world.agent.answer = answer
+        world.server.inject("/token", meet, meet)
+        with ThreadPoolExecutor(2) as two:
+            assert list(two.map(world.prepare, [image] * 2)) == ["accelerated"] * 2
+        assert world.told() == ["accelerated"] and world.status() == [None]
+
+
+def test_a_layer_that_is_none_of_the_images_is_no_news_of_it(world):
+    image = world.publish("team/private")
+    with node(world):
+        assert world.pull(image, ALICE) == "accelerated"
+        world.first = "sha256:" + "1" * 64
+        assert world.pull(image, ALICE) == "ordinary"
+        assert world.told() == ["accelerated"]
+
+
 def test_an_agent_that_is_away_is_told_once_for_each_image(world):
     image, other = world.publish("team/private"), world.publish("bob/copy", snapshot=False)
     with snapshotter(world.work, *settings(world.work, f"agent: {world.agent.path}")) as world.daemon:
@@ -199,6 +234,20 @@ def test_an_image_that_no_pod_waits_for_is_the_nodes(world):
     image = world.publish("team/private")
     with node(world, auths=login(world.server.host, "alice:a")):
         assert world.pull(image) == "accelerated"
+
+
+def test_credentials_that_cannot_be_read_are_the_reason_and_no_missing_snapshot(world):
+    image = world.publish("team/private")
+    with node(world, auths=login(world.server.host, "alice:a")):
+        (world.work / "auth.json").unlink()
+        assert world.pull(image) == "ordinary"
+        (why,) = world.status()
+        assert f"credentials: open '{world.work}/auth.json'" in why
+        with closing(world.daemon.client()) as client:
+            client.prepare("x", "", world.labels(image))
+            label = client.stat("x").labels[REASON]
+            assert label.startswith("other: ") and f"credentials: open '{world.work}/auth.json'" in label
+            client.remove("x")
 
 
 def test_a_pod_without_pull_secrets_comes_with_the_nodes_credentials(world):

@@ -203,6 +203,7 @@ static void a_helper_is_killed_when_the_work_is_cancelled(void **state) {
 static void the_usual_places_are_searched_in_order(void **state) {
         char home[] = "/tmp/zp-home-XXXXXX";
         struct zp_credentials found;
+        struct zp_error err = { 0 };
         (void) state;
         assert_non_null(mkdtemp(home));
         char *docker = zp_format("%s/.docker", home), *file = zp_format("%s/config.json", docker);
@@ -226,7 +227,8 @@ static void the_usual_places_are_searched_in_order(void **state) {
         assert_int_equal(zp_auth_file_find(NULL, "r", "a", NULL, &found, NULL), 0);
         assert_string_equal(found.password, "a");
         zp_credentials_clear(&found);
-        assert_int_equal(zp_auth_file_find("/nonexistent/config.json", "r", "a", NULL, &found, NULL), -ENOENT);
+        assert_int_equal(zp_auth_file_find("/nonexistent/config.json", "r", "a", NULL, &found, &err), -EIO);
+        assert_non_null(strstr(err.message, "/nonexistent/config.json"));
         zp_remove_tree(AT_FDCWD, home, NULL);
         free(docker);
         free(file);
