@@ -23,35 +23,38 @@ static bool is_named_elsewhere(const struct ctl_run *run, const char *text) {
         return is_named;
 }
 
-/* Whether another image of this object waits for it, another tag of the same: of several that go, the last does not. */
+/* Whether the other image, of an object in that namespace, waits for the build of this one. What several namespaces
+ * share they may know by different names, as do two tags of one object. */
+static bool waits_for_build(const struct ctl_run *run, const struct ctl_image *image, const struct ctl_image *other,
+                            const char *namespace) {
+        const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
+        if ((other->phase != CTL_QUEUED && other->phase != CTL_BUILDING) || !other->build_id[0] ||
+            ctl_executor_of_build(other->build_id) != executor || strcmp(other->digest, image->digest) != 0)
+                return false;
+        return executor->is_shared ||
+               (strcmp(namespace, run->snapshot->namespace) == 0 && strcmp(other->build_id, image->build_id) == 0);
+}
+
+/* Whether another image of this object does, another tag of the same: of several that go, the last does not. */
 static bool is_wanted_here(const struct ctl_run *run, const struct ctl_image *image) {
         const struct ctl_status *status = &run->snapshot->status;
-        for (size_t i = 0; i < status->image_count; i++) {
-                const struct ctl_image *its = &status->images[i];
-                if (its != image && (its->phase == CTL_QUEUED || its->phase == CTL_BUILDING) &&
-                    strcmp(its->build_id, image->build_id) == 0)
+        for (size_t i = 0; i < status->image_count; i++)
+                if (&status->images[i] != image &&
+                    waits_for_build(run, image, &status->images[i], run->snapshot->namespace))
                         return true;
-        }
         return false;
 }
 
-/* Whether the object of that key waits for the build of this image. */
+/* Whether one of the object of that key does. */
 static bool waits_for(const struct ctl_run *run, const char *key, const struct ctl_image *image) {
-        const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
         zp_auto(json_decref) json_t *object = ctl_cache_get(run->world->snapshots, key);
         ctl_autosnapshot struct ctl_snapshot other = { 0 };
         struct zp_error ignored = { 0 }; /* of its status we see what there is */
         if (object)
                 ctl_snapshot_parse(object, &other, &ignored);
-        for (size_t i = 0; i < other.status.image_count; i++) {
-                const struct ctl_image *its = &other.status.images[i];
-                if ((its->phase != CTL_QUEUED && its->phase != CTL_BUILDING) || !its->build_id[0] ||
-                    ctl_executor_of_build(its->build_id) != executor || strcmp(its->digest, image->digest) != 0)
-                        continue;
-                if (executor->is_shared || (strcmp(other.namespace, run->snapshot->namespace) == 0 &&
-                                            strcmp(its->build_id, image->build_id) == 0))
+        for (size_t i = 0; i < other.status.image_count; i++)
+                if (waits_for_build(run, image, &other.status.images[i], other.namespace))
                         return true;
-        }
         return false;
 }
 

@@ -220,9 +220,11 @@ static int cancel(const struct ctl_executors *all, const struct ctl_order *order
         if (!all->http) /* none is configured any more */
                 return 0;
         int r = look(all, order, &build, err);
-        if (r < 0 || (build.state != CTL_BUILD_QUEUED && build.state != CTL_BUILD_RUNNING) ||
-            strncmp(build.id, EVENT_PREFIX, strlen(EVENT_PREFIX)) == 0)
+        if (r < 0 || (build.state != CTL_BUILD_QUEUED && build.state != CTL_BUILD_RUNNING))
                 return r;
+        if (strncmp(build.id, EVENT_PREFIX, strlen(EVENT_PREFIX)) == 0) /* perhaps to a build that is there already */
+                return zp_error_set(err, EAGAIN, "%s: it has not decided yet what the wish for %s leads to",
+                                    all->config->hook.url, order->image->image);
         snprintf(path, sizeof path, "/v1/builds/%lld/cancel", strtoll(build.id + strlen(BUILD_PREFIX), NULL, 10));
         r = ask(all, path, "{}", &answer, err);
         return r == -ENOENT || r == -EBUSY ? 0 : r;
