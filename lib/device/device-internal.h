@@ -39,7 +39,7 @@ struct zp_fetch {
 struct zp_stream {
         uint32_t next_frame;
         uint32_t window, fetched_end; /* frames; 0: it has not had to wait yet */
-        uint64_t used; /* when, by the device's count of reads */
+        uint64_t used;                /* when, by the device's count of reads */
 };
 
 /* A line about reads that failed. */
@@ -59,6 +59,7 @@ struct zp_device {
         unsigned origin_count;
         struct zp_record record; /* fd -1: nothing is kept */
         bool has_record;
+        struct zp_pool *readers; /* of the record's file; NULL: whoever asks */
         /* guarded by the engine's lock */
         uint32_t fetches, under_way, reads, users; /* users: threads that work on it */
         bool is_closing, wants_all, is_finished;
@@ -124,10 +125,11 @@ struct zp_device_engine {
         uint64_t background_paid_us;  /* nor before: what was fetched has used up the rate until then */
         unsigned background_failures;
         uint64_t cache_written, cache_full_until_ms; /* since the last look; nothing is kept before */
-        bool is_over_limit;                          /* all copies were in use when it was last looked at */
-        bool must_look;                              /* the keeper has something to finish or to count */
-        bool is_dirty;                               /* it has something to sync */
-        bool timer_sleeps;                           /* until it is woken */
+        bool wants_room;                             /* the disk was full since then */
+        bool is_over_limit; /* all copies were in use when it was last looked at; nothing is kept */
+        bool must_look;     /* the keeper has something to finish or to count */
+        bool is_dirty;      /* it has something to sync */
+        bool timer_sleeps;  /* until it is woken */
         uint64_t next_notice_ms;
         struct zp_given_up given_up[ZP_GIVEN_UP_SLOTS];
         struct zp_device_statistics statistics;
@@ -199,6 +201,11 @@ void *zp_device_keeper(void *engine);
 uint64_t zp_cache_trim(struct zp_device_engine *engine, uint64_t limit);
 /* Likewise, until the disk has the room that is left to others: they may have filled it. */
 void zp_cache_keep_reserve(struct zp_device_engine *engine);
+
+/* Whether frames may be kept. Lock held. */
+static inline bool zp_device_has_room(const struct zp_device_engine *engine) {
+        return !engine->is_over_limit && zp_device_now_ms() >= engine->cache_full_until_ms;
+}
 
 static inline bool zp_device_has(const struct zp_device *device, uint32_t frame) {
         return device->has_record && zp_record_has(&device->record, frame);

@@ -38,10 +38,11 @@ static int decode(struct zp_worker *worker, const struct zp_fetch *fetch, struct
 
 static bool may_keep(struct zp_fetch *fetch) {
         struct zp_device_engine *engine = fetch->device->engine;
-        if (!fetch->device->has_record || fetch->device->origins[fetch->origin]->is_at_hand)
+        if (!fetch->device->has_record || fetch->device->record.is_broken ||
+            fetch->device->origins[fetch->origin]->is_at_hand)
                 return false;
         pthread_mutex_lock(&engine->lock);
-        bool has_room = zp_device_now_ms() >= engine->cache_full_until_ms;
+        bool has_room = zp_device_has_room(engine);
         pthread_mutex_unlock(&engine->lock);
         return has_room;
 }
@@ -66,6 +67,7 @@ static bool keep(struct zp_fetch *fetch, const uint8_t *unpacked) {
         pthread_mutex_lock(&engine->lock);
         if (r < 0)
                 engine->cache_full_until_ms = zp_device_now_ms() + CACHE_FULL_MS;
+        engine->wants_room |= r == -ENOSPC || r == -EDQUOT; /* a disk that fails has no more of it for fewer copies */
         engine->cache_written += r < 0 ? 0 : fetch->frame.size;
         bool is_new = !engine->is_dirty;
         engine->is_dirty = true;

@@ -57,7 +57,8 @@ static void keep_devices(struct zp_device_engine *engine) {
 /* A full disk gives back an eighth of the copies, a limit what is above it. */
 static void keep_limit(struct zp_device_engine *engine) {
         uint64_t limit = engine->options.cache_limit ? engine->options.cache_limit : UINT64_MAX;
-        bool is_full = zp_device_now_ms() < engine->cache_full_until_ms;
+        bool is_full = engine->wants_room;
+        engine->wants_room = false;
         engine->cache_written = 0;
         pthread_mutex_unlock(&engine->lock);
         uint64_t used = zp_cache_trim(engine, limit), target = used - used / 8;
@@ -72,9 +73,7 @@ static void keep_limit(struct zp_device_engine *engine) {
                                  (unsigned long long) used, (unsigned long long) limit);
         pthread_mutex_lock(&engine->lock);
         engine->is_over_limit = used > limit;
-        if (used > limit)
-                engine->cache_full_until_ms = zp_device_now_ms() + SYNC_EVERY_S * 1000;
-        else if (is_full && has_room)
+        if (is_full && has_room)
                 engine->cache_full_until_ms = 0;
 }
 

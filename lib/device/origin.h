@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/pool.h"
 
 /* The most urgent first. */
 enum zp_device_urgency {
@@ -43,6 +44,11 @@ struct zp_device_origin {
 
 /* A pack file, of which all is there; `fd` becomes the origin's, also in case of an error. `is_at_hand` as above. */
 int zp_device_origin_file(int fd, bool is_at_hand, struct zp_device_origin **out, struct zp_error *err);
+/* The same on a file system that may hang: `readers`, the caller's, read it, and outlive all that hangs. A read that is
+ * cancelled ends at once. When one has taken `patience_ms`, it and those that are started now end with -ETIMEDOUT,
+ * until it comes back. */
+int zp_device_origin_slow_file(int fd, bool is_at_hand, struct zp_pool *readers, unsigned patience_ms,
+                               struct zp_device_origin **out, struct zp_error *err);
 
 /* A blob that zp_range_blob_open() gave, which becomes the origin's, also in case of an error. */
 struct zp_range_blob;

@@ -32,11 +32,14 @@ static void copy_part(struct zp_device_read *read, uint32_t frame, const uint8_t
         uint64_t from = part_of(read, frame, &size);
         if (!read->buffer)
                 read->buffer = malloc(read->size);
-        if (read->buffer)
-                memcpy(read->buffer + (from - read->offset),
-                       data + (from - (uint64_t) frame * read->device->index.frame_size), size);
-        else
+        if (!read->buffer) {
                 fail_read(read, -ENOMEM, ZP_READ_NO_MEMORY);
+                return;
+        }
+        memcpy(read->buffer + (from - read->offset), data + (from - (uint64_t) frame * read->device->index.frame_size),
+               size);
+        uint32_t i = frame - read->first_frame;
+        read->filled[i / 64] |= UINT64_C(1) << i % 64;
 }
 
 static bool awaits(const struct zp_device_read *read, uint32_t frame) {
@@ -94,13 +97,15 @@ void zp_reads_fail(struct zp_device_engine *engine, struct zp_device *device, ui
         }
 }
 
-/* Brings what is on the disk to what is only in memory. */
+/* Brings what is on the disk to what is only in memory. 1: a disk that failed has taken frames back. */
 static int fill_buffer(struct zp_device_read *read) {
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t size, frame = read->first_frame + i;
                 uint64_t from = part_of(read, frame, &size);
-                if (!zp_device_has(read->device, frame))
+                if (read->filled[i / 64] >> i % 64 & 1)
                         continue;
+                if (!zp_device_has(read->device, frame))
+                        return 1;
                 int r = zp_pread_all(read->device->record.fd, read->buffer + (from - read->offset), size, from,
                                      read->device->hex, NULL);
                 if (r < 0)
@@ -109,22 +114,34 @@ static int fill_buffer(struct zp_device_read *read) {
         return 0;
 }
 
-/* A disk that failed takes frames back. */
+/* As above, of a read that needs no buffer. */
 static int check_kept(const struct zp_device_read *read) {
         for (uint32_t i = 0; i < read->frame_count; i++)
                 if (!zp_device_has(read->device, read->first_frame + i))
-                        return -EIO;
+                        return 1;
         return 0;
+}
+
+static void begin_again(struct zp_device_read *read);
+
+/* What could be read is known now. Whether it is over: else it begins again. */
+static bool is_over(struct zp_device_read *read) {
+        int r = read->result < 0 ? read->result : read->buffer ? fill_buffer(read) : check_kept(read);
+        if (read->result == 0 && r < 0)
+                fail_read(read, r, ZP_READ_LOCAL);
+        return r <= 0;
 }
 
 void zp_reads_finish(struct zp_device_read *finished) {
         for (struct zp_device_read *read = finished, *next; read; read = next) {
                 next = read->next;
+                if (!is_over(read)) {
+                        begin_again(read);
+                        continue;
+                }
                 struct zp_device *device = read->device;
                 struct zp_device_engine *engine = device->engine;
                 uint8_t *buffer = read->buffer;
-                if (read->result == 0 && (read->result = buffer ? fill_buffer(read) : check_kept(read)) < 0)
-                        read->failure = ZP_READ_LOCAL;
                 bool is_failed = read->result < 0;
                 if (is_failed)
                         zp_given_up_tell(read);
@@ -173,7 +190,8 @@ static void enlist(struct zp_device_engine *engine, struct zp_device_read *read)
         read->link = &engine->reads;
         engine->reads = read;
         uint64_t now = zp_device_now_ms();
-        read->deadline_ms = zp_given_up_deadline(read, now - read->waited_ms);
+        if (!read->deadline_ms)
+                read->deadline_ms = zp_given_up_deadline(read, now - read->waited_ms);
         engine->statistics.waited_reads++;
         zp_device_wake_timer(engine);
 }
@@ -185,22 +203,55 @@ static void raise_all(struct zp_device *device, unsigned origin, struct zp_fetch
                 from->ops->raise(from, ZP_DEVICE_DEMAND, raised[i]);
 }
 
+/* Nothing of it is awaited or there yet. */
+static void want_all(struct zp_device_read *read) {
+        read->next = NULL;
+        free(zp_steal(&read->buffer));
+        read->waiting_count = 0;
+        memset(read->waiting, 0, sizeof read->waiting);
+        memset(read->filled, 0, sizeof read->filled);
+}
+
 static bool prepare(struct zp_device *device, struct zp_device_read *read) {
         uint64_t end = device->index.device_size;
         uint64_t left = read->offset < end ? end - read->offset : 0;
         read->size = (uint32_t) zp_min_u64(read->size, zp_min_u64(left, ZP_DEVICE_READ_MAX));
         read->device = device;
-        read->next = NULL;
+        read->deadline_ms = 0;
         read->buffer = NULL;
         read->result = 0;
-        read->waiting_count = 0;
-        memset(read->waiting, 0, sizeof read->waiting);
+        want_all(read);
         if (read->size == 0)
                 return false;
         read->first_frame = (uint32_t) (read->offset / device->index.frame_size);
         read->frame_count =
                 (uint32_t) ((read->offset + read->size - 1) / device->index.frame_size) + 1 - read->first_frame;
         return true;
+}
+
+/* What the disk has lost comes once more, and is not kept on it. The device has the read already. */
+static void begin_again(struct zp_device_read *read) {
+        struct zp_device *device = read->device;
+        struct zp_device_engine *engine = device->engine;
+        struct zp_fetch *raised[RAISED_MAX];
+        want_all(read);
+        pthread_mutex_lock(&engine->lock);
+        if (device->is_closing)
+                fail_read(read, -EIO, ZP_READ_LOCAL);
+        else
+                want_frames(device, read, raised);
+        bool must_wait = read->waiting_count && read->result == 0;
+        if (must_wait)
+                enlist(engine, read);
+        pthread_mutex_unlock(&engine->lock);
+        if (!must_wait)
+                zp_reads_finish(read);
+        zp_device_pump(engine);
+}
+
+static void finish_elsewhere(void *read, unsigned worker) {
+        (void) worker;
+        zp_reads_finish(read);
 }
 
 void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
@@ -224,7 +275,9 @@ void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
                 enlist(engine, read);
         zp_device_hold(device);
         pthread_mutex_unlock(&engine->lock);
-        if (!must_wait)
+        if (!must_wait && device->readers)
+                zp_pool_submit(device->readers, &read->item, finish_elsewhere, read);
+        else if (!must_wait)
                 zp_reads_finish(read);
         raise_all(device, origin, raised, raised_count);
         zp_device_pump(engine);

@@ -482,6 +482,136 @@ static void what_is_at_hand_is_not_copied(void **state) {
         assert_int_equal(read_range(w, 0, SIZE), 0);
 }
 
+/* ---- files on a file system that hangs: who reads them is kept by a job before ---- */
+
+struct hung {
+        struct zp_pool *readers;
+        struct zp_pool_item item;
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool is_over;
+};
+
+static void wait_for_the_end(void *argument, unsigned worker) {
+        struct hung *hung = argument;
+        (void) worker;
+        pthread_mutex_lock(&hung->lock);
+        while (!hung->is_over)
+                pthread_cond_wait(&hung->changed, &hung->lock);
+        pthread_mutex_unlock(&hung->lock);
+}
+
+static void hang(struct hung *hung) {
+        *hung = (struct hung){ .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+        assert_int_equal(zp_pool_new(1, &hung->readers, NULL), 0);
+        zp_pool_submit(hung->readers, &hung->item, wait_for_the_end, hung);
+}
+
+static void end_hanging(struct hung *hung) {
+        pthread_mutex_lock(&hung->lock);
+        hung->is_over = true;
+        pthread_cond_signal(&hung->changed);
+        pthread_mutex_unlock(&hung->lock);
+}
+
+/* With the pack in such a file, and `origins` others. */
+static void open_on_hung(struct world *w, struct hung *hung, unsigned patience_ms, unsigned origins) {
+        struct zp_device_description description = describe(w);
+        struct zp_error err = { 0 };
+        assert_int_equal(zp_device_origin_slow_file(dup(w->packed.fd), false, hung->readers, patience_ms,
+                                                    &description.origins[description.origin_count++], &err),
+                         0);
+        for (unsigned i = 0; i < origins; i++)
+                description.origins[description.origin_count++] = new_origin(w, (int) i);
+        assert_int_equal(zp_device_engine_new(&w->options, &w->engine, &err), 0);
+        assert_int_equal(zp_device_open(w->engine, &description, &w->device, &err), 0);
+}
+
+static void who_asks_does_not_wait_for_a_file_that_hangs(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        open_on_hung(w, &hung, 3600000, 0);
+        struct waiting *waiting = begin_read(w, 7 * FRAME, 3 * FRAME);
+        assert_false(zp_device_is_idle(w->device));
+        end_hanging(&hung);
+        assert_int_equal(end_read(w, waiting), 0);
+        assert_int_equal(read_range(w, 0, SIZE), 0);
+        zp_device_close(zp_steal(&w->device));
+        zp_pool_free(hung.readers);
+}
+
+static void what_hangs_is_fetched_from_where_else_it_is(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        open_on_hung(w, &hung, 0, 1);
+        struct waiting *first = begin_read(w, 7 * FRAME, 1); /* nobody knows yet that it hangs */
+        assert_int_equal(asked_at_all(&w->faults[0]), 0);
+        assert_int_equal(read_frame(w, 9), 0);
+        assert_int_equal(end_read(w, first), 0);
+        assert_int_equal(asked(&w->faults[0], 7), 1);
+        end_hanging(&hung);
+        zp_device_close(zp_steal(&w->device));
+        zp_pool_free(hung.readers);
+}
+
+static void a_read_that_was_given_up_is_not_waited_for(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        w->options.deadline_ms = 50;
+        open_on_hung(w, &hung, 3600000, 0);
+        assert_int_equal(read_frame(w, 7), -EIO);
+        struct waiting *waiting = begin_read(w, 9 * FRAME, 1);
+        zp_device_close(zp_steal(&w->device)); /* with a read under way, while it hangs */
+        assert_int_equal(end_read(w, waiting), -EIO);
+        end_hanging(&hung);
+        zp_pool_free(hung.readers);
+}
+
+static void an_unpacked_file_that_hangs_keeps_its_own_readers_alone(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        open_world(w, 1);
+        struct zp_device *other = w->device;
+        w->data[SIZE / 2] ^= 1;
+        struct packed packed = w->packed;
+        w->packed = pack_bytes(w->data, SIZE, FRAME, 2);
+        struct zp_device_description description = describe(w);
+        description.raw_fd = temporary_file();
+        description.raw_readers = hung.readers;
+        assert_int_equal(zp_pwrite_all(description.raw_fd, w->data, SIZE, 0, "raw", NULL), 0);
+        assert_int_equal(zp_device_open(w->engine, &description, &w->device, NULL), 0);
+        struct waiting *waiting = begin_read(w, 100, 5 * FRAME);
+        assert_int_equal(zp_device_is_idle(w->device), false);
+        struct zp_device *raw = w->device;
+        w->device = other;
+        assert_int_equal(read_frame(w, 3), 0);
+        end_hanging(&hung);
+        assert_int_equal(end_read(w, waiting), 0);
+        zp_device_close(raw);
+        packed_clear(&packed);
+        zp_pool_free(hung.readers);
+}
+
+/* As one that is being copied there. */
+static void an_unpacked_file_of_another_size_is_passed_over(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        for (uint64_t size = SIZE - 4096; size <= SIZE + 4096; size += 8192) {
+                zp_device_close(w->device);
+                struct zp_device_description description = describe(w);
+                description.raw_fd = temporary_file();
+                assert_int_equal(ftruncate(description.raw_fd, (off_t) size), 0);
+                description.origins[description.origin_count++] = new_origin(w, 0);
+                assert_int_equal(zp_device_open(w->engine, &description, &w->device, NULL), 0);
+                assert_false(zp_device_is_complete(w->device));
+                assert_int_equal(read_range(w, SIZE - FRAME, FRAME), 0);
+        }
+}
+
 static void a_damaged_index_is_refused(void **state) {
         struct world *w = *state;
         struct zp_error err = { 0 };
@@ -597,6 +727,11 @@ int main(void) {
                 test(memory_under_way_is_bounded_for_many_devices_and_all_get_on),
                 test(a_device_whose_origin_hangs_holds_up_its_own_readers_alone),
                 test(what_is_at_hand_is_not_copied),
+                test(who_asks_does_not_wait_for_a_file_that_hangs),
+                test(what_hangs_is_fetched_from_where_else_it_is),
+                test(a_read_that_was_given_up_is_not_waited_for),
+                test(an_unpacked_file_that_hangs_keeps_its_own_readers_alone),
+                test(an_unpacked_file_of_another_size_is_passed_over),
                 test(a_damaged_index_is_refused),
                 test(the_copies_used_longest_ago_make_room),
                 test(many_readers_and_many_faults_give_right_bytes),

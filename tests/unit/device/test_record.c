@@ -7,6 +7,7 @@
 
 #include <sys/syscall.h>
 
+#include "device/device-internal.h"
 #include "device/record.h"
 
 /* The disk: so many syncs to come fail. */
@@ -247,6 +248,94 @@ static void bits_behind_the_last_frame_mean_nothing(void **state) {
         zp_record_close(&record);
 }
 
+/* ---- a device on a disk that fails ---- */
+
+/* A frame that was kept, and not synced yet, is gone. */
+static void lose_frame(struct world *w, uint32_t frame) {
+        atomic_fetch_or(&w->device->record.unsynced[0], BIT(frame)); /* the keeper may have been so fast */
+        failing_data_syncs = 1;
+        assert_int_equal(zp_record_sync(&w->device->record, NULL), -EIO);
+}
+
+static void what_the_disk_loses_while_it_is_read_is_fetched_again(void **state) {
+        struct world *w = *state;
+        open_world(w, 1);
+        assert_int_equal(read_frame(w, 4), 0);
+        hold_origin(&w->faults[0], true);
+        struct waiting *waiting = begin_read(w, 4 * FRAME, 2 * FRAME); /* one from the disk, one that is awaited */
+        lose_frame(w, 4);
+        hold_origin(&w->faults[0], false);
+        assert_int_equal(end_read(w, waiting), 0);
+        assert_int_equal(asked(&w->faults[0], 4), 2);
+        assert_int_equal(asked(&w->faults[0], 5), 1);
+}
+
+static void a_disk_that_lost_one_devices_frames_costs_no_other_copy(void **state) {
+        struct world *w = *state;
+        char other[80];
+        snprintf(other, sizeof other, "%064d.raw", 0);
+        int fd = openat(w->cache_fd, other, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+        assert_int_equal(zp_pwrite_all(fd, w->data, SIZE, 0, other, NULL), 0);
+        close(fd);
+        open_world(w, 1);
+        assert_int_equal(read_frame(w, 4), 0);
+        lose_frame(w, 4);
+        for (uint32_t i = 10; i < 20; i++)
+                assert_int_equal(read_frame(w, i), 0);
+        zp_device_close(w->device);
+        struct packed first = w->packed;
+        w->data[0] ^= 1;
+        w->packed = pack_bytes(w->data, SIZE, FRAME, 2);
+        packed_clear(&first);
+        open_world(w, 1);
+        struct zp_device_statistics before, after;
+        zp_device_engine_statistics(w->engine, &before);
+        assert_int_equal(read_frame(w, 1), 0);
+        zp_device_engine_statistics(w->engine, &after);
+        assert_int_equal(after.unkept_frames, before.unkept_frames); /* the disk is not taken for full */
+        close_world(w);
+        assert_int_equal(faccessat(w->cache_fd, other, F_OK, 0), 0);
+}
+
+static void count_line(void *context, const char *line) {
+        if (strstr(line, "and all are in use"))
+                atomic_fetch_add((atomic_uint *) context, 1);
+}
+
+static bool is_always_in_use(void *context, const char *hex) {
+        (void) context, (void) hex;
+        return true;
+}
+
+/* However much time goes by until it is looked again. */
+static void nothing_is_kept_as_long_as_copies_in_use_take_more_than_they_may(void **state) {
+        struct world *w = *state;
+        atomic_uint lines = 0;
+        open_world(w, 1);
+        assert_int_equal(read_range(w, 0, 10 * FRAME), 0);
+        close_world(w);
+        w->options.cache_limit = FRAME;
+        w->options.is_in_use = is_always_in_use;
+        w->options.notice = count_line;
+        w->options.context = &lines;
+        open_world(w, 1);
+        await(atomic_load(&lines));
+        bool is_over = false;
+        while (!is_over) { /* as soon as the keeper has said so */
+                pthread_mutex_lock(&w->engine->lock);
+                is_over = w->engine->is_over_limit;
+                w->engine->cache_full_until_ms = 0;
+                pthread_mutex_unlock(&w->engine->lock);
+        }
+        struct zp_device_statistics statistics;
+        for (uint32_t i = 20; i < 30; i++)
+                assert_int_equal(read_frame(w, i), 0);
+        zp_device_engine_statistics(w->engine, &statistics);
+        assert_true(statistics.fetched_frames >= 10);
+        assert_int_equal(statistics.unkept_frames, statistics.fetched_frames);
+        close_world(w);
+}
+
 static void the_boot_has_an_id(void **state) {
         (void) state;
         uint8_t id[ZP_RECORD_BOOT_ID_SIZE], zeros[ZP_RECORD_BOOT_ID_SIZE] = { 0 };
@@ -275,6 +364,9 @@ int main(void) {
                 test(a_copy_that_was_only_cut_is_finished_later),
                 test(a_foreign_or_damaged_record_is_not_believed),
                 test(bits_behind_the_last_frame_mean_nothing),
+                test(what_the_disk_loses_while_it_is_read_is_fetched_again),
+                test(a_disk_that_lost_one_devices_frames_costs_no_other_copy),
+                test(nothing_is_kept_as_long_as_copies_in_use_take_more_than_they_may),
                 test(the_boot_has_an_id),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
