@@ -81,16 +81,19 @@ static void free_file_look(struct snap_look *look) {
 }
 
 /* The first place that has something has the say. */
-static void take_from(struct snap_files *files, struct snap_files *found) {
+static void take_from(struct snap_files *files, struct snap_files *found, struct zp_pool *readers) {
         if (!files->index) {
                 files->index = zp_steal(&found->index);
                 files->index_size = found->index_size;
         }
-        if (files->raw_fd < 0)
+        if (files->raw_fd < 0) {
                 files->raw_fd = zp_steal_fd(&found->raw_fd);
+                files->raw_readers = readers;
+        }
         if (files->pack_fd < 0) {
                 files->pack_fd = zp_steal_fd(&found->pack_fd);
                 files->is_pack_at_hand = files->pack_fd >= 0;
+                files->pack_readers = readers;
         }
 }
 
@@ -108,11 +111,14 @@ static int look_into_preload(struct snap_files *files, struct snap_preloads *pre
                 files->is_partial = true;
         if (r < 0)
                 return r == -ETIMEDOUT ? 0 : r;
+        struct zp_pool *readers = NULL;
         r = look->result;
-        if (r == 0)
-                take_from(files, &look->files);
-        else if (err)
+        if (r < 0 && err)
                 *err = look->err;
+        if (r == 0 && (look->files.raw_fd >= 0 || look->files.pack_fd >= 0))
+                r = snap_preloads_readers(preloads, number, &readers, err);
+        if (r == 0)
+                take_from(files, &look->files, readers);
         snap_look_free(&look->look);
         return r;
 }

@@ -6,10 +6,18 @@
 
 #include "base/cleanup.h"
 
+/* A read that takes so long hangs. */
+#define PATIENCE_MS 10000
+
 static void add_pack(struct zp_device_description *description, struct snap_files *files) {
         struct zp_device_origin *origin;
-        if (files->pack_fd >= 0 &&
-            zp_device_origin_file(zp_steal_fd(&files->pack_fd), files->is_pack_at_hand, &origin, NULL) == 0)
+        if (files->pack_fd < 0)
+                return;
+        int fd = zp_steal_fd(&files->pack_fd);
+        int r = files->pack_readers ? zp_device_origin_slow_file(fd, files->is_pack_at_hand, files->pack_readers,
+                                                                 PATIENCE_MS, &origin, NULL)
+                                    : zp_device_origin_file(fd, files->is_pack_at_hand, &origin, NULL);
+        if (r == 0)
                 description->origins[description->origin_count++] = origin;
 }
 
@@ -71,7 +79,8 @@ int snap_device_open(struct snap_data *data, const struct zp_digest *digest, str
         struct zp_device_description description = { .digest = *digest,
                                                      .index = files.index,
                                                      .index_size = files.index_size,
-                                                     .raw_fd = zp_steal_fd(&files.raw_fd) };
+                                                     .raw_fd = zp_steal_fd(&files.raw_fd),
+                                                     .raw_readers = files.raw_readers };
         add_pack(&description, &files);
         r = add_remote(data, remote, &description, err);
         if (r == 0 && files.is_partial && description.raw_fd < 0 && !description.origin_count &&

@@ -35,6 +35,14 @@ static void tell(struct snap_wait *waiting, struct snap_entry *entry, int result
 
 /* ---- opening ---- */
 
+/* A preload that does not answer could have a device of that number; an image's disk needs none. */
+static bool is_disk(struct snap_data *data, uint64_t id) {
+        struct snap_disk *disk = snap_disks_find(data->disks, id);
+        if (disk)
+                snap_disks_let_go(data->disks, disk);
+        return disk;
+}
+
 static int open_device(struct snap_entry *entry, struct zp_device **out, struct zp_error *err) {
         struct snap_table *table = entry->table;
         struct zp_digest digest;
@@ -43,6 +51,8 @@ static int open_device(struct snap_entry *entry, struct zp_device **out, struct 
         digest = entry->digest;
         pthread_mutex_unlock(&table->lock);
         int r = has_digest ? 0 : snap_files_resolve(table->data, entry->id, &digest, err);
+        if (r == -ETIMEDOUT && is_disk(table->data, entry->id))
+                return -ENOENT;
         if (r < 0)
                 return r;
         pthread_mutex_lock(&table->lock);

@@ -15,12 +15,14 @@
 
 /* As many looks into one preload may hang; it is passed over then until some come back. */
 #define LOOKS_MAX 32
+#define READERS 8
 
 struct place {
         const char *path;
         unsigned looks;           /* under way */
         uint64_t passed_until_ms; /* it did not answer; 0: it did */
         bool is_told;
+        struct zp_pool *readers; /* NULL: nobody has asked for them yet */
 };
 
 /* Belongs to its owner and to the looks under way, and goes with the last. */
@@ -59,6 +61,8 @@ static void let_go(struct snap_preloads *all) {
         pthread_mutex_unlock(&all->lock);
         if (!is_last)
                 return;
+        for (size_t i = 0; i < all->count; i++)
+                zp_pool_free(all->places[i].readers);
         pthread_mutex_destroy(&all->lock);
         free(all);
 }
@@ -74,6 +78,15 @@ size_t snap_preloads_count(const struct snap_preloads *all) {
 
 const char *snap_preloads_path(const struct snap_preloads *all, size_t number) {
         return all->places[number].path;
+}
+
+int snap_preloads_readers(struct snap_preloads *all, size_t number, struct zp_pool **out, struct zp_error *err) {
+        struct place *place = &all->places[number];
+        pthread_mutex_lock(&all->lock);
+        int r = place->readers ? 0 : zp_pool_new(READERS, &place->readers, err);
+        *out = place->readers;
+        pthread_mutex_unlock(&all->lock);
+        return r;
 }
 
 static void *run(void *argument) {

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/error.h"
+#include "base/pool.h"
 
 struct snap_preloads_options {
         const char *const *paths; /* copied; NULL-terminated, or NULL: none */
@@ -23,10 +23,12 @@ struct snap_preloads_options {
 
 struct snap_preloads;
 int snap_preloads_new(const struct snap_preloads_options *options, struct snap_preloads **out, struct zp_error *err);
-/* Waits for no look that hangs. NULL is allowed, here and for the count. */
+/* Waits for no look that hangs, but for its readers. NULL is allowed, here and for the count. */
 void snap_preloads_free(struct snap_preloads *preloads);
 size_t snap_preloads_count(const struct snap_preloads *preloads);
 const char *snap_preloads_path(const struct snap_preloads *preloads, size_t number);
+/* Threads that read the files of one preload, so that others go on when it hangs. They end with the preloads. */
+int snap_preloads_readers(struct snap_preloads *preloads, size_t number, struct zp_pool **out, struct zp_error *err);
 
 /* One look into a preload; what is looked for and what was found, the struct has that begins with it. */
 struct snap_look {

@@ -122,12 +122,68 @@ static void a_number_is_found_where_it_is(void **state) {
         assert_true(zp_digest_equal(&found, &device));
 }
 
+static int find_disk(void *context, const struct zp_digest *image, bool is_compat, struct snap_disk_parts *out,
+                     struct zp_error *error) {
+        (void) context, (void) image, (void) is_compat, (void) error;
+        out->metadata_size = 4096;
+        return 0;
+}
+
+/* As the kernel asks for it when another process has told it of the disk. */
+static void a_disk_is_found_by_its_number_while_a_preload_hangs(void **state) {
+        (void) state;
+        char hex[ZP_SHA256_HEX_SIZE], path[200];
+        struct snap_entry *entry;
+        uint64_t id, size;
+        options.lookups.find_disk = find_disk;
+        assert_ok(snap_disks_new(&data, &data.disks, &err));
+        snprintf(path, sizeof path, SNAP_DATA_DISK_PREFIX "%s", zp_digest_hex(&device, hex));
+        assert_ok(snap_disks_lookup(data.disks, path, &id, &size, &err));
+        snap_disks_free(data.disks);
+        assert_int_equal(mkdir("store", 0700) | mkdir("store/images", 0700), 0);
+        snprintf(path, sizeof path, "store/images/%s", hex);
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_ok(snap_disks_new(&data, &data.disks, &err));
+        assert_ok(snap_table_new(&data, &data.table, &err));
+        assert_int_equal(snap_table_get(data.table, id, NULL, &entry, &err), -ENOENT);
+        snap_table_free(data.table);
+        snap_disks_free(data.disks);
+        data.table = NULL;
+        data.disks = NULL;
+}
+
+static void what_a_preload_has_is_read_by_threads_of_its_own(void **state) {
+        (void) state;
+        char hex[ZP_SHA256_HEX_SIZE], path[200];
+        struct snap_files files;
+        put_into("store");
+        put_into("good");
+        snprintf(path, sizeof path, "good/devices/%s/device.zst", zp_digest_hex(&device, hex));
+        write_text(path, "pack");
+        assert_ok(snap_files_find(&data, &device, &files, &err));
+        assert_string_equal(files.index, "store");
+        assert_true(files.pack_fd >= 0);
+        assert_non_null(files.pack_readers);
+        struct zp_pool *readers = files.pack_readers;
+        snap_files_clear(&files);
+        assert_ok(snap_files_find(&data, &device, &files, &err));
+        assert_ptr_equal(files.pack_readers, readers);
+        snap_files_clear(&files);
+        snprintf(path, sizeof path, "store/devices/%s/device.zst", hex);
+        write_text(path, "pack");
+        assert_ok(snap_files_find(&data, &device, &files, &err));
+        assert_null(files.pack_readers); /* the store's own disk hangs for all */
+        snap_files_clear(&files);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_preloads, teardown_preloads)
         const struct CMUnitTest tests[] = {
                 TEST(others_are_looked_into_and_the_one_that_hangs_is_passed_over),
                 TEST(what_it_may_have_is_not_said_to_be_nowhere_until_it_answers),
                 TEST(a_number_is_found_where_it_is),
+                TEST(a_disk_is_found_by_its_number_while_a_preload_hangs),
+                TEST(what_a_preload_has_is_read_by_threads_of_its_own),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
