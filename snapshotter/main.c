@@ -176,6 +176,7 @@ int main(int argc, char **argv) {
         if (code >= 0)
                 return code;
         umask(022);
+        signal(SIGCHLD, SIG_DFL); /* ignored by who started us, it would hide the end of every child from us */
         snap_config_init(&config);
         int r = configure(&arguments, &config, &err);
         if (r < 0)

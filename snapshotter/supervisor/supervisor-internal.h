@@ -31,7 +31,7 @@ struct snap_child {
         const struct snap_worker *worker;
         pid_t pid;    /* 0: not running */
         int ready_fd; /* -1: it has said so, or cannot any more */
-        bool was_ready;
+        bool was_ready; /* since its start */
         bool is_ending; /* it was told to */
         uint64_t started_ms, start_at_ms;
         unsigned failures, starts;

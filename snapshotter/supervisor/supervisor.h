@@ -47,11 +47,11 @@ struct snap_supervisor_options {
         void *context;
 };
 
-/* Runs until it is told to end: 0. A worker that dies is started again: at once when it was killed, else after a pause
- * that grows from 100 ms to 10 s as long as it does not live for 10 s. READY=1 goes to the service manager when each
- * worker has said that it is ready for the first time. Call it while the process has one thread; children that are not
- * its own it takes for none of its business. On the end the mount is taken away unless it is in use; then, if nobody
- * else has the descriptor, its reads fail. */
+/* Runs until it is told to end: 0. A worker that dies is started again: at once when it was killed while it served, else
+ * after a pause that grows from 100 ms to 10 s (killed before it served: to 1 s) as long as it does not live for 10 s.
+ * READY=1 goes to the service manager once all workers have said that they are ready. Call it while the process has one
+ * thread; children that are not its own it takes for none of its business. On the end the mount is taken away unless it
+ * is in use; then, if nobody else has the descriptor, its reads fail. */
 int snap_supervisor_run(const struct snap_supervisor_options *options, struct zp_error *err);
 
 /* The listening socket that the program before this one handed on (SIGHUP); -1: none. */

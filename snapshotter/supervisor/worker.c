@@ -19,6 +19,7 @@
 
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MAX_MS 10000
+#define KILLED_PAUSE_MAX_MS 1000
 /* Who lived so long did not die of its start. */
 #define LIVED_MS 10000
 /* In a worker. */
@@ -74,22 +75,27 @@ static _Noreturn void become(const struct snap_worker *worker, pid_t parent, int
         exit(worker->run(worker->context, SERVED_FD));
 }
 
+/* One that is killed while it serves is missed at once. One that is killed before that, as where there is no memory for
+ * it, would be started again without end. */
 static void pause_child(struct snap_child *child, bool was_killed) {
         uint64_t now = snap_now_ms();
-        if (now - child->started_ms >= LIVED_MS || was_killed)
+        bool is_missed = was_killed && child->was_ready;
+        if (now - child->started_ms >= LIVED_MS || is_missed)
                 child->failures = 0;
         uint64_t pause = child->failures < 8 ? (uint64_t) PAUSE_FIRST_MS << child->failures : PAUSE_MAX_MS;
-        if (was_killed)
+        uint64_t longest = was_killed ? KILLED_PAUSE_MAX_MS : PAUSE_MAX_MS;
+        if (is_missed)
                 pause = 0;
         else
                 child->failures++;
-        child->start_at_ms = now + (pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS);
+        child->start_at_ms = now + (pause < longest ? pause : longest);
 }
 
 void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_supervisor_options *options) {
         const struct snap_worker *worker = child->worker;
         int ready[2];
         child->started_ms = snap_now_ms();
+        child->was_ready = false;
         child->starts++;
         if (pipe2(ready, O_CLOEXEC) < 0) {
                 snap_log(options, true, "start the %s: %s", worker->name, strerror(errno));

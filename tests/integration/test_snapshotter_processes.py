@@ -315,3 +315,17 @@ def test_those_who_wait_for_a_mount_while_none_gets_on_leave_places_to_others(wo
 def suppressed(call, *arguments):
     with suppress(grpc.RpcError):
         call(*arguments)
+
+
+def test_a_worker_is_started_again_also_where_who_started_the_daemon_ignores_its_children(work):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # which outlives exec
+    try:
+        daemon = Snapshotter(work, *settings(work)).start()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    try:
+        killed = daemon.control_plane()
+        os.kill(killed, signal.SIGKILL)
+        daemon.await_other_control_plane(killed)
+    finally:
+        assert daemon.stop() == 0
