@@ -117,6 +117,22 @@ def change_ones_mind(site, node, namespace):
     node.is_held = False
 
 
+def ask_how_far_a_build_is(site, node, namespace):
+    """Its pod runs, and is looked at."""
+    node.is_busy = True
+    snapshot = site.snapshot(namespace, site.image()[0])
+
+    def look():
+        site.api.merge(snapshot.path, {"metadata": {"labels": {"look": f"at-{time.monotonic_ns()}"}}})
+        return [image["phase"] for image in snapshot.get().get("status", {}).get("images", [])] == ["Building"]
+
+    until(look)
+    node.is_busy = False
+    snapshot.wait()
+    snapshot.delete()
+    until(snapshot.is_gone)
+
+
 def test_it_has_the_rights_that_it_needs_and_no_others(site, node):
     """What it lacks is in the audit log; what it does not use, could be taken away."""
     namespace, user = site.namespace(), kubeconfig(site.kube, site.directory / site.name())
@@ -130,6 +146,7 @@ def test_it_has_the_rights_that_it_needs_and_no_others(site, node):
         private.wait()
         warm(site, private)
         follow_pods(site, namespace)
+        ask_how_far_a_build_is(site, node, namespace)
         change_ones_mind(site, node, namespace)
         private.delete()
         until(private.is_gone)

@@ -12,7 +12,6 @@ import pytest
 from support import debian, kubernetes_programs
 from support.controller import controller, played_node, until
 from support.controller_site import API_OPTIONS, Site, install, kubeconfig
-from support.hook import fake_builder, hook
 from support.kubernetes import cluster
 from support.kubernetes_node import private_network
 from support.registry import registry
@@ -156,28 +155,3 @@ def test_what_left_the_spec_while_no_controller_ran_is_not_readable_any_more(sit
     with controller(directory, site.kubeconfig, config):
         until(lambda: names(changed) == [])
         assert names(kept) == ["pull"]
-
-
-# --- progress
-
-
-def test_progress_of_a_build_in_the_hooks_queue_is_shown_and_that_of_a_job_left_out(site, node):
-    node.is_real, node.is_held = False, True
-    directory = site.directory / site.name()
-    directory.mkdir()
-    line = '{"tasks":[{"label":"layer 1/2","done":30,"total":120}]}'
-    builder = fake_builder(directory, f"#!/bin/sh\necho '{line}' >&2\nexec sleep 1000\n")
-    configuration = directory / "hook.yaml"
-    configuration.write_text(
-        f"version: 1\nanonymous: admin\nregistries: [{{host: '{site.server.host}'}}]\n"
-        f"rules: [{{name: all, repositories: '{site.server.host}/**'}}]\n"
-    )
-    with hook(directory / "state", config=configuration, builder=builder) as service:
-        config = site.config(hook={"url": service.url})
-        namespace = site.namespace()
-        with controller(site.directory / site.name(), site.kubeconfig, config):
-            by_hook = site.snapshot(namespace, site.image()[0], executor="Hook")
-            by_job = site.snapshot(namespace, site.image()[0], executor="Job")
-            until(lambda: image_of(by_hook).get("progressPercent") == 25)
-            until(lambda: build_of(by_job))
-            assert "progressPercent" not in by_job.image()

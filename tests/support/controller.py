@@ -101,6 +101,7 @@ class PlayedNode:
         self.api, self.directory = KubernetesApi(cluster), Path(directory)
         self.is_real = True  # else it only says that it has built
         self.is_held = False  # pods stay as they are
+        self.is_busy = False  # what runs goes on
         self.exit_code, self.says = 0, ""  # of builds that are not real
         self.ran = []  # (namespace, Job, image as in the command)
         self._done, self._ending = set(), threading.Event()
@@ -137,6 +138,8 @@ class PlayedNode:
         self._done.add(meta["uid"])
         self.ran.append((meta["namespace"], meta["labels"]["job-name"], command[-1]))
         self._report(pod, "Running", {"running": {}})
+        while self.is_busy and not self._ending.wait(0.05):
+            pass
         code, message = self._build(pod, command) if self.is_real else self._pretend(command)
         ended = {"exitCode": code, "message": message, "finishedAt": "2026-01-01T00:00:00Z", "startedAt": "2026-01-01T00:00:00Z"}
         self._report(pod, "Failed" if code else "Succeeded", {"terminated": ended})

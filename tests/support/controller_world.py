@@ -68,14 +68,20 @@ class ControllerWorld:
     def wait_for_job(self, image):
         return until(lambda: self.job(image), explain=lambda: f"no Job for {image}")
 
+    def pod(self, image, **state):
+        """The pod of its Job is there, its container in this state; returns its name."""
+        job = self.wait_for_job(image)
+        name = f"{job}-x"
+        if name not in [pod["metadata"]["name"] for pod in self.pods.list()]:
+            self.pods.create(name, labels={"job-name": job})
+        self.pods.patch(name, {"status": {"containerStatuses": [{"name": "build", "state": state}]}}, "status")
+        return name
+
     def end(self, image):
         """Its Job ends well."""
-        name = self.wait_for_job(image)
         said = json.dumps({"snapshot": snapshot_of(self.digests[image]), "snapshotSize": 42})
-        self.pods.create(f"{name}-x", labels={"job-name": name})
-        self.pods.patch(f"{name}-x", {"status": {"containerStatuses": [{"name": "build", "state": {
-            "terminated": {"exitCode": 0, "message": said}}}]}}, "status")  # fmt: skip
-        self.jobs.patch(name, {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}, "status")
+        self.pod(image, terminated={"exitCode": 0, "message": said})
+        self.jobs.patch(self.job(image), {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}, "status")
 
     def controller(self, **more):
         return controller(self.directory / "controller", self.kube.kubeconfig(), {**CONFIG, **more})

@@ -23,6 +23,7 @@ _PARAMETERS = {
     "POST": {"fieldManager", "fieldValidation"}, "PUT": {"fieldManager", "fieldValidation"},
     "PATCH": {"fieldManager", "fieldValidation", "force"}, "DELETE": {"propagationPolicy"},
 }  # fmt: skip
+_LOG_PARAMETERS = {"container", "tailLines", "limitBytes"}
 
 
 class Fault:
@@ -130,9 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and path in self.kube.discovery:
             return self._send(200, self.kube.discovery[path])
         resource, namespace, name, subresource = self.kube.find(path)
-        unknown = self.query.keys() - _PARAMETERS[self.command]
+        unknown = self.query.keys() - (_LOG_PARAMETERS if subresource == "log" else _PARAMETERS[self.command])
         if unknown:
             raise Refused(400, "BadRequest", f"unknown parameters: {sorted(unknown)}")
+        if subresource == "log":
+            return self._log(resource, namespace, name)
         if self.command == "GET" and name is None:
             return self._watch(resource, namespace) if is_watch else self._list(resource, namespace)
         if self.command == "GET":
@@ -141,6 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
         code, answer = self._change(resource, namespace, name, subresource)
         return self._send(code, answer)
+
+    def _log(self, resource, namespace, name):
+        if self.command != "GET":
+            raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        if not {"text/plain", "application/json", "*/*"} & set(re.split(r"\s*[,;]\s*", self.headers.get("Accept", "*/*"))):
+            raise Refused(406, "NotAcceptable", "only the following media types are accepted: text/plain, application/json")
+        self._send(200, self.kube.objects.log(resource, namespace, name, self.query), {"Content-Type": "text/plain"})
 
     def _document(self, *types):
         kind = self.headers.get("Content-Type", "").partition(";")[0]
@@ -352,7 +362,7 @@ class FakeKubernetes:
             if words[0] != resource.plural or len(words) > 3 or bool(namespace) > resource.namespaced or "" in words:
                 continue
             name, subresource = ([*words[1:], None, None])[:2]
-            if subresource not in ((None, "status") if resource.has_status else (None,)):
+            if subresource not in {None, *resource.subresources}:
                 continue
             if resource.namespaced and not namespace and name is not None:
                 continue
@@ -375,6 +385,8 @@ class FakeKubernetes:
             served.append(described)
             if resource.has_status:
                 served.append({**described, "name": f"{resource.plural}/status", "verbs": ["get", "patch", "update"]})
+            if "log" in resource.subresources:
+                served.append({**described, "name": f"{resource.plural}/log", "verbs": ["get"]})
             if resource.group:
                 version = {"groupVersion": resource.api_version, "version": resource.api_version.rpartition("/")[2]}
                 groups[resource.group] = {"name": resource.group, "versions": [version], "preferredVersion": version}

@@ -26,9 +26,10 @@ class Refused(Exception):
 class Resource:
     """A kind of object that is served."""
 
-    def __init__(self, api_version, plural, kind, namespaced=True, has_status=False):
+    def __init__(self, api_version, plural, kind, namespaced=True, has_status=False, has_log=False):
         self.api_version, self.plural, self.kind = api_version, plural, kind
         self.namespaced, self.has_status = namespaced, has_status
+        self.subresources = {name for name, is_there in (("status", has_status), ("log", has_log)) if is_there}
         self.group = api_version.rpartition("/")[0]
         self.prefix = f"/apis/{api_version}" if self.group else f"/api/{api_version}"
 
@@ -41,7 +42,7 @@ RESOURCES = [
     Resource("v1", "configmaps", "ConfigMap"),
     Resource("v1", "secrets", "Secret"),
     Resource("v1", "serviceaccounts", "ServiceAccount"),
-    Resource("v1", "pods", "Pod", has_status=True),
+    Resource("v1", "pods", "Pod", has_status=True, has_log=True),
     Resource("v1", "nodes", "Node", namespaced=False, has_status=True),
     Resource("batch/v1", "jobs", "Job", has_status=True),
     Resource("rbac.authorization.k8s.io/v1", "roles", "Role"),
@@ -122,6 +123,7 @@ class Objects:
         self.items = {}  # (resource, namespace, name): object
         self.owners = {}  # the same key: {(manager, subresource): paths}
         self.history = []  # (revision, type, resource, object)
+        self.logs = {}  # (namespace, pod): what its containers have said
 
     # --- versions
 
@@ -165,6 +167,22 @@ class Objects:
                 self.items.items(), key=lambda entry: (entry[0][1], entry[0][2])) if kind is resource
                 and namespace in ("", place) and matches(item, labels, fields)]  # fmt: skip
             return found, self.revision
+
+    def log(self, resource, namespace, name, query):
+        """What a container has said: of its last lines no more than the first so many bytes, as a kubelet gives them."""
+        pod = self.get(resource, namespace, name)
+        states = {status["name"]: status["state"] for status in pod.get("status", {}).get("containerStatuses", [])}
+        container = query.get("container") or (next(iter(states), "") if len(states) == 1 else "")
+        if container not in states:
+            raise Refused(400, "BadRequest", f"container {container!r} is not valid for pod {name}")
+        if not {"running", "terminated"} & set(states[container]):
+            raise Refused(400, "BadRequest", f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating')
+        for parameter, least in (("tailLines", 0), ("limitBytes", 1)):
+            if parameter in query and not (query[parameter].isdecimal() and int(query[parameter]) >= least):
+                raise Refused(422, "Invalid", f'PodLogOptions "" is invalid: {parameter}: Invalid value: "{query[parameter]}"')
+        lines = self.logs.get((namespace, name), b"").splitlines(keepends=True)
+        lines = lines[max(len(lines) - int(query.get("tailLines", len(lines))), 0) :]
+        return b"".join(lines)[: int(query["limitBytes"]) if "limitBytes" in query else None]
 
     # --- writing
 
