@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "controller/warmup-list.h"
 #include "oci/json.h"
 
 struct decision {
         const struct warmup_world *world;
-        json_t *specs; /* node name to {image to entry} */
+        struct warmup_list *lists; /* of the nodes, in their order */
         json_t *counts;
 };
 
@@ -53,16 +54,17 @@ enum state { STATE_NOT_READY, STATE_UNASSIGNED, STATE_UNDER_WAY, STATE_READY, ST
 
 /* Of one image of an object on one node. */
 static enum state image_state(json_t *object, json_t *image, json_t *cache) {
-        const char *name = text(image, "image"), *digest = text(image, "digest");
-        json_t *wanted = json_object_get(json_object_get(cache, "wanted"), name);
-        json_t *state = json_object_get(json_object_get(cache, "states"), name);
+        const char *digest = text(image, "digest");
         if (!digest[0])
                 return STATE_NOT_READY;
-        if (strcmp(text(wanted, "digest"), digest) != 0)
+        zp_autofree char *name = warmup_listed_name(image, json_object_get(cache, "wanted"));
+        json_t *wanted = name ? json_object_get(json_object_get(cache, "wanted"), name) : NULL;
+        json_t *state = name ? json_object_get(json_object_get(cache, "states"), name) : NULL;
+        if (!warmup_has_digest(wanted, digest))
                 return STATE_UNASSIGNED;
         if (json_is_true(json_object_get(object, "complete")) && !json_is_true(json_object_get(wanted, "complete")))
                 return STATE_UNASSIGNED;
-        if (strcmp(text(state, "digest"), digest) != 0)
+        if (!warmup_has_digest(state, digest))
                 return STATE_UNDER_WAY;
         if (strcmp(text(state, "phase"), "Failed") == 0)
                 return STATE_FAILED;
@@ -94,95 +96,57 @@ static struct progress look_at_node(json_t *object, json_t *node, json_t *cache)
 
 /* ---- what a node shall have ---- */
 
-/* Where its snapshot is: beside the image when `from` is no text. */
-static void set_from(json_t *entry, json_t *from) {
-        if (json_is_string(from))
-                json_object_set(entry, "from", from);
-        else
-                json_object_del(entry, "from");
-}
-
 static json_t *entry_of(json_t *object, json_t *image) {
         json_t *entry = json_pack("{s:O, s:O, s:O, s:O}", "image", json_object_get(image, "image"), "digest",
                                   json_object_get(image, "digest"), "complete", json_object_get(object, "complete"),
                                   "deadlineSeconds", json_object_get(object, "deadline"));
         if (entry && json_array_size(json_object_get(object, "secrets")) > 0)
                 json_object_set_new(entry, "pullSecrets", json_copy(json_object_get(object, "secrets")));
-        set_from(entry, json_object_get(object, "from"));
+        warmup_set_from(entry, json_object_get(object, "from"));
         return entry;
 }
 
-/* Two objects want it: what either needs, and the digest that the younger one, `other`, names when it `is_new`, from
- * where it is. */
-static void join(json_t *entry, json_t *other, bool is_new) {
-        json_t *secrets = json_object_get(entry, "pullSecrets"), *more = json_object_get(other, "pullSecrets"), *item;
-        json_t *deadline = json_object_get(other, "deadlineSeconds");
-        size_t i, j;
-        if (is_new) {
-                json_object_set(entry, "digest", json_object_get(other, "digest"));
-                set_from(entry, json_object_get(other, "from"));
-        }
-        if (json_is_true(json_object_get(other, "complete")))
-                json_object_set_new(entry, "complete", json_true());
-        if (json_integer_value(deadline) > json_integer_value(json_object_get(entry, "deadlineSeconds")))
-                json_object_set(entry, "deadlineSeconds", deadline);
-        if (more && !secrets)
-                json_object_set_new(entry, "pullSecrets", secrets = json_array());
-        json_array_foreach(more, i, item) {
-                bool is_known = false;
-                for (j = 0; j < json_array_size(secrets); j++)
-                        is_known |= json_equal(json_array_get(secrets, j), item);
-                if (!is_known && json_array_size(secrets) < 16)
-                        json_array_append(secrets, item);
-        }
+/* What is there under the image's name stays there, but from no place other than the object's, whoever wrote it. */
+static int keep_old(json_t *object, json_t *image, json_t *cache, struct warmup_list *list, struct zp_error *err) {
+        json_t *old = json_object_get(json_object_get(cache, "wanted"), text(image, "image"));
+        zp_auto(json_decref) json_t *entry = old ? json_deep_copy(old) : NULL;
+        if (!old)
+                return 0;
+        if (!entry)
+                return no_memory(err);
+        warmup_set_from(entry, json_object_get(object, "from"));
+        return warmup_list_keep(list, entry, err);
 }
 
-static int add_entry(json_t *spec, json_t *entry, bool is_new, struct zp_error *err) {
-        const char *name = text(entry, "image");
-        json_t *before = json_object_get(spec, name);
-        if (before)
-                join(before, entry, is_new);
-        else if (json_object_size(spec) < WARMUP_IMAGES_MAX)
-                return json_object_set(spec, name, entry) < 0 ? no_memory(err) : 0;
-        return 0;
-}
-
-/* All of an object's images that there are, or those of its last time that are there. */
-static int add_images(json_t *object, json_t *node, json_t *cache, bool is_turn, json_t *spec, struct zp_error *err) {
-        json_t *image, *wanted = json_object_get(cache, "wanted");
+/* All of an object's images that there are, or those of its last time that are there. Returns how many are listed that
+ * were not before. */
+static int add_images(json_t *object, json_t *node, json_t *cache, bool is_turn, struct warmup_list *list,
+                      struct zp_error *err) {
+        json_t *image;
         size_t i;
-        int r = 0;
+        int begun = 0;
         json_array_foreach(json_object_get(object, "images"), i, image) {
-                if (r < 0 || !is_for_node(image, node))
+                if (!is_for_node(image, node))
                         continue;
-                json_t *old = json_object_get(wanted, text(image, "image"));
                 enum state state = image_state(object, image, cache);
                 bool is_new = state != STATE_NOT_READY && (is_turn || state != STATE_UNASSIGNED);
-                zp_auto(json_decref) json_t *entry = is_new ? entry_of(object, image)
-                                                     : old  ? json_deep_copy(old)
-                                                            : NULL;
+                zp_auto(json_decref) json_t *entry = is_new ? entry_of(object, image) : NULL;
                 if (is_new && !entry)
                         return no_memory(err);
-                if (entry && !is_new) /* whoever wrote it: no place but the object's */
-                        set_from(entry, json_object_get(object, "from"));
-                if (entry)
-                        r = add_entry(spec, entry, is_new, err);
+                int r = is_new ? warmup_list_add(list, entry, err) : keep_old(object, image, cache, list, err);
+                if (r < 0)
+                        return r;
+                begun += r == 1 && state == STATE_UNASSIGNED;
         }
-        return r;
+        return begun;
 }
 
 /* ---- one object ---- */
 
-static json_t *spec_of(struct decision *d, const char *node) {
-        json_t *spec = json_object_get(d->specs, node);
-        if (!spec && json_object_set_new(d->specs, node, spec = json_object()) < 0)
-                return NULL;
-        return spec;
-}
-
 static int decide_object(struct decision *d, const char *key, json_t *object, struct zp_error *err) {
         struct progress sum = { 0 };
         json_int_t parallelism = json_integer_value(json_object_get(object, "parallelism")), under_way = 0;
+        struct warmup_list *list = d->lists;
         const char *name;
         json_t *node;
         json_object_foreach(d->world->nodes, name, node) {
@@ -196,17 +160,17 @@ static int decide_object(struct decision *d, const char *key, json_t *object, st
         }
         json_object_foreach(d->world->nodes, name, node) {
                 json_t *cache = json_object_get(d->world->caches, name);
+                struct warmup_list *its = list++;
                 if (!is_selected(object, node))
                         continue;
                 struct progress one = look_at_node(object, node, cache);
                 bool is_begun = one.under_way > 0;
                 bool is_turn = one.unassigned > 0 && json_is_true(json_object_get(node, "ready")) &&
                                (is_begun || under_way < parallelism);
-                under_way += is_turn && !is_begun;
-                json_t *spec = spec_of(d, name);
-                int r = spec ? add_images(object, node, cache, is_turn, spec, err) : no_memory(err);
+                int r = add_images(object, node, cache, is_turn, its, err);
                 if (r < 0)
                         return r;
+                under_way += r > 0 && !is_begun; /* one whose list is full takes nobody's place */
         }
         json_t *counts = json_pack("[i, i, i]", (int) sum.desired, (int) sum.ready, (int) sum.failed);
         return json_object_set_new(d->counts, key, counts) < 0 ? no_memory(err) : 0;
@@ -248,10 +212,11 @@ static json_t *sorted_values(json_t *map) {
 
 /* A spec whose every entry is as it is in the cluster is no change. */
 static int find_changes(struct decision *d, json_t *changes, struct zp_error *err) {
+        const struct warmup_list *list = d->lists;
         const char *name;
         json_t *node;
         json_object_foreach(d->world->nodes, name, node) {
-                json_t *spec = json_object_get(d->specs, name);
+                json_t *spec = (list++)->entries;
                 json_t *wanted = json_object_get(json_object_get(d->world->caches, name), "wanted");
                 if (json_object_size(spec) == 0 && json_object_size(wanted) == 0)
                         continue;
@@ -281,11 +246,19 @@ static int decide_all(struct decision *d, struct zp_error *err) {
 }
 
 int warmup_decide(const struct warmup_world *world, json_t **changes, json_t **counts, struct zp_error *err) {
-        zp_auto(json_decref) json_t *specs = json_object(), *found = json_object(), *sums = json_object();
-        struct decision d = { .world = world, .specs = specs, .counts = sums };
-        int r = specs && found && sums ? decide_all(&d, err) : no_memory(err);
+        zp_auto(json_decref) json_t *found = json_object(), *sums = json_object();
+        size_t count = json_object_size(world->nodes), i;
+        zp_autofree struct warmup_list *lists = calloc(count ? count : 1, sizeof *lists);
+        struct decision d = { .world = world, .lists = lists, .counts = sums };
+        int r = lists && found && sums ? 0 : no_memory(err);
+        for (i = 0; i < count && r == 0; i++)
+                r = warmup_list_init(&lists[i], err);
+        if (r == 0)
+                r = decide_all(&d, err);
         if (r == 0)
                 r = find_changes(&d, found, err);
+        for (i = 0; lists && i < count; i++)
+                warmup_list_clear(&lists[i]);
         if (r < 0)
                 return r;
         *changes = zp_steal(&found);

@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/digest.h"
 #include "base/glob.h"
 #include "controller/kube/client.h"
 #include "controller/model/time.h"
@@ -11,6 +12,9 @@
 #include "oci/json.h"
 #include "oci/reference.h"
 
+/* As in the CRD of NodeSnapshotCache. What an object says beyond that would make the API server refuse the whole list
+ * of each of its nodes, with everybody's images. */
+#define DEADLINE_MAX_S (7 * 24 * 3600)
 #define DEADLINE_DEFAULT_S 3600
 
 static int no_memory(struct zp_error *err) {
@@ -30,6 +34,14 @@ static int keep(json_t *made, json_t **out, struct zp_error *err) {
 
 /* ---- objects ---- */
 
+/* What the node shall fetch of one that is ready; "": it is not. */
+static const char *digest_of(json_t *image) {
+        struct zp_digest parsed;
+        const char *digest = text_or(image, "digest", "");
+        bool is_ready = strcmp(text_or(image, "phase", ""), "Ready") == 0;
+        return is_ready && zp_digest_parse(digest, &parsed, NULL) == 0 ? digest : "";
+}
+
 /* The images by name and platform; those that are ready have a digest. Before the controller has looked at them there
  * are just the names, for every platform. */
 static json_t *reduce_images(json_t *object) {
@@ -38,12 +50,11 @@ static json_t *reduce_images(json_t *object) {
         json_t *list = json_array(), *item;
         size_t i;
         json_array_foreach(status, i, item) {
-                const char *phase = text_or(item, "phase", ""), *digest = text_or(item, "digest", "");
-                if (strcmp(phase, "Expired") == 0)
+                const char *name = text_or(item, "image", "");
+                if (!name[0] || strcmp(text_or(item, "phase", ""), "Expired") == 0)
                         continue;
-                json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "image", text_or(item, "image", ""),
-                                                      "platform", text_or(item, "platform", ""), "digest",
-                                                      strcmp(phase, "Ready") == 0 ? digest : ""));
+                json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "image", name, "platform",
+                                                      text_or(item, "platform", ""), "digest", digest_of(item)));
         }
         if (json_array_size(status) > 0)
                 return list;
@@ -103,6 +114,8 @@ int warmup_reduce_object(const struct warmup_options *options, json_t *object, j
         bool is_good = may_fetch(options, text_or(spec, "target", ""), &from);
         if (!ctl_parse_duration(text_or(warm_up, "deadline", ""), &deadline_s) || deadline_s < 1)
                 deadline_s = DEADLINE_DEFAULT_S;
+        if (deadline_s > DEADLINE_MAX_S)
+                deadline_s = DEADLINE_MAX_S;
         return keep(json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:O?, s:I, s:I, s:b, s:s?, s:o, s:o}", "kind",
                               text_or(object, "kind", "ImageSnapshot"), "namespace", zp_kube_namespace(object), "name",
                               zp_kube_name(object), "uid", zp_kube_uid(object), "created",

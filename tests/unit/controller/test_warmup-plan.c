@@ -506,6 +506,135 @@ static void of_two_digests_the_younger_objects_counts_once_it_is_built(void **st
         assert_string_equal(text_of(entry("n0", 0), "digest"), A);
 }
 
+#define PINNED_A "r.example/web:1@" A
+
+/* As the cluster would be when nothing changes any more; each node does what it is told. */
+static void settle(void) {
+        for (int round = 0;; round++) {
+                const char *name;
+                json_t *images;
+                assert_true(round < 10);
+                decide();
+                if (json_object_size(changes) == 0)
+                        return;
+                write_changes();
+                json_object_foreach(changes, name, images) {
+                        report(name, "Ready");
+                }
+        }
+}
+
+static void assert_listed(const char *node, const char *image, const char *digest) {
+        json_t *wanted = json_object_get(json_object_get(world.caches, node), "wanted");
+        if (strcmp(text_of(json_object_get(wanted, image), "digest"), digest) != 0)
+                fail_msg("%s has %s as '%s'", node, image, text_of(json_object_get(wanted, image), "digest"));
+}
+
+static void objects_that_want_two_images_under_one_name_both_become_warm(void **state) {
+        (void) state;
+        add_nodes(3);
+        reduce(reduce_object, world.objects, "ns/once", object_of("once", "r.example/web:1", A, OLD, ""));
+        settle();
+        reduce(reduce_object, world.objects, "ns/track", object_of("track", "r.example/web:1", B, YOUNG, ""));
+        settle();
+        assert_counts("ns/once", 3, 3, 0);
+        assert_counts("ns/track", 3, 3, 0);
+        assert_listed("n0", PINNED_A, A);
+        assert_listed("n0", "r.example/web:1", B);
+        /* a third one wants what the first one has */
+        reduce(reduce_object, world.objects, "ns/too",
+               object_of("too", "r.example/web:1", A, "2026-03-01T00:00:00Z", ""));
+        settle();
+        assert_counts("ns/too", 3, 3, 0);
+        assert_int_equal(json_object_size(json_object_get(json_object_get(world.caches, "n0"), "wanted")), 2);
+        /* the name is the others' again when its owner goes */
+        json_object_del(world.objects, "ns/track");
+        settle();
+        assert_counts("ns/once", 3, 3, 0);
+        assert_counts("ns/too", 3, 3, 0);
+        assert_listed("n2", "r.example/web:1", A);
+        assert_int_equal(json_object_size(json_object_get(json_object_get(world.caches, "n2"), "wanted")), 1);
+}
+
+static void what_is_listed_beside_a_name_goes_when_its_object_moves_on(void **state) {
+        (void) state;
+        add_nodes(3);
+        reduce(reduce_object, world.objects, "ns/once", object_of("once", "r.example/web:1", A, OLD, ""));
+        reduce(reduce_object, world.objects, "ns/track", object_of("track", "r.example/web:1", B, YOUNG, ""));
+        settle();
+        /* it moves on, and takes what it had with it */
+        reduce(reduce_object, world.objects, "ns/once", object_of("once", "r.example/web:1", "", OLD, ""));
+        settle();
+        assert_listed("n0", PINNED_A, "");
+        assert_listed("n0", "r.example/web:1", B);
+        reduce(reduce_object, world.objects, "ns/once", object_of("once", "r.example/web:1", B, OLD, ""));
+        settle();
+        assert_counts("ns/once", 3, 3, 0);
+        assert_int_equal(json_object_size(json_object_get(json_object_get(world.caches, "n0"), "wanted")), 1);
+}
+
+static void a_node_whose_list_is_full_takes_no_other_nodes_turn(void **state) {
+        (void) state;
+        add_node("full", ", \"disk\": \"small\"", "True");
+        add_node("free", "", "True");
+        for (int i = 0; i < WARMUP_IMAGES_MAX; i++) {
+                zp_autofree char *name = zp_format("o%d", i), *image = zp_format("r.example/i%d:1", i);
+                add_object(name, image, A, "{\"nodeSelector\": {\"disk\": \"small\"}}");
+        }
+        add_object("young", "r.example/web:1", A, "{\"parallelism\": 1}");
+        settle();
+        assert_counts("ns/young", 2, 1, 0);
+        assert_listed("free", "r.example/web:1", A);
+}
+
+/* One with as many long names of secrets as there may be. */
+static void add_hog(int number) {
+        zp_autofree char *key = zp_format("ns/hog%d", number);
+        json_t *object = object_of(key + 3, "r.example/x:1", A, OLD, "");
+        json_t *images = json_array(), *secrets = json_array();
+        for (int i = 0; i < 64; i++) {
+                zp_autofree char *image = zp_format("r.example/%d/%d:1", number, i);
+                json_array_append_new(images, json_pack("{s:s, s:s, s:s, s:s}", "image", image, "platform",
+                                                        "linux/amd64", "phase", "Ready", "digest", A));
+        }
+        for (int i = 0; i < 16; i++) {
+                zp_autofree char *name = zp_format("%0253d", i);
+                json_array_append_new(secrets, json_pack("{s:s}", "name", name));
+        }
+        json_object_set_new(json_object_get(object, "status"), "images", images);
+        json_object_set_new(json_object_get(object, "spec"), "pullSecrets", secrets);
+        reduce(reduce_object, world.objects, key, object);
+}
+
+static void no_list_becomes_larger_than_an_api_server_takes(void **state) {
+        (void) state;
+        add_nodes(1);
+        reduce(reduce_object, world.objects, "ns/first",
+               object_of("first", "r.example/web:1", A, "2025-01-01T00:00:00Z", ""));
+        for (int i = 0; i < 10; i++)
+                add_hog(i);
+        settle();
+        json_t *wanted = json_object_get(json_object_get(world.caches, "n0"), "wanted");
+        assert_in_range(json_dumpb(wanted, NULL, 0, JSON_COMPACT), 200 << 10, 300 << 10);
+        assert_counts("ns/first", 1, 1, 0);
+}
+
+static void what_an_api_server_would_refuse_is_written_for_no_node(void **state) {
+        (void) state;
+        static const struct {
+                const char *image, *digest;
+        } bad[] = { { "", A }, { "r.example/a:1", "sha256:zz" }, { "r.example/b:1", "x" } };
+        add_nodes(1);
+        add_object("long", "r.example/web:1", A, "{\"deadline\": \"99999h\"}");
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+                zp_autofree char *key = zp_format("ns/bad%zu", i);
+                reduce(reduce_object, world.objects, key, object_of(key + 3, bad[i].image, bad[i].digest, YOUNG, ""));
+        }
+        decide();
+        assert_int_equal(json_array_size(json_object_get(changes, "n0")), 1);
+        assert_int_equal(json_integer_value(json_object_get(entry("n0", 0), "deadlineSeconds")), 604800);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(selected_nodes_get_the_image_and_its_secrets, begin, end),
@@ -531,6 +660,12 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_node_that_tells_of_its_progress_gives_nothing_to_plan, begin, end),
                 cmocka_unit_test_setup_teardown(newer_objects_push_no_older_ones_images_off_a_node, begin, end),
                 cmocka_unit_test_setup_teardown(of_two_digests_the_younger_objects_counts_once_it_is_built, begin, end),
+                cmocka_unit_test_setup_teardown(objects_that_want_two_images_under_one_name_both_become_warm, begin,
+                                                end),
+                cmocka_unit_test_setup_teardown(what_is_listed_beside_a_name_goes_when_its_object_moves_on, begin, end),
+                cmocka_unit_test_setup_teardown(a_node_whose_list_is_full_takes_no_other_nodes_turn, begin, end),
+                cmocka_unit_test_setup_teardown(no_list_becomes_larger_than_an_api_server_takes, begin, end),
+                cmocka_unit_test_setup_teardown(what_an_api_server_would_refuse_is_written_for_no_node, begin, end),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
