@@ -148,7 +148,7 @@ static void work_on(struct agent *a, struct node_task *task) {
         pthread_mutex_unlock(&a->lock);
         node_fetch(&a->options, task, &watcher, &fetched);
         pthread_mutex_lock(&a->lock);
-        if (zp_cancelled(a->options.cancel))
+        if (zp_cancelled(a->options.cancel) && !fetched.result.is_done)
                 return;
         if (fetched.result.is_done)
                 ctl_log(CTL_LOG_INFO, "%s: %s", task->image, task->is_removal ? "removed" : "present");

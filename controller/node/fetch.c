@@ -40,7 +40,9 @@ static void remove_image(const struct node_options *options, const struct node_t
         else if (removed.exit_code != 0 && removed.exit_code != EXIT_NOT_FOUND)
                 fail(out, "RemoveFailed", removed.reason);
         else if (run(prune, options->cancel, &pruned, &err) < 0)
-                fail(out, "RemoveFailed", err.message);
+                fail(out, "PruneFailed", err.message);
+        else if (pruned.exit_code != 0) /* a pull is under way: its data would stay */
+                fail(out, "PruneFailed", pruned.reason);
         else
                 out->result = (struct node_result){ .is_done = true };
 }
@@ -178,14 +180,14 @@ static void pull_with(const struct node_options *options, const struct snap_conf
                                       .context = &watch };
         int r = node_run(&run, &outcome, &err);
         node_amount_clear(&watch.amount);
-        if (r == -ETIMEDOUT)
+        if (outcome.exit_code == 0) /* also when it was told to end meanwhile */
+                read_answer(&outcome, out);
+        else if (r == -ETIMEDOUT)
                 fail(out, "DeadlineExceeded", err.message);
         else if (r < 0)
                 fail(out, "PullFailed", err.message);
-        else if (outcome.exit_code != 0)
-                fail(out, reason_of(outcome.exit_code), outcome.exit_code < 0 ? "the pull was killed" : outcome.reason);
         else
-                read_answer(&outcome, out);
+                fail(out, reason_of(outcome.exit_code), outcome.exit_code < 0 ? "the pull was killed" : outcome.reason);
 }
 
 /* A secret that could not be read may be why a pull failed. */

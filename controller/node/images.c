@@ -23,9 +23,10 @@ struct entry {
         json_t *wanted; /* the spec's entry; NULL: it is not wanted any more, and goes when nobody works on it */
         char image[IMAGE_MAX + 1];
         enum phase phase;
-        bool is_busy, is_stale;           /* stale: what is wanted has changed since the work began */
-        char digest[ZP_DIGEST_TEXT_SIZE]; /* of what is there; "" */
-        bool has_all;                     /* of its data */
+        bool is_busy, is_stale;                  /* stale: what is wanted has changed since the work began */
+        char coming_digest[ZP_DIGEST_TEXT_SIZE]; /* while it is busy: of what is being fetched; "": not known yet */
+        char digest[ZP_DIGEST_TEXT_SIZE];        /* of what is there; "" */
+        bool has_all;                            /* of its data */
         uint64_t bytes, due_ms;
         uint64_t coming;  /* of what is being fetched, so many bytes have come */
         unsigned percent; /* of it */
@@ -201,6 +202,7 @@ static int fetch_task(struct entry *entry, struct node_task *task, struct zp_err
                 node_task_clear(task);
                 return no_memory(err);
         }
+        snprintf(entry->coming_digest, sizeof entry->coming_digest, "%s", task->digest);
         entry->is_busy = true;
         entry->is_stale = false;
         entry->phase = PHASE_FETCHING;
@@ -208,13 +210,27 @@ static int fetch_task(struct entry *entry, struct node_task *task, struct zp_err
         return 1;
 }
 
-/* An image that is wanted has it, or may have it: one without a digest is not known until it was fetched. */
+/* An image that is wanted has it, or may have it: one without a digest is not known until it was fetched. Or it is
+ * being fetched, whoever wants it by now: who finds it there takes it for present. */
 static bool is_used(const struct node_images *images, const char *digest) {
         for (size_t i = 0; i < images->count; i++) {
                 const struct entry *entry = &images->entries[i];
                 if (strcmp(entry->digest, digest) == 0 || strcmp(text(entry->wanted, "digest"), digest) == 0)
                         return true;
+                if (entry->is_busy && (!entry->coming_digest[0] || strcmp(entry->coming_digest, digest) == 0))
+                        return true;
                 if (!entry->digest[0] && strcmp(text(images->own, digest), entry->image) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* What is being removed just now must not be found there by a fetch. `digest` "": it may be anything. */
+static bool is_going(const struct node_images *images, const char *digest) {
+        const char *going;
+        json_t *when;
+        json_object_foreach(images->removals, going, when) {
+                if (json_integer_value(when) < 0 && (!digest[0] || strcmp(going, digest) == 0))
                         return true;
         }
         return false;
@@ -249,7 +265,8 @@ int node_images_next(struct node_images *images, uint64_t now_ms, struct node_ta
         *due_ms = UINT64_MAX;
         for (size_t i = 0; i < images->count; i++) {
                 struct entry *entry = &images->entries[i];
-                if (entry->is_busy || !entry->wanted || entry->phase == PHASE_READY)
+                if (entry->is_busy || !entry->wanted || entry->phase == PHASE_READY ||
+                    is_going(images, text(entry->wanted, "digest")))
                         continue;
                 if (entry->due_ms <= now_ms)
                         return fetch_task(entry, task, err);

@@ -48,7 +48,8 @@ struct node_task {
 void node_task_clear(struct node_task *task);
 
 /* 1: *task is to be done now, by the caller alone, until node_images_done() hears of it; 0: nothing is due before
- * *due_ms (UINT64_MAX: ever). */
+ * *due_ms (UINT64_MAX: ever), or before a task that is under way has ended: no image is fetched and removed at a time.
+ */
 int node_images_next(struct node_images *images, uint64_t now_ms, struct node_task *task, uint64_t *due_ms,
                      struct zp_error *err);
 

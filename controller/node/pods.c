@@ -32,7 +32,7 @@ struct node_pods {
         struct zp_kube_events *events;
         pthread_t thread;
         pthread_mutex_t lock; /* guards all below */
-        json_t *known;        /* id of a container to its pod's uid: those that wait and those that were judged */
+        json_t *known;        /* a pod's uid to the ids of its containers that wait or were judged: {id: true} */
         json_t *waiting;      /* id to what node_containers_add() says */
         char since[SINCE_MAX + 1];
 };
@@ -49,15 +49,12 @@ static const char *text(json_t *object, const char *key) {
 
 /* ---- what begins ---- */
 
-/* Caller holds the lock. */
-static void forget(struct node_pods *p, const char *uid) {
-        const char *id;
-        json_t *owner;
-        void *next;
-        json_object_foreach_safe(p->known, next, id, owner) {
-                if (strcmp(json_string_value(owner), uid) == 0)
-                        json_object_del(p->known, id);
-        }
+/* Caller holds the lock. NULL: no memory. */
+static json_t *known_of(struct node_pods *p, const char *uid) {
+        json_t *known = json_object_get(p->known, uid);
+        if (!known && json_object_set_new(p->known, uid, known = json_object()) < 0)
+                return NULL;
+        return known;
 }
 
 /* Those of its containers that have begun wait to be judged. */
@@ -68,12 +65,15 @@ static int judge_later(struct node_pods *p, enum zp_kube_change change, const ch
         json_t *container;
         int r = begun ? 0 : zp_error_errno(err, ENOMEM, "pods");
         pthread_mutex_lock(&p->lock);
+        json_t *known = change == ZP_KUBE_DELETED ? NULL : known_of(p, uid);
         if (change == ZP_KUBE_DELETED)
-                forget(p, uid);
+                json_object_del(p->known, uid);
+        else if (r == 0 && !known)
+                r = zp_error_errno(err, ENOMEM, "pods");
         else if (r == 0)
-                r = node_containers_add(object, p->since, p->known, begun, err);
+                r = node_containers_add(object, p->since, known, begun, err);
         json_object_foreach(begun, id, container) {
-                json_object_set(p->known, id, json_object_get(container, "uid"));
+                json_object_set_new(known, id, json_true());
                 json_object_set(p->waiting, id, container);
         }
         pthread_mutex_unlock(&p->lock);

@@ -31,6 +31,26 @@ static bool is_required(json_t *pod) {
         return strcmp(text(annotations, NODE_POD_ANNOTATION), "required") == 0;
 }
 
+static bool has_container(json_t *pod, const char *list, const char *id) {
+        json_t *statuses = json_object_get(json_object_get(pod, "status"), list), *status;
+        size_t i;
+        json_array_foreach(statuses, i, status) {
+                if (strcmp(id_of(status), id) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void forget_others(json_t *pod, json_t *known) {
+        const char *id;
+        json_t *value;
+        void *next;
+        json_object_foreach_safe(known, next, id, value) {
+                if (!has_container(pod, "initContainerStatuses", id) && !has_container(pod, "containerStatuses", id))
+                        json_object_del(known, id);
+        }
+}
+
 static int add_list(json_t *pod, const char *list, const char *since, json_t *known, json_t *out,
                     struct zp_error *err) {
         json_t *statuses = json_object_get(json_object_get(pod, "status"), list), *status;
@@ -50,6 +70,7 @@ static int add_list(json_t *pod, const char *list, const char *since, json_t *kn
 }
 
 int node_containers_add(json_t *pod, const char *since, json_t *known, json_t *out, struct zp_error *err) {
+        forget_others(pod, known);
         int r = add_list(pod, "initContainerStatuses", since, known, out, err);
         return r < 0 ? r : add_list(pod, "containerStatuses", since, known, out, err);
 }

@@ -11,7 +11,8 @@
 #include "base/error.h"
 
 /* Adds to `out`, by the container's id, those of the pod that began after `since` (RFC 3339, UTC) and that `known` does
- * not have: {namespace, pod, uid, container, image, started, required}. -ENOMEM. */
+ * not have: {namespace, pod, uid, container, image, started, required}. What the pod does not name any more leaves
+ * `known`: a container that is started again and again has another id each time. -ENOMEM. */
 int node_containers_add(json_t *pod, const char *since, json_t *known, json_t *out, struct zp_error *err);
 
 enum node_verdict { NODE_UNKNOWN, NODE_ACCELERATED, NODE_NOT_ACCELERATED };

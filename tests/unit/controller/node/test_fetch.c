@@ -22,6 +22,8 @@
 #include "controller/node/fetch.h"
 #include "oci/json.h"
 
+#define DIGEST "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 /* A program in zeropull's place, which writes down what it was asked for and fails. */
 static char directory[] = "/tmp/zeropull-fetch-XXXXXX";
 static char *program, *asked;
@@ -82,6 +84,20 @@ static void a_repository_is_pulled_from_through_its_registry(void **state) {
         assert_asked("--from docker://localhost:5000/a/b ");
         fetch(NULL);
         assert_asked("--json --progress json --store /s docker://docker.io/library/nginx:1");
+}
+
+static void what_has_a_digest_is_pulled_by_it_whatever_its_name_says_besides(void **state) {
+        (void) state;
+        static const char *const names[] = { "r.example:5000/a/web", "r.example:5000/a/web:1",
+                                             "r.example:5000/a/web@" DIGEST, "r.example:5000/a/web:1@" DIGEST };
+        const struct node_options options = { .store = "/s", .zeropull = program };
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+                zp_autofree char *image = strdup(names[i]);
+                const struct node_task task = { .image = image, .digest = DIGEST, .timeout_s = 60 };
+                node_fetch(&options, &task, &nobody, &fetched);
+                assert_asked(" docker://r.example:5000/a/web@" DIGEST "\n");
+                unlink(asked);
+        }
 }
 
 static void what_is_no_registrys_repository_is_refused_before_anything_runs(void **state) {
@@ -176,12 +192,49 @@ static void a_pull_that_takes_longer_than_it_may_is_ended(void **state) {
         unlink(slow);
 }
 
+/* Runs `script` in zeropull's place. */
+static void fetch_by(const char *script, const struct node_task *task) {
+        zp_autofree char *played = zp_format("%s/played", directory);
+        assert_int_equal(zp_replace_file(AT_FDCWD, played, script, strlen(script), 0700, NULL), 0);
+        const struct node_options options = { .store = "/s", .zeropull = played };
+        node_fetch(&options, task, &nobody, &fetched);
+        unlink(played);
+}
+
+static void a_pull_that_ends_well_after_it_was_told_to_end_has_its_image(void **state) {
+        (void) state;
+        zp_autofree char *image = strdup("r.example/web:1");
+        const struct node_task task = { .image = image, .timeout_s = 1 };
+        fetch_by("#!/bin/sh\ntrap \"echo '{\\\"digest\\\": \\\"" DIGEST
+                 "\\\", \\\"bytesReceived\\\": 7, \\\"wasPresent\\\": false}'; exit 0\" TERM\n"
+                 "while :; do sleep 600 & wait; done\n",
+                 &task);
+        assert_true(fetched.result.is_done);
+        assert_string_equal(fetched.result.digest, DIGEST);
+        assert_false(fetched.result.was_present);
+}
+
+static void a_removal_whose_data_could_not_be_freed_is_not_done(void **state) {
+        (void) state;
+        zp_autofree char *image = strdup("r.example/web:1");
+        const struct node_task task = { .is_removal = true, .image = image, .digest = DIGEST };
+        fetch_by("#!/bin/sh\n[ $1 = remove ] && exit 0\necho zeropull: a pull is under way >&2\nexit 1\n", &task);
+        assert_false(fetched.result.is_done);
+        assert_string_equal(fetched.result.reason, "PruneFailed");
+        assert_string_equal(fetched.result.message, "a pull is under way");
+        fetch_by("#!/bin/sh\n[ $1 = remove ] && exit 3\nexit 0\n", &task);
+        assert_true(fetched.result.is_done);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_repository_is_pulled_from_through_its_registry),
+                cmocka_unit_test(what_has_a_digest_is_pulled_by_it_whatever_its_name_says_besides),
                 cmocka_unit_test(what_is_no_registrys_repository_is_refused_before_anything_runs),
                 cmocka_unit_test(a_failed_pull_names_the_secret_that_could_not_be_read),
                 cmocka_unit_test(a_pull_that_takes_longer_than_it_may_is_ended),
+                cmocka_unit_test(a_pull_that_ends_well_after_it_was_told_to_end_has_its_image),
+                cmocka_unit_test(a_removal_whose_data_could_not_be_freed_is_not_done),
         };
         return cmocka_run_group_tests(tests, begin, end);
 }

@@ -206,14 +206,61 @@ static void after_a_restart_it_knows_its_own(void **state) {
         want("{\"image\": \"r.example/web:1\"}"); /* by tag: it may be A */
         assert_int_equal(next(0), 1);
         assert_false(task.is_removal);
-        struct node_task removal = { 0 };
-        assert_int_equal(node_images_next(images, 0, &removal, &due_ms, NULL), 1);
-        assert_true(removal.is_removal);
-        assert_string_equal(removal.digest, B);
-        node_task_clear(&removal);
         succeed(A, true);
+        assert_int_equal(next(0), 1);
+        assert_true(task.is_removal);
+        assert_string_equal(task.digest, B);
+        succeed("", false);
         assert_int_equal(next(0), 0);
         assert_non_null(json_object_get(node_images_own(images), A));
+}
+
+/* Another task, while the first is under way. */
+static int next_beside(void) {
+        struct node_task other = { 0 };
+        int r = node_images_next(images, 0, &other, &due_ms, NULL);
+        node_task_clear(&other);
+        return r;
+}
+
+static void what_is_wanted_again_while_it_is_removed_is_fetched_afterwards(void **state) {
+        (void) state;
+        static const char *const again[] = { "{\"image\": \"r.example/web:1\"}", WEB };
+        for (size_t i = 0; i < 2; i++) {
+                want(WEB);
+                assert_int_equal(next(0), 1);
+                succeed(A, false);
+                want("");
+                assert_int_equal(next(0), 1);
+                assert_true(task.is_removal);
+                want(again[i]);
+                assert_int_equal(next_beside(), 0);
+                succeed("", false);
+                assert_status(1, 0, 0, "Pending");
+                assert_int_equal(next(0), 1);
+                assert_false(task.is_removal);
+                succeed(A, false);
+                assert_non_null(json_object_get(node_images_own(images), A));
+        }
+}
+
+static void what_is_being_fetched_is_not_removed(void **state) {
+        (void) state;
+        static const char *const fetched[] = { WEB, "{\"image\": \"r.example/web:1\"}" };
+        json_t *own = json_loads("{\"" A "\": \"r.example/other:1\"}", 0, NULL);
+        assert_int_equal(node_images_take_own(images, own, NULL), 0);
+        json_decref(own);
+        for (size_t i = 0; i < 2; i++) {
+                want(fetched[i]);
+                assert_int_equal(next(0), 1);
+                assert_false(task.is_removal);
+                want("");
+                assert_int_equal(next_beside(), 0);
+                fail_at(0);
+        }
+        assert_int_equal(next(0), 1);
+        assert_true(task.is_removal);
+        assert_string_equal(task.digest, A);
 }
 
 static void what_would_be_an_option_is_no_image(void **state) {
@@ -237,6 +284,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(what_leaves_while_it_is_fetched_goes_afterwards, begin, end),
                 cmocka_unit_test_setup_teardown(after_a_restart_it_knows_its_own, begin, end),
                 cmocka_unit_test_setup_teardown(what_would_be_an_option_is_no_image, begin, end),
+                cmocka_unit_test_setup_teardown(what_is_wanted_again_while_it_is_removed_is_fetched_afterwards, begin,
+                                                end),
+                cmocka_unit_test_setup_teardown(what_is_being_fetched_is_not_removed, begin, end),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,10 +46,12 @@ static void containers_that_began_since_are_found_once(void **state) {
         assert_string_equal(json_string_value(json_object_get(container, "pod")), "p");
         assert_true(json_is_true(json_object_get(container, "required")));
         json_object_clear(out);
-        json_object_set_new(known, "cc", json_string("u"));
+        json_object_set_new(known, "cc", json_true());
+        json_object_set_new(known, "of an earlier start", json_true());
         assert_int_equal(node_containers_add(pod, "2026-01-01T00:00:00Z", known, out, NULL), 0);
         assert_null(json_object_get(out, "cc"));
         assert_non_null(json_object_get(out, "aa"));
+        assert_int_equal(json_object_size(known), 1);
 }
 
 static void a_container_is_known_by_its_id_alone(void **state) {
