@@ -78,7 +78,9 @@ static int connect_kube(struct ctl_controller *c, struct zp_error *err) {
                 return r;
         const struct zp_kube_options options = { .config = c->kube_config,
                                                  .user_agent = "zeropull-controller/" ZP_VERSION,
-                                                 .cancel = &c->kube_cancel };
+                                                 .cancel = &c->kube_cancel,
+                                                 .may_write = may_write,
+                                                 .context = c };
         return zp_kube_new(&options, &c->world.kube, err);
 }
 

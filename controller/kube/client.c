@@ -94,9 +94,12 @@ int zp_kube_exchange_again(struct zp_kube *kube, struct zp_kube_exchange *exchan
                                r < 0 ? err->message : "the API server is busy", delay_ms);
                 if (!pause_unless_cancelled(kube, exchange, delay_ms))
                         return zp_error_set(err, ECANCELED, "interrupted");
+                now_ms = zp_clock_ms();
+                if (now_ms >= latest_ms) /* the process slept meanwhile */
+                        return r;
                 zp_error_clear(err);
                 zp_http_response_clear(response);
-                exchange->timeout_ms = (unsigned) (latest_ms - zp_clock_ms());
+                exchange->timeout_ms = (unsigned) (latest_ms - now_ms);
                 atomic_fetch_add(&kube->retries, 1);
         }
 }
@@ -135,6 +138,7 @@ int zp_kube_call(struct zp_kube *kube, const struct zp_kube_request *request, js
                 .cancel = request->cancel,
                 .timeout_ms = request->timeout_ms ? request->timeout_ms : CALL_TIMEOUT_MS,
                 .is_farewell = request->is_farewell,
+                .needs_leave = request->method && !request->is_anybodys,
         };
         struct zp_http_response response = { 0 };
         int r = zp_kube_exchange_again(kube, &exchange, &response, err);

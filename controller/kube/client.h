@@ -13,7 +13,7 @@
  *   -EPERM      403: RBAC, an admission policy, a quota; a namespace that is being deleted
  *   -ENOTSUP    405, 406, 415
  *   -EAGAIN     429, 500, 502, 503, 504, also after retries: try again later
- *   -ECANCELED  the client's flag or the request's was set
+ *   -ECANCELED  the client's flag or the request's was set, or it may not write any more
  *   -EBADMSG    the answer is not what the API promises;  -EFBIG: it is too large
  *   others      no answer came: -ECONNREFUSED, -EHOSTUNREACH, -ETIMEDOUT, -EIO, -EPROTO (TLS), -ENOMEM
  */
@@ -36,6 +36,9 @@ struct zp_kube_options {
         const char *user_agent;              /* "zeropull-controller/0.1.0" */
         const struct zp_cancel *cancel;      /* ends every request within a second; NULL: never */
         struct zp_notice notice;             /* told when an answer is waited for, or a request repeated */
+        /* Whether something may be changed at this moment: asked before each attempt, on its thread. NULL: it may. */
+        bool (*may_write)(void *context);
+        void *context;
 };
 
 /* Reads the credentials once, so that a missing file is an error here; sends nothing. */
@@ -69,6 +72,7 @@ struct zp_kube_request {
         const struct zp_cancel *cancel; /* beside the client's; NULL */
         unsigned timeout_ms;            /* for all attempts together; 0: 30 s */
         bool is_farewell;               /* sent even when all is cancelled, once, and given up after 2 s */
+        bool is_anybodys;               /* may change something although the client may not write: a lease, an event */
 };
 
 /* One request, and its answer into *out (the caller's; `out` may be NULL). What says "later" is repeated up to four

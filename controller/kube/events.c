@@ -147,6 +147,7 @@ static int call(struct zp_kube_events *events, struct zp_kube_request *request, 
         if (!request->body)
                 return zp_error_errno(err, ENOMEM, "event");
         request->is_farewell = events->latest_ms;
+        request->is_anybodys = true;
         int r = zp_kube_call(events->options.kube, request, NULL, err);
         if (r != -ECANCELED || events->latest_ms)
                 return r;

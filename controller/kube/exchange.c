@@ -34,8 +34,11 @@ unsigned zp_kube_backoff_ms(unsigned failures) {
 static int attempt(struct zp_kube *kube, const struct zp_kube_session *session, const struct zp_kube_exchange *exchange,
                    struct zp_http_response *response, struct zp_error *err) {
         zp_autofree char *url = zp_format("%s%s", session->base, exchange->path);
+        const struct zp_kube_options *options = &kube->options;
         if (!url)
                 return zp_error_errno(err, ENOMEM, "request");
+        if (exchange->needs_leave && options->may_write && !options->may_write(options->context))
+                return zp_error_set(err, ECANCELED, "it is another's to write by now");
         const char *headers[] = { session->host_header, NULL };
         const struct zp_http_body body = {
                 .size = exchange->body ? strlen(exchange->body) : 0,

@@ -137,6 +137,7 @@ struct zp_kube_exchange {
         unsigned timeout_ms; /* 0: none */
         bool is_watch;       /* nothing may come for long */
         bool is_farewell;
+        bool needs_leave; /* of the client's may_write */
 };
 
 /* Performs it once, and once more with new credentials when the answer is 401. 0: there is an answer of whatever

@@ -87,6 +87,7 @@ static int write_object(struct zp_kube_lease *lease, const struct zp_kube_lease_
         request->place = place_of(lease);
         request->method = lease->object ? "PUT" : "POST";
         request->body = body;
+        request->is_anybodys = true;
         if (!lease->object)
                 request->place.name = NULL;
         uint64_t start_ms = zp_clock_ms();

@@ -4,6 +4,7 @@ and credentials, what is watched is told once and completely, and what is writte
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import time
@@ -13,7 +14,8 @@ import pytest
 from support import kubernetes_programs, tls
 from support.connect_proxy import connect_proxy
 from support.fake_kubernetes import fake_kubernetes, gone
-from support.kube_tool import SECONDS, ToolError, run, running, watching
+from support.controller import until
+from support.kube_tool import SECONDS, TOOL, ToolError, run, running, watching
 
 WATCH = "/configmaps"
 
@@ -304,6 +306,32 @@ def test_a_request_that_may_have_been_carried_out_is_not_sent_twice(kube):
     kube.add_fault(method="PUT", path=WATCH, cut=10)  # but this one has a version, and is the same the second time
     run(kube.kubeconfig(), "replace", "v1", "configmaps", "default", "a", stdin=configmap("a", data={"x": "1"}))
     assert kube.count("PUT", WATCH) == 2
+
+
+def test_who_may_not_write_any_more_sends_nothing_again_but_leases(kube):
+    kube.add_fault(method="POST", path=WATCH, status=429, headers={"Retry-After": "1"})
+    with pytest.raises(ToolError) as refusal:
+        run(kube.kubeconfig(), "create", "v1", "configmaps", "default", stdin=configmap("a"), environment={"WRITES": "1"})
+    assert (refusal.value.code, kube.count("POST", WATCH)) == ("ECANCELED", 1)
+    with running(kube.kubeconfig(), "lease", "default", "one", "me", environment={"WRITES": "0"}) as tool:
+        tool.wait_for_lease("acquired")
+
+
+@pytest.mark.long
+def test_a_process_that_sleeps_longer_than_a_request_may_take_does_not_repeat_it(kube):
+    limited = kube.add_fault(method="PUT", path=WATCH, status=429, headers={"Retry-After": "2"})
+    create(kube, "a")
+    tool = subprocess.Popen([TOOL, "replace", "v1", "configmaps", "default", "a"], env={**os.environ, "KUBECONFIG": str(kube.kubeconfig())},
+                            stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)  # fmt: skip
+    tool.stdin.write(json.dumps(configmap("a")).encode())
+    tool.stdin.close()
+    until(lambda: limited.happened)
+    tool.send_signal(signal.SIGSTOP)
+    start = time.monotonic()
+    until(lambda: time.monotonic() > start + 31)
+    tool.send_signal(signal.SIGCONT)
+    assert tool.stderr.read().startswith(b"EAGAIN:") and tool.wait() == 1
+    assert kube.count("PUT", WATCH) == 1
 
 
 @pytest.mark.parametrize("status, reason, code", [

@@ -2,12 +2,13 @@
  *
  * Drives the Kubernetes client for tests: `kube-tool COMMAND ARGUMENT…` with $KUBECONFIG. What it finds goes to stdout
  * as lines of JSON, errors to stderr as "errno: message". Commands that run on stop at SIGTERM and at the end of stdin;
- * a line on stdin makes them print their statistics.
+ * a line on stdin makes them print their statistics. $WRITES: how many attempts to change something are allowed.
  */
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 
@@ -32,6 +33,11 @@ static void print(json_t *object) {
 static void tell(void *context, const char *text) {
         (void) context;
         print(json_pack("{s:s}", "notice", text));
+}
+
+static bool may_write(void *context) {
+        long *left = context;
+        return (*left)-- > 0;
 }
 
 static int fail(const struct zp_error *err) {
@@ -336,9 +342,14 @@ static int run(char **arguments, int count) {
         if (zp_kube_config_load(&choice, &config, &err) < 0)
                 return fail(&err);
         zp_auto(zp_kube_free) struct zp_kube *kube = NULL;
-        const struct zp_kube_options options = {
-                .config = config, .user_agent = "kube-tool", .cancel = &cancel, .notice = { tell, NULL }
-        };
+        const char *writes = getenv("WRITES");
+        long writes_left = writes ? strtol(writes, NULL, 10) : 0;
+        const struct zp_kube_options options = { .config = config,
+                                                 .user_agent = "kube-tool",
+                                                 .cancel = &cancel,
+                                                 .notice = { tell, NULL },
+                                                 .may_write = writes ? may_write : NULL,
+                                                 .context = &writes_left };
         if (zp_kube_new(&options, &kube, &err) < 0)
                 return fail(&err);
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
