@@ -17,7 +17,7 @@ static atomic_uint opened, closed;
 #define DAMNED 20
 #define DAMNED_COUNT 230
 static atomic_uint damned_attempts[DAMNED + DAMNED_COUNT];
-static void (*on_close)(void);
+static void (*_Atomic on_close)(void); /* the next closer's, and it alone */
 
 /* ---- the devices ---- */
 
@@ -63,10 +63,9 @@ int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *dige
 }
 
 void __wrap_zp_device_close(struct zp_device *device) {
-        void (*do_first)(void) = on_close;
         if (!device)
                 return;
-        on_close = NULL;
+        void (*do_first)(void) = atomic_exchange(&on_close, NULL);
         if (do_first)
                 do_first();
         atomic_fetch_add(&closed, 1);
@@ -90,7 +89,10 @@ void __wrap_zp_device_prefetch(struct zp_device *device, uint64_t offset, uint64
 void __wrap_zp_device_prefetch(struct zp_device *device, uint64_t offset, uint64_t size) {
         (void) device;
         assert_int_equal(size, 4096);
-        prefetched[atomic_fetch_add(&prefetched_count, 1) % 8] = offset;
+        pthread_mutex_lock(&lock);
+        prefetched[atomic_load(&prefetched_count) % 8] = offset;
+        atomic_fetch_add(&prefetched_count, 1); /* whoever sees it sees the offset */
+        pthread_mutex_unlock(&lock);
 }
 
 /* ---- */
