@@ -78,8 +78,8 @@ def run_something(node, image, name, work):
     with tarfile.open(oci.Layout(images.layout("busybox")).layers("busybox")[0].path) as layer:
         program.write_bytes(layer.extractfile("bin/busybox").read())
     program.chmod(0o755)
-    bind = ("--mount", f"type=bind,src={program},dst=/.program,options=bind:ro")
-    assert node.run(image, "c1", "/.program", "echo", "hello", options=bind).splitlines()[-1] == "hello"
+    bind = ("--mount", f"type=bind,src={program},dst=/busybox-of-the-test,options=bind:ro")
+    assert node.run(image, "c1", "/busybox-of-the-test", "echo", "hello", options=bind).splitlines()[-1] == "hello"
 
 
 @contextmanager
