@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -107,6 +108,38 @@ def test_what_a_container_uses_is_removed_a_minute_after_it_was_refused(world, d
     with warm.running():
         store = use_and_let_go(world, daemon, api, work, warm, image)
         warm.until(lambda: not images(store) and not store.device_directories())
+
+
+def test_containers_that_start_while_their_image_is_removed_see_its_files(world, daemon, api, work):
+    """As an agent's removals and containerd's garbage collection meet a kubelet that starts the next pod."""
+    image = world.image("web", fill_base, fill_app(3))
+    store, ending, removed = Zeropull(daemon.root / "store"), threading.Event(), []
+    shown = 0
+
+    def remove():
+        while not ending.is_set():
+            removed.append(store.run("remove", image.digest).returncode == 0)
+            store.run("prune", "--quiet")
+
+    thread = threading.Thread(target=remove)
+    with world.expected(image) as expected:
+        thread.start()
+        try:
+            for turn in range(30):
+                names = pull(api, image)
+                if None in names:  # it went in between: this one is pulled and unpacked
+                    names = [*names[:-1], *api.names("kind==active")]
+                else:
+                    with mounted(api.view("container", names[-1]), work / "c") as root:
+                        assert treecmp(expected, root) == []
+                    api.remove("container")
+                    shown += 1
+                for name in reversed(names):
+                    api.remove(name)
+        finally:
+            ending.set()
+            thread.join()
+    assert any(removed) and shown
 
 
 def test_what_was_fetched_while_the_agent_was_told_to_end_is_its_own(work, kube):
