@@ -54,7 +54,7 @@ def test_identical_or_refused(name, zeropull, work, reference, containerd):
     write(oci.Layout(work / "layout"), "case", case)
     begin = processor_seconds()
     epoch = int(time.time())
-    result = zeropull.run("build", f"oci:{work / 'layout'}:case", timeout=6 * SECONDS)
+    result = zeropull.run("build", f"oci:{work / 'layout'}:case", timeout=3 * SECONDS)
     assert processor_seconds() - begin < SECONDS
     assert zeropull.leftovers() == []
     if result.returncode != OK:
