@@ -14,10 +14,10 @@
 #define PATIENCE_MS 10000
 #define LOOK_NS 5000000
 
-/* The exit status, -1 when it takes too long. */
+/* The exit status, -1 when it takes too long or is not known. */
 static int await_end(pid_t pid) {
         uint64_t until = snap_now_ms() + PATIENCE_MS;
-        int status;
+        int status = -1;
         while (waitpid(pid, &status, WNOHANG) == 0) {
                 if (snap_now_ms() >= until) {
                         kill(pid, SIGKILL);
