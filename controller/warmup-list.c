@@ -158,16 +158,23 @@ int warmup_list_add(struct warmup_list *list, json_t *entry, struct zp_error *er
         return 1;
 }
 
-int warmup_list_keep(struct warmup_list *list, json_t *entry, struct zp_error *err) {
+/* It has been listed by its digest: an image that another object has long had, and none that the name has moved on to. */
+static bool was_beside(json_t *entry, json_t *there) {
+        zp_autofree char *pinned = pinned_name(entry);
+        return pinned && warmup_has_digest(json_object_get(there, pinned), text(entry, "digest"));
+}
+
+int warmup_list_keep(struct warmup_list *list, json_t *entry, json_t *there, struct zp_error *err) {
         const char *name = text(entry, "image");
         json_t *before = json_object_get(list->entries, name);
-        if (before) {
+        if (before && warmup_has_digest(before, text(entry, "digest"))) {
                 join(list, before, entry, false);
                 return 0;
         }
-        if (!has_room(list, entry))
+        if (before ? !was_beside(before, there) : !has_room(list, entry))
                 return 0;
-        if (json_object_set_new(list->kept, name, json_true()) < 0)
+        int r = before ? add_beside(list, before, entry, err) : insert(list, name, entry, err);
+        if (r == 1 && json_object_set_new(list->kept, name, json_true()) < 0)
                 return no_memory(err);
-        return insert(list, name, entry, err) < 0 ? -ENOMEM : 0;
+        return r < 0 ? r : 0;
 }

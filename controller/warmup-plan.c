@@ -108,14 +108,14 @@ static json_t *entry_of(json_t *object, json_t *image) {
 
 /* What is there under the image's name stays there, but from no place other than the object's, whoever wrote it. */
 static int keep_old(json_t *object, json_t *image, json_t *cache, struct warmup_list *list, struct zp_error *err) {
-        json_t *old = json_object_get(json_object_get(cache, "wanted"), text(image, "image"));
+        json_t *there = json_object_get(cache, "wanted"), *old = json_object_get(there, text(image, "image"));
         zp_auto(json_decref) json_t *entry = old ? json_deep_copy(old) : NULL;
         if (!old)
                 return 0;
         if (!entry)
                 return no_memory(err);
         warmup_set_from(entry, json_object_get(object, "from"));
-        return warmup_list_keep(list, entry, err);
+        return warmup_list_keep(list, entry, there, err);
 }
 
 /* All of an object's images that there are, or those of its last time that are there. Returns how many are listed that

@@ -14,6 +14,7 @@
 
 #define A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 
 /* A cluster, as a test wants it. */
 static struct warmup_world world;
@@ -556,6 +557,35 @@ static void objects_that_want_two_images_under_one_name_both_become_warm(void **
         assert_int_equal(json_object_size(json_object_get(json_object_get(world.caches, "n2"), "wanted")), 1);
 }
 
+static void what_is_there_under_a_name_stays_beside_what_an_older_object_wants(void **state) {
+        (void) state;
+        add_nodes(3);
+        reduce(reduce_object, world.objects, "ns/once", object_of("once", "r.example/web:1", A, OLD, ""));
+        json_t *track = object_of("track", "r.example/web:1", B, YOUNG, "");
+        json_object_set_new(json_object_get(json_object_get(track, "spec"), "warmUp"), "complete", json_true());
+        reduce(reduce_object, world.objects, "ns/track", track);
+        settle();
+        assert_listed("n0", PINNED_A, A);
+        assert_listed("n0", "r.example/web:1", B);
+        /* its tag has moved */
+        reduce(reduce_object, world.objects, "ns/track", object_of("track", "r.example/web:1", "", YOUNG, ""));
+        decide();
+        assert_int_equal(json_object_size(changes), 0);
+        assert_counts("ns/once", 3, 3, 0);
+        /* it is built: each node's stays until its turn has come */
+        json_t *moved = object_of("track", "r.example/web:1", C, YOUNG, "");
+        json_object_set_new(json_object_get(json_object_get(moved, "spec"), "warmUp"), "parallelism", json_integer(1));
+        reduce(reduce_object, world.objects, "ns/track", moved);
+        decide();
+        assert_int_equal(json_object_size(changes), 1);
+        settle();
+        assert_counts("ns/once", 3, 3, 0);
+        assert_counts("ns/track", 3, 3, 0);
+        assert_listed("n2", PINNED_A, A);
+        assert_listed("n2", "r.example/web:1", C);
+        assert_int_equal(json_object_size(json_object_get(json_object_get(world.caches, "n2"), "wanted")), 2);
+}
+
 static void what_is_listed_beside_a_name_goes_when_its_object_moves_on(void **state) {
         (void) state;
         add_nodes(3);
@@ -662,6 +692,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(of_two_digests_the_younger_objects_counts_once_it_is_built, begin, end),
                 cmocka_unit_test_setup_teardown(objects_that_want_two_images_under_one_name_both_become_warm, begin,
                                                 end),
+                cmocka_unit_test_setup_teardown(what_is_there_under_a_name_stays_beside_what_an_older_object_wants,
+                                                begin, end),
                 cmocka_unit_test_setup_teardown(what_is_listed_beside_a_name_goes_when_its_object_moves_on, begin, end),
                 cmocka_unit_test_setup_teardown(a_node_whose_list_is_full_takes_no_other_nodes_turn, begin, end),
                 cmocka_unit_test_setup_teardown(no_list_becomes_larger_than_an_api_server_takes, begin, end),
