@@ -14,6 +14,14 @@ static int mounted(const struct zp_digest *manifest_digest, const char *point, s
         return -EBUSY;
 }
 
+/* By whom is not to be seen. */
+static int locked(const struct zp_digest *manifest_digest, struct zp_error *err) {
+        char text[ZP_DIGEST_TEXT_SIZE];
+        zp_error_set(err, EBUSY, "image %s is being built, pulled or mounted", zp_digest_text(manifest_digest, text));
+        zp_error_hint(err, "run it again when that has finished");
+        return -EBUSY;
+}
+
 static int remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_moves *moves,
                         struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
@@ -35,11 +43,9 @@ static int remove_image(struct zp_store *store, const struct zp_digest *manifest
 
 int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
-        char text[ZP_DIGEST_TEXT_SIZE];
         int r = zp_store_try_lock(store, manifest_digest, &lock, err);
-        if (r == 0) /* who mounts it is not to be seen yet */
-                return zp_error_set(err, EBUSY, "image %s is being pulled or mounted",
-                                    zp_digest_text(manifest_digest, text));
+        if (r == 0)
+                return locked(manifest_digest, err);
         if (r == 1)
                 r = zp_store_begin_write(store, err);
         if (r < 0)

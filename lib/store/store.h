@@ -213,7 +213,7 @@ int zp_store_add_name(struct zp_store *store, const char *name, const struct zp_
                       struct zp_error *err);
 
 /* Removes an image; its layers stay until prune. -EBUSY while it is mounted, or something else that reads a device
- * which no other image has, or while somebody has its lock, to mount or to pull it. */
+ * which no other image has, or while somebody has its lock, to build, pull or mount it. */
 int zp_store_remove_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_error *err);
 struct zp_prune_result {
         uint64_t layers, devices, unpacked;

@@ -236,6 +236,21 @@ static void what_other_metadata_shows_is_in_use(void **state) {
         assert_false(uses(w, table, "base")); /* whose file it is, nobody knows */
 }
 
+/* Whoever builds, pulls or mounts it has its lock. */
+static void image_that_somebody_is_at_stays_and_it_is_said_when_it_can_go(void **state) {
+        struct world *w = *state;
+        struct zp_digest small = digest_of_text("small");
+        struct zp_store_lock *lock;
+        put_two_images(w);
+        must(w, zp_store_lock(w->store, &small, NULL, NULL, NULL, &lock, &w->err));
+        assert_int_equal(remove_image(w, "small"), -EBUSY);
+        assert_non_null(strstr(w->err.message, "is being built, pulled or mounted"));
+        assert_non_null(strstr(w->err.hint, "when that has finished"));
+        assert_true(has_image(w, "small"));
+        zp_store_unlock(lock);
+        must(w, remove_image(w, "small"));
+}
+
 /* As the data plane does with what it writes. */
 static void what_is_being_written_is_not_pruned(void **state) {
         struct world *w = *state;
@@ -334,6 +349,7 @@ int main(void) {
                 world_test(image_of_another_store_reads_its_own_devices),
                 world_test(disk_that_is_served_shows_its_image_and_is_not_read),
                 world_test(what_other_metadata_shows_is_in_use),
+                world_test(image_that_somebody_is_at_stays_and_it_is_said_when_it_can_go),
                 world_test(what_is_being_written_is_not_pruned),
                 world_test(mount_is_known_by_the_file_it_is_read_from),
                 world_test(store_is_known_by_any_name),
