@@ -18,6 +18,13 @@ static unsigned patience_with(int error, const struct snap_waiting_patience *pat
                                                         : 0;
 }
 
+/* What is wrong here is no agent that is away. */
+static int not_connected(int error, const char *path, struct zp_error *err) {
+        bool is_away = error == ENOENT || error == ECONNREFUSED || error == EAGAIN;
+        return zp_error_set(err, is_away ? EHOSTDOWN : error, "the node's agent '%s' cannot be asked who pulls: %s",
+                            path, strerrordesc_np(error));
+}
+
 static int connect_when_there(const char *path, const struct snap_waiting_patience *patience, struct zp_error *err) {
         uint64_t begun_ms = zp_clock_ms();
         int fd;
@@ -25,8 +32,7 @@ static int connect_when_there(const char *path, const struct snap_waiting_patien
                 if (zp_cancelled(patience->cancel))
                         return zp_error_set(err, ECANCELED, "interrupted");
                 if (zp_clock_ms() - begun_ms >= patience_with(-fd, patience))
-                        return zp_error_set(err, EHOSTDOWN, "the node's agent '%s' cannot be asked who pulls: %s", path,
-                                            strerrordesc_np(-fd));
+                        return not_connected(-fd, path, err);
                 zp_pause(LOOK_MS, NULL);
         }
         return fd;

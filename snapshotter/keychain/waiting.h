@@ -21,7 +21,8 @@ struct snap_waiting_patience {
 };
 
 /* Those that may be pulling the image, each once, with is_waiting; *out malloc'ed, *count 0: nobody waits for it.
- * `path`: the agent's socket. -EHOSTDOWN: it is not there, or does not answer, for so long; -EBADMSG; -ECANCELED. */
+ * `path`: the agent's socket. -EHOSTDOWN: it is not there, or does not answer, for so long; -EBADMSG; -ECANCELED;
+ * zp_unix_connect()'s others. */
 int snap_waiting_pullers(const char *path, struct snap_keychain *keychain, const char *reference,
                          const struct snap_waiting_patience *patience, struct snap_puller **out, size_t *count,
                          struct zp_error *err);

@@ -90,6 +90,20 @@ static void an_agent_that_is_away_is_told_as_such(void **state) {
         assert_non_null(strstr(err.message, "cannot be asked who pulls"));
 }
 
+/* An agent that is away is not asked again for a while. */
+static void what_is_wrong_here_is_not_told_as_an_agent_that_is_away(void **state) {
+        (void) state;
+        struct snap_puller *pullers;
+        size_t count;
+        char path[200];
+        memset(path, 'x', sizeof path);
+        path[0] = '/';
+        path[sizeof path - 1] = '\0';
+        assert_int_equal(snap_waiting_pullers(path, NULL, "r.example/web:1", &no_wait, &pullers, &count, &err),
+                         -ENAMETOOLONG);
+        assert_message_has("cannot be asked who pulls");
+}
+
 static void *begin_later(void *path) {
         const struct timespec pause = { .tv_nsec = 300000000 };
         struct snap_listener *listener = NULL;
@@ -179,6 +193,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(nobody_is_an_answer_too, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_makes_no_sense_is_no_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_agent_that_is_away_is_told_as_such, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_wrong_here_is_not_told_as_an_agent_that_is_away, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(an_agent_that_begins_a_little_later_is_waited_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(who_is_told_to_end_waits_for_no_agent, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_agent_that_dawdles_has_its_time_once, setup, teardown),
