@@ -122,13 +122,16 @@ static _Noreturn void look_and_tell(const struct named *one, int out) {
         _exit(write(STDIN_FILENO, &err, sizeof err) != sizeof err);
 }
 
-/* Whether it has answered. */
-static bool hear(int in, struct zp_error *answer) {
+enum heard { ANSWER, NO_ANSWER, NOTHING_MORE };
+
+static enum heard hear(int in, struct zp_error *answer) {
         struct pollfd fd = { .fd = in, .events = POLLIN };
         int count;
         while ((count = poll(&fd, 1, PATIENCE_MS)) < 0 && errno == EINTR)
                 continue;
-        return count == 1 && read(in, answer, sizeof *answer) == sizeof *answer;
+        if (count == 0)
+                return NO_ANSWER;
+        return count == 1 && read(in, answer, sizeof *answer) == sizeof *answer ? ANSWER : NOTHING_MORE;
 }
 
 /* By a process of its own: one that waits for a file system can sometimes not even be killed, and whoever waits for it
@@ -144,11 +147,13 @@ static int look_for_a_while(const struct named *one, struct zp_error *err) {
         if (pid < 0)
                 return zp_error_errno(err, errno, "'%s'", one->path);
         zp_cleanup_fd(&out);
-        bool has_answered = hear(in, err);
+        enum heard heard = hear(in, err);
         kill(pid, SIGKILL);
-        waitpid(pid, NULL, has_answered ? 0 : WNOHANG);
-        if (!has_answered)
+        waitpid(pid, NULL, heard == NO_ANSWER ? WNOHANG : 0);
+        if (heard == NO_ANSWER)
                 zp_error_set(err, ETIMEDOUT, "'%.300s': its file system does not answer", one->path);
+        else if (heard == NOTHING_MORE)
+                zp_error_set(err, EIO, "'%.300s': it could not be looked at", one->path);
         return -err->code;
 }
 
