@@ -57,8 +57,12 @@ int cli_earlier_images(struct cli_call *call, const char *image, const struct zp
         struct zp_reference reference;
         *out = (struct cli_earlier_images){ 0 };
         int r = zp_reference_of_name(image, &reference, err);
+        if (r == -ENOTSUP) {
+                zp_error_clear(err);
+                return 0;
+        }
         if (r < 0)
-                return r == -ENOTSUP ? 0 : r;
+                return r;
         struct asking asking = { .reference = &reference, .options = options };
         if (reference.tag && strpbrk(reference.tag, "0123456789"))
                 r = ask_elsewhere(call, &asking, deadline_ms, out, err);

@@ -10,6 +10,8 @@ static int parse_name(const char *name, struct zp_reference *out, struct zp_erro
         int r = zp_reference_of_name(name, out, err);
         if (r != -ENOTSUP)
                 return r;
+        if (err)
+                zp_error_clear(err);
         *out = (struct zp_reference){ .registry = strdup(""), .repository = strdup("") };
         if (out->registry && out->repository)
                 return 0;

@@ -166,6 +166,14 @@ static void the_rule_says_whether_to_look(void **state) {
                          -EACCES);
 }
 
+static void what_is_no_error_leaves_none(void **state) {
+        struct fixture *f = *state;
+        zp_auto(zp_policy_free) struct zp_policy *accepted = policy(f, "{repository: '*', action: accept}");
+        assert_int_equal(wants((struct zp_trust){ .policy = accepted, .image = "oci:/here" }, f), 0);
+        assert_int_equal(f->err.code, 0);
+        assert_string_equal(f->err.message, "");
+}
+
 static void signatures_that_cannot_be_read_are_no_acceptance(void **state) {
         struct fixture *f = *state;
         struct zp_trust trust = { .keys = &f->release, .key_count = 1 };
@@ -186,6 +194,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(each_of_several_keys_must_have_signed, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(policy_and_key_are_two_conditions, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(the_rule_says_whether_to_look, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(what_is_no_error_leaves_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(signatures_that_cannot_be_read_are_no_acceptance, set_up, tear_down),
         };
         return cmocka_run_group_tests_name("ship/trust", tests, NULL, NULL);
