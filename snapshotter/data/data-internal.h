@@ -29,7 +29,8 @@ struct snap_data {
 struct snap_files {
         char *index;
         size_t index_size;
-        int raw_fd, pack_fd;                        /* -1: none */
+        uint64_t device_size;                       /* as the index says, if it can be read */
+        int raw_fd, pack_fd;                        /* -1: none; raw: of the device's size */
         struct zp_pool *raw_readers, *pack_readers; /* the preload's that has them; NULL: they are the store's */
         bool is_pack_at_hand;
         bool is_partial; /* a preload did not answer, which may have more */

@@ -11,9 +11,12 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "pack/index.h"
 
 /* An index: its header and an entry of 40 bytes a frame. */
 #define INDEX_MAX (64 + (size_t) ZP_LIMIT_PACK_FRAMES * 40)
+/* No file has it. */
+#define UNKNOWN_SIZE UINT64_MAX
 
 uint64_t snap_device_id(const struct zp_digest *device) {
         uint64_t id = 0;
@@ -30,48 +33,62 @@ static int open_file(const char *store, const char *directory, const char *hex, 
 
 /* An unpacked device cannot be compared with its index, which covers what is packed: it is as good as who may write it.
  */
-static int open_trusted(const char *preload, const char *hex) {
+static int open_trusted(const char *preload, const char *hex, uint64_t *size) {
         zp_autoclose int fd = open_file(preload, "unpacked", hex, ".raw");
         struct stat st;
         bool is_trusted = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == 0 &&
                           !(st.st_mode & (S_IWGRP | S_IWOTH));
+        *size = is_trusted ? (uint64_t) st.st_size : 0;
         return is_trusted ? zp_steal_fd(&fd) : -1;
 }
 
 /* 0 also when it is not there; then files->index is NULL. */
 static int read_index(struct snap_files *files, const char *store, const char *hex, struct zp_error *err) {
         zp_autofree char *path = zp_format("%s/devices/%s/device.idx", store, hex);
+        struct zp_pack_index index;
         if (!path)
                 return zp_error_errno(err, ENOMEM, "device '%s'", hex);
         int r = zp_read_file(AT_FDCWD, path, INDEX_MAX, &files->index, &files->index_size, err);
-        return r == -ENOENT || r == -ENOTDIR ? 0 : r;
-}
-
-static int look_into(struct snap_files *files, const char *store, const char *hex, bool is_preload, bool has_index,
-                     struct zp_error *err) {
-        int r = has_index ? 0 : read_index(files, store, hex, err);
         if (r < 0)
-                return r;
-        if (is_preload)
-                files->raw_fd = open_trusted(store, hex);
-        files->pack_fd = open_file(store, "devices", hex, "/device.zst");
+                return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+        if (zp_pack_index_parse(files->index, files->index_size, NULL, hex, &index, NULL) == 0)
+                files->device_size = index.device_size;
         return 0;
 }
 
 /* ---- in preloads ---- */
 
 struct file_look {
-        struct snap_look look; /* first: what is asked and freed */
-        struct snap_files files;
+        struct snap_look look;   /* first: what is asked and freed */
+        struct snap_files files; /* what this one has of what others lack */
         char hex[ZP_SHA256_HEX_SIZE];
-        bool has_index; /* from elsewhere */
+        bool has_index, has_raw, has_pack; /* others have it */
+        bool is_raw_odd;                   /* it has one of another size */
         int result;
         struct zp_error err;
 };
 
+/* What was not copied to its end reads short, and who has a file system on it takes that for zeros. It is closed here:
+ * that can hang as well. One whose index is not known yet is passed over. */
+static void find_unpacked(struct file_look *wanted, const char *preload) {
+        struct snap_files *files = &wanted->files;
+        uint64_t size;
+        zp_autoclose int fd = open_trusted(preload, wanted->hex, &size);
+        wanted->is_raw_odd = fd >= 0 && files->device_size != UNKNOWN_SIZE && size != files->device_size;
+        if (fd >= 0 && size == files->device_size)
+                files->raw_fd = zp_steal_fd(&fd);
+}
+
 static void look_for_files(struct snap_look *look, const char *path) {
-        struct file_look *files = (struct file_look *) look;
-        files->result = look_into(&files->files, path, files->hex, true, files->has_index, &files->err);
+        struct file_look *wanted = (struct file_look *) look;
+        struct snap_files *files = &wanted->files;
+        wanted->result = wanted->has_index ? 0 : read_index(files, path, wanted->hex, &wanted->err);
+        if (wanted->result < 0)
+                return;
+        if (!wanted->has_raw)
+                find_unpacked(wanted, path);
+        if (!wanted->has_pack)
+                files->pack_fd = open_file(path, "devices", wanted->hex, "/device.zst");
 }
 
 static void free_file_look(struct snap_look *look) {
@@ -80,31 +97,43 @@ static void free_file_look(struct snap_look *look) {
         free(files);
 }
 
-/* The first place that has something has the say. */
+/* The first place that has something has the say: the others were not asked for it. */
 static void take_from(struct snap_files *files, struct snap_files *found, struct zp_pool *readers) {
-        if (!files->index) {
+        if (found->index) {
                 files->index = zp_steal(&found->index);
                 files->index_size = found->index_size;
+                files->device_size = found->device_size;
         }
-        if (files->raw_fd < 0) {
+        if (found->raw_fd >= 0) {
                 files->raw_fd = zp_steal_fd(&found->raw_fd);
                 files->raw_readers = readers;
         }
-        if (files->pack_fd < 0) {
+        if (found->pack_fd >= 0) {
                 files->pack_fd = zp_steal_fd(&found->pack_fd);
-                files->is_pack_at_hand = files->pack_fd >= 0;
+                files->is_pack_at_hand = true;
                 files->pack_readers = readers;
         }
 }
 
-static int look_into_preload(struct snap_files *files, struct snap_preloads *preloads, size_t number, const char *hex,
+static void tell_of_odd_size(const struct snap_data *data, const char *hex, size_t number) {
+        zp_autofree char *line =
+                zp_format("device %s: preload '%s': the unpacked file is not of its size, and is passed over", hex,
+                          snap_preloads_path(data->preloads, number));
+        if (line)
+                snap_data_notice(data, line);
+}
+
+static int look_into_preload(const struct snap_data *data, struct snap_files *files, size_t number, const char *hex,
                              struct zp_error *err) {
+        struct snap_preloads *preloads = data->preloads;
         struct file_look *look = calloc(1, sizeof *look);
         if (!look)
                 return zp_error_errno(err, ENOMEM, "device '%s'", hex);
         look->look = (struct snap_look){ .work = look_for_files, .free = free_file_look };
-        look->files = (struct snap_files){ .raw_fd = -1, .pack_fd = -1 };
+        look->files = (struct snap_files){ .raw_fd = -1, .pack_fd = -1, .device_size = files->device_size };
         look->has_index = files->index != NULL;
+        look->has_raw = files->raw_fd >= 0;
+        look->has_pack = files->pack_fd >= 0;
         strcpy(look->hex, hex);
         int r = snap_preloads_ask(preloads, number, &look->look, err);
         if (r == -ETIMEDOUT)
@@ -119,6 +148,8 @@ static int look_into_preload(struct snap_files *files, struct snap_preloads *pre
                 r = snap_preloads_readers(preloads, number, &readers, err);
         if (r == 0)
                 take_from(files, &look->files, readers);
+        if (r == 0 && look->is_raw_odd)
+                tell_of_odd_size(data, hex, number);
         snap_look_free(&look->look);
         return r;
 }
@@ -128,11 +159,13 @@ static int look_into_preload(struct snap_files *files, struct snap_preloads *pre
 int snap_files_find(const struct snap_data *data, const struct zp_digest *device, struct snap_files *out,
                     struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
-        struct snap_files files = { .raw_fd = -1, .pack_fd = -1 };
+        struct snap_files files = { .raw_fd = -1, .pack_fd = -1, .device_size = UNKNOWN_SIZE };
         zp_digest_hex(device, hex);
-        int r = look_into(&files, data->options->store, hex, false, false, err);
+        int r = read_index(&files, data->options->store, hex, err);
+        if (r == 0)
+                files.pack_fd = open_file(data->options->store, "devices", hex, "/device.zst");
         for (size_t i = 0; r == 0 && i < snap_preloads_count(data->preloads); i++)
-                r = look_into_preload(&files, data->preloads, i, hex, err);
+                r = look_into_preload(data, &files, i, hex, err);
         if (r == 0 && !files.index)
                 r = files.is_partial ? zp_error_set(err, ETIMEDOUT, "device '%s': a preload does not answer", hex)
                                      : zp_error_set(err, ENOENT, "device '%s': it is in no store", hex);

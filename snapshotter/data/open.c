@@ -47,7 +47,11 @@ static int find_remote(struct snap_data *data, const struct zp_digest *device, s
         return r;
 }
 
-/* What is not known of a remote leaves the device to its other origins; if there are none, that is the error. */
+static bool has_data(const struct zp_device_description *description) {
+        return description->raw_fd >= 0 || description->origin_count;
+}
+
+/* What is not known of a remote leaves the device to its other places; if there are none, that is the error. */
 static int add_remote(struct snap_data *data, struct snap_remote *remote, struct zp_device_description *description,
                       struct zp_error *err) {
         if (!data->options->lookups.find_remote)
@@ -60,14 +64,9 @@ static int add_remote(struct snap_data *data, struct snap_remote *remote, struct
         if (r == 0)
                 r = zp_device_origin_range(blob, &origin, err);
         if (r < 0)
-                return description->origin_count || r == -ENOENT ? 0 : r;
+                return has_data(description) || r == -ENOENT ? 0 : r;
         description->origins[description->origin_count++] = origin;
         return 0;
-}
-
-static void close_origins(struct zp_device_description *description) {
-        for (unsigned i = 0; i < description->origin_count; i++)
-                description->origins[i]->ops->close(description->origins[i]);
 }
 
 int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
@@ -83,16 +82,10 @@ int snap_device_open(struct snap_data *data, const struct zp_digest *digest, str
                                                      .raw_readers = files.raw_readers };
         add_pack(&description, &files);
         r = add_remote(data, remote, &description, err);
-        if (r == 0 && files.is_partial && description.raw_fd < 0 && !description.origin_count &&
-            !snap_device_is_whole(data, digest))
+        if (r == 0 && files.is_partial && !has_data(&description) && !snap_device_is_whole(data, digest))
                 r = zp_error_set(err, ETIMEDOUT, "a preload does not answer, and no other place has its data");
-        if (r == 0) {
+        if (r == 0) /* else nothing is open */
                 r = zp_device_open(data->engine, &description, out, err);
-        } else {
-                close_origins(&description);
-                if (description.raw_fd >= 0)
-                        close(description.raw_fd);
-        }
         snap_files_clear(&files);
         return r;
 }

@@ -3,6 +3,7 @@
  * Preloads of which one hangs: who looks for a device goes on without it, and comes back to it when it answers. A pipe
  * that nobody writes is what hangs: whoever opens it waits.
  */
+#include "../../pack/pack-fixture.h"
 #include "../control/support.h"
 
 #include <fcntl.h>
@@ -176,6 +177,139 @@ static void what_a_preload_has_is_read_by_threads_of_its_own(void **state) {
         snap_files_clear(&files);
 }
 
+/* ---- unpacked ---- */
+
+#define BLOCKS 3
+
+static atomic_uint noticed;
+
+static void note(void *context, const char *line) {
+        (void) context;
+        assert_non_null(strstr(line, "the unpacked file is not of its size"));
+        atomic_fetch_add(&noticed, 1);
+}
+
+/* Only root's are trusted. */
+static void needs_root(void) {
+        if (geteuid() != 0)
+                skip();
+}
+
+static void put_index(const char *place, const struct zp_digest *digest, const struct packed *packed) {
+        char hex[ZP_SHA256_HEX_SIZE], path[200];
+        const char *parts[] = { "", "/devices", "/devices/", NULL };
+        zp_digest_hex(digest, hex);
+        for (const char **part = parts; *part; part++) {
+                snprintf(path, sizeof path, "%s%s%s", place, *part, part == &parts[2] ? hex : "");
+                mkdir(path, 0700);
+        }
+        snprintf(path, sizeof path, "%s/devices/%s/device.idx", place, hex);
+        assert_ok(zp_replace_file(AT_FDCWD, path, (const char *) packed->index, packed->info.index_size, 0644, &err));
+}
+
+static void put_unpacked(const char *place, const struct zp_digest *digest, off_t size) {
+        char hex[ZP_SHA256_HEX_SIZE], path[200];
+        mkdir(place, 0700);
+        snprintf(path, sizeof path, "%s/unpacked", place);
+        mkdir(path, 0700);
+        snprintf(path, sizeof path, "%s/unpacked/%s.raw", place, zp_digest_hex(digest, hex));
+        zp_autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(ftruncate(fd, size), 0);
+}
+
+static struct packed pack_blocks(void) {
+        zp_autofree uint8_t *bytes = sample_device((size_t) BLOCKS * 4096);
+        return pack_bytes(bytes, (size_t) BLOCKS * 4096, 4096, 1);
+}
+
+static off_t found_unpacked(const struct zp_digest *digest) {
+        struct snap_files files;
+        struct stat st = { .st_size = -1 };
+        assert_ok(snap_files_find(&data, digest, &files, &err));
+        assert_true(files.raw_fd < 0 || fstat(files.raw_fd, &st) == 0);
+        assert_int_equal(files.raw_readers != NULL, files.raw_fd >= 0);
+        snap_files_clear(&files);
+        return st.st_size;
+}
+
+/* As one that is being copied there; wherever the index is. */
+static void an_unpacked_file_of_another_size_leaves_it_to_the_next_preload(void **state) {
+        (void) state;
+        needs_root();
+        static const char *const places[] = { "store", "hung", "good" };
+        options.device.notice = note;
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+                struct packed packed = pack_blocks();
+                struct zp_digest digest = packed.info.index_digest;
+                digest.bytes[0] ^= (uint8_t) i; /* another one each time, which is nothing to the files */
+                put_index(places[i], &digest, &packed);
+                atomic_store(&noticed, 0);
+                put_unpacked("hung", &digest, (BLOCKS - 1) * 4096);
+                assert_int_equal(found_unpacked(&digest), -1);
+                put_unpacked("good", &digest, (BLOCKS + 1) * 4096);
+                assert_int_equal(found_unpacked(&digest), -1);
+                assert_true(atomic_load(&noticed) > 0);
+                put_unpacked("good", &digest, BLOCKS * 4096);
+                assert_int_equal(found_unpacked(&digest), BLOCKS * 4096);
+                packed_clear(&packed);
+        }
+        options.device.notice = NULL;
+}
+
+/* Nobody has its data, unless the one that hangs does: that is not for good. */
+static void an_unpacked_file_of_another_size_is_nothing_while_a_preload_hangs(void **state) {
+        (void) state;
+        needs_root();
+        char hex[ZP_SHA256_HEX_SIZE], path[200];
+        struct packed packed = pack_blocks();
+        const struct zp_digest *digest = &packed.info.index_digest;
+        const struct zp_device_options devices = { .cache_fd = -1 };
+        struct snap_remote remote = { 0 };
+        struct zp_device *opened = NULL;
+        put_index("store", digest, &packed);
+        put_unpacked("good", digest, (BLOCKS - 1) * 4096);
+        snprintf(path, sizeof path, "hung/unpacked/%s.raw", zp_digest_hex(digest, hex));
+        assert_int_equal(mkfifo(path, 0600), 0);
+        options.device.cache_fd = -1;
+        assert_ok(zp_device_engine_new(&devices, &data.engine, &err));
+        assert_int_equal(snap_device_open(&data, digest, &remote, &opened, &err), -ETIMEDOUT);
+        put_unpacked("good", digest, BLOCKS * 4096);
+        assert_ok(snap_device_open(&data, digest, &remote, &opened, &err));
+        assert_true(zp_device_is_complete(opened));
+        zp_device_close(opened);
+        zp_device_engine_free(data.engine);
+        data.engine = NULL;
+        int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* whoever waits there goes on */
+        close(fd);
+        packed_clear(&packed);
+}
+
+static int find_no_remote(void *context, const struct zp_digest *digest, char **name, struct zp_descriptor *pack,
+                          struct zp_error *error) {
+        (void) context, (void) digest, (void) name, (void) pack;
+        return zp_error_set(error, EAGAIN, "somebody has the database locked");
+}
+
+static void what_is_there_unpacked_waits_for_no_database(void **state) {
+        (void) state;
+        needs_root();
+        struct packed packed = pack_blocks();
+        const struct zp_device_options devices = { .cache_fd = -1 };
+        struct snap_remote remote = { 0 };
+        struct zp_device *opened = NULL;
+        put_index("store", &packed.info.index_digest, &packed);
+        options.lookups.find_remote = find_no_remote;
+        assert_ok(zp_device_engine_new(&devices, &data.engine, &err));
+        assert_int_equal(snap_device_open(&data, &packed.info.index_digest, &remote, &opened, &err), -EAGAIN);
+        put_unpacked("good", &packed.info.index_digest, BLOCKS * 4096);
+        assert_ok(snap_device_open(&data, &packed.info.index_digest, &remote, &opened, &err));
+        options.lookups.find_remote = NULL;
+        zp_device_close(opened);
+        zp_device_engine_free(data.engine);
+        data.engine = NULL;
+        packed_clear(&packed);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_preloads, teardown_preloads)
         const struct CMUnitTest tests[] = {
@@ -184,6 +318,9 @@ int main(void) {
                 TEST(a_number_is_found_where_it_is),
                 TEST(a_disk_is_found_by_its_number_while_a_preload_hangs),
                 TEST(what_a_preload_has_is_read_by_threads_of_its_own),
+                TEST(an_unpacked_file_of_another_size_leaves_it_to_the_next_preload),
+                TEST(an_unpacked_file_of_another_size_is_nothing_while_a_preload_hangs),
+                TEST(what_is_there_unpacked_waits_for_no_database),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
