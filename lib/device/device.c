@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 void zp_device_hold(struct zp_device *device) {
         device->users++;
@@ -49,25 +48,13 @@ static bool all_at_hand(const struct zp_device *device) {
         return device->origin_count > 0;
 }
 
-/* What was not copied to its end reads short, and who has a file system on it takes that for zeros. */
-static bool is_whole(struct zp_device *device, int raw_fd) {
-        struct stat st;
-        bool is_whole = fstat(raw_fd, &st) == 0 && (uint64_t) st.st_size == device->index.device_size;
-        if (!is_whole)
-                zp_device_notice(device->engine, "device %s: the unpacked file is not of its size, and is passed over",
-                                 device->hex);
-        return is_whole;
-}
-
 /* A complete file elsewhere needs no copy, and origins at hand will never fill one. */
 static void open_record(struct zp_device *device, int raw_fd, struct zp_pool *raw_readers) {
         struct zp_device_engine *engine = device->engine;
-        zp_autoclose int raw = raw_fd;
         struct zp_error err = { 0 };
         device->record.fd = -1;
-        if (raw >= 0 && is_whole(device, raw)) {
-                device->record =
-                        (struct zp_record){ .fd = zp_steal_fd(&raw), .device_size = device->index.device_size };
+        if (raw_fd >= 0) {
+                device->record = (struct zp_record){ .fd = raw_fd, .device_size = device->index.device_size };
                 pthread_mutex_init(&device->record.lock, NULL);
                 device->has_record = device->is_finished = true;
                 device->readers = raw_readers;

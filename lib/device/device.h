@@ -63,7 +63,7 @@ struct zp_device_description {
         struct zp_digest digest; /* names the device: the digest of the index */
         const void *index;       /* copied */
         size_t index_size;
-        int raw_fd; /* all of the device, right as far as anybody knows, when it is of its size; -1: none */
+        int raw_fd;                  /* all of the device, of its size, and right as far as anybody knows; -1: none */
         struct zp_pool *raw_readers; /* who read that, on a file system that may hang; NULL: whoever asks */
         struct zp_device_origin *origins[ZP_DEVICE_ORIGINS]; /* asked in this order */
         unsigned origin_count;

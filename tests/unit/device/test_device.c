@@ -596,22 +596,6 @@ static void an_unpacked_file_that_hangs_keeps_its_own_readers_alone(void **state
         zp_pool_free(hung.readers);
 }
 
-/* As one that is being copied there. */
-static void an_unpacked_file_of_another_size_is_passed_over(void **state) {
-        struct world *w = *state;
-        open_world(w, 1);
-        for (uint64_t size = SIZE - 4096; size <= SIZE + 4096; size += 8192) {
-                zp_device_close(w->device);
-                struct zp_device_description description = describe(w);
-                description.raw_fd = temporary_file();
-                assert_int_equal(ftruncate(description.raw_fd, (off_t) size), 0);
-                description.origins[description.origin_count++] = new_origin(w, 0);
-                assert_int_equal(zp_device_open(w->engine, &description, &w->device, NULL), 0);
-                assert_false(zp_device_is_complete(w->device));
-                assert_int_equal(read_range(w, SIZE - FRAME, FRAME), 0);
-        }
-}
-
 static void a_damaged_index_is_refused(void **state) {
         struct world *w = *state;
         struct zp_error err = { 0 };
@@ -731,7 +715,6 @@ int main(void) {
                 test(what_hangs_is_fetched_from_where_else_it_is),
                 test(a_read_that_was_given_up_is_not_waited_for),
                 test(an_unpacked_file_that_hangs_keeps_its_own_readers_alone),
-                test(an_unpacked_file_of_another_size_is_passed_over),
                 test(a_damaged_index_is_refused),
                 test(the_copies_used_longest_ago_make_room),
                 test(many_readers_and_many_faults_give_right_bytes),
