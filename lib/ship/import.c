@@ -14,7 +14,7 @@
 #include "pack/index.h"
 #include "ship/metadata.h"
 
-/* Files are read as a whole. */
+/* Files are held as a whole. */
 #define METADATA_MAX (UINT64_C(2) << 30)
 
 /* ---- looking into a store ---- */
@@ -55,7 +55,8 @@ int zp_import_look(const char *path, const struct zp_digest *manifest_digest, st
         return r;
 }
 
-int zp_import_read(const char *path, const char *file, char **out, size_t *size, struct zp_error *err) {
+int zp_import_read(const char *path, const char *file, uint64_t offset, struct zp_import_piece *out,
+                   struct zp_error *err) {
         zp_autoclose int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         struct stat st;
         if (directory < 0)
@@ -66,18 +67,15 @@ int zp_import_read(const char *path, const char *file, char **out, size_t *size,
                 return zp_error_errno(err, errno, "'%s'", file);
         if (!S_ISREG(st.st_mode))
                 return zp_error_set(err, EBADMSG, "'%s' is not a regular file", file);
-        if (st.st_size < 0 || (uint64_t) st.st_size > METADATA_MAX)
-                return zp_error_set(err, EFBIG, "'%s': it is too large", file);
-        *size = (size_t) st.st_size;
-        zp_autofree char *bytes = malloc(*size + 1);
+        uint64_t file_size = (uint64_t) st.st_size, left = offset < file_size ? file_size - offset : 0;
+        size_t size = left < ZP_IMPORT_PIECE ? (size_t) left : ZP_IMPORT_PIECE;
+        zp_autofree char *bytes = malloc(size + 1);
         if (!bytes)
                 return zp_error_errno(err, ENOMEM, "'%s'", file);
-        int r = zp_pread_all(fd, bytes, *size, 0, file, err);
-        if (r < 0)
-                return r;
-        bytes[*size] = '\0';
-        *out = zp_steal(&bytes);
-        return 0;
+        int r = zp_pread_all(fd, bytes, size, offset, file, err);
+        if (r == 0)
+                *out = (struct zp_import_piece){ zp_steal(&bytes), size, file_size };
+        return r;
 }
 
 /* ---- taking over ---- */
@@ -85,9 +83,48 @@ int zp_import_read(const char *path, const char *file, char **out, size_t *size,
 struct import {
         const struct zp_import_from *from;
         struct zp_store *into;
+        const struct zp_cancel *cancel;
         struct zp_image_record image; /* as the other store has it; its pointers are not ours */
         struct zp_artifact artifact;  /* what the checks go by */
 };
+
+struct whole {
+        char *bytes; /* with a NUL behind it; NULL: nothing has come yet */
+        size_t size, filled;
+};
+
+static int add_piece(struct whole *whole, const char *file, const struct zp_import_piece *piece, struct zp_error *err) {
+        if (piece->file_size > METADATA_MAX)
+                return zp_error_set(err, EFBIG, "'%s': it is too large", file);
+        if (!whole->bytes) {
+                whole->size = (size_t) piece->file_size;
+                whole->bytes = malloc(whole->size + 1);
+                if (!whole->bytes)
+                        return zp_error_errno(err, ENOMEM, "'%s'", file);
+        }
+        size_t left = whole->size - whole->filled;
+        if (piece->file_size != whole->size || piece->size > left || (piece->size == 0 && left > 0))
+                return zp_error_set(err, EBADMSG, "'%s': it changes as it is read", file);
+        memcpy(whole->bytes + whole->filled, piece->bytes, piece->size);
+        whole->filled += piece->size;
+        whole->bytes[whole->filled] = '\0';
+        return 0;
+}
+
+/* Piece by piece: who waits for one waits for no large file on slow storage. */
+static int read_whole(struct import *i, const char *file, struct whole *whole, struct zp_error *err) {
+        int r;
+        do {
+                struct zp_import_piece piece = { 0 };
+                r = zp_check_cancel(i->cancel, err);
+                if (r == 0)
+                        r = i->from->read(i->from->context, file, whole->filled, &piece, err);
+                if (r == 0)
+                        r = add_piece(whole, file, &piece, err);
+                free(piece.bytes);
+        } while (r == 0 && whole->filled < whole->size);
+        return r;
+}
 
 /* A file of the other store; *out is malloc'ed and has a NUL behind it. */
 static int read_checked(struct import *i, const char *kind, const struct zp_digest *name, const char *what,
@@ -97,7 +134,10 @@ static int read_checked(struct import *i, const char *kind, const struct zp_dige
         zp_autofree char *file = zp_format("%s/%s/%s", kind, zp_digest_hex(name, hex), what);
         if (!file)
                 return zp_error_errno(err, ENOMEM, "%s", what);
-        int r = i->from->read(i->from->context, file, out, size, err);
+        struct whole whole = { 0 };
+        int r = read_whole(i, file, &whole, err);
+        *out = whole.bytes;
+        *size = whole.size;
         if (r < 0)
                 return r;
         zp_digest_of(*out, *size, &actual);
@@ -261,7 +301,7 @@ static int import_image(struct import *i, const char *name, const char *origin, 
 
 int zp_import(const struct zp_import_from *from, struct zp_store *into, const char *name, const char *origin,
               const struct zp_cancel *cancel, struct zp_error *err) {
-        struct import i = { .from = from, .into = into, .image = from->image->image };
+        struct import i = { .from = from, .into = into, .cancel = cancel, .image = from->image->image };
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         struct zp_image_record there = { 0 };
         int r = zp_store_lock(into, &i.image.manifest_digest, cancel, NULL, NULL, &lock, err);

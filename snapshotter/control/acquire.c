@@ -178,7 +178,8 @@ static int import_preloaded(struct acquire *a, const char *name) {
                 int r = import_from(a, i, name, &why);
                 if (r == 1)
                         return 1;
-                if (r < 0 && r != -ETIMEDOUT) /* that is told once, not for each image */
+                /* told elsewhere: the one once, not for each image; the other as the image's */
+                if (r < 0 && r != -ETIMEDOUT && r != -ECANCELED)
                         snap_log_event(SNAP_LOG_WARN, "preload cannot be used", "preload",
                                        snap_preloads_path(preloads, i), "error", why.message, NULL);
         }

@@ -11,32 +11,33 @@ struct look {
         struct snap_look look; /* first */
         struct zp_digest manifest;
         char *file; /* NULL: it is the image that is looked for */
+        uint64_t offset;
         int result;
         struct zp_error err;
         struct zp_import_image image;
-        char *bytes;
-        size_t size;
+        struct zp_import_piece piece;
 };
 
 static void work(struct snap_look *look, const char *path) {
         struct look *l = (struct look *) look;
-        l->result = l->file ? zp_import_read(path, l->file, &l->bytes, &l->size, &l->err)
+        l->result = l->file ? zp_import_read(path, l->file, l->offset, &l->piece, &l->err)
                             : zp_import_look(path, &l->manifest, &l->image, &l->err);
 }
 
 static void free_look(struct snap_look *look) {
         struct look *l = (struct look *) look;
         zp_import_image_clear(&l->image);
-        free(l->bytes);
+        free(l->piece.bytes);
         free(l->file);
         free(l);
 }
 
-static struct look *new_look(const struct zp_digest *manifest, const char *file) {
+static struct look *new_look(const struct zp_digest *manifest, const char *file, uint64_t offset) {
         struct look *l = calloc(1, sizeof *l);
         if (!l)
                 return NULL;
         l->look = (struct snap_look){ .work = work, .free = free_look };
+        l->offset = offset;
         if (manifest)
                 l->manifest = *manifest;
         if (file && !(l->file = strdup(file))) {
@@ -48,8 +49,8 @@ static struct look *new_look(const struct zp_digest *manifest, const char *file)
 
 /* Its result, with *out to be freed when that is not negative. */
 static int ask(struct snap_preloads *preloads, size_t number, const struct zp_digest *manifest, const char *file,
-               struct look **out, struct zp_error *err) {
-        struct look *l = new_look(manifest, file);
+               uint64_t offset, struct look **out, struct zp_error *err) {
+        struct look *l = new_look(manifest, file, offset);
         if (!l)
                 return zp_error_errno(err, ENOMEM, "preload '%s'", snap_preloads_path(preloads, number));
         int r = snap_preloads_ask(preloads, number, &l->look, err);
@@ -69,7 +70,7 @@ int snap_preloaded_look(struct snap_preloads *preloads, size_t number, const str
                         struct zp_import_image *out, struct zp_error *err) {
         struct look *l;
         *out = (struct zp_import_image){ 0 };
-        int r = ask(preloads, number, manifest, NULL, &l, err);
+        int r = ask(preloads, number, manifest, NULL, 0, &l, err);
         if (r < 0)
                 return r;
         *out = l->image;
@@ -78,14 +79,15 @@ int snap_preloaded_look(struct snap_preloads *preloads, size_t number, const str
         return r;
 }
 
-int snap_preloaded_read(void *context, const char *file, char **out, size_t *size, struct zp_error *err) {
+int snap_preloaded_read(void *context, const char *file, uint64_t offset, struct zp_import_piece *out,
+                        struct zp_error *err) {
         const struct snap_preloaded *from = context;
         struct look *l;
-        int r = ask(from->preloads, from->number, NULL, file, &l, err);
+        int r = ask(from->preloads, from->number, NULL, file, offset, &l, err);
         if (r < 0)
                 return r;
-        *out = zp_steal(&l->bytes);
-        *size = l->size;
+        *out = l->piece;
+        l->piece = (struct zp_import_piece){ 0 };
         snap_look_free(&l->look);
         return 0;
 }

@@ -13,11 +13,12 @@
 int snap_preloaded_look(struct snap_preloads *preloads, size_t number, const struct zp_digest *manifest,
                         struct zp_import_image *out, struct zp_error *err);
 
-/* The context of snap_preloaded_read(), which is what struct zp_import_from wants. */
+/* The context of snap_preloaded_read(), which is what struct zp_import_from wants. Each piece is a look. */
 struct snap_preloaded {
         struct snap_preloads *preloads;
         size_t number;
 };
-int snap_preloaded_read(void *context, const char *file, char **out, size_t *size, struct zp_error *err);
+int snap_preloaded_read(void *context, const char *file, uint64_t offset, struct zp_import_piece *out,
+                        struct zp_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "../pack/pack-fixture.h"
 #include "../store/store-fixture.h"
+#include "base/buffer.h"
 #include "erofs/writer.h"
 #include "ship/import.h"
 
@@ -103,18 +104,40 @@ static void finish(struct image *i) {
         packed_clear(&i->pack);
 }
 
-static int read_file(void *context, const char *file, char **out, size_t *size, struct zp_error *err) {
-        return zp_import_read(zp_store_path(context), file, out, size, err);
+struct reading {
+        const struct image *image;
+        size_t piece_max;   /* 0: as it comes */
+        unsigned pieces;    /* that were asked for */
+        unsigned cancel_at; /* as that many were; 0: never */
+        bool shrinks;       /* it is one byte shorter from the second piece on */
+        struct zp_cancel cancel;
+};
+
+static int read_file(void *context, const char *file, uint64_t offset, struct zp_import_piece *out,
+                     struct zp_error *err) {
+        struct reading *reading = context;
+        int r = zp_import_read(zp_store_path(reading->image->store), file, offset, out, err);
+        if (reading->piece_max && out->size > reading->piece_max)
+                out->size = reading->piece_max;
+        out->file_size -= reading->shrinks && offset > 0;
+        if (++reading->pieces == reading->cancel_at)
+                atomic_store(&reading->cancel.requested, true);
+        return r;
+}
+
+static int import_by(struct world *w, struct image *i, struct reading *reading) {
+        struct zp_import_image image;
+        struct zp_import_from from = { &image, read_file, reading };
+        reading->image = i;
+        int r = zp_import_look(zp_store_path(i->store), &i->image.manifest_digest, &image, &w->err);
+        if (r == 1 && zp_import(&from, w->store, "name", "docker://where/from", &reading->cancel, &w->err) < 0)
+                r = -w->err.code;
+        zp_import_image_clear(&image);
+        return r;
 }
 
 static int import(struct world *w, struct image *i) {
-        struct zp_import_image image;
-        struct zp_import_from from = { &image, read_file, i->store };
-        int r = zp_import_look(zp_store_path(i->store), &i->image.manifest_digest, &image, &w->err);
-        if (r == 1)
-                r = zp_import(&from, w->store, "name", "docker://where/from", NULL, &w->err) < 0 ? -w->err.code : 1;
-        zp_import_image_clear(&image);
-        return r;
+        return import_by(w, i, &(struct reading){ 0 });
 }
 
 static bool has_come(struct world *w, const struct image *i, struct zp_image_record *out) {
@@ -188,6 +211,63 @@ static void device_is_not_believed_to_be_larger_than_the_one_here(void **state) 
         finish(&i);
 }
 
+/* However long all of them take. */
+static void files_come_in_pieces(void **state) {
+        struct world *w = *state;
+        struct image i = { 0 };
+        struct zp_image_record image = { 0 };
+        struct reading reading = { .piece_max = 100 };
+        prepare(w, &i, 0);
+        assert_int_equal(import_by(w, &i, &reading), 1);
+        assert_true(reading.pieces > 2 * (i.metadata_size / 100));
+        assert_true(has_come(w, &i, &image));
+        zp_image_record_clear(&image);
+        finish(&i);
+}
+
+static void large_file_is_no_more_than_a_piece_at_once(void **state) {
+        struct world *w = *state;
+        const uint64_t size = 2 * ZP_IMPORT_PIECE + 5;
+        struct zp_import_piece piece;
+        zp_autofree char *path = zp_format("%s/large", w->directory);
+        zp_autoclose int fd = open(path, O_CREAT | O_WRONLY, 0600);
+        assert_int_equal(pwrite(fd, "end", 3, (off_t) size - 3), 3);
+        for (unsigned i = 0; i < 4; i++) {
+                must(w, zp_import_read(w->directory, "large", i * ZP_IMPORT_PIECE, &piece, &w->err));
+                assert_int_equal(piece.file_size, size);
+                assert_int_equal(piece.size, i < 2 ? ZP_IMPORT_PIECE : i == 2 ? 5 : 0);
+                if (i == 2)
+                        assert_memory_equal(piece.bytes, "\0\0end", 5);
+                free(piece.bytes);
+        }
+}
+
+static void who_is_told_to_end_waits_for_one_piece_at_most(void **state) {
+        struct world *w = *state;
+        struct image i = { 0 };
+        struct zp_image_record image = { 0 };
+        prepare(w, &i, 0);
+        for (unsigned at = 1; at < 30; at += 7) {
+                struct reading reading = { .piece_max = 100, .cancel_at = at };
+                assert_int_equal(import_by(w, &i, &reading), -ECANCELED);
+                assert_int_equal(reading.pieces, at);
+                assert_false(has_come(w, &i, &image));
+        }
+        finish(&i);
+}
+
+static void file_that_changes_as_it_is_read_is_not_taken(void **state) {
+        struct world *w = *state;
+        struct image i = { 0 };
+        struct zp_image_record image = { 0 };
+        struct reading reading = { .piece_max = 100, .shrinks = true };
+        prepare(w, &i, 0);
+        assert_int_equal(import_by(w, &i, &reading), -EBADMSG);
+        assert_non_null(strstr(w->err.message, "changes as it is read"));
+        assert_false(has_come(w, &i, &image));
+        finish(&i);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(image_comes_along_without_its_data),
@@ -195,6 +275,10 @@ int main(void) {
                 world_test(damaged_layer_brings_no_image),
                 world_test(device_is_not_believed_to_be_larger_than_its_index_says),
                 world_test(device_is_not_believed_to_be_larger_than_the_one_here),
+                world_test(files_come_in_pieces),
+                world_test(large_file_is_no_more_than_a_piece_at_once),
+                world_test(who_is_told_to_end_waits_for_one_piece_at_most),
+                world_test(file_that_changes_as_it_is_read_is_not_taken),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
