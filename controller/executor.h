@@ -61,7 +61,11 @@ struct ctl_executor {
         /* How it stands. order->image->build_id says which. */
         int (*look)(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
                     struct zp_error *err);
-        /* Ends it; one that is over or gone is success. */
+        /* How it stands, by the name that it has by now; NULL: it never has another. -EINPROGRESS: what was asked for
+         * has no name of its own yet, and may lead to a build that is there already. */
+        int (*settle)(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
+                      struct zp_error *err);
+        /* Ends it, which has been settled; one that is over or gone is success. */
         int (*cancel)(const struct ctl_executors *all, const struct ctl_order *order, struct zp_error *err);
 };
 

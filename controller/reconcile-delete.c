@@ -35,13 +35,16 @@ static bool waits_for_build(const struct ctl_run *run, const struct ctl_image *i
                (strcmp(namespace, run->snapshot->namespace) == 0 && strcmp(other->build_id, image->build_id) == 0);
 }
 
-/* Whether another image of this object does, another tag of the same: of several that go, the last does not. */
-static bool is_wanted_here(const struct ctl_run *run, const struct ctl_image *image) {
+typedef bool stays_function(const struct ctl_run *run, const struct ctl_image *image);
+
+/* Whether another image of this object does that stays, another tag of the same. */
+static bool is_wanted_here(const struct ctl_run *run, const struct ctl_image *image, stays_function *stays) {
         const struct ctl_status *status = &run->snapshot->status;
-        for (size_t i = 0; i < status->image_count; i++)
-                if (&status->images[i] != image &&
-                    waits_for_build(run, image, &status->images[i], run->snapshot->namespace))
+        for (size_t i = 0; stays && i < status->image_count; i++) {
+                const struct ctl_image *other = &status->images[i];
+                if (other != image && stays(run, other) && waits_for_build(run, image, other, run->snapshot->namespace))
                         return true;
+        }
         return false;
 }
 
@@ -70,21 +73,38 @@ static bool is_wanted_elsewhere(const struct ctl_run *run, const struct ctl_imag
         return is_wanted;
 }
 
-int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error *err) {
+/* Takes over which build it has become. 1: it goes on; 0: it is over. */
+static int settle(struct ctl_run *run, struct ctl_image *image, struct zp_error *err) {
+        const struct ctl_order order = { run->snapshot, image };
+        const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
+        struct ctl_build build;
+        if (!executor->settle)
+                return 1;
+        int r = executor->settle(&run->world->executors, &order, &build, err);
+        if (r < 0)
+                return r;
+        snprintf(image->build_id, sizeof image->build_id, "%s", build.id);
+        return build.state == CTL_BUILD_QUEUED || build.state == CTL_BUILD_RUNNING;
+}
+
+int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, stays_function *stays, struct zp_error *err) {
         const struct ctl_order order = { run->snapshot, image };
         char slot[CTL_SLOT_SIZE];
         if (!image->build_id[0] || (image->phase != CTL_QUEUED && image->phase != CTL_BUILDING))
                 return 0;
-        const struct ctl_executor *executor = ctl_executor_of_build(image->build_id);
+        int r = settle(run, image, err);
+        if (r < 0)
+                return r;
         ctl_run_slot(run, image->build_id, slot);
-        if (is_wanted_here(run, image)) {
+        if (r == 1 && is_wanted_here(run, image, stays)) {
                 image->build_id[0] = '\0'; /* its slot is the object's as before */
                 return 0;
         }
-        if (is_wanted_elsewhere(run, image)) {
+        if (r == 1 && is_wanted_elsewhere(run, image)) {
                 ctl_slots_leave(run->world->slots, slot, run->key);
         } else {
-                int r = executor->cancel(&run->world->executors, &order, err);
+                if (r == 1)
+                        r = ctl_executor_of_build(image->build_id)->cancel(&run->world->executors, &order, err);
                 if (r < 0)
                         return r;
                 ctl_slots_give(run->world->slots, slot, run->key);
@@ -100,7 +120,7 @@ int ctl_run_cancel_all(struct ctl_run *run, struct zp_error *err) {
         for (size_t i = 0; i < status->image_count; i++) {
                 struct ctl_image *image = &status->images[i];
                 struct zp_error why = { 0 };
-                int r = ctl_run_cancel(run, image, &why);
+                int r = ctl_run_cancel(run, image, NULL, &why);
                 if (r < 0 && result == 0) {
                         *err = why;
                         result = r;
@@ -149,6 +169,16 @@ static bool has_time_left(const struct ctl_run *run, int64_t since) {
         return run->now < first + run->world->config->cleanup_s;
 }
 
+/* Another is the leader by now, or this process ends: the trouble is neither the object's nor its executor's. */
+static bool is_interrupted(const struct ctl_run *run, int error) {
+        return error == -ECANCELED || (error < 0 && zp_cancelled(run->world->cancel));
+}
+
+/* What is not decided yet is so in a moment, and no trouble when it is found for the first time. */
+static bool is_trouble(const struct ctl_run *run, int error) {
+        return error != -EINPROGRESS || ctl_cache_noted(run->world->snapshots, run->key, CTL_NOTE_UNCLEAN);
+}
+
 /* ---- the end of its time ---- */
 
 /* Something is left to remove. What was given up is, when somebody asks to try again. */
@@ -189,10 +219,12 @@ int ctl_run_expire(struct ctl_run *run, struct zp_error *err) {
         int r = ctl_run_cancel_all(run, &why);
         if (r == 0)
                 r = ctl_run_withdraw(run, &why);
-        if (r < 0 && zp_cancelled(run->world->cancel))
+        if (is_interrupted(run, r))
                 return zp_error_set(err, ECANCELED, "interrupted");
+        bool is_told = is_trouble(run, r);
         if (r < 0 && has_time_left(run, 0)) {
-                ctl_run_tell(run, true, "CleanupFailed", "its snapshots are not removed yet: %s", why.message);
+                if (is_told)
+                        ctl_run_tell(run, true, "CleanupFailed", "its snapshots are not removed yet: %s", why.message);
                 ctl_run_wake_at(run, run->now + AGAIN_S);
                 return ctl_run_judge(run, NULL, NULL, err);
         }
@@ -223,11 +255,13 @@ int ctl_run_delete(struct ctl_run *run, struct zp_error *err) {
         if (!snapshot->has_finalizer)
                 return 0;
         int r = clean_up(run, &why);
-        if (r < 0 && zp_cancelled(run->world->cancel))
+        if (is_interrupted(run, r))
                 return zp_error_set(err, ECANCELED, "interrupted");
+        bool is_told = is_trouble(run, r);
         if (r < 0 && has_time_left(run, snapshot->deleted)) {
-                ctl_run_tell(run, true, "CleanupFailed", "%s; it is tried for %lld s", why.message,
-                             (long long) run->world->config->cleanup_s);
+                if (is_told)
+                        ctl_run_tell(run, true, "CleanupFailed", "%s; it is tried for %lld s", why.message,
+                                     (long long) run->world->config->cleanup_s);
                 ctl_run_wake_at(run, run->now + AGAIN_S);
                 return 0;
         }

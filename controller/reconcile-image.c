@@ -83,6 +83,14 @@ static void try_again(struct ctl_image *image) {
         ctl_run_stand(image, CTL_PENDING, "", "");
 }
 
+/* Whether what it waits for is what the spec asks for now. */
+static bool keeps_build(const struct ctl_run *run, const struct ctl_image *image) {
+        const struct ctl_order order = { run->snapshot, image };
+        char id[CTL_BUILD_ID_SIZE];
+        run->executor->name_build(&order, id);
+        return !image->build_id[0] || !id[0] || strcmp(id, image->build_id) == 0;
+}
+
 /* After a change of spec: what was built as it says now, stays. */
 static void look_at_spec_again(struct ctl_run *run, struct ctl_image *image) {
         const struct ctl_order order = { run->snapshot, image };
@@ -91,9 +99,9 @@ static void look_at_spec_again(struct ctl_run *run, struct ctl_image *image) {
         try_again(image);
         if (image->phase == CTL_EXPIRED || (image->phase == CTL_READY && strcmp(id, image->build_id) != 0)) {
                 ctl_run_stand(image, CTL_PENDING, "", "");
-        } else if (image->build_id[0] && id[0] && strcmp(id, image->build_id) != 0) {
+        } else if (!keeps_build(run, image)) {
                 struct zp_error ignored = { 0 };
-                ctl_run_cancel(run, image, &ignored);
+                ctl_run_cancel(run, image, keeps_build, &ignored);
                 ctl_run_stand(image, CTL_PENDING, "", "");
         }
 }

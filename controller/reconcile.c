@@ -125,9 +125,17 @@ int ctl_run_judge(struct ctl_run *run, const char *reason, const char *trouble, 
 
 /* ---- what is not wanted any more ---- */
 
-static bool is_wanted(const struct ctl_run *run, const struct ctl_image *image, const char *const *platforms,
-                      size_t platform_count) {
+static const char *const *platforms_of(const struct ctl_run *run, size_t *count) {
         const struct ctl_spec *spec = &run->snapshot->spec;
+        const struct ctl_config *config = run->world->config;
+        *count = spec->platform_count ? spec->platform_count : config->platform_count;
+        return spec->platform_count ? spec->platforms : config->platforms;
+}
+
+static bool is_wanted(const struct ctl_run *run, const struct ctl_image *image) {
+        const struct ctl_spec *spec = &run->snapshot->spec;
+        size_t platform_count;
+        const char *const *platforms = platforms_of(run, &platform_count);
         bool has_image = false, has_platform = false;
         for (size_t i = 0; i < spec->image_count; i++)
                 has_image |= strcmp(spec->images[i], image->image) == 0;
@@ -138,14 +146,13 @@ static bool is_wanted(const struct ctl_run *run, const struct ctl_image *image, 
 
 static bool align(struct ctl_run *run) {
         const struct ctl_spec *spec = &run->snapshot->spec;
-        const struct ctl_config *config = run->world->config;
         struct ctl_status *status = &run->snapshot->status;
-        const char *const *platforms = spec->platform_count ? spec->platforms : config->platforms;
-        size_t platform_count = spec->platform_count ? spec->platform_count : config->platform_count;
+        size_t platform_count;
+        const char *const *platforms = platforms_of(run, &platform_count);
         for (size_t i = 0; i < status->image_count; i++) {
                 struct zp_error ignored = { 0 }; /* then it is built in vain */
-                if (!is_wanted(run, &status->images[i], platforms, platform_count))
-                        ctl_run_cancel(run, &status->images[i], &ignored);
+                if (!is_wanted(run, &status->images[i]))
+                        ctl_run_cancel(run, &status->images[i], is_wanted, &ignored);
         }
         return ctl_status_align(status, spec->images, spec->image_count, platforms, platform_count);
 }

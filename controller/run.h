@@ -43,8 +43,10 @@ void ctl_run_stand(struct ctl_image *image, enum ctl_phase phase, const char *re
 void ctl_run_later(struct ctl_run *run, struct ctl_image *image, int64_t seconds);
 /* Its pull secrets, read when first wanted. */
 int ctl_run_images(struct ctl_run *run, struct ctl_images *out, struct zp_error *err);
-/* Ends a build that nobody else wants. */
-int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image, struct zp_error *err);
+/* Ends a build that nobody else wants: of this object's other images, those do that go on waiting for theirs (`stays`;
+ * NULL: none). -EINPROGRESS: the executor has not decided yet which build that is. */
+int ctl_run_cancel(struct ctl_run *run, struct ctl_image *image,
+                   bool (*stays)(const struct ctl_run *run, const struct ctl_image *image), struct zp_error *err);
 /* All of its builds; what waits for its turn waits no longer. Negative: not all, the first reason. */
 int ctl_run_cancel_all(struct ctl_run *run, struct zp_error *err);
 /* Removes the snapshots that no other object names; negative: not all, the first reason. */

@@ -158,7 +158,8 @@ int warmup_list_add(struct warmup_list *list, json_t *entry, struct zp_error *er
         return 1;
 }
 
-/* It has been listed by its digest: an image that another object has long had, and none that the name has moved on to. */
+/* It has been listed by its digest: an image that another object has long had, and none that the name has moved on to.
+ */
 static bool was_beside(json_t *entry, json_t *there) {
         zp_autofree char *pinned = pinned_name(entry);
         return pinned && warmup_has_digest(json_object_get(there, pinned), text(entry, "digest"));

@@ -31,9 +31,9 @@ void warmup_set_from(json_t *entry, json_t *from);
 
 /* What an object says now. 1: it is listed; 0: there is no room; -ENOMEM. The entry is nobody else's. */
 int warmup_list_add(struct warmup_list *list, json_t *entry, struct zp_error *err);
-/* What is there already, of an object that does not say now what it shall become. It has the name as it had before, when
- * what an older object wants has been beside it (in `there`, the entries of now, by names); else what that one wants has
- * taken its place. -ENOMEM only. */
+/* What is there already, of an object that does not say now what it shall become. It has the name as it had before,
+ * when what an older object wants has been beside it (in `there`, the entries of now, by names); else what that one
+ * wants has taken its place. -ENOMEM only. */
 int warmup_list_keep(struct warmup_list *list, json_t *entry, json_t *there, struct zp_error *err);
 
 #endif

@@ -213,20 +213,27 @@ static int look(const struct ctl_executors *all, const struct ctl_order *order, 
         return r < 0 ? r : look_at_decision(all, order, decision, out, err);
 }
 
-static int cancel(const struct ctl_executors *all, const struct ctl_order *order, struct zp_error *err) {
-        struct ctl_build build;
-        zp_auto(json_decref) json_t *answer = NULL;
-        char path[64];
+/* ---- ending ---- */
+
+static int settle(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
+                  struct zp_error *err) {
+        *out = (struct ctl_build){ .state = CTL_BUILD_GONE };
         if (!all->http) /* none is configured any more */
                 return 0;
-        int r = look(all, order, &build, err);
-        if (r < 0 || (build.state != CTL_BUILD_QUEUED && build.state != CTL_BUILD_RUNNING))
-                return r;
-        if (strncmp(build.id, EVENT_PREFIX, strlen(EVENT_PREFIX)) == 0) /* perhaps to a build that is there already */
-                return zp_error_set(err, EAGAIN, "%s: it has not decided yet what the wish for %s leads to",
+        int r = look(all, order, out, err);
+        bool is_under_way = out->state == CTL_BUILD_QUEUED || out->state == CTL_BUILD_RUNNING;
+        if (r == 0 && is_under_way && strncmp(out->id, EVENT_PREFIX, strlen(EVENT_PREFIX)) == 0)
+                return zp_error_set(err, EINPROGRESS, "%s: it has not decided yet what the wish for %s leads to",
                                     all->config->hook.url, order->image->image);
-        snprintf(path, sizeof path, "/v1/builds/%lld/cancel", strtoll(build.id + strlen(BUILD_PREFIX), NULL, 10));
-        r = ask(all, path, "{}", &answer, err);
+        return r;
+}
+
+static int cancel(const struct ctl_executors *all, const struct ctl_order *order, struct zp_error *err) {
+        const char *number = order->image->build_id + strlen(BUILD_PREFIX);
+        zp_auto(json_decref) json_t *answer = NULL;
+        char path[64];
+        snprintf(path, sizeof path, "/v1/builds/%lld/cancel", strtoll(number, NULL, 10));
+        int r = ask(all, path, "{}", &answer, err);
         return r == -ENOENT || r == -EBUSY ? 0 : r;
 }
 
@@ -238,5 +245,6 @@ const struct ctl_executor ctl_executor_hook = {
         .name_build = name_build,
         .start = start,
         .look = look,
+        .settle = settle,
         .cancel = cancel,
 };

@@ -3,6 +3,7 @@
 says of a wish what the test wants."""
 import json
 import re
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -29,28 +30,31 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class PlayedHook(ThreadingHTTPServer):
-    """Each wish is an event; those that are decided lead to build 7."""
+    """Each wish is an event; those that are decided lead to build 7, or to what `leads` says: another one, or none (None)."""
 
     daemon_threads = True
 
     def __init__(self, digest):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.digest, self.asked, self.events, self.decided = digest, [], 0, set()
-        self.state = "queued"
+        self.leads, self.states = {}, {}
 
     def answer(self, method, path, body):
         if (method, path) == ("POST", "/v1/builds"):
             self.events += 1
             return {"event": self.events}
         if event := re.fullmatch(r"/v1/decisions/(\d+)", path):
-            return {"decided": int(event[1]) in self.decided, "marked": 1, "builds": [{"id": 7}]}
-        if path == "/v1/builds/7/cancel":
-            self.state = "cancelled"
-        return {"id": 7, "digest": self.digest, "state": self.state,
+            number = self.leads.get(int(event[1]), 7)
+            found = {"marked": 1, "builds": [{"id": number}]} if number else {"marked": 0, "builds": [], "text": "not marked"}
+            return {"decided": int(event[1]) in self.decided, **found}
+        number = int(re.fullmatch(r"/v1/builds/(\d+)(/cancel)?", path)[1])
+        if method == "POST":
+            self.states[number] = "cancelled"
+        return {"id": number, "digest": self.digest, "state": self.states.get(number, "queued"),
                 "result": {"snapshot": snapshot_of(self.digest), "snapshotSize": 42}}  # fmt: skip
 
-    def cancelled(self):
-        return "POST /v1/builds/7/cancel" in self.asked
+    def cancelled(self, number=7):
+        return self.states.get(number) == "cancelled"
 
 
 @pytest.fixture
@@ -105,23 +109,31 @@ def test_a_build_goes_on_for_the_tag_that_is_left_and_ends_with_the_last_one(wor
             assert hook.cancelled()
 
 
-@pytest.fixture
-def undecided(world):
-    """An object with two tags of one image: the first one's wish has led to the build, the second one's is not decided."""
+@contextmanager
+def two_tags(world, decided):
+    """An object with two tags of one image, of whose wishes one is decided: (hook, the second tag)."""
     image = world.image("app")
     first = image.replace(":latest", ":v1")
     push_tiny(world.server, "app", "v1", salt="app")
+    builds = [("hook-7" if event in decided else f"hook-event-{event}") for event in (1, 2)]
     with serving(PlayedHook(world.digests[image])) as hook:
-        hook.decided.add(1)
+        hook.decided |= decided
         with world.controller(hook={"url": f"http://127.0.0.1:{hook.server_port}"}):
             world.snapshots.create("app", spec={"images": [first, image], "executor": "Hook"})
-            until(lambda: found(world) == ["hook-7", "hook-event-2"], explain=lambda: json.dumps(world.snapshots.list(), indent=1))
+            until(lambda: found(world) == builds, explain=lambda: json.dumps(world.snapshots.list(), indent=1))
             yield hook, image
+
+
+@pytest.fixture
+def undecided(world):
+    """The first one's wish has led to the build, the second one's is not decided."""
+    with two_tags(world, {1}) as found:
+        yield found
 
 
 def test_a_wish_that_is_decided_after_its_build_has_ended_makes_its_tag_ready_too(world, undecided):
     hook, _ = undecided
-    hook.state = "done"
+    hook.states[7] = "done"
     until(lambda: found(world, "phase") == ["Ready", "Queued"], explain=lambda: json.dumps(world.snapshots.list(), indent=1))
     assert found(world, "message")[1] == "the hook decides about it"
     hook.decided.add(2)
@@ -135,7 +147,7 @@ def test_a_build_goes_on_for_a_tag_whose_wish_is_not_decided_yet(world, undecide
     until(lambda: found(world) == ["hook-event-2"])
     assert not hook.cancelled()
     hook.decided.add(2)
-    hook.state = "done"
+    hook.states[7] = "done"
     until(lambda: found(world, "phase") == ["Ready"], explain=lambda: json.dumps(world.snapshots.list(), indent=1))
 
 
@@ -150,3 +162,51 @@ def test_an_object_that_goes_before_its_wish_is_decided_leaves_no_build(world, u
     hook.decided.add(2)
     until(lambda: not world.snapshots.list())
     assert hook.cancelled()
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_an_object_that_goes_ends_its_build_at_once_and_what_another_wish_leads_to_later(world, first):
+    """Whichever of its tags is looked at first."""
+    with two_tags(world, {3 - first}) as (hook, _):
+        world.snapshots.delete("app")
+        until(hook.cancelled)
+        assert world.snapshots.list()
+        hook.leads[first] = 8
+        hook.decided.add(first)
+        until(lambda: not world.snapshots.list())
+        assert hook.cancelled(8)
+
+
+def test_an_object_that_goes_ends_its_build_although_its_other_wish_leads_to_none(world, undecided):
+    hook, _ = undecided
+    world.snapshots.delete("app")
+    hook.leads[2] = None
+    hook.decided.add(2)
+    until(lambda: not world.snapshots.list())
+    assert hook.cancelled()
+
+
+def test_a_build_ends_when_all_tags_that_want_it_have_left_the_spec(world, undecided):
+    hook, _ = undecided
+    other = world.image("other")
+    world.snapshots.patch("app", {"spec": {"images": [other]}})
+    until(lambda: found(world, "image") == [other])
+    assert hook.cancelled()
+
+
+def test_a_build_ends_when_its_object_wants_another_executor(world, undecided):
+    hook, _ = undecided
+    world.snapshots.patch("app", {"spec": {"executor": "Job"}})
+    until(lambda: all(build and not build.startswith("hook-") for build in found(world)[:1]))
+    assert hook.cancelled()
+
+
+def test_a_wish_that_is_decided_in_a_moment_is_no_trouble(world):
+    with two_tags(world, {1}) as (hook, _):
+        world.snapshots.delete("app")
+        asked = len(hook.asked)
+        until(lambda: "GET /v1/decisions/2" in hook.asked[asked:])
+        hook.decided.add(2)
+        until(lambda: not world.snapshots.list())
+    events = [event["reason"] for event in Objects(world.kube, "events").list()]
+    assert "BuildStarted" in events and "CleanupFailed" not in events
