@@ -117,8 +117,8 @@ static int take(struct ctl_run *run, struct ctl_image *image, const struct ctl_b
 
 static int not_started(struct ctl_run *run, struct ctl_image *image, int error, const struct zp_error *why,
                        struct zp_error *err) {
-        if (zp_check_cancel(run->world->cancel, err) < 0)
-                return -ECANCELED;
+        if (error == -ECANCELED || zp_cancelled(run->world->cancel))
+                return zp_error_set(err, ECANCELED, "interrupted");
         bool is_refused = error == -EINVAL || error == -EPERM || error == -ENOENT || error == -EACCES;
         bool was_known = strcmp(image->reason, is_refused ? "BuildNotStarted" : "ExecutorUnavailable") == 0;
         char message[CTL_MESSAGE_SIZE];

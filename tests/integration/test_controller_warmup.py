@@ -1,27 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What zeropull-controller tells the nodes of an ImageSnapshot that is to be there before its pods are."""
-import signal
 import threading
-import time
 
 import pytest
 
-from support.controller import Controller, until
-from support.controller_world import CONFIG, Objects, controller_world
-
-RENEW_DEADLINE_SECONDS = 10  # after which a leader is none any more that has not renewed its lease
+from support.controller import until
+from support.controller_world import Objects, add_node, controller_world
 
 
 @pytest.fixture
 def world(work):
     with controller_world(work) as world:
         yield world
-
-
-def add_node(world):
-    nodes = Objects(world.kube, "nodes", "")
-    nodes.create("n", labels={"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"})
-    nodes.patch("n", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, "status")
 
 
 def warmed_up(world, name):
@@ -97,30 +87,3 @@ def test_a_planner_that_is_stopped_writes_no_more_and_waits_for_no_answer(world)
             assert world.kube.count("PATCH", "/(rolebindings|nodesnapshotcaches)/") == 0
     finally:
         answered.set()
-
-
-@pytest.mark.parametrize("path", ["/nodesnapshotcaches/", pytest.param("/roles/", marks=pytest.mark.long)])
-def test_a_leader_that_sleeps_over_its_lease_writes_nothing_that_it_had_planned(world, path):
-    """It falls asleep when the API server has just told it to come back in a moment."""
-    image, leases = world.image("app"), Objects(world.kube, "leases")
-    busy = world.kube.add_fault(method="PATCH", path=path, status=429, headers={"Retry-After": "2"})
-    add_node(world)
-    config = {**CONFIG, "lease": {"namespace": "a", "name": "lease"}}
-    running = Controller(world.directory / "controller", world.kube.kubeconfig(), config, "--leader-elect").start()
-    try:
-        world.snapshot("app", image, pullSecrets=[{"name": "own"}], warmUp={})
-        world.end(image)
-        until(lambda: busy.happened, explain=running.said)
-        running.process.send_signal(signal.SIGSTOP)
-        start = time.monotonic()
-        until(lambda: time.monotonic() > start + RENEW_DEADLINE_SECONDS + 0.5)
-        leases.patch("lease", {"spec": {"holderIdentity": "another"}})
-        written = world.kube.count("PATCH", path)
-        running.process.send_signal(signal.SIGCONT)
-        assert running.process.wait(30) == 1
-        assert "is not the leader any more" in running.said()
-        assert world.kube.count("PATCH", path) == written
-        assert not Objects(world.kube, "nodesnapshotcaches", "").list()
-    finally:
-        if running.is_running():
-            running.kill()

@@ -87,6 +87,12 @@ class ControllerWorld:
         return controller(self.directory / "controller", self.kube.kubeconfig(), {**CONFIG, **more})
 
 
+def add_node(world):
+    nodes = Objects(world.kube, "nodes", "")
+    nodes.create("n", labels={"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"})
+    nodes.patch("n", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, "status")
+
+
 @contextmanager
 def controller_world(directory):
     with fake_kubernetes(directory) as kube, registry(directory / "registry") as server:
