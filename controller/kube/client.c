@@ -129,6 +129,7 @@ int zp_kube_call(struct zp_kube *kube, const struct zp_kube_request *request, js
         strncat(text, request->path ? request->path : "", sizeof text - 1);
         if (!request->path)
                 zp_kube_place_text(&request->place, text);
+        bool is_change = request->method && strcmp(request->method, "GET") != 0;
         struct zp_kube_exchange exchange = {
                 .path = full,
                 .method = request->method,
@@ -138,7 +139,7 @@ int zp_kube_call(struct zp_kube *kube, const struct zp_kube_request *request, js
                 .cancel = request->cancel,
                 .timeout_ms = request->timeout_ms ? request->timeout_ms : CALL_TIMEOUT_MS,
                 .is_farewell = request->is_farewell,
-                .needs_leave = request->method && !request->is_anybodys,
+                .needs_leave = is_change && !request->is_anybodys,
         };
         struct zp_http_response response = { 0 };
         int r = zp_kube_exchange_again(kube, &exchange, &response, err);
