@@ -26,13 +26,21 @@ static json_t *container_state(json_t *pod, const char *which) {
         return json_object_get(json_object_get(json_array_get(statuses, 0), "state"), which);
 }
 
+/* Neither ASCII's nor U+0080 to U+009F are for the terminal where it is shown. */
+static void blank_controls(char *text) {
+        for (unsigned char *p = (unsigned char *) text; *p; p++) {
+                if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
+                        p[0] = p[1] = ' ';
+                if (*p < 0x20 || *p == 0x7f)
+                        *p = ' ';
+        }
+}
+
 static void say(struct ctl_build *out, enum ctl_build_state state, const char *reason, const char *message) {
         out->state = state;
         snprintf(out->reason, sizeof out->reason, "%s", reason);
         snprintf(out->message, sizeof out->message, "%s", message);
-        for (char *p = out->message; *p; p++)
-                if ((unsigned char) *p < 0x20 || *p == 0x7f)
-                        *p = ' ';
+        blank_controls(out->message);
 }
 
 /* Of the last lines of its log the one that says why: "zeropull: …". */

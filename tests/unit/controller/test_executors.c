@@ -100,6 +100,10 @@ static void what_a_pod_says_tells_how_far_its_build_is(void **state) {
                 { TASKS(TASK("1", "4")) "{\"tasks\":[" TASK("2", "4") "]}", 25, "before" }, /* does not end */
                 { "said\ncut in the mid", 7, "said" },
                 { "\033[31mred\r\n", 7, " [31mred " },
+                { "\xc2\x9b"
+                  "31mred\xc2\x80\x7f\n",
+                  7, "  31mred   " }, /* U+009B is as good as that */
+                { "\xc2\xa0\xc3\xa9\xc2\x9f\n", 7, "\xc2\xa0\xc3\xa9  " },
         };
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 struct ctl_build build = { .state = CTL_BUILD_RUNNING, .progress = 7, .message = "before" };
