@@ -111,7 +111,7 @@ static int make_world(struct ctl_controller *c, struct zp_error *err) {
                 r = zp_kube_events_start(&events, &w->events, err);
         w->config = c->config;
         w->cancel = &c->work_cancel;
-        w->executors = (struct ctl_executors){ c->config, w->kube, c->hook, &c->work_cancel, &w->logs_from_ms };
+        w->executors = (struct ctl_executors){ c->config, w->kube, c->hook, &c->work_cancel, w->logs_from_ms };
         w->may_write = may_write;
         w->warm_up = ctl_work_look_at_warm_up;
         w->context = c;

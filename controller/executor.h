@@ -14,13 +14,16 @@
 #include "controller/model/snapshot.h"
 #include "oci/http.h"
 
+#define CTL_LOG_PAUSES 64
+
 /* What executors work with; all thread-safe. */
 struct ctl_executors {
         const struct ctl_config *config;
         struct zp_kube *kube;
         struct zp_http *http; /* to the hook; NULL: there is none */
         const struct zp_cancel *cancel;
-        atomic_ullong *logs_from_ms; /* what pods say is not asked for before then (zp_clock_ms) */
+        /* [CTL_LOG_PAUSES], of nodes: what their pods say is not asked for before then (zp_clock_ms). */
+        atomic_ullong *logs_from_ms;
 };
 
 struct ctl_order {

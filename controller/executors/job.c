@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/siphash.h"
 #include "controller/executors/job-object.h"
 #include "controller/kube/apply.h"
 #include "controller/kube/pod-log.h"
@@ -15,7 +16,7 @@
  * where they are longer than such lines are. */
 #define LOG_LINES 32
 #define LOG_MAX (64u << 10)
-/* Nobody waits long for what is nice to know: when one kubelet does not answer, none is asked for a while. */
+/* Nobody waits long for what is nice to know: a kubelet that does not answer is not asked for a while. */
 #define LOG_TIMEOUT_MS 2000
 #define LOG_PAUSE_MS 60000
 
@@ -67,6 +68,13 @@ static bool says_why_not(int error) {
         return error == -EPERM || error == -EINVAL || error == -ENOENT;
 }
 
+/* That of the node where it runs. Some nodes share one, and who names them may do worse than choose which. */
+static atomic_ullong *pause_of(const struct ctl_executors *all, json_t *pod) {
+        static const struct zp_siphash_key key = { { 0 } };
+        const char *name = json_string_value(json_object_get(json_object_get(pod, "spec"), "nodeName"));
+        return &all->logs_from_ms[zp_siphash(key, name ? name : "", name ? strlen(name) : 0) % CTL_LOG_PAUSES];
+}
+
 /* How far a pod that runs is, which is no reason to fail. */
 static void look_at_log(const struct ctl_executors *all, const struct ctl_order *order, json_t *pod,
                         struct ctl_build *out) {
@@ -79,17 +87,17 @@ static void look_at_log(const struct ctl_executors *all, const struct ctl_order 
                                           .timeout_ms = LOG_TIMEOUT_MS };
         zp_autobuffer struct zp_buffer log = { 0 };
         struct zp_error ignored = { 0 };
-        if (zp_clock_ms() < atomic_load(all->logs_from_ms))
+        atomic_ullong *from_ms = pause_of(all, pod);
+        /* what it said last may be further back than what is read of it, if anything is */
+        if (image->phase == CTL_BUILDING && strcmp(image->reason, out->reason) == 0)
+                snprintf(out->message, sizeof out->message, "%s", image->message);
+        if (zp_clock_ms() < atomic_load(from_ms))
                 return;
         int r = zp_kube_log(all->kube, &tail, &log, &ignored);
         if (r < 0 && !says_why_not(r))
-                atomic_store(all->logs_from_ms, zp_clock_ms() + LOG_PAUSE_MS);
-        if (r < 0)
-                return;
-        /* what it said last may be further back than what is read of it */
-        if (image->phase == CTL_BUILDING && strcmp(image->reason, out->reason) == 0)
-                snprintf(out->message, sizeof out->message, "%s", image->message);
-        ctl_job_read_log(log.data, log.size, out);
+                atomic_store(from_ms, zp_clock_ms() + LOG_PAUSE_MS);
+        if (r == 0)
+                ctl_job_read_log(log.data, log.size, out);
 }
 
 static int look(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,

@@ -3,6 +3,9 @@
 
 #include "controller/kube/kube-internal.h"
 
+/* A kubelet may count otherwise: what it adds to what it was asked for. */
+#define EXCESS_MAX (4u << 10)
+
 int zp_kube_log(struct zp_kube *kube, const struct zp_kube_log *log, struct zp_buffer *out, struct zp_error *err) {
         const struct zp_kube_place place = {
                 .resource = { "v1", "pods" }, .namespace = log->namespace, .name = log->pod, .subresource = "log"
@@ -17,7 +20,7 @@ int zp_kube_log(struct zp_kube *kube, const struct zp_kube_log *log, struct zp_b
         if (!path)
                 return zp_error_errno(err, ENOMEM, "request");
         const struct zp_kube_exchange exchange = { .path = path,
-                                                   .body_limit = log->limit,
+                                                   .body_limit = log->limit + EXCESS_MAX,
                                                    .timeout_ms = log->timeout_ms };
         struct zp_http_response response = { 0 };
         char text[KUBE_PLACE_SIZE];

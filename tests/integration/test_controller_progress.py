@@ -46,16 +46,22 @@ def await_shown(world, name, *wanted):
     until(lambda: shown(world, name) == wanted, explain=lambda: f"{shown(world, name)}, not {wanted}")
 
 
-@contextmanager
-def building(world, text="", name="s", **config):
-    """A Job's pod runs and has said so much: (image, pod, controller)."""
+def run(world, name, text, **pod):
+    """A Job's pod runs and has said so much: (image, pod)."""
     image = world.image(name)
+    world.snapshot(name, image)
+    started = world.pod(image, waiting={"reason": "ContainerCreating"}, **pod)
+    say(world, started, text)
+    world.pod(image, running={})
+    look_again(world, name)
+    return image, started
+
+
+@contextmanager
+def building(world, text, **config):
+    """(image, pod, controller)"""
     with world.controller(**config) as running:
-        world.snapshot(name, image)
-        pod = world.pod(image, running={})
-        say(world, pod, text)
-        look_again(world, name)
-        yield image, pod, running
+        yield *run(world, "s", text), running
 
 
 def requests(world):
@@ -142,27 +148,30 @@ def test_a_log_that_may_not_be_read_is_not_known_and_the_build_goes_on(world):
 
 
 @pytest.mark.parametrize("how", ["slow", "broken", "busy"])
-def test_a_log_that_does_not_come_keeps_nobody_waiting_and_is_not_asked_for_again_soon(world, how):
-    """By one worker, who looks at others meanwhile."""
+def test_a_kubelet_that_does_not_answer_keeps_nobody_waiting_and_is_not_asked_again_soon(world, how):
+    """By one worker, who looks at others meanwhile. What was said last is still shown, how far it is is not known."""
     end = threading.Event()
     faults = {"slow": {"first": end.wait}, "broken": {"drop": True}, "busy": {"status": 503, "headers": {"Retry-After": "1"}}}
-    world.kube.add_fault(path=LOG, times=-1, **faults[how])
-    job = {"image": "x", "concurrency": 2, "namespace-concurrency": 2}
+    job = {"image": "x", "concurrency": 3, "namespace-concurrency": 3}
     try:
-        with building(world, tasks(30), workers=1, job=job) as (image, _, running):
-            until(lambda: requests(world) > 0)
-            other, begun = world.image("other"), time.monotonic()
-            world.snapshot("other", other)
-            world.pod(other, running={})
+        with building(world, f"begins\n{tasks(30)}", workers=1, job=job) as (image, pod, running):
+            await_shown(world, "s", "Building", "Building", 25, "begins")
+            fault = world.kube.add_fault(path=f"/pods/{pod}/log", times=-1, **faults[how])
+            look_again(world, "s")
+            until(lambda: fault.happened)
+            begun = time.monotonic()
+            _, neighbour = run(world, "neighbour", tasks(30))
+            run(world, "other", f"goes on\n{tasks(60)}", node="other")
+            await_shown(world, "other", "Building", "Building", 50, "goes on")
             assert time.monotonic() - begun < 15
-            await_shown(world, "s", "Building", "Building", None, None)
-            asked = requests(world)
-            for name in ("s", "other") * 2:
+            await_shown(world, "s", "Building", "Building", None, "begins")
+            asked = fault.happened  # what was kept open is tried anew when it breaks
+            for name in ("s", "neighbour") * 2:
                 looks = running.metric("reconciles_total")
                 look_again(world, name)
                 until(lambda: running.metric("reconciles_total") > looks)
-            await_shown(world, "other", "Building", "Building", None, None)
-            assert requests(world) == asked
+            await_shown(world, "neighbour", "Building", "Building", None, None)
+            assert (fault.happened, world.kube.count("GET", f"/pods/{neighbour}/log")) == (asked, 0)
             world.end(image)
             await_shown(world, "s", "Ready", None, None, None)
     finally:
@@ -174,22 +183,27 @@ def test_a_log_that_does_not_come_keeps_nobody_waiting_and_is_not_asked_for_agai
     ("\x1b[2J\x07gone\n", " [2J gone"),
     ("x" * 5000 + "\n", "x" * 511),
     ("\udcff\n", "?"),
-    ('{"tasks":' + "[" * 5000 + "\n", None),
-    ('{"tasks":[' + '{"done":1,"total":1},' * 5000 + "]}\n", None),  # cut where it is too long
-    ('{"tasks":[{"label":"x","done":-9,"total":0}]}\n', None),
+    ('{"tasks":' + "[" * 5000 + "\n", "begins"),
+    ('{"tasks":[' + '{"done":1,"total":1},' * 5000 + "]}\n", "begins"),  # cut where it is too long
+    ('{"tasks":[{"label":"x","done":-9,"total":0}]}\n', "begins"),
 ], ids=["NUL", "terminal", "long", "not UTF-8", "deep", "many", "numbers"])  # fmt: skip
 def test_a_log_says_what_it_likes_and_is_shown_as_text_of_bounded_size(world, text, message):
-    with building(world, text) as (image, _, _):
+    with building(world, f"begins\n{tasks(30)}") as (image, pod, _):
+        await_shown(world, "s", "Building", "Building", 25, "begins")
+        say(world, pod, text)
+        look_again(world, "s")
         await_shown(world, "s", "Building", "Building", None, message)
-        until(lambda: requests(world) == 1)
         world.end(image)
         await_shown(world, "s", "Ready", None, None, None)
 
 
-def test_no_more_of_a_log_is_taken_than_was_asked_for(world):
-    world.kube.add_fault(path=LOG, times=-1, status=200, body=b"said\n" + b"x" * LIMIT)
-    with building(world) as (image, _, _):
-        until(lambda: requests(world) == 1)
-        await_shown(world, "s", "Building", "Building", None, None)
+@pytest.mark.parametrize("more, progress, message", [(1 << 10, 50, "goes on"), (8 << 10, None, "begins")])
+def test_not_much_more_of_a_log_is_taken_than_was_asked_for(world, more, progress, message):
+    text = f"goes on\n{tasks(60)}".encode()
+    with building(world, f"begins\n{tasks(30)}") as (image, _, _):
+        await_shown(world, "s", "Building", "Building", 25, "begins")
+        world.kube.add_fault(path=LOG, times=-1, status=200, body=text + b"x" * (LIMIT + more - len(text)))
+        look_again(world, "s")
+        await_shown(world, "s", "Building", "Building", progress, message)
         world.end(image)
         await_shown(world, "s", "Ready", None, None, None)

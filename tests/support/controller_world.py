@@ -68,12 +68,12 @@ class ControllerWorld:
     def wait_for_job(self, image):
         return until(lambda: self.job(image), explain=lambda: f"no Job for {image}")
 
-    def pod(self, image, **state):
+    def pod(self, image, node="n", **state):
         """The pod of its Job is there, its container in this state; returns its name."""
         job = self.wait_for_job(image)
         name = f"{job}-x"
         if name not in [pod["metadata"]["name"] for pod in self.pods.list()]:
-            self.pods.create(name, labels={"job-name": job})
+            self.pods.create(name, labels={"job-name": job}, spec={"nodeName": node})
         self.pods.patch(name, {"status": {"containerStatuses": [{"name": "build", "state": state}]}}, "status")
         return name
 
