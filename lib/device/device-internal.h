@@ -130,7 +130,7 @@ struct zp_device_engine {
         bool must_look;     /* the keeper has something to finish or to count */
         bool is_dirty;      /* it has something to sync */
         bool timer_sleeps;  /* until it is woken */
-        uint64_t next_notice_ms;
+        uint64_t next_notice_ms, next_look_ms;
         struct zp_given_up given_up[ZP_GIVEN_UP_SLOTS];
         struct zp_device_statistics statistics;
 };

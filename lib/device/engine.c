@@ -15,6 +15,8 @@
 #define DEFAULT_RETRY_MS 100
 /* The timer looks this often while anything waits for time to pass, and else not at all. */
 #define TICK_MS 10
+/* And lets the origins look so often. */
+#define LOOK_EVERY_MS 100
 /* No more lines than one in this time: when a registry is away, every read has something to say. */
 #define NOTICE_EVERY_MS 1000
 
@@ -46,11 +48,23 @@ void zp_device_wake_timer(struct zp_device_engine *engine) {
                 pthread_cond_signal(&engine->timer_wake);
 }
 
-static bool has_background(const struct zp_device_engine *engine) {
-        for (const struct zp_device *device = engine->devices; device; device = device->next)
-                if (device->wants_all && device->has_record && device->record.missing)
-                        return true;
-        return false;
+static bool wants_more(const struct zp_device *device) {
+        return device->wants_all && device->has_record && device->record.missing;
+}
+
+/* Something is under way that an origin may have to end. */
+static bool must_look(const struct zp_device *device) {
+        bool is_looking = false;
+        for (unsigned i = 0; i < device->origin_count && device->under_way; i++)
+                is_looking |= device->origins[i]->ops->look != NULL;
+        return is_looking;
+}
+
+static bool waits_for_time(const struct zp_device_engine *engine) {
+        bool waits = engine->reads || engine->paused;
+        for (const struct zp_device *device = engine->devices; device && !waits; device = device->next)
+                waits = wants_more(device) || must_look(device);
+        return waits;
 }
 
 static void resume_paused(struct zp_device_engine *engine, uint64_t now) {
@@ -58,6 +72,21 @@ static void resume_paused(struct zp_device_engine *engine, uint64_t now) {
                 for (struct zp_fetch *fetch = engine->buckets[i]; fetch; fetch = fetch->next)
                         if (fetch->state == ZP_FETCH_PAUSED && now >= fetch->resume_ms)
                                 zp_fetch_enqueue(fetch);
+}
+
+/* Gives the lock back meanwhile: what is held stays in the list. */
+static void look_at_origins(struct zp_device_engine *engine, uint64_t now) {
+        for (struct zp_device *device = engine->devices; device; device = device->next) {
+                if (!must_look(device))
+                        continue;
+                zp_device_hold(device);
+                pthread_mutex_unlock(&engine->lock);
+                for (unsigned i = 0; i < device->origin_count; i++)
+                        if (device->origins[i]->ops->look)
+                                device->origins[i]->ops->look(device->origins[i], now);
+                pthread_mutex_lock(&engine->lock);
+                zp_device_let_go(device);
+        }
 }
 
 static void tick(struct zp_device_engine *engine) {
@@ -71,13 +100,17 @@ static void tick(struct zp_device_engine *engine) {
         zp_reads_finish(late);
         zp_device_pump(engine);
         pthread_mutex_lock(&engine->lock);
+        if (now < engine->next_look_ms)
+                return;
+        engine->next_look_ms = now + LOOK_EVERY_MS;
+        look_at_origins(engine, now);
 }
 
 static void *keep_time(void *argument) {
         struct zp_device_engine *engine = argument;
         pthread_mutex_lock(&engine->lock);
         while (!engine->is_ending) {
-                if (!engine->reads && !engine->paused && !has_background(engine)) {
+                if (!waits_for_time(engine)) {
                         engine->timer_sleeps = true;
                         pthread_cond_wait(&engine->timer_wake, &engine->lock);
                         engine->timer_sleeps = false;

@@ -194,6 +194,8 @@ void zp_device_pump(struct zp_device_engine *engine) {
                 struct zp_device *device = fetch->device;
                 struct zp_device_origin *origin = device->origins[fetch->origin];
                 enum zp_device_urgency urgency = fetch->urgency;
+                if (origin->ops->look)
+                        zp_device_wake_timer(engine);
                 zp_device_hold(device);
                 pthread_mutex_unlock(&engine->lock);
                 start(fetch, origin, urgency);

@@ -103,7 +103,11 @@ static void work(void *argument, unsigned worker) {
         let_go(from);
 }
 
-/* One that hangs already is not asked: then others are, and those who have waited long go to them as well. */
+static void say_hung(struct zp_error *err) {
+        zp_error_set(err, ETIMEDOUT, "pack: its file system does not answer");
+}
+
+/* One that hangs already is not asked: then others are. */
 static void start_read(struct zp_device_origin *origin, uint64_t offset, uint32_t size, void *buffer,
                        enum zp_device_urgency urgency, zp_device_origin_done done, void *context) {
         (void) urgency;
@@ -114,13 +118,13 @@ static void start_read(struct zp_device_origin *origin, uint64_t offset, uint32_
                 done(context, zp_error_errno(&err, ENOMEM, "pack"), &err);
                 return;
         }
-        uint64_t now = zp_device_now_ms(), late = now > from->patience_ms ? now - from->patience_ms : 0;
+        uint64_t now = zp_device_now_ms();
         *read = (struct slow_read){ .from = from, .offset = offset, .size = size, .buffer = buffer };
         read->context = context;
         read->began_ms = now;
         read->done = done;
         pthread_mutex_lock(&from->lock);
-        bool is_hung = from->first && from->first->began_ms <= late;
+        bool is_hung = from->first && now >= from->first->began_ms + from->patience_ms;
         if (!is_hung)
                 append(from, read);
         pthread_mutex_unlock(&from->lock);
@@ -129,8 +133,7 @@ static void start_read(struct zp_device_origin *origin, uint64_t offset, uint32_
                 return;
         }
         free(read);
-        zp_error_set(&err, ETIMEDOUT, "pack: its file system does not answer");
-        give_up(from, NULL, late, -ETIMEDOUT, &err);
+        say_hung(&err);
         done(context, -ETIMEDOUT, &err);
 }
 
@@ -138,11 +141,26 @@ static void cancel_read(struct zp_device_origin *origin, void *context) {
         give_up((struct slow_origin *) origin, context, UINT64_MAX, -ECANCELED, NULL);
 }
 
+/* Those who have waited long go to others as well. */
+static void give_up_late(struct zp_device_origin *origin, uint64_t now_ms) {
+        struct slow_origin *from = (struct slow_origin *) origin;
+        struct zp_error err = { 0 };
+        if (now_ms < from->patience_ms)
+                return;
+        say_hung(&err);
+        give_up(from, NULL, now_ms - from->patience_ms, -ETIMEDOUT, &err);
+}
+
 static void close_file(struct zp_device_origin *origin) {
         let_go((struct slow_origin *) origin);
 }
 
-static const struct zp_device_origin_ops ops = { .read = start_read, .cancel = cancel_read, .close = close_file };
+static const struct zp_device_origin_ops ops = {
+        .read = start_read,
+        .cancel = cancel_read,
+        .look = give_up_late,
+        .close = close_file,
+};
 
 int zp_device_origin_slow_file(int fd, bool is_at_hand, struct zp_pool *readers, unsigned patience_ms,
                                struct zp_device_origin **out, struct zp_error *err) {

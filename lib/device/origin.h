@@ -33,6 +33,9 @@ struct zp_device_origin_ops {
         /* Of reads under way with this context: makes them more urgent; has them end soon. Either may be NULL. */
         void (*raise)(struct zp_device_origin *origin, enum zp_device_urgency urgency, void *context);
         void (*cancel)(struct zp_device_origin *origin, void *context);
+        /* Several times a second while anything is under way, with the time of CLOCK_MONOTONIC: ends the reads that
+         * hang. May be NULL: they end without. */
+        void (*look)(struct zp_device_origin *origin, uint64_t now_ms);
         /* Nothing is under way any more. */
         void (*close)(struct zp_device_origin *origin);
 };
