@@ -105,19 +105,21 @@ static void fail_background(struct zp_device_engine *engine) {
         engine->background_ready_ms = zp_device_now_ms() + pause;
 }
 
-/* What is wrong comes from the next origin, what failed as well; the last one's successor is the first, after a pause.
- * Whoever waits gives up at its own deadline. */
+/* What is wrong comes from the next origin, what failed as well, whether anybody waits or not; the last one's successor
+ * is the first, after a pause, while somebody waits. Whoever does gives up at its own deadline. */
 static void fail(struct zp_fetch *fetch, int result, struct zp_device_read **finished) {
         struct zp_device *device = fetch->device;
         struct zp_device_engine *engine = device->engine;
         bool is_wrong = result == -EBADMSG, is_cancelled = fetch->is_cancelled;
+        bool is_twice_wrong = is_wrong && ++fetch->wrong >= WRONG_MAX;
+        bool has_other = !is_cancelled && !is_twice_wrong && fetch->origin + 1 < device->origin_count;
         engine->statistics.wrong_frames += is_wrong;
         engine->statistics.failed_fetches += !is_wrong && !is_cancelled;
-        if (!is_cancelled && fetch->urgency == ZP_DEVICE_BACKGROUND)
+        if (!is_cancelled && !has_other && fetch->urgency == ZP_DEVICE_BACKGROUND)
                 fail_background(engine);
-        if (is_wrong && ++fetch->wrong >= WRONG_MAX)
+        if (is_twice_wrong)
                 zp_reads_settle(device, fetch->number, NULL, -EIO, finished);
-        if (device->is_closing || !zp_reads_await(device, fetch->number)) {
+        if (device->is_closing || (!has_other && !zp_reads_await(device, fetch->number))) {
                 zp_fetch_drop(fetch);
                 return;
         }

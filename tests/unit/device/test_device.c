@@ -206,6 +206,24 @@ static void the_next_origin_helps_out(void **state) {
         assert_int_equal(asked(&w->faults[1], 15), 0);
 }
 
+/* One pause for all that is fetched in the background would outlast the test. */
+static void the_next_origin_helps_out_where_nobody_waits(void **state) {
+        struct world *w = *state;
+        w->options.retry_ms = 60000;
+        open_world(w, 2);
+        for (uint32_t i = 0; i < FRAMES; i++)
+                fail_reads(&w->faults[0], i, 1 << 20);
+        fail_reads(&w->faults[1], 20, 1);
+        zp_device_prefetch(w->device, 8 * FRAME, 4 * FRAME);
+        zp_device_prefetch(w->device, 20 * FRAME, 1);
+        await(zp_device_is_idle(w->device));
+        assert_int_equal(read_range(w, 8 * FRAME, 4 * FRAME), 0);
+        assert_int_equal(statistics_of(w).waited_reads, 0);
+        assert_int_equal(asked(&w->faults[1], 20), 1); /* what has failed everywhere is left out */
+        zp_device_complete(w->device);
+        await(zp_device_is_complete(w->device));
+}
+
 static void sequential_readers_find_the_next_frames_there(void **state) {
         struct world *w = *state;
         open_world(w, 1);
@@ -541,16 +559,45 @@ static void who_asks_does_not_wait_for_a_file_that_hangs(void **state) {
         zp_pool_free(hung.readers);
 }
 
+/* Though nothing else is asked for. */
 static void what_hangs_is_fetched_from_where_else_it_is(void **state) {
         struct world *w = *state;
         struct hung hung;
         hang(&hung);
         open_on_hung(w, &hung, 0, 1);
-        struct waiting *first = begin_read(w, 7 * FRAME, 1); /* nobody knows yet that it hangs */
-        assert_int_equal(asked_at_all(&w->faults[0]), 0);
-        assert_int_equal(read_frame(w, 9), 0);
-        assert_int_equal(end_read(w, first), 0);
-        assert_int_equal(asked(&w->faults[0], 7), 1);
+        assert_int_equal(read_frame(w, 7), 0);
+        assert_int_equal(asked_at_all(&w->faults[0]), 1);
+        end_hanging(&hung);
+        zp_device_close(zp_steal(&w->device));
+        zp_pool_free(hung.readers);
+}
+
+/* Nor does anybody wait for it. */
+static void what_hangs_and_was_announced_is_fetched_from_where_else_it_is(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        open_on_hung(w, &hung, 0, 1);
+        zp_device_prefetch(w->device, 8 * FRAME, 4 * FRAME);
+        await(zp_device_is_idle(w->device));
+        assert_int_equal(asked_at_all(&w->faults[0]), 4);
+        assert_int_equal(statistics_of(w).ahead_frames, 4);
+        end_hanging(&hung);
+        zp_device_close(zp_steal(&w->device));
+        zp_pool_free(hung.readers);
+}
+
+static void nobody_waits_for_what_is_known_to_hang(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        const unsigned patience_ms = 1000;
+        hang(&hung);
+        open_on_hung(w, &hung, patience_ms, 1);
+        assert_int_equal(read_frame(w, 0), 0);
+        uint64_t begun = now_ms();
+        for (uint32_t i = 2; i < FRAMES; i += 2)
+                assert_int_equal(read_frame(w, FRAMES - i), 0);
+        assert_true(now_ms() - begun < 10 * patience_ms);
         end_hanging(&hung);
         zp_device_close(zp_steal(&w->device));
         zp_pool_free(hung.readers);
@@ -695,6 +742,7 @@ int main(void) {
                 test(after_both_attempts_the_next_read_has_all_the_time),
                 test(a_read_that_fails_is_told_once_for_each_reason),
                 test(the_next_origin_helps_out),
+                test(the_next_origin_helps_out_where_nobody_waits),
                 test(sequential_readers_find_the_next_frames_there),
                 test(who_finds_all_there_has_nothing_fetched_behind_it),
                 test(scattered_reads_fetch_nothing_else),
@@ -713,6 +761,8 @@ int main(void) {
                 test(what_is_at_hand_is_not_copied),
                 test(who_asks_does_not_wait_for_a_file_that_hangs),
                 test(what_hangs_is_fetched_from_where_else_it_is),
+                test(what_hangs_and_was_announced_is_fetched_from_where_else_it_is),
+                test(nobody_waits_for_what_is_known_to_hang),
                 test(a_read_that_was_given_up_is_not_waited_for),
                 test(an_unpacked_file_that_hangs_keeps_its_own_readers_alone),
                 test(a_damaged_index_is_refused),
