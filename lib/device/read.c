@@ -108,13 +108,16 @@ static int fill_buffer(struct zp_device_read *read) {
                         return 1;
                 int r = zp_pread_all(read->device->record.fd, read->buffer + (from - read->offset), size, from,
                                      read->device->hex, NULL);
+                if (!zp_device_has(read->device, frame)) /* perhaps before it was read */
+                        return 1;
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-/* As above, of a read that needs no buffer. */
+/* As above, of a read that needs no buffer. Its bytes leave the disk for the reader after this look: what the disk
+ * loses in between cannot be told any more. */
 static int check_kept(const struct zp_device_read *read) {
         for (uint32_t i = 0; i < read->frame_count; i++)
                 if (!zp_device_has(read->device, read->first_frame + i))
@@ -155,9 +158,14 @@ void zp_reads_finish(struct zp_device_read *finished) {
         }
 }
 
+/* A fetch that shall hurry, and who knows of it. */
+struct raised {
+        struct zp_device_origin *origin;
+        struct zp_fetch *fetch;
+};
+
 /* Wants the frames that are not here. Returns how many of `raised` are under way without hurry. */
-static unsigned want_frames(struct zp_device *device, struct zp_device_read *read,
-                            struct zp_fetch *raised[RAISED_MAX]) {
+static unsigned want_frames(struct zp_device *device, struct zp_device_read *read, struct raised raised[RAISED_MAX]) {
         unsigned count = 0;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
@@ -176,7 +184,7 @@ static unsigned want_frames(struct zp_device *device, struct zp_device_read *rea
                         break;
                 }
                 if (is_slow && count < RAISED_MAX)
-                        raised[count++] = fetch;
+                        raised[count++] = (struct raised){ device->origins[fetch->origin], fetch };
                 read->waiting[i / 64] |= UINT64_C(1) << i % 64;
                 read->waiting_count++;
         }
@@ -197,10 +205,10 @@ static void enlist(struct zp_device_engine *engine, struct zp_device_read *read)
 }
 
 /* What happens to a fetch meanwhile does not matter: its address only names a read of the origin. */
-static void raise_all(struct zp_device *device, unsigned origin, struct zp_fetch *const *raised, unsigned count) {
-        struct zp_device_origin *from = device->origins[origin];
-        for (unsigned i = 0; i < count && from->ops->raise; i++)
-                from->ops->raise(from, ZP_DEVICE_DEMAND, raised[i]);
+static void raise_all(const struct raised *raised, unsigned count) {
+        for (unsigned i = 0; i < count; i++)
+                if (raised[i].origin->ops->raise)
+                        raised[i].origin->ops->raise(raised[i].origin, ZP_DEVICE_DEMAND, raised[i].fetch);
 }
 
 /* Nothing of it is awaited or there yet. */
@@ -233,20 +241,26 @@ static bool prepare(struct zp_device *device, struct zp_device_read *read) {
 static void begin_again(struct zp_device_read *read) {
         struct zp_device *device = read->device;
         struct zp_device_engine *engine = device->engine;
-        struct zp_fetch *raised[RAISED_MAX];
+        struct raised raised[RAISED_MAX];
+        unsigned raised_count = 0;
         want_all(read);
         pthread_mutex_lock(&engine->lock);
         if (device->is_closing)
                 fail_read(read, -EIO, ZP_READ_LOCAL);
         else
-                want_frames(device, read, raised);
+                raised_count = want_frames(device, read, raised);
         bool must_wait = read->waiting_count && read->result == 0;
         if (must_wait)
                 enlist(engine, read);
+        zp_device_hold(device);
         pthread_mutex_unlock(&engine->lock);
         if (!must_wait)
                 zp_reads_finish(read);
+        raise_all(raised, raised_count);
         zp_device_pump(engine);
+        pthread_mutex_lock(&engine->lock);
+        zp_device_let_go(device);
+        pthread_mutex_unlock(&engine->lock);
 }
 
 static void finish_elsewhere(void *read, unsigned worker) {
@@ -256,7 +270,7 @@ static void finish_elsewhere(void *read, unsigned worker) {
 
 void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
         struct zp_device_engine *engine = device->engine;
-        struct zp_fetch *raised[RAISED_MAX];
+        struct raised raised[RAISED_MAX];
         if (!prepare(device, read)) {
                 read->done(read, 0, -1, "");
                 return;
@@ -264,10 +278,9 @@ void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
         pthread_mutex_lock(&engine->lock);
         engine->statistics.reads++;
         device->reads++;
-        unsigned raised_count = 0, origin = 0;
+        unsigned raised_count = 0;
         if (!device->has_record || device->record.missing) {
                 raised_count = want_frames(device, read, raised);
-                origin = raised_count ? raised[0]->origin : 0;
                 zp_ahead_note(device, read->first_frame, read->frame_count, read->waiting_count > 0);
         }
         bool must_wait = read->waiting_count && read->result == 0;
@@ -279,7 +292,7 @@ void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
                 zp_pool_submit(device->readers, &read->item, finish_elsewhere, read);
         else if (!must_wait)
                 zp_reads_finish(read);
-        raise_all(device, origin, raised, raised_count);
+        raise_all(raised, raised_count);
         zp_device_pump(engine);
         pthread_mutex_lock(&engine->lock);
         zp_device_let_go(device);
