@@ -116,11 +116,14 @@ struct snap_metastore *snap_service_metastore(struct snap_service *service) {
 
 /* ---- bases ---- */
 
+/* Somebody may remove it again before it is mounted. */
+#define RESTORES_MAX 5
+
 /* Mounts what lies below; an image that the store has lost is fetched again. */
 static int ensure_base(struct snap_service *service, const struct snap_base *base, const struct zp_cancel *cancel,
                        struct stat *root_directory, struct zp_error *err) {
         int r = snap_mounts_ensure(service->bases, base, cancel, root_directory, err);
-        if (r == -ENOENT && service->accelerator) {
+        for (int i = 0; r == -ENOENT && service->accelerator && i < RESTORES_MAX; i++) {
                 snap_log_event(SNAP_LOG_WARN, "fetching a snapshot again that the store has lost", "image",
                                base->reference, NULL);
                 r = snap_accelerator_restore(service->accelerator, base, cancel, err);

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -125,7 +126,9 @@ def test_containers_that_start_while_their_image_is_removed_see_its_files(world,
     with world.expected(image) as expected:
         thread.start()
         try:
-            for turn in range(30):
+            turns, until_s = 0, time.monotonic() + 90
+            while turns < 15 or (not (any(removed) and shown) and time.monotonic() < until_s):
+                turns += 1
                 names = pull(api, image)
                 if None in names:  # it went in between: this one is pulled and unpacked
                     names = [*names[:-1], *api.names("kind==active")]
