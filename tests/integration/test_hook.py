@@ -465,8 +465,8 @@ def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
     service.process.send_signal(signal.SIGHUP)
     until(lambda: service.get("/v1/retention")["toRemove"] == [{**candidate, "dryRun": False}], 30, service.said)
     service.request("/v1/upkeep", method="POST", raw=b"")
-    until(lambda: service.snapshots() == [new], 30, service.said)
-    assert referrers(place, "app", old["digest"]) == []
+    until(lambda: f"@{old['digest']} was removed" in service.said(), 30, service.said)
+    assert service.snapshots() == [new] and referrers(place, "app", old["digest"]) == []
     assert [entry["digest"] for entry in referrers(place, "app", new["digest"])] == [new["artifact"]]
 
 
