@@ -92,11 +92,18 @@ static int judge_all(const struct question *q, const struct hook_look *look, str
                 judge(q, look, &look->images[i], why, out);
         if (look->is_artifact)
                 snprintf(out->text, sizeof out->text, "no image but an artifact");
+        else if (look->broken[0] && out->count == 0)
+                snprintf(out->text, sizeof out->text, "%s", look->broken);
         else if (out->count == 0)
                 snprintf(out->text, sizeof out->text, "not marked");
         else
                 snprintf(out->text, sizeof out->text, "marked by rule '%s'%s", out->wanted[0].rule,
                          out->count > 1 ? " and for more than one platform" : "");
+        if (look->broken[0] && out->count > 0) {
+                size_t length = strlen(out->text);
+                snprintf(out->text + length, sizeof out->text - length, "; %s", look->broken);
+        }
+        out->problem = look->broken[0] ? "broken" : NULL;
         out->is_tag_unclear = q->event->tag[0] && !look->is_current;
         if (look->is_current)
                 memcpy(out->tag_digest, look->digest, sizeof out->tag_digest);

@@ -16,8 +16,8 @@ struct hook_decision {
         char tag_digest[ZP_DIGEST_TEXT_SIZE]; /* what the tag names now; "": another image, or there is none */
         bool is_tag_unclear;                  /* what was looked at is not (yet, or any more) what the tag names */
         bool is_tag_gone;                     /* set by who gives up asking */
-        const char *problem;                  /* set by who gives up asking: as in struct hook_verdict */
-        char text[512];                       /* one line for people */
+        const char *problem; /* as in struct hook_verdict; all but "broken" are set by who gives up asking */
+        char text[512];      /* one line for people */
 };
 
 /* False: whatever the registry says, the event leads to nothing (`reason`, of QUEUE_REASON_SIZE, says why), so that it

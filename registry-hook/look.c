@@ -67,20 +67,29 @@ static json_t *object_of(json_t *parent, const char *name) {
         return json_is_object(value) ? json_incref(value) : NULL;
 }
 
+/* What the bytes of a digest are, they will be tomorrow. Returns 0, or what has nothing to do with them. */
+static int note_broken(struct hook_look *look, const char *platform, int r, const struct zp_error *reason,
+                       struct zp_error *err) {
+        if (r == -ENOMEM) {
+                *err = *reason;
+                return r;
+        }
+        if (!look->broken[0])
+                snprintf(look->broken, sizeof look->broken, "%s%scannot be built: %.250s", platform,
+                         platform[0] ? " " : "", reason->message);
+        return 0;
+}
+
 /* ---- one platform's manifest ---- */
 
-static int read_config(const struct hook_documents *documents, const struct zp_descriptor *config,
-                       struct hook_image *image, struct zp_error *err) {
-        autodocument struct hook_document document = { 0 };
+static int parse_config(const struct hook_document *document, struct hook_image *image, struct zp_error *err) {
         struct zp_platform platform;
         zp_autofree struct zp_digest *diff_ids = NULL;
         uint16_t count;
         zp_auto(json_decref) json_t *root = NULL;
-        int r = get_by_digest(documents, "blobs", NULL, &config->digest, &document, err);
+        int r = zp_config_parse(document->body, document->size, &platform, &diff_ids, &count, err);
         if (r == 0)
-                r = zp_config_parse(document.body, document.size, &platform, &diff_ids, &count, err);
-        if (r == 0)
-                r = zp_json_load(document.body, document.size, "config", &root, err);
+                r = zp_json_load(document->body, document->size, "config", &root, err);
         if (r < 0)
                 return r;
         if (!image->platform[0])
@@ -89,10 +98,9 @@ static int read_config(const struct hook_documents *documents, const struct zp_d
         return 0;
 }
 
-/* Adds the image; 1: it is an artifact and no image. */
-static int read_manifest(const struct hook_documents *documents, const struct hook_document *document,
-                         const char *platform, struct hook_look *look, struct zp_error *err) {
-        struct hook_image *image = &look->images[look->image_count];
+/* Fills in all that the manifest says; 1: it is an artifact and no image. */
+static int parse_manifest(const struct hook_document *document, struct hook_image *image,
+                          struct zp_digest *config_digest, struct zp_error *err) {
         zp_auto(json_decref) json_t *root = NULL;
         struct zp_descriptor config = { 0 }, *layers = NULL;
         uint16_t count = 0;
@@ -106,19 +114,46 @@ static int read_manifest(const struct hook_documents *documents, const struct ho
                 return 1;
         if (r < 0)
                 return r;
-        *image = (struct hook_image){ .annotations = object_of(root, "annotations") };
-        look->image_count++;
-        zp_digest_text(&document->digest, image->digest);
-        snprintf(image->platform, sizeof image->platform, "%s", platform);
+        image->annotations = object_of(root, "annotations");
+        *config_digest = config.digest;
         for (uint16_t i = 0; i < count; i++) {
                 if (zp_add_overflows(image->size, layers[i].size, &image->size))
                         image->size = UINT64_MAX;
                 free(layers[i].media_type);
         }
         free(layers);
-        r = read_config(documents, &config, image, err);
         free(config.media_type);
-        return r;
+        return 0;
+}
+
+static void image_clear(struct hook_image *image) {
+        json_decref(image->labels);
+        json_decref(image->annotations);
+        *image = (struct hook_image){ 0 };
+}
+
+/* Adds the image, unless it is broken; 1: it is an artifact and no image. */
+static int read_manifest(const struct hook_documents *documents, const struct hook_document *document,
+                         const char *platform, struct hook_look *look, struct zp_error *err) {
+        struct hook_image *image = &look->images[look->image_count];
+        autodocument struct hook_document config = { 0 };
+        struct zp_digest config_digest;
+        struct zp_error reason = { 0 };
+        *image = (struct hook_image){ 0 };
+        zp_digest_text(&document->digest, image->digest);
+        snprintf(image->platform, sizeof image->platform, "%s", platform);
+        int r = parse_manifest(document, image, &config_digest, &reason);
+        if (r == 0 && (r = get_by_digest(documents, "blobs", NULL, &config_digest, &config, err)) < 0) {
+                image_clear(image);
+                return r;
+        }
+        if (r == 0)
+                r = parse_config(&config, image, &reason);
+        if (r == 0)
+                look->image_count++;
+        else
+                image_clear(image);
+        return r < 0 ? note_broken(look, platform, r, &reason, err) : r;
 }
 
 /* ---- an index ---- */
@@ -148,9 +183,12 @@ static int read_entry(const struct hook_look_request *request, const struct hook
         struct zp_digest digest;
         if (!entry_platform(entry, platform) || !request->wants(request->context, platform))
                 return 0;
-        int r = zp_json_digest(entry, "digest", "index", &digest, err);
-        if (r < 0 || is_listed(look, &digest))
-                return r;
+        struct zp_error reason = { 0 };
+        int r = zp_json_digest(entry, "digest", "index", &digest, &reason);
+        if (r < 0)
+                return note_broken(look, platform, r, &reason, err);
+        if (is_listed(look, &digest))
+                return 0;
         autodocument struct hook_document document = { 0 };
         r = get_by_digest(documents, "manifests", ZP_ACCEPT_MANIFESTS, &digest, &document, err);
         if (r == -ENOENT) /* an index that was pushed for the platforms it has */
@@ -164,17 +202,18 @@ static int read_index(const struct hook_look_request *request, const struct hook
                       const struct hook_document *document, struct hook_look *look, struct zp_error *err) {
         zp_auto(json_decref) json_t *root = NULL;
         json_t *manifests;
-        int r = zp_json_load(document->body, document->size, "index", &root, err);
+        struct zp_error reason = { 0 };
+        int r = zp_json_load(document->body, document->size, "index", &root, &reason);
         if (r == 0)
-                r = zp_json_get(root, "manifests", JSON_ARRAY, ZP_JSON_REQUIRED, "index", &manifests, err);
+                r = zp_json_get(root, "manifests", JSON_ARRAY, ZP_JSON_REQUIRED, "index", &manifests, &reason);
+        if (r == 0 && json_array_size(manifests) > ENTRIES_MAX)
+                r = zp_error_set(&reason, EBADMSG, "index: more than %d entries", ENTRIES_MAX);
         if (r < 0)
-                return r;
+                return note_broken(look, "", r, &reason, err);
         look->is_artifact = json_object_get(root, "artifactType") || json_object_get(root, "subject");
         if (look->is_artifact)
                 return 0;
         size_t count = json_array_size(manifests);
-        if (count > ENTRIES_MAX)
-                return zp_error_set(err, EBADMSG, "index: more than %d entries", ENTRIES_MAX);
         look->index_annotations = object_of(root, "annotations");
         look->images = calloc(count + 1, sizeof *look->images);
         if (!look->images)
@@ -186,17 +225,31 @@ static int read_index(const struct hook_look_request *request, const struct hook
 
 /* ---- either ---- */
 
+/* Whether what was no image may be one when it is asked for again: something between here and the registry may have
+ * answered a tag with a page of its own, or told of another type. */
+static bool may_pass(const struct hook_look_request *request, const struct hook_document *document) {
+        enum zp_document_kind kind;
+        zp_auto(json_decref) json_t *root = NULL;
+        return zp_document_kind(document->body, document->size, NULL, &kind, NULL) == 0 ||
+               (!request->digest && zp_json_load(document->body, document->size, "manifest", &root, NULL) < 0);
+}
+
 static int read_root(const struct hook_look_request *request, const struct hook_documents *documents,
                      const struct hook_document *document, struct hook_look *out, struct zp_error *err) {
         enum zp_document_kind kind;
+        struct zp_error reason = { 0 };
         zp_digest_text(&document->digest, out->digest);
-        int r = zp_document_kind(document->body, document->size, document->media_type, &kind, err);
+        int r = zp_document_kind(document->body, document->size, document->media_type, &kind, &reason);
         if (r == -ENOTSUP) {
                 out->is_artifact = true;
                 return 0;
         }
-        if (r < 0)
+        if (r < 0 && !may_pass(request, document))
+                return note_broken(out, "", r, &reason, err);
+        if (r < 0) {
+                *err = reason;
                 return r;
+        }
         if (kind == ZP_DOCUMENT_INDEX)
                 return read_index(request, documents, document, out, err);
         out->images = calloc(1, sizeof *out->images);
@@ -250,10 +303,8 @@ int hook_look(const struct hook_look_request *request, struct hook_look *out, st
 }
 
 void hook_look_clear(struct hook_look *look) {
-        for (size_t i = 0; i < look->image_count; i++) {
-                json_decref(look->images[i].labels);
-                json_decref(look->images[i].annotations);
-        }
+        for (size_t i = 0; i < look->image_count; i++)
+                image_clear(&look->images[i]);
         json_decref(look->index_annotations);
         free(look->images);
         *look = (struct hook_look){ 0 };

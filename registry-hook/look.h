@@ -12,6 +12,8 @@
 #include "oci/manifest.h"
 #include "registry-hook/config.h"
 
+#define HOOK_BROKEN_SIZE 400
+
 struct hook_image {
         char digest[ZP_DIGEST_TEXT_SIZE]; /* of the platform's manifest */
         char platform[100];
@@ -23,6 +25,8 @@ struct hook_look {
         char digest[ZP_DIGEST_TEXT_SIZE]; /* of what the name stands for: an index or a manifest */
         bool is_current;  /* the tag names it now; false without a tag, and when another push has come or is to come */
         bool is_artifact; /* no image: a signature, an attestation, a snapshot of ours */
+        char broken[HOOK_BROKEN_SIZE]; /* why an image can never be built; of an index, the first such; "": none is so
+                                        */
         json_t *index_annotations;
         struct hook_image *images;
         size_t image_count;
@@ -40,7 +44,7 @@ struct hook_look_request {
         const struct zp_cancel *cancel;
 };
 /* Asks the registry; each document is checked against its digest. `out` must be cleared in any case. -ENOENT: nothing
- * of that name; -EBADMSG: malformed; others as zp_registry_request, and may pass. */
+ * of that name; others may pass. What can never be otherwise, the bytes of a digest, is no error but `broken`. */
 int hook_look(const struct hook_look_request *request, struct hook_look *out, struct zp_error *err);
 void hook_look_clear(struct hook_look *look);
 

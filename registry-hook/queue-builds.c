@@ -11,6 +11,7 @@
 #define BACKOFF_FIRST_MS 10000
 #define BACKOFF_LAST_MS 3600000
 #define DECISIONS_MAX 10000
+#define IS_TAG "t.tag NOT IN ('" BUILD_WISHED "', '" BUILD_UNTAGGED "')"
 #define NOT_WANTED "every tag that asked for it names another image by now"
 
 int hook_queue_recover(sqlite3 *db, void *unused, struct zp_error *err) {
@@ -100,19 +101,44 @@ static int supersede_retry(sqlite3 *db, const struct hook_end *end, struct zp_er
                             "ii", end->build->id, end->now_ms);
 }
 
+/* As if each tag were pushed now, and each digest asked for, with the credentials that came with the first wish. */
+static int decide_again(sqlite3 *db, const struct hook_end *end, struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
+        int r = hook_sql_prepare(
+                db, &row, err,
+                "INSERT INTO events (kind, host, repository, tag, digest, requested_by, is_forced,"
+                " received) SELECT iif(t.tag = '" BUILD_WISHED "', ?3, ?4), t.host, t.repository,"
+                " iif(" IS_TAG ", t.tag, ''), iif(" IS_TAG ", '', b.digest), b.requested_by,"
+                " b.is_forced, ?2 FROM builds b JOIN build_tags t ON t.build = b.id WHERE b.id = ?1"
+                " AND b.state = 'running' ON CONFLICT DO UPDATE SET version = version + 1,"
+                " not_before = 0, requested_by = " ALSO_REQUESTED_BY("excluded.requested_by") " RETURNING id",
+                "iiii", end->build->id, end->now_ms, (int64_t) HOOK_WISH, (int64_t) HOOK_PUSH);
+        while (r >= 0 && (r = hook_sql_step(row, err)) == 1)
+                r = hook_sql_run(db, err,
+                                 "INSERT OR IGNORE INTO event_auths (event, auths) SELECT ?1, auths FROM build_auths"
+                                 " WHERE build = ?2",
+                                 "ii", sqlite3_column_int64(row, 0), end->build->id);
+        return r;
+}
+
 int hook_queue_end(sqlite3 *db, void *context, struct zp_error *err) {
-        static const char *const states[] = {
-                [HOOK_DONE] = "done", [HOOK_RETRY] = "queued", [HOOK_FAILED] = "failed", [HOOK_CANCELLED] = "cancelled"
-        };
+        static const char *const states[] = { [HOOK_DONE] = "done",
+                                              [HOOK_RETRY] = "queued",
+                                              [HOOK_FAILED] = "failed",
+                                              [HOOK_CANCELLED] = "cancelled",
+                                              [HOOK_RULE_GONE] = "superseded" };
         const struct hook_end *end = context;
         int attempts = end->build->attempts + 1;
         enum hook_end_kind kind = end->kind == HOOK_RETRY && attempts >= QUEUE_ATTEMPTS_MAX ? HOOK_FAILED : end->kind;
         int64_t not_before = kind == HOOK_RETRY ? end->now_ms + hook_queue_backoff_ms(attempts) : 0;
-        int r = hook_sql_run(db, err,
-                             "UPDATE builds SET state = ?2, attempts = ?3, not_before = ?4, finished = ?5, reason = ?6,"
-                             " result = ?7, log = ?8 WHERE id = ?1 AND state = 'running'",
-                             "isiiisss", end->build->id, states[kind], (int64_t) attempts, not_before,
-                             kind == HOOK_RETRY ? (int64_t) 0 : end->now_ms, end->reason, end->result, end->log);
+        int r = kind == HOOK_RULE_GONE ? decide_again(db, end, err) : 0;
+        if (r == 0)
+                r = hook_sql_run(
+                        db, err,
+                        "UPDATE builds SET state = ?2, attempts = ?3, not_before = ?4, finished = ?5, reason = ?6,"
+                        " result = ?7, log = ?8 WHERE id = ?1 AND state = 'running'",
+                        "isiiisss", end->build->id, states[kind], (int64_t) attempts, not_before,
+                        kind == HOOK_RETRY ? (int64_t) 0 : end->now_ms, end->reason, end->result, end->log);
         if (r > 0 && kind == HOOK_DONE)
                 r = publish(db, end, err);
         if (r > 0 && kind == HOOK_RETRY)

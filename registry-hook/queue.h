@@ -9,7 +9,7 @@
  *       │ │        └─▶ queued           to be tried again, or the service died
  *       │ ├─▶ cancelled                 so does running, when somebody asks
  *       │ └─▶ superseded                every tag that asked for it names another image now; so does running that is to
- *       │                               be tried again
+ *       │                               be tried again, or whose rule is gone: then it is decided about anew
  *       └── failed, cancelled, superseded: when somebody asks to try again
  */
 #ifndef HOOK_QUEUE_H
@@ -72,8 +72,9 @@ struct hook_verdict {
         const struct hook_pending *pending;
         struct hook_wanted *wanted;
         size_t wanted_count;
-        const char *text;       /* one line for people */
-        const char *problem;    /* "absent": the registry has no such image, "failed": it did not say; NULL: none */
+        const char *text;    /* one line for people */
+        const char *problem; /* "absent": the registry has no such image, "failed": it did not say, "broken": an image
+                              * can never be built as it is; NULL: none */
         const char *tag_digest; /* what the event's tag names now; NULL: another image, or there is no tag */
         bool is_tag_gone;       /* the event's tag names nothing */
         int64_t look_again_ms;  /* when to ask again what the tag names; 0: no need */
@@ -124,7 +125,8 @@ int hook_queue_start(sqlite3 *db, void *start, struct zp_error *err);
 
 struct hook_end {
         const struct hook_build *build;
-        enum hook_end_kind { HOOK_DONE, HOOK_RETRY, HOOK_FAILED, HOOK_CANCELLED } kind;
+        /* HOOK_RULE_GONE: it did not run, and the rules are asked again about whatever it was wanted for */
+        enum hook_end_kind { HOOK_DONE, HOOK_RETRY, HOOK_FAILED, HOOK_CANCELLED, HOOK_RULE_GONE } kind;
         const char *reason; /* of whatever is not done */
         const char *result; /* the builder's JSON; "" */
         const char *log;

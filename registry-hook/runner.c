@@ -65,9 +65,10 @@ int hook_run_start(struct hook_run *run, const struct hook_build *build, const s
         run->sandbox = options->sandbox;
         run->time_ms = options->config->time_ms;
         run->memory = (uint64_t) options->config->memory;
-        if (!rule || !registry)
-                return zp_error_set(err, EINVAL, "%s '%s' is not in the configuration any more",
-                                    rule ? "registry" : "rule", rule ? build->host : build->rule);
+        if (!rule)
+                return zp_error_set(err, ESTALE, "rule '%s' is not in the configuration any more", build->rule);
+        if (!registry)
+                return zp_error_set(err, EINVAL, "registry '%s' is not in the configuration any more", build->host);
         const struct hook_registry *target = hook_target_registry(options->config, build->target, registry);
         if (strncmp(build->target, "dir:", 4) == 0 && access(build->target + 4, X_OK) < 0)
                 return zp_error_errno(err, errno, "target '%s'", build->target);

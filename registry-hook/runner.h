@@ -38,7 +38,8 @@ struct hook_run_options {
         const char *profile;         /* a file, or NULL */
         const char *auths;           /* likewise: credentials beside the registry's own */
 };
-/* The caller's thread must outlive the build. -EINVAL: the rule is gone. */
+/* The caller's thread must outlive the build. -ESTALE: the configuration has its rule no
+ * more; -EINVAL: it cannot be run as the configuration is. */
 int hook_run_start(struct hook_run *run, const struct hook_build *build, const struct hook_run_options *options,
                    struct zp_error *err);
 /* Takes what it has said; call when one of its descriptors is readable. */

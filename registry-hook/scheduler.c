@@ -119,7 +119,9 @@ static void start_in(struct hook_scheduler *s, struct slot *slot, const struct h
                 slot->is_over = true;
                 snprintf(slot->result.reason, sizeof slot->result.reason, "%.500s", err.message);
                 slot->end = (struct hook_end){ .build = &slot->run.build,
-                                               .kind = r == -EINVAL ? HOOK_FAILED : HOOK_RETRY,
+                                               .kind = r == -ESTALE   ? HOOK_RULE_GONE
+                                                       : r == -EINVAL ? HOOK_FAILED
+                                                                      : HOOK_RETRY,
                                                .reason = slot->result.reason,
                                                .result = "",
                                                .log = "",
@@ -171,7 +173,7 @@ static void clear_slot(struct hook_scheduler *s, struct slot *slot) {
 }
 
 static void write_end(struct hook_scheduler *s, struct slot *slot) {
-        static const char *const states[] = { "done", "queued", "failed", "cancelled" };
+        static const char *const states[] = { "done", "queued", "failed", "cancelled", "superseded" };
         struct zp_error err = { 0 };
         if (hook_db_write(s->options.db, hook_queue_end, &slot->end, &err) < 0) {
                 hook_log(HOOK_LOG_ERROR, "build %lld: %s; trying again", (long long) slot->run.build.id, err.message);
@@ -181,6 +183,8 @@ static void write_end(struct hook_scheduler *s, struct slot *slot) {
                  (long long) slot->run.build.id, slot->end.kind == HOOK_RETRY ? "failed" : states[slot->end.kind],
                  slot->end.reason[0] ? ": " : "", slot->end.reason);
         tell(s, slot, states[slot->end.kind]);
+        if (slot->end.kind == HOOK_RULE_GONE)
+                s->options.undecided(s->options.context);
         clear_slot(s, slot);
 }
 
@@ -310,14 +314,28 @@ int hook_scheduler_new(const struct hook_scheduler_options *options, struct hook
         s->options = *options;
         pthread_mutex_init(&s->lock, NULL);
         s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        int code = s->wake_fd < 0 ? errno : pthread_create(&s->thread, NULL, schedule, s);
-        s->has_thread = s->wake_fd >= 0 && code == 0;
-        if (code) {
+        if (s->wake_fd < 0) {
+                int r = zp_error_errno(err, errno, "scheduler");
                 hook_scheduler_free(s);
-                return zp_error_errno(err, code, "scheduler");
+                return r;
         }
         *out = s;
         return 0;
+}
+
+int hook_scheduler_begin(struct hook_scheduler *s, struct zp_error *err) {
+        int code = pthread_create(&s->thread, NULL, schedule, s);
+        s->has_thread = code == 0;
+        return code ? zp_error_errno(err, code, "scheduler") : 0;
+}
+
+void hook_scheduler_end(struct hook_scheduler *s) {
+        if (!s->has_thread)
+                return;
+        atomic_store(&s->is_ending, true);
+        hook_scheduler_wake(s);
+        pthread_join(s->thread, NULL);
+        s->has_thread = false;
 }
 
 void hook_scheduler_wake(struct hook_scheduler *s) {
@@ -376,11 +394,7 @@ bool hook_scheduler_is_blocked(struct hook_scheduler *s) {
 }
 
 void hook_scheduler_free(struct hook_scheduler *s) {
-        if (s->has_thread) {
-                atomic_store(&s->is_ending, true);
-                hook_scheduler_wake(s);
-                pthread_join(s->thread, NULL);
-        }
+        hook_scheduler_end(s);
         if (s->wake_fd >= 0)
                 close(s->wake_fd);
         pthread_mutex_destroy(&s->lock);

@@ -20,8 +20,14 @@ struct hook_scheduler_options {
         struct hook_live *live;
         const struct hook_sandbox *sandbox;
         const char *builder, *store, *state; /* paths; must outlive it */
+        void (*undecided)(void *context);    /* there is an event to decide about; from the scheduler's thread */
+        void *context;
 };
 int hook_scheduler_new(const struct hook_scheduler_options *options, struct hook_scheduler **out, struct zp_error *err);
+/* Starts the thread; until then nothing runs. */
+int hook_scheduler_begin(struct hook_scheduler *scheduler, struct zp_error *err);
+/* Kills what runs, which will be taken up again at the next start. Afterwards waking it does nothing. */
+void hook_scheduler_end(struct hook_scheduler *scheduler);
 /* Builds were queued, or the configuration is another. Any thread. */
 void hook_scheduler_wake(struct hook_scheduler *scheduler);
 /* A build that runs, or is about to, is asked to end. Any thread. */
@@ -34,7 +40,7 @@ bool hook_scheduler_look(struct hook_scheduler *scheduler, int64_t build, struct
 size_t hook_scheduler_running(struct hook_scheduler *scheduler);
 /* True while builds are not started because the disk is nearly full. Any thread. */
 bool hook_scheduler_is_blocked(struct hook_scheduler *scheduler);
-/* Kills what runs, which will be taken up again at the next start. */
+/* Ends it, too. */
 void hook_scheduler_free(struct hook_scheduler *scheduler);
 
 #endif

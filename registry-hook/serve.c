@@ -134,12 +134,15 @@ static int start_parts(struct running *run, struct zp_error *err) {
                 r = hook_sandbox_new(run->store, &run->sandbox, err);
         if (r < 0)
                 return r;
-        struct hook_scheduler_options scheduler = { s->db,        s->current, s->live,   run->sandbox,
-                                                    run->builder, run->store, run->state };
+        struct hook_scheduler_options scheduler = { s->db,        s->current,    s->live,
+                                                    run->sandbox, run->builder,  run->store,
+                                                    run->state,   wake_deciders, s };
         struct hook_deciders_options deciders = { s->db, s->current, s->live, wake_scheduler, s };
         r = hook_scheduler_new(&scheduler, &s->scheduler, err);
         if (r == 0)
                 r = hook_deciders_new(&deciders, &s->deciders, err);
+        if (r == 0)
+                r = hook_scheduler_begin(s->scheduler, err); /* they wake each other */
         struct hook_upkeep_options upkeep = { s->db, s->current, wake_deciders, wake_scheduler, s };
         if (r == 0)
                 r = hook_upkeep_new(&upkeep, &s->upkeep, err);
@@ -155,6 +158,8 @@ static void stop_parts(struct running *run) {
                 hook_server_free(run->server);
         if (s->upkeep)
                 hook_upkeep_free(s->upkeep);
+        if (s->scheduler)
+                hook_scheduler_end(s->scheduler);
         if (s->deciders)
                 hook_deciders_free(s->deciders);
         if (s->scheduler)

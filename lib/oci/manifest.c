@@ -191,7 +191,7 @@ static void free_descriptors(struct zp_descriptor *descriptors, size_t count) {
 static int parse_layers(json_t *array, struct zp_descriptor **out, uint16_t *count, struct zp_error *err) {
         size_t n = json_array_size(array);
         if (n > ZP_LIMIT_LAYERS)
-                return zp_error_set(err, ENOTSUP, "manifest: %zu layers, more than %d", n, ZP_LIMIT_LAYERS);
+                return zp_error_set(err, EFBIG, "manifest: too many layers: %zu, at most %d", n, ZP_LIMIT_LAYERS);
         struct zp_descriptor *layers = calloc(n + 1, sizeof *layers);
         if (!layers)
                 return zp_error_errno(err, ENOMEM, "manifest");

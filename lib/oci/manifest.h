@@ -60,7 +60,7 @@ int zp_index_select(const char *body, size_t size, const struct zp_platform *pla
                     struct zp_error *err);
 /* Parses a manifest: config descriptor and layers (malloc'ed, the caller's). Foreign layers (`urls`) are
  * treated as any other; unknown layer media types are -ENOTSUP (an artifact is not an image); -EFBIG: a layer
- * larger than any can be. */
+ * larger than any can be, or more layers than ZP_LIMIT_LAYERS. */
 int zp_manifest_parse(const char *body, size_t size, struct zp_descriptor *config, struct zp_descriptor **layers,
                       uint16_t *layer_count, struct zp_error *err);
 /* Parses a config: platform (parts that are not given are "") and diffIDs (malloc'ed, the caller's). */

@@ -369,6 +369,38 @@ static void what_somebody_asked_to_try_again_is_not_superseded_when_the_tag_move
         assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded' AND digest = '" B "'"), 1);
 }
 
+static void what_a_rule_that_is_gone_marked_is_decided_about_again(void **state) {
+        struct world *w = *state;
+        struct hook_event wish = push("2", A, NULL);
+        struct hook_build build;
+        struct hook_pending pending;
+        wish.kind = HOOK_WISH;
+        accept_as(w, wish, "tester", "auths");
+        int64_t first = decide(w, A, 0).build;
+        assert_true(start(w, &build));
+        end(w, &build, HOOK_RULE_GONE);
+        assert_int_equal(count(w, "SELECT count(*) FROM builds WHERE state = 'superseded' AND reason = 'because'"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM events WHERE requested_by = 'tester'"), 2);
+        assert_int_equal(count(w, "SELECT count(*) FROM events WHERE tag = '2' AND digest = '' AND kind = 0"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM events WHERE tag = '' AND digest = '" A "' AND kind = 2"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM event_auths WHERE auths = 'auths'"), 2);
+        assert_int_equal(count(w, "SELECT count(*) FROM build_auths"), 0);
+        assert_int_not_equal(decide(w, A, 0).build, first);
+        assert_int_equal(decide(w, A, 0).outcome, HOOK_JOINED);
+        assert_false(next_event(w, &pending));
+}
+
+static void what_was_pushed_without_a_tag_and_has_no_rule_any_more_is_decided_about_by_its_digest(void **state) {
+        struct world *w = *state;
+        struct hook_build build;
+        accept_event(w, push(NULL, A, NULL));
+        decide(w, A, 0);
+        assert_true(start(w, &build));
+        end(w, &build, HOOK_RULE_GONE);
+        assert_int_equal(count(w, "SELECT count(*) FROM events WHERE tag = '' AND digest = '" A "' AND kind = 0"), 1);
+        assert_int_equal(count(w, "SELECT count(*) FROM events"), 1);
+}
+
 /* Two run; the second has another tag by the time it fails. */
 static void what_fails_when_its_tag_has_moved_on_is_not_tried_again(void **state) {
         struct world *w = *state;
@@ -975,6 +1007,8 @@ int main(void) {
                 TEST(what_was_wished_for_by_digest_is_never_superseded),
                 TEST(what_was_pushed_by_digest_and_then_had_a_tag_is_superseded),
                 TEST(what_somebody_asked_to_try_again_is_not_superseded_when_the_tag_moves_further),
+                TEST(what_a_rule_that_is_gone_marked_is_decided_about_again),
+                TEST(what_was_pushed_without_a_tag_and_has_no_rule_any_more_is_decided_about_by_its_digest),
                 TEST(what_fails_when_its_tag_has_moved_on_is_not_tried_again),
                 TEST(what_ran_when_the_service_died_and_has_no_tag_any_more_is_not_taken_up_again),
                 TEST(what_succeeds_is_published_though_its_tag_has_moved_on),
