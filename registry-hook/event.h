@@ -49,6 +49,7 @@ struct hook_event_text {
 struct hook_events {
         struct hook_event *items;
         size_t count, capacity;
+        size_t odd; /* left out: what they name can be no image (hook_payload_add) */
 };
 
 /* Checks each part against the grammar of references and adds the event. The host becomes lower case, and a "http://"

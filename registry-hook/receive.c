@@ -154,9 +154,11 @@ static enum MHD_Result take(struct hook_exchange *x, const struct hook_endpoint 
                 json_t *json = json_loads(r->result.answer, 0, NULL);
                 return hook_reply_json(x, r->result.status, json);
         }
-        size_t all = r->result.events.count;
+        size_t all = r->result.events.count, odd = r->result.events.odd;
+        if (odd)
+                hook_log(HOOK_LOG_WARNING, "hooks/%s: ignored: %s", x->argument, r->result.reason);
         sift(x, &r->result.events, reason);
-        r->ignored = all - r->result.events.count;
+        r->ignored = all - r->result.events.count + odd;
         atomic_fetch_add(&c->events_ignored, r->ignored);
         if (r->result.events.count > 0)
                 return store(x, r);

@@ -39,9 +39,7 @@ int hook_distribution_event(const struct hook_endpoint *endpoint, json_t *event,
                 text.media_type = artifact_type;
         if (!text.agent || !*text.agent)
                 text.agent = actor;
-        r = hook_payload_add(endpoint, events, &text, reason, err);
-        /* what a proxy before the registry made of the host's name */
-        return r == -EHOSTUNREACH ? hook_payload_ignore(reason, "%s; set 'host'", err->message) : r;
+        return hook_payload_add(endpoint, events, &text, reason, err);
 }
 
 HOOK_PARSE(hook_distribution_parse) {

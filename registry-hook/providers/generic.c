@@ -22,8 +22,11 @@ static int add_image(const struct hook_endpoint *endpoint, const char *image, st
         text->tag = reference.tag;
         if (reference.has_digest)
                 text->digest = zp_digest_text(&reference.digest, digest);
+        size_t odd = events->odd;
         r = hook_payload_add(endpoint, events, text, reason, err);
         zp_reference_clear(&reference);
+        if (r == 0 && events->odd > odd) /* no registry sends it again, and who wrote it wants to know */
+                return zp_error_set(err, EBADMSG, "%s", reason);
         return r;
 }
 

@@ -85,5 +85,11 @@ int hook_payload_add(const struct hook_endpoint *endpoint, struct hook_events *e
                 return hook_payload_ignore(reason, "not an image: %s", event.media_type);
         if (event.digest && strncmp(event.digest, "sha512:", 7) == 0)
                 return hook_payload_ignore(reason, "a digest that is not SHA-256");
-        return hook_events_add(events, &event, err);
+        struct zp_error why = { 0 };
+        int r = hook_events_add(events, &event, &why);
+        if (r == -EBADMSG || r == -EHOSTUNREACH) {
+                events->odd++;
+                return hook_payload_ignore(reason, "%s%s", why.message, r == -EHOSTUNREACH ? "; set 'host'" : "");
+        }
+        return r < 0 ? zp_error_set(err, why.code, "%s", why.message) : 0;
 }

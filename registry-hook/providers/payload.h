@@ -37,8 +37,9 @@ void hook_payload_lower(char *name);
 bool hook_payload_is_own(const char *artifact_type);
 
 /* Adds an event, under the endpoint's host if it has one. What is no image adds nothing, and is success: another media
- * type than a manifest's or an index's, and digests by another algorithm than SHA-256. Empty strings count as not told.
- */
+ * type than a manifest's or an index's, digests by another algorithm than SHA-256, and what no reference can name, which
+ * events->odd counts: whoever may push says the Host header that becomes the registry's name, and a registry that sends
+ * again what is refused must not be stopped by that. Empty strings count as not told. */
 int hook_payload_add(const struct hook_endpoint *endpoint, struct hook_events *events,
                      const struct hook_event_text *text, char *reason, struct zp_error *err);
 

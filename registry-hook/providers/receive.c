@@ -54,7 +54,7 @@ void hook_provider_receive(const struct hook_endpoint *endpoint, const struct ho
                 return;
         }
         out->status = out->events.count ? 202 : 200;
-        if (out->events.count)
+        if (out->events.count && !out->events.odd)
                 snprintf(out->reason, sizeof out->reason, "accepted");
         else if (!out->reason[0])
                 snprintf(out->reason, sizeof out->reason, "nothing to do");

@@ -231,8 +231,57 @@ static void a_body_is_taken_or_refused_as_a_whole(void **state) {
         (void) state;
         struct provider_request request;
         corpus_load("distribution-batch", &request);
-        memcpy(strstr((char *) request.request.body, "\"2.0\""), "\"2 0\"", 5);
+        memcpy(strstr((char *) request.request.body, "\"2.0\""), "20.00", 5);
         expect_status("batch", &request, 400);
+        provider_request_clear(&request);
+}
+
+static void what_names_no_image_is_left_out_and_the_others_of_the_envelope_taken(void **state) {
+        (void) state;
+        struct provider_request request;
+        struct hook_result all, rest;
+        corpus_load("distribution-batch", &request);
+        receive(&request, &all);
+        memcpy(strstr((char *) request.request.body, "\"2.0\""), "\"2 0\"", 5);
+        receive(&request, &rest);
+        assert_int_equal(rest.status, 202);
+        assert_int_equal(rest.events.odd, 1);
+        assert_int_equal(rest.events.count, all.events.count - 1);
+        hook_events_clear(&all.events);
+        hook_events_clear(&rest.events);
+        provider_request_clear(&request);
+}
+
+/* Whoever may push says the Host header, and Distribution sends what is refused again, for ever, and nothing else. */
+static void no_pusher_can_make_a_registry_send_what_is_refused(void **state) {
+        (void) state;
+        static const char *const requests[] = { "{}",
+                                                "{\"host\":null}",
+                                                "{\"host\":\"\"}",
+                                                "{\"host\":\"a!b\"}",
+                                                "{\"host\":\"vm\"}",
+                                                "{\"host\":\"a/b\"}",
+                                                "{\"host\":\"x:22@127.0.0.1\"}",
+                                                "{\"host\":\"http://\"}",
+                                                "{\"host\":\"r.example:99999999\"}",
+                                                "{\"host\":\"\\u003c\\ufffd\"}" };
+        struct provider_request request;
+        struct hook_result result;
+        char body[1024];
+        corpus_load("distribution-batch", &request);
+        for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+                snprintf(body, sizeof body,
+                         "{\"events\":[{\"action\":\"push\",\"target\":{\"repository\":\"a\",\"tag\":\"1\"},\"request\":%s}]}",
+                         requests[i]);
+                struct hook_request sent = request.request;
+                sent.body = body;
+                sent.body_size = strlen(body);
+                result = (struct hook_result){ 0 };
+                hook_provider_receive(&request.endpoint, &sent, &result);
+                if (result.status != 200 || result.events.odd != 1 || result.events.count != 0)
+                        fail_msg("%s: %u: %s", requests[i], result.status, result.reason);
+                hook_events_clear(&result.events);
+        }
         provider_request_clear(&request);
 }
 
@@ -245,6 +294,8 @@ int main(void) {
                 cmocka_unit_test(a_missing_header_that_tells_the_event_is_malformed),
                 cmocka_unit_test(the_validation_code_of_event_grid_is_given_back_and_nothing_else),
                 cmocka_unit_test(a_body_is_taken_or_refused_as_a_whole),
+                cmocka_unit_test(what_names_no_image_is_left_out_and_the_others_of_the_envelope_taken),
+                cmocka_unit_test(no_pusher_can_make_a_registry_send_what_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
