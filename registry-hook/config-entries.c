@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
+#include "base/glob.h"
 #include "oci/json.h"
+#include "oci/reference.h"
 #include "registry-hook/config-internal.h"
 
 #define SECRET_MAX 4096
@@ -147,6 +150,22 @@ int hook_config_read_endpoints(struct hook_yaml *y, const yaml_node_t *node, str
 
 /* ---- registries ---- */
 
+/* A pattern finds nothing here, and the host is the entry's own. */
+static int check_repositories(struct hook_yaml *y, const yaml_node_t *node, const struct hook_registry *registry) {
+        for (size_t i = 0; i < registry->repository_count; i++) {
+                const char *name = registry->repositories[i];
+                zp_autofree char *text = zp_format("host.example/%s", name);
+                struct zp_reference reference;
+                if (!text)
+                        return zp_yaml_no_memory(&y->yaml);
+                if (strpbrk(name, ":@") || zp_reference_parse(text, &reference, NULL) < 0)
+                        return zp_yaml_fail(&y->yaml, hook_yaml_item(y, node, i),
+                                            "repositories: '%.100s' is not a repository, as 'acme/web' is", name);
+                zp_reference_clear(&reference);
+        }
+        return 0;
+}
+
 static int read_reconcile(struct hook_yaml *y, const yaml_node_t *node, struct hook_registry *registry) {
         enum { EVERY, CATALOG, REPOSITORIES, COUNT };
         static const char *const names[] = { "every", "catalog", "repositories" };
@@ -160,11 +179,29 @@ static int read_reconcile(struct hook_yaml *y, const yaml_node_t *node, struct h
         if (r == 0 && v[REPOSITORIES])
                 r = hook_yaml_texts(y, v[REPOSITORIES], "repositories", 4096, &registry->repositories,
                                     &registry->repository_count);
+        if (r == 0 && v[REPOSITORIES])
+                r = check_repositories(y, v[REPOSITORIES], registry);
         if (r == 0 && registry->reconcile_ms < 1000)
                 r = zp_yaml_fail(&y->yaml, node, "reconcile: more often than once a second");
         if (r == 0 && !registry->has_catalog && !v[REPOSITORIES])
                 r = zp_yaml_fail(&y->yaml, node, "reconcile: wants 'catalog: true' or 'repositories'");
         return r;
+}
+
+/* The first entry that names a host is its own: one behind it would never be used. */
+static int check_host(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
+                      const struct hook_registry *registry) {
+        if (strchr(registry->host, '/'))
+                return zp_yaml_fail(&y->yaml, node, "host: '%.100s' is not a host", registry->host);
+        for (const struct hook_registry *other = config->registries; other < registry; other++) {
+                if (strcmp(other->host, registry->host) == 0)
+                        return zp_yaml_fail(&y->yaml, node, "host: '%.100s' a second time", registry->host);
+                if (!strpbrk(registry->host, "*?") && zp_glob(other->host, registry->host))
+                        return zp_yaml_fail(&y->yaml, node,
+                                            "host: '%.100s' is never used: '%.100s' on line %zu names it first",
+                                            registry->host, other->host, other->line);
+        }
+        return 0;
 }
 
 static int read_registry(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
@@ -178,11 +215,9 @@ static int read_registry(struct hook_yaml *y, const yaml_node_t *node, const str
                 r = zp_yaml_fail(&y->yaml, node, "registry: 'host' is missing");
         if (r == 0)
                 r = hook_yaml_text(y, v[HOST], "host", &out->host);
-        if (r == 0 && strchr(out->host, '/'))
-                r = zp_yaml_fail(&y->yaml, v[HOST], "host: '%.100s' is not a host", out->host);
-        for (const struct hook_registry *other = config->registries; r == 0 && other < out; other++)
-                if (strcmp(other->host, out->host) == 0)
-                        r = zp_yaml_fail(&y->yaml, v[HOST], "host: '%.100s' a second time", out->host);
+        out->line = zp_yaml_line(node);
+        if (r == 0)
+                r = check_host(y, v[HOST], config, out);
         if (r == 0 && v[AUTH_FILE])
                 r = hook_yaml_path(y, v[AUTH_FILE], "auth-file", &out->auth_file);
         out->auth_file_line = v[AUTH_FILE] ? zp_yaml_line(v[AUTH_FILE]) : 0;

@@ -12,6 +12,8 @@
 #include "registry-hook/config-internal.h"
 
 #define CONFIG_SIZE_MAX (1u << 20)
+/* Below that no build ends well: a number without its unit, most likely. */
+#define MEMORY_MIN (64 << 20)
 
 /* ---- the document ---- */
 
@@ -32,6 +34,8 @@ static int read_limits(struct hook_yaml *y, const yaml_node_t *node, struct hook
                 r = zp_yaml_fail(&y->yaml, v[IDLE], "idle: less than a second");
         if (r == 0 && v[MEMORY])
                 r = hook_yaml_size(y, v[MEMORY], "memory", &c->memory);
+        if (r == 0 && c->memory > 0 && c->memory < MEMORY_MIN)
+                r = zp_yaml_fail(&y->yaml, v[MEMORY], "memory: less than %dM", MEMORY_MIN >> 20);
         if (r == 0 && v[TIME])
                 r = hook_yaml_duration(y, v[TIME], "time", &c->time_ms);
         if (r == 0 && v[FILE_SIZE])
@@ -134,11 +138,11 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
         int64_t version;
         int r = zp_yaml_members(&y->yaml, root, "configuration", names, COUNT, v);
         static const int required[] = { VERSION, REGISTRIES, RULES };
+        if (r == 0 && v[VERSION])
+                r = hook_yaml_number(y, v[VERSION], "version", 1, 1, &version);
         for (size_t i = 0; i < sizeof required / sizeof *required && r == 0; i++)
                 if (!v[required[i]])
                         r = zp_yaml_fail(&y->yaml, root, "configuration: '%s' is missing", names[required[i]]);
-        if (r == 0)
-                r = hook_yaml_number(y, v[VERSION], "version", 1, 1, &version);
         if (r == 0)
                 r = read_service(y, v, c);
         if (r == 0 && v[TOKENS])
@@ -158,7 +162,7 @@ int hook_config_parse(const char *text, size_t size, const char *path, struct ho
         if (!c || !(c->arena = calloc(1, sizeof *c->arena)) || !(c->path = zp_arena_copy(c->arena, path, strlen(path))))
                 return zp_error_errno(err, ENOMEM, "configuration '%s'", path);
         c->listen = "127.0.0.1:8480";
-        c->body_size = 1 << 20;
+        c->body_size = 16 << 20;
         c->connections = 256;
         c->idle_ms = 30 * 1000;
         c->memory = INT64_C(4) << 30;

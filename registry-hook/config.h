@@ -22,6 +22,7 @@ struct hook_token {
 /* A registry whose images may be built: nothing is ever asked of a host that no entry names. */
 struct hook_registry {
         const char *host; /* a pattern (base/glob.h) */
+        size_t line;
         const char *auth_file, *ca_file;
         size_t auth_file_line, ca_file_line;
         bool plain_http;
@@ -71,9 +72,9 @@ struct hook_config {
         const char *url;    /* where others reach it, for the lines that configure registries; NULL: by `listen` */
         const char *tls_certificate, *tls_key; /* files; NULL: plain HTTP */
         size_t tls_line, builder_line;
-        const char *state, *builder, *store;   /* NULL: the defaults */
-        int concurrency;                       /* builds at a time */
-        enum hook_role anonymous;              /* what somebody without a token may do */
+        const char *state, *builder, *store; /* NULL: the defaults */
+        int concurrency;                     /* builds at a time */
+        enum hook_role anonymous;            /* what somebody without a token may do */
         int64_t body_size, connections, idle_ms;
         int64_t memory, time_ms, file_size, min_free;
         int64_t history_ms, history_keep;

@@ -208,6 +208,42 @@ static bool says_where(const char *path, const json_t *root) {
                json_is_string(json_object_get(root, "credsStore"));
 }
 
+/* Each entry as if its registry was asked. */
+static int check_entries(json_t *auths, const char *path, struct zp_error *err) {
+        const char *key;
+        json_t *entry;
+        int r = 0;
+        json_object_foreach(auths, key, entry) {
+                struct zp_credentials ignored = { 0 };
+                zp_autofree char *name = zp_format("%s: '%.200s'", path, key);
+                if (!name)
+                        return zp_error_errno(err, ENOMEM, "%s", path);
+                r = json_is_object(entry) ? from_entry(entry, name, &ignored, err)
+                                          : zp_error_set(err, EBADMSG, "%s: is not an object", name);
+                zp_credentials_clear(&ignored);
+                if (r < 0)
+                        break;
+        }
+        return r;
+}
+
+static int check_root(json_t *root, const char *path, struct zp_error *err) {
+        json_t *auths, *helpers, *helper;
+        const char *key, *store;
+        if (is_old_form(path))
+                return check_entries(root, path, err);
+        int r = zp_json_get(root, "auths", JSON_OBJECT, ZP_JSON_OPTIONAL, path, &auths, err);
+        if (r == 0)
+                r = zp_json_get(root, "credHelpers", JSON_OBJECT, ZP_JSON_OPTIONAL, path, &helpers, err);
+        if (r == 0)
+                r = zp_json_text(root, "credsStore", ZP_JSON_OPTIONAL, path, &store, err);
+        if (r < 0)
+                return r;
+        json_object_foreach(helpers, key, helper) if (!json_is_string(helper)) return zp_error_set(
+                err, EBADMSG, "%s: credHelpers: '%.200s' is not a string", path, key);
+        return check_entries(auths, path, err);
+}
+
 int zp_auth_file_check(const char *path, struct zp_error *err) {
         zp_autofree char *text = NULL;
         zp_auto(json_decref) json_t *root = NULL;
@@ -219,7 +255,7 @@ int zp_auth_file_check(const char *path, struct zp_error *err) {
         explicit_bzero(text, size);
         if (r == 0 && !says_where(path, root))
                 r = zp_error_set(err, EINVAL, "'%s' has no 'auths', as docker login writes them, and no helper", path);
-        return r;
+        return r < 0 ? r : check_root(root, path, err);
 }
 
 /* What such a code would say of an image, or of who asks for it, is only said of a file or a helper here. */

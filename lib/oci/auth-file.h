@@ -37,8 +37,9 @@ bool zp_credentials_are_for(const char *address, const char *registry);
 int zp_auth_file_find(const char *path, const char *registry, const char *repository, const struct zp_cancel *cancel,
                       struct zp_credentials *out, struct zp_error *err);
 
-/* Whether a file can be one of credentials: it can be read, is JSON, and says where some are. -EINVAL, -EBADMSG, or
- * what reading it gave; the message tells nothing of its content. */
+/* Whether a file can be one of credentials: it can be read, is JSON, and says where some are, each in a form
+ * that can be shown. -EINVAL, -EBADMSG, or what reading it gave; the message tells of its content the registries alone.
+ */
 int zp_auth_file_check(const char *path, struct zp_error *err);
 
 /* As zp_auth_file_find for the text of one file; `name` is for messages. */

@@ -295,6 +295,38 @@ static void of_several_files_the_first_that_knows_the_registry_counts(void **sta
         free(none);
 }
 
+static void a_file_is_checked_as_a_whole_without_telling_secrets(void **state) {
+        (void) state;
+        static const struct {
+                const char *text, *message; /* NULL: it can be used */
+        } cases[] = {
+                { "{\"auths\":{\"r.example\":" AUTH(ALICE_A) ",\"empty.example\":{}}}", NULL },
+                { "{\"auths\":{},\"credHelpers\":{\"r.example\":\"x\"}}", NULL },
+                { "{\"auths\":{\"a.example\":{},\"r.example\":" AUTH("!!!") "}}", "'r.example': 'auth' is not base64" },
+                { "{\"auths\":{\"r.example\":" AUTH("c2VjcmV0") "}}",
+                  "'r.example': 'auth' is not of the form user:password" },
+                { "{\"auths\":{\"r.example\":{\"identitytoken\":5}}}", "'r.example'" },
+                { "{\"auths\":{\"r.example\":\"secret\"}}", "'r.example': is not an object" },
+                { "{\"auths\":[],\"credsStore\":\"x\"}", "'auths'" },
+                { "{\"credHelpers\":{\"r.example\":5}}", "'r.example' is not a string" },
+        };
+        char path[] = "/tmp/zp-auth-XXXXXX";
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct zp_error err = { 0 };
+                size_t size = strlen(cases[i].text);
+                assert_int_equal(ftruncate(fd, 0), 0);
+                assert_int_equal(pwrite(fd, cases[i].text, size, 0), (ssize_t) size);
+                int r = zp_auth_file_check(path, &err);
+                if ((r == 0) != !cases[i].message || (r < 0 && !strstr(err.message, cases[i].message)) ||
+                    strstr(err.message, "secret") || strstr(err.message, "!!!"))
+                        fail_msg("case %zu: %d '%s'", i, r, err.message);
+        }
+        close(fd);
+        unlink(path);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(entries_are_found_by_host),
@@ -302,6 +334,7 @@ int main(void) {
                 cmocka_unit_test(the_longest_path_wins),
                 cmocka_unit_test(identity_tokens_come_before_passwords),
                 cmocka_unit_test(malformed_files_are_refused_without_telling_secrets),
+                cmocka_unit_test(a_file_is_checked_as_a_whole_without_telling_secrets),
                 cmocka_unit_test(helpers_get_the_host_on_standard_input),
                 cmocka_unit_test(a_helper_may_give_an_identity_token),
                 cmocka_unit_test(a_helper_that_knows_nothing_leaves_it_to_the_file),

@@ -33,7 +33,7 @@ static void what_is_left_out_has_a_default_that_is_safe(void **state) {
         assert_int_equal(parse(MINIMAL, &c, NULL), 0);
         assert_string_equal(c->listen, "127.0.0.1:8480");
         assert_int_equal(c->anonymous, HOOK_NOBODY);
-        assert_int_equal(c->body_size, 1 << 20);
+        assert_int_equal(c->body_size, 16 << 20);
         assert_int_equal(c->concurrency, 2);
         assert_int_equal(c->endpoint_count, 0);
         assert_true(c->rules[0].has_profile);
@@ -105,7 +105,20 @@ static void errors_name_file_and_line(void **state) {
         } cases[] = {
                 { "", "hook.yaml:1: the configuration is empty" },
                 { "version: 2\nregistries: []\nrules: []\n", "hook.yaml:1: version: '2' is not a number from 1 to 1" },
+                { "version: 2\n", "hook.yaml:1: version: '2' is not a number from 1 to 1" },
                 { "version: 1\n", "hook.yaml:1: configuration: 'registries' is missing" },
+                { HEAD "limits: {memory: 4}\nrules: [{name: a, repositories: '**'}]\n",
+                  "hook.yaml:3: memory: less than 64M" },
+                { "version: 1\nregistries:\n- {host: '*.example'}\n- {host: r.example}\nrules: []\n",
+                  "hook.yaml:4: host: 'r.example' is never used: '*.example' on line 3 names it first" },
+                { "version: 1\nregistries:\n- host: r.example\n  reconcile:\n    repositories:\n    - acme/web\n"
+                  "    - acme/*\nrules: []\n",
+                  "hook.yaml:7: repositories: 'acme/*' is not a repository" },
+                { "version: 1\nregistries:\n- {host: r.example, reconcile: {repositories: 'r.example:5/acme/web'}}\n"
+                  "rules: []\n",
+                  "hook.yaml:3: repositories: 'r.example:5/acme/web' is not a repository" },
+                { "version: 1\nregistries:\n- {host: r.example, reconcile: {repositories: 'acme/web:1'}}\nrules: []\n",
+                  "hook.yaml:3: repositories: 'acme/web:1' is not a repository" },
                 { HEAD "rules:\n- {name: a}\n", "hook.yaml:4: rule: 'repositories' is missing" },
                 { HEAD "rules:\n- name: a\n  repositories: web\n",
                   "hook.yaml:5: repositories: 'web' names no host: write 'HOST/REPOSITORY'" },
@@ -319,6 +332,7 @@ static void files_that_cannot_be_used_are_told_with_the_line_of_what_names_them(
                 { "", ", auth-file: plain", "", ":2: auth-file: %s/plain: not valid JSON" },
                 { "", ", auth-file: bad-auth", "", ":2: auth-file: '%s/bad-auth' has no 'auths'" },
                 { "", ", auth-file: old-auth", "", ":2: auth-file: '%s/old-auth' has no 'auths'" },
+                { "", ", auth-file: no-base64", "", ":2: auth-file: %s/no-base64: 'r.example': 'auth' is not base64" },
                 { "", ", auth-file: 'a:b'", "", ":2: auth-file: '%s/a:b': no colon" },
                 { "", ", ca-file: empty", "", ":2: ca-file: '%s/empty' has no certificate" },
                 { "", "", ", sign-key: absent", ":3: sign-key: " },
@@ -337,6 +351,7 @@ static void files_that_cannot_be_used_are_told_with_the_line_of_what_names_them(
         write_text(directory, "helper", "{\"credHelpers\": {\"r.example\": \"x\"}}");
         write_text(directory, "a:b", "{\"auths\": {}}");
         write_text(directory, "bad-auth", "{\"auths\": []}");
+        write_text(directory, "no-base64", "{\"auths\": {\"r.example\": {\"auth\": \"!!!\"}}}");
         write_text(directory, "empty", "");
         write_text(directory, "pass", "open sesame\nnot this\n");
         zp_autofree char *path = zp_format("%s/hook.yaml", directory);
