@@ -44,14 +44,16 @@ static const char *canceller(const struct hook_exchange *x) {
 }
 
 /* What whoever asks may do to the build now, so that nobody is offered what would be refused. */
-static json_t *may_json(const struct hook_exchange *x, const char *state, const char *requested_by, bool is_active) {
+static json_t *may_json(const struct hook_exchange *x, const char *state, const char *requested_by, bool is_active,
+                        bool has_failed) {
         bool is_over = strcmp(state, "queued") != 0 && strcmp(state, "running") != 0;
         json_t *may = json_array();
         if (x->role < HOOK_BUILDER)
                 return may;
         if (!is_over && hook_queue_may_cancel(requested_by, canceller(x)))
                 json_array_append_new(may, json_string("cancel"));
-        if (is_over && strcmp(state, "done") != 0 && !is_active)
+        bool waits_again = strcmp(state, "queued") == 0 && has_failed; /* trying it now is as good */
+        if (waits_again || (is_over && strcmp(state, "done") != 0 && !is_active))
                 json_array_append_new(may, json_string("retry"));
         return may;
 }
@@ -68,7 +70,8 @@ static json_t *build_json(const struct hook_exchange *x, sqlite3_stmt *row) {
         json_object_set_new(build, "priority", json_integer(sqlite3_column_int64(row, 7)));
         json_object_set_new(build, "tags", tags_of(hook_sql_text(row, 18)));
         json_object_set_new(build, "may",
-                            may_json(x, hook_sql_text(row, 6), hook_sql_text(row, 9), sqlite3_column_int(row, 19)));
+                            may_json(x, hook_sql_text(row, 6), hook_sql_text(row, 9), sqlite3_column_int(row, 19),
+                                     sqlite3_column_int64(row, 14) > 0));
         set_number(build, "created", sqlite3_column_int64(row, 10));
         set_number(build, "started", sqlite3_column_int64(row, 11));
         set_number(build, "finished", sqlite3_column_int64(row, 12));

@@ -223,9 +223,24 @@ static bool is_place(const char *target) {
         return whole && strcmp(whole, target) == 0; /* without a tag, and the host is written out */
 }
 
+/* "docker://NAME/…" with a NAME that references take for the first part of a repository; malloc'ed; NULL: no such. */
+static char *no_host_of(const char *target) {
+        const char *name = target + strlen(ZP_REGISTRY_SCHEME);
+        if (strncmp(target, ZP_REGISTRY_SCHEME, strlen(ZP_REGISTRY_SCHEME)) != 0)
+                return NULL;
+        size_t size = strcspn(name, "/");
+        bool is_host = !name[size] || strcspn(name, ".:") < size || strncmp(name, "localhost/", 10) == 0;
+        return is_host ? NULL : strndup(name, size);
+}
+
 /* What can be told before there is an image; the rest is found when one is to be built. */
 static int check_target(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                         const struct hook_rule *rule) {
+        zp_autofree char *name = no_host_of(rule->target);
+        if (name)
+                return zp_yaml_fail(&y->yaml, node,
+                                    "rule '%s': target: '%s': '%.100s' is no host, which has a dot or a port",
+                                    rule->name, rule->target, name);
         if (!is_place(rule->target))
                 return zp_yaml_fail(&y->yaml, node,
                                     "rule '%s': target: '%s' is neither docker://HOST/REPOSITORY nor dir:/PATH nor "

@@ -127,7 +127,7 @@ int hook_queue_end(sqlite3 *db, void *context, struct zp_error *err) {
                                               [HOOK_FAILED] = "failed",
                                               [HOOK_CANCELLED] = "cancelled",
                                               [HOOK_RULE_GONE] = "superseded" };
-        const struct hook_end *end = context;
+        struct hook_end *end = context;
         int attempts = end->build->attempts + 1;
         enum hook_end_kind kind = end->kind == HOOK_RETRY && attempts >= QUEUE_ATTEMPTS_MAX ? HOOK_FAILED : end->kind;
         int64_t not_before = kind == HOOK_RETRY ? end->now_ms + hook_queue_backoff_ms(attempts) : 0;
@@ -141,8 +141,12 @@ int hook_queue_end(sqlite3 *db, void *context, struct zp_error *err) {
                         kind == HOOK_RETRY ? (int64_t) 0 : end->now_ms, end->reason, end->result, end->log);
         if (r > 0 && kind == HOOK_DONE)
                 r = publish(db, end, err);
-        if (r > 0 && kind == HOOK_RETRY)
-                r = supersede_retry(db, end, err);
+        end->state = states[kind];
+        end->wait_ms = kind == HOOK_RETRY ? not_before - end->now_ms : 0;
+        if (r > 0 && kind == HOOK_RETRY && (r = supersede_retry(db, end, err)) > 0) {
+                end->state = "superseded";
+                end->wait_ms = 0;
+        }
         return r < 0 ? r : 0;
 }
 

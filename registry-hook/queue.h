@@ -134,6 +134,8 @@ struct hook_end {
         uint64_t snapshot_size, sent_size;
         double seconds;
         int64_t now_ms;
+        const char *state; /* what it is now; set by hook_queue_end, as is: */
+        int64_t wait_ms;   /* until it is tried again; 0: it is not */
 };
 int hook_queue_end(sqlite3 *db, void *end, struct zp_error *err);
 /* How long to wait after so many attempts: 10 s, doubled each time, an hour at most. */

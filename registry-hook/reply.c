@@ -120,6 +120,8 @@ int hook_body_json(struct hook_exchange *x, json_t **out, struct zp_error *err) 
         *out = json_loadb(x->body.data ? x->body.data : "", x->body.size, JSON_REJECT_DUPLICATES, &error);
         if (json_is_object(*out))
                 return 0;
-        json_decref(*out);
-        return zp_error_set(err, EBADMSG, "the body is not a JSON object: %s", error.text);
+        bool is_json = *out;
+        json_decref(zp_steal(out));
+        return is_json ? zp_error_set(err, EBADMSG, "the body is not a JSON object")
+                       : zp_error_set(err, EBADMSG, "the body is not JSON: %s", error.text);
 }

@@ -173,16 +173,18 @@ static void clear_slot(struct hook_scheduler *s, struct slot *slot) {
 }
 
 static void write_end(struct hook_scheduler *s, struct slot *slot) {
-        static const char *const states[] = { "done", "queued", "failed", "cancelled", "superseded" };
         struct zp_error err = { 0 };
         if (hook_db_write(s->options.db, hook_queue_end, &slot->end, &err) < 0) {
                 hook_log(HOOK_LOG_ERROR, "build %lld: %s; trying again", (long long) slot->run.build.id, err.message);
                 return;
         }
-        hook_log(slot->end.kind == HOOK_DONE ? HOOK_LOG_INFO : HOOK_LOG_WARNING, "build %lld: %s%s%s",
-                 (long long) slot->run.build.id, slot->end.kind == HOOK_RETRY ? "failed" : states[slot->end.kind],
+        char again[48] = "";
+        if (slot->end.wait_ms)
+                snprintf(again, sizeof again, ", trying again in %lld s", (long long) slot->end.wait_ms / 1000);
+        hook_log(slot->end.kind == HOOK_DONE ? HOOK_LOG_INFO : HOOK_LOG_WARNING, "build %lld: %s%s%s%s",
+                 (long long) slot->run.build.id, slot->end.wait_ms ? "failed" : slot->end.state, again,
                  slot->end.reason[0] ? ": " : "", slot->end.reason);
-        tell(s, slot, states[slot->end.kind]);
+        tell(s, slot, slot->end.state);
         if (slot->end.kind == HOOK_RULE_GONE)
                 s->options.undecided(s->options.context);
         clear_slot(s, slot);

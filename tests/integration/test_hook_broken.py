@@ -50,6 +50,8 @@ def failed_once(work, service, place):
     service.request("/v1/builds", {"reference": f"{place.host}/app:1"})
     build = until(lambda: [b for b in service.builds(state="queued") if b.get("attempts")], 30, service.said)[0]
     assert build["rule"] == "a" and build["digest"] == digest
+    assert build["may"] == ["cancel", "retry"]
+    until(lambda: f"build {build['id']}: failed, trying again in 10 s: away" in service.said(), 10, service.said)
     return build
 
 
@@ -107,7 +109,7 @@ def test_an_image_that_is_broken_for_good_is_decided_about_at_once(work, name):
         put(place, "1", **parts)
         told = service.command("trigger", f"{place.host}/app:1", "--timeout", "20")
         assert told.returncode == 1, told.stderr
-        assert f"app:1: cannot be built: " in told.stderr and reason in told.stderr
+        assert "app:1: cannot be built: " in told.stderr and reason in told.stderr
         service.settle(10)
         assert "asking again later" not in service.said() and service.builds() == []
 
@@ -127,3 +129,9 @@ def test_a_broken_platform_of_an_index_leaves_the_others_to_be_built(work):
         assert told.returncode == 1 and "linux/arm64 cannot be built: " in told.stderr, told.stderr
         (build,) = service.builds(state="done")
         assert build["platform"] == "linux/amd64"
+
+
+def test_a_body_that_is_json_and_no_object_is_told_so(work):
+    config = configuration(work, "- {name: a, repositories: '**'}\n")
+    with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        assert service.request("/v1/builds", [])[1]["error"] == "the body is not a JSON object"

@@ -144,6 +144,8 @@ static void errors_name_file_and_line(void **state) {
                   "hook.yaml:3: age: less than a minute" },
                 { HEAD "limits: {idle: 0}\nrules: [{name: a, repositories: '**'}]\n",
                   "hook.yaml:3: idle: less than a second" },
+                { HEAD "rules:\n- {name: a, repositories: '**', target: 'docker://other/y'}\n",
+                  "hook.yaml:4: rule 'a': target: 'docker://other/y': 'other' is no host" },
                 { HEAD "rules:\n- {name: a, repositories: '**', retention: {keep: 3}}\n",
                   "hook.yaml:4: retention: removes nothing" },
                 { "version: 1\nregistries:\n- {host: r.example}\n- {host: r.example}\nrules: []\n",
