@@ -21,7 +21,7 @@ static void add_counters(struct zp_buffer *out, struct hook_counters *c) {
         } counters[] = {
                 { "requests_total", "HTTP requests.", &c->requests },
                 { "deliveries_total", "Notifications that arrived.", &c->deliveries },
-                { "deliveries_refused_total", "Notifications refused: not authenticated, malformed.", &c->refused },
+                { "deliveries_refused_total", "Notifications refused: not authenticated, malformed, too large.", &c->refused },
                 { "events_stored_total", "Events that were new and are on disk.", &c->events_stored },
                 { "events_ignored_total", "Events that no rule is interested in.", &c->events_ignored },
                 { "events_strange_total", "Those of them of registries that are not in the configuration.",

@@ -22,7 +22,12 @@
 /* From a connection's first byte, or its last answer, to a whole request. */
 #define PATIENCE_MS 30000
 #define DISCARDED_MAX (64u << 20)
+/* Of all bodies larger than SMALL_BODY together; smaller ones are bounded by the number of connections, so that nobody
+ * keeps out a usual notification with large ones that never end. */
+#define SMALL_BODY (1u << 20)
+#define LARGE_BODIES_MAX (128u << 20)
 #define CERTIFICATE_MAX (1u << 20)
+#define BODY_TOO_LARGE "the body is larger than 'limits: {body: …}' allows"
 
 struct hook_server {
         struct hook_service *service;
@@ -31,6 +36,8 @@ struct hook_server {
         char *certificate, *key;
         unsigned port;
         bool is_loopback;
+        atomic_size_t large_bodies; /* bytes reserved */
+        struct hook_log_quota refusals, complaints;
         pthread_mutex_t lock;
         pthread_cond_t wake;
         size_t suspended; /* guarded by lock, as is this */
@@ -109,18 +116,36 @@ static unsigned check_role(struct hook_exchange *x, const char **reason) {
 
 /* ---- a request ---- */
 
+static void drop_body(struct hook_exchange *x) {
+        zp_buffer_clear(&x->body);
+        atomic_fetch_sub(&x->server->large_bodies, x->reserved);
+        x->reserved = 0;
+}
+
 static void end_exchange(struct hook_exchange *x) {
         if (x->state)
                 x->free_state(x->state);
         if (x->config)
                 hook_config_drop(x->config);
-        zp_buffer_clear(&x->body);
+        drop_body(x);
         free(x);
 }
 
 static struct hook_connection *watched(struct MHD_Connection *connection) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
         return info ? info->socket_context : NULL;
+}
+
+/* A notification that is refused for its size is one that its registry may send again for ever: not to be overlooked.
+ */
+static void refuse_body(struct hook_exchange *x, unsigned status, const char *reason) {
+        x->refusal = status;
+        x->refusal_reason = reason;
+        drop_body(x);
+        if (x->route->run != hook_receive)
+                return;
+        atomic_fetch_add(&x->service->counters.refused, 1);
+        hook_log_seldom(&x->server->refusals, HOOK_LOG_WARNING, "hooks/%s: %u: %s", x->argument, status, reason);
 }
 
 static void begin(struct hook_exchange *x) {
@@ -131,20 +156,31 @@ static void begin(struct hook_exchange *x) {
                 x->refusal_reason = "there is something, but not for this method";
         if (x->refusal == 0)
                 x->refusal = check_role(x, &x->refusal_reason);
-        if (x->refusal == 0 && length && (strlen(length) > 18 || atoll(length) > x->config->body_size)) {
-                x->refusal = 413;
-                x->refusal_reason = "the body is too large";
+        if (x->refusal == 0 && length && (strlen(length) > 18 || atoll(length) > x->config->body_size))
+                refuse_body(x, 413, BODY_TOO_LARGE);
+}
+
+/* Whether there is room for a body of that size so far. */
+static bool reserve(struct hook_exchange *x, size_t size) {
+        atomic_size_t *all = &x->server->large_bodies;
+        size_t more = size - x->reserved;
+        if (size <= SMALL_BODY)
+                return true;
+        if (atomic_fetch_add(all, more) + more > LARGE_BODIES_MAX) {
+                atomic_fetch_sub(all, more);
+                return false;
         }
+        x->reserved = size;
+        return true;
 }
 
 /* Of a request that is refused the body is read all the same, within reason: a client that is still sending when the
  * connection closes may never see the answer. */
 static enum MHD_Result take_body(struct hook_exchange *x, const char *data, size_t *size) {
-        if (!x->refusal && x->body.size + *size > (size_t) x->config->body_size) {
-                x->refusal = 413;
-                x->refusal_reason = "the body is too large";
-                zp_buffer_clear(&x->body);
-        }
+        if (!x->refusal && x->body.size + *size > (size_t) x->config->body_size)
+                refuse_body(x, 413, BODY_TOO_LARGE);
+        else if (!x->refusal && !reserve(x, x->body.size + *size))
+                refuse_body(x, 503, "too many large bodies at once");
         if (x->refusal)
                 x->discarded += *size;
         else if (!zp_buffer_append(&x->body, data, *size))
@@ -203,11 +239,11 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
 }
 
 __attribute__((format(printf, 2, 0))) static void log_mhd(void *context, const char *format, va_list args) {
+        struct hook_server *server = context;
         char text[512];
-        (void) context;
         vsnprintf(text, sizeof text, format, args);
         text[strcspn(text, "\n")] = '\0';
-        hook_log(HOOK_LOG_WARNING, "http: %s", text);
+        hook_log_seldom(&server->complaints, HOOK_LOG_WARNING, "http: %s", text);
 }
 
 /* ---- starting ---- */
@@ -238,7 +274,7 @@ static int start(struct hook_server *server, const struct hook_config *config, s
         server->daemon = MHD_start_daemon(
                 MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                         (server->certificate ? MHD_USE_TLS : 0),
-                0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET,
+                0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, server, MHD_OPTION_LISTEN_SOCKET,
                 listener.fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_CONNECTION_LIMIT,
                 (unsigned) config->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HEADERS_MAX,
                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) (config->idle_ms / 1000), MHD_OPTION_NOTIFY_COMPLETED,

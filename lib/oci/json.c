@@ -39,9 +39,9 @@ static int check_shape(const char *body, size_t size, const char *what, struct z
         return 0;
 }
 
-static int load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
-        if (size > ZP_LIMIT_JSON_SIZE)
-                return zp_error_set(err, EFBIG, "%s: larger than %d MiB", what, (int) (ZP_LIMIT_JSON_SIZE >> 20));
+static int load(const char *body, size_t size, size_t max, const char *what, json_t **out, struct zp_error *err) {
+        if (size > max)
+                return zp_error_set(err, EFBIG, "%s: larger than %d MiB", what, (int) (max >> 20));
         int r = check_shape(body, size, what, err);
         if (r < 0)
                 return r;
@@ -57,8 +57,13 @@ static int load(const char *body, size_t size, const char *what, json_t **out, s
 }
 
 int zp_json_load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
+        return zp_json_load_sized(body, size, ZP_LIMIT_JSON_SIZE, what, out, err);
+}
+
+int zp_json_load_sized(const char *body, size_t size, size_t max, const char *what, json_t **out,
+                       struct zp_error *err) {
         zp_auto(json_decref) json_t *json = NULL;
-        int r = load(body, size, what, &json, err);
+        int r = load(body, size, max, what, &json, err);
         if (r == 0 && !json_is_object(json))
                 r = zp_error_set(err, EBADMSG, "%s: not a JSON object", what);
         if (r == 0)
@@ -68,7 +73,7 @@ int zp_json_load(const char *body, size_t size, const char *what, json_t **out, 
 
 int zp_json_load_array(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err) {
         zp_auto(json_decref) json_t *json = NULL;
-        int r = load(body, size, what, &json, err);
+        int r = load(body, size, ZP_LIMIT_JSON_SIZE, what, &json, err);
         if (r == 0 && !json_is_array(json))
                 r = zp_error_set(err, EBADMSG, "%s: not a JSON array", what);
         if (r == 0)

@@ -17,7 +17,9 @@ ZP_DEFINE_AUTO(json_t, json_decref);
 
 /* Parses one object of at most ZP_LIMIT_JSON_SIZE bytes. `what` names the document in messages. */
 int zp_json_load(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err);
-/* As above for an array. */
+/* As above, of at most `max` bytes. */
+int zp_json_load_sized(const char *body, size_t size, size_t max, const char *what, json_t **out, struct zp_error *err);
+/* As the first for an array. */
 int zp_json_load_array(const char *body, size_t size, const char *what, json_t **out, struct zp_error *err);
 
 enum zp_json_need { ZP_JSON_OPTIONAL, ZP_JSON_REQUIRED };

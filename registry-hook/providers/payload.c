@@ -5,7 +5,7 @@
 #include <strings.h>
 
 int hook_payload_load(const struct hook_request *request, json_t **out, struct zp_error *err) {
-        return zp_json_load(request->body, request->body_size, HOOK_PAYLOAD, out, err);
+        return zp_json_load_sized(request->body, request->body_size, HOOK_PAYLOAD_MAX, HOOK_PAYLOAD, out, err);
 }
 
 static int read_field(json_t *object, const struct hook_field *field, struct zp_error *err) {

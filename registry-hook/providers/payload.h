@@ -11,6 +11,10 @@
 /* For the messages of zp_json_*. */
 #define HOOK_PAYLOAD "payload"
 
+/* In bytes. What `limits: {body: …}` allows at most: Distribution repeats the headers of whoever pushed, a megabyte of
+ * them, each character as up to six, and the Host header twice. */
+#define HOOK_PAYLOAD_MAX (64u << 20)
+
 /* The request's body as a JSON object. */
 int hook_payload_load(const struct hook_request *request, json_t **out, struct zp_error *err);
 
@@ -37,9 +41,9 @@ void hook_payload_lower(char *name);
 bool hook_payload_is_own(const char *artifact_type);
 
 /* Adds an event, under the endpoint's host if it has one. What is no image adds nothing, and is success: another media
- * type than a manifest's or an index's, digests by another algorithm than SHA-256, and what no reference can name, which
- * events->odd counts: whoever may push says the Host header that becomes the registry's name, and a registry that sends
- * again what is refused must not be stopped by that. Empty strings count as not told. */
+ * type than a manifest's or an index's, digests by another algorithm than SHA-256, and what no reference can name,
+ * which events->odd counts: whoever may push says the Host header that becomes the registry's name, and a registry that
+ * sends again what is refused must not be stopped by that. Empty strings count as not told. */
 int hook_payload_add(const struct hook_endpoint *endpoint, struct hook_events *events,
                      const struct hook_event_text *text, char *reason, struct zp_error *err);
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """zeropull-hook with a real registry that notifies it: a push of a marked image ends in a published snapshot."""
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -341,8 +343,10 @@ def test_notifications_without_the_secret_or_from_elsewhere_build_nothing(pair, 
     event["request"]["useragent"] = "zeropull/0.1.0"
     assert post(Authorization=TOKEN) == 200  # our own
     assert service.request("/hooks/nothing", {"events": []})[0] == 404
-    big = service.request("/hooks/distribution", raw=b"x" * (1 << 21), headers={"Authorization": TOKEN})
+    big = service.request("/hooks/distribution", raw=b"x" * ((16 << 20) + 1), headers={"Authorization": TOKEN})
     assert big[0] == 413
+    assert "hooks/distribution: 413: the body is larger than" in service.said()
+    assert "zeropull_hook_deliveries_refused_total 3\n" in service.request("/metrics")[1]
     service.settle()
     assert service.builds() == []
 
@@ -361,6 +365,48 @@ def test_events_that_are_ignored_do_not_hold_up_the_registrys_others(pair, work)
     service.settle()
     assert [build["repository"] for build in service.builds()] == ["marked/c"]
     assert f"registry localhost:{port} is not in the configuration" in service.said()
+
+
+@pytest.mark.parametrize("odd", [{"Host": "a!b"}, {"Host": "&" * 900_000}, {"User-Agent": "<" * 300_000}])
+def test_no_push_with_odd_headers_holds_up_the_registrys_others(pair, work, odd):
+    service, place = pair(ALL, builder=fake_builder(work))
+    place.push(marked_layout(work, "a"), "odd", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    connection = http.client.HTTPConnection(place.host, timeout=30)
+    connection.request("GET", "/v2/odd/manifests/1", headers=kind)
+    answer = connection.getresponse()
+    manifest = answer.read()
+    assert answer.status == 200
+    connection.close()
+    headers = {"Host": place.host, "Content-Type": kind["Accept"], "Content-Length": len(manifest), **odd}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    host, port = place.host.split(":")
+    with socket.create_connection((host, int(port)), 30) as pusher:
+        pusher.sendall(f"PUT /v2/odd/manifests/h1 HTTP/1.1\r\n{head}\r\n".encode() + manifest)
+        assert pusher.makefile("rb").readline() == b"HTTP/1.1 201 Created\r\n"
+    place.push(marked_layout(work, "b", content=b"b"), "others", "1")
+    until(lambda: len(service.snapshots()) >= 2, 60, service.said)
+    assert "others" in [build["repository"] for build in service.builds()]
+    assert ("Host" in odd) == ("hooks/distribution: ignored: " in service.said())
+    assert "zeropull_hook_deliveries_refused_total 0\n" in service.request("/metrics")[1]
+
+
+def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
+    with hook(work / "state") as service, contextlib.ExitStack() as stack:
+        size = 16 << 20
+        host, port = service.url.removeprefix("http://").split(":")
+        large = lambda: service.request("/hooks/distribution", raw=b'{"events": []' + b" " * (size - 14) + b"}")[0]  # noqa: E731
+        assert large() == 200
+        for _ in range(8):
+            slow = stack.enter_context(socket.create_connection((host, int(port)), 30))
+            slow.sendall(f"POST /hooks/distribution HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n\r\n".encode())
+            slow.sendall(b" " * (size - 1))
+        until(lambda: large() == 503, 30, service.said)
+        assert "hooks/distribution: 503: too many large bodies at once" in service.said()
+        assert service.request("/hooks/distribution", {"events": []})[0] == 200
+        stack.close()
+        until(lambda: large() == 200, 30, service.said)
 
 
 def test_roles_decide_who_may_do_what(work):

@@ -157,6 +157,6 @@ def test_what_is_cut_or_huge_is_refused(stranger):
             assert post(stranger, *payload.signed(body=body), body) == 400, (payload.name, size)
     for provider in PROVIDERS:
         payload = next(payload for payload in PAYLOADS if payload.provider == provider)
-        body = payload.body + b" " * (10 << 20)
+        body = payload.body + b" " * (16 << 20)
         assert post(stranger, *payload.signed(body=body), body) == 413, provider
     assert untouched(stranger)

@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 
 #include "corpus-fixture.h"
+#include "registry-hook/providers/payload.h"
 
 /* Payloads whose every field is mutated, and the fields that count: others may be anything. A '*' stands for every
  * element. */
@@ -386,9 +387,9 @@ static char *filled(const char *start, const char *rest, char fill, size_t size)
         return body;
 }
 
-static void ten_megabytes_are_refused_whatever_they_are(void **state) {
+static void more_than_any_limit_allows_is_refused_whatever_it_is(void **state) {
         (void) state;
-        const size_t size = 10u << 20;
+        const size_t size = HOOK_PAYLOAD_MAX + 1;
         for (size_t i = 0; i < MUTATED; i++) {
                 struct provider_request request;
                 corpus_load(mutated[i].payload, &request);
@@ -469,7 +470,7 @@ int main(void) {
                 cmocka_unit_test(a_value_of_a_wrong_type_is_refused_where_it_counts_and_else_makes_no_difference),
                 cmocka_unit_test(a_message_of_google_is_checked_as_strictly_as_its_wrapping),
                 cmocka_unit_test(hostile_strings_never_become_an_event_that_is_no_reference),
-                cmocka_unit_test(ten_megabytes_are_refused_whatever_they_are),
+                cmocka_unit_test(more_than_any_limit_allows_is_refused_whatever_it_is),
                 cmocka_unit_test(what_json_parsers_disagree_about_is_refused),
                 cmocka_unit_test(more_events_than_fit_are_refused_and_as_many_as_fit_taken),
         };

@@ -271,7 +271,8 @@ static void no_pusher_can_make_a_registry_send_what_is_refused(void **state) {
         corpus_load("distribution-batch", &request);
         for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
                 snprintf(body, sizeof body,
-                         "{\"events\":[{\"action\":\"push\",\"target\":{\"repository\":\"a\",\"tag\":\"1\"},\"request\":%s}]}",
+                         "{\"events\":[{\"action\":\"push\",\"target\":{\"repository\":\"a\",\"tag\":\"1\"},"
+                         "\"request\":%s}]}",
                          requests[i]);
                 struct hook_request sent = request.request;
                 sent.body = body;
