@@ -869,7 +869,8 @@ def test_second_version_rests_on_the_first_and_is_laid_out_by_what_nodes_reporte
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_full_disk_refuses_events_with_503_and_loses_none_that_were_accepted(work):
+@pytest.mark.parametrize("min_free", ["1G", "0"])  # of the store: the disk is full for builds from the start, or never
+def test_full_disk_refuses_events_with_503_and_loses_none_that_were_accepted(work, min_free):
     small = work / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], check=True)
@@ -885,9 +886,12 @@ def test_full_disk_refuses_events_with_503_and_loses_none_that_were_accepted(wor
         return service.request("/hooks/distribution", {"events": [event]}, headers=secret)[0]
 
     config = config_file(work, "127.0.0.1:*", ALL)
+    text = config.read_text().replace("limits: {memory: 0}\n", "")
+    config.write_text(text + f"limits: {{memory: 0, min-free: {min_free}}}\n")
+    is_full = lambda: service.get("/v1/status")["diskIsFull"]  # noqa: E731
     with hook(small / "state", config=config, builder=fake_builder(work)) as service:
         assert tell(0) == 202
-        until(lambda: service.get("/v1/status")["diskIsFull"], 20, service.said)  # too full to build
+        until(lambda: is_full() == (min_free == "1G"), 20, service.said)
         with open(small / "filler", "wb", buffering=0) as filler:
             try:
                 while True:
@@ -898,9 +902,10 @@ def test_full_disk_refuses_events_with_503_and_loses_none_that_were_accepted(wor
         while 503 not in answers:
             answers.append(tell(len(answers) + 1))
             assert len(answers) < 5000
-        assert set(answers) == {202, 503}
+        assert set(answers) == {202, 503} and is_full()
         assert service.get("/v1/status")["pending"] == len(answers)  # with the first, without the last
         (small / "filler").unlink()
         assert tell(len(answers)) == 202 and service.request("/readyz")[0] == 200
         assert service.get("/v1/status")["pending"] == len(answers) + 1
+        assert is_full() == (min_free == "1G")
     subprocess.run(["umount", small], check=True)
