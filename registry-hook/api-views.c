@@ -105,7 +105,8 @@ enum MHD_Result hook_api_status(struct hook_exchange *x) {
         json_object_set_new(status, "version", json_string(ZP_VERSION));
         json_object_set_new(status, "role", json_string(roles[x->role]));
         json_object_set_new(status, "now", json_integer(hook_now_ms()));
-        bool is_full = hook_scheduler_is_blocked(x->service->scheduler) || atomic_load(&x->service->counters.is_refusing);
+        bool is_full =
+                hook_scheduler_is_blocked(x->service->scheduler) || atomic_load(&x->service->counters.is_refusing);
         json_object_set_new(status, "diskIsFull", json_boolean(is_full));
         return hook_reply_json(x, 200, status);
 }

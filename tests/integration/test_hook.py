@@ -405,8 +405,11 @@ def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
         until(lambda: large() == 503, 30, service.said)
         assert "hooks/distribution: 503: too many large bodies at once" in service.said()
         assert service.request("/hooks/distribution", {"events": []})[0] == 200
+        began = time.monotonic()
         stack.close()
         until(lambda: large() == 200, 30, service.said)
+        lines = [line for line in service.said().splitlines() if ": http: " in line]
+        assert 1 <= len(lines) <= 2 + time.monotonic() - began  # one a second, not one for each connection
 
 
 def test_roles_decide_who_may_do_what(work):
