@@ -237,6 +237,25 @@ static bool prepare(struct zp_device *device, struct zp_device_read *read) {
         return true;
 }
 
+/* Lock held, which it lets go: the read waits for what it wants, or is finished at once. */
+static void proceed(struct zp_device_read *read, const struct raised *raised, unsigned raised_count,
+                    void (*finish)(struct zp_device_read *read)) {
+        struct zp_device *device = read->device; /* the read is its owner's again once it is finished */
+        struct zp_device_engine *engine = device->engine;
+        bool must_wait = read->waiting_count && read->result == 0;
+        if (must_wait)
+                enlist(engine, read);
+        zp_device_hold(device);
+        pthread_mutex_unlock(&engine->lock);
+        if (!must_wait)
+                finish(read);
+        raise_all(raised, raised_count);
+        zp_device_pump(engine);
+        pthread_mutex_lock(&engine->lock);
+        zp_device_let_go(device);
+        pthread_mutex_unlock(&engine->lock);
+}
+
 /* What the disk has lost comes once more, and is not kept on it. The device has the read already. */
 static void begin_again(struct zp_device_read *read) {
         struct zp_device *device = read->device;
@@ -249,23 +268,16 @@ static void begin_again(struct zp_device_read *read) {
                 fail_read(read, -EIO, ZP_READ_LOCAL);
         else
                 raised_count = want_frames(device, read, raised);
-        bool must_wait = read->waiting_count && read->result == 0;
-        if (must_wait)
-                enlist(engine, read);
-        zp_device_hold(device);
-        pthread_mutex_unlock(&engine->lock);
-        if (!must_wait)
-                zp_reads_finish(read);
-        raise_all(raised, raised_count);
-        zp_device_pump(engine);
-        pthread_mutex_lock(&engine->lock);
-        zp_device_let_go(device);
-        pthread_mutex_unlock(&engine->lock);
+        proceed(read, raised, raised_count, zp_reads_finish);
 }
 
 static void finish_elsewhere(void *read, unsigned worker) {
         (void) worker;
         zp_reads_finish(read);
+}
+
+static void submit_to_readers(struct zp_device_read *read) {
+        zp_pool_submit(read->device->readers, &read->item, finish_elsewhere, read);
 }
 
 void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
@@ -283,18 +295,5 @@ void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
                 raised_count = want_frames(device, read, raised);
                 zp_ahead_note(device, read->first_frame, read->frame_count, read->waiting_count > 0);
         }
-        bool must_wait = read->waiting_count && read->result == 0;
-        if (must_wait)
-                enlist(engine, read);
-        zp_device_hold(device);
-        pthread_mutex_unlock(&engine->lock);
-        if (!must_wait && device->readers)
-                zp_pool_submit(device->readers, &read->item, finish_elsewhere, read);
-        else if (!must_wait)
-                zp_reads_finish(read);
-        raise_all(raised, raised_count);
-        zp_device_pump(engine);
-        pthread_mutex_lock(&engine->lock);
-        zp_device_let_go(device);
-        pthread_mutex_unlock(&engine->lock);
+        proceed(read, raised, raised_count, device->readers ? submit_to_readers : zp_reads_finish);
 }
