@@ -292,28 +292,22 @@ class Waves:
         return False
 
     @staticmethod
-    def activity(pid):
-        """What changes whenever a thread of the process runs; None while one is running."""
-        seen = []
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            status = (task / "status").read_text()
-            if "State:\tS" not in status:
-                return None
-            seen.append((task.name, *[line for line in status.splitlines() if "ctxt_switches" in line]))
-        return seen
+    def is_asleep(pid):
+        """No thread of the process is running or about to. (One wakes each second for every transfer, to see that it has not
+        stalled; that is no work.)"""
+        return all("State:\tS" in (task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir())
 
     def run(self, process):
         """Until the process ends; returns the sizes of the waves."""
         before, times_seen = None, 0
         while process.poll() is None:
             try:
-                activity = self.activity(process.pid)
+                is_asleep = self.is_asleep(process.pid)
             except (FileNotFoundError, ProcessLookupError):
                 continue
             with self.condition:
-                now = activity and (activity, self.held)
-                times_seen = times_seen + 1 if now and now == before else 0
-                before = now
+                times_seen = times_seen + 1 if is_asleep and self.held == before else 0
+                before = self.held
                 # some looks, so that this server's own threads have come to what was sent
                 if self.held and times_seen == 10:
                     self.sizes.append(self.held)
