@@ -49,10 +49,13 @@ HOOK_PARSE(hook_nexus_parse) {
         zp_auto(json_decref) json_t *root = NULL;
         const char *webhook = request->header(request->context, "X-Nexus-Webhook-Id"), *action, *format, *version;
         struct hook_event_text text = { .id = request->header(request->context, "X-Nexus-Webhook-Delivery") };
-        const struct hook_field fields[] = {
+        const struct hook_field head[] = {
                 { "action", ZP_JSON_REQUIRED, &action },
-                { "initiator", ZP_JSON_OPTIONAL, &text.agent },
                 { "component.format", ZP_JSON_REQUIRED, &format },
+        };
+        const struct hook_field body[] = {
+                /* other formats' components need not have them all */
+                { "initiator", ZP_JSON_OPTIONAL, &text.agent },
                 { "component.name", ZP_JSON_REQUIRED, &text.repository },
                 { "component.version", ZP_JSON_REQUIRED, &version },
         };
@@ -63,12 +66,15 @@ HOOK_PARSE(hook_nexus_parse) {
                 return r;
         if (strcmp(webhook, "rm:repository:component") != 0)
                 return hook_payload_ignore(reason, "%s", webhook);
-        r = HOOK_PAYLOAD_READ(root, fields, err);
+        r = HOOK_PAYLOAD_READ(root, head, err);
         if (r < 0)
                 return r;
         bool is_push = strcmp(action, "CREATED") == 0 || strcmp(action, "UPDATED") == 0;
         if (strcmp(format, "docker") != 0 || (!is_push && strcmp(action, "DELETED") != 0))
                 return hook_payload_ignore(reason, "%s: %s", format, action);
+        r = HOOK_PAYLOAD_READ(root, body, err);
+        if (r < 0)
+                return r;
         text.kind = is_push ? HOOK_PUSH : HOOK_DELETE;
         *(strchr(version, ':') ? &text.digest : &text.tag) = version;
         return hook_payload_add(endpoint, events, &text, reason, err);

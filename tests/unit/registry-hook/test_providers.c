@@ -87,6 +87,7 @@ static const struct {
         { "nexus-created", "push nexus.example:8082/app/web:1.0 " NEXUS_ID "\n" },
         { "nexus-deleted", "delete nexus.example:8082/app/web:1.0 " NEXUS_ID "\n" },
         { "nexus-maven", "", "maven2: CREATED" },
+        { "nexus-raw", "", "raw: CREATED" },
         { "nexus-untagged", "push nexus.example:8082/app/web@" A_DIGEST " " NEXUS_ID "\n" },
         { "quay-build", "", "no tags were pushed" },
         { "quay-old", "push quay.io/acme/web:latest \n" },
@@ -286,6 +287,50 @@ static void no_pusher_can_make_a_registry_send_what_is_refused(void **state) {
         provider_request_clear(&request);
 }
 
+/* With `includereferences` a notification has whatever annotations the pusher gave to layers. */
+static void no_annotation_of_a_layer_makes_a_notification_unreadable(void **state) {
+        (void) state;
+        static const char head[] = "{\"events\":[{\"action\":\"push\",\"target\":{\"repository\":\"a\",\"tag\":\"1\",",
+                          tail[] = "},\"request\":{\"host\":\"r.example:1\",\"useragent\":\"\\\"references\\\":[\"}}]}";
+        enum { MANY = 300000 };
+        char *many = calloc(MANY, 4), *deep = calloc(1, 1000), *body = malloc(MANY * 4 + 1000);
+        for (size_t i = 0; i < MANY; i++)
+                memcpy(many + 3 * i, "\"\",", 3);
+        memcpy(many + 3 * (MANY - 1), "1", 2);
+        memset(deep, '[', 400);
+        memset(deep + 400, ']', 400);
+        const struct {
+                const char *before, *value, *after;
+                unsigned status;
+        } lists[] = {
+                { "\"references\":[{\"annotations\":{\"a\\u0000\":\"", "\\u0000]\\\\", "\"}}]", 202 },
+                { "\"references\" : [{\"urls\":[", many, "]}]", 202 },
+                { "\"references\":\n\t[", deep, "]", 202 },
+                { "\"references\":[],\"reference\":", "\"references\"", "", 202 },
+                { "\"references\":[", "]", "", 202 },
+                { "\"references\":[", "", "", 400 },           /* without an end */
+                { "\"references\":[\"", "]", "", 400 },        /* likewise */
+                { "\"references\":\"", "\\u0000", "\"", 400 }, /* no list, and none of the registry's */
+        };
+        struct provider_request request;
+        corpus_load("distribution-batch", &request);
+        for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+                sprintf(body, "%s%s%s%s%s", head, lists[i].before, lists[i].value, lists[i].after, tail);
+                struct hook_request sent = request.request;
+                struct hook_result result = { 0 };
+                sent.body = body;
+                sent.body_size = strlen(body);
+                hook_provider_receive(&request.endpoint, &sent, &result);
+                if (result.status != lists[i].status || result.events.count != (result.status == 202))
+                        fail_msg("%zu: %u: %s", i, result.status, result.reason);
+                hook_events_clear(&result.events);
+        }
+        provider_request_clear(&request);
+        free(many);
+        free(deep);
+        free(body);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(documented_payloads_give_their_events_and_repeated_ones_the_same),
@@ -297,6 +342,7 @@ int main(void) {
                 cmocka_unit_test(a_body_is_taken_or_refused_as_a_whole),
                 cmocka_unit_test(what_names_no_image_is_left_out_and_the_others_of_the_envelope_taken),
                 cmocka_unit_test(no_pusher_can_make_a_registry_send_what_is_refused),
+                cmocka_unit_test(no_annotation_of_a_layer_makes_a_notification_unreadable),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
