@@ -10,6 +10,7 @@
 #include "registry-hook/decide.h"
 #include "registry-hook/log.h"
 #include "registry-hook/server.h"
+#include "registry-hook/transcript.h"
 
 struct reception {
         struct hook_exchange *exchange;
@@ -17,7 +18,6 @@ struct reception {
         struct hook_db_job job;
         struct hook_delivery delivery;
         size_t ignored;
-        bool is_stored; /* or failed: the connection was resumed */
         int outcome;
         struct zp_error error;
 };
@@ -56,11 +56,9 @@ static void peer_text(const struct hook_exchange *x, char text[INET6_ADDRSTRLEN]
 
 static enum MHD_Result answer(struct hook_exchange *x, unsigned status, const char *reason, size_t stored,
                               size_t ignored) {
-        json_t *text = json_string(reason);
         return hook_reply_json(x, status,
-                               json_pack("{s:o, s:I, s:I}", status < 300 ? "result" : "error",
-                                         text ? text : json_string(""), "stored", (json_int_t) stored, "ignored",
-                                         (json_int_t) ignored));
+                               json_pack("{s:o, s:I, s:I}", status < 300 ? "result" : "error", hook_json_text(reason),
+                                         "stored", (json_int_t) stored, "ignored", (json_int_t) ignored));
 }
 
 static enum MHD_Result finish(struct hook_exchange *x, struct reception *r) {
@@ -112,7 +110,6 @@ static void stored(void *context, int result, const struct zp_error *err) {
         bool has_news = result == 0 && r->delivery.last_id; /* also of what waits already: it is due now */
         r->outcome = result;
         r->error = *err;
-        r->is_stored = true;
         hook_resume(x->server, x->connection); /* which may free the reception at once */
         if (has_news)
                 hook_deciders_wake(service->deciders);

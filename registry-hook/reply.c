@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "oci/json.h"
 #include "registry-hook/log.h"
 #include "registry-hook/server.h"
+#include "registry-hook/transcript.h"
 
 /* ---- answers ---- */
 
@@ -49,15 +51,16 @@ enum MHD_Result hook_reply_error(struct hook_exchange *x, unsigned status, const
         va_start(args, format);
         vsnprintf(message, sizeof message, format, args);
         va_end(args);
-        json_t *text = json_string(message);
-        return hook_reply_json(x, status, json_pack("{s:o}", "error", text ? text : json_string("malformed text")));
+        return hook_reply_json(x, status, json_pack("{s:o}", "error", hook_json_text(message)));
 }
 
 enum MHD_Result hook_reply_failed(struct hook_exchange *x, const struct zp_error *err) {
         static const struct {
                 int code;
                 unsigned status;
-        } codes[] = { { ENOENT, 404 }, { EBUSY, 409 }, { EINVAL, 400 }, { EBADMSG, 400 }, { E2BIG, 413 } };
+        } codes[] = {
+                { ENOENT, 404 }, { EBUSY, 409 }, { EINVAL, 400 }, { EBADMSG, 400 }, { E2BIG, 413 }, { EFBIG, 413 }
+        };
         for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
                 if (codes[i].code == err->code)
                         return hook_reply_error(x, codes[i].status, "%s", err->message);
@@ -116,12 +119,5 @@ int hook_body_json(struct hook_exchange *x, json_t **out, struct zp_error *err) 
         const char *type = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Content-Type");
         if (!type || strncasecmp(type, "application/json", 16) != 0)
                 return zp_error_set(err, EBADMSG, "the body wants 'Content-Type: application/json'");
-        json_error_t error;
-        *out = json_loadb(x->body.data ? x->body.data : "", x->body.size, JSON_REJECT_DUPLICATES, &error);
-        if (json_is_object(*out))
-                return 0;
-        bool is_json = *out;
-        json_decref(zp_steal(out));
-        return is_json ? zp_error_set(err, EBADMSG, "the body is not a JSON object")
-                       : zp_error_set(err, EBADMSG, "the body is not JSON: %s", error.text);
+        return zp_json_load(x->body.data ? x->body.data : "", x->body.size, "the body", out, err);
 }

@@ -77,7 +77,7 @@ int hook_query_word(const struct hook_exchange *x, const char *name, const char 
 bool hook_argument_number(const struct hook_exchange *x, int64_t *out);
 /* The query's number, or `otherwise`; false: it is none. */
 bool hook_query_number(const struct hook_exchange *x, const char *name, int64_t otherwise, int64_t *out);
-/* The body as one JSON object; -EBADMSG. */
+/* The body as one JSON object; -EBADMSG, -EFBIG. Messages have nothing of it: it may hold credentials. */
 int hook_body_json(struct hook_exchange *x, json_t **out, struct zp_error *err);
 
 /* The routes' functions. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "registry-hook/queue.h"
 
 #define HEAD_MAX 16384
@@ -85,8 +86,6 @@ json_t *hook_json_text(const char *text) {
         zp_autofree char *copy = strdup(text);
         if (!copy)
                 return NULL;
-        for (char *p = copy; *p; p++)
-                if ((unsigned char) *p >= 0x80)
-                        *p = '?';
+        zp_utf8_mend(copy);
         return json_string(copy);
 }

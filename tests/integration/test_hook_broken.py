@@ -134,4 +134,4 @@ def test_a_broken_platform_of_an_index_leaves_the_others_to_be_built(work):
 def test_a_body_that_is_json_and_no_object_is_told_so(work):
     config = configuration(work, "- {name: a, repositories: '**'}\n")
     with hook(work / "state", config=config, builder=fake_builder(work)) as service:
-        assert service.request("/v1/builds", [])[1]["error"] == "the body is not a JSON object"
+        assert service.request("/v1/builds", [])[1]["error"] == "the body: not a JSON object"

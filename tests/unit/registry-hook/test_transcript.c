@@ -75,6 +75,8 @@ static void control_characters_do_no_harm_and_json_takes_any_bytes(void **state)
         zp_auto(json_decref) json_t *json = hook_json_text(t.text.data);
         assert_string_equal(json_string_value(json), "?[31mred?\n?\n");
         hook_transcript_clear(&t);
+        zp_auto(json_decref) json_t *cut = hook_json_text("grün und gr\xc3");
+        assert_string_equal(json_string_value(cut), "grün und gr?");
 }
 
 static void the_reason_is_the_last_error_or_the_last_line(void **state) {
