@@ -3,6 +3,7 @@
  * /metrics (Prometheus's text format), /healthz, /readyz.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "registry-hook/clock.h"
@@ -21,7 +22,8 @@ static void add_counters(struct zp_buffer *out, struct hook_counters *c) {
         } counters[] = {
                 { "requests_total", "HTTP requests.", &c->requests },
                 { "deliveries_total", "Notifications that arrived.", &c->deliveries },
-                { "deliveries_refused_total", "Notifications refused: not authenticated, malformed, too large.", &c->refused },
+                { "deliveries_refused_total", "Notifications refused: not authenticated, malformed, too large.",
+                  &c->refused },
                 { "events_stored_total", "Events that were new and are on disk.", &c->events_stored },
                 { "events_ignored_total", "Events that no rule is interested in.", &c->events_ignored },
                 { "events_strange_total", "Those of them of registries that are not in the configuration.",
@@ -75,18 +77,50 @@ enum MHD_Result hook_health(struct hook_exchange *x) {
         return hook_reply_static(x, "text/plain; charset=utf-8", "ok\n", 3);
 }
 
-/* Writes as an event would, and leaves nothing behind. */
+/* Writes as an event would, and leaves nothing behind: no number of a delivery either, by which old ones are
+ * forgotten. */
 static int write_nothing(sqlite3 *db, void *context, struct zp_error *err) {
         (void) context;
-        return hook_sql_exec(
-                db, "INSERT INTO deliveries (name) VALUES ('ready?'); DELETE FROM deliveries WHERE name = 'ready?'",
-                err);
+        return hook_sql_exec(db,
+                             "INSERT OR REPLACE INTO event_auths (event, auths) VALUES (0, '');"
+                             "DELETE FROM event_auths WHERE event = 0",
+                             err);
+}
+
+struct readiness {
+        struct hook_exchange *exchange;
+        struct hook_db_job job;
+        int outcome;
+        struct zp_error error;
+};
+
+static void tried(void *context, int result, const struct zp_error *err) {
+        struct readiness *r = context;
+        r->outcome = result;
+        r->error = *err;
+        hook_resume(r->exchange->server, r->exchange->connection); /* which may free it at once */
+}
+
+/* Anybody may ask, as often as he likes: no thread waits for the answer. */
+static enum MHD_Result try_to_write(struct hook_exchange *x) {
+        struct readiness *r = calloc(1, sizeof *r);
+        if (!r)
+                return hook_reply_error(x, 503, "out of memory");
+        *r = (struct readiness){ .exchange = x, .job = { write_nothing, tried, r } };
+        x->state = r;
+        x->free_state = free;
+        if (!hook_suspend(x->server, x->connection))
+                return hook_reply_error(x, 503, "the service is ending");
+        hook_db_submit(x->service->db, &r->job);
+        return MHD_YES;
 }
 
 /* Ready to take notifications: the database can be written to. */
 enum MHD_Result hook_ready(struct hook_exchange *x) {
-        struct zp_error err = { 0 };
-        if (hook_db_write(x->service->db, write_nothing, NULL, &err) < 0)
-                return hook_reply_failed(x, &err);
-        return hook_reply_static(x, "text/plain; charset=utf-8", "ready\n", 6);
+        const struct readiness *r = x->state;
+        if (!r)
+                return try_to_write(x);
+        atomic_store(&x->service->counters.is_refusing, r->outcome == -ENOSPC);
+        return r->outcome < 0 ? hook_reply_failed(x, &r->error)
+                              : hook_reply_static(x, "text/plain; charset=utf-8", "ready\n", 6);
 }

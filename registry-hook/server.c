@@ -17,7 +17,8 @@
 
 /* Of all headers of a request; MHD answers 431 beyond. */
 #define HEADERS_MAX 32768
-/* Answers are made by so many threads; none of them waits for anything but reads from the database. */
+/* Answers are made by so many threads. What strangers may ask for waits for nothing; what bearers of tokens ask waits
+ * for the database. */
 #define THREADS 2
 /* From a connection's first byte, or its last answer, to a whole request. */
 #define PATIENCE_MS 30000

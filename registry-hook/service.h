@@ -18,7 +18,7 @@
 /* Since the start; for /metrics. */
 struct hook_counters {
         atomic_ullong deliveries, refused, events_stored, events_ignored, events_strange, disk_full, requests;
-        atomic_bool is_refusing;       /* the last delivery to be stored was refused because the disk was full */
+        atomic_bool is_refusing;       /* the disk was full for the last delivery to be stored, or for /readyz since */
         struct zp_histogram stored_in; /* how long deliveries took until they were on disk */
 };
 

@@ -83,8 +83,7 @@ enum MHD_Result hook_watch(struct hook_exchange *x) {
         pthread_mutex_init(&w->lock, NULL);
         zp_buffer_text(&w->waiting, ": watching\n\n");
         if (!hook_live_watch(w->live, &w->watcher)) {
-                zp_buffer_clear(&w->waiting);
-                free(w);
+                end_watch(w);
                 return hook_reply_error(x, 503, "too many are watching");
         }
         struct MHD_Response *response =
