@@ -14,6 +14,9 @@ static inline int64_t hook_now_ms(void) {
         clock_gettime(CLOCK_REALTIME, &now);
         return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
+/* A registry that fails after so long has kept somebody waiting for nothing; others must not wait for it as well. */
+#define HOOK_SLOW_MS 2000
+
 /* For durations. */
 static inline int64_t hook_monotonic_ms(void) {
         struct timespec now;

@@ -14,6 +14,11 @@
 
 #define THREADS 8
 #define NICE 5
+/* For one registry at a time, so that none that is slow keeps the others' events waiting; and for one that was slow in
+ * vain when last asked. */
+#define THREADS_OF_ONE (THREADS / 2)
+#define THREADS_OF_SILENT 1
+#define SILENT_MAX 64
 /* A registry that is away for a day has lost its notifications: the reconcile poll finds what is left. */
 #define ATTEMPTS_MAX 32
 /* What is not there is asked for again so often, so much later. */
@@ -31,8 +36,10 @@ struct hook_deciders {
         size_t thread_count;
         pthread_mutex_t lock;
         pthread_cond_t wake;
-        int64_t busy[THREADS]; /* events being decided; guarded by lock, as all below */
+        struct hook_busy_event busy[THREADS]; /* being decided; guarded by lock, as all below */
         size_t busy_count;
+        char silent[SILENT_MAX][HOOK_HOST_SIZE]; /* registries that were slow in vain; "": none */
+        size_t silent_next;
         uint64_t wakes; /* how often somebody said that events have come */
 };
 
@@ -100,13 +107,38 @@ static int postpone(struct hook_deciders *d, struct hook_pending *pending, int r
         return hook_db_write(d->options.db, hook_queue_postpone, &postponed, err);
 }
 
+static char *find_silent(struct hook_deciders *d, const char *host) {
+        for (size_t i = 0; i < SILENT_MAX; i++)
+                if (strcmp(d->silent[i], host) == 0)
+                        return d->silent[i];
+        return NULL;
+}
+
+static void note_silence(struct hook_deciders *d, const char *host, bool is_silent) {
+        pthread_mutex_lock(&d->lock);
+        char *known = find_silent(d, host);
+        if (is_silent && !known) {
+                strcpy(d->silent[d->silent_next], host);
+                d->silent_next = (d->silent_next + 1) % SILENT_MAX;
+        } else if (!is_silent && known) {
+                known[0] = '\0';
+                d->wakes++; /* more of its events may be decided at a time now */
+                pthread_cond_broadcast(&d->wake);
+        }
+        pthread_mutex_unlock(&d->lock);
+}
+
 static int decide_with_auths(struct hook_deciders *d, const struct hook_config *config,
                              const struct hook_pending *pending, struct hook_decision *out, struct zp_error *err) {
         char *auths = NULL;
         int r = hook_queue_event_auths(hook_db_begin_read(d->options.db), pending->id, &auths, err);
         hook_db_end_read(d->options.db);
-        if (r == 0)
+        int64_t began_ms = hook_monotonic_ms();
+        if (r == 0) {
                 r = hook_decide(config, &pending->event, auths, &d->cancel, NULL, out, err);
+                bool has_answered = r == 0 || r == -ENOENT || hook_monotonic_ms() - began_ms < HOOK_SLOW_MS;
+                note_silence(d, pending->event.host, !has_answered);
+        }
         zp_secret_free(auths);
         return r;
 }
@@ -130,24 +162,32 @@ static int decide(struct hook_deciders *d, struct hook_pending *pending, struct 
 
 /* ---- the threads ---- */
 
+/* With the lock held. */
+static int limit_of(const void *context, const char *host) {
+        return find_silent((struct hook_deciders *) context, host) ? THREADS_OF_SILENT : THREADS_OF_ONE;
+}
+
 static bool take(struct hook_deciders *d, struct hook_pending *out, int64_t *next_ms) {
         struct zp_error err = { 0 };
+        const struct hook_busy busy = { d->busy, d->busy_count, limit_of, d };
         *next_ms = 0;
-        int r = hook_queue_next_event(hook_db_begin_read(d->options.db), hook_now_ms(), d->busy, d->busy_count, out,
-                                      next_ms, &err);
+        int r = hook_queue_next_event(hook_db_begin_read(d->options.db), hook_now_ms(), &busy, out, next_ms, &err);
         hook_db_end_read(d->options.db);
         if (r < 0) {
                 hook_log(HOOK_LOG_ERROR, "%s", err.message);
                 *next_ms = hook_now_ms() + TROUBLE_MS;
         }
-        if (r == 1)
-                d->busy[d->busy_count++] = out->id;
-        return r == 1;
+        if (r != 1)
+                return false;
+        struct hook_busy_event *taken = &d->busy[d->busy_count++];
+        taken->id = out->id;
+        strcpy(taken->host, out->event.host);
+        return true;
 }
 
 static void give_back(struct hook_deciders *d, int64_t id) {
         for (size_t i = 0; i < d->busy_count; i++)
-                if (d->busy[i] == id) {
+                if (d->busy[i].id == id) {
                         d->busy[i] = d->busy[--d->busy_count];
                         break;
                 }

@@ -125,30 +125,59 @@ static bool fill_pending(sqlite3_stmt *row, struct hook_pending *out) {
         return !out->event.has_digest || zp_digest_parse(hook_sql_text(row, 5), &out->event.digest, NULL) == 0;
 }
 
-static bool contains(const int64_t *ids, size_t count, int64_t id) {
-        for (size_t i = 0; i < count; i++)
-                if (ids[i] == id)
+static bool is_busy(const struct hook_busy *busy, int64_t id) {
+        for (size_t i = 0; i < busy->count; i++)
+                if (busy->events[i].id == id)
                         return true;
         return false;
 }
 
-int hook_queue_next_event(sqlite3 *db, int64_t now_ms, const int64_t *busy, size_t busy_count, struct hook_pending *out,
-                          int64_t *next_ms, struct zp_error *err) {
+static bool may_take(const struct hook_busy *busy, const char *host) {
+        int of_host = 0;
+        for (size_t i = 0; i < busy->count; i++)
+                of_host += strcmp(busy->events[i].host, host) == 0;
+        return of_host < busy->limit(busy->context, host);
+}
+
+/* The host's first that is due and not busy, if it is before the event in *out, which is due since *since_ms (id 0:
+ * there is none). 1: *out is another now. */
+static int first_of_host(sqlite3 *db, const char *host, int64_t now_ms, const struct hook_busy *busy,
+                         struct hook_pending *out, int64_t *since_ms, struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
         int r = hook_sql_prepare(db, &row, err,
                                  "SELECT id, kind, host, repository, tag, digest, requested_by, is_forced, attempts,"
-                                 " version FROM events WHERE not_before <= ?1 ORDER BY not_before, id",
-                                 "i", now_ms);
-        while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
-                if (contains(busy, busy_count, sqlite3_column_int64(row, 0))) {
-                        r = 0;
-                        continue;
-                }
-                return fill_pending(row, out) ? 1 : zp_error_set(err, EBADMSG, "queue: a malformed event");
-        }
-        return r < 0 ? r
-                     : hook_sql_number(db, next_ms, err, "SELECT min(not_before) FROM events WHERE not_before > ?1",
-                                       "i", now_ms);
+                                 " version, not_before FROM events WHERE host = ?1 AND not_before <= ?2"
+                                 " ORDER BY not_before, id",
+                                 "si", host, now_ms);
+        while (r == 0 && (r = hook_sql_step(row, err)) == 1 && is_busy(busy, sqlite3_column_int64(row, 0)))
+                r = 0;
+        if (r != 1)
+                return r;
+        int64_t id = sqlite3_column_int64(row, 0), since = sqlite3_column_int64(row, 10);
+        if (out->id && (*since_ms < since || (*since_ms == since && out->id < id)))
+                return 0;
+        *since_ms = since;
+        return fill_pending(row, out) ? 1 : zp_error_set(err, EBADMSG, "queue: a malformed event");
+}
+
+int hook_queue_next_event(sqlite3 *db, int64_t now_ms, const struct hook_busy *busy, struct hook_pending *out,
+                          int64_t *next_ms, struct zp_error *err) {
+        hook_autostmt sqlite3_stmt *row = NULL;
+        int64_t since_ms = 0;
+        out->id = 0;
+        /* each host once, by its index, however many events it has */
+        int r = hook_sql_prepare(db, &row, err,
+                                 "WITH RECURSIVE hosts (host) AS (SELECT min(host) FROM events UNION ALL"
+                                 " SELECT (SELECT min(e.host) FROM events e WHERE e.host > hosts.host) FROM hosts"
+                                 " WHERE hosts.host IS NOT NULL) SELECT host FROM hosts WHERE host IS NOT NULL",
+                                 "");
+        while (r >= 0 && (r = hook_sql_step(row, err)) == 1)
+                if (may_take(busy, hook_sql_text(row, 0)))
+                        r = first_of_host(db, hook_sql_text(row, 0), now_ms, busy, out, &since_ms, err);
+        if (r < 0 || out->id)
+                return r < 0 ? r : 1;
+        return hook_sql_number(db, next_ms, err, "SELECT min(not_before) FROM events WHERE not_before > ?1", "i",
+                               now_ms);
 }
 
 int hook_queue_postpone(sqlite3 *db, void *context, struct zp_error *err) {

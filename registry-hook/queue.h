@@ -52,9 +52,19 @@ struct hook_pending {
         int attempts;
         int64_t version; /* the same news came again meanwhile: what is decided from the old is not the last word */
 };
-/* The next event that is due and not in `busy`. 1: *out is filled, 0: there is none. *next_ms: when the next will be
- * due, when that is known; 0: unknown. */
-int hook_queue_next_event(sqlite3 *db, int64_t now_ms, const int64_t *busy, size_t busy_count, struct hook_pending *out,
+/* What is being decided about. */
+struct hook_busy {
+        const struct hook_busy_event {
+                int64_t id;
+                char host[HOOK_HOST_SIZE];
+        } * events;
+        size_t count;
+        int (*limit)(const void *context, const char *host); /* of how many of its events at a time */
+        const void *context;
+};
+/* The event that has been due for longest, of those that are not busy, nor of a registry at its limit. 1: *out is
+ * filled, 0: there is none. *next_ms: when the next will be due, when that is known; 0: unknown. */
+int hook_queue_next_event(sqlite3 *db, int64_t now_ms, const struct hook_busy *busy, struct hook_pending *out,
                           int64_t *next_ms, struct zp_error *err);
 
 /* One image that the event leads to. */

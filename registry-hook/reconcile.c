@@ -18,6 +18,7 @@ struct work {
         const struct hook_registry *registry;
         const struct zp_cancel *cancel;
         struct hook_reconciled *out;
+        int64_t asked_ms; /* monotonic: when the registry was asked last */
 };
 
 /* What the tag was last seen to name; "" when it is new. */
@@ -78,6 +79,7 @@ static int look_at_tag(struct work *w, struct zp_registry *registry, const char 
         char seen[ZP_DIGEST_TEXT_SIZE], now[ZP_DIGEST_TEXT_SIZE];
         w->out->tags++;
         int r = last_seen(w, repository, tag, seen, err);
+        w->asked_ms = hook_monotonic_ms();
         if (r == 0)
                 r = ask_digest(registry, tag, now, err);
         if (r == -ENOENT) /* gone since the list was made */
@@ -92,6 +94,7 @@ static int look_at_repository(struct work *w, const char *repository, struct zp_
         zp_auto(zp_registry_free) struct zp_registry *registry = NULL;
         struct zp_listing tags = { 0 };
         w->out->repositories++;
+        w->asked_ms = hook_monotonic_ms();
         int r = zp_registry_new(w->registry->host, repository, &options, &registry, err);
         if (r == 0)
                 r = zp_list_tags(registry, &tags, err);
@@ -113,7 +116,7 @@ static int list_catalog(struct work *w, struct zp_listing *out, struct zp_error 
 
 int hook_reconcile(struct hook_db *db, const struct hook_config *config, const struct hook_registry *registry,
                    const struct zp_cancel *cancel, struct hook_reconciled *out, struct zp_error *err) {
-        struct work w = { db, config, registry, cancel, out };
+        struct work w = { db, config, registry, cancel, out, 0 };
         struct zp_listing catalog = { 0 };
         *out = (struct hook_reconciled){ 0 };
         int result = registry->has_catalog ? list_catalog(&w, &catalog, err) : 0;
@@ -125,6 +128,8 @@ int hook_reconcile(struct hook_db *db, const struct hook_config *config, const s
                 hook_log(HOOK_LOG_WARNING, "reconcile %s/%s: %s", registry->host, name, reason.message);
                 *err = reason;
                 result = -reason.code;
+                if (hook_monotonic_ms() - w.asked_ms > HOOK_SLOW_MS)
+                        break;
         }
         zp_listing_clear(&catalog);
         return result;

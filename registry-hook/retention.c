@@ -79,8 +79,9 @@ static int read_origins(struct hook_db *db, const json_t *snapshot, json_t *out,
         return r;
 }
 
-/* Whether any repository that wanted it has the image. False: one of them did not say, and no other has it. */
-static bool find_image(const struct hook_config *config, const json_t *origins, const char *digest,
+/* Whether any repository that wanted it has the image. False: one of them did not say, and no other has it. `silent`:
+ * the hosts that are not asked any more in this survey, since they were slow in vain. */
+static bool find_image(const struct hook_config *config, const json_t *origins, const char *digest, json_t *silent,
                        const struct zp_cancel *cancel, bool *is_there) {
         bool is_known = json_array_size(origins) > 0;
         size_t i;
@@ -90,11 +91,14 @@ static bool find_image(const struct hook_config *config, const json_t *origins, 
                 const char *host = retention_text(origin, "host"), *repository = retention_text(origin, "repository");
                 const struct hook_registry *registry = hook_config_registry(config, host);
                 struct zp_error reason = { 0 };
-                if (!registry) {
+                int64_t began_ms = hook_monotonic_ms();
+                if (!registry || json_object_get(silent, host)) {
                         is_known = false;
                 } else if (hook_removal_is_there(registry, host, repository, digest, cancel, is_there, &reason) < 0) {
                         hook_log(HOOK_LOG_WARNING, "retention: %s", reason.message);
                         is_known = false;
+                        if (hook_monotonic_ms() - began_ms > HOOK_SLOW_MS)
+                                json_object_set_new(silent, host, json_true());
                 }
                 if (*is_there)
                         return true;
@@ -102,12 +106,13 @@ static bool find_image(const struct hook_config *config, const json_t *origins, 
         return is_known;
 }
 
-static int survey_image(struct hook_db *db, const struct hook_config *config, const json_t *snapshot,
+static int survey_image(struct hook_db *db, const struct hook_config *config, const json_t *snapshot, json_t *silent,
                         const struct zp_cancel *cancel, struct zp_error *err) {
         bool is_there = false;
         json_t *origins = json_array();
         int r = read_origins(db, snapshot, origins, err);
-        bool is_known = r == 0 && find_image(config, origins, retention_text(snapshot, "digest"), cancel, &is_there);
+        bool is_known =
+                r == 0 && find_image(config, origins, retention_text(snapshot, "digest"), silent, cancel, &is_there);
         json_decref(origins);
         if (!is_known) /* as before */
                 return r;
@@ -119,7 +124,7 @@ static int survey_image(struct hook_db *db, const struct hook_config *config, co
 int hook_retention_survey(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
                           struct zp_error *err) {
         int64_t now = hook_now_ms();
-        json_t *snapshots = json_array(), *snapshot;
+        json_t *snapshots = json_array(), *silent = json_object(), *snapshot;
         size_t i;
         int r = hook_db_write(db, note_untagged, &now, err);
         if (r == 0)
@@ -129,9 +134,10 @@ int hook_retention_survey(struct hook_db *db, const struct hook_config *config, 
                 struct zp_error reason = { 0 };
                 if (r < 0 || zp_cancelled(cancel))
                         break;
-                if (rule && rule->deleted_ms && survey_image(db, config, snapshot, cancel, &reason) < 0)
+                if (rule && rule->deleted_ms && survey_image(db, config, snapshot, silent, cancel, &reason) < 0)
                         hook_log(HOOK_LOG_WARNING, "retention: %s", reason.message);
         }
+        json_decref(silent);
         json_decref(snapshots);
         return r;
 }

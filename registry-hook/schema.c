@@ -2,7 +2,7 @@
 #include "registry-hook/schema.h"
 
 #define APPLICATION_ID 0x7a70686b /* "zphk" */
-#define SCHEMA_VERSION 4
+#define SCHEMA_VERSION 5
 #define STRING(x) #x
 #define VALUE(x) STRING(x)
 
@@ -99,6 +99,9 @@ static const char repositories[] =
         " WHERE state IN ('queued', 'running') AND NOT EXISTS (SELECT 1 FROM build_tags WHERE build = id);"
         "ALTER TABLE builds DROP COLUMN had_tags;";
 
+/* Since version 5: which of a registry's events is the next. */
+static const char turns[] = "CREATE INDEX events_of ON events (host, not_before, id);";
+
 static const char version_mark[] = "PRAGMA user_version = " VALUE(SCHEMA_VERSION) ";";
 
 int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
@@ -123,8 +126,10 @@ int hook_schema_prepare(sqlite3 *db, struct zp_error *err) {
                 r = hook_sql_exec(db, auths, err);
         if (r == 0 && version < 3)
                 r = hook_sql_exec(db, columns, err);
-        if (r == 0)
+        if (r == 0 && version < 4)
                 r = hook_sql_exec(db, repositories, err);
+        if (r == 0)
+                r = hook_sql_exec(db, turns, err);
         if (r == 0)
                 r = hook_sql_exec(db, version_mark, err);
         if (r == 0)

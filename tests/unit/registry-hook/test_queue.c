@@ -85,12 +85,24 @@ static struct hook_delivery accept_event(struct world *w, struct hook_event even
         return accept_as(w, event, "tester", NULL);
 }
 
-static bool next_event(struct world *w, struct hook_pending *out) {
+static int two(const void *context, const char *host) {
+        (void) context;
+        (void) host;
+        return 2;
+}
+
+static bool next_beside(struct world *w, const struct hook_busy_event *busy, size_t busy_count,
+                        struct hook_pending *out) {
         int64_t next;
-        int r = hook_queue_next_event(hook_db_begin_read(w->db), w->now_ms, NULL, 0, out, &next, NULL);
+        struct hook_busy all = { busy, busy_count, two, NULL };
+        int r = hook_queue_next_event(hook_db_begin_read(w->db), w->now_ms, &all, out, &next, NULL);
         hook_db_end_read(w->db);
         assert_true(r >= 0);
         return r == 1;
+}
+
+static bool next_event(struct world *w, struct hook_pending *out) {
+        return next_beside(w, NULL, 0, out);
 }
 
 /* Takes the next event and decides that it leads to one image. */
@@ -109,12 +121,6 @@ static struct hook_wanted decide(struct world *w, const char *digest, int priori
                                         .now_ms = w->now_ms };
         assert_int_equal(hook_db_write(w->db, hook_queue_decide, &verdict, NULL), 0);
         return wanted;
-}
-
-static int two(const void *context, const char *host) {
-        (void) context;
-        (void) host;
-        return 2;
 }
 
 static bool start(struct world *w, struct hook_build *out) {
@@ -897,6 +903,38 @@ static void the_first_wishs_credentials_stay_when_others_join_its_build(void **s
         assert_string_equal(after, "first");
 }
 
+static struct hook_event push_at(const char *host, const char *tag) {
+        struct hook_events events = { 0 };
+        struct hook_event_text text = { .host = host, .repository = "app", .tag = tag };
+        assert_int_equal(hook_events_add(&events, &text, NULL), 0);
+        struct hook_event event = events.items[0];
+        hook_events_clear(&events);
+        return event;
+}
+
+static void a_registry_with_much_news_does_not_keep_the_others_news_waiting(void **state) {
+        struct world *w = *state;
+        static const char *const order[] = { "hung.example 1", "hung.example 2", "a.example 1", "z.example 1" };
+        struct hook_busy_event busy[4];
+        struct hook_pending p;
+        for (int i = 1; i <= 4; i++)
+                accept_event(w, push_at("hung.example", (const char[2]){ (char) ('0' + i) }));
+        accept_event(w, push_at("a.example", "1"));
+        accept_event(w, push_at("z.example", "1"));
+        for (size_t i = 0; i < 4; i++) { /* two of one at a time, and the oldest of all first */
+                char name[HOOK_HOST_SIZE + HOOK_TAG_SIZE];
+                assert_true(next_beside(w, busy, i, &p));
+                busy[i].id = p.id;
+                strcpy(busy[i].host, p.event.host);
+                snprintf(name, sizeof name, "%s %s", p.event.host, p.event.tag);
+                assert_string_equal(name, order[i]);
+        }
+        assert_false(next_beside(w, busy, 4, &p));
+        assert_true(next_beside(w, busy + 1, 3, &p));
+        assert_string_equal(p.event.host, "hung.example");
+        assert_string_equal(p.event.tag, "1"); /* busy no more, and not decided */
+}
+
 /* However many news come, more than can be looked at. */
 static void what_waits_for_another_look_has_its_turn_before_later_news(void **state) {
         struct world *w = *state;
@@ -924,7 +962,8 @@ static void credentials_that_were_of_no_use_are_replaced_by_later_ones(void **st
 }
 
 #define TABLES_OF_3                                                                                                    \
-        "DROP TABLE origins; DROP TABLE build_tags; CREATE TABLE build_tags (build INTEGER NOT NULL REFERENCES builds" \
+        "DROP INDEX events_of; DROP TABLE origins; DROP TABLE build_tags; CREATE TABLE build_tags (build INTEGER NOT " \
+        "NULL REFERENCES builds"                                                                                       \
         " ON DELETE CASCADE, tag TEXT NOT NULL, PRIMARY KEY (build, tag)) STRICT, WITHOUT ROWID;"                      \
         "ALTER TABLE builds ADD COLUMN had_tags INTEGER NOT NULL DEFAULT 0;"
 #define COLUMNS_OF_3_GONE "ALTER TABLE profiles DROP COLUMN is_partial; ALTER TABLE decisions DROP COLUMN problem;"
@@ -944,7 +983,7 @@ static void a_database_of_version_1_is_taken_on(void **state) {
         accept_event(w, push("latest", "", ""));
         assert_int_equal(hook_db_write(w->db, make_version_1, NULL, NULL), 0);
         reopen(w);
-        assert_int_equal(count(w, "PRAGMA user_version"), 4);
+        assert_int_equal(count(w, "PRAGMA user_version"), 5);
         assert_int_equal(count(w, "SELECT count(*) FROM events"), 1);
         assert_int_equal(count(w, "SELECT count(*) FROM build_auths"), 0);
 }
@@ -961,7 +1000,7 @@ static void profiles_of_version_2_are_whole_ones(void **state) {
         struct world *w = *state;
         assert_int_equal(hook_db_write(w->db, make_version_2, NULL, NULL), 0);
         reopen(w);
-        assert_int_equal(count(w, "PRAGMA user_version"), 4);
+        assert_int_equal(count(w, "PRAGMA user_version"), 5);
         assert_int_equal(count(w, "SELECT count(*) FROM profiles WHERE NOT is_partial"), 1);
 }
 
@@ -979,7 +1018,7 @@ static void builds_and_snapshots_of_version_3_are_of_all_repositories_whose_tags
         tell(w, "acme/web", NULL, INDEX);
         assert_int_equal(hook_db_write(w->db, run_sql, version_3, NULL), 0);
         reopen(w);
-        assert_int_equal(count(w, "PRAGMA user_version"), 4);
+        assert_int_equal(count(w, "PRAGMA user_version"), 5);
         assert_int_equal(hook_retention_survey(w->db, config, NULL, NULL), 0);
         assert_int_equal(count(w, "SELECT count(*) FROM snapshots WHERE untagged = 0"), 1);
         tell(w, "acme/dev", "latest", A);
@@ -1032,6 +1071,7 @@ int main(void) {
                 TEST(a_second_service_on_the_same_state_is_refused),
                 TEST(credentials_are_kept_until_the_build_is_over),
                 TEST(the_first_wishs_credentials_stay_when_others_join_its_build),
+                TEST(a_registry_with_much_news_does_not_keep_the_others_news_waiting),
                 TEST(what_waits_for_another_look_has_its_turn_before_later_news),
                 TEST(credentials_that_were_of_no_use_are_replaced_by_later_ones),
                 TEST(a_database_of_version_1_is_taken_on),
