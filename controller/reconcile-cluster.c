@@ -142,7 +142,7 @@ static void count_child(struct ctl_world *world, const char *key, struct tally *
 }
 
 static void judge(struct ctl_cluster *cluster, const struct ctl_family *family, const struct tally *tally,
-                  const char *trouble, int64_t now) {
+                  int64_t now) {
         struct ctl_condition *c = cluster->conditions;
         char message[CTL_CONDITION_MESSAGE_SIZE];
         int64_t generation = cluster->generation;
@@ -160,10 +160,13 @@ static void judge(struct ctl_cluster *cluster, const struct ctl_family *family, 
         if (family->is_too_large)
                 ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', "TooManyImages",
                                   "its rules fit more images than one object may have", generation, now);
-        if (!trouble)
-                return;
-        ctl_condition_set(&c[CTL_CONDITION_READY], 'F', "InvalidSpec", trouble, generation, now);
-        ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', "InvalidSpec", trouble, generation, now);
+}
+
+static void judge_malformed(struct ctl_cluster *cluster, const char *trouble, int64_t now) {
+        struct ctl_condition *c = cluster->conditions;
+        ctl_condition_set(&c[CTL_CONDITION_READY], 'F', "InvalidSpec", trouble, cluster->generation, now);
+        ctl_condition_set(&c[CTL_CONDITION_PROGRESSING], 'F', "InvalidSpec", "", cluster->generation, now);
+        ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'T', "InvalidSpec", trouble, cluster->generation, now);
 }
 
 static int write_status(struct ctl_world *world, const char *key, const struct ctl_cluster *cluster,
@@ -242,6 +245,20 @@ static int apply_children(struct ctl_world *world, const struct ctl_family *fami
         return first;
 }
 
+/* It is not known yet what pods name: nothing is unused. What was said of it before stays. */
+static int wait_for_pods(struct ctl_world *world, const char *key, struct ctl_cluster *cluster, struct zp_error *err) {
+        static const char reason[] = "PodsNotListed",
+                          message[] =
+                                  "what pods name is not known yet; should that last, the controller's log says why";
+        struct ctl_condition *c = cluster->conditions;
+        if (cluster->observed_generation)
+                return 0;
+        ctl_condition_set(&c[CTL_CONDITION_READY], 'F', reason, message, cluster->generation, ctl_now());
+        ctl_condition_set(&c[CTL_CONDITION_PROGRESSING], 'T', reason, message, cluster->generation, ctl_now());
+        ctl_condition_set(&c[CTL_CONDITION_DEGRADED], 'F', "AsExpected", "", cluster->generation, ctl_now());
+        return write_status(world, key, cluster, &(struct tally){ 0 }, err);
+}
+
 static int look(struct ctl_world *world, const char *key, struct ctl_cluster *cluster, int64_t *wake,
                 struct zp_error *err) {
         struct ctl_family family;
@@ -256,7 +273,7 @@ static int look(struct ctl_world *world, const char *key, struct ctl_cluster *cl
         if (r == 0 && !is_over)
                 r = care_for_unused(world, &family, &tally, wake, err);
         if (r == 0 && !is_over) {
-                judge(cluster, &family, &tally, NULL, ctl_now());
+                judge(cluster, &family, &tally, ctl_now());
                 r = write_status(world, key, cluster, &tally, err);
         }
         ctl_family_clear(&family);
@@ -278,8 +295,10 @@ int ctl_reconcile_cluster(struct ctl_world *world, const char *key, int64_t *wak
         if (cluster.is_being_deleted || !cluster.uid[0]) { /* the cluster takes its ImageSnapshots back */
                 r = 0;
         } else if (r < 0) {
-                judge(&cluster, &(struct ctl_family){ 0 }, &(struct tally){ 0 }, malformed.message, ctl_now());
+                judge_malformed(&cluster, malformed.message, ctl_now());
                 r = write_status(world, key, &cluster, &(struct tally){ 0 }, err);
+        } else if (!ctl_usage_is_whole(world->usage)) {
+                r = wait_for_pods(world, key, &cluster, err);
         } else {
                 r = look(world, key, &cluster, &wake, err);
         }

@@ -14,12 +14,13 @@ struct pod {
         const char *key;
         size_t image_count, secret_count;
         char *texts;
+        size_t size; /* of them all */
 };
 
 struct ctl_usage {
         pthread_mutex_t lock; /* guards the rest */
         void *pods;           /* of search.h */
-        size_t size;
+        bool is_whole;
 };
 
 static int compare(const void *a, const void *b) {
@@ -93,18 +94,25 @@ static struct pod *read_pod(const char *key, json_t *object) {
                 return NULL;
         }
         pod->texts = texts.data;
+        pod->size = texts.size;
         pod->key = texts.data;
         return pod;
 }
 
-static void remove_key(struct ctl_usage *usage, const char *key) {
+/* Takes it out, with the lock; NULL: there is none. */
+static struct pod *take(struct ctl_usage *usage, const char *key) {
         const struct pod sought = { .key = key };
         struct pod **found = tfind(&sought, &usage->pods, compare), *pod = found ? *found : NULL;
-        if (!pod)
-                return;
-        tdelete(&sought, &usage->pods, compare);
-        pod_free(pod);
-        usage->size--;
+        if (pod)
+                tdelete(&sought, &usage->pods, compare);
+        return pod;
+}
+
+static bool is_same(const struct pod *a, const struct pod *b) {
+        if (!a || !b)
+                return a == b;
+        return a->image_count == b->image_count && a->secret_count == b->secret_count && a->size == b->size &&
+               memcmp(a->texts, b->texts, a->size) == 0;
 }
 
 int ctl_usage_put(struct ctl_usage *usage, const char *key, json_t *object, struct zp_error *err) {
@@ -114,27 +122,37 @@ int ctl_usage_put(struct ctl_usage *usage, const char *key, json_t *object, stru
         if (!is_over && !pod)
                 return zp_error_errno(err, ENOMEM, "pod %s", key);
         pthread_mutex_lock(&usage->lock);
-        remove_key(usage, key);
-        bool ok = !pod || tsearch(pod, &usage->pods, compare);
-        usage->size += pod && ok;
+        struct pod *before = take(usage, key);
+        bool ok = !pod || tsearch(pod, &usage->pods, compare), is_news = !is_same(before, pod);
         pthread_mutex_unlock(&usage->lock);
+        if (before)
+                pod_free(before);
         if (ok)
-                return 0;
+                return is_news;
         pod_free(pod);
         return zp_error_errno(err, ENOMEM, "pod %s", key);
 }
 
-void ctl_usage_remove(struct ctl_usage *usage, const char *key) {
+int ctl_usage_remove(struct ctl_usage *usage, const char *key) {
         pthread_mutex_lock(&usage->lock);
-        remove_key(usage, key);
+        struct pod *before = take(usage, key);
+        pthread_mutex_unlock(&usage->lock);
+        if (before)
+                pod_free(before);
+        return before != NULL;
+}
+
+void ctl_usage_set_whole(struct ctl_usage *usage) {
+        pthread_mutex_lock(&usage->lock);
+        usage->is_whole = true;
         pthread_mutex_unlock(&usage->lock);
 }
 
-size_t ctl_usage_size(struct ctl_usage *usage) {
+bool ctl_usage_is_whole(struct ctl_usage *usage) {
         pthread_mutex_lock(&usage->lock);
-        size_t size = usage->size;
+        bool is_whole = usage->is_whole;
         pthread_mutex_unlock(&usage->lock);
-        return size;
+        return is_whole;
 }
 
 /* ---- all of them ---- */

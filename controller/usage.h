@@ -20,10 +20,13 @@ int ctl_usage_new(struct ctl_usage **out, struct zp_error *err);
 void ctl_usage_free(struct ctl_usage *usage);
 ZP_DEFINE_AUTO(struct ctl_usage, ctl_usage_free);
 
-/* A pod is there, or is another; one that has ended uses nothing. */
+/* A pod is there, or is another; one that has ended uses nothing. 1: that changes what is used; 0: it does not. */
 int ctl_usage_put(struct ctl_usage *usage, const char *key, json_t *pod, struct zp_error *err);
-void ctl_usage_remove(struct ctl_usage *usage, const char *key);
-size_t ctl_usage_size(struct ctl_usage *usage);
+/* The same. */
+int ctl_usage_remove(struct ctl_usage *usage, const char *key);
+/* All pods that there are have been put: from now on, what none of them names is used by none. */
+void ctl_usage_set_whole(struct ctl_usage *usage);
+bool ctl_usage_is_whole(struct ctl_usage *usage);
 
 struct ctl_user {
         const char *namespace;

@@ -26,6 +26,12 @@ static void lost_memory(const struct zp_error *err) {
         ctl_log(CTL_LOG_ERROR, "%s", err->message);
 }
 
+/* Who does not lead looks at nothing: what is there when he begins to, ctl_work_begin() finds in the caches. */
+static void look_at(struct ctl_controller *c, const char *key, uint64_t delay_ms) {
+        if (atomic_load(&c->is_leader))
+                ctl_queue_add_after(c->world.queue, key, delay_ms);
+}
+
 static json_t *metadata_of(json_t *object) {
         return json_object_get(object, "metadata");
 }
@@ -37,7 +43,7 @@ static void wake_maker(struct ctl_controller *c, json_t *object) {
         const char *maker =
                 json_string_value(json_object_get(json_object_get(metadata_of(object), "labels"), CTL_MADE_BY_LABEL));
         if (maker)
-                ctl_queue_add_after(c->world.queue, ctl_key("", maker, key), CLUSTER_DELAY_MS);
+                look_at(c, ctl_key("", maker, key), CLUSTER_DELAY_MS);
 }
 
 static void snapshot_changed(void *context, enum zp_kube_change change, const struct zp_kube_key *where,
@@ -52,7 +58,7 @@ static void snapshot_changed(void *context, enum zp_kube_change change, const st
                 wake_maker(c, last);
         if (change == ZP_KUBE_DELETED) {
                 ctl_cache_remove(c->world.snapshots, key, where->uid);
-                ctl_queue_add(c->world.queue, key);
+                look_at(c, key, 0);
                 ctl_work_warm_up(c, where->namespace, where->name, NULL);
                 return;
         }
@@ -60,7 +66,7 @@ static void snapshot_changed(void *context, enum zp_kube_change change, const st
         if (r < 0)
                 lost_memory(&err);
         if (r != 0)
-                ctl_queue_add(c->world.queue, key);
+                look_at(c, key, 0);
         ctl_work_warm_up(c, where->namespace, where->name, zp_kube_is_being_deleted(object) ? NULL : object);
 }
 
@@ -80,27 +86,25 @@ static void cluster_changed(void *context, enum zp_kube_change change, const str
         if (r < 0)
                 lost_memory(&err);
         if (r != 0)
-                ctl_queue_add(c->world.queue, key);
+                look_at(c, key, 0);
         ctl_controller_wake(c);
 }
 
 static void wake_cluster(void *context, const char *key) {
         struct ctl_controller *c = context;
-        ctl_queue_add_after(c->world.queue, key, CLUSTER_DELAY_MS);
+        look_at(c, key, CLUSTER_DELAY_MS);
 }
 
 static void pod_changed(void *context, enum zp_kube_change change, const struct zp_kube_key *where, json_t *object) {
         struct ctl_controller *c = context;
         struct zp_error err = { 0 };
         char key[CTL_KEY_SIZE];
-        size_t before = ctl_usage_size(c->world.usage);
         ctl_key(where->namespace, where->name, key);
-        if (change == ZP_KUBE_DELETED)
-                ctl_usage_remove(c->world.usage, key);
-        else if (ctl_usage_put(c->world.usage, key, object, &err) < 0)
+        int r = change == ZP_KUBE_DELETED ? ctl_usage_remove(c->world.usage, key)
+                                          : ctl_usage_put(c->world.usage, key, object, &err);
+        if (r < 0)
                 lost_memory(&err);
-        /* what a pod names does not change while it lives */
-        if (change != ZP_KUBE_CHANGED || ctl_usage_size(c->world.usage) != before)
+        else if (r > 0)
                 ctl_cache_each(c->world.clusters, wake_cluster, c);
 }
 
@@ -116,7 +120,7 @@ static void job_changed(void *context, enum zp_kube_change change, const struct 
                 const char *kind = json_string_value(json_object_get(owner, "kind"));
                 const char *name = json_string_value(json_object_get(owner, "name"));
                 if (kind && name && strcmp(kind, CTL_SNAPSHOT_KIND) == 0 && strlen(name) < CTL_NAME_SIZE)
-                        ctl_queue_add(c->world.queue, ctl_key(where->namespace, name, key));
+                        look_at(c, ctl_key(where->namespace, name, key), 0);
         }
 }
 
@@ -144,6 +148,7 @@ static void jobs_synced(void *context) {
 
 static void pods_synced(void *context) {
         struct ctl_controller *c = context;
+        ctl_usage_set_whole(c->world.usage);
         ctl_cache_each(c->world.clusters, wake_cluster, c);
 }
 

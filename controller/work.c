@@ -146,6 +146,11 @@ static void take_over(struct ctl_controller *c, const char *key) {
         ctl_queue_add(c->world.queue, key);
 }
 
+static void take_over_cluster(void *context, const char *key) {
+        struct ctl_controller *c = context;
+        ctl_queue_add(c->world.queue, key);
+}
+
 static int start_warm_up(struct ctl_controller *c, struct zp_error *err) {
         const char *namespace = c->config->agent_namespace;
         const struct warmup_options options = { .client = c->world.kube,
@@ -180,6 +185,7 @@ int ctl_work_begin(struct ctl_controller *c, struct zp_error *err) {
         for (size_t i = 0; i < keys.count && r == 0; i++)
                 take_over(c, keys.items[i]);
         free(keys.items);
+        ctl_cache_each(c->world.clusters, take_over_cluster, c);
         if (r == 0 && c->warm_up)
                 warmup_synced(c->warm_up);
         for (; c->worker_count < (size_t) c->config->workers && r == 0; c->worker_count++) {

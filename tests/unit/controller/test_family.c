@@ -50,7 +50,8 @@ static void pod(const char *namespace, const char *name, const char *image, cons
                  "\"%s\"}]%s}}",
                  namespace, name, image, more);
         json_t *json = load(text);
-        assert_int_equal(ctl_usage_put(usage, ctl_key(namespace, name, key), json, NULL), 0);
+        assert_int_equal(ctl_usage_put(usage, ctl_key(namespace, name, key), json, NULL), 1);
+        assert_int_equal(ctl_usage_put(usage, key, json, NULL), 0);
         json_decref(json);
 }
 
