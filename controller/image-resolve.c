@@ -25,6 +25,7 @@ static const char *reason_of(int error) {
 static void not_resolved(struct ctl_run *run, struct ctl_image *image, int error, const struct zp_error *why) {
         char message[CTL_MESSAGE_SIZE];
         const char *problem = run->secrets.problem, *reason = reason_of(error), *text = why->message;
+        const struct ctl_spec *spec = &run->snapshot->spec;
         /* which image it is, stands beside it */
         if (strncmp(text, "docker://", 9) == 0 && strstr(text, ": "))
                 text = strstr(text, ": ") + 2;
@@ -37,9 +38,10 @@ static void not_resolved(struct ctl_run *run, struct ctl_image *image, int error
         /* a Secret that may not be read: an API server that has just started knows nobody's rights */
         bool is_early = error == -EACCES && *problem && !was_known;
         ctl_run_later(run, image,
-                      error == -ENOTSUP || error == -EINVAL ? 0
-                      : is_passing || is_early              ? CTL_UNAVAILABLE_S
-                                                            : CTL_ABSENT_S);
+                      error == -EINVAL         ? 0
+                      : error == -ENOTSUP      ? spec->is_tracking ? spec->interval_s : 0 /* a tag may move */
+                      : is_passing || is_early ? CTL_UNAVAILABLE_S
+                                               : CTL_ABSENT_S);
         if (!was_known)
                 ctl_run_tell(run, true, reason, "%s (%s): %s", image->image, image->platform, message);
 }

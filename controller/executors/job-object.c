@@ -28,10 +28,13 @@ static bool add_part(struct zp_buffer *text, const char *part) {
 void ctl_job_name(const struct ctl_order *order, char name[CTL_JOB_NAME_SIZE]) {
         const struct ctl_spec *spec = &order->owner->spec;
         zp_autobuffer struct zp_buffer wish = { 0 };
+        struct zp_reference reference = { 0 };
         struct zp_digest digest;
         char hex[ZP_SHA256_HEX_SIZE], attempts[16];
+        bool is_image = zp_reference_parse(order->image->image, &reference, NULL) == 0;
         snprintf(attempts, sizeof attempts, "%d", order->image->attempts);
-        const char *parts[] = { order->image->image,
+        const char *parts[] = { is_image ? reference.registry : order->image->image,
+                                reference.repository,
                                 order->image->digest,
                                 order->image->platform,
                                 spec->target,
@@ -45,6 +48,7 @@ void ctl_job_name(const struct ctl_order *order, char name[CTL_JOB_NAME_SIZE]) {
                 add_part(&wish, parts[i]);
         for (size_t i = 0; i < spec->pull_secret_count; i++)
                 add_part(&wish, spec->pull_secrets[i]);
+        zp_reference_clear(&reference);
         zp_digest_of(wish.data ? wish.data : "", wish.size, &digest);
         zp_digest_hex(&digest, hex);
         snprintf(name, CTL_JOB_NAME_SIZE, "zeropull-%.32s", hex);
@@ -251,9 +255,9 @@ static json_t *labels_of(const struct ctl_order *order) {
 /* What zeropull says of an image that it refuses, another pod would say again (zeropull(1), EXIT STATUS); a pod that a
  * node lost is no failure of the build. */
 static json_t *failure_policy(void) {
-        return json_pack("{s:[{s:s, s:{s:s, s:[i, i, i]}}, {s:s, s:[{s:s}]}]}", "rules", "action", "FailJob",
-                         "onExitCodes", "operator", "In", "values", 2, 3, 4, "action", "Ignore", "onPodConditions",
-                         "type", "DisruptionTarget");
+        return json_pack("{s:[{s:s, s:{s:s, s:s, s:[i, i, i]}}, {s:s, s:[{s:s}]}]}", "rules", "action", "FailJob",
+                         "onExitCodes", "containerName", CTL_JOB_CONTAINER, "operator", "In", "values", 2, 3, 4,
+                         "action", "Ignore", "onPodConditions", "type", "DisruptionTarget");
 }
 
 /* Of several owners only one may be the controller. */

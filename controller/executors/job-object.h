@@ -13,8 +13,9 @@
 /* Where a pod's container leaves a few kilobytes for whoever looks at the pod. */
 #define CTL_JOB_RESULT_FILE "/dev/termination-log"
 
-/* The same for the same wish: image, digest, what the spec says about the build, how many attempts have failed, and the
- * object's retry annotation. Objects of one namespace that want the same share the Job. */
+/* The same for the same wish: repository, digest, what the spec says about the build, how many attempts have failed,
+ * and the object's retry annotation. Objects of one namespace that want the same share the Job, and tags of one image.
+ */
 void ctl_job_name(const struct ctl_order *order, char name[CTL_JOB_NAME_SIZE]);
 /* Whether the registry of an image or repository is spoken to in plain HTTP. A Job speaks one way to all of its
  * registries. */
@@ -29,6 +30,11 @@ json_t *ctl_job_share_object(const struct ctl_order *order, const char *uid);
 bool ctl_job_is_owned_by(json_t *job, const struct ctl_snapshot *owner);
 /* What a Job and the newest of its pods (NULL: none) tell; all but out->id. */
 void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out);
+/* Whether it waits for its pod to begin, which says nothing of why; and the words of a warning that tells. */
+bool ctl_job_is_held_up(const struct ctl_build *build);
+void ctl_job_add_trouble(const char *note, struct ctl_build *out);
+/* Of one that ran out of time: how it stood at the look before, if that is why. */
+void ctl_job_add_delay(const struct ctl_image *before, struct ctl_build *out);
 /* The end of what the container of a running one has said (CTL_JOB_CONTAINER): out->progress by the last line of JSON,
  * out->message is the last line that is none; where it has none such, they stay as they are. A line that does not end
  * is passed over. */

@@ -21,9 +21,13 @@ static json_t *true_condition(json_t *object, const char *type) {
         return NULL;
 }
 
+/* Of the build's own container: others may have been put beside it, as service meshes do. */
 static json_t *container_state(json_t *pod, const char *which) {
-        json_t *statuses = json_object_get(json_object_get(pod, "status"), "containerStatuses");
-        return json_object_get(json_object_get(json_array_get(statuses, 0), "state"), which);
+        json_t *statuses = json_object_get(json_object_get(pod, "status"), "containerStatuses"), *entry;
+        size_t i;
+        json_array_foreach(statuses, i, entry) if (strcmp(text_of(entry, "name"), CTL_JOB_CONTAINER) ==
+                                                   0) return json_object_get(json_object_get(entry, "state"), which);
+        return NULL;
 }
 
 /* Neither ASCII's nor U+0080 to U+009F are for the terminal where it is shown. */
@@ -87,7 +91,7 @@ static void read_pending(json_t *pod, struct ctl_build *out) {
         const char *reason = text_of(waiting, "reason");
         char message[CTL_MESSAGE_SIZE];
         size_t i;
-        if (*reason && strcmp(reason, "ContainerCreating") != 0) {
+        if (*reason && strcmp(reason, "ContainerCreating") != 0 && strcmp(reason, "PodInitializing") != 0) {
                 snprintf(message, sizeof message, "the build's pod %.64s waits: %s%s%.300s",
                          text_of(json_object_get(pod, "metadata"), "name"), reason,
                          *text_of(waiting, "message") ? ": " : "", text_of(waiting, "message"));
@@ -125,6 +129,26 @@ void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out) {
         } else {
                 read_pending(pod, out);
         }
+}
+
+/* ---- why it does not begin ---- */
+
+bool ctl_job_is_held_up(const struct ctl_build *build) {
+        return build->state == CTL_BUILD_QUEUED &&
+               (strcmp(build->reason, "JobCreated") == 0 || strcmp(build->reason, "PodStarting") == 0);
+}
+
+void ctl_job_add_trouble(const char *note, struct ctl_build *out) {
+        const char *reason = strcmp(out->reason, "JobCreated") == 0 ? "PodNotCreated" : "PodNotStarting";
+        char message[CTL_MESSAGE_SIZE];
+        snprintf(message, sizeof message, "%.60s: %.440s", out->message, note);
+        say(out, CTL_BUILD_QUEUED, reason, message);
+}
+
+void ctl_job_add_delay(const struct ctl_image *before, struct ctl_build *out) {
+        if (strcmp(out->reason, "DeadlineExceeded") == 0 && before->phase == CTL_QUEUED && before->message[0])
+                snprintf(out->message, sizeof out->message, "the build did not begin within its time: %.440s",
+                         before->message);
 }
 
 /* ---- what it says ---- */

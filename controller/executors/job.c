@@ -9,8 +9,10 @@
 #include "base/buffer.h"
 #include "base/siphash.h"
 #include "controller/executors/job-object.h"
+#include "controller/executors/job-trouble.h"
 #include "controller/kube/apply.h"
 #include "controller/kube/pod-log.h"
+#include "controller/model/time.h"
 
 /* A builder tells two lines a second of its tasks, so that these begin before the last look (CTL_POLL_S). They are cut
  * where they are longer than such lines are. */
@@ -19,6 +21,8 @@
 /* Nobody waits long for what is nice to know: a kubelet that does not answer is not asked for a while. */
 #define LOG_TIMEOUT_MS 2000
 #define LOG_PAUSE_MS 60000
+/* How long a Job may be without a pod, and a pod may take to start, until it is asked why. */
+#define PATIENCE_S 5
 
 static const struct zp_kube_resource jobs = { "batch/v1", "jobs" }, pods = { "v1", "pods" };
 static const struct zp_kube_resource snapshots = { CTL_API_VERSION, CTL_SNAPSHOT_PLURAL };
@@ -100,6 +104,19 @@ static void look_at_log(const struct ctl_executors *all, const struct ctl_order 
                 ctl_job_read_log(log.data, log.size, out);
 }
 
+/* Why its pod is not there, or does not start. `object`: the pod, or the Job. */
+static void look_at_trouble(const struct ctl_executors *all, json_t *object, struct ctl_build *out) {
+        json_t *metadata = json_object_get(object, "metadata");
+        const char *created = json_string_value(json_object_get(metadata, "creationTimestamp"));
+        char note[CTL_MESSAGE_SIZE];
+        int64_t since;
+        if (!created || !ctl_parse_time(created, &since) || since + PATIENCE_S > ctl_now())
+                return;
+        ctl_job_find_trouble(all->kube, object, note);
+        if (note[0])
+                ctl_job_add_trouble(note, out);
+}
+
 static int look(const struct ctl_executors *all, const struct ctl_order *order, struct ctl_build *out,
                 struct zp_error *err) {
         const char *name = order->image->build_id;
@@ -120,6 +137,9 @@ static int look(const struct ctl_executors *all, const struct ctl_order *order, 
                 ctl_job_read(job, newest.pod, out);
                 if (out->state == CTL_BUILD_RUNNING && !out->message[0])
                         look_at_log(all, order, newest.pod, out);
+                if (ctl_job_is_held_up(out))
+                        look_at_trouble(all, newest.pod ? newest.pod : job, out);
+                ctl_job_add_delay(order->image, out);
         }
         json_decref(newest.pod);
         return r;

@@ -350,6 +350,14 @@ def test_a_pod_that_cannot_start_is_the_answer_to_why(site, working, pretending)
     assert f"the build's pod {pod['metadata']['name']} waits: ImagePullBackOff: no such image" in condition["message"]
 
 
+def test_a_pod_that_cannot_be_made_is_the_answer_to_why(site, working, pretending):
+    """Kubernetes makes none for a service account that is not there, and says so in an event on the Job only."""
+    namespace, (image, _) = site.namespace(), site.image()
+    snapshot = site.snapshot(namespace, image, serviceAccountName="absent")
+    condition = snapshot.wait("False", reason="PodNotCreated")
+    assert re.search(r"the build's Job has no pod yet: .*forbidden: .*serviceaccount \"absent\" not found", condition["message"])
+
+
 def test_a_change_of_spec_ends_what_is_not_wanted_and_begins_what_is(site, working, pretending):
     pretending.is_held = True
     namespace, (first, _), (second, _) = site.namespace(), site.image(), site.image()
@@ -442,6 +450,7 @@ def test_a_deletion_does_not_wait_for_ever_for_a_registry_that_is_away(site, wor
     snapshot.delete()
     until(snapshot.is_gone)
     assert time.monotonic() - start >= CLEANUP_SECONDS - 1
+    assert f"; it is tried for {CLEANUP_SECONDS} s" in snapshot.wait_for_event("CleanupFailed")["note"]
     assert "not cleaned up" in snapshot.wait_for_event("CleanupAbandoned")["note"]
 
 
@@ -626,6 +635,7 @@ def test_a_deletion_does_not_wait_for_ever_for_a_hook_that_is_away(site, alone):
         service.stop()
         snapshot.delete()
         until(snapshot.is_gone)
+        assert f"; it is tried for {CLEANUP_SECONDS} s" in snapshot.wait_for_event("CleanupFailed")["note"]
         snapshot.wait_for_event("CleanupAbandoned")
         service.start()
 

@@ -26,6 +26,7 @@ CLUSTERS = "/apis/zeropull.dev/v1alpha1/clusterimagesnapshots"
 # Rights for what no request says, or seldom: server-side apply of what is not there yet, and an event that comes again.
 APPLIED = {("zeropull.dev", "imagesnapshots"), ("zeropull.dev", "nodesnapshotcaches"), ("rbac.authorization.k8s.io", "roles"),
            ("rbac.authorization.k8s.io", "rolebindings")}  # fmt: skip
+EVENTS_LIST = ("events.k8s.io", "events", "list")
 NOT_ASKED = {(*resource, "create") for resource in APPLIED} | {("events.k8s.io", "events", "patch")}
 
 
@@ -133,6 +134,22 @@ def ask_how_far_a_build_is(site, node, namespace):
     until(snapshot.is_gone)
 
 
+def ask_why_a_build_does_not_begin(site, node, namespace, position):
+    """Its pod is there, and nobody starts it."""
+    node.is_held = True
+    snapshot = site.snapshot(namespace, site.image()[0])
+
+    def is_asked():
+        site.api.merge(snapshot.path, {"metadata": {"labels": {"look": f"at-{time.monotonic_ns()}"}}})
+        return any((*request.resource, request.verb) == EVENTS_LIST for request in site.audit.since(position))
+
+    until(is_asked)
+    node.is_held = False
+    snapshot.wait()
+    snapshot.delete()
+    until(snapshot.is_gone)
+
+
 def test_it_has_the_rights_that_it_needs_and_no_others(site, node):
     """What it lacks is in the audit log; what it does not use, could be taken away."""
     namespace, user = site.namespace(), kubeconfig(site.kube, site.directory / site.name())
@@ -147,6 +164,7 @@ def test_it_has_the_rights_that_it_needs_and_no_others(site, node):
         warm(site, private)
         follow_pods(site, namespace)
         ask_how_far_a_build_is(site, node, namespace)
+        ask_why_a_build_does_not_begin(site, node, namespace, position)
         change_ones_mind(site, node, namespace)
         private.delete()
         until(private.is_gone)

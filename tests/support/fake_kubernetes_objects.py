@@ -101,12 +101,16 @@ def _matches_labels(labels, selector):
     return True
 
 
+_FIELDS = {"metadata.name", "metadata.namespace", "spec.nodeName"}
+_EVENT_FIELDS = {"regarding.uid", "type"}
+
+
 def matches(item, labels, fields):
     if labels and not _matches_labels(item["metadata"].get("labels", {}), labels):
         return False
     for term in filter(None, (fields or "").split(",")):
         key, _, value = term.partition("=")
-        if key not in ("metadata.name", "metadata.namespace", "spec.nodeName"):
+        if key not in _FIELDS and (item["kind"] != "Event" or key not in _EVENT_FIELDS):
             raise Refused(400, "BadRequest", f"field label not supported: {key}")
         if (look(item, key.split(".")) or "") != value.removeprefix("="):
             return False

@@ -27,8 +27,10 @@ static json_t *load(const char *text) {
 #define CONDITION(type, reason)                                                                                     \
         "{\"status\": {\"conditions\": [{\"type\": \"" type "\", \"status\": \"True\", \"reason\": \"" reason "\"," \
         " \"message\": \"of the Job\"}]}}"
-#define STATE(state) \
-        "{\"metadata\": {\"name\": \"pod\"}, \"status\": {\"containerStatuses\": [{\"state\": " state "}]}}"
+/* Beside the container of a service mesh. */
+#define STATE(state)                                                                                                 \
+        "{\"metadata\": {\"name\": \"pod\"}, \"status\": {\"containerStatuses\": [{\"name\": \"a-mesh\", \"state\":" \
+        " {\"running\": {}}}, {\"name\": \"build\", \"state\": " state "}]}}"
 
 static void jobs_and_their_pods_tell_how_a_build_stands(void **state) {
         (void) state;
@@ -60,6 +62,8 @@ static void jobs_and_their_pods_tell_how_a_build_stands(void **state) {
                   "" },
                 { "{}", STATE("{\"waiting\": {\"reason\": \"ContainerCreating\"}}"), CTL_BUILD_QUEUED, "PodStarting",
                   "the build's pod is starting", "" },
+                { "{}", STATE("{\"waiting\": {\"reason\": \"PodInitializing\"}}"), CTL_BUILD_QUEUED, "PodStarting",
+                  "the build's pod is starting", "" },
                 { "{}",
                   "{\"status\": {\"conditions\": [{\"type\": \"PodScheduled\", \"status\": \"False\", \"message\": \"no"
                   " room\"}]}}",
@@ -77,6 +81,25 @@ static void jobs_and_their_pods_tell_how_a_build_stands(void **state) {
                 json_decref(job);
                 json_decref(pod);
         }
+}
+
+static void a_build_that_does_not_begin_says_what_was_said_of_that(void **state) {
+        (void) state;
+        struct ctl_build build = { .state = CTL_BUILD_QUEUED, .reason = "JobCreated", .message = "no pod yet" };
+        assert_true(ctl_job_is_held_up(&build));
+        ctl_job_add_trouble("over quota\n", &build);
+        assert_string_equal(build.reason, "PodNotCreated");
+        assert_string_equal(build.message, "no pod yet: over quota ");
+        struct ctl_image before = { .phase = CTL_QUEUED, .message = "no pod yet: over quota" };
+        struct ctl_build late = { .state = CTL_BUILD_FAILED, .reason = "DeadlineExceeded", .message = "too long" };
+        assert_false(ctl_job_is_held_up(&late));
+        ctl_job_add_delay(&before, &late);
+        assert_string_equal(late.message, "the build did not begin within its time: no pod yet: over quota");
+        assert_string_equal(late.reason, "DeadlineExceeded");
+        late = (struct ctl_build){ .state = CTL_BUILD_FAILED, .reason = "DeadlineExceeded", .message = "too long" };
+        before.phase = CTL_BUILDING;
+        ctl_job_add_delay(&before, &late);
+        assert_string_equal(late.message, "too long");
 }
 
 #define TASK(done, total) "{\"label\":\"layer 1/2\",\"done\":" done ",\"total\":" total "}"
@@ -130,11 +153,11 @@ static void what_a_pod_says_is_cut_to_fit(void **state) {
 
 /* ---- the Job's name ---- */
 
-static void name_of(const char *spec, const char *digest, int attempts, const char *retry,
-                    char name[CTL_JOB_NAME_SIZE]) {
+static void name_of_image(const char *name_of_it, const char *spec, const char *digest, int attempts, const char *retry,
+                          char name[CTL_JOB_NAME_SIZE]) {
         char text[512];
         struct ctl_snapshot owner;
-        struct ctl_image image = { .image = (char *) "r.io/a:1", .platform = "linux/amd64", .attempts = attempts };
+        struct ctl_image image = { .image = (char *) name_of_it, .platform = "linux/amd64", .attempts = attempts };
         snprintf(text, sizeof text,
                  "{\"metadata\": {\"name\": \"n\", \"namespace\": \"ns\", \"uid\": \"u\", \"annotations\":"
                  " {\"zeropull.dev/retry\": \"%s\"}}, \"spec\": {\"images\": [\"r.io/a:1\"]%s}}",
@@ -145,6 +168,27 @@ static void name_of(const char *spec, const char *digest, int attempts, const ch
         ctl_job_name(&(struct ctl_order){ &owner, &image }, name);
         ctl_snapshot_clear(&owner);
         json_decref(json);
+}
+
+static void name_of(const char *spec, const char *digest, int attempts, const char *retry,
+                    char name[CTL_JOB_NAME_SIZE]) {
+        name_of_image("r.io/a:1", spec, digest, attempts, retry, name);
+}
+
+static void the_tags_of_an_image_have_one_build(void **state) {
+        (void) state;
+        static const char *const same[] = { "r.io/a:2", "r.io/a", "r.io/a@" DIGEST_A };
+        char name[CTL_JOB_NAME_SIZE], other[CTL_JOB_NAME_SIZE];
+        name_of("", DIGEST_A, 0, "", name);
+        for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+                name_of_image(same[i], "", DIGEST_A, 0, "", other);
+                assert_string_equal(name, other);
+        }
+        name_of_image("r.io/b:1", "", DIGEST_A, 0, "", other);
+        assert_string_not_equal(name, other);
+        name_of_image("docker.io/library/a", "", DIGEST_A, 0, "", name);
+        name_of_image("a:1", "", DIGEST_A, 0, "", other);
+        assert_string_equal(name, other);
 }
 
 static void the_same_wish_has_the_same_name_and_no_other_has(void **state) {
@@ -432,6 +476,8 @@ static void a_job_speaks_plain_http_to_all_its_registries_or_to_none(void **stat
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(jobs_and_their_pods_tell_how_a_build_stands),
+                cmocka_unit_test(a_build_that_does_not_begin_says_what_was_said_of_that),
+                cmocka_unit_test(the_tags_of_an_image_have_one_build),
                 cmocka_unit_test(what_a_pod_says_tells_how_far_its_build_is),
                 cmocka_unit_test(what_a_pod_says_is_cut_to_fit),
                 cmocka_unit_test(the_same_wish_has_the_same_name_and_no_other_has),
