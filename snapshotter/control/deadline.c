@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshotter/control/deadline.h"
 
-#include <time.h>
-
 #include "base/condition.h"
 
 static void *watch(void *argument) {
         struct snap_deadline *d = argument;
-        int code = 0;
         pthread_mutex_lock(&d->lock);
-        while (!d->is_over && code == 0)
-                code = pthread_cond_timedwait(&d->changed, &d->lock, &d->until);
+        while (!d->is_over && zp_condition_wait_until(&d->changed, &d->lock, d->until_ms))
+                continue;
         d->has_passed = !d->is_over;
         if (d->has_passed)
                 atomic_store(&d->cancel.requested, true);
@@ -20,14 +17,9 @@ static void *watch(void *argument) {
 
 int snap_deadline_begin(struct snap_deadline *d, unsigned timeout_ms, const struct zp_cancel *parent,
                         struct zp_error *err) {
-        *d = (struct snap_deadline){ .cancel = { .parent = parent } };
+        *d = (struct snap_deadline){ .cancel = { .parent = parent }, .until_ms = zp_monotonic_ms() + timeout_ms };
         zp_condition_init(&d->changed);
         pthread_mutex_init(&d->lock, NULL);
-        clock_gettime(CLOCK_MONOTONIC, &d->until);
-        d->until.tv_sec += timeout_ms / 1000;
-        d->until.tv_nsec += (long) (timeout_ms % 1000) * 1000000;
-        d->until.tv_sec += d->until.tv_nsec / 1000000000;
-        d->until.tv_nsec %= 1000000000;
         int code = pthread_create(&d->thread, NULL, watch, d);
         if (!code)
                 return 0;

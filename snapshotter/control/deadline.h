@@ -6,6 +6,7 @@
 #define SNAP_DEADLINE_H
 
 #include <pthread.h>
+#include <stdint.h>
 
 #include "base/cancel.h"
 
@@ -15,7 +16,7 @@ struct snap_deadline {
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t changed;
-        struct timespec until;
+        uint64_t until_ms;
         bool is_over; /* guarded by lock */
 };
 

@@ -10,11 +10,11 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/file.h"
 #include "snapshotter/data/data.h"
 
@@ -42,17 +42,11 @@ static bool is_child_left(struct snap_statistics_asker *asker) {
         return asker->child != 0;
 }
 
-static int64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Up to the end of the pipe; -ETIMEDOUT. */
 static int read_pipe(int fd, unsigned timeout_ms, char text[TEXT_MAX]) {
-        int64_t until = now_ms() + timeout_ms, left;
+        int64_t until = (int64_t) zp_monotonic_ms() + timeout_ms, left;
         size_t used = 0;
-        while ((left = until - now_ms()) > 0) {
+        while ((left = until - (int64_t) zp_monotonic_ms()) > 0) {
                 struct pollfd wait = { .fd = fd, .events = POLLIN };
                 if (poll(&wait, 1, (int) left) <= 0)
                         continue;

@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buffer.h"
 #include "base/condition.h"
@@ -128,14 +127,8 @@ int snap_trash_drain(struct snap_trash *trash, const struct zp_cancel *cancel, s
         uint64_t pass = ask_for_pass(trash);
         int r = 0;
         pthread_mutex_lock(&trash->lock);
-        while (trash->ended < pass && !zp_cancelled(&trash->ending) && (r = zp_check_cancel(cancel, err)) == 0) {
-                struct timespec until;
-                clock_gettime(CLOCK_MONOTONIC, &until);
-                until.tv_nsec += POLL_MS * 1000000L;
-                until.tv_sec += until.tv_nsec / 1000000000;
-                until.tv_nsec %= 1000000000;
-                pthread_cond_timedwait(&trash->changed, &trash->lock, &until);
-        }
+        while (trash->ended < pass && !zp_cancelled(&trash->ending) && (r = zp_check_cancel(cancel, err)) == 0)
+                zp_condition_wait_until(&trash->changed, &trash->lock, zp_monotonic_ms() + POLL_MS);
         pthread_mutex_unlock(&trash->lock);
         return r;
 }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/condition.h"
@@ -36,15 +35,10 @@ struct snap_completer {
 
 /* Whether it is time to end. */
 static bool wait_ms(struct snap_completer *c, unsigned ms, bool ends_with_news) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += ms / 1000;
-        until.tv_nsec += (long) (ms % 1000) * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        uint64_t until_ms = zp_monotonic_ms() + ms;
         pthread_mutex_lock(&c->lock);
         while (!c->is_ending && !(ends_with_news && c->has_news) &&
-               pthread_cond_timedwait(&c->wake, &c->lock, &until) != ETIMEDOUT)
+               zp_condition_wait_until(&c->wake, &c->lock, until_ms))
                 continue;
         bool is_ending = c->is_ending;
         pthread_mutex_unlock(&c->lock);

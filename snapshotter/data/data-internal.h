@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "base/condition.h"
 #include "base/prometheus.h"
 #include "blockfs/blockfs.h"
 #include "snapshotter/data/data.h"
@@ -56,9 +57,6 @@ void snap_remote_clear(struct snap_remote *remote);
  */
 int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
                      struct zp_device **out, struct zp_error *err);
-
-/* table.c: a clock that only goes forward. */
-uint64_t snap_data_now_ms(void);
 
 /* table.c: devices by number; opened when they are needed, closed when nobody has read them for a while. */
 struct snap_entry;

@@ -201,7 +201,7 @@ static void go_on(struct snap_wait *wait, struct snap_entry *entry, int result, 
                 return;
         }
         served->entry = entry;
-        served->read.waited_ms = (uint32_t) (snap_data_now_ms() - wait->began_ms);
+        served->read.waited_ms = (uint32_t) (zp_monotonic_ms() - wait->began_ms);
         served->read.is_second = wait->is_second;
         snap_starts_note(served->data->starts, served->id, served->read.offset, served->read.size);
         zp_device_read(snap_entry_device(entry), &served->read);

@@ -65,7 +65,7 @@ struct snap_disk *snap_disks_find_known(struct snap_disks *disks, uint64_t id) {
 void snap_disks_let_go(struct snap_disks *disks, struct snap_disk *disk) {
         pthread_mutex_lock(&disks->lock);
         disk->users--;
-        disk->used_ms = snap_data_now_ms();
+        disk->used_ms = zp_monotonic_ms();
         pthread_mutex_unlock(&disks->lock);
 }
 
@@ -89,7 +89,7 @@ static int measure(struct snap_disk *disk, struct zp_error *err) {
 /* Takes those out that nobody has used for long; the caller frees them. Lock held. */
 static struct snap_disk *take_idle(struct snap_disks *disks) {
         struct snap_disk *idle = NULL, *disk;
-        uint64_t now = snap_data_now_ms();
+        uint64_t now = zp_monotonic_ms();
         for (struct snap_disk **link = &disks->first; (disk = *link);) {
                 if (disk->users || now - disk->used_ms < disks->idle_ms) {
                         link = &disk->next;
@@ -249,7 +249,7 @@ static void on_open(struct snap_wait *wait, struct snap_entry *entry, int result
                 return;
         }
         part->entry = entry;
-        part->read.waited_ms = (uint32_t) (snap_data_now_ms() - wait->began_ms);
+        part->read.waited_ms = (uint32_t) (zp_monotonic_ms() - wait->began_ms);
         part->read.is_second = wait->is_second;
         zp_device_read(snap_entry_device(entry), &part->read);
 }

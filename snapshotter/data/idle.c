@@ -4,8 +4,6 @@
  */
 #include "snapshotter/data/table-internal.h"
 
-#include <time.h>
-
 #include "base/resident.h"
 
 /* More open devices than this, and all that are idle are closed at once: a thousand are asked for when images are
@@ -49,7 +47,7 @@ void *snap_table_close_in_time(void *argument) {
         struct snap_table *table = argument;
         pthread_mutex_lock(&table->lock);
         while (!table->is_ending) {
-                uint64_t now = snap_data_now_ms(), idle_ms = table->open_count > OPEN_MAX ? 0 : table->idle_ms;
+                uint64_t now = zp_monotonic_ms(), idle_ms = table->open_count > OPEN_MAX ? 0 : table->idle_ms;
                 close_all_idle(table, now > idle_ms ? now - idle_ms : 0);
                 if (!table->is_ending && table->open_count == 0) {
                         pthread_mutex_unlock(&table->lock);
@@ -60,9 +58,8 @@ void *snap_table_close_in_time(void *argument) {
                         pthread_cond_wait(&table->closer_wake, &table->lock);
                 bool are_many = table->open_count > OPEN_MAX;
                 uint64_t wake_ms = now + (are_many ? MANY_WAIT_MS : table->idle_ms / 4 + 1);
-                struct timespec until = { (time_t) (wake_ms / 1000), (long) (wake_ms % 1000) * 1000000 };
                 while (!table->is_ending && (are_many || table->open_count <= OPEN_MAX) &&
-                       pthread_cond_timedwait(&table->closer_wake, &table->lock, &until) != ETIMEDOUT)
+                       zp_condition_wait_until(&table->closer_wake, &table->lock, wake_ms))
                         continue;
         }
         pthread_mutex_unlock(&table->lock);

@@ -5,7 +5,6 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "snapshotter/data/table-internal.h"
 
@@ -92,7 +91,7 @@ static void remember_why(struct snap_entry *entry, const struct zp_error *err) {
 
 /* No opener waits for it: the thread that keeps the time does. Lock held. */
 static void pause_entry(struct snap_entry *entry) {
-        entry->retry_at_ms = snap_data_now_ms() + entry->pause_ms;
+        entry->retry_at_ms = zp_monotonic_ms() + entry->pause_ms;
         look_again_by(entry->table, entry->retry_at_ms);
 }
 
@@ -138,7 +137,7 @@ static struct snap_wait *settle(struct snap_entry *entry, struct zp_device *devi
         entry->is_changing = false;
         entry->device = device;
         entry->size = zp_device_size(device);
-        entry->used_ms = snap_data_now_ms();
+        entry->used_ms = zp_monotonic_ms();
         table->open_count++;
         pthread_cond_signal(&table->closer_wake);
         return waiting;
@@ -165,7 +164,7 @@ void snap_entry_begin_open(struct snap_entry *entry) {
 /* Has what has paused long enough opened again, behind those that have not been tried yet. When all ends, nothing
  * pauses: whoever waits is told by the last attempt. Lock held. */
 static void try_again(struct snap_table *table) {
-        uint64_t now = snap_data_now_ms();
+        uint64_t now = zp_monotonic_ms();
         for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
                 for (struct snap_entry *entry = table->buckets[i], *next; entry; entry = next) {
                         next = entry->next;
@@ -187,7 +186,7 @@ static void try_again(struct snap_table *table) {
 
 void snap_entry_wait(struct snap_entry *entry, struct snap_wait *wait) {
         struct snap_table *table = entry->table;
-        uint64_t now = snap_data_now_ms(), whole = table->deadline_ms, second = whole / SECOND_SHARE;
+        uint64_t now = zp_monotonic_ms(), whole = table->deadline_ms, second = whole / SECOND_SHARE;
         if (second < SECOND_MIN_MS)
                 second = SECOND_MIN_MS;
         if (whole > 2 * second)
@@ -236,7 +235,7 @@ static void say_late(const struct snap_entry *entry, struct zp_error *err) {
 
 /* Of one device, if there are any; *is_news: an administrator has not been told lately. Lock held. */
 static struct snap_wait *take_some_late(struct snap_table *table, bool *is_news, struct zp_error *err) {
-        uint64_t now = snap_data_now_ms();
+        uint64_t now = zp_monotonic_ms();
         for (unsigned i = 0; i < SNAP_TABLE_BUCKETS; i++)
                 for (struct snap_entry *entry = table->buckets[i]; entry; entry = entry->next) {
                         struct snap_wait *late = take_late(entry, now);
@@ -255,10 +254,9 @@ static struct snap_wait *take_some_late(struct snap_table *table, bool *is_news,
 
 /* Until there is something to look at. Lock held. */
 static void wait_until_due(struct snap_table *table) {
-        while (!table->is_ending && (!table->next_ms || table->next_ms > snap_data_now_ms())) {
-                struct timespec until = { (time_t) (table->next_ms / 1000), (long) (table->next_ms % 1000) * 1000000 };
+        while (!table->is_ending && (!table->next_ms || table->next_ms > zp_monotonic_ms())) {
                 if (table->next_ms)
-                        pthread_cond_timedwait(&table->waits_wake, &table->lock, &until);
+                        zp_condition_wait_until(&table->waits_wake, &table->lock, table->next_ms);
                 else
                         pthread_cond_wait(&table->waits_wake, &table->lock);
         }

@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/condition.h"
 #include "snapshotter/data/data-internal.h"
@@ -130,9 +129,8 @@ static int start(struct snap_look *look) {
 /* Whether it came back in time; else it frees itself when it does. Lock held. */
 static bool await(struct snap_look *look) {
         struct snap_preloads *all = look->all;
-        uint64_t until = snap_data_now_ms() + all->options.patience_ms;
-        const struct timespec end = { (time_t) (until / 1000), (long) (until % 1000) * 1000000 };
-        while (!look->is_done && pthread_cond_timedwait(&look->told, &all->lock, &end) != ETIMEDOUT)
+        uint64_t until_ms = zp_monotonic_ms() + all->options.patience_ms;
+        while (!look->is_done && zp_condition_wait_until(&look->told, &all->lock, until_ms))
                 continue;
         look->is_forsaken = !look->is_done;
         return look->is_done;
@@ -142,7 +140,7 @@ static bool await(struct snap_look *look) {
 static bool pass_over(struct snap_preloads *all, struct place *place) {
         bool is_news = !place->is_told;
         place->is_told = true;
-        place->passed_until_ms = snap_data_now_ms() + all->options.pause_ms;
+        place->passed_until_ms = zp_monotonic_ms() + all->options.pause_ms;
         return is_news;
 }
 
@@ -153,7 +151,7 @@ int snap_preloads_ask(struct snap_preloads *all, size_t number, struct snap_look
         zp_condition_init(&look->told);
         pthread_mutex_lock(&all->lock);
         all->owners++;
-        bool is_asked = snap_data_now_ms() >= place->passed_until_ms && place->looks < LOOKS_MAX, is_news = false;
+        bool is_asked = zp_monotonic_ms() >= place->passed_until_ms && place->looks < LOOKS_MAX, is_news = false;
         place->looks += is_asked;
         int code = is_asked ? start(look) : ETIMEDOUT;
         if (is_asked && code)

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -63,12 +62,6 @@ static void clear(struct recording *recording) {
         free(recording->reads);
 }
 
-static uint64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
-
 /* ---- files ---- */
 
 static bool format_reads(const struct recording *recording, struct zp_buffer *text) {
@@ -98,7 +91,7 @@ static void write_recording(const struct snap_starts *starts, const struct recor
 
 /* Takes out one that is over; else *next_ms is when the next will be. Lock held. */
 static bool take_over(struct snap_starts *starts, struct recording *out, uint64_t *next_ms) {
-        uint64_t now = now_ms();
+        uint64_t now = zp_monotonic_ms();
         *next_ms = UINT64_MAX;
         for (size_t i = 0; i < RECORDINGS; i++) {
                 struct recording *recording = &starts->recordings[i];
@@ -117,11 +110,10 @@ static bool take_over(struct snap_starts *starts, struct recording *out, uint64_
 }
 
 static void wait_until(struct snap_starts *starts, uint64_t until_ms) {
-        struct timespec until = { (time_t) (until_ms / 1000), (long) (until_ms % 1000) * 1000000 };
         if (until_ms == UINT64_MAX)
                 pthread_cond_wait(&starts->wake, &starts->lock);
         else
-                pthread_cond_timedwait(&starts->wake, &starts->lock, &until);
+                zp_condition_wait_until(&starts->wake, &starts->lock, until_ms);
 }
 
 static void *end_recordings(void *context) {
@@ -212,7 +204,7 @@ void snap_starts_announce(struct snap_starts *starts, const struct zp_digest *im
                 if (!starts->recordings[i].is_used) {
                         starts->recordings[i] = (struct recording){ .is_used = true,
                                                                     .image = *image,
-                                                                    .until_ms = now_ms() + PATIENCE_MS,
+                                                                    .until_ms = zp_monotonic_ms() + PATIENCE_MS,
                                                                     .devices = zp_steal(&numbers),
                                                                     .device_count = device_count,
                                                                     .is_partial = is_partial };
@@ -255,7 +247,7 @@ void snap_starts_note(struct snap_starts *starts, uint64_t device, uint64_t offs
                         continue;
                 if (!recording->has_begun) {
                         recording->has_begun = true;
-                        recording->until_ms = now_ms() + starts->duration_ms;
+                        recording->until_ms = zp_monotonic_ms() + starts->duration_ms;
                         pthread_cond_signal(&starts->wake);
                 }
                 if (!add_read(recording, &read)) {

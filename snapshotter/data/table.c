@@ -5,7 +5,6 @@
  */
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/condition.h"
 #include "snapshotter/data/table-internal.h"
@@ -15,12 +14,6 @@
 #define OPENERS 16
 /* And so many as they are closed: they take memory meanwhile, but nobody waits for them. */
 #define CLOSERS 8
-
-uint64_t snap_data_now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
 
 static struct snap_entry *find(struct snap_table *table, uint64_t id) {
         struct snap_entry *entry = table->buckets[id % SNAP_TABLE_BUCKETS];
@@ -65,7 +58,7 @@ void snap_table_want(struct snap_table *table, uint64_t id, const struct zp_dige
         pthread_mutex_lock(&table->lock);
         int r = find_entry(table, id, digest, &entry, &err);
         bool must_wait = r == 0 && (entry->is_changing || !entry->device);
-        wait->began_ms = snap_data_now_ms();
+        wait->began_ms = zp_monotonic_ms();
         if (r == 0 && !must_wait) {
                 entry->users++;
                 entry->used_ms = wait->began_ms;
@@ -126,7 +119,7 @@ void snap_table_let_go(struct snap_entry *entry) {
         struct snap_table *table = entry->table;
         pthread_mutex_lock(&table->lock);
         entry->users--;
-        entry->used_ms = snap_data_now_ms();
+        entry->used_ms = zp_monotonic_ms();
         pthread_mutex_unlock(&table->lock);
 }
 

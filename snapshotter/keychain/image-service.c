@@ -7,9 +7,9 @@
 #include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/buffer.h"
+#include "base/condition.h"
 #include "snapshotter/control/log.h"
 #include "snapshotter/keychain/image-internal.h"
 
@@ -90,7 +90,7 @@ int snap_image_service_new(const char *address, struct snap_keychain *keychain, 
                 return zp_error_errno(err, ENOMEM, "image service");
         service->keychain = keychain;
         pthread_mutex_init(&service->lock, NULL);
-        pthread_cond_init(&service->changed, NULL);
+        zp_condition_init(&service->changed);
         int r = start_polling(service, err);
         if (r < 0)
                 return r;
@@ -112,12 +112,9 @@ void snap_image_service_add_connection(struct snap_image_service *service, int f
 
 /* Until all calls are over, or for that long. */
 static void await_calls(struct snap_image_service *service, unsigned timeout_ms) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += timeout_ms / 1000;
-        int code = 0;
-        while (service->active > 0 && code == 0)
-                code = pthread_cond_timedwait(&service->changed, &service->lock, &until);
+        uint64_t until_ms = zp_monotonic_ms() + timeout_ms;
+        while (service->active > 0 && zp_condition_wait_until(&service->changed, &service->lock, until_ms))
+                continue;
 }
 
 static void shut_down(struct snap_image_service *service, unsigned grace_ms) {

@@ -16,10 +16,10 @@
 
 /* The exit status, -1 when it takes too long or is not known. */
 static int await_end(pid_t pid) {
-        uint64_t until = snap_now_ms() + PATIENCE_MS;
+        uint64_t until = zp_monotonic_ms() + PATIENCE_MS;
         int status = -1;
         while (waitpid(pid, &status, WNOHANG) == 0) {
-                if (snap_now_ms() >= until) {
+                if (zp_monotonic_ms() >= until) {
                         kill(pid, SIGKILL);
                         waitpid(pid, &status, 0);
                         return -1;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/condition.h"
 #include "snapshotter/supervisor/supervisor.h"
 
 /* manager.c: what a service manager has kept for us (sd_listen_fds(3)); nothing without one. */
@@ -29,14 +30,13 @@ bool snap_successor_would_start(const struct snap_supervisor_options *options);
 /* worker.c */
 struct snap_child {
         const struct snap_worker *worker;
-        pid_t pid;    /* 0: not running */
-        int ready_fd; /* -1: it has said so, or cannot any more */
+        pid_t pid;      /* 0: not running */
+        int ready_fd;   /* -1: it has said so, or cannot any more */
         bool was_ready; /* since its start */
         bool is_ending; /* it was told to */
         uint64_t started_ms, start_at_ms;
         unsigned failures, starts;
 };
-uint64_t snap_now_ms(void);
 /* Starts it; a failure counts as a death. */
 /* `fuse_fd`: for a worker that serves it. */
 void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_supervisor_options *options);

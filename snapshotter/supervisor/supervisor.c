@@ -157,7 +157,7 @@ static void hear_ready(struct supervisor *s, struct snap_child *child) {
 /* Waits until something happens or `until_ms` is there. */
 static void wait_for_news(struct supervisor *s, uint64_t until_ms) {
         struct pollfd fds[1 + SNAP_WORKERS_MAX] = { { .fd = s->signal_fd, .events = POLLIN } };
-        uint64_t now = snap_now_ms();
+        uint64_t now = zp_monotonic_ms();
         for (unsigned i = 0; i < s->options->worker_count; i++)
                 fds[1 + i] = (struct pollfd){ .fd = s->children[i].ready_fd, .events = POLLIN };
         int timeout = until_ms == UINT64_MAX ? -1 : until_ms > now ? (int) (until_ms - now) : 0;
@@ -175,7 +175,7 @@ static uint64_t start_due(struct supervisor *s) {
         uint64_t next = UINT64_MAX;
         for (unsigned i = 0; i < s->options->worker_count; i++) {
                 struct snap_child *child = &s->children[i];
-                if (!child->pid && child->start_at_ms <= snap_now_ms())
+                if (!child->pid && child->start_at_ms <= zp_monotonic_ms())
                         snap_child_start(child, s->fuse_fd, s->options);
                 if (!child->pid && child->start_at_ms < next)
                         next = child->start_at_ms;
@@ -210,8 +210,8 @@ static unsigned end_ms(const struct supervisor *s, bool serves_devices) {
 }
 
 static void await_end(struct supervisor *s, bool serves_devices, unsigned timeout_ms) {
-        uint64_t until = snap_now_ms() + timeout_ms;
-        while (is_any_running(s, serves_devices) && snap_now_ms() < until)
+        uint64_t until = zp_monotonic_ms() + timeout_ms;
+        while (is_any_running(s, serves_devices) && zp_monotonic_ms() < until)
                 wait_for_news(s, until);
 }
 

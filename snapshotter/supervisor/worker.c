@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -27,12 +26,6 @@ enum { SERVED_FD = 3, READY_FD };
 static unsigned own_starts; /* of this process, when it is a worker */
 static int ready_fd = -1;   /* of this process, when it is a worker that has not said yet that it is ready */
 static bool is_alone;
-
-uint64_t snap_now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
 
 void snap_log(const struct snap_supervisor_options *options, bool is_bad, const char *format, ...) {
         char line[512];
@@ -78,7 +71,7 @@ static _Noreturn void become(const struct snap_worker *worker, pid_t parent, int
 /* One that is killed while it serves is missed at once. One that is killed before that, as where there is no memory for
  * it, would be started again without end. */
 static void pause_child(struct snap_child *child, bool was_killed) {
-        uint64_t now = snap_now_ms();
+        uint64_t now = zp_monotonic_ms();
         bool is_missed = was_killed && child->was_ready;
         if (now - child->started_ms >= LIVED_MS || is_missed)
                 child->failures = 0;
@@ -94,7 +87,7 @@ static void pause_child(struct snap_child *child, bool was_killed) {
 void snap_child_start(struct snap_child *child, int fuse_fd, const struct snap_supervisor_options *options) {
         const struct snap_worker *worker = child->worker;
         int ready[2];
-        child->started_ms = snap_now_ms();
+        child->started_ms = zp_monotonic_ms();
         child->was_ready = false;
         child->starts++;
         if (pipe2(ready, O_CLOEXEC) < 0) {

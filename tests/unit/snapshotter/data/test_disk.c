@@ -53,8 +53,8 @@ static uint64_t look_up(uint8_t number) {
 }
 
 static void let_them_grow_old(void) {
-        uint64_t until = snap_data_now_ms() + 10;
-        while (snap_data_now_ms() < until)
+        uint64_t until = zp_monotonic_ms() + 10;
+        while (zp_monotonic_ms() < until)
                 continue;
 }
 

@@ -41,9 +41,9 @@ static void live(struct snap_child *child, uint64_t pause_ms) {
         assert_true(child->pid > 0);
         child->was_ready = read(child->ready_fd, &byte, 1) == 1; /* as the supervisor's loop hears it */
         assert_int_equal(waitpid(child->pid, &status, 0), child->pid);
-        uint64_t before = snap_now_ms();
+        uint64_t before = zp_monotonic_ms();
         snap_child_died(child, status, &options);
-        assert_in_range(child->start_at_ms, before + pause_ms, snap_now_ms() + pause_ms);
+        assert_in_range(child->start_at_ms, before + pause_ms, zp_monotonic_ms() + pause_ms);
         assert_int_equal(child->pid, 0);
 }
 
