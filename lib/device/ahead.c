@@ -102,7 +102,7 @@ static void pay(struct zp_device_engine *engine, uint64_t now_us, uint32_t bytes
 }
 
 static struct zp_fetch *next_background(struct zp_device_engine *engine) {
-        uint64_t now = zp_device_now_ms();
+        uint64_t now = zp_monotonic_ms();
         if (now < engine->background_ready_ms || !zp_device_has_room(engine) || now * 1000 < engine->background_paid_us)
                 return NULL;
         for (struct zp_device *device = engine->devices; device; device = device->next) {

@@ -7,9 +7,11 @@
 
 #include <pthread.h>
 
+#include "base/condition.h"
 #include "base/pool.h"
 #include "device/device.h"
 #include "device/record.h"
+#include "device/slow-file.h"
 #include "pack/index.h"
 
 #define ZP_FETCH_BUCKETS 256
@@ -59,7 +61,7 @@ struct zp_device {
         unsigned origin_count;
         struct zp_record record; /* fd -1: nothing is kept */
         bool has_record;
-        struct zp_pool *readers; /* of the record's file; NULL: whoever asks */
+        struct zp_slow_file *raw; /* all of it, instead of a record; NULL: none */
         /* guarded by the engine's lock */
         uint32_t fetches, under_way, reads, users; /* users: threads that work on it */
         bool is_closing, wants_all, is_finished;
@@ -135,7 +137,6 @@ struct zp_device_engine {
         struct zp_device_statistics statistics;
 };
 
-uint64_t zp_device_now_ms(void);
 /* Something waits for time to pass. Lock held. */
 void zp_device_wake_timer(struct zp_device_engine *engine);
 void zp_device_notice(struct zp_device_engine *engine, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -169,10 +170,23 @@ void zp_reads_settle(struct zp_device *device, uint32_t frame, const uint8_t *da
 /* As above: fails the reads that match: of a device (NULL: any) and past their deadline (0: all). */
 void zp_reads_fail(struct zp_device_engine *engine, struct zp_device *device, uint64_t now_ms,
                    struct zp_device_read **finished);
+/* The read waits no more. Lock held. */
+void zp_read_delist(struct zp_device_read *read);
+/* What device->raw said of it, for which it waited; without the lock. */
+void zp_read_take_raw(struct zp_device_read *read, int result, const void *bytes);
 /* Whether somebody awaits a frame. Lock held. */
 bool zp_reads_await(struct zp_device *device, uint32_t frame);
 /* Answers them; without the lock. */
 void zp_reads_finish(struct zp_device_read *finished);
+
+/* raw.c: a read of device->raw, that zp_raw_start() begins; NULL: out of memory. Lock held. */
+struct zp_raw_read *zp_raw_want(struct zp_device_read *read);
+/* Without the lock. */
+void zp_raw_start(struct zp_raw_read *raw, uint64_t offset, uint32_t size);
+/* The read is over: zp_raw_end() follows. Lock held. */
+void zp_raw_forsake(struct zp_raw_read *raw);
+/* Without the lock. */
+void zp_raw_end(struct zp_raw_read *raw);
 
 /* given-up.c; lock held: the frames that a read waited for and that is given up now; until when one that begins now
  * may wait. A first attempt makes one second one, no more: others have all their time. */
@@ -204,7 +218,7 @@ void zp_cache_keep_reserve(struct zp_device_engine *engine);
 
 /* Whether frames may be kept. Lock held. */
 static inline bool zp_device_has_room(const struct zp_device_engine *engine) {
-        return !engine->is_over_limit && zp_device_now_ms() >= engine->cache_full_until_ms;
+        return !engine->is_over_limit && zp_monotonic_ms() >= engine->cache_full_until_ms;
 }
 
 static inline bool zp_device_has(const struct zp_device *device, uint32_t frame) {

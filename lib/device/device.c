@@ -5,6 +5,7 @@
 #include "device/device-internal.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +25,8 @@ static void dispose(struct zp_device *device) {
                 device->origins[i]->ops->close(device->origins[i]);
         if (device->has_record)
                 zp_record_close(&device->record);
+        if (device->raw)
+                zp_slow_file_close(device->raw);
         if (device->index_bytes)
                 munmap(device->index_bytes, device->index_size + 1);
         free(device);
@@ -49,7 +52,7 @@ static bool all_at_hand(const struct zp_device *device) {
 }
 
 /* A complete file elsewhere needs no copy, and origins at hand will never fill one. */
-static void open_record(struct zp_device *device, int raw_fd, struct zp_pool *raw_readers) {
+static void open_record(struct zp_device *device, int raw_fd) {
         struct zp_device_engine *engine = device->engine;
         struct zp_error err = { 0 };
         device->record.fd = -1;
@@ -57,7 +60,6 @@ static void open_record(struct zp_device *device, int raw_fd, struct zp_pool *ra
                 device->record = (struct zp_record){ .fd = raw_fd, .device_size = device->index.device_size };
                 pthread_mutex_init(&device->record.lock, NULL);
                 device->has_record = device->is_finished = true;
-                device->readers = raw_readers;
                 return;
         }
         if (engine->options.cache_fd < 0 || device->index.device_size == 0 || all_at_hand(device))
@@ -69,6 +71,13 @@ static void open_record(struct zp_device *device, int raw_fd, struct zp_pool *ra
         device->has_record = r == 0;
         device->is_finished = r == 0 && !device->record.good;
         device->record.fd = r == 0 ? device->record.fd : -1;
+}
+
+static int open_slow(struct zp_device *device, int raw_fd, const struct zp_device_description *from,
+                     struct zp_error *err) {
+        device->record.fd = -1;
+        return zp_slow_file_new(raw_fd, from->raw_readers, from->origin_count ? from->raw_patience_ms : UINT_MAX,
+                                "unpacked file", &device->raw, err);
 }
 
 static void enlist(struct zp_device *device) {
@@ -102,11 +111,14 @@ int zp_device_open(struct zp_device_engine *engine, const struct zp_device_descr
         memcpy(device->origins, description->origins, sizeof device->origins);
         zp_digest_hex(&device->digest, device->hex);
         int r = read_index(device, description, err);
+        if (r == 0 && raw_fd >= 0 && description->raw_readers)
+                r = open_slow(device, zp_steal_fd(&raw_fd), description, err);
+        else if (r == 0)
+                open_record(device, zp_steal_fd(&raw_fd));
         if (r < 0) {
                 dispose(device);
                 return r;
         }
-        open_record(device, zp_steal_fd(&raw_fd), description->raw_readers);
         if (device->origin_count == 0 && !zp_device_is_complete(device)) {
                 r = zp_error_set(err, ENOENT, "device '%s': it is not all here, and nobody has the rest", device->hex);
                 dispose(device);
@@ -158,7 +170,7 @@ bool zp_device_is_idle(struct zp_device *device) {
 }
 
 bool zp_device_is_complete(const struct zp_device *device) {
-        return device->index.device_size == 0 || (device->has_record && device->record.missing == 0);
+        return device->index.device_size == 0 || device->raw || (device->has_record && device->record.missing == 0);
 }
 
 uint32_t zp_device_missing_frames(const struct zp_device *device) {

@@ -65,6 +65,7 @@ struct zp_device_description {
         size_t index_size;
         int raw_fd;                  /* all of the device, of its size, and right as far as anybody knows; -1: none */
         struct zp_pool *raw_readers; /* who read that, on a file system that may hang; NULL: whoever asks */
+        unsigned raw_patience_ms;    /* with such a file, until the origins are asked, if there are any */
         struct zp_device_origin *origins[ZP_DEVICE_ORIGINS]; /* asked in this order */
         unsigned origin_count;
 };
@@ -96,9 +97,9 @@ struct zp_device_read {
         /* the rest is the engine's */
         struct zp_device *device;
         struct zp_device_read *next, **link;
-        struct zp_pool_item item;
-        uint64_t waiting[5]; /* frames, from the first on, that are awaited: 1 MiB touches 257 of 4 KiB */
-        uint64_t filled[5];  /* likewise, of which the buffer has its part */
+        struct zp_raw_read *raw; /* NULL: it waits for frames, if for anything */
+        uint64_t waiting[5];     /* frames, from the first on, that are awaited: 1 MiB touches 257 of 4 KiB */
+        uint64_t filled[5];      /* likewise, of which the buffer has its part */
         uint32_t first_frame, frame_count, waiting_count;
         uint64_t deadline_ms;
         uint8_t *buffer; /* for frames that are not kept */

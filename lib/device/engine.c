@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/condition.h"
 
@@ -20,15 +19,9 @@
 /* No more lines than one in this time: when a registry is away, every read has something to say. */
 #define NOTICE_EVERY_MS 1000
 
-uint64_t zp_device_now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
-
 void zp_device_notice(struct zp_device_engine *engine, const char *format, ...) {
         char line[ZP_ERROR_MESSAGE_MAX + 128];
-        uint64_t now = zp_device_now_ms();
+        uint64_t now = zp_monotonic_ms();
         pthread_mutex_lock(&engine->lock);
         bool is_due = engine->options.notice && now >= engine->next_notice_ms;
         if (is_due)
@@ -52,9 +45,9 @@ static bool wants_more(const struct zp_device *device) {
         return device->wants_all && device->has_record && device->record.missing;
 }
 
-/* Something is under way that an origin may have to end. */
+/* Something is under way that an origin, or the device's own file, may have to end. */
 static bool must_look(const struct zp_device *device) {
-        bool is_looking = false;
+        bool is_looking = device->raw && device->reads;
         for (unsigned i = 0; i < device->origin_count && device->under_way; i++)
                 is_looking |= device->origins[i]->ops->look != NULL;
         return is_looking;
@@ -81,6 +74,8 @@ static void look_at_origins(struct zp_device_engine *engine, uint64_t now) {
                         continue;
                 zp_device_hold(device);
                 pthread_mutex_unlock(&engine->lock);
+                if (device->raw)
+                        zp_slow_file_look(device->raw, now);
                 for (unsigned i = 0; i < device->origin_count; i++)
                         if (device->origins[i]->ops->look)
                                 device->origins[i]->ops->look(device->origins[i], now);
@@ -91,7 +86,7 @@ static void look_at_origins(struct zp_device_engine *engine, uint64_t now) {
 
 static void tick(struct zp_device_engine *engine) {
         struct zp_device_read *late = NULL;
-        uint64_t now = zp_device_now_ms();
+        uint64_t now = zp_monotonic_ms();
         resume_paused(engine, now);
         zp_reads_fail(engine, NULL, now, &late);
         if (late)
@@ -116,12 +111,7 @@ static void *keep_time(void *argument) {
                         engine->timer_sleeps = false;
                         continue;
                 }
-                struct timespec until;
-                clock_gettime(CLOCK_MONOTONIC, &until);
-                until.tv_nsec += TICK_MS * 1000000;
-                until.tv_sec += until.tv_nsec / 1000000000;
-                until.tv_nsec %= 1000000000;
-                pthread_cond_timedwait(&engine->timer_wake, &engine->lock, &until);
+                zp_condition_wait_until(&engine->timer_wake, &engine->lock, zp_monotonic_ms() + TICK_MS);
                 tick(engine);
         }
         pthread_mutex_unlock(&engine->lock);

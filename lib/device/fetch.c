@@ -66,7 +66,7 @@ static bool keep(struct zp_fetch *fetch, const uint8_t *unpacked) {
                 zp_device_notice(engine, "frames are served without being kept: %s", err.message);
         pthread_mutex_lock(&engine->lock);
         if (r < 0)
-                engine->cache_full_until_ms = zp_device_now_ms() + CACHE_FULL_MS;
+                engine->cache_full_until_ms = zp_monotonic_ms() + CACHE_FULL_MS;
         engine->wants_room |= r == -ENOSPC || r == -EDQUOT; /* a disk that fails has no more of it for fewer copies */
         engine->cache_written += r < 0 ? 0 : fetch->frame.size;
         bool is_new = !engine->is_dirty;
@@ -102,7 +102,7 @@ static void succeed(struct zp_fetch *fetch, uint8_t *unkept, struct zp_device_re
 
 static void fail_background(struct zp_device_engine *engine) {
         uint64_t pause = backoff_ms(engine->options.retry_ms, engine->background_failures++, BACKGROUND_RETRY_MAX_MS);
-        engine->background_ready_ms = zp_device_now_ms() + pause;
+        engine->background_ready_ms = zp_monotonic_ms() + pause;
 }
 
 /* What is wrong comes from the next origin, what failed as well, whether anybody waits or not; the last one's successor
@@ -131,7 +131,7 @@ static void fail(struct zp_fetch *fetch, int result, struct zp_device_read **fin
         if (is_wrong || fetch->origin != 0)
                 zp_fetch_enqueue(fetch);
         else
-                zp_fetch_pause(fetch, zp_device_now_ms() +
+                zp_fetch_pause(fetch, zp_monotonic_ms() +
                                               backoff_ms(engine->options.retry_ms, fetch->failures++, RETRY_MAX_MS));
 }
 

@@ -21,12 +21,16 @@ static struct zp_given_up *slot_of(const struct zp_device *device, uint32_t fram
         return &device->engine->given_up[hash % ZP_GIVEN_UP_SLOTS];
 }
 
+static bool is_awaited(const struct zp_device_read *read, uint32_t i) {
+        return read->raw || read->waiting[i / 64] >> i % 64 & 1;
+}
+
 void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms) {
         if (read->is_second) /* the program is told now: who comes next begins */
                 return;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
-                if (read->waiting[i / 64] >> i % 64 & 1)
+                if (is_awaited(read, i))
                         *slot_of(read->device, frame) = (struct zp_given_up){ read->device, frame, now_ms + AGAIN_MS };
         }
 }
@@ -38,7 +42,7 @@ uint64_t zp_given_up_deadline(struct zp_device_read *read, uint64_t now_ms) {
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
                 struct zp_given_up *slot = slot_of(read->device, frame);
-                if (!(read->waiting[i / 64] >> i % 64 & 1) || slot->device != read->device || slot->frame != frame)
+                if (!is_awaited(read, i) || slot->device != read->device || slot->frame != frame)
                         continue;
                 read->is_second |= now_ms < slot->until_ms;
                 *slot = (struct zp_given_up){ 0 };
@@ -57,7 +61,7 @@ static const struct {
         [ZP_READ_WRONG] = { "what came is not what the index says, twice",
                             "see what is between here and where it comes from, or have the snapshot published again; "
                             "later reads try again" },
-        [ZP_READ_LOCAL] = { "the local copy cannot be read", "see the disk that has the store" },
+        [ZP_READ_LOCAL] = { "the local copy cannot be read", "see the disk that has the store, or the preload" },
         [ZP_READ_NO_MEMORY] = { "there is no memory", "see what takes this node's memory; later reads try again" },
 };
 
@@ -66,12 +70,12 @@ void zp_given_up_tell(const struct zp_device_read *read) {
         struct zp_device_engine *engine = device->engine;
         struct zp_told *told = &device->told[read->failure];
         char line[ZP_ERROR_MESSAGE_MAX + 512], again[64] = "";
-        uint64_t now = zp_device_now_ms();
+        uint64_t now = zp_monotonic_ms();
         pthread_mutex_lock(&engine->lock);
         bool is_due = engine->options.notice && !device->is_closing && now >= told->next_ms;
         if (is_due && told->untold)
                 snprintf(again, sizeof again, " (and %" PRIu64 " more since the last line)", told->untold);
-        bool has_cause = read->failure == ZP_READ_LATE && device->cause[0];
+        bool has_cause = (read->failure == ZP_READ_LATE || read->failure == ZP_READ_LOCAL) && device->cause[0];
         if (is_due)
                 snprintf(line, sizeof line, "device %s: a read of %" PRIu32 " bytes at %" PRIu64 " fails%s: %s%s%s: %s",
                          device->hex, read->size, read->offset, again, reasons[read->failure].what,

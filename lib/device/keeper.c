@@ -6,12 +6,11 @@
 #include "device/device-internal.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 /* What a loss of power may cost. */
-#define SYNC_EVERY_S 5
+#define SYNC_EVERY_MS 5000
 /* How soon it is seen that others fill the disk. */
-#define WATCH_EVERY_S 10
+#define WATCH_EVERY_MS 10000
 
 static void keep_device(struct zp_device *device) {
         struct zp_device_engine *engine = device->engine;
@@ -78,15 +77,11 @@ static void keep_limit(struct zp_device_engine *engine) {
 }
 
 static void wait_for_work(struct zp_device_engine *engine) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        struct timespec watch = until;
-        until.tv_sec += SYNC_EVERY_S;
-        watch.tv_sec += WATCH_EVERY_S;
-        while (!engine->is_ending && !engine->must_look)
-                if (pthread_cond_timedwait(&engine->keeper_wake, &engine->lock, engine->is_dirty ? &until : &watch) ==
-                    ETIMEDOUT)
-                        break;
+        uint64_t now = zp_monotonic_ms(), sync_ms = now + SYNC_EVERY_MS, watch_ms = now + WATCH_EVERY_MS;
+        bool is_early = true;
+        while (is_early && !engine->is_ending && !engine->must_look)
+                is_early = zp_condition_wait_until(&engine->keeper_wake, &engine->lock,
+                                                   engine->is_dirty ? sync_ms : watch_ms);
 }
 
 /* Without the lock: it is given back meanwhile. */

@@ -47,14 +47,14 @@ static bool awaits(const struct zp_device_read *read, uint32_t frame) {
         return i < read->frame_count && read->waiting[i / 64] >> i % 64 & 1;
 }
 
-static void unlink_read(struct zp_device_read *read) {
+void zp_read_delist(struct zp_device_read *read) {
         *read->link = read->next;
         if (read->next)
                 read->next->link = read->link;
 }
 
 static void move_to(struct zp_device_read *read, struct zp_device_read **finished) {
-        unlink_read(read);
+        zp_read_delist(read);
         read->next = *finished;
         *finished = read;
 }
@@ -92,6 +92,8 @@ void zp_reads_fail(struct zp_device_engine *engine, struct zp_device *device, ui
                         continue;
                 if (now_ms)
                         zp_given_up_note(read, now_ms);
+                if (read->raw)
+                        zp_raw_forsake(read->raw);
                 fail_read(read, -EIO, ZP_READ_LATE);
                 move_to(read, finished);
         }
@@ -135,26 +137,32 @@ static bool is_over(struct zp_device_read *read) {
         return r <= 0;
 }
 
+/* The read is its owner's again. */
+static void answer(struct zp_device_read *read, const void *data) {
+        struct zp_device *device = read->device;
+        struct zp_device_engine *engine = device->engine;
+        bool is_failed = read->result < 0;
+        if (is_failed)
+                zp_given_up_tell(read);
+        read->done(read, read->result, device->record.fd, data);
+        pthread_mutex_lock(&engine->lock);
+        engine->statistics.failed_reads += is_failed;
+        if (--device->reads == 0)
+                pthread_cond_broadcast(&engine->device_free);
+        pthread_mutex_unlock(&engine->lock);
+}
+
 void zp_reads_finish(struct zp_device_read *finished) {
         for (struct zp_device_read *read = finished, *next; read; read = next) {
                 next = read->next;
+                if (read->raw)
+                        zp_raw_end(zp_steal(&read->raw));
                 if (!is_over(read)) {
                         begin_again(read);
                         continue;
                 }
-                struct zp_device *device = read->device;
-                struct zp_device_engine *engine = device->engine;
-                uint8_t *buffer = read->buffer;
-                bool is_failed = read->result < 0;
-                if (is_failed)
-                        zp_given_up_tell(read);
-                read->done(read, read->result, device->record.fd, buffer);
-                free(buffer);
-                pthread_mutex_lock(&engine->lock);
-                engine->statistics.failed_reads += is_failed;
-                if (--device->reads == 0)
-                        pthread_cond_broadcast(&engine->device_free);
-                pthread_mutex_unlock(&engine->lock);
+                zp_autofree uint8_t *buffer = read->buffer;
+                answer(read, buffer);
         }
 }
 
@@ -191,16 +199,16 @@ static unsigned want_frames(struct zp_device *device, struct zp_device_read *rea
         return count;
 }
 
-static void enlist(struct zp_device_engine *engine, struct zp_device_read *read) {
+static void enlist(struct zp_device_read *read) {
+        struct zp_device_engine *engine = read->device->engine;
         if (engine->reads)
                 engine->reads->link = &read->next;
         read->next = engine->reads;
         read->link = &engine->reads;
         engine->reads = read;
-        uint64_t now = zp_device_now_ms();
+        uint64_t now = zp_monotonic_ms();
         if (!read->deadline_ms)
                 read->deadline_ms = zp_given_up_deadline(read, now - read->waited_ms);
-        engine->statistics.waited_reads++;
         zp_device_wake_timer(engine);
 }
 
@@ -227,6 +235,7 @@ static bool prepare(struct zp_device *device, struct zp_device_read *read) {
         read->device = device;
         read->deadline_ms = 0;
         read->buffer = NULL;
+        read->raw = NULL;
         read->result = 0;
         want_all(read);
         if (read->size == 0)
@@ -238,17 +247,17 @@ static bool prepare(struct zp_device *device, struct zp_device_read *read) {
 }
 
 /* Lock held, which it lets go: the read waits for what it wants, or is finished at once. */
-static void proceed(struct zp_device_read *read, const struct raised *raised, unsigned raised_count,
-                    void (*finish)(struct zp_device_read *read)) {
+static void proceed(struct zp_device_read *read, const struct raised *raised, unsigned raised_count) {
         struct zp_device *device = read->device; /* the read is its owner's again once it is finished */
         struct zp_device_engine *engine = device->engine;
         bool must_wait = read->waiting_count && read->result == 0;
+        engine->statistics.waited_reads += must_wait;
         if (must_wait)
-                enlist(engine, read);
+                enlist(read);
         zp_device_hold(device);
         pthread_mutex_unlock(&engine->lock);
         if (!must_wait)
-                finish(read);
+                zp_reads_finish(read);
         raise_all(raised, raised_count);
         zp_device_pump(engine);
         pthread_mutex_lock(&engine->lock);
@@ -268,16 +277,37 @@ static void begin_again(struct zp_device_read *read) {
                 fail_read(read, -EIO, ZP_READ_LOCAL);
         else
                 raised_count = want_frames(device, read, raised);
-        proceed(read, raised, raised_count, zp_reads_finish);
+        proceed(read, raised, raised_count);
 }
 
-static void finish_elsewhere(void *read, unsigned worker) {
-        (void) worker;
-        zp_reads_finish(read);
+/* Lock held, which it lets go: the read waits for the file that has all of the device. */
+static void begin_raw(struct zp_device_read *read) {
+        struct zp_device_engine *engine = read->device->engine;
+        struct zp_raw_read *raw = zp_raw_want(read);
+        uint64_t offset = read->offset;
+        uint32_t size = read->size;
+        if (raw)
+                enlist(read);
+        else
+                fail_read(read, -ENOMEM, ZP_READ_NO_MEMORY);
+        pthread_mutex_unlock(&engine->lock);
+        if (raw) /* the read may be over already */
+                zp_raw_start(raw, offset, size);
+        else
+                zp_reads_finish(read);
 }
 
-static void submit_to_readers(struct zp_device_read *read) {
-        zp_pool_submit(read->device->readers, &read->item, finish_elsewhere, read);
+void zp_read_take_raw(struct zp_device_read *read, int result, const void *bytes) {
+        read->next = NULL;
+        if (result == 0) {
+                answer(read, bytes);
+        } else if (read->device->origin_count) {
+                begin_again(read);
+        } else {
+                fail_read(read, result == -ENOMEM ? -ENOMEM : -EIO,
+                          result == -ENOMEM ? ZP_READ_NO_MEMORY : ZP_READ_LOCAL);
+                zp_reads_finish(read);
+        }
 }
 
 void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
@@ -290,10 +320,14 @@ void zp_device_read(struct zp_device *device, struct zp_device_read *read) {
         pthread_mutex_lock(&engine->lock);
         engine->statistics.reads++;
         device->reads++;
+        if (device->raw) {
+                begin_raw(read);
+                return;
+        }
         unsigned raised_count = 0;
         if (!device->has_record || device->record.missing) {
                 raised_count = want_frames(device, read, raised);
                 zp_ahead_note(device, read->first_frame, read->frame_count, read->waiting_count > 0);
         }
-        proceed(read, raised, raised_count, device->readers ? submit_to_readers : zp_reads_finish);
+        proceed(read, raised, raised_count);
 }

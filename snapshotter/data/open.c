@@ -79,7 +79,8 @@ int snap_device_open(struct snap_data *data, const struct zp_digest *digest, str
                                                      .index = files.index,
                                                      .index_size = files.index_size,
                                                      .raw_fd = zp_steal_fd(&files.raw_fd),
-                                                     .raw_readers = files.raw_readers };
+                                                     .raw_readers = files.raw_readers,
+                                                     .raw_patience_ms = PATIENCE_MS };
         add_pack(&description, &files);
         r = add_remote(data, remote, &description, err);
         if (r == 0 && files.is_partial && !has_data(&description) && !snap_device_is_whole(data, digest))

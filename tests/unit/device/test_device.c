@@ -643,6 +643,86 @@ static void an_unpacked_file_that_hangs_keeps_its_own_readers_alone(void **state
         zp_pool_free(hung.readers);
 }
 
+/* All of the device in such a file, which has its first `size` bytes, and `origins` origins. Returns its descriptor. */
+static int open_on_hung_raw(struct world *w, struct hung *hung, unsigned patience_ms, unsigned origins, uint32_t size) {
+        struct zp_device_description description = describe(w);
+        struct zp_error err = { 0 };
+        int fd = temporary_file();
+        description.raw_fd = fd;
+        description.raw_readers = hung->readers;
+        description.raw_patience_ms = patience_ms;
+        assert_int_equal(zp_pwrite_all(fd, w->data, size, 0, "raw", NULL), 0);
+        for (unsigned i = 0; i < origins; i++)
+                description.origins[description.origin_count++] = new_origin(w, (int) i);
+        assert_int_equal(zp_device_engine_new(&w->options, &w->engine, &err), 0);
+        assert_int_equal(zp_device_open(w->engine, &description, &w->device, &err), 0);
+        return fd;
+}
+
+static void an_unpacked_file_that_hangs_gives_way_to_the_origins(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        open_on_hung_raw(w, &hung, 1, 1, SIZE);
+        assert_true(zp_device_is_complete(w->device));
+        assert_int_equal(read_range(w, 7 * FRAME - 10, FRAME), 0);
+        assert_int_equal(asked_at_all(&w->faults[0]), 2);
+        end_hanging(&hung);
+        zp_device_close(zp_steal(&w->device));
+        zp_pool_free(hung.readers);
+}
+
+static void reads_of_an_unpacked_file_that_hangs_end_with_their_time(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        w->options.deadline_ms = 50;
+        open_on_hung_raw(w, &hung, 1, 0, SIZE);
+        assert_int_equal(read_frame(w, 7), -EIO);
+        assert_int_equal(statistics_of(w).failed_reads, 1);
+        struct waiting *waiting = begin_read(w, 9 * FRAME, 1);
+        zp_device_close(zp_steal(&w->device)); /* with a read under way, while it hangs */
+        assert_int_equal(end_read(w, waiting), -EIO);
+        end_hanging(&hung);
+        zp_pool_free(hung.readers);
+}
+
+static void what_an_unpacked_file_does_not_have_is_fetched(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        end_hanging(&hung);
+        open_on_hung_raw(w, &hung, 1000, 1, 5 * FRAME);
+        assert_int_equal(read_range(w, 0, 5 * FRAME), 0);
+        assert_int_equal(asked_at_all(&w->faults[0]), 0);
+        assert_int_equal(read_range(w, 0, SIZE), 0);
+        close_world(w);
+        open_on_hung_raw(w, &hung, 1000, 0, 5 * FRAME);
+        assert_int_equal(read_range(w, 0, 5 * FRAME), 0);
+        assert_int_equal(read_range(w, 4 * FRAME, 2 * FRAME), -EIO);
+        zp_device_close(zp_steal(&w->device));
+        zp_pool_free(hung.readers);
+}
+
+/* For the last close of a file can hang as a read can. */
+static void who_closes_does_not_wait_for_a_file_that_hangs(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        int fd = open_on_hung_raw(w, &hung, 1000, 0, SIZE);
+        zp_device_close(zp_steal(&w->device));
+        assert_true(fcntl(fd, F_GETFD) >= 0);
+        struct zp_device_origin *origin;
+        int pack_fd = dup(w->packed.fd);
+        assert_int_equal(zp_device_origin_slow_file(pack_fd, false, hung.readers, 1000, &origin, NULL), 0);
+        origin->ops->close(origin);
+        assert_true(fcntl(pack_fd, F_GETFD) >= 0);
+        end_hanging(&hung);
+        zp_pool_free(hung.readers);
+        assert_int_equal(fcntl(fd, F_GETFD), -1);
+        assert_int_equal(fcntl(pack_fd, F_GETFD), -1);
+}
+
 static void a_damaged_index_is_refused(void **state) {
         struct world *w = *state;
         struct zp_error err = { 0 };
@@ -765,6 +845,10 @@ int main(void) {
                 test(nobody_waits_for_what_is_known_to_hang),
                 test(a_read_that_was_given_up_is_not_waited_for),
                 test(an_unpacked_file_that_hangs_keeps_its_own_readers_alone),
+                test(an_unpacked_file_that_hangs_gives_way_to_the_origins),
+                test(reads_of_an_unpacked_file_that_hangs_end_with_their_time),
+                test(what_an_unpacked_file_does_not_have_is_fetched),
+                test(who_closes_does_not_wait_for_a_file_that_hangs),
                 test(a_damaged_index_is_refused),
                 test(the_copies_used_longest_ago_make_room),
                 test(many_readers_and_many_faults_give_right_bytes),
