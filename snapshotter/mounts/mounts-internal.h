@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "base/pool.h"
 #include "snapshotter/mounts/announce.h"
 #include "snapshotter/mounts/mounts.h"
 
@@ -15,6 +16,8 @@
 /* A base that is being mounted or dropped, by one at a time. */
 struct snap_base_use {
         struct snap_base_use *next;
+        struct snap_mounts *mounts;
+        struct zp_pool_item item; /* of who drops it */
         uint64_t id;
         unsigned users; /* who does it, and who waits for that */
         bool is_busy, is_unwanted;
@@ -25,9 +28,12 @@ struct snap_mounts {
         struct snap_announcer *announcer; /* there are devices */
         struct zp_store *store;
         int mounts_fd, bases_fd;
+        struct zp_pool *droppers;
         pthread_mutex_t lock;
         pthread_cond_t changed;
-        struct snap_base_use *uses; /* guarded by lock */
+        /* guarded by lock */
+        struct snap_base_use *uses;
+        bool is_hanging; /* an unmount was given up waiting for, and none has ended since */
 };
 
 /* metadata.c: opens the metadata of a base, which is made when it is not there yet: the image's own when it is all of

@@ -10,11 +10,17 @@
 #include <sys/vfs.h>
 
 #include "base/buffer.h"
+#include "base/condition.h"
 #include "base/file.h"
 #include "erofs/reader.h"
 #include "mount/erofs_mount.h"
 #include "snapshotter/control/log.h"
 #include "snapshotter/mounts/mounts-internal.h"
+
+/* So many unmounts may hang before others wait for them, though nobody waits for these. */
+#define DROPPERS 4
+/* An unmount takes milliseconds. */
+#define DROP_PATIENCE_MS 2000
 
 static int no_memory(struct zp_error *err) {
         return zp_error_errno(err, ENOMEM, "mounts");
@@ -59,13 +65,15 @@ int snap_mounts_open(const char *root, struct zp_store *store, const char *devic
         m->mounts_fd = m->bases_fd = -1;
         m->store = store;
         pthread_mutex_init(&m->lock, NULL);
-        pthread_cond_init(&m->changed, NULL);
+        zp_condition_init(&m->changed);
         m->root = strdup(root);
         m->devices = devices ? strdup(devices) : NULL;
         int r = m->root && !m->devices == !devices ? open_directory(root, "mounts", &m->mounts_fd, err)
                                                    : no_memory(err);
         if (r == 0)
                 r = open_directory(root, "bases", &m->bases_fd, err);
+        if (r == 0)
+                r = zp_pool_new(DROPPERS, &m->droppers, err);
         if (r == 0 && devices)
                 r = snap_announcer_new(m->devices, &m->announcer, err);
         if (r == 0)
@@ -77,6 +85,7 @@ void snap_mounts_close(struct snap_mounts *m) {
         if (!m)
                 return;
         snap_announcer_free(m->announcer);
+        zp_pool_free(m->droppers);
         zp_cleanup_fd(&m->mounts_fd);
         zp_cleanup_fd(&m->bases_fd);
         pthread_mutex_destroy(&m->lock);
@@ -109,17 +118,22 @@ static void drop(struct snap_mounts *m, uint64_t id) {
 
 /* ---- one at a time for each base ---- */
 
-/* Adds a use of a base; *is_first: it has no other. NULL: out of memory. Lock held. */
-static struct snap_base_use *add_use(struct snap_mounts *m, uint64_t id, bool *is_first) {
+static struct snap_base_use *find_use(struct snap_mounts *m, uint64_t id) {
         struct snap_base_use *use = m->uses;
         while (use && use->id != id)
                 use = use->next;
+        return use;
+}
+
+/* Adds a use of a base; *is_first: it has no other. NULL: out of memory. Lock held. */
+static struct snap_base_use *add_use(struct snap_mounts *m, uint64_t id, bool *is_first) {
+        struct snap_base_use *use = find_use(m, id);
         *is_first = !use;
         if (!use) {
                 use = calloc(1, sizeof *use);
                 if (!use)
                         return NULL;
-                *use = (struct snap_base_use){ .next = m->uses, .id = id };
+                *use = (struct snap_base_use){ .next = m->uses, .mounts = m, .id = id };
                 m->uses = use;
         }
         use->users++;
@@ -151,19 +165,33 @@ static struct snap_base_use *begin(struct snap_mounts *m, uint64_t id, struct zp
         return use;
 }
 
-/* The last one drops what was to be dropped meanwhile. */
+static void drop_elsewhere(void *argument, unsigned worker);
+
+/* The last one has dropped what was to be dropped meanwhile. */
 static void end(struct snap_mounts *m, struct snap_base_use *use) {
         pthread_mutex_lock(&m->lock);
-        while (use->users == 1 && use->is_unwanted) {
+        bool must_drop = use->users == 1 && use->is_unwanted;
+        if (must_drop) {
                 use->is_unwanted = false;
-                pthread_mutex_unlock(&m->lock);
-                drop(m, use->id);
-                pthread_mutex_lock(&m->lock);
+        } else {
+                use->is_busy = false;
+                remove_use(m, use);
+                pthread_cond_broadcast(&m->changed);
         }
-        use->is_busy = false;
-        remove_use(m, use);
-        pthread_cond_broadcast(&m->changed);
         pthread_mutex_unlock(&m->lock);
+        if (must_drop)
+                zp_pool_submit(m->droppers, &use->item, drop_elsewhere, use);
+}
+
+static void drop_elsewhere(void *argument, unsigned worker) {
+        struct snap_base_use *use = argument;
+        struct snap_mounts *m = use->mounts;
+        (void) worker;
+        drop(m, use->id);
+        pthread_mutex_lock(&m->lock);
+        m->is_hanging = false;
+        pthread_mutex_unlock(&m->lock);
+        end(m, use);
 }
 
 /* ---- mounting ---- */
@@ -280,6 +308,15 @@ int snap_mounts_ensure(struct snap_mounts *m, const struct snap_base *base, cons
 
 /* ---- the way out ---- */
 
+/* Until it is over, or hangs: then nobody waits for another one until one ends. */
+static void await_drop(struct snap_mounts *m, uint64_t id) {
+        uint64_t until_ms = zp_monotonic_ms() + DROP_PATIENCE_MS;
+        pthread_mutex_lock(&m->lock);
+        while (!m->is_hanging && find_use(m, id))
+                m->is_hanging = !zp_condition_wait_until(&m->changed, &m->lock, until_ms) && find_use(m, id);
+        pthread_mutex_unlock(&m->lock);
+}
+
 void snap_mounts_drop(struct snap_mounts *m, uint64_t base_id) {
         bool is_first;
         pthread_mutex_lock(&m->lock);
@@ -291,8 +328,10 @@ void snap_mounts_drop(struct snap_mounts *m, uint64_t base_id) {
         else if (use)
                 remove_use(m, use);
         pthread_mutex_unlock(&m->lock);
-        if (use && is_first)
-                end(m, use);
+        if (!use || !is_first)
+                return;
+        end(m, use);
+        await_drop(m, base_id);
 }
 
 static int sweep_directory(struct snap_mounts *m, int fd, struct snap_metastore *metastore, struct zp_error *err) {

@@ -15,7 +15,7 @@ import pytest
 from support.node import Manager, is_mounted
 from support.pulls import pull
 from support.ship import fill_app, fill_base
-from support.snapshotter import SNAPSHOTTER, Snapshotter, mounted, settings, snapshotter
+from support.snapshotter import SNAPSHOTTER, Snapshotter, mounted, settings, snapshotter, stopped
 from support.containerd import unmount_below
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -252,6 +252,49 @@ def test_removing_an_image_does_not_wait_for_its_mount_that_hangs(world, work):
         hung.put_right()
         deadline = time.monotonic() + 20
         while os.listdir(daemon.root / "mounts"):  # who mounted it takes it away
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def leave_read_under_way(path):
+    """Of a device, that nobody awaits any more: who awaited it was killed."""
+    reader = subprocess.Popen(["dd", f"if={path}", "of=/dev/null", "count=1", "status=none"])
+    deadline = time.monotonic() + 20
+    while not Hung.waits(reader.pid, "folio"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    reader.kill()
+    reader.wait(timeout=20)
+
+
+def test_unmounts_that_hang_keep_up_nothing_else(world, work):
+    """They take as long as reads of which nobody waits for the end."""
+    images = [world.image(f"image-{number}", fill_app(number)) for number in range(8)]
+    with snapshotter(work, *settings(work, "complete: never")) as daemon, closing(daemon.client()) as api:
+        names = [name for image in images for name in pull(api, image)]
+        mounts = [api.view(f"view-{name}", name) for name in names]
+        with stopped(daemon.data_plane()):
+            for name, mount in zip(names, mounts):
+                with mounted(mount, work / "m") as root:
+                    leave_read_under_way(root / "app/main")
+                api.remove(f"view-{name}")
+            with closing(daemon.client()) as others:
+                removals = [threading.Thread(target=suppressed, args=(others.remove, name)) for name in names[:-1]]
+                for removal in removals:
+                    removal.start()
+                api.timeout = 15
+                deadline = time.monotonic() + 15
+                while len(api.list()) > 1:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                assert api.stat(names[-1]).name == names[-1]
+                for removal in removals:
+                    removal.join(15)
+                    assert not removal.is_alive()
+            assert any(Hung.waits(daemon.control_plane(), where) for where in ("erofs", "truncate", "evict"))
+        api.remove(names[-1])
+        deadline = time.monotonic() + 20
+        while os.listdir(daemon.root / "mounts"):
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
