@@ -1,45 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "snapshotter/control/call.h"
+#include "snapshotter/control/call-internal.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/time.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/condition.h"
 #include "snapshotter/control/log.h"
 
-/* Calls under way at once; more wait inside gRPC. */
-#define CALLS_MAX 128
 /* A mount that takes longer waits for somebody. */
 #define HANGING_MS 10000
 /* So many may wait for a thread that mounts while none gets on; more would take the others' places. */
 #define MOUNTS_WAITING_MAX 32
 #define SLOW_MS 1000
-
-struct snap_call {
-        struct snap_calls *calls;
-        const struct snap_method *method;
-        struct snap_request request;
-        grpc_call *call;
-        grpc_call_details details;
-        grpc_metadata_array metadata;
-        grpc_byte_buffer *received;
-        grpc_slice data;          /* of it, in one piece */
-        grpc_byte_buffer *unsent; /* the last message: goes with the status */
-        int was_cancelled;
-        gpr_timespec arrived_at; /* monotonic */
-        struct zp_cancel cancel;
-        atomic_uint references; /* batches under way, and the job */
-        struct zp_pool_item item;
-        unsigned long long queued_at_ms; /* for a mount */
-        struct snap_tag arrived, closed, message, sent, ended;
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-        bool is_sending, has_failed; /* guarded by lock */
-};
 
 /* ---- life ---- */
 
@@ -48,6 +23,7 @@ static void free_call(struct snap_call *call) {
         if (call->call) {
                 grpc_call_unref(call->call);
                 pthread_mutex_lock(&calls->lock);
+                TAILQ_REMOVE(&calls->arrived, call, by_age);
                 calls->active--;
                 pthread_cond_broadcast(&calls->changed);
                 pthread_mutex_unlock(&calls->lock);
@@ -63,7 +39,7 @@ static void free_call(struct snap_call *call) {
         free(call);
 }
 
-static void release(struct snap_call *call) {
+void snap_call_release(struct snap_call *call) {
         struct snap_calls *calls = call->calls;
         if (atomic_fetch_sub(&call->references, 1) != 1)
                 return;
@@ -139,13 +115,15 @@ static void finish(struct snap_call *call, int result, const char *message) {
         ops[1].data.send_status_from_server.status = status;
         ops[1].data.send_status_from_server.status_details = &details;
         bool has_message = result >= 0 && call->unsent;
+        snap_call_await(call, SNAP_AWAITS_RECEPTION);
         start_batch(call, has_message ? ops : ops + 1, has_message ? 2 : 1, &call->ended);
         grpc_slice_unref(details);
 }
 
 static void on_ended(struct snap_call *call, bool success) {
         (void) success; /* the client went away */
-        release(call);
+        snap_call_await(call, SNAP_AWAITS_NOTHING);
+        snap_call_release(call);
 }
 
 static void on_sent(struct snap_call *call, bool success) {
@@ -154,7 +132,7 @@ static void on_sent(struct snap_call *call, bool success) {
         call->has_failed |= !success;
         pthread_cond_signal(&call->changed);
         pthread_mutex_unlock(&call->lock);
-        release(call);
+        snap_call_release(call);
 }
 
 /* Waits until the message is on its way: a slow client has one in memory, not all. */
@@ -164,12 +142,14 @@ static int flush(struct snap_call *call, struct zp_error *err) {
         pthread_mutex_lock(&call->lock);
         call->is_sending = true;
         pthread_mutex_unlock(&call->lock);
+        snap_call_await(call, SNAP_AWAITS_RECEPTION);
         start_batch(call, &op, 1, &call->sent);
         pthread_mutex_lock(&call->lock);
         while (call->is_sending)
                 pthread_cond_wait(&call->changed, &call->lock);
         bool has_failed = call->has_failed;
         pthread_mutex_unlock(&call->lock);
+        snap_call_await(call, SNAP_AWAITS_NOTHING);
         grpc_byte_buffer_destroy(call->unsent);
         call->unsent = NULL;
         return has_failed ? zp_error_set(err, ECANCELED, "the client went away") : 0;
@@ -197,14 +177,9 @@ static void log_failure(const struct snap_call *call, const struct zp_error *err
                        err->message, "hint", err->hint[0] ? err->hint : NULL, NULL);
 }
 
-static unsigned long long now_ms(void) {
-        gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
-        return (unsigned long long) now.tv_sec * 1000 + (unsigned long long) now.tv_nsec / 1000000;
-}
-
 /* Whether all threads but `own` have been at one mount for so long. */
 static bool hang(struct snap_calls *calls, unsigned own, unsigned long long ms) {
-        unsigned long long now = now_ms();
+        unsigned long long now = zp_monotonic_ms();
         for (unsigned i = 0; i < SNAP_MOUNT_THREADS; i++) {
                 unsigned long long since = atomic_load(&calls->mounting_since_ms[i]);
                 if (i != own && (!since || now - since < ms))
@@ -232,7 +207,7 @@ static int queue_mount(struct snap_call *call, struct zp_error *err) {
                 return refuse_mount(SNAP_MOUNT_THREADS + waiting, SLOW_MS, err);
         zp_arena_clear(&call->request.arena); /* it is unpacked again */
         call->request.is_mounting = true;
-        call->queued_at_ms = now_ms();
+        call->queued_at_ms = zp_monotonic_ms();
         atomic_fetch_add(&calls->mounts_waiting, 1);
         zp_pool_submit(calls->pools[SNAP_MOUNTS], &call->item, mount_and_run, call);
         return 0;
@@ -242,7 +217,7 @@ static void conclude(struct snap_call *call, int r, const struct zp_error *err) 
         if (r < 0)
                 log_failure(call, err);
         finish(call, r < 0 ? r : 0, err->message);
-        release(call);
+        snap_call_release(call);
 }
 
 /* One that was queued before it showed that no mount gets on does not try for as long as it has time. */
@@ -250,7 +225,7 @@ static void mount_and_run(void *argument, unsigned worker) {
         struct snap_call *call = argument;
         struct snap_calls *calls = call->calls;
         struct zp_error err = { 0 };
-        unsigned long long now = now_ms();
+        unsigned long long now = zp_monotonic_ms();
         atomic_fetch_sub(&calls->mounts_waiting, 1);
         int r = zp_check_cancel(&call->cancel, &err);
         if (r == 0 && now - call->queued_at_ms >= HANGING_MS && hang(calls, worker, HANGING_MS))
@@ -299,20 +274,21 @@ static bool take_data(struct snap_call *call) {
 }
 
 static void on_message(struct snap_call *call, bool success) {
+        snap_call_await(call, SNAP_AWAITS_NOTHING);
         if (!success || !take_data(call)) {
                 finish(call, success ? -EINVAL : -ECANCELED, "no request came");
         } else {
                 atomic_fetch_add(&call->references, 1);
                 zp_pool_submit(call->calls->pools[pace_of(call)], &call->item, run, call);
         }
-        release(call);
+        snap_call_release(call);
 }
 
 /* The call is over: answered, or given up by the client or its deadline. */
 static void on_closed(struct snap_call *call, bool success) {
         if (!success || call->was_cancelled)
                 atomic_store(&call->cancel.requested, true);
-        release(call);
+        snap_call_release(call);
 }
 
 static const struct snap_method *find_method(const grpc_slice *path) {
@@ -331,6 +307,7 @@ static void begin(struct snap_call *call) {
         ops[1].data.recv_message.recv_message = &call->received;
         call->method = find_method(&call->details.method);
         if (call->method) {
+                snap_call_await(call, SNAP_AWAITS_REQUEST);
                 start_batch(call, ops, 2, &call->message);
         } else {
                 start_batch(call, ops, 1, &call->ended);
@@ -343,6 +320,8 @@ static void on_arrived(struct snap_call *call, bool success) {
         pthread_mutex_lock(&calls->lock);
         calls->is_waiting = false;
         calls->active += success;
+        if (success)
+                TAILQ_INSERT_TAIL(&calls->arrived, call, by_age);
         pthread_mutex_unlock(&calls->lock);
         if (!success) { /* the server ends */
                 call->call = NULL;
@@ -350,7 +329,7 @@ static void on_arrived(struct snap_call *call, bool success) {
                 return;
         }
         begin(call);
-        release(call);
+        snap_call_release(call);
         snap_calls_arm(calls);
 }
 
@@ -380,7 +359,7 @@ static struct snap_call *new_call(struct snap_calls *calls) {
 void snap_calls_arm(struct snap_calls *calls) {
         pthread_mutex_lock(&calls->lock);
         struct snap_call *call = NULL;
-        if (!calls->is_waiting && !calls->is_closed && calls->active < CALLS_MAX)
+        if (!calls->is_waiting && !calls->is_closed && calls->active < SNAP_CALLS_MAX)
                 call = new_call(calls);
         calls->is_waiting |= call != NULL;
         pthread_mutex_unlock(&calls->lock);
@@ -395,16 +374,10 @@ void snap_calls_arm(struct snap_calls *calls) {
 }
 
 bool snap_calls_wait_idle(struct snap_calls *calls, unsigned timeout_ms) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += timeout_ms / 1000;
-        until.tv_nsec += (long) (timeout_ms % 1000) * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        int code = 0;
+        uint64_t until_ms = zp_monotonic_ms() + timeout_ms;
         pthread_mutex_lock(&calls->lock);
-        while (calls->active > 0 && code == 0)
-                code = pthread_cond_timedwait(&calls->changed, &calls->lock, &until);
+        while (calls->active > 0 && zp_condition_wait_until(&calls->changed, &calls->lock, until_ms))
+                continue;
         bool is_idle = calls->active == 0;
         pthread_mutex_unlock(&calls->lock);
         return is_idle;

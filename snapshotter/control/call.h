@@ -8,6 +8,7 @@
 #include <grpc/grpc.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "base/pool.h"
 #include "snapshotter/control/methods.h"
@@ -34,13 +35,19 @@ struct snap_calls {
         struct snap_metrics *metrics;
         pthread_mutex_t lock;
         pthread_cond_t changed;
-        unsigned active; /* arrived, and not freed; guarded by lock */
-        bool is_waiting; /* one is armed: the next that arrives takes it; guarded by lock */
-        bool is_closed;  /* no new ones; guarded by lock */
+        /* guarded by lock */
+        TAILQ_HEAD(, snap_call) arrived; /* and not freed, the oldest first */
+        unsigned active;                 /* so many */
+        bool is_waiting;                 /* one is armed: the next that arrives takes it */
+        bool is_closed;                  /* no new ones */
 };
 
 /* Lets the next call arrive, unless enough are under way. */
 void snap_calls_arm(struct snap_calls *calls);
+/* Whether some are under way. */
+bool snap_calls_are_active(struct snap_calls *calls);
+/* Once a second while some are: cancels those whose client lets them wait too long. */
+void snap_calls_look(struct snap_calls *calls);
 /* Waits until none is under way; false: not within this time. */
 bool snap_calls_wait_idle(struct snap_calls *calls, unsigned timeout_ms);
 

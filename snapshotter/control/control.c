@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -25,6 +26,9 @@
 _Static_assert(PULL_GRACE_MS + STOP_GRACE_MS < SNAP_CONTROL_END_MS, "it is killed after its own grace, not before");
 /* Between two attempts when there are no file descriptors left. */
 #define ACCEPT_PAUSE_NS 100000000
+/* Of all descriptors: what clients may not take, mounts and directories have. */
+#define OWN_DESCRIPTORS 128
+#define DESCRIPTORS_MAX 1024
 /* Without a new connection for so long: little goes on. */
 #define REST_MS 30000
 
@@ -42,10 +46,31 @@ static int block_signals(int *fd, struct zp_error *err) {
         return 0;
 }
 
-static void accept_one(struct snap_server *server, int listener) {
+/* The number tells how many there are: a new descriptor has the lowest that is free. */
+static bool is_too_many(int fd) {
+        struct rlimit limit;
+        rlim_t max = DESCRIPTORS_MAX;
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < max + OWN_DESCRIPTORS)
+                max = limit.rlim_cur > OWN_DESCRIPTORS ? limit.rlim_cur - OWN_DESCRIPTORS : 0;
+        return (rlim_t) fd >= max;
+}
+
+static void take(struct snap_server *server, int fd, bool *is_full) {
+        bool was_full = *is_full;
+        *is_full = is_too_many(fd);
+        if (!*is_full) {
+                snap_server_add_connection(server, fd);
+                return;
+        }
+        close(fd);
+        if (!was_full)
+                snap_log_event(SNAP_LOG_ERROR, "connections are refused: clients have too many", NULL);
+}
+
+static void accept_one(struct snap_server *server, int listener, bool *is_full) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
-                snap_server_add_connection(server, fd);
+                take(server, fd, is_full);
                 return;
         }
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
@@ -55,6 +80,7 @@ static void accept_one(struct snap_server *server, int listener) {
 }
 
 static int serve(struct snap_server *server, int listener, int signals, struct zp_error *err) {
+        bool is_full = false;
         struct pollfd fds[] = { { .fd = listener, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
         for (;;) {
                 int count = poll(fds, 2, REST_MS);
@@ -65,7 +91,7 @@ static int serve(struct snap_server *server, int listener, int signals, struct z
                 if (fds[1].revents)
                         return 0;
                 if (fds[0].revents)
-                        accept_one(server, listener);
+                        accept_one(server, listener, &is_full);
         }
 }
 

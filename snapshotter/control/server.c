@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/condition.h"
 #include "snapshotter/control/call.h"
 #include "snapshotter/control/log.h"
 
@@ -19,6 +20,12 @@ static const unsigned threads[SNAP_PACES] = {
 };
 /* Beyond what a request with hundreds of labels takes. */
 #define MESSAGE_MAX (1 << 20)
+/* Of one connection, so that it leaves places to others: who has more calls keeps them back. */
+#define STREAMS_MAX 100
+/* A connection whose client says nothing for so long is asked whether it is there, and closed when it is not. */
+#define KEEPALIVE_MS 60000
+#define KEEPALIVE_ANSWER_MS 20000
+#define LOOK_EVERY_MS 1000
 
 struct snap_server {
         struct snap_calls calls;
@@ -29,14 +36,33 @@ struct snap_server {
         bool is_shut;         /* guarded by calls.lock */
 };
 
+/* While calls are under way, some client may have to be given up; the next that arrives is an event. */
+static grpc_event next_event(struct snap_server *server) {
+        gpr_timespec until = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+        if (snap_calls_are_active(&server->calls))
+                until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(LOOK_EVERY_MS, GPR_TIMESPAN));
+        return grpc_completion_queue_next(server->calls.queue, until, NULL);
+}
+
+static void look_in_time(struct snap_server *server, uint64_t *next_ms) {
+        uint64_t now = zp_monotonic_ms();
+        if (now < *next_ms)
+                return;
+        snap_calls_look(&server->calls);
+        *next_ms = now + LOOK_EVERY_MS;
+}
+
 /* The only thread that waits for gRPC; it moves bytes, too, so it must never wait for anything else. */
 static void *poll_queue(void *argument) {
         struct snap_server *server = argument;
+        uint64_t next_look_ms = 0;
         for (;;) {
-                grpc_event event =
-                        grpc_completion_queue_next(server->calls.queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+                grpc_event event = next_event(server);
                 if (event.type == GRPC_QUEUE_SHUTDOWN)
                         return NULL;
+                look_in_time(server, &next_look_ms);
+                if (event.type == GRPC_QUEUE_TIMEOUT)
+                        continue;
                 struct snap_tag *tag = event.tag;
                 if (tag != &server->shut) {
                         tag->done(tag->call, event.success);
@@ -54,13 +80,18 @@ static void log_message(gpr_log_func_args *args) {
                        args->message, NULL);
 }
 
+static grpc_arg number(const char *key, int value) {
+        return (grpc_arg){ .type = GRPC_ARG_INTEGER, .key = (char *) key, .value.integer = value };
+}
+
 static void create_grpc(struct snap_server *server) {
         grpc_arg settings[] = {
-                { .type = GRPC_ARG_INTEGER, .key = (char *) GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH },
-                { .type = GRPC_ARG_INTEGER, .key = (char *) GRPC_ARG_MAX_CONCURRENT_STREAMS },
+                number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, MESSAGE_MAX),
+                number(GRPC_ARG_MAX_CONCURRENT_STREAMS, STREAMS_MAX),
+                number(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
+                number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_ANSWER_MS),
+                number(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
         };
-        settings[0].value.integer = MESSAGE_MAX;
-        settings[1].value.integer = 1000;
         grpc_channel_args args = { sizeof settings / sizeof *settings, settings };
         gpr_set_log_function(log_message);
         grpc_init();
@@ -85,7 +116,8 @@ int snap_server_new(struct snap_service *service, struct snap_metrics *metrics, 
         server->calls.metrics = metrics;
         name_methods(metrics);
         pthread_mutex_init(&server->calls.lock, NULL);
-        pthread_cond_init(&server->calls.changed, NULL);
+        zp_condition_init(&server->calls.changed);
+        TAILQ_INIT(&server->calls.arrived);
         int r = 0;
         for (int pace = 0; pace < SNAP_PACES && r == 0; pace++)
                 r = zp_pool_new(threads[pace], &server->calls.pools[pace], err);

@@ -2,6 +2,7 @@
 """The snapshotter keeps containerd's contract for ordinary images: what its interface documents, driven over gRPC with
 real mounts, as containerd makes them."""
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 
 import grpc
 import pytest
@@ -520,6 +522,64 @@ def test_a_client_that_gives_up_does_not_stop_others(daemon, api, work):
     assert future.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.OK, grpc.StatusCode.CANCELLED)
     api.cleanup()
     assert daemon.trash() == []
+
+
+@contextmanager
+def silent_calls(daemon, count):
+    """Calls of two connections that begin, and send no request."""
+    never = threading.Event()
+
+    def nothing():
+        never.wait(60)
+        yield from ()
+
+    with closing(daemon.client()) as one, closing(daemon.client()) as other:
+        path = "/containerd.services.snapshots.v1.Snapshots/Stat"
+        yield [api.channel.stream_unary(path).future(nothing()) for api in (one, other) for _ in range(count // 2)]
+        never.set()
+
+
+def test_calls_that_send_no_request_leave_their_places_to_others(daemon, api):
+    api.timeout = 30
+    with silent_calls(daemon, 180) as calls:
+        api.prepare("k")
+        for call in calls[:20]:
+            call.exception(timeout=30)
+        api.remove("k")
+    assert "sends no request" in daemon.log()
+
+
+def test_answers_that_nobody_takes_keep_no_thread(daemon, api):
+    for i in range(350):
+        api.prepare(f"key-{i}", labels={"containerd.io/snapshot/long": "x" * 3000})
+    with closing(daemon.client(("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536))) as other:
+        lists = [other.call("List", filters=[]) for _ in range(8)]
+        api.timeout = 40
+        assert api.usage("key-1")[1] == 1
+        assert api.list("name==key-1")
+    assert "does not take the answer" in daemon.log()
+    assert lists
+
+
+def test_connections_without_end_leave_descriptors_to_what_is_done(daemon, api):
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    api.prepare("before")
+    idle = [socket.socket(socket.AF_UNIX) for _ in range(1100)]
+    for one in idle:
+        one.connect(str(daemon.socket))
+    daemon.await_log("connections are refused")
+    api.prepare("k")
+    assert len(os.listdir(f"/proc/{daemon.control_plane()}/fd")) <= 1024 + 64
+    for one in idle:
+        one.close()
+    deadline = time.monotonic() + 30
+    while True:
+        with closing(daemon.client()) as other, suppress(grpc.RpcError):
+            other.prepare("after")
+            break
+        assert time.monotonic() < deadline
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 def test_it_stays_small(daemon, api):

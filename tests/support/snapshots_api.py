@@ -85,10 +85,10 @@ _METHODS = {
 
 
 class Snapshots:
-    """A connection. Every method raises grpc.RpcError."""
+    """A connection of its own. Every method raises grpc.RpcError."""
 
-    def __init__(self, socket, timeout=60):
-        self.channel = grpc.insecure_channel(f"unix://{socket}")
+    def __init__(self, socket, *options, timeout=60):
+        self.channel = grpc.insecure_channel(f"unix://{socket}", options=[("grpc.use_local_subchannel_pool", 1), *options])
         self.timeout = timeout
 
     def close(self):

@@ -158,8 +158,8 @@ class Snapshotter:
     def _serves(self):
         return self.control_plane() is not None
 
-    def client(self):
-        return Snapshots(self.socket)
+    def client(self, *options):
+        return Snapshots(self.socket, *options)
 
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
