@@ -309,6 +309,15 @@ int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, co
         return r < 0 ? r : snap_mount_of(&service->mounts, &chain, arena, mount, err);
 }
 
+/* What an active snapshot has written; its directory may go meanwhile, after its record. */
+static int measure(struct snap_service *service, const struct snap_info *info, const struct zp_cancel *cancel,
+                   struct snap_usage *usage, struct zp_error *err) {
+        int r = snap_directories_usage(service->directories, info->id, cancel, usage, err);
+        if (r == -ENOENT && snap_metastore_has_id(service->metastore, info->id, NULL) == 0)
+                return zp_error_set(err, ENOENT, "snapshot '%.400s' was removed meanwhile", info->name);
+        return trouble(r, err);
+}
+
 /* Measured before the transaction: it may take long. */
 int snap_service_commit(struct snap_service *service, const char *name, const char *key, const char *parent,
                         const struct snap_labels *labels, const struct zp_cancel *cancel, struct zp_error *err) {
@@ -317,7 +326,7 @@ int snap_service_commit(struct snap_service *service, const char *name, const ch
         struct snap_info info;
         int r = snap_metastore_get(service->metastore, &arena, key, &info, NULL, err);
         if (r == 0 && info.kind == SNAP_ACTIVE)
-                r = trouble(snap_directories_usage(service->directories, info.id, cancel, &commit.usage, err), err);
+                r = measure(service, &info, cancel, &commit.usage, err);
         commit.id = r == 0 ? info.id : 0;
         zp_arena_clear(&arena);
         unsigned attempts = 0;
@@ -360,7 +369,7 @@ int snap_service_usage(struct snap_service *service, const char *key, const stru
         struct snap_info info;
         int r = snap_metastore_get(service->metastore, &arena, key, &info, usage, err);
         if (r == 0 && info.kind == SNAP_ACTIVE)
-                r = trouble(snap_directories_usage(service->directories, info.id, cancel, usage, err), err);
+                r = measure(service, &info, cancel, usage, err);
         zp_arena_clear(&arena);
         return r;
 }

@@ -20,6 +20,7 @@ struct walk {
         const struct snap_walker *walker;
         struct level *levels;
         size_t depth, room;
+        int root_fd;
         int fd; /* of the deepest level */
         struct zp_error *err;
 };
@@ -86,28 +87,65 @@ static int go_down(struct walk *w, const char *name) {
         return 1;
 }
 
-/* A directory that was moved away meanwhile has another parent. */
-static int go_up(struct walk *w) {
+static void drop_name(struct level *level) {
+        free(level->names[--level->count]);
+}
+
+static void drop_levels(struct walk *w, size_t depth) {
+        while (w->depth > depth) {
+                struct level *level = &w->levels[--w->depth];
+                while (level->count > 0)
+                        drop_name(level);
+                free(level->names);
+        }
+}
+
+/* What is at `name` if it is this level; -1: it is not. */
+static int open_level(int dir_fd, const char *name, const struct level *level) {
         struct stat st;
-        const struct level *level = &w->levels[w->depth - 1];
-        int fd = openat(w->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        zp_autoclose int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        bool is_it = fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == level->device && st.st_ino == level->inode;
+        return is_it ? zp_steal_fd(&fd) : -1;
+}
+
+/* From the root down to where the levels are still as they were: what was moved away is passed over, with all that was
+ * to come in it. */
+static int come_back(struct walk *w) {
+        zp_autoclose int fd = fcntl(w->root_fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
                 return zp_error_errno(w->err, errno, "walk");
+        size_t depth = 1;
+        for (; depth < w->depth; depth++) {
+                const struct level *above = &w->levels[depth - 1];
+                int next = open_level(fd, above->names[above->count - 1], &w->levels[depth]);
+                if (next < 0)
+                        break;
+                close(fd);
+                fd = next;
+        }
+        drop_levels(w, depth);
         close(w->fd);
-        w->fd = fd;
-        if (fstat(fd, &st) < 0)
-                return zp_error_errno(w->err, errno, "walk");
-        if (st.st_dev != level->device || st.st_ino != level->inode)
-                return zp_error_set(w->err, EIO, "a directory was moved while it was walked");
+        w->fd = zp_steal_fd(&fd);
         return 0;
 }
 
-static int leave(struct walk *w, const char *name) {
-        return w->walker->leave ? w->walker->leave(w->walker->context, w->fd, name, w->err) : 0;
+/* A directory that was moved away meanwhile has another parent. */
+static int go_up(struct walk *w) {
+        int fd = open_level(w->fd, "..", &w->levels[w->depth - 1]);
+        if (fd < 0)
+                return come_back(w);
+        close(w->fd);
+        w->fd = fd;
+        return 0;
 }
 
-static void drop_name(struct level *level) {
-        free(level->names[--level->count]);
+/* The directory above is the deepest level now, and done with the one that was left. */
+static int leave(struct walk *w) {
+        struct level *level = &w->levels[w->depth - 1];
+        int r = w->walker->leave ? w->walker->leave(w->walker->context, w->fd, level->names[level->count - 1], w->err)
+                                 : 0;
+        drop_name(level);
+        return r;
 }
 
 static int walk_down(struct walk *w) {
@@ -122,37 +160,24 @@ static int walk_down(struct walk *w) {
                                 drop_name(level);
                         continue;
                 }
-                free(level->names);
-                w->depth--;
-                if (w->depth == 0)
-                        break;
-                level = &w->levels[w->depth - 1];
-                r = go_up(w);
-                if (r == 0)
-                        r = leave(w, level->names[level->count - 1]);
-                drop_name(level);
+                drop_levels(w, w->depth - 1);
+                r = w->depth > 0 ? go_up(w) : 0;
+                if (r == 0 && w->depth > 0)
+                        r = leave(w);
         }
         return r;
 }
 
 int snap_walk(int dir_fd, const char *name, const struct snap_walker *walker, struct zp_error *err) {
-        struct walk w = { .walker = walker, .err = err };
+        zp_autoclose int root_fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct walk w = { .walker = walker, .root_fd = root_fd, .err = err };
         struct stat st;
-        w.fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (w.fd < 0 || fstat(w.fd, &st) < 0) {
-                int code = errno;
-                if (w.fd >= 0)
-                        close(w.fd);
-                return zp_error_errno(err, code, "'%s'", name);
-        }
+        if (root_fd < 0 || fstat(root_fd, &st) < 0 || (w.fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 0)) < 0)
+                return zp_error_errno(err, errno, "'%s'", name);
         int r = walker->enter(walker->context, w.fd, ".", &st, err);
         if (r == 0)
                 r = walk_down(&w);
-        for (size_t i = 0; i < w.depth; i++) {
-                while (w.levels[i].count > 0)
-                        drop_name(&w.levels[i]);
-                free(w.levels[i].names);
-        }
+        drop_levels(&w, 0);
         free(w.levels);
         close(w.fd);
         return r < 0 ? zp_error_wrap(err, "walk '%s'", name) : 0;

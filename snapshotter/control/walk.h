@@ -21,7 +21,7 @@ struct snap_walker {
         const struct zp_cancel *cancel;
 };
 
-/* What disappears meanwhile is left out. */
+/* What disappears meanwhile, or is moved away, is left out. */
 int snap_walk(int dir_fd, const char *name, const struct snap_walker *walker, struct zp_error *err);
 
 /* What a tree takes on disk; a file with several names counts once. */

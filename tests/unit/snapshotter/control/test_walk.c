@@ -90,6 +90,60 @@ static void removal_follows_no_link(void **state) {
         assert_ok(snap_remove_tree(AT_FDCWD, "outside/precious", NULL, &err));
 }
 
+/* A container, that goes on while its tree is walked. */
+struct meddling {
+        const char *at, *moves[4]; /* from, to, from, to */
+        unsigned files;
+};
+
+static int meddle(void *context, int dir_fd, const char *name, const struct stat *st, struct zp_error *unused) {
+        struct meddling *meddling = context;
+        (void) dir_fd;
+        (void) unused;
+        meddling->files += S_ISREG(st->st_mode);
+        if (!meddling->at || strcmp(name, meddling->at) != 0)
+                return 0;
+        meddling->at = NULL;
+        for (int i = 0; i < 4 && meddling->moves[i]; i += 2)
+                assert_int_equal(rename(meddling->moves[i], meddling->moves[i + 1]), 0);
+        return 0;
+}
+
+/* What is moved counts as it is under way, and what lay beside it. Where two are, one out of the other, what is left of
+ * the outer one may be missed. */
+static void a_directory_that_is_moved_meanwhile_ends_no_walk(void **state) {
+        (void) state;
+        static const struct meddling meddlings[] = { { "inner", { "t/a/b/c", "t/elsewhere" }, 0 },
+                                                     { "inner", { "t/a/b", "t/elsewhere" }, 0 },
+                                                     { "inner", { "t/a", "t/elsewhere" }, 0 },
+                                                     { "inner", { "t/a/b/c", "t/one", "t/a/b", "t/two" }, 0 } };
+        for (int i = 0; i < 4; i++) {
+                struct meddling meddling = meddlings[i];
+                struct snap_walker walker = { .enter = meddle, .context = &meddling };
+                assert_int_equal(mkdir("t", 0755) | mkdir("t/a", 0755) | mkdir("t/a/b", 0755), 0);
+                assert_int_equal(mkdir("t/a/b/c", 0755) | mkdir("t/a/b/c/d", 0755), 0);
+                assert_int_equal(mkdir("t/z", 0755) | mkdir("t/a/b/beside", 0755) | mkdir("t/a/beside", 0755), 0);
+                make_file("t/a/b/c/d/inner", 1);
+                make_file("t/a/b/c/d/inner2", 1);
+                make_file("t/a/b/beside/file", 1);
+                make_file("t/a/beside/file", 1);
+                make_file("t/z/file", 1);
+                assert_ok(snap_walk(AT_FDCWD, "t", &walker, &err));
+                assert_in_range(meddling.files, i == 3 ? 4 : 5, 5);
+                assert_ok(snap_remove_tree(AT_FDCWD, "t", NULL, &err));
+        }
+}
+
+static void a_directory_that_is_removed_meanwhile_ends_no_walk(void **state) {
+        (void) state;
+        struct meddling meddling = { "b", { "t/a/b", "gone" }, 0 };
+        struct snap_walker walker = { .enter = meddle, .context = &meddling };
+        assert_int_equal(mkdir("t", 0755) | mkdir("t/a", 0755) | mkdir("t/a/b", 0755) | mkdir("t/z", 0755), 0);
+        make_file("t/z/file", 1);
+        assert_ok(snap_walk(AT_FDCWD, "t", &walker, &err));
+        assert_int_equal(meddling.files, 1);
+}
+
 static void a_cancelled_walk_stops(void **state) {
         (void) state;
         struct zp_cancel cancel = { .requested = true };
@@ -106,6 +160,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(many_files_with_several_names_are_told_apart, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_very_deep_tree_is_measured_and_removed, setup, teardown),
                 cmocka_unit_test_setup_teardown(removal_follows_no_link, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_directory_that_is_moved_meanwhile_ends_no_walk, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_directory_that_is_removed_meanwhile_ends_no_walk, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_cancelled_walk_stops, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
