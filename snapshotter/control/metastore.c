@@ -49,9 +49,12 @@ static int find_base(struct snap_metastore *store, struct zp_arena *arena, const
                      struct zp_error *err) {
         struct snap_chain chain;
         uint64_t own;
-        int r = snap_find(store, arena, name, &chain.info, NULL, NULL);
-        if (r == -ENOENT)
+        int r = snap_find(store, arena, name, &chain.info, NULL, err);
+        if (r == -ENOENT) {
+                if (err)
+                        zp_error_clear(err);
                 return 0;
+        }
         if (r == 0)
                 r = snap_base_of(store, chain.info.id, &own, err);
         if (r == 0 && own)
