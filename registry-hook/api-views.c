@@ -31,16 +31,19 @@ static int rows_json(sqlite3_stmt *row, json_t *rows, struct zp_error *err) {
         return r;
 }
 
-/* Answers {NAME: rows} of a statement whose values are ?1 repository ("host/repository" or NULL) and ?2 how many. */
+/* Answers {NAME: rows} of a statement whose values are ?1 repository ("host/repository" or NULL), ?2 how many, and ?3
+ * behind how many others. */
 static enum MHD_Result reply_rows(struct hook_exchange *x, const char *name, const char *sql) {
-        int64_t limit;
+        int64_t limit, offset;
         struct zp_error err = { 0 };
         hook_autostmt sqlite3_stmt *row = NULL;
         if (!hook_query_number(x, "limit", LIST_DEFAULT, &limit) || limit < 1 || limit > LIST_MAX)
                 return hook_reply_error(x, 400, "limit: not a number from 1 to %d", LIST_MAX);
+        if (!hook_query_number(x, "offset", 0, &offset))
+                return hook_reply_error(x, 400, "offset: not a number");
         json_t *rows = json_array();
-        int r = hook_sql_prepare(hook_db_begin_read(x->service->db), &row, &err, sql, "si", hook_query(x, "repository"),
-                                 limit);
+        int r = hook_sql_prepare(hook_db_begin_read(x->service->db), &row, &err, sql, "sii",
+                                 hook_query(x, "repository"), limit, offset);
         if (r == 0)
                 r = rows_json(row, rows, &err);
         hook_db_end_read(x->service->db);
@@ -60,7 +63,7 @@ enum MHD_Result hook_api_list_snapshots(struct hook_exchange *x) {
                           " t.repository = s.repository AND t.platform = s.platform AND t.digest = s.digest), '')"
                           " AS tags FROM snapshots s"
                           " WHERE gone = 0 AND (?1 IS NULL OR s.host || '/' || s.repository = ?1)"
-                          " ORDER BY published DESC LIMIT ?2");
+                          " ORDER BY published DESC, digest, target LIMIT ?2 OFFSET ?3");
 }
 
 enum MHD_Result hook_api_list_repositories(struct hook_exchange *x) {
@@ -68,14 +71,14 @@ enum MHD_Result hook_api_list_repositories(struct hook_exchange *x) {
                           "SELECT host || '/' || repository AS repository, count(*) AS builds,"
                           " sum(state = 'done') AS done, sum(state = 'failed') AS failed, max(id) AS lastBuild"
                           " FROM builds WHERE (?1 IS NULL OR host || '/' || repository = ?1)"
-                          " GROUP BY host, repository ORDER BY lastBuild DESC LIMIT ?2");
+                          " GROUP BY host, repository ORDER BY lastBuild DESC LIMIT ?2 OFFSET ?3");
 }
 
 enum MHD_Result hook_api_list_pending(struct hook_exchange *x) {
         return reply_rows(x, "pending",
                           "SELECT id, host || '/' || repository AS repository, tag, digest,"
                           " requested_by AS requestedBy, received, attempts, not_before AS notBefore, reason"
-                          " FROM events WHERE (?1 IS NULL OR host || '/' || repository = ?1) ORDER BY id LIMIT ?2");
+                          " FROM events WHERE (?1 IS NULL OR host || '/' || repository = ?1) ORDER BY id LIMIT ?2 OFFSET ?3");
 }
 
 enum MHD_Result hook_api_status(struct hook_exchange *x) {

@@ -113,8 +113,10 @@ function buildTable(caption, builds) {
 }
 
 async function showBuilds() {
-  const [{ builds }, { pending }] = await Promise.all([ask("/v1/builds?limit=200"), ask("/v1/pending")]);
-  const waiting = builds.filter((b) => b.state === "queued" || b.state === "running");
+  const [running, queued, { builds }, { pending }] = await Promise.all(
+    ["/v1/builds?state=running&limit=1000", "/v1/builds?state=queued&limit=200", "/v1/builds?limit=200", "/v1/pending"]
+      .map((path) => ask(path)));
+  const waiting = [...running.builds, ...queued.builds]; // which may be older than the latest
   const over = builds.filter((b) => b.state !== "queued" && b.state !== "running");
   return [
     element("h2", {}, "Queue"),
@@ -175,13 +177,12 @@ function snapshotTable(caption, snapshots) {
 }
 
 async function showSnapshots() {
-  const { snapshots } = await ask("/v1/snapshots?limit=500");
-  const sum = (key) => snapshots.reduce((total, s) => total + s[key], 0);
+  const [{ snapshots }, all] = await Promise.all([ask("/v1/snapshots?limit=500"), ask("/v1/status")]);
   return [
     element("h2", {}, "Snapshots"),
-    element("p", {}, `${snapshots.length} published; ${size(sum("snapshotSize"))} in all, of which `
-      + `${size(sum("sentSize"))} had to be sent: the rest was there already.`),
-    snapshotTable("Newest first", snapshots),
+    element("p", {}, `${all.snapshots} published; ${size(all.snapshotSize)} in all, of which `
+      + `${size(all.sentSize)} had to be sent: the rest was there already.`),
+    snapshotTable(snapshots.length < all.snapshots ? `The newest ${snapshots.length}` : "Newest first", snapshots),
   ];
 }
 
@@ -229,7 +230,7 @@ async function show(moveFocus) {
   try {
     const status = await ask("/v1/status");
     summary.textContent = `${status.running} running, ${status.queued + status.pending} waiting, `
-      + `${status.snapshots} snapshots${status.diskIsFull ? "; no build starts: the disk is nearly full" : ""}`;
+      + `${status.snapshots} snapshots${status.diskIsFull ? "; the disk is nearly full" : ""}`;
     const [pattern, view] = views.find(([p]) => p.test(where));
     const parts = await view(...where.match(pattern).slice(1));
     if (mine !== shown) return;

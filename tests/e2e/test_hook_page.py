@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hook's page for people in a real browser: live, on a phone, with a keyboard, and with nothing from elsewhere."""
+import contextlib
+import sqlite3
+
 import pytest
 from support import images, oci
 from support.browser import ENTER, TAB, browser, shows
@@ -66,6 +69,35 @@ def test_page_shows_builds_as_they_run_and_takes_nothing_for_html(service, work)
         assert page.run("return document.querySelectorAll('svg rect').length") == 6
         assert page.complaints() == []
         assert [url for url in page.requested() if not url.startswith((service.url, "data:"))] == []
+
+
+MANY = """
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+INSERT INTO builds (host, repository, digest, platform, target, state, priority, rule, is_forced, requested_by, created)
+SELECT host, repository, digest, platform, target, 'done', 0, rule, 0, 'me', created FROM n, builds WHERE id = 1;
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+INSERT INTO snapshots (digest, target, host, repository, platform, rule, artifact, build, published, image_size,
+ snapshot_size, sent_size, seconds)
+SELECT digest, target || '/' || i, host, repository, platform, rule, artifact, build, published, 1, 999990, 1, 1.0
+FROM n, snapshots;
+"""
+
+
+def test_page_shows_all_that_waits_and_the_size_of_all_snapshots_however_many_there_are(service, work):
+    fake_builder(work, WAITS)
+    service.place.push(layout(work, "b", b"b"), "acme/web", "v2")
+    service.request("/v1/builds", {"reference": f"{service.place.host}/acme/web:v2"})
+    until(lambda: service.builds(state="running"), 20, service.said)
+    with contextlib.closing(sqlite3.connect(work / "state" / "hook.db")) as database:
+        database.executescript(MANY)
+    with browser() as page:
+        page.go(service.url + "/")
+        shows(page, "layer 1 of 3")
+        page.go(service.url + "/#/snapshots")
+        shows(page, "601 published; 600 MB in all")
+        shows(page, "The newest 500")
+    (work / "go").touch()
+    service.settle()
 
 
 def become(page, token):

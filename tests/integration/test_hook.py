@@ -5,8 +5,10 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -392,6 +394,57 @@ def test_no_push_with_odd_headers_holds_up_the_registrys_others(pair, work, odd)
     assert "zeropull_hook_deliveries_refused_total 0\n" in service.request("/metrics")[1]
 
 
+@pytest.mark.parametrize("annotations", [{"nul\0": "\0"}, {f"a{i}": "" for i in range(110_000)}], ids=["nul", "many"])
+def test_no_annotation_of_a_layer_holds_up_the_registrys_others(pair, work, annotations):
+    service, place = pair(ALL, builder=fake_builder(work))
+    place.push(marked_layout(work, "a"), "odd", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    kind = {"Accept": "application/vnd.oci.image.manifest.v1+json", "Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+    url = f"{place.url}/v2/odd/manifests/"
+    with urllib.request.urlopen(urllib.request.Request(url + "1", headers=kind), timeout=30) as answer:
+        manifest = json.load(answer)
+    manifest["layers"][0]["annotations"] = annotations
+    put = urllib.request.Request(url + "2", json.dumps(manifest).encode(), kind, method="PUT")
+    with urllib.request.urlopen(put, timeout=30) as answer:
+        assert answer.status == 201
+    place.push(marked_layout(work, "b", content=b"b"), "others", "1")
+    until(lambda: "others" in [build["repository"] for build in service.builds()], 60, service.said)
+    assert "zeropull_hook_deliveries_refused_total 0\n" in service.request("/metrics")[1]
+
+
+def test_a_registry_that_does_not_answer_keeps_no_others_pushes_waiting(pair, work):
+    service, place = pair(ALL, builder=fake_builder(work))
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as hung, contextlib.ExitStack() as stack:
+        asked = []
+
+        def accept_all():
+            with contextlib.suppress(OSError):
+                while True:
+                    asked.append(stack.enter_context(hung.accept()[0]))
+
+        accepting = threading.Thread(target=accept_all)
+        accepting.start()
+        for number in range(40):
+            event = {"action": "push", "target": {"repository": "app", "tag": f"v{number}"},
+                     "request": {"host": f"127.0.0.1:{hung.getsockname()[1]}"}}  # fmt: skip
+            assert service.request("/hooks/distribution", {"events": [event]}, headers={"Authorization": TOKEN})[0] == 202
+        until(lambda: len(asked) >= 4, 20, service.said)
+        place.push(marked_layout(work, "a"), "app", "1")
+        until(lambda: service.snapshots(), 60, service.said)
+
+        def is_open(connection):
+            connection.setblocking(False)
+            try:
+                while connection.recv(65536):
+                    pass
+            except BlockingIOError:
+                return True
+
+        assert 1 <= len([connection for connection in asked if is_open(connection)]) <= 4
+        hung.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+
+
 def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
     with hook(work / "state") as service, contextlib.ExitStack() as stack:
         size = 16 << 20
@@ -410,6 +463,22 @@ def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
         until(lambda: large() == 200, 30, service.said)
         lines = [line for line in service.said().splitlines() if ": http: " in line]
         assert 1 <= len(lines) <= 2 + time.monotonic() - began  # one a second, not one for each connection
+
+
+def test_who_asks_whether_it_is_ready_keeps_nobody_waiting(work):
+    with hook(work / "state") as service, contextlib.ExitStack() as stack:
+        host, port = service.url.removeprefix("http://").split(":")
+        other = sqlite3.connect(work / "state" / "hook.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        asking = [stack.enter_context(socket.create_connection((host, int(port)), 30)) for _ in range(16)]
+        for one in asking:
+            one.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        requests = lambda: int(re.search(r"_requests_total (\d+)", service.request("/metrics")[1])[1])  # noqa: E731
+        until(lambda: requests() > 16, 5, service.said)
+        assert select.select(asking, [], [], 0)[0] == []
+        other.execute("ROLLBACK")
+        for one in asking:
+            assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_roles_decide_who_may_do_what(work):
@@ -493,6 +562,24 @@ def test_reconcile_finds_pushes_that_nobody_told_of(work):
             assert len(service.builds()) == 3
 
 
+def slow_in_vain(handler):
+    threading.Event().wait(2.5)
+    handler.answer(503)
+    return True
+
+
+def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_poll(work):
+    with memory_registry() as slow, memory_registry() as other:
+        slow.inject("/tags/list", *[slow_in_vain] * 100)
+        put_image(other, "1", "image", "app")
+        config = config_file(work, slow.host, ALL)
+        polls = f"\n  reconcile: {{repositories: [a, b, c]}}\n- host: '{other.host}'\n  reconcile: {{repositories: [app]}}"
+        config.write_text(config.read_text().replace(f"- host: '{slow.host}'", f"- host: '{slow.host}'{polls}"))
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            until(lambda: service.snapshots(), 60, service.said)
+            assert {request.path.split("?")[0] for request in slow.seen("/tags/list")} == {"/v2/a/tags/list"}
+
+
 def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
     rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1s, dry-run: true}}\n"
     service, place = pair(rule)
@@ -532,6 +619,26 @@ def put_image(place, tag, name, repository="app"):
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:" + "2" * 64, "size": 10}],
     }  # fmt: skip
     return place.put_manifest(json.dumps(manifest).encode(), tag, repository=repository)
+
+
+def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_survey(work):
+    rule = "- {name: r, repositories: '**', retention: {deleted: 1d}}\n"
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
+    ):
+        for tag in "ab":
+            put_image(place, tag, tag)
+            service.request("/v1/builds", {"reference": f"{place.host}/app:{tag}"})
+        service.settle()
+        assert len(service.snapshots()) == 2
+        place.inject("^HEAD", *[slow_in_vain] * 100)
+        service.request("/v1/upkeep", method="POST", raw=b"")
+        until(lambda: "retention: " in service.said(), 60, service.said)
+        service.request("/v1/upkeep", method="POST", raw=b"")
+        asked = len(place.seen("^HEAD"))  # by one look, or it has begun again
+        until(lambda: len(place.seen("^HEAD")) > asked, 30, service.said)
+        assert len({request.path for request in place.seen("^HEAD")}) == 1
 
 
 def test_what_a_registry_does_not_delete_can_still_be_found(work):
@@ -809,6 +916,16 @@ def test_filters_of_no_known_value_are_refused_and_not_taken_for_none(work):
             assert (status, answer["error"]) == (400, f"partial: '{value}' is none of: true, false")
 
 
+def test_lists_longer_than_one_answer_can_be_read_to_their_end(work):
+    with hook(work / "state", config=config_file(work, "127.0.0.1:*", ALL), builder=fake_builder(work)) as service:
+        for tag in "abcde":
+            assert service.request("/v1/builds", {"reference": f"127.0.0.1:1/app:{tag}"})[0] == 202
+        page = lambda offset: [event["tag"] for event in service.get(f"/v1/pending?limit=2&offset={offset}")["pending"]]  # noqa: E731
+        assert [page(offset) for offset in (0, 2, 4, 5)] == [["a", "b"], ["c", "d"], ["e"], []]
+        for bad in ("offset=", "offset=-1", "offset=x", "limit=0", "limit=1001"):
+            assert service.request(f"/v1/snapshots?{bad}")[0] == 400, bad
+
+
 def test_a_wish_that_is_not_understood_is_refused(work):
     with hook(work / "state", config=config_file(work, "127.0.0.1:*", ALL), builder=fake_builder(work)) as service:
         image = "127.0.0.1:1/app:1"
@@ -821,6 +938,30 @@ def test_a_wish_that_is_not_understood_is_refused(work):
         ):
             status, answer = service.request("/v1/builds", wish)
             assert (status, answer["error"]) == (400, problem)
+        assert service.get("/v1/status")["pending"] == 0
+
+
+def test_a_hostile_body_is_refused_and_not_repeated(work):
+    config = config_file(work, "127.0.0.1:*", ALL, "- {provider: generic, open: true}")
+    with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        ask = lambda body: service.request("/v1/builds", raw=body)  # noqa: E731
+        start = b'{"reference": "127.0.0.1:1/app:1", '
+        for body, problem in (
+            (start + b'"auths": {"r": {"auth": "c2VjcmV0OnNlY3JldA==" "}}}', "not valid JSON"),
+            (start + b'"reference": "127.0.0.1:1/app:2"}', "not valid JSON"),
+            (b'{"reference": "127.0.0.1:1/app:\\u0000"}', "not valid JSON"),
+            (b'{"reference": "127.0.0.1:1/app:\xff"}', "not valid JSON"),
+            (start + b'"force": 1' + b"0" * 400 + b"}", "not valid JSON"),
+            (b"[" * 100_000, "nested deeper than"),
+            (b'{"":[' + b"0," * 2_000_000 + b"0]}", "more than"),
+        ):
+            status, answer = ask(body)
+            assert status == 400 and problem in answer["error"] and "c2VjcmV0" not in answer["error"], answer
+        assert ask(start + b" " * (9 << 20) + b"}")[0] == 413
+        for name in ("é" * 200, "e" + "é" * 200):  # one of them is cut inside a character
+            assert "éé" in service.request("/hooks/generic", {"image": name})[1]["error"]
+        assert service.request("/hooks/%ff")[1]["error"] == "there is something, but not for this method"
+        assert service.request("/hooks/%ff", {})[1]["error"] == "there is no endpoint '?'"
         assert service.get("/v1/status")["pending"] == 0
 
 
@@ -908,7 +1049,8 @@ def test_full_disk_refuses_events_with_503_and_loses_none_that_were_accepted(wor
         assert set(answers) == {202, 503} and is_full()
         assert service.get("/v1/status")["pending"] == len(answers)  # with the first, without the last
         (small / "filler").unlink()
-        assert tell(len(answers)) == 202 and service.request("/readyz")[0] == 200
+        assert service.request("/readyz")[0] == 200 and is_full() == (min_free == "1G")
+        assert tell(len(answers)) == 202
         assert service.get("/v1/status")["pending"] == len(answers) + 1
         assert is_full() == (min_free == "1G")
     subprocess.run(["umount", small], check=True)
