@@ -146,7 +146,7 @@ static int take_present(struct acquire *a, const struct zp_image_record *image, 
 /* Where a preload has an image from counts as it does for one in the store, and goes on to count for those who come
  * later. */
 static int import_image(struct acquire *a, size_t preload, const struct zp_import_image *image, const char *name,
-                        struct zp_error *err) {
+                        const struct zp_cancel *cancel, struct zp_error *err) {
         struct snap_preloaded preloaded = { a->options->preloads, preload };
         struct zp_import_from from = { image, snap_preloaded_read, &preloaded };
         zp_autofree char *place = NULL;
@@ -156,26 +156,42 @@ static int import_image(struct acquire *a, size_t preload, const struct zp_impor
         else if (!(place = zp_format(IN_REGISTRY "%s/%s", a->reference.registry, a->reference.repository)))
                 r = zp_error_errno(err, ENOMEM, "preloads");
         a->is_confirming = false; /* what fails here is not the end */
-        return r < 0 ? r : zp_import(&from, a->options->store, name, place, a->source_options.cancel, err);
+        return r < 0 ? r : zp_import(&from, a->options->store, name, place, cancel, err);
 }
 
 /* 1: imported; 0: it does not have the image. */
-static int import_from(struct acquire *a, size_t preload, const char *name, struct zp_error *err) {
+static int import_from(struct acquire *a, size_t preload, const char *name, const struct zp_cancel *cancel,
+                       struct zp_error *err) {
         struct zp_import_image image;
         int r = snap_preloaded_look(a->options->preloads, preload, a->manifest, &image, err);
         if (r == 1)
-                r = import_image(a, preload, &image, name, err) < 0 ? -err->code : 1;
+                r = import_image(a, preload, &image, name, cancel, err) < 0 ? -err->code : 1;
         zp_import_image_clear(&image);
+        return r;
+}
+
+/* As import_from(), in so much time (0: all there is); *is_cut: it was too short. */
+static int import_in_time(struct acquire *a, size_t preload, const char *name, unsigned ms, bool *is_cut,
+                          struct zp_error *err) {
+        struct snap_deadline deadline;
+        if (!ms)
+                return import_from(a, preload, name, a->source_options.cancel, err);
+        int r = snap_deadline_begin(&deadline, ms, a->source_options.cancel, err);
+        if (r < 0)
+                return r;
+        r = import_from(a, preload, name, &deadline.cancel, err);
+        snap_deadline_end(&deadline);
+        *is_cut |= r == -ECANCELED && deadline.has_passed;
         return r;
 }
 
 /* 1: the image is in the store now, from a preload. One that is damaged, or does not answer, leaves it to the next, and
  * to the registry. */
-static int import_preloaded(struct acquire *a, const char *name) {
+static int import_preloaded(struct acquire *a, const char *name, unsigned ms_each, bool *is_cut) {
         struct snap_preloads *preloads = a->options->preloads;
         for (size_t i = 0; i < snap_preloads_count(preloads) && !zp_cancelled(a->source_options.cancel); i++) {
                 struct zp_error why = { 0 };
-                int r = import_from(a, i, name, &why);
+                int r = import_in_time(a, i, name, ms_each, is_cut, &why);
                 if (r == 1)
                         return 1;
                 /* told elsewhere: the one once, not for each image; the other as the image's */
@@ -184,6 +200,20 @@ static int import_preloaded(struct acquire *a, const char *name) {
                                        snap_preloads_path(preloads, i), "error", why.message, NULL);
         }
         return 0;
+}
+
+/* 1: it was imported; 0: it was pulled. Slow preloads have their part of the time, and the registry its own; when that
+ * fails, they have what is left. */
+static int import_or_pull(struct acquire *a, struct zp_trust *trust, bool is_checked, struct zp_error *err) {
+        bool is_cut = false;
+        unsigned part_ms = a->options->timeout_ms / ((unsigned) snap_preloads_count(a->options->preloads) + 1);
+        if (!is_checked && import_preloaded(a, trust->image, part_ms, &is_cut) == 1)
+                return 1;
+        int r = pull(a, trust, is_checked, err);
+        if (r == 0 || !is_cut || import_preloaded(a, trust->image, 0, &is_cut) == 0)
+                return r;
+        zp_error_clear(err);
+        return 1;
 }
 
 /* One that cannot be read allows nothing: it is no missing snapshot and no malformed one that keeps the image from
@@ -211,10 +241,12 @@ static int acquire_trusted(struct acquire *a, struct zp_error *err) {
         if (is_checked < 0)
                 return is_checked;
         r = zp_store_find_image(a->options->store, a->manifest, &image, err);
-        if (r == 0 && !is_checked && (r = import_preloaded(a, trust.image)) == 1)
+        if (r == 0) {
+                r = import_or_pull(a, &trust, is_checked == 1, err);
+                if (r <= 0)
+                        return r;
                 r = zp_store_find_image(a->options->store, a->manifest, &image, err);
-        if (r == 0)
-                return pull(a, &trust, is_checked == 1, err);
+        }
         if (r == 1)
                 r = take_present(a, &image, &trust, is_checked == 1, err);
         zp_image_record_clear(&image);

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 import pytest
 
 from support import oci
-from support.programs import treecmp
+from support.programs import BUILD, treecmp
 from support.pulls import Image, chains, prepare_layer, pull, reason
 from support.ship import fill_app, fill_bare, fill_base, make_image
 from support.snapshotter import SNAPSHOTTER, mount_one, mounted, settings, snapshotter
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+
+
+MS_BIND = 4096
 
 
 @contextmanager
@@ -30,6 +33,28 @@ def hung(point):
     finally:
         os.close(fd)  # which aborts it
         subprocess.run(["umount", "--lazy", point], check=False, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def slow(work, paths, seconds):
+    """Whoever reads one of these files waits so long."""
+    files, point = work / "files", work / "served"
+    files.mkdir()
+    point.mkdir()
+    for number, path in enumerate(paths, 16):
+        shutil.copyfile(path, files / f"{number:x}")
+    command = [BUILD / "tests/tools/blockfs-serve", point, files, str(int(seconds * 1e6)), "0"]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout.readline().startswith("ready")
+        for number, path in enumerate(paths, 16):
+            mount_one(point / f"{number:x}", path, "", MS_BIND, "")
+        yield
+    finally:
+        for path in paths:
+            subprocess.run(["umount", "--lazy", path], check=False)
+        server.stdin.close()
+        server.wait(timeout=60)
 
 
 def disk_path(work):
@@ -164,6 +189,24 @@ def test_a_preload_that_hangs_is_passed_over(work, where):
         assert prepare_layer(api, other, 0, "") is None
         assert time.monotonic() - began < 2
         assert daemon.log().count(told) == 1
+        api.close()
+
+
+@pytest.mark.parametrize("registry", ["answers", "is-away"])
+def test_a_preload_that_is_slow_leaves_time_to_the_registry(world, work, registry):
+    """And has the rest of it when there is no registry."""
+    image = world.image("web", *(fill_app(number) for number in range(10)))
+    baked = work / "baked"
+    shutil.copytree(work / "builder", baked)
+    if registry == "is-away":
+        image.name = "127.0.0.1:1/some/web"
+    paths = [path for kind in ("images", "layers") for path in sorted(baked.glob(f"{kind}/*/*"))]
+    timeout = 8 if registry == "answers" else 20  # the preload takes 13 s
+    options = settings(work, f"registry_timeout_s: {timeout}", "check_rights: false", f"preloads: [{baked}]")
+    with slow(work, paths, 1), snapshotter(work, *options) as daemon:
+        api = daemon.client()
+        api.timeout = 3 * timeout
+        assert None not in pull(api, image), reason(daemon)
         api.close()
 
 
