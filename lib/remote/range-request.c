@@ -317,6 +317,12 @@ static int judge_end(const struct zp_range_request *request, const struct zp_htt
         return zp_error_set(err, EBADMSG, "ends %ju bytes before it should", (uintmax_t) missing);
 }
 
+/* How long a server is left alone that asks for it: no read shall have all its time pass without one attempt. */
+static uint64_t pause_ms(struct zp_range_server *server, const struct zp_http_response *response) {
+        unsigned max = server->remote->reader->options.read_timeout_ms / 2;
+        return zp_min_u64(zp_retry_delay_ms(&server->retry, response), max < PAUSE_MAX_MS ? max : PAUSE_MAX_MS);
+}
+
 static void end_badly(struct zp_range_request *request, int result, const struct zp_http_response *response,
                       const struct zp_error *why) {
         struct zp_error err = *why;
@@ -337,8 +343,7 @@ static void end_badly(struct zp_range_request *request, int result, const struct
         if (may_retry)
                 count_retry(request);
         if (may_retry && zp_http_retry_after_s(response))
-                request->server->not_before_ms =
-                        zp_clock_ms() + zp_min_u64(zp_retry_delay_ms(&request->server->retry, response), PAUSE_MAX_MS);
+                request->server->not_before_ms = zp_clock_ms() + pause_ms(request->server, response);
         struct zp_range_read *part;
         TAILQ_FOREACH(part, &request->parts, by_place)
         part->wants_new_connection = !is_answer;

@@ -401,6 +401,12 @@ class TestTrouble:
         assert failures(read(remote(server), SPREAD[:1], "-d", "20000")) == {errno.EBUSY}
         assert time.monotonic() - start < 5
 
+    def test_longer_wait_than_there_is_time_for_leaves_others_an_attempt(self, server):
+        server.inject(BLOB, answer(429, ("Retry-After", "3600")))
+        result = read(remote(server), SPREAD[:3], "-n", "1", "-d", "10000")
+        assert failures(result) == {0, errno.EBUSY}
+        assert [r.get("digest") is None for r in result["reads"]].count(True) == 1
+
     def test_endless_trouble_ends_with_the_time(self, server):
         server.inject(BLOB, *[answer(503)] * 100)
         start = time.monotonic()
