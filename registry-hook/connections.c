@@ -15,15 +15,18 @@ struct hook_connection {
 
 struct hook_connections {
         int64_t patience_ms;
+        size_t crowd;
         pthread_mutex_t lock;
         struct hook_connection *first; /* guarded by lock, and each one's fields */
+        size_t count;                  /* as is this */
 };
 
-int hook_connections_new(int64_t patience_ms, struct hook_connections **out, struct zp_error *err) {
+int hook_connections_new(int64_t patience_ms, size_t crowd, struct hook_connections **out, struct zp_error *err) {
         *out = calloc(1, sizeof **out);
         if (!*out)
                 return zp_error_errno(err, ENOMEM, "connections");
         (*out)->patience_ms = patience_ms;
+        (*out)->crowd = crowd;
         pthread_mutex_init(&(*out)->lock, NULL);
         return 0;
 }
@@ -49,6 +52,7 @@ struct hook_connection *hook_connections_add(struct hook_connections *connection
         if (c->next)
                 c->next->link = &c->next;
         connections->first = c;
+        connections->count++;
         pthread_mutex_unlock(&connections->lock);
         return c;
 }
@@ -60,6 +64,7 @@ void hook_connections_remove(struct hook_connections *connections, struct hook_c
         *c->link = c->next;
         if (c->next)
                 c->next->link = c->link;
+        connections->count--;
         pthread_mutex_unlock(&connections->lock);
         free(c);
 }
@@ -74,8 +79,10 @@ void hook_connections_set_waiting(struct hook_connections *connections, struct h
 
 void hook_connections_end_slow(struct hook_connections *connections, int64_t monotonic_ms) {
         pthread_mutex_lock(&connections->lock);
+        bool is_crowded = connections->count >= connections->crowd && connections->patience_ms > HOOK_CROWDED_MS;
+        int64_t patience_ms = is_crowded ? HOOK_CROWDED_MS : connections->patience_ms;
         for (struct hook_connection *c = connections->first; c; c = c->next)
-                if (c->waiting_since_ms && monotonic_ms - c->waiting_since_ms > connections->patience_ms) {
+                if (c->waiting_since_ms && monotonic_ms - c->waiting_since_ms > patience_ms) {
                         shutdown(c->fd, SHUT_RDWR); /* whoever serves it sees its end, and closes it */
                         c->waiting_since_ms = 0;
                 }

@@ -6,12 +6,15 @@
 #define HOOK_CONNECTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 struct hook_connections;
-int hook_connections_new(int64_t patience_ms, struct hook_connections **out, struct zp_error *err);
+/* From `crowd` connections on the patience is HOOK_CROWDED_MS at most, so that those who hold them keep nobody out. */
+#define HOOK_CROWDED_MS 2000
+int hook_connections_new(int64_t patience_ms, size_t crowd, struct hook_connections **out, struct zp_error *err);
 void hook_connections_free(struct hook_connections *connections);
 
 /* A connection was made; NULL: out of memory, and nobody watches over it. Any thread, as all here. */

@@ -259,7 +259,7 @@ static int load_tls(struct hook_server *server, const struct hook_config *config
 
 static int start(struct hook_server *server, const struct hook_config *config, struct zp_error *err) {
         struct zp_listener listener = { .fd = -1 };
-        int r = hook_connections_new(PATIENCE_MS, &server->connections, err);
+        int r = hook_connections_new(PATIENCE_MS, (size_t) config->connections / 4 * 3, &server->connections, err);
         if (r == 0)
                 r = load_tls(server, config, err);
         if (r == 0)

@@ -465,6 +465,18 @@ def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
         assert 1 <= len(lines) <= 2 + time.monotonic() - began  # one a second, not one for each connection
 
 
+def test_connections_that_say_nothing_keep_nobody_out_for_long(work):
+    with hook(work / "state") as service, contextlib.ExitStack() as stack:
+        host, port = service.url.removeprefix("http://").split(":")
+        for _ in range(400):  # as many as it takes, and more that wait for their turn
+            silent = stack.enter_context(socket.socket())
+            silent.setblocking(False)
+            silent.connect_ex((host, int(port)))
+        began = time.monotonic()
+        assert service.request("/hooks/distribution", {"events": []})[0] == 200
+        assert time.monotonic() - began < 20  # and not the 30 s that are given to each
+
+
 def test_who_asks_whether_it_is_ready_keeps_nobody_waiting(work):
     with hook(work / "state") as service, contextlib.ExitStack() as stack:
         host, port = service.url.removeprefix("http://").split(":")

@@ -21,7 +21,7 @@ static void who_is_waited_for_too_long_is_shut_down_and_who_waits_is_not(void **
         (void) state;
         struct hook_connections *connections;
         int slow[2], served[2], gone[2];
-        assert_int_equal(hook_connections_new(1000, &connections, NULL), 0);
+        assert_int_equal(hook_connections_new(1000, 100, &connections, NULL), 0);
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, slow), 0);
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, served), 0);
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, gone), 0);
@@ -50,9 +50,38 @@ static void who_is_waited_for_too_long_is_shut_down_and_who_waits_is_not(void **
         }
 }
 
+static void those_who_let_themselves_be_waited_for_keep_nobody_out(void **state) {
+        (void) state;
+        struct hook_connections *connections;
+        struct hook_connection *all[3];
+        int pairs[3][2];
+        assert_int_equal(hook_connections_new(30000, 3, &connections, NULL), 0);
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]), 0);
+        for (size_t i = 0; i < 2; i++)
+                all[i] = hook_connections_add(connections, pairs[i][0]);
+        int64_t now = hook_monotonic_ms();
+        hook_connections_end_slow(connections, now + HOOK_CROWDED_MS + 1000);
+        assert_false(is_shut(pairs[0][1]));
+        all[2] = hook_connections_add(connections, pairs[2][0]);
+        hook_connections_set_waiting(connections, all[1], false);
+        hook_connections_end_slow(connections, now + HOOK_CROWDED_MS - 1000);
+        assert_false(is_shut(pairs[0][1]));
+        hook_connections_end_slow(connections, now + HOOK_CROWDED_MS + 1000);
+        assert_true(is_shut(pairs[0][1]));
+        assert_false(is_shut(pairs[1][1]));
+        for (size_t i = 0; i < 3; i++) {
+                hook_connections_remove(connections, all[i]);
+                close(pairs[i][0]);
+                close(pairs[i][1]);
+        }
+        hook_connections_free(connections);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(who_is_waited_for_too_long_is_shut_down_and_who_waits_is_not),
+                cmocka_unit_test(those_who_let_themselves_be_waited_for_keep_nobody_out),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
