@@ -206,7 +206,9 @@ void zp_blockfs_answer_file(struct zp_blockfs_read *read, int fd, uint64_t offse
         bytes.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
         bytes.buf[0].fd = fd;
         bytes.buf[0].pos = (off_t) offset;
-        fuse_reply_data(read->request, &bytes, 0);
+        /* What cannot be read of the file, libfuse answers as an error. What the kernel does not take has nobody who
+         * waits: the request, or the whole file system, is gone. */
+        (void) fuse_reply_data(read->request, &bytes, 0);
         end_read(read, server);
 }
 

@@ -52,7 +52,7 @@ def slow(work, paths, seconds):
         yield
     finally:
         for path in paths:
-            subprocess.run(["umount", "--lazy", path], check=False)
+            subprocess.run(["umount", "--lazy", path], check=False, stderr=subprocess.DEVNULL)
         server.stdin.close()
         server.wait(timeout=60)
 
