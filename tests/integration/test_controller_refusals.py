@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the API server refuses to zeropull-controller: soon asked again the first time, since an API server that has just started
-refuses everybody until it has read its roles, and then more seldom; and the objects say what is missing."""
+refuses everybody until it has read its roles, and then more seldom; and the objects say what is missing. And what a registry
+has that is of no use: it stays so, unless a tag moves on from it."""
+import time
 from datetime import datetime
 
 import pytest
 
-from support.controller import until
+from support.controller import push_tiny, until
 from support.controller_world import Objects, controller_world
 
 
@@ -33,3 +35,30 @@ def test_a_build_that_is_refused_is_soon_tried_again_and_later_more_seldom(world
         until(lambda: refused.happened == 2 and pause_of(world, "app") >= 280, explain=lambda: str(world.snapshots.get("app")))
         world.snapshots.patch("app", {"metadata": {"annotations": {"zeropull.dev/retry": "now"}}})
         world.wait_for_job(image)
+
+
+def of_no_image(world, **spec):
+    """An object of a tag that names something else: when it is looked at again, in seconds; None: never."""
+    push_tiny(world.server, "app", is_image=False)
+    world.snapshot("app", f"{world.server.host}/app:latest", **spec)
+    world.wait("app", "NotAnImage", "Failed", "NotAnImage")
+    again = world.snapshots.get("app")["status"]["images"][0].get("nextAttemptTime")
+    return again and datetime.fromisoformat(again).timestamp() - time.time()
+
+
+def test_a_tag_that_is_followed_is_looked_at_again_though_it_names_no_image(world):
+    with world.controller():
+        assert 590 <= of_no_image(world, mode="Track", interval="10m") <= 601
+
+
+def test_a_tag_that_is_not_followed_and_names_no_image_is_not(world):
+    with world.controller():
+        assert of_no_image(world) is None
+
+
+@pytest.mark.long
+def test_a_tag_that_comes_to_name_an_image_is_built(world):
+    with world.controller():
+        of_no_image(world, mode="Track", interval="30s")
+        digest = push_tiny(world.server, "app")
+        until(lambda: [job["metadata"]["annotations"]["zeropull.dev/digest"] for job in world.jobs.list()] == [digest])

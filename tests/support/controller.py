@@ -214,8 +214,9 @@ def _put_blob(server, repository, data):
     return {"digest": digest, "size": len(data)}
 
 
-def push_tiny(server, repository, tag="latest", salt=""):
-    """An image with one small file, for linux/amd64; another `salt` gives another one. Returns its digest."""
+def push_tiny(server, repository, tag="latest", salt="", is_image=True):
+    """An image with one small file, for linux/amd64; another `salt` gives another one. Or what only looks like one. Returns
+    its digest."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("file"), io.BytesIO())
@@ -226,7 +227,7 @@ def push_tiny(server, repository, tag="latest", salt=""):
     kind = "application/vnd.oci.image."
     manifest = {
         "schemaVersion": 2, "mediaType": f"{kind}manifest.v1+json",
-        "config": {"mediaType": f"{kind}config.v1+json", **_put_blob(server, repository, json.dumps(config).encode())},
+        "config": {"mediaType": f"{kind}config.v1+json" if is_image else "application/vnd.test.chart.v1+json", **_put_blob(server, repository, json.dumps(config).encode())},
         "layers": [{"mediaType": f"{kind}layer.v1.tar+gzip", **layer}],
     }  # fmt: skip
     data = json.dumps(manifest).encode()
