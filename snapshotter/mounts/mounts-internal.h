@@ -12,6 +12,8 @@
 #include "snapshotter/mounts/mounts.h"
 
 #define SNAP_BASE_FILE_SIZE 32
+/* So many unmounts may hang before others wait for them, though nobody waits for these. */
+#define SNAP_DROPPERS 4
 
 /* A base that is being mounted or dropped, by one at a time. */
 struct snap_base_use {
@@ -35,6 +37,14 @@ struct snap_mounts {
         struct snap_base_use *uses;
         bool is_hanging; /* an unmount was given up waiting for, and none has ended since */
 };
+
+/* uses.c: waits until nobody else is at the base; NULL: out of memory. The last one who ends has it dropped when that
+ * is wanted by then. */
+struct snap_base_use *snap_use_begin(struct snap_mounts *mounts, uint64_t id, struct zp_error *err);
+void snap_use_end(struct snap_mounts *mounts, struct snap_base_use *use);
+
+/* mounts.c: unmounts a base and removes what it needed, however long that takes. */
+void snap_base_drop(struct snap_mounts *mounts, uint64_t id);
 
 /* metadata.c: opens the metadata of a base, which is made when it is not there yet: the image's own when it is all of
  * its layers, else what a merge of the first ones gives. *source (malloc'ed) is what the mount's source shall be. */

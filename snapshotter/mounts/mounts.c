@@ -17,11 +17,6 @@
 #include "snapshotter/control/log.h"
 #include "snapshotter/mounts/mounts-internal.h"
 
-/* So many unmounts may hang before others wait for them, though nobody waits for these. */
-#define DROPPERS 4
-/* An unmount takes milliseconds. */
-#define DROP_PATIENCE_MS 2000
-
 static int no_memory(struct zp_error *err) {
         return zp_error_errno(err, ENOMEM, "mounts");
 }
@@ -73,7 +68,7 @@ int snap_mounts_open(const char *root, struct zp_store *store, const char *devic
         if (r == 0)
                 r = open_directory(root, "bases", &m->bases_fd, err);
         if (r == 0)
-                r = zp_pool_new(DROPPERS, &m->droppers, err);
+                r = zp_pool_new(SNAP_DROPPERS, &m->droppers, err);
         if (r == 0 && devices)
                 r = snap_announcer_new(m->devices, &m->announcer, err);
         if (r == 0)
@@ -108,90 +103,12 @@ static void unmount(const char *point) {
                                strerrordesc_np(errno), NULL);
 }
 
-static void drop(struct snap_mounts *m, uint64_t id) {
+void snap_base_drop(struct snap_mounts *m, uint64_t id) {
         zp_autofree char *point = point_of(m, id);
         if (!point)
                 return; /* the next start sweeps */
         unmount(point);
         snap_base_remove(m, id);
-}
-
-/* ---- one at a time for each base ---- */
-
-static struct snap_base_use *find_use(struct snap_mounts *m, uint64_t id) {
-        struct snap_base_use *use = m->uses;
-        while (use && use->id != id)
-                use = use->next;
-        return use;
-}
-
-/* Adds a use of a base; *is_first: it has no other. NULL: out of memory. Lock held. */
-static struct snap_base_use *add_use(struct snap_mounts *m, uint64_t id, bool *is_first) {
-        struct snap_base_use *use = find_use(m, id);
-        *is_first = !use;
-        if (!use) {
-                use = calloc(1, sizeof *use);
-                if (!use)
-                        return NULL;
-                *use = (struct snap_base_use){ .next = m->uses, .mounts = m, .id = id };
-                m->uses = use;
-        }
-        use->users++;
-        return use;
-}
-
-/* Takes a use away, the base's last with its record. Lock held. */
-static void remove_use(struct snap_mounts *m, struct snap_base_use *use) {
-        if (--use->users)
-                return;
-        struct snap_base_use **link = &m->uses;
-        while (*link != use)
-                link = &(*link)->next;
-        *link = use->next;
-        free(use);
-}
-
-static struct snap_base_use *begin(struct snap_mounts *m, uint64_t id, struct zp_error *err) {
-        bool is_first;
-        pthread_mutex_lock(&m->lock);
-        struct snap_base_use *use = add_use(m, id, &is_first);
-        while (use && use->is_busy)
-                pthread_cond_wait(&m->changed, &m->lock);
-        if (use)
-                use->is_busy = true;
-        else
-                no_memory(err);
-        pthread_mutex_unlock(&m->lock);
-        return use;
-}
-
-static void drop_elsewhere(void *argument, unsigned worker);
-
-/* The last one has dropped what was to be dropped meanwhile. */
-static void end(struct snap_mounts *m, struct snap_base_use *use) {
-        pthread_mutex_lock(&m->lock);
-        bool must_drop = use->users == 1 && use->is_unwanted;
-        if (must_drop) {
-                use->is_unwanted = false;
-        } else {
-                use->is_busy = false;
-                remove_use(m, use);
-                pthread_cond_broadcast(&m->changed);
-        }
-        pthread_mutex_unlock(&m->lock);
-        if (must_drop)
-                zp_pool_submit(m->droppers, &use->item, drop_elsewhere, use);
-}
-
-static void drop_elsewhere(void *argument, unsigned worker) {
-        struct snap_base_use *use = argument;
-        struct snap_mounts *m = use->mounts;
-        (void) worker;
-        drop(m, use->id);
-        pthread_mutex_lock(&m->lock);
-        m->is_hanging = false;
-        pthread_mutex_unlock(&m->lock);
-        end(m, use);
 }
 
 /* ---- mounting ---- */
@@ -294,7 +211,7 @@ int snap_mounts_ensure(struct snap_mounts *m, const struct snap_base *base, cons
         zp_autofree char *point = point_of(m, base->id);
         if (!point)
                 return no_memory(err);
-        struct snap_base_use *use = begin(m, base->id, err);
+        struct snap_base_use *use = snap_use_begin(m, base->id, err);
         if (!use)
                 return -ENOMEM;
         int r = 0;
@@ -302,37 +219,11 @@ int snap_mounts_ensure(struct snap_mounts *m, const struct snap_base *base, cons
                 r = mount_base(m, base, point, cancel, err);
         if (r == 0 && root_directory && stat(point, root_directory) < 0)
                 r = zp_error_errno(err, errno, "'%s'", point);
-        end(m, use);
+        snap_use_end(m, use);
         return r < 0 ? zp_error_wrap(err, "mount %s", base->reference) : 0;
 }
 
 /* ---- the way out ---- */
-
-/* Until it is over, or hangs: then nobody waits for another one until one ends. */
-static void await_drop(struct snap_mounts *m, uint64_t id) {
-        uint64_t until_ms = zp_monotonic_ms() + DROP_PATIENCE_MS;
-        pthread_mutex_lock(&m->lock);
-        while (!m->is_hanging && find_use(m, id))
-                m->is_hanging = !zp_condition_wait_until(&m->changed, &m->lock, until_ms) && find_use(m, id);
-        pthread_mutex_unlock(&m->lock);
-}
-
-void snap_mounts_drop(struct snap_mounts *m, uint64_t base_id) {
-        bool is_first;
-        pthread_mutex_lock(&m->lock);
-        struct snap_base_use *use = add_use(m, base_id, &is_first);
-        if (use)
-                use->is_unwanted = true; /* in no memory's case the next start sweeps */
-        if (use && is_first)
-                use->is_busy = true;
-        else if (use)
-                remove_use(m, use);
-        pthread_mutex_unlock(&m->lock);
-        if (!use || !is_first)
-                return;
-        end(m, use);
-        await_drop(m, base_id);
-}
 
 static int sweep_directory(struct snap_mounts *m, int fd, struct snap_metastore *metastore, struct zp_error *err) {
         zp_autoclosedir DIR *dir = zp_open_listing(fd, ".");
