@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "oci/credential-helper.h"
 #include "oci/json.h"
+#include "oci/settings-error.h"
 
 #define FILE_MAX (UINT64_C(4) << 20)
 #define HUB_KEY "https://index.docker.io/v1/"
@@ -258,17 +259,6 @@ int zp_auth_file_check(const char *path, struct zp_error *err) {
         return r < 0 ? r : check_root(root, path, err);
 }
 
-/* What such a code would say of an image, or of who asks for it, is only said of a file or a helper here. */
-static int not_found_out(struct zp_error *reason, struct zp_error *err) {
-        static const int of_images[] = { ENOENT, ENOTDIR, EACCES, EPERM, EBADMSG, EINVAL, EFBIG };
-        for (size_t i = 0; i < sizeof of_images / sizeof *of_images; i++)
-                if (reason->code == of_images[i])
-                        reason->code = EIO;
-        if (err)
-                *err = *reason;
-        return -reason->code;
-}
-
 static int find_in(const char *path, bool must_exist, const char *registry, const char *repository,
                    const struct zp_cancel *cancel, struct zp_credentials *out, struct zp_error *err) {
         zp_autofree char *body = NULL;
@@ -279,14 +269,14 @@ static int find_in(const char *path, bool must_exist, const char *registry, cons
                 return 0;
         if (r < 0) {
                 zp_error_wrap(&reason, "credentials");
-                return not_found_out(&reason, err);
+                return zp_settings_error(&reason, err);
         }
         if (is_old_form(path))
                 r = parse_old_form(body, size, path, registry, repository, out, &reason);
         else
                 r = zp_auth_file_parse(body, size, path, registry, repository, cancel, out, &reason);
         explicit_bzero(body, size);
-        return r < 0 ? not_found_out(&reason, err) : 0;
+        return r < 0 ? zp_settings_error(&reason, err) : 0;
 }
 
 /* The usual places, in order. The environment's strings are not ours to keep. */

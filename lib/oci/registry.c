@@ -10,6 +10,7 @@
 #include "oci/fetch.h"
 #include "oci/hosts.h"
 #include "oci/response-error.h"
+#include "oci/settings-error.h"
 #include "oci/url.h"
 
 #define STALL_TIMEOUT_MS 30000u
@@ -103,13 +104,16 @@ static int open_server(struct zp_registry *registry, const char *repository, con
 
 static int load_hosts(struct zp_registry *registry, const struct zp_source_options *options, struct zp_error *err) {
         const char *directories = options->hosts_dir ? options->hosts_dir : ZP_HOSTS_DEFAULT_DIRECTORIES;
-        int r = zp_hosts_load(directories, registry->name, &registry->hosts, err);
-        if (r == -EACCES && !options->hosts_dir && err) {
-                zp_notice_tell(&options->notice, "%s; no mirrors are used", err->message);
-                zp_error_clear(err);
-                r = 0;
+        struct zp_error reason = { 0 };
+        int r = zp_hosts_load(directories, registry->name, &registry->hosts, &reason);
+        if (r == -EACCES && !options->hosts_dir) {
+                zp_notice_tell(&options->notice, "%s; no mirrors are used", reason.message);
+                return 0;
         }
-        return r;
+        if (r == 0)
+                return 0;
+        zp_error_wrap(&reason, "settings of registry %s", registry->name);
+        return zp_settings_error(&reason, err);
 }
 
 static int open_servers(struct zp_registry *registry, const char *repository, const struct zp_source_options *options,

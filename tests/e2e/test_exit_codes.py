@@ -42,6 +42,9 @@ class World:
         (work / "text").write_text("this is no image, no key, and no policy\n")
         (work / "empty").mkdir()
         (work / "mnt").mkdir()
+        for name, text in ("hosts-malformed", "server = 5\n"), ("hosts-without-ca", 'server = "http://registry.example"\nca = "/nonexistent"\n'):
+            (work / name / "_default").mkdir(parents=True)
+            (work / name / "_default" / "hosts.toml").write_text(text)
         chart = b'{"schemaVersion":2,"mediaType":"%s","config":{"mediaType":"application/vnd.cncf.helm.config.v1+json",' \
             b'"digest":"%s","size":2},"layers":[]}' % (oci.MANIFEST.encode(), oci.sha256(b"{}").encode())  # fmt: skip
         server.repository().blobs[oci.sha256(b"{}")] = b"{}"
@@ -80,6 +83,10 @@ TABLE = [
         "push IMAGE dir:WORK/none", "pull IMAGE --from dir:WORK/none", "build --push=dir:WORK/none --rebuild IMAGE",
         "verify --key WORK/own.pub --from dir:WORK/none IMAGE", "profile merge WORK/empty-profile -o WORK/none/x", "export IMAGE WORK/none/x", "umount WORK/none",
         *(["mount IMAGE WORK/none", "profile record IMAGE -o WORK/none/x"] if ROOT else []),
+    ]),
+    ("hosts.toml that is malformed, or names a file that is not there", FAILED, [
+        f"{command} --hosts-dir WORK/hosts-{wrong} IMAGE" for wrong in ("malformed", "without-ca")
+        for command in ("build --rebuild", "pull", "push", "verify --key WORK/own.pub", "rpull --address WORK/none.sock")
     ]),
     ("policy that is not there: nothing is accepted", REFUSED, ["pull --policy WORK/none IMAGE"]),
     ("image that is not there", NOT_FOUND, [
