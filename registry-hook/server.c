@@ -272,8 +272,10 @@ static int start(struct hook_server *server, const struct hook_config *config, s
                                         { MHD_OPTION_HTTPS_MEM_KEY, 0, server->key },
                                         { MHD_OPTION_END, 0, NULL } };
         struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
+        /* not by epoll: when exactly 128 events have come at once, that of the library (0.9.75) waits for another
+         * before it looks at any, and a thread may well have 128 clients */
         server->daemon = MHD_start_daemon(
-                MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                         (server->certificate ? MHD_USE_TLS : 0),
                 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, server, MHD_OPTION_LISTEN_SOCKET,
                 listener.fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_CONNECTION_LIMIT,

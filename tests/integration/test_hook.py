@@ -465,6 +465,19 @@ def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
         assert 1 <= len(lines) <= 2 + time.monotonic() - began  # one a second, not one for each connection
 
 
+def test_as_many_clients_as_there_may_be_are_answered_when_all_ask_at_once(work):
+    with hook(work / "state") as service, contextlib.ExitStack() as stack:
+        host, port = service.url.removeprefix("http://").split(":")
+        clients = [stack.enter_context(socket.create_connection((host, int(port)), 30)) for _ in range(256)]
+        for _ in range(3):
+            service.process.send_signal(signal.SIGSTOP)
+            for client in clients:
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            service.process.send_signal(signal.SIGCONT)
+            for client in clients:
+                assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_connections_that_say_nothing_keep_nobody_out_for_long(work):
     with hook(work / "state") as service, contextlib.ExitStack() as stack:
         host, port = service.url.removeprefix("http://").split(":")
