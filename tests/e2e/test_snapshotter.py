@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from support import images, oci
-from support.containerd import ContainerdError, containerd_2_or_skip, unmount_below
+from support.containerd import ContainerdError, ShippedContainerd, containerd_2_or_skip, unmount_below
+from support.containerd import containerd as running_containerd
 from support.containerd_node import node_with
 from support.programs import treecmp
 from support.registry import registry
-from support.snapshotter import mounted
+from support.snapshotter import mounted, snapshotter
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
@@ -249,6 +250,16 @@ def test_a_killed_snapshotter_is_not_noticed_by_containers(node, served):
 def node_2(work):
     with node_with(work, containerd_2_or_skip()) as made:
         yield made
+
+
+def test_the_shipped_settings_leave_containerd_2_its_own_snapshotter(served, work):
+    """containerd unpacks with none but those that its settings name, once they name one."""
+    image = served("busybox")
+    with snapshotter(work) as daemon, running_containerd(containerd_2_or_skip(), daemon.socket, ShippedContainerd) as server:
+        for name in "overlayfs", "zeropull":
+            server.ctr("images", "pull", "--plain-http", "--snapshotter", name, image)
+            assert output_of("busybox") in server.ctr("run", "--rm", "--snapshotter", name, image, f"by-{name}")
+        server.remove(image)
 
 
 def layers_of(name):

@@ -3,6 +3,7 @@
 the reference that snapshots are compared with."""
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -253,14 +254,23 @@ class Containerd:
 
 
 @contextmanager
-def containerd(programs=None, proxy=None):
+def containerd(programs=None, proxy=None, kind=Containerd):
     """A running Containerd in a temporary directory, which goes away with everything in it."""
     (debian.CACHE / "tmp").mkdir(parents=True, exist_ok=True)
     directory = tempfile.mkdtemp(dir=debian.CACHE / "tmp", prefix="ctrd-")
-    daemon = Containerd(directory, programs, proxy)
+    daemon = kind(directory, programs, proxy)
     try:
         daemon.start()
         yield daemon
     finally:
         daemon.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+class ShippedContainerd(Containerd):
+    """With deploy/snapshotter/containerd-2.toml as it is shipped, but for where the snapshotter is."""
+
+    def _config(self):
+        shipped = (Path(__file__).parents[2] / "deploy" / "snapshotter" / "containerd-2.toml").read_text()
+        shipped = re.sub('address = ".*"', f'address = "{self.proxy}"', shipped)
+        return _CONFIG.format(root=self.directory, version=3) + re.sub(' root = ".*"', f' root = "{self.proxy.parent}"', shipped)
