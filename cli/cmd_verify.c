@@ -59,6 +59,11 @@ static int conclude(const struct verifier *v, struct zp_error *err) {
         }
         v->call->exit_code = v->refused_count == v->problem_count ? CLI_REFUSED : CLI_FAILED;
         zp_error_set(err, EBADMSG, "verify: %zu problem%s", v->problem_count, s);
+        if (v->published_count + v->unchecked_count == v->problem_count) {
+                if (v->published_hint[0])
+                        zp_error_hint(err, "%s", v->published_hint);
+                return -EBADMSG;
+        }
         if (v->fetched_name)
                 zp_error_hint(err, "fetch again what is damaged: zeropull pull --complete %s", v->fetched_name);
         zp_error_hint(err, "'zeropull build --rebuild SOURCE' makes an image and its layers again");

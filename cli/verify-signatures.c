@@ -44,6 +44,8 @@ int verify_signatures(struct verifier *v, const char *remote_name, const struct 
                         return r;
                 if (check_image(v, &v->images[i], remote_name, source_options, err) == 0)
                         continue;
+                if (v->published_count++ == 0)
+                        snprintf(v->published_hint, sizeof v->published_hint, "%s", err->hint);
                 r = verify_problem(v, object, err);
                 if (r < 0)
                         return r;

@@ -21,9 +21,11 @@ struct verifier {
         size_t problem_count;
         /* of these: not signed as wanted, and nothing else; not built again, so that nothing is known */
         size_t refused_count, unchecked_count;
-        const char *fetched_name; /* of an image with a problem that a pull mends; NULL: none */
-        json_t *problems;         /* with --json; NULL: each is printed at once */
-        struct cli_keys keys;     /* that must have signed */
+        size_t published_count;                 /* found by verify_signatures, in no file of the store */
+        char published_hint[ZP_ERROR_HINT_MAX]; /* what to do about the first of these; may be empty */
+        const char *fetched_name;               /* of an image with a problem that a pull mends; NULL: none */
+        json_t *problems;                       /* with --json; NULL: each is printed at once */
+        struct cli_keys keys;                   /* that must have signed */
 
         struct zp_image_record *images;
         size_t image_count;

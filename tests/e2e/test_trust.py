@@ -386,17 +386,19 @@ class TestVerify:
         report = world.right.run("verify", world.image(), "--json", "--key", world.keys.public("ci"), *where)
         (problem,) = json.loads(report.stdout)["problems"]
         assert report.returncode == REFUSED and world.keys.id("ci") in problem["problem"]
+        assert "push --sign-key FILE IMAGE" in report.stderr and "--rebuild" not in report.stderr
 
     def test_another_build_is_not_what_was_signed(self, beside):
         beside.signed("release")
         beside.right.ok("build", "--level", "19", beside.image())
         result = beside.right.expect(REFUSED, "verify", beside.image(), "--key", beside.keys.public("release"))
         assert b"not what the store holds" in result.stdout
+        assert f"{beside.right.store} remove'" in result.stderr and "--rebuild" not in result.stderr
 
     def test_nothing_published(self, beside):
         beside.left.build(beside.image())
         result = beside.left.expect(FAILED, "verify", "--key", beside.keys.public("release"))
-        assert b"has no snapshot of it" in result.stdout
+        assert b"has no snapshot of it" in result.stdout and "--rebuild" not in result.stderr
 
 
 class TestKill:
