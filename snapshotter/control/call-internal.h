@@ -8,7 +8,7 @@
 #include "snapshotter/control/call.h"
 
 /* Calls under way at once; more wait inside gRPC. */
-#define SNAP_CALLS_MAX 128
+#define SNAP_CALLS_MAX 160
 
 /* What the client has yet to do. */
 enum snap_awaited { SNAP_AWAITS_NOTHING, SNAP_AWAITS_REQUEST, SNAP_AWAITS_RECEPTION, SNAP_AWAITED };

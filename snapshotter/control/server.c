@@ -21,7 +21,7 @@ static const unsigned threads[SNAP_PACES] = {
 /* Beyond what a request with hundreds of labels takes. */
 #define MESSAGE_MAX (1 << 20)
 /* Of one connection, so that it leaves places to others: who has more calls keeps them back. */
-#define STREAMS_MAX 100
+#define STREAMS_MAX 128
 /* A connection whose client says nothing for so long is asked whether it is there, and closed when it is not. */
 #define KEEPALIVE_MS 60000
 #define KEEPALIVE_ANSWER_MS 20000

@@ -541,7 +541,7 @@ def silent_calls(daemon, count):
 
 def test_calls_that_send_no_request_leave_their_places_to_others(daemon, api):
     api.timeout = 30
-    with silent_calls(daemon, 180) as calls:
+    with silent_calls(daemon, 240) as calls:
         api.prepare("k")
         for call in calls[:20]:
             call.exception(timeout=30)
