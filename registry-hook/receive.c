@@ -71,7 +71,7 @@ static enum MHD_Result finish(struct hook_exchange *x, struct reception *r) {
         }
         if (r->outcome == -ENOSPC)
                 atomic_fetch_add(&c->disk_full, 1);
-        hook_log(HOOK_LOG_ERROR, "hooks/%s: %s", x->argument, r->error.message);
+        hook_log_seldom(&x->service->refused, HOOK_LOG_ERROR, "hooks/%s: %s", x->argument, r->error.message);
         return answer(x, 503, r->error.message, 0, r->ignored);
 }
 
@@ -93,8 +93,8 @@ static void sift(struct hook_exchange *x, struct hook_events *events, char *reas
                 }
         }
         if (stranger) /* a mistake, or a lie: not to be overlooked */
-                hook_log(HOOK_LOG_WARNING, "hooks/%s: ignored: registry %s is not in the configuration", x->argument,
-                         stranger);
+                hook_log_seldom(&x->service->ignored, HOOK_LOG_WARNING,
+                                "hooks/%s: ignored: registry %s is not in the configuration", x->argument, stranger);
         events->count = kept;
 }
 
@@ -144,8 +144,8 @@ static enum MHD_Result take(struct hook_exchange *x, const struct hook_endpoint 
         hook_provider_receive(endpoint, &request, &r->result);
         if (r->result.status > 299) {
                 atomic_fetch_add(&c->refused, 1);
-                hook_log(HOOK_LOG_WARNING, "hooks/%s: %u to %s: %s", x->argument, r->result.status, peer,
-                         r->result.reason);
+                hook_log_seldom(&x->service->refused, HOOK_LOG_WARNING, "hooks/%s: %u to %s: %s", x->argument,
+                                r->result.status, peer, r->result.reason);
                 return answer(x, r->result.status, r->result.reason, 0, 0);
         }
         if (r->result.answer[0]) {
@@ -154,7 +154,8 @@ static enum MHD_Result take(struct hook_exchange *x, const struct hook_endpoint 
         }
         size_t all = r->result.events.count, odd = r->result.events.odd;
         if (odd)
-                hook_log(HOOK_LOG_WARNING, "hooks/%s: ignored: %s", x->argument, r->result.reason);
+                hook_log_seldom(&x->service->ignored, HOOK_LOG_WARNING, "hooks/%s: ignored: %s", x->argument,
+                                r->result.reason);
         sift(x, &r->result.events, reason);
         r->ignored = all - r->result.events.count + odd;
         atomic_fetch_add(&c->events_ignored, r->ignored);

@@ -465,6 +465,18 @@ def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
         assert 1 <= len(lines) <= 2 + time.monotonic() - began  # one a second, not one for each connection
 
 
+def test_strangers_do_not_fill_the_log(work):
+    with hook(work / "state", config=config_file(work, "127.0.0.1:*", ALL)) as service:
+        began = time.monotonic()
+        elsewhere = {"events": [{"action": "push", "target": {"repository": "a", "tag": "1"}, "request": {"host": "r.example"}}]}
+        for _ in range(100):
+            assert service.request("/hooks/distribution", elsewhere)[0] == 401
+            assert service.request("/hooks/distribution", elsewhere, headers={"Authorization": TOKEN})[0] == 200
+        for line in ("401 to 127.0.0.1: not authenticated", "ignored: registry r.example is not in the configuration"):
+            assert 1 <= service.said().count(f"hooks/distribution: {line}") <= 2 + time.monotonic() - began
+        assert "zeropull_hook_deliveries_refused_total 100\n" in service.request("/metrics")[1]
+
+
 def test_as_many_clients_as_there_may_be_are_answered_when_all_ask_at_once(work):
     with hook(work / "state") as service, contextlib.ExitStack() as stack:
         host, port = service.url.removeprefix("http://").split(":")
