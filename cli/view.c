@@ -4,15 +4,33 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
+#include "oci/reference.h"
 
 /* More metadata than the limits on layers allow. */
 #define FILE_MAX (UINT64_C(16) << 30)
 
-/* "oci:DIR:TAG" with the directory as the store has it: absolute, without symbolic links. NULL: not such a name, or
- * nothing there. malloc'ed. */
-static char *absolute_name(const char *name) {
-        static const char *const schemes[] = { "oci:", "oci-archive:", "docker-archive:" };
+#define DOCKER_ARCHIVE "docker-archive:"
+
+/* What is behind the path, ":TAG", as the store has it: an archive's images have full names there. malloc'ed; NULL: no
+ * memory. */
+static char *recorded_suffix(const char *scheme, const char *suffix) {
+        struct zp_reference reference;
+        if (strcmp(suffix, ":") == 0)
+                return strdup("");
+        if (strcmp(scheme, DOCKER_ARCHIVE) != 0 || suffix[0] != ':' || suffix[1] == '@' ||
+            zp_reference_parse(suffix + 1, &reference, NULL) < 0)
+                return strdup(suffix);
+        zp_autofree char *text = zp_reference_text(&reference);
+        zp_reference_clear(&reference);
+        return text ? zp_format(":%s", text) : NULL;
+}
+
+/* "oci:DIR:TAG" as the store has it: with the absolute path, without symbolic links where it is there. NULL: not such a
+ * name. malloc'ed. */
+static char *recorded_name(const char *name) {
+        static const char *const schemes[] = { "oci:", "oci-archive:", DOCKER_ARCHIVE };
         for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
                 size_t scheme = strlen(schemes[i]);
                 if (strncmp(name, schemes[i], scheme) != 0)
@@ -20,16 +38,16 @@ static char *absolute_name(const char *name) {
                 size_t size = strcspn(name + scheme, ":");
                 zp_autofree char *given = strndup(name + scheme, size);
                 zp_autofree char *path = given ? realpath(given, NULL) : NULL;
-                char *out = NULL;
-                return path && asprintf(&out, "%s%s%s", schemes[i], path, name + scheme + size) >= 0 ? out : NULL;
+                zp_autofree char *suffix = recorded_suffix(schemes[i], name + scheme + size);
+                return given && suffix ? zp_format("%s%s%s", schemes[i], path ? path : given, suffix) : NULL;
         }
         return NULL;
 }
 
 int cli_lookup(struct zp_store *store, const char *name, struct zp_image_record *out, struct zp_error *err) {
         int r = zp_store_lookup_image(store, name, out, err);
-        zp_autofree char *absolute = r == -ENOENT ? absolute_name(name) : NULL;
-        return absolute ? zp_store_lookup_image(store, absolute, out, err) : r;
+        zp_autofree char *recorded = r == -ENOENT ? recorded_name(name) : NULL;
+        return recorded ? zp_store_lookup_image(store, recorded, out, err) : r;
 }
 
 int cli_open_image(const struct cli_call *call, enum zp_store_mode mode, const char *name, struct zp_store **store,

@@ -234,6 +234,19 @@ def test_reading_commands_do_not_make_a_store(zeropull):
         assert not zeropull.store.exists()
 
 
+def test_an_image_of_an_archive_is_found_by_the_name_it_was_built_by(zeropull, work, monkeypatch):
+    monkeypatch.chdir(work)
+    two_images(work / "layout")
+    subprocess.run(["skopeo", "copy", "--quiet", "oci:layout:one", "docker-archive:a.tar:acme/web:latest"], check=True)
+    for name in "docker-archive:a.tar:acme/web", "docker-archive:a.tar:@0", "docker-archive:a.tar:", "docker-archive:a.tar":
+        digest = zeropull.ok("build", name).strip()
+        assert zeropull.json("inspect", name)["digest"] == digest
+    os.rename("a.tar", "b.tar")
+    gone = f"docker-archive:{work}/a.tar:docker.io/acme/web"
+    assert zeropull.json("inspect", gone)["digest"] == digest
+    assert zeropull.ok("remove", gone).strip() == digest
+
+
 # --- a registry in trouble ---------------------------------------------------------------------------
 
 
