@@ -73,6 +73,8 @@ static void end_watch(void *context) {
 }
 
 enum MHD_Result hook_watch(struct hook_exchange *x) {
+        if (strcmp(x->method, "HEAD") == 0) /* of a stream the library would send the end */
+                return hook_reply_static(x, "text/event-stream", "", 0);
         struct watch *w = calloc(1, sizeof *w);
         if (!w)
                 return hook_reply_error(x, 503, "out of memory");

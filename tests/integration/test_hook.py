@@ -560,6 +560,19 @@ def test_events_stream_tells_of_builds(pair, work):
     assert b"event: build" in seen and b"event: progress" in seen
 
 
+def test_an_answer_to_head_has_no_body(work):
+    with hook(work / "state") as service:
+        paths = [path for path, methods in service.get("/v1/openapi.json")["paths"].items() if "get" in methods]
+        host, port = service.url.removeprefix("http://").split(":")
+        for path in ["/", *paths]:
+            with socket.create_connection((host, int(port)), 30) as client:
+                for method, last in (("HEAD", "keep-alive"), ("GET", "close")):
+                    wanted = path if method == "HEAD" else "/healthz"
+                    client.sendall(f"{method} {wanted} HTTP/1.1\r\nHost: localhost\r\nConnection: {last}\r\n\r\n".encode())
+                answers = client.makefile("rb").read().split(b"\r\n\r\n")
+                assert len(answers) == 3 and answers[1].startswith(b"HTTP/1.1 200 ") and answers[2] == b"ok\n", path
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["named-builder", "own-builder"])
 def test_standalone_prints_the_lines_for_the_registry(named, work):
     """Its builder is the one of the build tree, when it lies there and no other is named."""
