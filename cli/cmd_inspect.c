@@ -204,7 +204,8 @@ static void print_text(const struct view *view, const char *store) {
                 cli_print_escaped(stdout, image->origin, strlen(image->origin));
                 putchar('\n');
         }
-        printf("disk          %s, %u layer devices\n", cli_size_text(view->disk_size, a), view->device_count);
+        printf("disk          %s, %u layer device%s\n", cli_size_text(view->disk_size, a), view->device_count,
+               view->device_count == 1 ? "" : "s");
         printf("built         %s\n", cli_time_text(image->created_s, text));
         printf("files         %s/images/%s\n", store, zp_digest_hex(&image->manifest_digest, hex));
         for (uint16_t i = 0; i < image->layer_count; i++)

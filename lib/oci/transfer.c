@@ -45,8 +45,8 @@ static int refused(void *context, const struct zp_http_response *response, struc
         const struct blob *blob = context;
         int r = zp_registry_refused(blob->registry, response, err);
         if (r == -ENOENT)
-                zp_error_hint(err,
-                              "the registry has lost this blob, or never had it: the image has to be pushed again");
+                zp_error_hint(err, "the registry has lost this blob, or never had it: what it is of, an image or its "
+                                   "snapshot, has to be pushed again");
         return r;
 }
 

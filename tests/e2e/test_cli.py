@@ -234,6 +234,11 @@ def test_reading_commands_do_not_make_a_store(zeropull):
         assert not zeropull.store.exists()
 
 
+def test_inspect_counts_one_device_as_one(small):
+    zeropull, source = small
+    assert ", 1 layer device\n" in zeropull.ok("inspect", source)
+
+
 def test_an_image_of_an_archive_is_found_by_the_name_it_was_built_by(zeropull, work, monkeypatch):
     monkeypatch.chdir(work)
     two_images(work / "layout")

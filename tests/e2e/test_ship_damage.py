@@ -125,6 +125,13 @@ class TestDamage:
         published.repository.blobs[blob["digest"]] = change(published.repository.blobs[blob["digest"]])
         refused(ship.fresh(work, "store"), published.reference, name, blob["digest"])
 
+    def test_a_blob_that_the_registry_has_lost(self, published, work):
+        """It is the snapshot's, so pushing the image again would not bring it back."""
+        blob = published.blob("device 1, index")
+        del published.repository.blobs[blob["digest"]]
+        result = ship.fresh(work, "store").expect(REFUSED, "pull", "--complete", published.reference)
+        assert blob["digest"] in error_lines(result.stderr)[0] and "or its snapshot, has to be pushed again" in result.stderr
+
     def test_a_changed_byte_of_the_manifest(self, published, work):
         kind, good = published.repository.manifests[published.digest]
         for number, at in enumerate(positions(len(good), "manifest", 20)):
