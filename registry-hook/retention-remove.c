@@ -4,6 +4,7 @@
  */
 #include "registry-hook/retention-internal.h"
 
+#include "oci/json.h"
 #include "registry-hook/clock.h"
 #include "registry-hook/log.h"
 #include "registry-hook/removal.h"
@@ -59,9 +60,19 @@ static int settle(struct hook_db *db, const struct hook_config *config, const js
         return r < 0 ? r : !is_there;
 }
 
+/* Targets of which nothing more is asked in this round: their registry was slow in vain. */
+static void note_silence(json_t *silent, const json_t *snapshot, int r, int64_t began_ms) {
+        if (r == -EAGAIN && hook_monotonic_ms() - began_ms > HOOK_SLOW_MS)
+                json_object_set_new(silent, retention_text(snapshot, "target"), json_true());
+}
+
+static bool is_silent(const json_t *silent, const json_t *snapshot) {
+        return json_object_get(silent, retention_text(snapshot, "target"));
+}
+
 /* What an earlier call, or an earlier life of the service, left open. */
-static int settle_all(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
-                      struct zp_error *err) {
+static int settle_all(struct hook_db *db, const struct hook_config *config, json_t *silent,
+                      const struct zp_cancel *cancel, struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
         json_t *open = json_array(), *snapshot;
         size_t i;
@@ -74,9 +85,13 @@ static int settle_all(struct hook_db *db, const struct hook_config *config, cons
         }
         hook_db_end_read(db);
         json_array_foreach(open, i, snapshot) {
-                int one = r < 0 && r != -EAGAIN ? r : settle(db, config, snapshot, cancel, err);
+                if ((r < 0 && r != -EAGAIN) || is_silent(silent, snapshot))
+                        continue;
+                int64_t began_ms = hook_monotonic_ms();
+                int one = settle(db, config, snapshot, cancel, err);
                 if (one < 0)
                         r = one;
+                note_silence(silent, snapshot, one, began_ms);
         }
         json_decref(open);
         return r;
@@ -103,9 +118,10 @@ static int remove_one(struct hook_db *db, const struct hook_config *config, cons
 
 int hook_retention_remove(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
                           int64_t now_ms, void (*settled)(void *context), void *context, struct zp_error *err) {
-        json_t *candidates = NULL, *snapshot;
+        zp_auto(json_decref) json_t *candidates = NULL, *silent = json_object();
+        json_t *snapshot;
         size_t i, kept = 0;
-        int r = settle_all(db, config, cancel, err), unknown = r; /* nobody else claims */
+        int r = settle_all(db, config, silent, cancel, err), unknown = r; /* nobody else claims */
         if (r < 0 && r != -EAGAIN)
                 return r;
         settled(context);
@@ -119,7 +135,11 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
                         kept++;
                         continue;
                 }
+                if (is_silent(silent, snapshot))
+                        continue;
+                int64_t began_ms = hook_monotonic_ms();
                 r = remove_one(db, config, snapshot, cancel, err);
+                note_silence(silent, snapshot, r, began_ms);
                 if (r == -EAGAIN)
                         unknown = r;
                 else if (r < 0)
@@ -133,6 +153,5 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
         }
         if (kept)
                 hook_log(HOOK_LOG_INFO, "retention: %zu snapshots stay because of 'dry-run'", kept);
-        json_decref(candidates);
         return r < 0 && r != -EAGAIN ? r : unknown;
 }

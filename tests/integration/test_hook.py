@@ -754,6 +754,19 @@ def make_superseded(service, place, count):
     return until(lambda: len(doomed()) == count and doomed(), 30, service.said)
 
 
+def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_removal(work):
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s}}\n"
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
+    ):
+        make_superseded(service, place, 2)
+        place.inject("^(DELETE|HEAD)", *[slow_in_vain] * 100)
+        service.request("/v1/upkeep", method="POST", raw=b"")
+        until(lambda: "upkeep: " in service.said(), 60, service.said)
+        assert len(place.seen("^DELETE")) == 1
+
+
 def test_what_is_wanted_again_while_another_snapshot_is_removed_stays(work):
     """One has a tag again, and one is being built again, by the time it would be their turn."""
     rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1d}}\n"
