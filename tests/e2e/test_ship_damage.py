@@ -129,7 +129,7 @@ class TestDamage:
         """It is the snapshot's, so pushing the image again would not bring it back."""
         blob = published.blob("device 1, index")
         del published.repository.blobs[blob["digest"]]
-        result = ship.fresh(work, "store").expect(REFUSED, "pull", "--complete", published.reference)
+        result = ship.fresh(work, "store").expect(FAILED, "pull", "--complete", published.reference)
         assert blob["digest"] in error_lines(result.stderr)[0] and "or its snapshot, has to be pushed again" in result.stderr
 
     def test_a_changed_byte_of_the_manifest(self, published, work):
