@@ -103,12 +103,7 @@ static void *draw_now_and_then(void *context) {
         struct progress *p = context;
         pthread_mutex_lock(&p->lock);
         while (!p->is_ending) {
-                struct timespec until;
-                clock_gettime(CLOCK_MONOTONIC, &until);
-                until.tv_nsec += (p->is_json ? TELL_MS : REDRAW_MS) * 1000000L;
-                until.tv_sec += until.tv_nsec / 1000000000;
-                until.tv_nsec %= 1000000000;
-                pthread_cond_timedwait(&p->wake, &p->lock, &until);
+                zp_condition_wait_until(&p->wake, &p->lock, zp_monotonic_ms() + (p->is_json ? TELL_MS : REDRAW_MS));
                 if (!p->is_ending)
                         (p->is_json ? tell : draw)(p);
         }

@@ -8,7 +8,6 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/condition.h"
 
@@ -36,12 +35,6 @@ struct ctl_queue {
         uint64_t added, failed;
         bool is_closed;
 };
-
-static uint64_t monotonic_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
 
 /* ---- the tree ---- */
 
@@ -253,9 +246,7 @@ static void wait_for_more(struct ctl_queue *q) {
                 pthread_cond_wait(&q->changed, &q->lock);
                 return;
         }
-        uint64_t due = q->heap[0]->due_ms;
-        struct timespec until = { (time_t) (due / 1000), (long) (due % 1000 * 1000000) };
-        pthread_cond_timedwait(&q->changed, &q->lock, &until);
+        zp_condition_wait_until(&q->changed, &q->lock, q->heap[0]->due_ms);
 }
 
 bool ctl_queue_take(struct ctl_queue *q, char key[CTL_QUEUE_KEY_SIZE]) {
@@ -302,7 +293,7 @@ int ctl_queue_new(uint64_t (*now_ms)(void), struct ctl_queue **out, struct zp_er
         struct ctl_queue *q = calloc(1, sizeof *q);
         if (!q)
                 return zp_error_errno(err, ENOMEM, "queue");
-        q->now_ms = now_ms ? now_ms : monotonic_ms;
+        q->now_ms = now_ms ? now_ms : zp_monotonic_ms;
         pthread_mutex_init(&q->lock, NULL);
         zp_condition_init(&q->changed);
         *out = q;

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/condition.h"
@@ -46,20 +45,10 @@ static void tell_counts(struct warmup *w, json_t *before, json_t *now) {
 
 /* ---- the thread ---- */
 
-static struct timespec time_in(unsigned ms) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += ms / 1000;
-        until.tv_nsec += (long) (ms % 1000) * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        return until;
-}
-
 /* Waits for `ms`, or until it ends. Caller holds the lock. */
 static void pause_for(struct warmup *w, unsigned ms) {
-        const struct timespec until = time_in(ms);
-        while (!w->is_ending && pthread_cond_timedwait(&w->news, &w->lock, &until) != ETIMEDOUT)
+        uint64_t until_ms = zp_monotonic_ms() + ms;
+        while (!w->is_ending && zp_condition_wait_until(&w->news, &w->lock, until_ms))
                 continue;
 }
 
@@ -78,10 +67,10 @@ static int64_t next_look(const struct warmup *w, int64_t now) {
 /* Caller holds the lock. */
 static void wait_for_news(struct warmup *w) {
         int64_t now = ctl_now(), next = next_look(w, now);
-        const struct timespec until = time_in(next > now ? (unsigned) (next - now) * 1000 : 1000);
+        uint64_t until_ms = zp_monotonic_ms() + (next > now ? (uint64_t) (next - now) * 1000 : 1000);
         if (!next)
                 pthread_cond_wait(&w->news, &w->lock);
-        else if (pthread_cond_timedwait(&w->news, &w->lock, &until) == ETIMEDOUT)
+        else if (!zp_condition_wait_until(&w->news, &w->lock, until_ms))
                 w->is_changed = true;
 }
 

@@ -2,7 +2,6 @@
 #include "controller/kube/thread.h"
 
 #include <signal.h>
-#include <time.h>
 
 #include "base/condition.h"
 
@@ -25,11 +24,9 @@ void zp_kube_bell_ring(struct zp_kube_bell *bell) {
 }
 
 bool zp_kube_bell_wait(struct zp_kube_bell *bell, uint64_t until_ms) {
-        const struct timespec until = { .tv_sec = (time_t) (until_ms / 1000),
-                                        .tv_nsec = (long) (until_ms % 1000) * 1000000 };
         pthread_mutex_lock(&bell->lock);
-        while (!bell->is_rung && pthread_cond_timedwait(&bell->rung, &bell->lock, &until) != ETIMEDOUT)
-                ;
+        while (!bell->is_rung && zp_condition_wait_until(&bell->rung, &bell->lock, until_ms))
+                continue;
         bool is_rung = bell->is_rung;
         bell->is_rung = false;
         pthread_mutex_unlock(&bell->lock);

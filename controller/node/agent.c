@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buffer.h"
 #include "base/condition.h"
@@ -47,12 +46,6 @@ struct agent {
 
 static const struct zp_kube_resource caches = { CTL_API_VERSION, "nodesnapshotcaches" };
 
-static uint64_t now_ms(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
-
 static void complain(const struct zp_error *err) {
         if (err->code != ECANCELED)
                 ctl_log(CTL_LOG_WARNING, "%s", err->message);
@@ -60,13 +53,7 @@ static void complain(const struct zp_error *err) {
 
 /* Caller holds the lock. */
 static void wait_ms(struct agent *a, uint64_t ms) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += (time_t) (ms / 1000);
-        until.tv_nsec += (long) (ms % 1000) * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&a->news, &a->lock, &until);
+        zp_condition_wait_until(&a->news, &a->lock, zp_monotonic_ms() + ms);
 }
 
 /* ---- what is its own, over restarts ---- */
@@ -154,7 +141,7 @@ static void work_on(struct agent *a, struct node_task *task) {
                 ctl_log(CTL_LOG_INFO, "%s: %s", task->image, task->is_removal ? "removed" : "present");
         else
                 ctl_log(CTL_LOG_WARNING, "%s: %s: %s", task->image, fetched.result.reason, fetched.result.message);
-        if (node_images_done(a->images, task, &fetched.result, now_ms(), &err) < 0)
+        if (node_images_done(a->images, task, &fetched.result, zp_monotonic_ms(), &err) < 0)
                 complain(&err);
         save_state(a);
         a->is_dirty = true;
@@ -168,7 +155,7 @@ static void *fetch_thread(void *context) {
                 struct node_task task = { 0 };
                 struct zp_error err = { 0 };
                 uint64_t due_ms;
-                int r = a->is_synced ? node_images_next(a->images, now_ms(), &task, &due_ms, &err) : 0;
+                int r = a->is_synced ? node_images_next(a->images, zp_monotonic_ms(), &task, &due_ms, &err) : 0;
                 if (r < 0)
                         complain(&err);
                 if (r == 1)
@@ -230,14 +217,14 @@ static void report_all(struct agent *a) {
         pthread_mutex_lock(&a->lock);
         while (!zp_cancelled(a->options.cancel)) {
                 struct zp_error err = { 0 };
-                bool is_due = a->is_dirty || (a->is_moving && now_ms() - a->reported_ms >= PROGRESS_MS);
+                bool is_due = a->is_dirty || (a->is_moving && zp_monotonic_ms() - a->reported_ms >= PROGRESS_MS);
                 if (!is_due || !a->is_synced || !a->has_object) {
                         wait_ms(a, LOOK_MS);
                         continue;
                 }
                 wait_ms(a, GATHER_MS);
                 a->is_dirty = a->is_moving = false;
-                a->reported_ms = now_ms();
+                a->reported_ms = zp_monotonic_ms();
                 zp_auto(json_decref) json_t *object = status_object(a);
                 pthread_mutex_unlock(&a->lock);
                 int r = report(a, object, &err);

@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/condition.h"
 #include "controller/kube/client.h"
@@ -118,16 +117,6 @@ void node_bound_drop(struct node_bound *bound, const char *uid) {
 
 /* ---- since when it is known ---- */
 
-static struct timespec in_ms(unsigned ms) {
-        struct timespec time;
-        clock_gettime(CLOCK_MONOTONIC, &time);
-        time.tv_sec += ms / 1000;
-        time.tv_nsec += (long) (ms % 1000) * 1000000;
-        time.tv_sec += time.tv_nsec / 1000000000;
-        time.tv_nsec %= 1000000000;
-        return time;
-}
-
 void node_bound_synced(struct node_bound *bound) {
         pthread_mutex_lock(&bound->lock);
         bound->is_synced = true;
@@ -136,11 +125,10 @@ void node_bound_synced(struct node_bound *bound) {
 }
 
 int node_bound_await(struct node_bound *bound, unsigned wait_ms, struct zp_error *err) {
-        const struct timespec until = in_ms(wait_ms);
-        int late = 0;
+        uint64_t until_ms = zp_monotonic_ms() + wait_ms;
         pthread_mutex_lock(&bound->lock);
-        while (!bound->is_synced && late != ETIMEDOUT)
-                late = pthread_cond_timedwait(&bound->news, &bound->lock, &until);
+        while (!bound->is_synced && zp_condition_wait_until(&bound->news, &bound->lock, until_ms))
+                continue;
         bool is_synced = bound->is_synced;
         pthread_mutex_unlock(&bound->lock);
         return is_synced ? 0 : zp_error_set(err, EAGAIN, "the API server has not listed the node's pods yet");
@@ -174,11 +162,10 @@ static int collect(struct node_bound *bound, const char *image, json_t *out) {
 
 int node_bound_find(struct node_bound *bound, const char *image, unsigned wait_ms, json_t **out, struct zp_error *err) {
         json_t *found = json_array();
-        const struct timespec until = in_ms(wait_ms);
+        uint64_t until_ms = zp_monotonic_ms() + wait_ms;
         pthread_mutex_lock(&bound->lock);
         int r = found ? collect(bound, image, found) : -1;
-        while (r == 0 && json_array_size(found) == 0 &&
-               pthread_cond_timedwait(&bound->news, &bound->lock, &until) != ETIMEDOUT)
+        while (r == 0 && json_array_size(found) == 0 && zp_condition_wait_until(&bound->news, &bound->lock, until_ms))
                 r = collect(bound, image, found);
         pthread_mutex_unlock(&bound->lock);
         if (r < 0) {
