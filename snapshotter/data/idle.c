@@ -25,8 +25,7 @@ static void close_entry(void *argument, unsigned worker) {
 }
 
 /* Has the device closed if nobody used it since `before`. It is idle, so nothing of it is under way that could hold
- * that up; but a disk may be slow to sync what was kept, and the file system of a preload may hang as its file is
- * closed. */
+ * that up; but a disk may be slow to sync what was kept. */
 static void close_idle(struct snap_entry *entry, uint64_t before) {
         struct snap_table *table = entry->table;
         if (!entry->device || entry->is_changing || entry->users || entry->used_ms > before ||
