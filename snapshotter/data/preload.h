@@ -27,7 +27,8 @@ int snap_preloads_new(const struct snap_preloads_options *options, struct snap_p
 void snap_preloads_free(struct snap_preloads *preloads);
 size_t snap_preloads_count(const struct snap_preloads *preloads);
 const char *snap_preloads_path(const struct snap_preloads *preloads, size_t number);
-/* Threads that read and close the files of one preload, so that others go on when it hangs. They end with the preloads. */
+/* Threads that read and close the files of one preload, so that others go on when it hangs. They end with the preloads.
+ */
 int snap_preloads_readers(struct snap_preloads *preloads, size_t number, struct zp_pool **out, struct zp_error *err);
 
 /* One look into a preload; what is looked for and what was found, the struct has that begins with it. */
