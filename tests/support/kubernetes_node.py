@@ -133,14 +133,15 @@ class CriContainerd(Containerd):
         return command
 
     def start(self):
-        """CRI answers later than the rest."""
+        """CRI answers later than the rest: before 2.0 it refuses until it has looked at all pods that there are."""
         super().start()
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 return self._call("RuntimeService/Version")
             except grpc.RpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                is_early = error.code() == grpc.StatusCode.UNAVAILABLE or "server is not initialized yet" in error.details()
+                if not is_early or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
 
