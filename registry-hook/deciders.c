@@ -21,7 +21,8 @@
 #define SILENT_MAX 64
 /* A registry that is away for a day has lost its notifications: the reconcile poll finds what is left. */
 #define ATTEMPTS_MAX 32
-/* What is not there is asked for again so often, so much later. */
+/* What is not there is asked for again so often, so much later; and what a registry itself has told of by its digest
+ * once more, each time after twice as long: what stands before the registry may not find it, or not all of it, yet. */
 #define ABSENT_ATTEMPTS 3
 #define ABSENT_MS 1000
 /* A tag is written a moment after the push is told of, or moves on. */
@@ -84,8 +85,11 @@ static int write_verdict(struct hook_deciders *d, struct hook_pending *pending, 
 
 /* When to ask again, soon when it is not there: registries tell of pushes before they show them. 0: not any more. */
 static int64_t next_time(const struct hook_pending *pending, int result) {
-        if (result == -ENOENT)
-                return pending->attempts < ABSENT_ATTEMPTS ? hook_now_ms() + ABSENT_MS : 0;
+        if (result == -ENOENT) {
+                bool is_told = pending->event.kind == HOOK_PUSH && pending->event.has_digest;
+                bool is_last = pending->attempts >= ABSENT_ATTEMPTS + is_told;
+                return is_last ? 0 : hook_now_ms() + (is_told ? ABSENT_MS << pending->attempts : ABSENT_MS);
+        }
         return pending->attempts + 1 < ATTEMPTS_MAX ? hook_now_ms() + hook_queue_backoff_ms(pending->attempts + 1) : 0;
 }
 

@@ -412,6 +412,23 @@ def test_no_annotation_of_a_layer_holds_up_the_registrys_others(pair, work, anno
     assert "zeropull_hook_deliveries_refused_total 0\n" in service.request("/metrics")[1]
 
 
+def test_a_push_that_is_not_to_be_found_for_some_seconds_is_not_lost(work):
+    def not_found(handler):
+        handler.answer(404)  # by a proxy
+        return True
+
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, ALL), builder=fake_builder(work)) as service,
+    ):
+        event = {"action": "push", "target": {"repository": "app", "tag": "1", "digest": put_image(place, "1", "image")},
+                 "request": {"host": place.host}}  # fmt: skip
+        place.inject("^GET /v2/app/manifests/", *[not_found] * 4)
+        assert service.request("/hooks/distribution", {"events": [event]}, headers={"Authorization": TOKEN})[0] == 202
+        service.settle()
+        assert [snapshot["tags"] for snapshot in service.snapshots()] == ["1"]
+
+
 def test_a_registry_that_does_not_answer_keeps_no_others_pushes_waiting(pair, work):
     service, place = pair(ALL, builder=fake_builder(work))
     with socket.create_server(("127.0.0.1", 0), backlog=64) as hung, contextlib.ExitStack() as stack:
