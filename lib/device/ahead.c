@@ -143,7 +143,7 @@ void zp_ahead_forget(struct zp_device *device) {
 
 void zp_device_prefetch(struct zp_device *device, uint64_t offset, uint64_t size) {
         struct zp_device_engine *engine = device->engine;
-        if (offset >= device->index.device_size || size == 0)
+        if (offset >= device->index.device_size || size == 0 || device->raw)
                 return;
         uint64_t left = device->index.device_size - offset, last = offset + (size < left ? size : left) - 1;
         struct zp_prefetch *range = malloc(sizeof *range);

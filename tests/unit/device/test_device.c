@@ -704,6 +704,24 @@ static void what_an_unpacked_file_does_not_have_is_fetched(void **state) {
         zp_pool_free(hung.readers);
 }
 
+/* Whether there are origins or not. */
+static void what_is_announced_of_an_unpacked_file_is_not_fetched(void **state) {
+        struct world *w = *state;
+        struct hung hung;
+        hang(&hung);
+        end_hanging(&hung);
+        for (unsigned origins = 0; origins < 2; origins++) {
+                open_on_hung_raw(w, &hung, 1000, origins, SIZE);
+                zp_device_prefetch(w->device, 8 * FRAME, 4 * FRAME);
+                await(zp_device_is_idle(w->device));
+                assert_int_equal(statistics_of(w).ahead_frames, 0);
+                assert_int_equal(asked_at_all(&w->faults[0]), 0);
+                assert_int_equal(read_range(w, 8 * FRAME, 4 * FRAME), 0);
+                close_world(w);
+        }
+        zp_pool_free(hung.readers);
+}
+
 /* For the last close of a file can hang as a read can. */
 static void who_closes_does_not_wait_for_a_file_that_hangs(void **state) {
         struct world *w = *state;
@@ -848,6 +866,7 @@ int main(void) {
                 test(an_unpacked_file_that_hangs_gives_way_to_the_origins),
                 test(reads_of_an_unpacked_file_that_hangs_end_with_their_time),
                 test(what_an_unpacked_file_does_not_have_is_fetched),
+                test(what_is_announced_of_an_unpacked_file_is_not_fetched),
                 test(who_closes_does_not_wait_for_a_file_that_hangs),
                 test(a_damaged_index_is_refused),
                 test(the_copies_used_longest_ago_make_room),
