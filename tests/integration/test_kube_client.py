@@ -330,7 +330,7 @@ def test_a_process_that_sleeps_longer_than_a_request_may_take_does_not_repeat_it
     start = time.monotonic()
     until(lambda: time.monotonic() > start + 31)
     tool.send_signal(signal.SIGCONT)
-    assert tool.stderr.read().startswith(b"EAGAIN:") and tool.wait() == 1
+    assert tool.stderr.read().startswith((b"EAGAIN:", b"ETIMEDOUT:")) and tool.wait() == 1  # it may not have read the answer yet
     assert kube.count("PUT", WATCH) == 1
 
 
