@@ -117,14 +117,14 @@ static void print_containers(json_t *status) {
 }
 
 /* The directories: from the settings, unless they are of another root directory than the one asked for. */
-static int find_directories(const struct cli_call *call, struct snap_config *config, struct zp_error *err) {
+static int find_directories(struct cli_call *call, struct snap_config *config, struct zp_error *err) {
         const char *file = call->values[CONFIG], *root = call->values[ROOT];
         bool is_default = !file;
         int r = 0;
         if (!is_default || access(SNAP_CONFIG_PATH, F_OK) == 0)
                 r = snap_config_load(is_default ? SNAP_CONFIG_PATH : file, config, err);
         if (r < 0)
-                return r;
+                return cli_file_failed(call, r);
         if (root && is_default && (!config->root || strcmp(config->root, root) != 0)) {
                 snap_config_clear(config);
         }

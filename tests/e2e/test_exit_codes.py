@@ -81,7 +81,7 @@ TABLE = [
         "key show WORK/none", "key generate WORK/none/key", "key generate --passphrase-file WORK/none WORK/new",
         "profile merge WORK/none", "profile merge WORK/empty-profile WORK/none", "rpull --auth-file WORK/none IMAGE",
         "push IMAGE dir:WORK/none", "pull IMAGE --from dir:WORK/none", "build --push=dir:WORK/none --rebuild IMAGE",
-        "verify --key WORK/own.pub --from dir:WORK/none IMAGE", "profile merge WORK/empty-profile -o WORK/none/x", "export IMAGE WORK/none/x", "umount WORK/none",
+        "verify --key WORK/own.pub --from dir:WORK/none IMAGE", "profile merge WORK/empty-profile -o WORK/none/x", "export IMAGE WORK/none/x", "umount WORK/none", "status --config WORK/none",
         *(["mount IMAGE WORK/none", "profile record IMAGE -o WORK/none/x"] if ROOT else []),
     ]),
     ("hosts.toml that is malformed, or names a file that is not there", FAILED, [
