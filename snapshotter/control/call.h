@@ -46,8 +46,9 @@ struct snap_calls {
 void snap_calls_arm(struct snap_calls *calls);
 /* Whether some are under way. */
 bool snap_calls_are_active(struct snap_calls *calls);
-/* Once a second while some are: cancels those whose client lets them wait too long. */
-void snap_calls_look(struct snap_calls *calls);
+/* Once a second while some are: cancels those whose client had let them wait too long at `then_ms` of
+ * zp_monotonic_ms(). */
+void snap_calls_look(struct snap_calls *calls, uint64_t then_ms);
 /* Waits until none is under way; false: not within this time. */
 bool snap_calls_wait_idle(struct snap_calls *calls, unsigned timeout_ms);
 

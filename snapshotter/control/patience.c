@@ -30,15 +30,14 @@ bool snap_calls_are_active(struct snap_calls *calls) {
         return are_active;
 }
 
-/* The first that has taken too long, referred to; *why: what its client does. */
-static struct snap_call *take_late(struct snap_calls *calls, const char **why) {
-        uint64_t now = zp_monotonic_ms();
+/* The first that had taken too long by then, referred to; *why: what its client does. */
+static struct snap_call *take_late(struct snap_calls *calls, uint64_t then_ms, const char **why) {
         struct snap_call *call;
         pthread_mutex_lock(&calls->lock);
         bool is_full = calls->active >= SNAP_CALLS_MAX;
         TAILQ_FOREACH(call, &calls->arrived, by_age) {
                 unsigned ms = is_full ? awaited[call->awaited].when_full_ms : awaited[call->awaited].patience_ms;
-                if (ms && now - call->awaited_since_ms >= ms)
+                if (ms && call->awaited_since_ms + ms <= then_ms)
                         break;
         }
         if (call) {
@@ -50,10 +49,10 @@ static struct snap_call *take_late(struct snap_calls *calls, const char **why) {
         return call;
 }
 
-void snap_calls_look(struct snap_calls *calls) {
+void snap_calls_look(struct snap_calls *calls, uint64_t then_ms) {
         unsigned count = 0;
         const char *why = NULL;
-        for (struct snap_call *call; (call = take_late(calls, &why)); count++) {
+        for (struct snap_call *call; (call = take_late(calls, then_ms, &why)); count++) {
                 grpc_call_cancel(call->call, NULL);
                 snap_call_release(call);
         }

@@ -44,23 +44,24 @@ static grpc_event next_event(struct snap_server *server) {
         return grpc_completion_queue_next(server->calls.queue, until, NULL);
 }
 
-static void look_in_time(struct snap_server *server, uint64_t *next_ms) {
+/* What clients had sent by the look before has been seen by now, also when this process stood still in between. */
+static void look_in_time(struct snap_server *server, uint64_t *last_ms) {
         uint64_t now = zp_monotonic_ms();
-        if (now < *next_ms)
+        if (now < *last_ms + LOOK_EVERY_MS)
                 return;
-        snap_calls_look(&server->calls);
-        *next_ms = now + LOOK_EVERY_MS;
+        snap_calls_look(&server->calls, *last_ms);
+        *last_ms = now;
 }
 
 /* The only thread that waits for gRPC; it moves bytes, too, so it must never wait for anything else. */
 static void *poll_queue(void *argument) {
         struct snap_server *server = argument;
-        uint64_t next_look_ms = 0;
+        uint64_t last_look_ms = 0;
         for (;;) {
                 grpc_event event = next_event(server);
                 if (event.type == GRPC_QUEUE_SHUTDOWN)
                         return NULL;
-                look_in_time(server, &next_look_ms);
+                look_in_time(server, &last_look_ms);
                 if (event.type == GRPC_QUEUE_TIMEOUT)
                         continue;
                 struct snap_tag *tag = event.tag;

@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from support.snapshots_api import ACTIVE, COMMITTED, MESSAGES, VIEW
-from support.snapshotter import SNAPSHOTTER, Snapshotter, mounted, snapshotter
+from support.snapshotter import SNAPSHOTTER, Snapshotter, mounted, snapshotter, stopped
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
@@ -547,6 +547,23 @@ def test_calls_that_send_no_request_leave_their_places_to_others(daemon, api):
             call.exception(timeout=30)
         api.remove("k")
     assert "sends no request" in daemon.log()
+
+
+def test_a_daemon_that_stood_still_does_not_take_that_for_its_clients_fault(daemon, api):
+    api.prepare("k")
+    goes_on = threading.Event()
+
+    def request():
+        goes_on.wait(60)
+        yield MESSAGES["StatSnapshotRequest"](snapshotter="zeropull", key="k").SerializeToString()
+
+    call = api.channel.stream_unary("/containerd.services.snapshots.v1.Snapshots/Stat").future(request())
+    api.stat("k")
+    with stopped(daemon.control_plane()):
+        goes_on.set()
+        time.sleep(11)  # longer than a client may take
+    assert call.result(timeout=30)
+    assert "calls are cancelled" not in daemon.log()
 
 
 def test_answers_that_nobody_takes_keep_no_thread(daemon, api):
