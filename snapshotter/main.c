@@ -142,7 +142,7 @@ static int configure(const struct arguments *arguments, struct snap_config *conf
                 return wrong_usage("the root directory is not given (--root)", "");
         if (!config->address || !*config->address)
                 return wrong_usage("the socket is not given (--address)", "");
-        return 0;
+        return snap_config_check(config, err);
 }
 
 /* Who sees the socket may have us end at once: that is done in order, as soon as there is somebody to do it. */
@@ -181,7 +181,9 @@ int main(int argc, char **argv) {
         int r = configure(&arguments, &config, &err);
         if (r < 0)
                 r = zp_complain(PROGRAM, &err, EXIT_USAGE);
-        else if (r == 0 && !arguments.tests_config)
+        else if (r == 0 && arguments.tests_config)
+                r = snap_node_may_follow(&config, &err);
+        else if (r == 0)
                 r = arguments.checks ? snap_check_run(&config,
                                                       arguments.containerd_config ? arguments.containerd_config
                                                                                   : CONTAINERD_CONFIG,

@@ -25,6 +25,7 @@
 #include "snapshotter/supervisor/supervisor.h"
 #include "store/store.h"
 
+#define RUNNING_VARIABLE "ZEROPULL_RUNNING"
 #define DATA_PLANE_END_MS 5000 /* it ends at once */
 
 /* The exit code. */
@@ -178,11 +179,34 @@ static size_t title_size(int argc, char **argv) {
         return size;
 }
 
+/* What containers and containerd rely on as long as the daemon runs. malloc'ed. */
+static char *foundations(const char *root, const char *address, const char *store) {
+        return store ? zp_format("root: %s, address: %s, store: %s", root, address, store)
+                     : zp_format("root: %s, address: %s, store: %s/store", root, address, root);
+}
+
+int snap_node_may_follow(const struct snap_config *config, struct zp_error *err) {
+        const char *running = getenv(RUNNING_VARIABLE);
+        if (!running)
+                return 0;
+        zp_autofree char *root = realpath(config->root, NULL);
+        zp_autofree char *own = foundations(root ? root : config->root, config->address, config->store);
+        if (!own)
+                return zp_error_errno(err, ENOMEM, "settings");
+        if (strcmp(own, running) == 0)
+                return 0;
+        zp_error_set(err, EBUSY, "'root', 'address' and 'store' stay what they are while the daemon runs: %.400s",
+                     running);
+        zp_error_hint(err, "set them back; to change them, end the containers that use them, and the daemon");
+        return -EBUSY;
+}
+
 static int supervise(const struct snap_config *config, int listener, int argc, char **argv, struct zp_error *err) {
         zp_autofree char *program = realpath("/proc/self/exe", NULL);
         zp_autofree char *journal = journal_path(config);
+        zp_autofree char *running = foundations(config->root, config->address, config->store);
         zp_autofree char **self = calloc((size_t) argc + 1, sizeof *self);
-        if (!program || !journal || !self)
+        if (!program || !journal || !running || !self)
                 return zp_error_errno(err, ENOMEM, "supervisor");
         int r = prepare(config, err);
         if (r < 0)
@@ -209,6 +233,8 @@ static int supervise(const struct snap_config *config, int listener, int argc, c
                                                    .worker_count = 2,
                                                    .argv = self,
                                                    .test_option = "--test-config",
+                                                   .test_variable = RUNNING_VARIABLE,
+                                                   .test_value = running,
                                                    .title = argv[0],
                                                    .title_size = title_size(argc, argv),
                                                    .log = log_line,

@@ -2,10 +2,12 @@
 #include "snapshotter/control/config.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -208,6 +210,32 @@ static int close_to_others(const char *root, struct zp_error *err) {
         return 0;
 }
 
+/* The kernel takes no directory of an overlayfs for the upper one of another. */
+static void look_below(const char *root) {
+        struct statfs st;
+        if (statfs(root, &st) == 0 && st.f_type == OVERLAYFS_SUPER_MAGIC)
+                snap_log_event(SNAP_LOG_WARN, "the root directory is on an overlayfs: no container can be mounted",
+                               "root", root, "hint", "put it on ext4, xfs (ftype=1) or btrfs", NULL);
+}
+
+int snap_config_check(const struct snap_config *config, struct zp_error *err) {
+        const char *containerd = config->containerd ? config->containerd : CONTAINERD_SOCKET;
+        if (strcmp(config->address, containerd) == 0)
+                return zp_error_set(err, EINVAL, "'%s' is containerd's own socket: 'address' wants another",
+                                    containerd);
+        const struct {
+                const char *setting, *path;
+        } others[] = { { "image_service", config->image_service }, { "agent", config->agent } };
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+                if (others[i].path && strcmp(others[i].path, config->address) == 0)
+                        return zp_error_set(err, EINVAL, "'%s' and 'address' are one socket, '%s'", others[i].setting,
+                                            others[i].path);
+                else if (others[i].path && strcmp(others[i].path, containerd) == 0)
+                        return zp_error_set(err, EINVAL, "'%s' is containerd's own socket, '%s'", others[i].setting,
+                                            others[i].path);
+        return 0;
+}
+
 int snap_config_finish(struct snap_config *config, struct zp_error *err) {
         int r = zp_make_directories(config->root, 0700, err);
         if (r < 0)
@@ -220,6 +248,7 @@ int snap_config_finish(struct snap_config *config, struct zp_error *err) {
         r = close_to_others(root, err);
         if (r < 0)
                 return r;
+        look_below(root);
         config->devices = zp_format("%s/devices", root);
         config->starts = zp_format("%s/starts", root);
         if (!config->store)

@@ -57,6 +57,8 @@ void snap_config_init(struct snap_config *config);
 void snap_config_clear(struct snap_config *config);
 /* Reads the file into a config that was initialised. -EINVAL with "path:line: " for anything not understood. */
 int snap_config_load(const char *path, struct snap_config *config, struct zp_error *err);
+/* Whether settings and options fit each other, with root and address given: -EINVAL for sockets that are one. */
+int snap_config_check(const struct snap_config *config, struct zp_error *err);
 /* Fills in what follows from the root directory, which is made, and its path resolved. */
 int snap_config_finish(struct snap_config *config, struct zp_error *err);
 

@@ -42,7 +42,11 @@ bool snap_successor_would_start(const struct snap_supervisor_options *options) {
                 return false;
         memcpy(argv, options->argv, count * sizeof *argv);
         argv[count] = (char *) options->test_option;
+        if (options->test_variable)
+                setenv(options->test_variable, options->test_value, true);
         int code = posix_spawn(&pid, argv[0], NULL, NULL, argv, environ);
+        if (options->test_variable)
+                unsetenv(options->test_variable);
         if (code)
                 snap_log(options, true, "start '%s': %s", argv[0], strerror(code));
         return code == 0 && await_end(pid) == 0;

@@ -39,6 +39,7 @@ struct snap_supervisor_options {
         char *const *argv; /* this program's, to start it anew; argv[0]: its path */
         /* Behind argv, it has the program tell by its exit code whether it would start; NULL: it is not asked. */
         const char *test_option;
+        const char *test_variable, *test_value; /* in its environment then; NULL: nothing */
         /* The memory of this process's command line, where a worker says who it is; NULL: it does not. */
         char *title;
         size_t title_size;

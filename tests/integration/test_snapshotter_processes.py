@@ -73,6 +73,46 @@ def test_settings_that_are_not_understood_stop_nothing(work):
         daemon.await_other_control_plane(before[0])
 
 
+def await_text(file, text):
+    deadline = time.monotonic() + 30
+    while text not in file.read_text():
+        assert time.monotonic() < deadline, file.read_text()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("setting", ["root", "address", "store"])
+def test_what_is_in_use_is_not_exchanged_while_it_runs(work, setting):
+    own = {"root": work / "root", "address": work / "own.sock", "store": work / "store"}
+    config = work / "whole.yaml"
+
+    def write(**other):
+        config.write_text("version: 1\n" + "".join(f"{name}: {path}\n" for name, path in {**own, **other}.items()))
+
+    write()
+    daemon = Snapshotter(work, "--config", config)
+    with open(work / "log", "ab") as log:
+        process = subprocess.Popen([SNAPSHOTTER, "--config", config], stdin=subprocess.DEVNULL, stderr=log)
+    try:
+        daemon.root, daemon.socket = own["root"], own["address"]
+        await_text(work / "log", "all workers are ready")
+        for other in (work / "elsewhere", work / "a:b", Path("/proc/none")):
+            write(**{setting: other})
+            process.send_signal(signal.SIGHUP)
+            await_text(work / "log", "would not start; going on with the program that runs")
+            text = (work / "log").read_text()
+            assert "stay what they are while the daemon runs" in text and f"{setting}: {own[setting]}" in text, text
+            (work / "log").write_text("")
+            assert daemon.client().names() == [] and is_mounted(own["root"] / "devices")
+            assert not (work / "elsewhere").exists()
+        write()
+        process.send_signal(signal.SIGHUP)
+        await_text(work / "log", "took over the mount")
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+        unmount_below(work)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_end_that_all_processes_are_told_is_none_to_warn_of(work, number):
     daemon = Snapshotter(work, *settings(work))
