@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/view.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -27,6 +29,17 @@ static char *recorded_suffix(const char *scheme, const char *suffix) {
         return text ? zp_format(":%s", text) : NULL;
 }
 
+/* Without symbolic links; of a file that is gone, its directory's. NULL: that is gone, too. malloc'ed. */
+static char *resolved(const char *given) {
+        char *path = realpath(given, NULL);
+        if (path || errno != ENOENT)
+                return path;
+        const char *slash = strrchr(given, '/'), *name = slash ? slash + 1 : given;
+        zp_autofree char *parent = slash ? strndup(given, (size_t) (slash - given) + 1) : strdup(".");
+        zp_autofree char *directory = parent ? realpath(parent, NULL) : NULL;
+        return directory ? zp_format("%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name) : NULL;
+}
+
 /* "oci:DIR:TAG" as the store has it: with the absolute path, without symbolic links where it is there. NULL: not such a
  * name. malloc'ed. */
 static char *recorded_name(const char *name) {
@@ -37,7 +50,7 @@ static char *recorded_name(const char *name) {
                         continue;
                 size_t size = strcspn(name + scheme, ":");
                 zp_autofree char *given = strndup(name + scheme, size);
-                zp_autofree char *path = given ? realpath(given, NULL) : NULL;
+                zp_autofree char *path = given ? resolved(given) : NULL;
                 zp_autofree char *suffix = recorded_suffix(schemes[i], name + scheme + size);
                 return given && suffix ? zp_format("%s%s%s", schemes[i], path ? path : given, suffix) : NULL;
         }

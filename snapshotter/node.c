@@ -179,18 +179,25 @@ static size_t title_size(int argc, char **argv) {
         return size;
 }
 
-/* What containers and containerd rely on as long as the daemon runs. malloc'ed. */
-static char *foundations(const char *root, const char *address, const char *store) {
-        return store ? zp_format("root: %s, address: %s, store: %s", root, address, store)
-                     : zp_format("root: %s, address: %s, store: %s/store", root, address, root);
+/* Without symbolic links, or of what is not there as it is written. malloc'ed. */
+static char *resolve(const char *path) {
+        char *real = realpath(path, NULL);
+        return real ? real : strdup(path);
+}
+
+/* What containers and containerd rely on as long as the daemon runs; the socket as it is written, for that is how it is
+ * known again. malloc'ed. */
+static char *foundations(const struct snap_config *config) {
+        zp_autofree char *root = resolve(config->root);
+        zp_autofree char *store = config->store ? resolve(config->store) : root ? zp_format("%s/store", root) : NULL;
+        return root && store ? zp_format("root: %s, address: %s, store: %s", root, config->address, store) : NULL;
 }
 
 int snap_node_may_follow(const struct snap_config *config, struct zp_error *err) {
         const char *running = getenv(RUNNING_VARIABLE);
         if (!running)
                 return 0;
-        zp_autofree char *root = realpath(config->root, NULL);
-        zp_autofree char *own = foundations(root ? root : config->root, config->address, config->store);
+        zp_autofree char *own = foundations(config);
         if (!own)
                 return zp_error_errno(err, ENOMEM, "settings");
         if (strcmp(own, running) == 0)
@@ -204,13 +211,15 @@ int snap_node_may_follow(const struct snap_config *config, struct zp_error *err)
 static int supervise(const struct snap_config *config, int listener, int argc, char **argv, struct zp_error *err) {
         zp_autofree char *program = realpath("/proc/self/exe", NULL);
         zp_autofree char *journal = journal_path(config);
-        zp_autofree char *running = foundations(config->root, config->address, config->store);
         zp_autofree char **self = calloc((size_t) argc + 1, sizeof *self);
-        if (!program || !journal || !running || !self)
+        if (!program || !journal || !self)
                 return zp_error_errno(err, ENOMEM, "supervisor");
         int r = prepare(config, err);
         if (r < 0)
                 return r;
+        zp_autofree char *running = foundations(config); /* all of it is there now */
+        if (!running)
+                return zp_error_errno(err, ENOMEM, "supervisor");
         memcpy(self, argv, (size_t) argc * sizeof *argv);
         self[0] = program;
         void *context = (void *) config;

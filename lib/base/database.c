@@ -158,10 +158,12 @@ static int check_schema(struct zp_database *database, const struct zp_database_s
                 return create_schema(database, schema, err);
         if ((uint32_t) application != schema->application_id)
                 return zp_error_set(err, EBADMSG, "database '%s': it is some other program's", database->path);
-        if (version != schema->version)
-                return zp_error_set(err, EBADMSG, "database '%s': of version %lld, this program knows %d",
-                                    database->path, (long long) version, schema->version);
-        return 0;
+        if (version == schema->version)
+                return 0;
+        zp_error_set(err, EBADMSG, "database '%s': of version %lld, this program knows %d", database->path,
+                     (long long) version, schema->version);
+        zp_error_hint(err, "nothing is lost: use the version that wrote it");
+        return -EBADMSG;
 }
 
 /* SQLite opens it without a look: a FIFO would hold it up for ever. */

@@ -225,7 +225,8 @@ int snap_config_check(const struct snap_config *config, struct zp_error *err) {
                                     containerd);
         const struct {
                 const char *setting, *path;
-        } others[] = { { "image_service", config->image_service }, { "agent", config->agent } };
+        } others[] = { { "image_service", config->image_service },
+                       { "agent", config->accelerate && config->check_rights ? config->agent : NULL } };
         for (size_t i = 0; i < sizeof others / sizeof *others; i++)
                 if (others[i].path && strcmp(others[i].path, config->address) == 0)
                         return zp_error_set(err, EINVAL, "'%s' and 'address' are one socket, '%s'", others[i].setting,

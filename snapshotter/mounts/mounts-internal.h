@@ -22,7 +22,7 @@ struct snap_base_use {
         struct zp_pool_item item; /* of who drops it */
         uint64_t id;
         unsigned users; /* who does it, and who waits for that */
-        bool is_busy, is_unwanted;
+        bool is_busy, is_unwanted, is_dropping;
 };
 
 struct snap_mounts {

@@ -63,6 +63,7 @@ static void drop_elsewhere(void *argument, unsigned worker);
 void snap_use_end(struct snap_mounts *m, struct snap_base_use *use) {
         pthread_mutex_lock(&m->lock);
         bool must_drop = use->users == 1 && use->is_unwanted;
+        use->is_dropping = must_drop;
         if (must_drop) {
                 use->is_unwanted = false;
         } else {
@@ -88,12 +89,20 @@ static void drop_elsewhere(void *argument, unsigned worker) {
 
 /* ---- the way out ---- */
 
-/* Until it is over, or hangs: then nobody waits for another one until one ends. */
+static bool is_dropping(struct snap_mounts *m, uint64_t id) {
+        const struct snap_base_use *use = find_use(m, id);
+        return use && use->is_dropping;
+}
+
+/* Until it is over, or hangs: then nobody waits for another one until one ends. What somebody mounts meanwhile is
+ * dropped when he is done. */
 static void await_drop(struct snap_mounts *m, uint64_t id) {
         uint64_t until_ms = zp_monotonic_ms() + DROP_PATIENCE_MS;
+        bool is_late = false;
         pthread_mutex_lock(&m->lock);
-        while (!m->is_hanging && find_use(m, id))
-                m->is_hanging = !zp_condition_wait_until(&m->changed, &m->lock, until_ms) && find_use(m, id);
+        while (!m->is_hanging && !is_late && is_dropping(m, id))
+                is_late = !zp_condition_wait_until(&m->changed, &m->lock, until_ms);
+        m->is_hanging |= is_late && is_dropping(m, id);
         pthread_mutex_unlock(&m->lock);
 }
 

@@ -42,8 +42,10 @@ bool snap_successor_would_start(const struct snap_supervisor_options *options) {
                 return false;
         memcpy(argv, options->argv, count * sizeof *argv);
         argv[count] = (char *) options->test_option;
-        if (options->test_variable)
-                setenv(options->test_variable, options->test_value, true);
+        if (options->test_variable && setenv(options->test_variable, options->test_value, true) < 0) {
+                snap_log(options, true, "start '%s': %s", argv[0], strerror(errno));
+                return false;
+        }
         int code = posix_spawn(&pid, argv[0], NULL, NULL, argv, environ);
         if (options->test_variable)
                 unsetenv(options->test_variable);

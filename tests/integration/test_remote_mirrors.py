@@ -177,7 +177,7 @@ class TestPulling:
     def test_malformed_file_is_told_with_its_line(self, hosts, origin):
         folder = hosts.write(origin.host, "server = 'x'\n[host\n")
         failure = hosts.dump(origin.reference())
-        assert failure.code == errno.EINVAL and f"{folder}/hosts.toml:2: " in failure.message
+        assert failure.code == errno.EIO and f"{folder}/hosts.toml:2: " in failure.message
 
 
 @pytest.fixture(scope="module")

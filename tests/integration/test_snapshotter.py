@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import grpc
 import pytest
@@ -578,25 +578,28 @@ def test_answers_that_nobody_takes_keep_no_thread(daemon, api):
     assert lists
 
 
-def test_connections_without_end_leave_descriptors_to_what_is_done(daemon, api):
+@pytest.fixture
+def many_descriptors():
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_connections_without_end_leave_descriptors_to_what_is_done(daemon, api, many_descriptors):
     api.prepare("before")
-    idle = [socket.socket(socket.AF_UNIX) for _ in range(1100)]
-    for one in idle:
-        one.connect(str(daemon.socket))
-    daemon.await_log("connections are refused")
-    api.prepare("k")
-    assert len(os.listdir(f"/proc/{daemon.control_plane()}/fd")) <= 1024 + 64
-    for one in idle:
-        one.close()
+    with ExitStack() as idle:
+        for _ in range(1100):
+            idle.enter_context(socket.socket(socket.AF_UNIX)).connect(str(daemon.socket))
+        daemon.await_log("connections are refused")
+        api.prepare("k")
+        assert len(os.listdir(f"/proc/{daemon.control_plane()}/fd")) <= 1024 + 64
     deadline = time.monotonic() + 30
     while True:
         with closing(daemon.client()) as other, suppress(grpc.RpcError):
             other.prepare("after")
             break
         assert time.monotonic() < deadline
-    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 def test_it_stays_small(daemon, api):

@@ -3,6 +3,7 @@
 file that nobody answers for is a thread that cannot be killed. Needs root."""
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -80,16 +81,27 @@ def await_text(file, text):
         time.sleep(0.01)
 
 
-def test_a_damaged_database_is_told_with_what_to_do(work):
+@pytest.mark.parametrize("kind", ["no database", "of a later version"])
+def test_a_database_that_is_of_no_use_is_told_with_what_to_do(work, kind):
     daemon = Snapshotter(work, *settings(work))
-    daemon.root.mkdir(0o700)
-    (daemon.root / "metadata.db").write_bytes(b"no database" * 1000)
+    daemon.start()
+    assert daemon.stop() == 0
+    if kind == "no database":
+        (daemon.root / "metadata.db").write_bytes(b"no database" * 1000)
+    else:
+        with closing(sqlite3.connect(daemon.root / "metadata.db")) as database:
+            database.execute("PRAGMA user_version = 99")
     command = [SNAPSHOTTER, "--root", daemon.root, "--address", daemon.socket, *daemon.options]
     with open(work / "log", "ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
     try:
-        await_text(work / "log", "file is not a database")
-        await_text(work / "log", "move its root directory away")
+        if kind == "no database":
+            await_text(work / "log", "file is not a database")
+            await_text(work / "log", "move its root directory away")
+        else:
+            await_text(work / "log", "of version 99, this program knows")
+            await_text(work / "log", "use the version that wrote it")
+            assert "move its root" not in (work / "log").read_text()
     finally:
         process.terminate()
         assert process.wait(60) == 0
@@ -111,7 +123,9 @@ def test_what_is_in_use_is_not_exchanged_while_it_runs(work, setting):
     try:
         daemon.root, daemon.socket = own["root"], own["address"]
         await_text(work / "log", "all workers are ready")
-        for other in (work / "elsewhere", work / "a:b", Path("/proc/none")):
+        (work / "link").symlink_to(work)
+        same = work / "link" / own[setting].name  # by another name, which for a socket is another one
+        for other in (work / "elsewhere", work / "a:b", Path("/proc/none"), *([same] if setting == "address" else [])):
             write(**{setting: other})
             process.send_signal(signal.SIGHUP)
             await_text(work / "log", "would not start; going on with the program that runs")
@@ -120,9 +134,10 @@ def test_what_is_in_use_is_not_exchanged_while_it_runs(work, setting):
             (work / "log").write_text("")
             assert daemon.client().names() == [] and is_mounted(own["root"] / "devices")
             assert not (work / "elsewhere").exists()
-        write()
+        write(**{setting: own[setting] if setting == "address" else same})
         process.send_signal(signal.SIGHUP)
         await_text(work / "log", "took over the mount")
+        assert "level=warn" not in (work / "log").read_text()
     finally:
         process.terminate()
         assert process.wait(60) == 0
