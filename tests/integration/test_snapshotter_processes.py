@@ -108,6 +108,21 @@ def test_a_database_that_is_of_no_use_is_told_with_what_to_do(work, kind):
         unmount_below(work)
 
 
+def test_a_root_over_which_nothing_can_be_mounted_is_told(work):
+    for name in ("lower", "upper", "merge", "at"):
+        (work / name).mkdir()
+    options = f"lowerdir={work}/lower,upperdir={work}/upper,workdir={work}/merge"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, work / "at"], check=True)
+    daemon = Snapshotter(work, *settings(work, "accelerate: false"))
+    daemon.root = work / "at" / "root"
+    try:
+        daemon.start()
+        daemon.await_log("the root directory is on an overlayfs: no container can be mounted")
+        assert daemon.stop() == 0
+    finally:
+        unmount_below(work)
+
+
 @pytest.mark.parametrize("setting", ["root", "address", "store"])
 def test_what_is_in_use_is_not_exchanged_while_it_runs(work, setting):
     own = {"root": work / "root", "address": work / "own.sock", "store": work / "store"}
