@@ -22,7 +22,8 @@ struct ctl_executors {
         struct zp_kube *kube;
         struct zp_http *http; /* to the hook; NULL: there is none */
         const struct zp_cancel *cancel;
-        /* [CTL_LOG_PAUSES], of nodes: what their pods say is not asked for before then (zp_clock_ms). */
+        /* [CTL_LOG_PAUSES + 1], of nodes: what their pods say is not asked for before then (zp_clock_ms). The last one
+         * is of the cluster's events. */
         atomic_ullong *logs_from_ms;
 };
 

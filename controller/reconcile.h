@@ -33,7 +33,7 @@ struct ctl_world {
         struct ctl_slots *slots;
         struct zp_learned *learned; /* about registries; NULL: nothing is kept */
         struct ctl_executors executors;
-        atomic_ullong logs_from_ms[CTL_LOG_PAUSES]; /* executors' */
+        atomic_ullong logs_from_ms[CTL_LOG_PAUSES + 1]; /* executors' */
         const struct zp_cancel *cancel;
         /* Whether writing is allowed at this moment. */
         bool (*may_write)(void *context);

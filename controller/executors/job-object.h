@@ -30,6 +30,8 @@ json_t *ctl_job_share_object(const struct ctl_order *order, const char *uid);
 bool ctl_job_is_owned_by(json_t *job, const struct ctl_snapshot *owner);
 /* What a Job and the newest of its pods (NULL: none) tell; all but out->id. */
 void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out);
+/* When the pod got its node, as it is written (RFC 3339); "": it has none yet, or is a Job. The pod's. */
+const char *ctl_job_scheduled_at(json_t *pod);
 /* Whether it waits for its pod to begin, which says nothing of why; and the words of a warning that tells. */
 bool ctl_job_is_held_up(const struct ctl_build *build);
 void ctl_job_add_trouble(const char *note, struct ctl_build *out);

@@ -133,6 +133,10 @@ void ctl_job_read(json_t *job, json_t *pod, struct ctl_build *out) {
 
 /* ---- why it does not begin ---- */
 
+const char *ctl_job_scheduled_at(json_t *pod) {
+        return text_of(true_condition(pod, "PodScheduled"), "lastTransitionTime");
+}
+
 bool ctl_job_is_held_up(const struct ctl_build *build) {
         return build->state == CTL_BUILD_QUEUED &&
                (strcmp(build->reason, "JobCreated") == 0 || strcmp(build->reason, "PodStarting") == 0);
@@ -146,7 +150,8 @@ void ctl_job_add_trouble(const char *note, struct ctl_build *out) {
 }
 
 void ctl_job_add_delay(const struct ctl_image *before, struct ctl_build *out) {
-        if (strcmp(out->reason, "DeadlineExceeded") == 0 && before->phase == CTL_QUEUED && before->message[0])
+        if (strcmp(out->reason, "DeadlineExceeded") == 0 && before->phase == CTL_QUEUED && before->message[0] &&
+            strcmp(before->reason, "ExecutorUnavailable") != 0) /* how it stood was not known */
                 snprintf(out->message, sizeof out->message, "the build did not begin within its time: %.440s",
                          before->message);
 }

@@ -6,17 +6,15 @@
 
 #include "base/buffer.h"
 
+/* Nobody waits long for what is nice to know. */
+#define TIMEOUT_MS 2000
+
 static const struct zp_kube_resource events = { "events.k8s.io/v1", "events" };
 
 static const char *text_of(json_t *object, const char *name) {
         const char *text = json_string_value(json_object_get(object, name));
         return text ? text : "";
 }
-
-struct newest {
-        char time[64]; /* as it is written: such times compare as texts */
-        char *note;
-};
 
 /* When it was seen last: how that is said depends on who has written it. */
 static const char *time_of(json_t *event) {
@@ -29,24 +27,31 @@ static const char *time_of(json_t *event) {
         return last;
 }
 
-static int take_newest(void *context, json_t *event, struct zp_error *err) {
-        struct newest *newest = context;
-        const char *time = time_of(event);
-        (void) err;
-        if (!*text_of(event, "note") || strcmp(time, newest->time) < 0)
-                return 0;
-        snprintf(newest->time, sizeof newest->time, "%s", time);
-        snprintf(newest->note, CTL_MESSAGE_SIZE, "%s", text_of(event, "note"));
-        return 0;
+void ctl_job_read_trouble(json_t *list, const char *since, char note[CTL_MESSAGE_SIZE]) {
+        json_t *items = json_object_get(list, "items"), *event;
+        const char *newest = since; /* such times compare as texts */
+        size_t i;
+        note[0] = '\0';
+        json_array_foreach(items, i, event) {
+                const char *time = time_of(event);
+                if (!*text_of(event, "note") || strcmp(time, newest) < 0)
+                        continue;
+                newest = time;
+                snprintf(note, CTL_MESSAGE_SIZE, "%s", text_of(event, "note"));
+        }
 }
 
-void ctl_job_find_trouble(struct zp_kube *kube, json_t *object, char note[CTL_MESSAGE_SIZE]) {
-        const struct zp_kube_place place = { .resource = events, .namespace = zp_kube_namespace(object) };
-        struct newest newest = { .note = note };
-        struct zp_error ignored = { 0 };
+bool ctl_job_find_trouble(struct zp_kube *kube, json_t *object, const char *since, char note[CTL_MESSAGE_SIZE]) {
+        struct zp_kube_request request = { .place = { .resource = events, .namespace = zp_kube_namespace(object) },
+                                           .timeout_ms = TIMEOUT_MS };
+        zp_auto(json_decref) json_t *list = NULL;
         zp_autofree char *uid = zp_kube_escape(zp_kube_uid(object));
-        zp_autofree char *query = uid ? zp_format("fieldSelector=regarding.uid%%3D%s%%2Ctype%%3DWarning", uid) : NULL;
+        zp_autofree char *query =
+                uid ? zp_format("fieldSelector=regarding.uid%%3D%s%%2Ctype%%3DWarning&limit=100", uid) : NULL;
         note[0] = '\0';
-        if (query)
-                zp_kube_list(kube, &place, query, take_newest, &newest, NULL, &ignored);
+        request.query = query;
+        if (!query || zp_kube_call(kube, &request, &list, NULL) < 0)
+                return false;
+        ctl_job_read_trouble(list, since, note);
+        return true;
 }

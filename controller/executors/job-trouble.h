@@ -8,8 +8,10 @@
 
 #include "controller/executor.h"
 
-/* The newest warning about that object, a Job or a pod: its words, cut. "": there is none, or it cannot be had, which
- * keeps nobody from going on. */
-void ctl_job_find_trouble(struct zp_kube *kube, json_t *object, char note[CTL_MESSAGE_SIZE]);
+/* The newest warning about that object, a Job or a pod, that was seen at `since` (RFC 3339; "": whenever) or later: its
+ * words, cut; "": there is none. False: the cluster did not answer, for which nobody waits longer than two seconds. */
+bool ctl_job_find_trouble(struct zp_kube *kube, json_t *object, const char *since, char note[CTL_MESSAGE_SIZE]);
+/* The same of a list of such warnings. */
+void ctl_job_read_trouble(json_t *list, const char *since, char note[CTL_MESSAGE_SIZE]);
 
 #endif

@@ -18,7 +18,8 @@
  * where they are longer than such lines are. */
 #define LOG_LINES 32
 #define LOG_MAX (64u << 10)
-/* Nobody waits long for what is nice to know: a kubelet that does not answer is not asked for a while. */
+/* Nobody waits long for what is nice to know: a kubelet that does not answer is not asked for a while, nor is anybody
+ * for events. */
 #define LOG_TIMEOUT_MS 2000
 #define LOG_PAUSE_MS 60000
 /* How long a Job may be without a pod, and a pod may take to start, until it is asked why. */
@@ -108,12 +109,17 @@ static void look_at_log(const struct ctl_executors *all, const struct ctl_order 
 static void look_at_trouble(const struct ctl_executors *all, json_t *object, struct ctl_build *out) {
         json_t *metadata = json_object_get(object, "metadata");
         const char *created = json_string_value(json_object_get(metadata, "creationTimestamp"));
+        atomic_ullong *from_ms = &all->logs_from_ms[CTL_LOG_PAUSES];
         char note[CTL_MESSAGE_SIZE];
         int64_t since;
         if (!created || !ctl_parse_time(created, &since) || since + PATIENCE_S > ctl_now())
                 return;
-        ctl_job_find_trouble(all->kube, object, note);
-        if (note[0])
+        if (zp_clock_ms() < atomic_load(from_ms))
+                return;
+        /* what was said before it had a node is no reason any more */
+        if (!ctl_job_find_trouble(all->kube, object, ctl_job_scheduled_at(object), note))
+                atomic_store(from_ms, zp_clock_ms() + LOG_PAUSE_MS);
+        else if (note[0])
                 ctl_job_add_trouble(note, out);
 }
 

@@ -3,6 +3,8 @@
 that Kubernetes' own controllers and a kubelet write of a quota, and of a Secret that is not there."""
 import itertools
 import json
+import threading
+import time
 
 import pytest
 
@@ -72,13 +74,33 @@ def test_a_pod_that_does_not_start_says_what_the_kubelet_has_said_of_that(world,
     world.wait("app", "Ready", "")
 
 
-def test_who_may_not_read_events_does_not_know_why_and_goes_on(world, queued):
-    fault = world.kube.add_fault(path="/events", status=403, times=-1)
-    labels = itertools.count()
-    until(lambda: world.snapshots.patch("app", {"metadata": {"labels": {"look": f"n{next(labels)}"}}}) and fault.happened)
-    assert world.look("app") == ("JobCreated", "Queued", "JobCreated")
-    world.end(queued)
-    world.wait("app", "Ready", "")
+@pytest.mark.parametrize("how", ["forbidden", "slow"])
+def test_events_that_cannot_be_had_keep_nobody_waiting_and_are_not_asked_for_again_soon(world, how):
+    """By one worker, who does not know why and goes on."""
+    end = threading.Event()
+    fault = world.kube.add_fault(path="/events", times=-1, **{"forbidden": {"status": 403}, "slow": {"first": end.wait}}[how])
+    image, labels = world.image("app"), itertools.count()
+
+    def look_again():
+        world.snapshots.patch("app", {"metadata": {"labels": {"look": f"n{next(labels)}"}}})
+
+    try:
+        with world.controller(workers=1) as running:
+            world.snapshot("app", image)
+            world.wait_for_job(image)
+            until(lambda: look_again() or fault.happened)
+            begun = time.monotonic()
+            for _ in range(3):  # the first of these looks may be the one that has asked: the next begins when it is over
+                looks = running.metric("reconciles_total")
+                look_again()
+                until(lambda: running.metric("reconciles_total") > looks)
+            assert time.monotonic() - begun < 15
+            assert world.look("app") == ("JobCreated", "Queued", "JobCreated")
+            world.end(image)
+            world.wait("app", "Ready", "")
+            assert fault.happened == 1
+    finally:
+        end.set()
 
 
 def test_a_container_beside_the_builds_own_is_not_taken_for_it(world, queued):

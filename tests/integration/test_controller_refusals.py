@@ -48,7 +48,7 @@ def of_no_image(world, **spec):
 
 def test_a_tag_that_is_followed_is_looked_at_again_though_it_names_no_image(world):
     with world.controller():
-        assert 590 <= of_no_image(world, mode="Track", interval="10m") <= 601
+        assert 300 < of_no_image(world, mode="Track", interval="10m") <= 601
 
 
 def test_a_tag_that_is_not_followed_and_names_no_image_is_not(world):

@@ -11,6 +11,7 @@
 
 #include "controller/executors/hook-answers.h"
 #include "controller/executors/job-object.h"
+#include "controller/executors/job-trouble.h"
 #include "controller/secrets.h"
 
 #define DIGEST_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -100,6 +101,63 @@ static void a_build_that_does_not_begin_says_what_was_said_of_that(void **state)
         before.phase = CTL_BUILDING;
         ctl_job_add_delay(&before, &late);
         assert_string_equal(late.message, "too long");
+        before = (struct ctl_image){ .phase = CTL_QUEUED,
+                                     .reason = "ExecutorUnavailable",
+                                     .message = "jobs: timed out" };
+        ctl_job_add_delay(&before, &late); /* how it stood was not known then */
+        assert_string_equal(late.message, "too long");
+}
+
+#define SCHEDULED(status, at)                                                                                        \
+        "{\"status\": {\"conditions\": [{\"type\": \"Ready\", \"status\": \"True\", \"lastTransitionTime\": \"2\"}," \
+        " {\"type\": \"PodScheduled\", \"status\": \"" status "\", \"lastTransitionTime\": \"" at "\"}]}}"
+#define AT(second) "2026-01-02T03:04:" second "Z"
+#define WARNING(at, note) "{\"note\": \"" note "\", \"deprecatedLastTimestamp\": \"" at "\"}"
+
+static void a_pod_is_scheduled_when_its_condition_became_true(void **state) {
+        (void) state;
+        static const struct {
+                const char *pod, *at;
+        } cases[] = {
+                { SCHEDULED("True", AT("05")), AT("05") },
+                { SCHEDULED("False", AT("05")), "" },
+                { "{\"status\": {\"conditions\": [{\"type\": \"PodScheduled\", \"status\": \"True\"}]}}", "" },
+                { "{}", "" },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                json_t *pod = load(cases[i].pod);
+                assert_string_equal(ctl_job_scheduled_at(pod), cases[i].at);
+                json_decref(pod);
+        }
+}
+
+static void a_warning_from_before_a_pod_had_its_node_is_not_the_reason_of_now(void **state) {
+        (void) state;
+        static const struct {
+                const char *list, *since, *note;
+        } cases[] = {
+                { "{\"items\": [" WARNING(AT("04"), "no node") "]}", AT("05"), "" },
+                { "{\"items\": [" WARNING(AT("04"), "no node") "]}", "", "no node" },
+                { "{\"items\": [" WARNING(AT("05"), "no mount") "," WARNING(AT("04"), "no node") "]}", AT("05"),
+                  "no mount" },
+                { "{\"items\": [" WARNING(AT("06"), "new") "," WARNING(AT("05"), "old") "]}", AT("05"), "new" },
+                { "{\"items\": [" WARNING(AT("05"), "old") "," WARNING(AT("06"), "new") "]}", AT("05"), "new" },
+                { "{\"items\": [" WARNING(AT("06"), "") ", 7, {}]}", AT("05"), "" },
+                { "{\"items\": [{\"note\": \"no node\", \"eventTime\": \"2026-01-02T03:04:04.999999Z\"}]}", AT("05"),
+                  "" },
+                { "{\"items\": [{\"note\": \"again\", \"eventTime\": \"2026-01-02T03:04:04.999999Z\", \"series\":"
+                  " {\"lastObservedTime\": \"2026-01-02T03:04:06.000000Z\"}}]}",
+                  AT("05"), "again" },
+                { "{}", "", "" },
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                char note[CTL_MESSAGE_SIZE] = "before";
+                json_t *list = load(cases[i].list);
+                ctl_job_read_trouble(list, cases[i].since, note);
+                if (strcmp(note, cases[i].note) != 0)
+                        fail_msg("%zu: '%s'", i, note);
+                json_decref(list);
+        }
 }
 
 #define TASK(done, total) "{\"label\":\"layer 1/2\",\"done\":" done ",\"total\":" total "}"
@@ -477,6 +535,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(jobs_and_their_pods_tell_how_a_build_stands),
                 cmocka_unit_test(a_build_that_does_not_begin_says_what_was_said_of_that),
+                cmocka_unit_test(a_pod_is_scheduled_when_its_condition_became_true),
+                cmocka_unit_test(a_warning_from_before_a_pod_had_its_node_is_not_the_reason_of_now),
                 cmocka_unit_test(the_tags_of_an_image_have_one_build),
                 cmocka_unit_test(what_a_pod_says_tells_how_far_its_build_is),
                 cmocka_unit_test(what_a_pod_says_is_cut_to_fit),
