@@ -75,10 +75,11 @@ enum MHD_Result hook_api_list_repositories(struct hook_exchange *x) {
 }
 
 enum MHD_Result hook_api_list_pending(struct hook_exchange *x) {
-        return reply_rows(x, "pending",
-                          "SELECT id, host || '/' || repository AS repository, tag, digest,"
-                          " requested_by AS requestedBy, received, attempts, not_before AS notBefore, reason"
-                          " FROM events WHERE (?1 IS NULL OR host || '/' || repository = ?1) ORDER BY id LIMIT ?2 OFFSET ?3");
+        return reply_rows(
+                x, "pending",
+                "SELECT id, host || '/' || repository AS repository, tag, digest,"
+                " requested_by AS requestedBy, received, attempts, not_before AS notBefore, reason"
+                " FROM events WHERE (?1 IS NULL OR host || '/' || repository = ?1) ORDER BY id LIMIT ?2 OFFSET ?3");
 }
 
 enum MHD_Result hook_api_status(struct hook_exchange *x) {

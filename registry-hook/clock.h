@@ -16,6 +16,8 @@ static inline int64_t hook_now_ms(void) {
 }
 /* A registry that fails after so long has kept somebody waiting for nothing; others must not wait for it as well. */
 #define HOOK_SLOW_MS 2000
+/* So often in a row, and it is left alone for a while: once may be the fault of what it was asked for. */
+#define HOOK_SLOW_IN_A_ROW 2
 
 /* For durations. */
 static inline int64_t hook_monotonic_ms(void) {

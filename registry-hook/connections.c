@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "registry-hook/clock.h"
@@ -77,14 +78,22 @@ void hook_connections_set_waiting(struct hook_connections *connections, struct h
         pthread_mutex_unlock(&connections->lock);
 }
 
+/* Whether the client has said something that was not read yet: then it is we who let it wait. */
+static bool has_unread(const struct hook_connection *c) {
+        int unread = 0;
+        return ioctl(c->fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
 void hook_connections_end_slow(struct hook_connections *connections, int64_t monotonic_ms) {
         pthread_mutex_lock(&connections->lock);
         bool is_crowded = connections->count >= connections->crowd && connections->patience_ms > HOOK_CROWDED_MS;
         int64_t patience_ms = is_crowded ? HOOK_CROWDED_MS : connections->patience_ms;
-        for (struct hook_connection *c = connections->first; c; c = c->next)
-                if (c->waiting_since_ms && monotonic_ms - c->waiting_since_ms > patience_ms) {
+        for (struct hook_connection *c = connections->first; c; c = c->next) {
+                int64_t waited_ms = c->waiting_since_ms ? monotonic_ms - c->waiting_since_ms : 0;
+                if (waited_ms > patience_ms && (waited_ms > connections->patience_ms || !has_unread(c))) {
                         shutdown(c->fd, SHUT_RDWR); /* whoever serves it sees its end, and closes it */
                         c->waiting_since_ms = 0;
                 }
+        }
         pthread_mutex_unlock(&connections->lock);
 }

@@ -12,7 +12,8 @@
 #include "base/error.h"
 
 struct hook_connections;
-/* From `crowd` connections on the patience is HOOK_CROWDED_MS at most, so that those who hold them keep nobody out. */
+/* From `crowd` connections on the patience is HOOK_CROWDED_MS at most, so that those who hold them keep nobody out; not
+ * with those of whom something is unread. */
 #define HOOK_CROWDED_MS 2000
 int hook_connections_new(int64_t patience_ms, size_t crowd, struct hook_connections **out, struct zp_error *err);
 void hook_connections_free(struct hook_connections *connections);

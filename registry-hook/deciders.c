@@ -18,6 +18,8 @@
  * vain when last asked. */
 #define THREADS_OF_ONE (THREADS / 2)
 #define THREADS_OF_SILENT 1
+/* For all of those together, so that however many they are the others' events have threads left. */
+#define THREADS_OF_ALL_SILENT (THREADS / 2)
 #define SILENT_MAX 64
 /* A registry that is away for a day has lost its notifications: the reconcile poll finds what is left. */
 #define ATTEMPTS_MAX 32
@@ -120,13 +122,20 @@ static char *find_silent(struct hook_deciders *d, const char *host) {
 
 static void note_silence(struct hook_deciders *d, const char *host, bool is_silent) {
         pthread_mutex_lock(&d->lock);
-        char *known = find_silent(d, host);
-        if (is_silent && !known) {
-                strcpy(d->silent[d->silent_next], host);
-                d->silent_next = (d->silent_next + 1) % SILENT_MAX;
-        } else if (!is_silent && known) {
-                known[0] = '\0';
-                d->wakes++; /* more of its events may be decided at a time now */
+        char *slot = find_silent(d, host);
+        bool was_silent = slot;
+        if (is_silent && !was_silent) {
+                slot = find_silent(d, "");
+                if (!slot) { /* as many as are kept: one of them is forgotten */
+                        slot = d->silent[d->silent_next];
+                        d->silent_next = (d->silent_next + 1) % SILENT_MAX;
+                }
+                strcpy(slot, host);
+        } else if (!is_silent && was_silent) {
+                slot[0] = '\0';
+        }
+        if (is_silent != was_silent) {
+                d->wakes++; /* more events may be decided at a time now: its own, or those of who was forgotten */
                 pthread_cond_broadcast(&d->wake);
         }
         pthread_mutex_unlock(&d->lock);
@@ -166,9 +175,15 @@ static int decide(struct hook_deciders *d, struct hook_pending *pending, struct 
 
 /* ---- the threads ---- */
 
-/* With the lock held. */
+/* With the lock held. Whoever ends an event takes the next: what a silent registry's event kept out has its turn. */
 static int limit_of(const void *context, const char *host) {
-        return find_silent((struct hook_deciders *) context, host) ? THREADS_OF_SILENT : THREADS_OF_ONE;
+        struct hook_deciders *d = (struct hook_deciders *) context;
+        int of_silent = 0;
+        if (!find_silent(d, host))
+                return THREADS_OF_ONE;
+        for (size_t i = 0; i < d->busy_count; i++)
+                of_silent += find_silent(d, d->busy[i].host) != NULL;
+        return of_silent < THREADS_OF_ALL_SILENT ? THREADS_OF_SILENT : 0;
 }
 
 static bool take(struct hook_deciders *d, struct hook_pending *out, int64_t *next_ms) {

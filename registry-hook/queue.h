@@ -59,7 +59,7 @@ struct hook_busy {
                 char host[HOOK_HOST_SIZE];
         } * events;
         size_t count;
-        int (*limit)(const void *context, const char *host); /* of how many of its events at a time */
+        int (*limit)(const void *context, const char *host); /* of how many of its events at a time; 0: none */
         const void *context;
 };
 /* The event that has been due for longest, of those that are not busy, nor of a registry at its limit. 1: *out is

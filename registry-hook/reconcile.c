@@ -98,6 +98,8 @@ static int look_at_repository(struct work *w, const char *repository, struct zp_
         int r = zp_registry_new(w->registry->host, repository, &options, &registry, err);
         if (r == 0)
                 r = zp_list_tags(registry, &tags, err);
+        if (tags.asked_ms)
+                w->asked_ms = (int64_t) tags.asked_ms;
         for (size_t i = 0; i < tags.count && r == 0; i++) {
                 r = zp_check_cancel(w->cancel, err);
                 if (r == 0 && hook_rules_may_build(w->config, w->registry->host, repository, tags.names[i]))
@@ -118,18 +120,22 @@ int hook_reconcile(struct hook_db *db, const struct hook_config *config, const s
                    const struct zp_cancel *cancel, struct hook_reconciled *out, struct zp_error *err) {
         struct work w = { db, config, registry, cancel, out, 0 };
         struct zp_listing catalog = { 0 };
+        int slow = 0; /* in a row */
         *out = (struct hook_reconciled){ 0 };
         int result = registry->has_catalog ? list_catalog(&w, &catalog, err) : 0;
-        for (size_t i = 0; i < catalog.count + registry->repository_count && !zp_cancelled(cancel); i++) {
+        size_t count = catalog.count + registry->repository_count, start = (size_t) hook_now_ms();
+        for (size_t n = 0; n < count && slow < HOOK_SLOW_IN_A_ROW && !zp_cancelled(cancel); n++) {
+                size_t i = (start + n) % count;
                 const char *name = i < catalog.count ? catalog.names[i] : registry->repositories[i - catalog.count];
                 struct zp_error reason = { 0 };
-                if (look_at_repository(&w, name, &reason) == 0)
+                if (look_at_repository(&w, name, &reason) == 0) {
+                        slow = 0;
                         continue;
+                }
                 hook_log(HOOK_LOG_WARNING, "reconcile %s/%s: %s", registry->host, name, reason.message);
                 *err = reason;
                 result = -reason.code;
-                if (hook_monotonic_ms() - w.asked_ms > HOOK_SLOW_MS)
-                        break;
+                slow = hook_monotonic_ms() - w.asked_ms > HOOK_SLOW_MS ? slow + 1 : 0;
         }
         zp_listing_clear(&catalog);
         return result;

@@ -5,7 +5,9 @@
 #include "registry-hook/retention-internal.h"
 
 #include "oci/json.h"
+#include "oci/reference.h"
 #include "registry-hook/clock.h"
+#include "registry-hook/event.h"
 #include "registry-hook/log.h"
 #include "registry-hook/removal.h"
 
@@ -60,22 +62,33 @@ static int settle(struct hook_db *db, const struct hook_config *config, const js
         return r < 0 ? r : !is_there;
 }
 
-/* Targets of which nothing more is asked in this round: their registry was slow in vain. */
+/* The registry that the snapshot's target is in; the target itself where that is in none. */
+static void registry_of(const json_t *snapshot, char out[HOOK_HOST_SIZE]) {
+        struct zp_reference place = { 0 };
+        const char *target = retention_text(snapshot, "target");
+        bool is_place = zp_reference_of_name(target, &place, NULL) == 0;
+        snprintf(out, HOOK_HOST_SIZE, "%s", is_place ? place.registry : target);
+        if (is_place)
+                zp_reference_clear(&place);
+}
+
 static void note_silence(json_t *silent, const json_t *snapshot, int r, int64_t began_ms) {
-        if (r == -EAGAIN && hook_monotonic_ms() - began_ms > HOOK_SLOW_MS)
-                json_object_set_new(silent, retention_text(snapshot, "target"), json_true());
+        char registry[HOOK_HOST_SIZE];
+        registry_of(snapshot, registry);
+        retention_note_silence(silent, registry, r == -EAGAIN && hook_monotonic_ms() - began_ms > HOOK_SLOW_MS);
 }
 
 static bool is_silent(const json_t *silent, const json_t *snapshot) {
-        return json_object_get(silent, retention_text(snapshot, "target"));
+        char registry[HOOK_HOST_SIZE];
+        registry_of(snapshot, registry);
+        return retention_is_silent(silent, registry);
 }
 
 /* What an earlier call, or an earlier life of the service, left open. */
 static int settle_all(struct hook_db *db, const struct hook_config *config, json_t *silent,
                       const struct zp_cancel *cancel, struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
-        json_t *open = json_array(), *snapshot;
-        size_t i;
+        json_t *open = json_array();
         int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
                                  "SELECT digest, target, artifact FROM snapshots WHERE gone < 0", "");
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
@@ -84,7 +97,9 @@ static int settle_all(struct hook_db *db, const struct hook_config *config, json
                 r = 0;
         }
         hook_db_end_read(db);
-        json_array_foreach(open, i, snapshot) {
+        size_t count = json_array_size(open), start = (size_t) hook_now_ms();
+        for (size_t i = 0; i < count; i++) { /* from another on each time, as in a survey */
+                const json_t *snapshot = json_array_get(open, (start + i) % count);
                 if ((r < 0 && r != -EAGAIN) || is_silent(silent, snapshot))
                         continue;
                 int64_t began_ms = hook_monotonic_ms();

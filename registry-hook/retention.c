@@ -79,8 +79,7 @@ static int read_origins(struct hook_db *db, const json_t *snapshot, json_t *out,
         return r;
 }
 
-/* Whether any repository that wanted it has the image. False: one of them did not say, and no other has it. `silent`:
- * the hosts that are not asked any more in this survey, since they were slow in vain. */
+/* Whether any repository that wanted it has the image. False: one of them did not say, and no other has it. */
 static bool find_image(const struct hook_config *config, const json_t *origins, const char *digest, json_t *silent,
                        const struct zp_cancel *cancel, bool *is_there) {
         bool is_known = json_array_size(origins) > 0;
@@ -92,13 +91,15 @@ static bool find_image(const struct hook_config *config, const json_t *origins, 
                 const struct hook_registry *registry = hook_config_registry(config, host);
                 struct zp_error reason = { 0 };
                 int64_t began_ms = hook_monotonic_ms();
-                if (!registry || json_object_get(silent, host)) {
+                if (!registry || retention_is_silent(silent, host)) {
                         is_known = false;
-                } else if (hook_removal_is_there(registry, host, repository, digest, cancel, is_there, &reason) < 0) {
+                        continue;
+                }
+                int r = hook_removal_is_there(registry, host, repository, digest, cancel, is_there, &reason);
+                retention_note_silence(silent, host, r < 0 && hook_monotonic_ms() - began_ms > HOOK_SLOW_MS);
+                if (r < 0) {
                         hook_log(HOOK_LOG_WARNING, "retention: %s", reason.message);
                         is_known = false;
-                        if (hook_monotonic_ms() - began_ms > HOOK_SLOW_MS)
-                                json_object_set_new(silent, host, json_true());
                 }
                 if (*is_there)
                         return true;
@@ -124,12 +125,13 @@ static int survey_image(struct hook_db *db, const struct hook_config *config, co
 int hook_retention_survey(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
                           struct zp_error *err) {
         int64_t now = hook_now_ms();
-        json_t *snapshots = json_array(), *silent = json_object(), *snapshot;
-        size_t i;
+        json_t *snapshots = json_array(), *silent = json_object();
         int r = hook_db_write(db, note_untagged, &now, err);
         if (r == 0)
                 r = read_snapshots(db, snapshots, err);
-        json_array_foreach(snapshots, i, snapshot) {
+        size_t count = json_array_size(snapshots);
+        for (size_t i = 0; i < count; i++) { /* from another on each time: none waits behind the same for ever */
+                const json_t *snapshot = json_array_get(snapshots, ((size_t) now + i) % count);
                 const struct hook_rule *rule = hook_config_rule(config, retention_text(snapshot, "rule"));
                 struct zp_error reason = { 0 };
                 if (r < 0 || zp_cancelled(cancel))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/condition.h"
 #include "base/limits.h"
 #include "oci/json.h"
 #include "oci/link.h"
@@ -60,6 +61,7 @@ static int read_pages(struct zp_registry *registry, char *url, const char *membe
                 struct zp_http_request request = { .is_for_push = true, .body_limit = ZP_LIMIT_JSON_SIZE };
                 struct zp_http_response response = { 0 };
                 char *next = NULL;
+                out->asked_ms = zp_monotonic_ms();
                 r = page < PAGES_MAX ? zp_registry_request_url(registry, url, &request, &response, err)
                                      : zp_error_set(err, E2BIG, "list: it does not end");
                 if (r == 0)
@@ -85,6 +87,7 @@ static int ask_tags(struct zp_registry *registry, struct zp_http_response *respo
 static int list_first(struct zp_registry *registry, struct zp_listing *out, char **next, struct zp_error *err) {
         struct zp_http_response response = { 0 };
         zp_autofree char *url = NULL;
+        out->asked_ms = zp_monotonic_ms();
         int r = ask_tags(registry, &response, &url, err);
         if (r == 0)
                 r = read_page(registry, &response, "tags", out, next, err);
@@ -106,6 +109,7 @@ int zp_list_first_tags(struct zp_registry *registry, struct zp_listing *out, str
 int zp_list_repositories(struct zp_registry *registry, struct zp_listing *out, struct zp_error *err) {
         struct zp_http_response response = { 0 };
         zp_autofree char *url = NULL;
+        out->asked_ms = zp_monotonic_ms();
         int r = ask_tags(registry, &response, &url, err); /* whatever it says, it shows how the registry is reached */
         zp_http_response_clear(&response);
         if (r < 0)

@@ -13,6 +13,7 @@
 struct zp_listing {
         char **names;
         size_t count;
+        uint64_t asked_ms; /* zp_monotonic_ms(): when the registry was asked for the part that came last, or failed */
 };
 /* "tags/list" of the registry's repository. -ENOENT: there is none. */
 int zp_list_tags(struct zp_registry *registry, struct zp_listing *out, struct zp_error *err);

@@ -439,8 +439,10 @@ def test_a_registry_that_does_not_answer_keeps_no_others_pushes_waiting(pair, wo
                 while True:
                     asked.append(stack.enter_context(hung.accept()[0]))
 
-        accepting = threading.Thread(target=accept_all)
+        accepting = threading.Thread(target=accept_all, daemon=True)
         accepting.start()
+        stack.callback(accepting.join)
+        stack.callback(hung.shutdown, socket.SHUT_RDWR)
         for number in range(40):
             event = {"action": "push", "target": {"repository": "app", "tag": f"v{number}"},
                      "request": {"host": f"127.0.0.1:{hung.getsockname()[1]}"}}  # fmt: skip
@@ -458,8 +460,40 @@ def test_a_registry_that_does_not_answer_keeps_no_others_pushes_waiting(pair, wo
                 return True
 
         assert 1 <= len([connection for connection in asked if is_open(connection)]) <= 4
-        hung.shutdown(socket.SHUT_RDWR)
-        accepting.join()
+
+
+def test_many_registries_that_do_not_answer_keep_half_the_threads_at_most(work):
+    places, lock, running, most = [], threading.Lock(), [], []
+
+    def slow(handler):
+        with lock:
+            running.append(handler)
+            most.append(len(running))
+        threading.Event().wait(2.5)
+        with lock:
+            running.remove(handler)
+        handler.answer(503)
+        return True
+
+    def tell(tag):
+        for place in places:
+            event = {"action": "push", "target": {"repository": "app", "tag": tag}, "request": {"host": place.host}}
+            assert service.request("/hooks/distribution", {"events": [event]}, headers={"Authorization": TOKEN})[0] == 202
+
+    config = config_file(work, "127.0.0.1:*", ALL)
+    with contextlib.ExitStack() as stack, hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        for _ in range(6):
+            places.append(stack.enter_context(memory_registry()))
+            places[-1].inject("/manifests/", *[slow] * 100)
+        tell("1")
+        are_silent = lambda: all(re.search(f"{place.host}/app: .*asking again", service.said()) for place in places)  # noqa: E731
+        until(are_silent, 60, service.said)
+        assert max(most) > 4
+        with lock:
+            most.clear()
+        tell("2")
+        until(lambda: all(place.seen("/manifests/2") for place in places), 60, service.said)
+        assert max(most) <= 4
 
 
 def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
@@ -494,8 +528,11 @@ def test_strangers_do_not_fill_the_log(work):
         assert "zeropull_hook_deliveries_refused_total 100\n" in service.request("/metrics")[1]
 
 
-def test_as_many_clients_as_there_may_be_are_answered_when_all_ask_at_once(work):
-    with hook(work / "state") as service, contextlib.ExitStack() as stack:
+def test_many_clients_are_answered_when_all_ask_at_once(work):
+    config = config_file(work, "127.0.0.1:*", ALL)
+    text = config.read_text().replace("limits: {memory: 0}\n", "")
+    config.write_text(text + "limits: {memory: 0, connections: 512}\n")  # so that 256 are no crowd, which is hurried
+    with hook(work / "state", config=config) as service, contextlib.ExitStack() as stack:
         host, port = service.url.removeprefix("http://").split(":")
         clients = [stack.enter_context(socket.create_connection((host, int(port)), 30)) for _ in range(256)]
         for _ in range(3):
@@ -524,11 +561,13 @@ def test_who_asks_whether_it_is_ready_keeps_nobody_waiting(work):
         host, port = service.url.removeprefix("http://").split(":")
         other = sqlite3.connect(work / "state" / "hook.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
+        requests = lambda: int(re.search(r"_requests_total (\d+)", service.request("/metrics")[1])[1])  # noqa: E731
+        counts = [requests()]
         asking = [stack.enter_context(socket.create_connection((host, int(port)), 30)) for _ in range(16)]
         for one in asking:
             one.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        requests = lambda: int(re.search(r"_requests_total (\d+)", service.request("/metrics")[1])[1])  # noqa: E731
-        until(lambda: requests() > 16, 5, service.said)
+        came = lambda: counts.append(requests()) or counts[-1] - counts[0] - (len(counts) - 1)  # noqa: E731  # without its own
+        until(lambda: came() == 16, 5, service.said)
         assert select.select(asking, [], [], 0)[0] == []
         other.execute("ROLLBACK")
         for one in asking:
@@ -644,7 +683,42 @@ def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_poll(work):
         config.write_text(config.read_text().replace(f"- host: '{slow.host}'", f"- host: '{slow.host}'{polls}"))
         with hook(work / "state", config=config, builder=fake_builder(work)) as service:
             until(lambda: service.snapshots(), 60, service.said)
-            assert {request.path.split("?")[0] for request in slow.seen("/tags/list")} == {"/v2/a/tags/list"}
+            assert len({request.path.split("?")[0] for request in slow.seen("/tags/list")}) == 2
+
+
+def test_a_repository_that_is_slow_in_vain_keeps_no_others_from_being_polled(work):
+    with memory_registry() as place:
+        place.inject("/v2/a/tags/list", *[slow_in_vain] * 100)
+        for repository in "bc":
+            put_image(place, "1", repository, repository)
+        config = config_file(work, place.host, ALL)
+        polls = "\n  reconcile: {repositories: [a, b, c]}"
+        config.write_text(config.read_text().replace(f"- host: '{place.host}'", f"- host: '{place.host}'{polls}"))
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            until(lambda: {s["repository"].rpartition("/")[2] for s in service.snapshots()} == {"b", "c"}, 60, service.said)
+            until(lambda: place.seen("/v2/a/tags/list"), 30, service.said)
+
+
+def test_long_lists_that_end_in_an_error_are_not_slow(work):
+    def slow_page(handler):
+        threading.Event().wait(2.5)
+        link = f'<{handler.path}&last=1>; rel="next"'
+        handler.answer(200, b'{"tags": ["1"]}', [("Link", link)])
+        return True
+
+    def refuse(handler):
+        handler.error(403, "DENIED", "no")
+        return True
+
+    with memory_registry() as place:
+        place.inject("last=1", *[refuse] * 100)
+        place.inject("/tags/list", *[slow_page] * 100)
+        config = config_file(work, place.host, ALL)
+        polls = "\n  reconcile: {repositories: [a, b, c]}"
+        config.write_text(config.read_text().replace(f"- host: '{place.host}'", f"- host: '{place.host}'{polls}"))
+        with hook(work / "state", config=config, builder=fake_builder(work)) as service:
+            until(lambda: "tags of 3 repositories" in service.said(), 60, service.said)
+            assert service.said().count("DENIED") >= 3
 
 
 def test_retention_removes_what_no_tag_names_after_a_dry_run(pair, work):
@@ -689,23 +763,24 @@ def put_image(place, tag, name, repository="app"):
 
 
 def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_survey(work):
-    rule = "- {name: r, repositories: '**', retention: {deleted: 1d}}\n"
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1d, dry-run: true}}\n"
     with (
         memory_registry() as place,
         hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
     ):
-        for tag in "ab":
-            put_image(place, tag, tag)
-            service.request("/v1/builds", {"reference": f"{place.host}/app:{tag}"})
-        service.settle()
-        assert len(service.snapshots()) == 2
-        place.inject("^HEAD", *[slow_in_vain] * 100)
-        service.request("/v1/upkeep", method="POST", raw=b"")
-        until(lambda: "retention: " in service.said(), 60, service.said)
-        service.request("/v1/upkeep", method="POST", raw=b"")
-        asked = len(place.seen("^HEAD"))  # by one look, or it has begun again
-        until(lambda: len(place.seen("^HEAD")) > asked, 30, service.said)
-        assert len({request.path for request in place.seen("^HEAD")}) == 1
+        doomed = make_superseded(service, place, 2)
+
+        def asked_in_a_survey(pattern):
+            """Which images, when the registry is slow with those."""
+            over = lambda: service.said().count("stay because of 'dry-run'")  # noqa: E731
+            before, seen = over(), len(place.seen("^HEAD"))
+            place.inject(pattern, *[slow_in_vain] * 10)
+            service.request("/v1/upkeep", method="POST", raw=b"")
+            until(lambda: over() > before, 60, service.said)
+            return {request.path for request in place.seen("^HEAD")[seen:]}
+
+        assert len(asked_in_a_survey(f"^HEAD.*{doomed[0]}")) == 3
+        assert len(asked_in_a_survey("^HEAD")) == 2
 
 
 def test_what_a_registry_does_not_delete_can_still_be_found(work):
@@ -759,29 +834,35 @@ def test_a_tag_that_is_rolled_back_while_retention_asks_keeps_its_snapshot(work)
         assert place.seen("^DELETE") == [] and old in tags()
 
 
-def make_superseded(service, place, count):
+def make_superseded(service, place, count, repository="app"):
     """Publishes so many images that no tag names, and one that `latest` does. The digests of those that are to go, in
     the order in which they will."""
+    mine = lambda snapshots: [s for s in snapshots if s["repository"].rpartition("/")[2] == repository]  # noqa: E731
     for number in range(count + 1):
-        digest = put_image(place, "latest", str(number))
-        service.request("/v1/builds", {"reference": f"{place.host}/app:latest"})
-        until(lambda d=digest: [s["digest"] for s in service.snapshots() if s["tags"]] == [d], 30, service.said)
+        digest = put_image(place, "latest", f"{repository}{number}", repository)
+        service.request("/v1/builds", {"reference": f"{place.host}/{repository}:latest"})
+        until(lambda d=digest: [s["digest"] for s in mine(service.snapshots()) if s["tags"]] == [d], 30, service.said)
     service.request("/v1/upkeep", method="POST", raw=b"")
-    doomed = lambda: [s["digest"] for s in service.get("/v1/retention")["toRemove"]]  # noqa: E731
+    doomed = lambda: [s["digest"] for s in mine(service.get("/v1/retention")["toRemove"])]  # noqa: E731
     return until(lambda: len(doomed()) == count and doomed(), 30, service.said)
 
 
 def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_removal(work):
-    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s}}\n"
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, dry-run: true}}\n"
     with (
         memory_registry() as place,
         hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
     ):
-        make_superseded(service, place, 2)
+        for repository in ("app", "other"):
+            make_superseded(service, place, 2, repository)
+        service.config.write_text(service.config.read_text().replace(", dry-run: true", ""))
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: "was read again" in service.said(), 10)
+        assert len(service.get("/v1/retention")["toRemove"]) == 4
         place.inject("^(DELETE|HEAD)", *[slow_in_vain] * 100)
         service.request("/v1/upkeep", method="POST", raw=b"")
         until(lambda: "upkeep: " in service.said(), 60, service.said)
-        assert len(place.seen("^DELETE")) == 1
+        assert len(place.seen("^DELETE")) == 2
 
 
 def test_what_is_wanted_again_while_another_snapshot_is_removed_stays(work):

@@ -67,9 +67,13 @@ static void those_who_let_themselves_be_waited_for_keep_nobody_out(void **state)
         hook_connections_set_waiting(connections, all[1], false);
         hook_connections_end_slow(connections, now + HOOK_CROWDED_MS - 1000);
         assert_false(is_shut(pairs[0][1]));
+        assert_int_equal(send(pairs[2][1], "G", 1, 0), 1);
         hook_connections_end_slow(connections, now + HOOK_CROWDED_MS + 1000);
         assert_true(is_shut(pairs[0][1]));
         assert_false(is_shut(pairs[1][1]));
+        assert_false(is_shut(pairs[2][1])); /* has said something that nobody has read yet */
+        hook_connections_end_slow(connections, now + 31000);
+        assert_true(is_shut(pairs[2][1])); /* however long it goes on */
         for (size_t i = 0; i < 3; i++) {
                 hook_connections_remove(connections, all[i]);
                 close(pairs[i][0]);

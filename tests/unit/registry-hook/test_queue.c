@@ -935,6 +935,26 @@ static void a_registry_with_much_news_does_not_keep_the_others_news_waiting(void
         assert_string_equal(p.event.tag, "1"); /* busy no more, and not decided */
 }
 
+static int none_of_hung(const void *context, const char *host) {
+        (void) context;
+        return strcmp(host, "hung.example") == 0 ? 0 : 2;
+}
+
+static void a_registry_of_whose_news_none_is_to_be_looked_at_waits(void **state) {
+        struct world *w = *state;
+        struct hook_busy nothing = { NULL, 0, none_of_hung, NULL };
+        struct hook_pending p;
+        int64_t next;
+        accept_event(w, push_at("hung.example", "1"));
+        for (int news = 0; news < 2; news++) {
+                int r = hook_queue_next_event(hook_db_begin_read(w->db), w->now_ms, &nothing, &p, &next, NULL);
+                hook_db_end_read(w->db);
+                assert_int_equal(r, news);
+                accept_event(w, push_at("z.example", "1"));
+        }
+        assert_string_equal(p.event.host, "z.example");
+}
+
 /* However many news come, more than can be looked at. */
 static void what_waits_for_another_look_has_its_turn_before_later_news(void **state) {
         struct world *w = *state;
@@ -1072,6 +1092,7 @@ int main(void) {
                 TEST(credentials_are_kept_until_the_build_is_over),
                 TEST(the_first_wishs_credentials_stay_when_others_join_its_build),
                 TEST(a_registry_with_much_news_does_not_keep_the_others_news_waiting),
+                TEST(a_registry_of_whose_news_none_is_to_be_looked_at_waits),
                 TEST(what_waits_for_another_look_has_its_turn_before_later_news),
                 TEST(credentials_that_were_of_no_use_are_replaced_by_later_ones),
                 TEST(a_database_of_version_1_is_taken_on),
