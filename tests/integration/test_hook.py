@@ -853,12 +853,12 @@ def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_removal(work):
         memory_registry() as place,
         hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
     ):
-        for repository in ("app", "other"):
+        for repository in ("app", "other", "third"):  # of one registry
             make_superseded(service, place, 2, repository)
         service.config.write_text(service.config.read_text().replace(", dry-run: true", ""))
         service.process.send_signal(signal.SIGHUP)
         until(lambda: "was read again" in service.said(), 10)
-        assert len(service.get("/v1/retention")["toRemove"]) == 4
+        assert len(service.get("/v1/retention")["toRemove"]) == 6
         place.inject("^(DELETE|HEAD)", *[slow_in_vain] * 100)
         service.request("/v1/upkeep", method="POST", raw=b"")
         until(lambda: "upkeep: " in service.said(), 60, service.said)
