@@ -170,7 +170,7 @@ static struct hook_sandboxed start(struct world *w, const char *what, const char
                                                 .stderr_fd = 2,
                                                 .memory = strcmp(what, "memory") == 0 ? 256u << 20 : 0,
                                                 .file_size = 65536,
-                                                .cpu_s = 1 };
+                                                .cpu_s = strcmp(what, "spin") == 0 ? 1 : 60 };
         struct hook_sandboxed child;
         struct zp_error err = { 0 };
         if (hook_sandbox_start(w->sandbox, &options, &child, &err) < 0)
