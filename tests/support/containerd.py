@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from . import debian
+from .go_tools import TOOLS, installed, installed_or_skip
 
 _CONFIG = """version = {version}
 root = "{root}/root"
@@ -47,38 +48,19 @@ _TRANSFER = """  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
 
 START_SECONDS = 30
 _numbers = itertools.count(1)
-TOOLS = Path(os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools"))
 VERSION_2, VERSION_1_7 = "v2.2.1", "v1.7.32"
+_PROGRAMS = ("containerd", "ctr", "containerd-shim-runc-v2")
+_CONTAINERD_2 = [f"github.com/containerd/containerd/v2/cmd/{name}@{VERSION_2}" for name in _PROGRAMS]
 
 
 def containerd_2():
     """The directory with containerd 2, ctr and the shim; made when Go is there, None otherwise."""
-    directory = TOOLS / f"containerd-{VERSION_2}"
-    with debian.locked("containerd-2"):
-        if not directory.exists() and shutil.which("go"):
-            _build_containerd_2(directory)
-    return directory if directory.exists() else None
+    return installed(f"containerd-{VERSION_2}", *_CONTAINERD_2)[0]
 
 
 def containerd_2_or_skip():
     """The same, for a test that cannot do without."""
-    return containerd_2() or pytest.skip("no containerd 2 in the cache of test tools, and no Go to build it")
-
-
-def _build_containerd_2(directory):
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    # Built aside: a test run that is stopped leaves nothing half-made.
-    aside = TOOLS / f".containerd-{os.getpid()}"
-    environment = {**os.environ, "GOBIN": str(aside), "CGO_ENABLED": "0", "GOSUMDB": "off"}
-    commands = [
-        f"github.com/containerd/containerd/v2/cmd/{name}@{VERSION_2}" for name in ("containerd", "ctr", "containerd-shim-runc-v2")
-    ]
-    result = subprocess.run(["go", "install", *commands], env=environment, cwd="/", capture_output=True, text=True)
-    try:
-        if result.returncode == 0:
-            os.replace(aside, directory)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    return installed_or_skip(f"containerd-{VERSION_2}", *_CONTAINERD_2)
 
 
 def containerd_1_7_or_skip():
@@ -97,7 +79,7 @@ def _build_containerd_1_7(directory):
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOSUMDB": "off"}
     module = "github.com/containerd/containerd"
     flags = f"-s -w -X {module}/version.Version={VERSION_1_7.removeprefix('v')}"
-    commands = [f"{module}/cmd/{name}" for name in ("containerd", "ctr", "containerd-shim-runc-v2")]
+    commands = [f"{module}/cmd/{name}" for name in _PROGRAMS]
     with tempfile.TemporaryDirectory() as main:
         (Path(main) / "go.mod").write_text(f"module test/containerd\ngo 1.23\nrequire {module} {VERSION_1_7}\n")
         aside.mkdir()

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .go_tools import TOOLS, installed_or_skip
 from .listening import ended
+
+VERSION_3 = "v3.0.0"
 
 
 @dataclass
@@ -81,11 +84,11 @@ def _port(process, log, deadline_s=20):
 
 
 def distribution_3():
-    """The registry of distribution v3, None when it is not there:
-    `CGO_ENABLED=0 GOBIN=$ZP_TEST_TOOLS go install github.com/distribution/distribution/v3/cmd/registry@v3.0.0`.
-    """
-    tools = os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools")
-    return shutil.which("registry", path=f"{tools}:{os.environ['PATH']}")
+    """The registry of distribution v3; it is built when Go is there, and the test skipped otherwise."""
+    if found := shutil.which("registry", path=f"{TOOLS}:{os.environ['PATH']}"):
+        return found
+    module = "github.com/distribution/distribution/v3"
+    return installed_or_skip(f"distribution-{VERSION_3}", f"{module}/cmd/registry@{VERSION_3}") / "registry"
 
 
 @contextmanager

@@ -7,33 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
+from .go_tools import TOOLS, installed_or_skip
 from .listening import ended, started
 
-TOOLS = Path(os.environ.get("ZP_TEST_TOOLS", "/var/tmp/zeropull-test-tools"))
-MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+VERSION = "v1.8.0"
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret/+="
 
 
 def program():
     """The server's path; it is built when Go is there, and the test skipped otherwise."""
-    found = shutil.which("versitygw") or TOOLS / "versitygw"
-    if Path(found).exists():
+    if found := shutil.which("versitygw", path=f"{os.environ['PATH']}:{TOOLS}"):
         return found
-    if not shutil.which("go"):
-        pytest.skip(f"no S3 server: neither {found} nor Go to build it (go install {MODULE})")
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    # Built aside: two test runs may come here at once, and one that is stopped leaves nothing half-made.
-    aside = TOOLS / f".build-{os.getpid()}"
-    environment = {**os.environ, "GOBIN": str(aside), "CGO_ENABLED": "0", "GOSUMDB": "off"}
-    result = subprocess.run(["go", "install", MODULE], env=environment, cwd="/", capture_output=True, text=True)
-    if result.returncode != 0:
-        shutil.rmtree(aside, ignore_errors=True)
-        pytest.skip("no S3 server: it could not be built: " + result.stderr[-300:])
-    os.replace(aside / "versitygw", TOOLS / "versitygw")
-    shutil.rmtree(aside, ignore_errors=True)
-    return TOOLS / "versitygw"
+    return installed_or_skip(f"versitygw-{VERSION}", f"github.com/versity/versitygw/cmd/versitygw@{VERSION}") / "versitygw"
 
 
 @dataclass
