@@ -142,9 +142,11 @@ class Containerd:
         return "zeropull" if self.proxy else "overlayfs"
 
     def _environment(self):
-        """ctr's --snapshotter, for every command that has it; and our own programs before the system's."""
+        """ctr's --snapshotter, for every command that has it; our own programs before the system's; and nothing of ctr's own
+        in what a container says."""
         path = f"{self.programs}:{os.environ['PATH']}" if self.programs else os.environ["PATH"]
-        return {**os.environ, "PATH": path, "CONTAINERD_SNAPSHOTTER": self.snapshotter}
+        return {**os.environ, "PATH": path, "CONTAINERD_SNAPSHOTTER": self.snapshotter,
+                "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}  # fmt: skip
 
     def start(self):
         (self.directory / "config.toml").write_text(self._config())

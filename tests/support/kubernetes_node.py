@@ -124,9 +124,6 @@ class CriContainerd(Containerd):
         _merge(configuration, self.settings)
         return "".join(f"{key} = {_toml(value)}\n" for key, value in configuration.items())
 
-    def _environment(self):
-        return {**super()._environment(), "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"}
-
     def command(self, *arguments):
         command = super().command(*arguments)
         command[command.index("--namespace") + 1] = "k8s.io"
