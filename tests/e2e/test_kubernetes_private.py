@@ -34,11 +34,11 @@ def test_a_private_image_starts_from_its_snapshot_by_the_pods_pull_secret_alone(
         site.cluster.kubectl("create", "namespace", namespace)
         site.cluster.wait_for("its account", lambda: site.cluster.is_true("get", "serviceaccount", "default", "-n", namespace))
     site.apply(site.pull_secret("team-a"))
-    already = len(site.locked.log.read_text(errors="replace"))
+    already = len(site.locked.requests())
     site.apply(in_namespace("team-a", pod("mine", image, ["true"]), "pull"))
     site.wait("wait", "-n", "team-a", "--for=jsonpath={.status.phase}=Succeeded", "pod/mine")
     assert "without downloading" in await_event(site, "mine", "Accelerated", "team-a")
-    fetched = site.locked.log.read_text(errors="replace")[already:]
+    fetched = site.locked.requests(already)
     assert {digest for digest in layers_of("python") if digest in fetched} == set()
     site.cluster.kubectl("delete", "pod", "mine", "-n", "team-a", "--wait", "--timeout=60s")
     forget(site, image)

@@ -44,7 +44,7 @@ def served(work):
                 Zeropull(work / "builder").ok("build", "--push", server.reference(name))
             return server.reference(name).removeprefix("docker://")
 
-        serve.log, serve.push = server.log, server.push
+        serve.requests, serve.push = server.requests, server.push
         yield serve
 
 
@@ -269,11 +269,11 @@ def layers_of(name):
 def test_a_pull_with_a_snapshot_downloads_no_layer(node_2, served):
     node, name = node_2, "python"
     image = served(name, with_snapshot=True)
-    already = len(served.log.read_text(errors="replace"))
+    already = len(served.requests())
     node.server.pull(image)
     assert output_of(name) in node.run(image, "c1")
     assert node.run(image, "c2", "/bin/sh", "-c", "echo x >/new && cat /new").splitlines()[-1] == "x"
-    log = served.log.read_text(errors="replace")[already:]
+    log = served.requests(already)
     assert "/manifests/" in log and not [digest for digest in layers_of(name) if digest in log]
     assert "image accelerated" in node.daemon.log()
     assert node.api.names("kind==committed") and all(usage == 0 for usage in [node.api.usage(n)[0] for n in node.api.names("kind==committed")])

@@ -104,7 +104,7 @@ class Deployment:
         self.cluster.apply(*objects)
 
     def requests(self):
-        return self.server.log.read_text(errors="replace")
+        return self.server.requests()
 
     def describe(self):
         """For a failed wait: what the cluster says of everything."""

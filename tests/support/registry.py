@@ -5,9 +5,12 @@ import os
 import re
 import select
 import shutil
+import ssl
 import subprocess
 import time
-from contextlib import contextmanager
+import urllib.error
+import urllib.request
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from .go_tools import TOOLS, installed_or_skip
 from .listening import ended
 
 VERSION_3 = "v3.0.0"
+LOG_SECONDS = 120
 
 
 @dataclass
@@ -42,10 +46,21 @@ class Registry:
         )  # fmt: skip
         return self.reference(repository, tag)
 
+    def requests(self, start=0):
+        """Its log from a position on, with everything that was asked for until now: another process writes it, later."""
+        mark = f"/v2/mark-{time.monotonic_ns()}/tags/list"
+        with suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(self.url + mark, context=ssl._create_unverified_context())
+        deadline = time.monotonic() + LOG_SECONDS
+        while mark not in (log := self.log.read_text(errors="replace")):
+            assert time.monotonic() < deadline, "the registry's log stands still"
+            time.sleep(0.01)
+        return log[start:]
+
     def blobs_read(self):
         """Digests of the blobs that were asked for with GET so far, as its log says."""
         answered = re.compile(r'http\.request\.method=GET .*http\.request\.uri="/v2/[^"]*/blobs/(sha256:[0-9a-f]{64})')
-        return set(answered.findall(self.log.read_text(errors="replace")))
+        return set(answered.findall(self.requests()))
 
 
 def _configuration(storage, users, tls, extra):
@@ -68,7 +83,7 @@ def _configuration(storage, users, tls, extra):
     return configuration
 
 
-def _port(process, log, deadline_s=20):
+def _port(process, log, deadline_s=120):
     """Copies the registry's log to a file until it says where it listens."""
     pattern = re.compile(rb"listening on 127\.0\.0\.1:(\d+)")
     deadline, seen = time.monotonic() + deadline_s, b""
