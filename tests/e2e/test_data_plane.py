@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 
@@ -126,7 +126,7 @@ class Load:
         """Whether each reader has come to its third read."""
         return min(self.counts) > 1
 
-    def await_reads(self, count, seconds=60):
+    def await_reads(self, count, seconds=300):
         """Until so many more are done."""
         goal, until = sum(self.counts) + count, time.monotonic() + seconds
         while sum(self.counts) < goal:
@@ -136,7 +136,7 @@ class Load:
     def __exit__(self, *_):
         self.is_over.set()
         try:
-            results = [self.results.get(timeout=60) for _ in range(4)]
+            results = [self.results.get(timeout=120) for _ in range(4)]
         except queue.Empty:
             pytest.fail("a reader hangs")
         finally:
@@ -148,16 +148,16 @@ class Load:
 
 @needs_resend
 def test_killed_data_plane_costs_no_read(tmp_path, device, real_registry):
-    rng, until, kills = random.Random(1), time.monotonic() + SECONDS, 0
+    rng, kills = random.Random(1), 0
     with started(tmp_path, device, real_registry.url, "idle_ms=300") as (running, rootfs):
         with Load(rootfs) as load:
-            while time.monotonic() < until or not load.has_read():
-                assert time.monotonic() < until + 60, "the readers do not get on"
+            until = time.monotonic() + SECONDS
+            while time.monotonic() < until or not load.has_read() or kills < SECONDS:
+                assert time.monotonic() < until + 60, f"the readers do not get on: {kills} workers killed"
                 time.sleep(rng.uniform(0.05, 0.2))
-                running.kill_worker()
-                kills += 1
-        running.worker(kills // 2)
-        assert kills > SECONDS * 3 and running.statistics()["failed_reads"] == 0
+                kills += running.kill_worker()
+        running.worker(kills + 1)
+        assert running.statistics()["failed_reads"] == 0
         assert running.stop() == 0
 
 
@@ -262,7 +262,7 @@ def test_reads_wait_for_a_registry_that_is_slow(tmp_path, device, real_registry)
 
 def test_a_registry_that_stays_away_costs_the_blocks_that_are_not_here(tmp_path, device, real_registry):
     with fault_proxy(real_registry.url) as proxy:
-        with started(tmp_path, device, proxy.url, "deadline_ms=6000") as (running, rootfs):
+        with started(tmp_path, device, proxy.url, "deadline_ms=8000") as (running, rootfs):
             assert read_cold(rootfs / "data/00") == FILES["data/00"]
             proxy.inject("GET .*blobs", *always(hang_up))
             for read in (read_cold, lambda path: path.read_bytes()):
@@ -270,13 +270,13 @@ def test_a_registry_that_stays_away_costs_the_blocks_that_are_not_here(tmp_path,
                 with pytest.raises(OSError) as error:
                     read(rootfs / "data/23")
                 # the kernel tries again by itself, page by page; that takes no second deadline
-                assert error.value.errno == errno.EIO and time.monotonic() - begin < 1.5 * 6
+                assert error.value.errno == errno.EIO and time.monotonic() - begin < 2 * 8 - 1
             assert read_cold(rootfs / "data/00") == FILES["data/00"]
             proxy.faults.clear()
             assert read_again(rootfs / "data/23") == FILES["data/23"]
 
 
-def read_again(path, seconds=20):
+def read_again(path, seconds=60):
     """Reads until it works: what failed is asked for anew by a later read."""
     until = time.monotonic() + seconds
     while True:
@@ -329,7 +329,7 @@ def test_a_mount_with_a_waiting_read_can_be_taken_away(tmp_path, device, real_re
 def test_everything_fetched_becomes_a_plain_file(tmp_path, device, real_registry):
     with started(tmp_path, device, real_registry.url, "completes_all=1") as (running, rootfs):
         raw = running.cache / f"{device.hex}.raw"
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not raw.exists():
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -363,7 +363,7 @@ def test_start_up_ranges_are_fetched_when_the_image_is_announced(tmp_path, devic
         (running.store / "images" / image / "ranges").write_text(f"{device.hex} 1048576 200000\n{device.hex} 0 10\n")
         before = running.statistics()["fetched_frames"]
         assert not (running.mount / f"start-{image}").exists()
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while running.statistics()["ahead_frames"] < 5:  # 64 KiB each
             assert time.monotonic() < until
             time.sleep(0.02)
@@ -412,7 +412,7 @@ def test_a_commit_that_was_cut_off_costs_no_read(tmp_path, real_registry):
         files = [running.mount / hex for hex in device_table(image / "snapshot.erofs")]
         with erofs.mounted_with_devices(image / "snapshot.erofs", files, tmp_path / "rootfs") as rootfs:
             assert read_cold(rootfs / "data/00") == FILES["data/00"]
-            until = time.monotonic() + 30
+            until = time.monotonic() + 120
             while open_copies(running):
                 assert time.monotonic() < until
                 time.sleep(0.05)
@@ -425,7 +425,11 @@ def test_a_commit_that_was_cut_off_costs_no_read(tmp_path, real_registry):
 
 def open_copies(running):
     fds = f"/proc/{running.worker()}/fd"
-    return [fd for fd in os.listdir(fds) if os.path.exists(f"{fds}/{fd}") and os.readlink(f"{fds}/{fd}").endswith(".part")]
+    copies = []
+    for fd in os.listdir(fds):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            copies += [fd] if os.readlink(f"{fds}/{fd}").endswith(".part") else []
+    return copies
 
 
 def test_the_store_says_where_the_rest_of_an_image_is_and_what_it_needs_first(tmp_path, real_registry):
@@ -439,8 +443,8 @@ def test_the_store_says_where_the_rest_of_an_image_is_and_what_it_needs_first(tm
         with erofs.mounted_with_devices(image / "snapshot.erofs", files, tmp_path / "rootfs") as rootfs:
             assert not (running.mount / f"start-{image.name}").exists()
             wanted = len(FILES["data/07"]) + len(FILES["data/15"])
-            until = time.monotonic() + 30
-            while running.statistics()["ahead_frames"] < wanted // 65536:
+            until = time.monotonic() + 120
+            while running.statistics()["ahead_frames"] < -(-wanted // 65536):
                 assert time.monotonic() < until
                 time.sleep(0.02)
             waited = running.statistics()["waited_reads"]
@@ -507,10 +511,9 @@ def test_damage_in_the_store_is_an_error_of_that_device(tmp_path, device, real_r
 
 def test_a_worker_that_cannot_start_is_not_started_in_haste(tmp_path):
     log = tmp_path / "log"
+    begin = time.monotonic()
     with open(log, "w") as log_file, node(tmp_path, "exit=3", log=log_file) as running:
-        running.worker(4)
-        begin = time.monotonic()
         running.worker(5)
-        assert time.monotonic() - begin > 0.4  # 100, 200, 400, 800 ms
+        assert time.monotonic() - begin > 1.4  # 100, 200, 400, 800 ms
         assert running.stop() == 0
     assert "ended with code 3" in log.read_text()

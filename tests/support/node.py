@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import erofs, oci, ship
@@ -78,11 +78,11 @@ class Node:
             options["pass_fds"] = (fd,)
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, **options)
         os.set_blocking(self.process.stdout.fileno(), False)
-        self.workers, self._text = [], b""
+        self.workers, self.killed, self._text = [], None, b""
         self.worker(1)
         return self
 
-    def worker(self, number=None, timeout_s=30):
+    def worker(self, number=None, timeout_s=120):
         """The pid of the worker that runs now; of the `number`th, for which it waits."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -95,16 +95,17 @@ class Node:
             assert time.monotonic() < deadline and self.process.poll() is None, "no worker"
 
     def kill_worker(self):
-        try:
-            os.kill(self.worker(), signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # the next has not spoken yet
+        """Whether there was one to kill: after the last that was killed, the next may not have spoken yet."""
+        before, self.killed = self.killed, self.worker()
+        with suppress(ProcessLookupError):
+            os.kill(self.killed, signal.SIGKILL)
+        return self.killed != before
 
     def statistics(self):
         return {name: int(value) for name, value in
                 (line.split() for line in (self.mount / "statistics").read_text().splitlines())}
 
-    def stop(self, timeout_s=30):
+    def stop(self, timeout_s=90):
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout_s)
         self.process.stdout.close()
@@ -134,7 +135,7 @@ class Manager:
         self.path = Path(directory) / "notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(self.path))
-        self.socket.settimeout(30)
+        self.socket.settimeout(120)
         self.messages, self.fd = [], None
 
     def hear(self, message):
