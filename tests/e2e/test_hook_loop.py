@@ -45,7 +45,7 @@ def cold_node(work, url):
     work.mkdir()
     config = work / "snapshotter.yaml"
     config.write_text(
-        f"version: 1\npolicy: {work}/policy.yaml\nregistry_timeout_s: 20\nreport_starts: {{url: '{url}', seconds: {SECONDS}}}\n"
+        f"version: 1\npolicy: {work}/policy.yaml\nregistry_timeout_s: 120\nreport_starts: {{url: '{url}', seconds: {SECONDS}}}\n"
     )
     (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
     with snapshotter(work, "--config", config) as daemon, containerd(None, daemon.socket) as server:

@@ -91,7 +91,7 @@ def node(request, work, short):
     (work / "auth.json").write_text("{}")
     (work / "config.yaml").write_text(
         f"version: 1\npolicy: {work}/policy.yaml\nauth_file: {work}/auth.json\n"
-        f"image_service: {short}/image.sock\ncontainerd: {short}/containerd.sock\n"
+        f"registry_timeout_s: 120\nimage_service: {short}/image.sock\ncontainerd: {short}/containerd.sock\n"
     )
     users = {"alice:a": {"team/private"}, "bob:b": set()}
     with rights_registry(users=users, refresh_tokens={"refresh": {"team/private"}}) as server, snapshotter(

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,11 @@ disabled_plugins = [
   address = "{root}/containerd.sock"
 [ttrpc]
   address = "{root}/containerd.sock.ttrpc"
+[timeouts]
+  "io.containerd.timeout.shim.cleanup" = "60s"
+  "io.containerd.timeout.shim.load" = "60s"
+  "io.containerd.timeout.shim.shutdown" = "30s"
+  "io.containerd.timeout.task.state" = "60s"
 """
 _PROXY_PLUGIN = """[proxy_plugins.zeropull]
   type = "snapshot"
@@ -46,7 +51,7 @@ _TRANSFER = """  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
     snapshotter = "{snapshotter}"
 """
 
-START_SECONDS = 30
+START_SECONDS = 180
 _numbers = itertools.count(1)
 VERSION_2, VERSION_1_7 = "v2.2.1", "v1.7.32"
 _PROGRAMS = ("containerd", "ctr", "containerd-shim-runc-v2")
@@ -164,13 +169,15 @@ class Containerd:
         while True:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise ContainerdError("containerd did not start:\n" + self.log_path.read_text()[-4000:])
-            if self.socket.exists() and self._ctr(["version"], timeout=10).returncode == 0:
-                return
+            with suppress(subprocess.TimeoutExpired):
+                if self.socket.exists() and self._ctr(["version"], timeout=10).returncode == 0:
+                    return
 
     def stop(self):
         if self.process:
-            for task in self._ctr(["tasks", "list", "--quiet"], timeout=20).stdout.decode().split():
-                self._ctr(["tasks", "delete", "--force", task], timeout=20)
+            with suppress(subprocess.TimeoutExpired):
+                for task in self._ctr(["tasks", "list", "--quiet"], timeout=60).stdout.decode().split():
+                    self._ctr(["tasks", "delete", "--force", task], timeout=60)
             self.process.terminate()
             try:
                 self.process.wait(20)

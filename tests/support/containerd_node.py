@@ -70,13 +70,13 @@ class Node:
                 break
             time.sleep(0.2)
         assert left == []
-        with open("/proc/self/mounts") as mounts:
-            assert [line for line in mounts if f"{self.daemon.root}/mounts/" in line] == []
+        self.daemon.await_no_mounts()
 
 
 @contextmanager
 def node_with(work, programs):
-    with snapshotter(work) as daemon, containerd(programs, daemon.socket) as server:
+    (work / "config.yaml").write_text("version: 1\nregistry_timeout_s: 120\n")
+    with snapshotter(work, "--config", work / "config.yaml") as daemon, containerd(programs, daemon.socket) as server:
         node = Node(daemon, server)
         yield node
         node.api.close()

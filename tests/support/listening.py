@@ -18,7 +18,7 @@ def _listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def started(start, log, deadline_s=20):
+def started(start, log, deadline_s=120):
     """`start(port)` gives a process. A port that was free is tried, and another when somebody else was faster. Returns process
     and port; what the file `log` ends with is told when nothing comes of it."""
     for _ in range(TRIES):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The zeropull-snapshotter daemon with a root and socket of its own, and the mounts it tells containerd to make."""
 import ctypes
+import glob
 import os
 import re
 import signal
@@ -15,8 +16,8 @@ from .programs import BUILD
 from .snapshots_api import Snapshots
 
 SNAPSHOTTER = BUILD / "snapshotter" / "zeropull-snapshotter"
-START_SECONDS = 10
-WAIT_SECONDS = 30
+START_SECONDS = 120
+WAIT_SECONDS = 120
 
 _MS = {"ro": 1, "nosuid": 2, "nodev": 4, "remount": 32, "bind": 4096, "rbind": 4096 | 16384, "rw": 0}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -150,6 +151,10 @@ class Snapshotter:
         self._await(lambda: text in self.log())
 
     def _await(self, condition):
+    def await_no_mounts(self):
+        """An unmount may outlast the answer to whoever removed what was mounted."""
+        self._await(lambda: f"{self.root}/mounts/" not in Path("/proc/self/mounts").read_text())
+
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, self.log()[-4000:]
@@ -168,20 +173,25 @@ class Snapshotter:
         """All processes at once, as when the machine's memory is short."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        deadline = time.monotonic() + START_SECONDS
-        with suppress(ProcessLookupError):
-            while time.monotonic() < deadline:  # its workers, whose parent is gone, take a moment longer
-                os.killpg(self.process.pid, 0)
-                time.sleep(0.01)
+        self._await(lambda: not self._runs())  # its workers, whose parent is gone, take a moment longer
         self.process = None
 
     def stop(self):
+    def _runs(self):
+        """Whether anything of its process group does; what is dead may be left when nobody waits for it."""
+        for stat in glob.glob("/proc/[0-9]*/task/*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                state, _, group = Path(stat).read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self.process.pid and state not in "ZX":
+                    return True
+        return False
+
         """SIGTERM; returns the exit code."""
         if not self.process:
             return 0
         self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(30)
+            code = self.process.wait(90)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
