@@ -85,10 +85,11 @@ static bool is_silent(const json_t *silent, const json_t *snapshot) {
 }
 
 /* What an earlier call, or an earlier life of the service, left open. */
-static int settle_all(struct hook_db *db, const struct hook_config *config, json_t *silent,
-                      const struct zp_cancel *cancel, struct zp_error *err) {
+static int settle_all(struct hook_db *db, const struct hook_config *config, const struct zp_cancel *cancel,
+                      struct zp_error *err) {
         hook_autostmt sqlite3_stmt *row = NULL;
-        json_t *open = json_array();
+        /* of its own: two that can never be settled keep no others of their registry from being removed */
+        zp_auto(json_decref) json_t *open = json_array(), *silent = json_object();
         int r = hook_sql_prepare(hook_db_begin_read(db), &row, err,
                                  "SELECT digest, target, artifact FROM snapshots WHERE gone < 0", "");
         while (r == 0 && (r = hook_sql_step(row, err)) == 1) {
@@ -108,7 +109,6 @@ static int settle_all(struct hook_db *db, const struct hook_config *config, json
                         r = one;
                 note_silence(silent, snapshot, one, began_ms);
         }
-        json_decref(open);
         return r;
 }
 
@@ -136,7 +136,7 @@ int hook_retention_remove(struct hook_db *db, const struct hook_config *config, 
         zp_auto(json_decref) json_t *candidates = NULL, *silent = json_object();
         json_t *snapshot;
         size_t i, kept = 0;
-        int r = settle_all(db, config, silent, cancel, err), unknown = r; /* nobody else claims */
+        int r = settle_all(db, config, cancel, err), unknown = r; /* nobody else claims */
         if (r < 0 && r != -EAGAIN)
                 return r;
         settled(context);

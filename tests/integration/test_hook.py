@@ -865,6 +865,22 @@ def test_a_registry_that_is_slow_in_vain_is_left_to_the_next_removal(work):
         assert len(place.seen("^DELETE")) == 2
 
 
+def test_two_snapshots_of_which_a_registry_never_says_whether_they_are_there_keep_no_others(work):
+    rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, dry-run: true}}\n"
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, rule), builder=fake_builder(work)) as service,
+    ):
+        for repository in ("other", "app"):  # of one registry
+            make_superseded(service, place, 2, repository)
+        place.inject("^(DELETE|HEAD) /v2/app/", *[slow_in_vain] * 100)
+        service.config.write_text(service.config.read_text().replace(", dry-run: true", ""))
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: "was read again" in service.said(), 30)
+        removed = lambda: service.said().count(" was removed: ")  # noqa: E731
+        until(lambda: service.request("/v1/upkeep", method="POST", raw=b"") and removed() == 2, 60, service.said)
+
+
 def test_what_is_wanted_again_while_another_snapshot_is_removed_stays(work):
     """One has a tag again, and one is being built again, by the time it would be their turn."""
     rule = "- {name: r, repositories: '**', retention: {keep: 1, superseded: 1s, deleted: 1d}}\n"
