@@ -71,7 +71,7 @@ static enum MHD_Result finish(struct hook_exchange *x, struct reception *r) {
         }
         if (r->outcome == -ENOSPC)
                 atomic_fetch_add(&c->disk_full, 1);
-        hook_log_seldom(&x->service->refused, HOOK_LOG_ERROR, "hooks/%s: %s", x->argument, r->error.message);
+        hook_log_seldom(&x->service->failed, HOOK_LOG_ERROR, "hooks/%s: %s", x->argument, r->error.message);
         return answer(x, 503, r->error.message, 0, r->ignored);
 }
 

@@ -64,7 +64,7 @@ enum MHD_Result hook_reply_failed(struct hook_exchange *x, const struct zp_error
         for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
                 if (codes[i].code == err->code)
                         return hook_reply_error(x, codes[i].status, "%s", err->message);
-        hook_log_seldom(&x->service->refused, HOOK_LOG_ERROR, "%s %s: %s", x->method, x->path, err->message);
+        hook_log_seldom(&x->service->failed, HOOK_LOG_ERROR, "%s %s: %s", x->method, x->path, err->message);
         return hook_reply_error(x, 503, "%s", err->message);
 }
 

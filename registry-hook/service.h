@@ -32,7 +32,7 @@ struct hook_service {
         struct hook_upkeep *upkeep;
         const char *url; /* where the service is reached, "http://127.0.0.1:8480" */
         struct hook_counters counters;
-        struct hook_log_quota refused, ignored; /* lines about requests that were */
+        struct hook_log_quota refused, ignored, failed; /* lines about requests that were */
         int64_t started_ms;
 };
 
