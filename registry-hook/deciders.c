@@ -141,6 +141,11 @@ static void note_silence(struct hook_deciders *d, const char *host, bool is_sile
         pthread_mutex_unlock(&d->lock);
 }
 
+/* Whether the registry said so: one that is asked much, or in vain for one repository, is not silent. */
+static bool is_answer(int r) {
+        return r == 0 || r == -ENOENT || r == -EACCES || r == -EPERM || r == -EBADMSG || r == -EINVAL || r == -ENOTSUP;
+}
+
 static int decide_with_auths(struct hook_deciders *d, const struct hook_config *config,
                              const struct hook_pending *pending, struct hook_decision *out, struct zp_error *err) {
         char *auths = NULL;
@@ -149,7 +154,7 @@ static int decide_with_auths(struct hook_deciders *d, const struct hook_config *
         int64_t began_ms = hook_monotonic_ms();
         if (r == 0) {
                 r = hook_decide(config, &pending->event, auths, &d->cancel, NULL, out, err);
-                bool has_answered = r == 0 || r == -ENOENT || hook_monotonic_ms() - began_ms < HOOK_SLOW_MS;
+                bool has_answered = is_answer(r) || hook_monotonic_ms() - began_ms < HOOK_SLOW_MS;
                 note_silence(d, pending->event.host, !has_answered);
         }
         zp_secret_free(auths);
