@@ -35,6 +35,8 @@ const char *ctl_job_scheduled_at(json_t *pod);
 /* Whether it waits for its pod to begin, which says nothing of why; and the words of a warning that tells. */
 bool ctl_job_is_held_up(const struct ctl_build *build);
 void ctl_job_add_trouble(const char *note, struct ctl_build *out);
+/* Or, when that could not be asked, what was told at the look before of the same. */
+void ctl_job_keep_trouble(const struct ctl_image *before, struct ctl_build *out);
 /* Of one that ran out of time: how it stood at the look before, if that is why. */
 void ctl_job_add_delay(const struct ctl_image *before, struct ctl_build *out);
 /* The end of what the container of a running one has said (CTL_JOB_CONTAINER): out->progress by the last line of JSON,

@@ -142,11 +142,20 @@ bool ctl_job_is_held_up(const struct ctl_build *build) {
                (strcmp(build->reason, "JobCreated") == 0 || strcmp(build->reason, "PodStarting") == 0);
 }
 
+static const char *reason_of_trouble(const struct ctl_build *held_up) {
+        return strcmp(held_up->reason, "JobCreated") == 0 ? "PodNotCreated" : "PodNotStarting";
+}
+
 void ctl_job_add_trouble(const char *note, struct ctl_build *out) {
-        const char *reason = strcmp(out->reason, "JobCreated") == 0 ? "PodNotCreated" : "PodNotStarting";
         char message[CTL_MESSAGE_SIZE];
         snprintf(message, sizeof message, "%.60s: %.440s", out->message, note);
-        say(out, CTL_BUILD_QUEUED, reason, message);
+        say(out, CTL_BUILD_QUEUED, reason_of_trouble(out), message);
+}
+
+void ctl_job_keep_trouble(const struct ctl_image *before, struct ctl_build *out) {
+        const char *reason = reason_of_trouble(out);
+        if (strcmp(before->reason, reason) == 0)
+                say(out, CTL_BUILD_QUEUED, reason, before->message);
 }
 
 void ctl_job_add_delay(const struct ctl_image *before, struct ctl_build *out) {

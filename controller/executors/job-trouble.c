@@ -16,25 +16,32 @@ static const char *text_of(json_t *object, const char *name) {
         return text ? text : "";
 }
 
+/* Which is later; both are UTC, with or without a fraction of the second. */
+static int compare_times(const char *a, const char *b) {
+        size_t a_size = strcspn(a, "Z"), b_size = strcspn(b, "Z");
+        int r = memcmp(a, b, a_size < b_size ? a_size : b_size);
+        return r ? r : (a_size > b_size) - (a_size < b_size);
+}
+
 /* When it was seen last: how that is said depends on who has written it. */
 static const char *time_of(json_t *event) {
         const char *times[] = { text_of(json_object_get(event, "series"), "lastObservedTime"),
                                 text_of(event, "eventTime"), text_of(event, "deprecatedLastTimestamp") };
         const char *last = "";
         for (size_t i = 0; i < sizeof times / sizeof *times; i++)
-                if (strcmp(times[i], last) > 0)
+                if (compare_times(times[i], last) > 0)
                         last = times[i];
         return last;
 }
 
 void ctl_job_read_trouble(json_t *list, const char *since, char note[CTL_MESSAGE_SIZE]) {
         json_t *items = json_object_get(list, "items"), *event;
-        const char *newest = since; /* such times compare as texts */
+        const char *newest = since;
         size_t i;
         note[0] = '\0';
         json_array_foreach(items, i, event) {
                 const char *time = time_of(event);
-                if (!*text_of(event, "note") || strcmp(time, newest) < 0)
+                if (!*text_of(event, "note") || compare_times(time, newest) < 0)
                         continue;
                 newest = time;
                 snprintf(note, CTL_MESSAGE_SIZE, "%s", text_of(event, "note"));

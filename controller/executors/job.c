@@ -106,7 +106,8 @@ static void look_at_log(const struct ctl_executors *all, const struct ctl_order 
 }
 
 /* Why its pod is not there, or does not start. `object`: the pod, or the Job. */
-static void look_at_trouble(const struct ctl_executors *all, json_t *object, struct ctl_build *out) {
+static void look_at_trouble(const struct ctl_executors *all, json_t *object, const struct ctl_image *image,
+                            struct ctl_build *out) {
         json_t *metadata = json_object_get(object, "metadata");
         const char *created = json_string_value(json_object_get(metadata, "creationTimestamp"));
         atomic_ullong *from_ms = &all->logs_from_ms[CTL_LOG_PAUSES];
@@ -114,11 +115,15 @@ static void look_at_trouble(const struct ctl_executors *all, json_t *object, str
         int64_t since;
         if (!created || !ctl_parse_time(created, &since) || since + PATIENCE_S > ctl_now())
                 return;
-        if (zp_clock_ms() < atomic_load(from_ms))
-                return;
+        bool is_told = false;
         /* what was said before it had a node is no reason any more */
-        if (!ctl_job_find_trouble(all->kube, object, ctl_job_scheduled_at(object), note))
-                atomic_store(from_ms, zp_clock_ms() + LOG_PAUSE_MS);
+        if (zp_clock_ms() >= atomic_load(from_ms)) {
+                is_told = ctl_job_find_trouble(all->kube, object, ctl_job_scheduled_at(object), note);
+                if (!is_told)
+                        atomic_store(from_ms, zp_clock_ms() + LOG_PAUSE_MS);
+        }
+        if (!is_told)
+                ctl_job_keep_trouble(image, out);
         else if (note[0])
                 ctl_job_add_trouble(note, out);
 }
@@ -144,7 +149,7 @@ static int look(const struct ctl_executors *all, const struct ctl_order *order, 
                 if (out->state == CTL_BUILD_RUNNING && !out->message[0])
                         look_at_log(all, order, newest.pod, out);
                 if (ctl_job_is_held_up(out))
-                        look_at_trouble(all, newest.pod ? newest.pod : job, out);
+                        look_at_trouble(all, newest.pod ? newest.pod : job, order->image, out);
                 ctl_job_add_delay(order->image, out);
         }
         json_decref(newest.pod);

@@ -91,7 +91,16 @@ static void a_build_that_does_not_begin_says_what_was_said_of_that(void **state)
         ctl_job_add_trouble("over quota\n", &build);
         assert_string_equal(build.reason, "PodNotCreated");
         assert_string_equal(build.message, "no pod yet: over quota ");
-        struct ctl_image before = { .phase = CTL_QUEUED, .message = "no pod yet: over quota" };
+        struct ctl_image before = { .phase = CTL_QUEUED,
+                                    .reason = "PodNotCreated",
+                                    .message = "no pod yet: over quota" };
+        build = (struct ctl_build){ .state = CTL_BUILD_QUEUED, .reason = "JobCreated", .message = "no pod yet" };
+        ctl_job_keep_trouble(&before, &build);
+        assert_string_equal(build.reason, "PodNotCreated");
+        assert_string_equal(build.message, before.message);
+        build = (struct ctl_build){ .state = CTL_BUILD_QUEUED, .reason = "PodStarting", .message = "starting" };
+        ctl_job_keep_trouble(&before, &build); /* it has a pod now */
+        assert_string_equal(build.message, "starting");
         struct ctl_build late = { .state = CTL_BUILD_FAILED, .reason = "DeadlineExceeded", .message = "too long" };
         assert_false(ctl_job_is_held_up(&late));
         ctl_job_add_delay(&before, &late);
@@ -148,6 +157,8 @@ static void a_warning_from_before_a_pod_had_its_node_is_not_the_reason_of_now(vo
                 { "{\"items\": [{\"note\": \"again\", \"eventTime\": \"2026-01-02T03:04:04.999999Z\", \"series\":"
                   " {\"lastObservedTime\": \"2026-01-02T03:04:06.000000Z\"}}]}",
                   AT("05"), "again" },
+                { "{\"items\": [{\"note\": \"no mount\", \"eventTime\": \"2026-01-02T03:04:05.900000Z\"}]}", AT("05"),
+                  "no mount" },
                 { "{}", "", "" },
         };
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
