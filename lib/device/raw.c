@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Between a read and the file; goes with the one that lets go last. */
+/* Between a read, the file, and who starts it; goes with the one that lets go last. */
 struct zp_raw_read {
         struct zp_device *device; /* held until the file is done with it */
         /* guarded by the engine's lock */
@@ -56,22 +56,34 @@ struct zp_raw_read *zp_raw_want(struct zp_device_read *read) {
         struct zp_raw_read *raw = malloc(sizeof *raw);
         if (!raw)
                 return NULL;
-        *raw = (struct zp_raw_read){ .device = read->device, .owners = 2, .read = read };
+        *raw = (struct zp_raw_read){ .device = read->device, .owners = 3, .read = read };
         read->raw = raw;
-        zp_device_hold(read->device);
+        zp_device_hold(read->device); /* for the file */
+        zp_device_hold(read->device); /* for zp_raw_start() */
         return raw;
-}
-
-void zp_raw_start(struct zp_raw_read *raw, uint64_t offset, uint32_t size) {
-        zp_slow_file_read(raw->device->raw, offset, size, on_done, raw);
-}
-
-void zp_raw_forsake(struct zp_raw_read *raw) {
-        raw->read = NULL;
 }
 
 static bool is_same(const void *context, const void *raw) {
         return context == raw;
+}
+
+void zp_raw_start(struct zp_raw_read *raw, uint64_t offset, uint32_t size) {
+        struct zp_device *device = raw->device;
+        struct zp_device_engine *engine = device->engine;
+        zp_slow_file_read(device->raw, offset, size, on_done, raw);
+        pthread_mutex_lock(&engine->lock);
+        bool is_over = !raw->read;
+        pthread_mutex_unlock(&engine->lock);
+        if (is_over) /* perhaps before the file had it: nobody else ends it then */
+                zp_slow_file_cancel(device->raw, is_same, raw);
+        pthread_mutex_lock(&engine->lock);
+        let_go(raw);
+        zp_device_let_go(device);
+        pthread_mutex_unlock(&engine->lock);
+}
+
+void zp_raw_forsake(struct zp_raw_read *raw) {
+        raw->read = NULL;
 }
 
 void zp_raw_end(struct zp_raw_read *raw) {
