@@ -168,17 +168,13 @@ static int fill(struct rpull *pull, struct zp_error *err) {
         return r < 0 ? r : containerd_put_image(pull->containerd, pull->name, &manifest, err);
 }
 
-/* The lease is ended also when its beginning was broken off: containerd may have made it by then. */
 static int fill_leased(struct rpull *pull, struct progress *progress, struct zp_error *err) {
         struct zp_error after = { 0 };
-        bool begun = false;
         int r = containerd_lease_begin(pull->containerd, err);
-        if (r == 0) {
-                begun = true;
-                r = fill(pull, err);
-        } else if (r != -ECANCELED)
+        if (r < 0)
                 return r;
-        if (containerd_lease_end(pull->containerd, r < 0, &after) < 0 && begun)
+        r = fill(pull, err);
+        if (containerd_lease_end(pull->containerd, r < 0, &after) < 0)
                 progress_say(progress, "a lease is left, for an hour: %s", after.message);
         return r;
 }

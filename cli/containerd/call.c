@@ -58,7 +58,6 @@ static int set_up(struct containerd_caller *caller, const char *namespace, struc
         curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
-        curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
         curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, caller);
         int r = add_header(caller, "content-type", "application/grpc", err);
@@ -94,10 +93,6 @@ void containerd_caller_free(struct containerd_caller *caller) {
 
 int containerd_caller_set_lease(struct containerd_caller *caller, const char *lease, struct zp_error *err) {
         return add_header(caller, "containerd-lease", lease, err);
-}
-
-void containerd_caller_ignore_cancel(struct containerd_caller *caller) {
-        caller->cancel = NULL;
 }
 
 static int pack(const ProtobufCMessage *request, uint8_t **out, size_t *size, struct zp_error *err) {
@@ -147,6 +142,7 @@ static int exchange(struct containerd_caller *caller, const struct containerd_me
         if (!url)
                 return zp_error_errno(err, ENOMEM, "containerd");
         curl_easy_setopt(caller->handle, CURLOPT_URL, url);
+        curl_easy_setopt(caller->handle, CURLOPT_NOPROGRESS, method->is_uninterrupted ? 1L : 0L);
         curl_easy_setopt(caller->handle, CURLOPT_TIMEOUT_MS, (long) method->timeout_s * 1000);
         curl_easy_setopt(caller->handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) size);
         curl_easy_setopt(caller->handle, CURLOPT_POSTFIELDS, request);

@@ -24,12 +24,11 @@ ZP_DEFINE_AUTO(struct containerd_caller, containerd_caller_free);
 
 /* What calls make from now on is kept until the lease ends. */
 int containerd_caller_set_lease(struct containerd_caller *caller, const char *lease, struct zp_error *err);
-/* From now on calls are made even though `cancel` says stop. */
-void containerd_caller_ignore_cancel(struct containerd_caller *caller);
 
 struct containerd_method {
         const char *path; /* "/containerd.services.leases.v1.Leases/Create" */
         unsigned timeout_s;
+        bool is_uninterrupted; /* the call is made, and its answer awaited, even though `cancel` says stop */
 };
 
 /* *answer (both may be NULL: it is not wanted) is to be freed with protobuf_c_message_free_unpacked. Errors are those

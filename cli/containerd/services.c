@@ -101,7 +101,8 @@ static bool label_paths(struct containerd_labels *labels, ProtobufCBinaryData **
 /* ---- leases ---- */
 
 int containerd_lease_begin(struct containerd *containerd, struct zp_error *err) {
-        static const struct containerd_method create = { LEASES "Create", 60 };
+        /* containerd answers calls in an order of its own: broken off here, it might make the lease after it was ended */
+        static const struct containerd_method create = { LEASES "Create", 30, .is_uninterrupted = true };
         char until[CLI_TIME_TEXT];
         Snap__Label label = SNAP__LABEL__INIT, *labels[] = { &label };
         Ctrd__LeaseRequest request = CTRD__LEASE_REQUEST__INIT;
@@ -115,11 +116,10 @@ int containerd_lease_begin(struct containerd *containerd, struct zp_error *err) 
 }
 
 int containerd_lease_end(struct containerd *containerd, bool collect, struct zp_error *err) {
-        static const struct containerd_method delete = { LEASES "Delete", 10 };
+        static const struct containerd_method delete = { LEASES "Delete", 60, .is_uninterrupted = true };
         Ctrd__LeaseDeleteRequest request = CTRD__LEASE_DELETE_REQUEST__INIT;
         request.id = text(containerd->id);
         request.sync = collect;
-        containerd_caller_ignore_cancel(containerd->caller);
         return call(containerd, &delete, &request.base, err);
 }
 
