@@ -218,7 +218,7 @@ def test_a_snapshotter_that_containerd_does_not_know_is_told(node):
 
 @contextmanager
 def held(daemon):
-    """The snapshotter answers nobody."""
+    """It answers nobody."""
     os.killpg(daemon.process.pid, signal.SIGSTOP)
     try:
         yield
@@ -280,6 +280,21 @@ def test_a_run_interrupted_at_any_time_leaves_no_lease(node):
             run.communicate(timeout=WAIT_SECONDS)
             assert run.returncode in (128 + signal.SIGINT, -signal.SIGINT)
     assert node.rows("leases") == []
+
+
+def test_a_run_interrupted_while_it_asks_for_the_lease_leaves_none(node):
+    """containerd answers what it was asked meanwhile in any order."""
+    image = node.publish("busybox")
+    for _ in range(8):
+        with held(node.server):
+            run = node.zeropull.start("rpull", *node.options(), image)
+            assert any(b" layer" in line for line in run.stderr)  # the image is known: the lease comes next
+            time.sleep(0.1)
+            run.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        run.communicate(timeout=WAIT_SECONDS)
+        assert run.returncode == 128 + signal.SIGINT
+        assert node.rows("leases") == []
 
 
 def test_without_containerd_it_says_so(zeropull, work):
