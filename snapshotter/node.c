@@ -189,7 +189,9 @@ static char *resolve(const char *path) {
  * known again. malloc'ed. */
 static char *foundations(const struct snap_config *config) {
         zp_autofree char *root = resolve(config->root);
-        zp_autofree char *store = config->store ? resolve(config->store) : root ? zp_format("%s/store", root) : NULL;
+        zp_autofree char *beside = zp_format("%s/store", config->root); /* what is not set is there */
+        const char *wanted = config->store ? config->store : beside;
+        zp_autofree char *store = wanted ? resolve(wanted) : NULL;
         return root && store ? zp_format("root: %s, address: %s, store: %s", root, config->address, store) : NULL;
 }
 

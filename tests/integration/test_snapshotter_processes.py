@@ -159,6 +159,21 @@ def test_what_is_in_use_is_not_exchanged_while_it_runs(work, setting):
         unmount_below(work)
 
 
+def test_settings_are_read_again_when_the_store_is_elsewhere_by_a_link(work):
+    daemon = Snapshotter(work, *settings(work))
+    for directory in (daemon.root, work / "elsewhere"):
+        directory.mkdir(mode=0o700)
+    (daemon.root / "store").symlink_to(work / "elsewhere")
+    daemon.start()
+    try:
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.await_log("took over the mount")
+        assert "level=warn" not in daemon.log()
+        assert daemon.stop() == 0
+    finally:
+        unmount_below(work)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_end_that_all_processes_are_told_is_none_to_warn_of(work, number):
     daemon = Snapshotter(work, *settings(work))
@@ -333,7 +348,7 @@ def test_removing_an_image_does_not_wait_for_its_mount_that_hangs(world, work):
     with snapshotter(work, *settings(work)) as daemon:
         hung = Hung(world, daemon)
         with closing(daemon.client()) as api:
-            api.timeout = 5
+            api.timeout = 30
             api.remove(hung.name)
         hung.put_right()
         deadline = time.monotonic() + 20
@@ -368,14 +383,13 @@ def test_unmounts_that_hang_keep_up_nothing_else(world, work):
                 removals = [threading.Thread(target=suppressed, args=(others.remove, name)) for name in names[:-1]]
                 for removal in removals:
                     removal.start()
-                api.timeout = 15
-                deadline = time.monotonic() + 15
+                deadline = time.monotonic() + 60
                 while len(api.list()) > 1:
                     assert time.monotonic() < deadline
                     time.sleep(0.01)
                 assert api.stat(names[-1]).name == names[-1]
                 for removal in removals:
-                    removal.join(15)
+                    removal.join(60)
                     assert not removal.is_alive()
             assert any(Hung.waits(daemon.control_plane(), where) for where in ("erofs", "truncate", "evict"))
         api.remove(names[-1])
@@ -427,10 +441,10 @@ def test_those_who_wait_for_a_mount_while_none_gets_on_leave_places_to_others(wo
         with closing(daemon.client()) as many, closing(daemon.client()) as api:
             began = time.monotonic()
             while not refused:
-                assert len(calls) < 120
+                assert time.monotonic() - began < 60
                 calls.append(threading.Thread(target=prepare, args=(many, len(calls))))
                 calls[-1].start()
-                calls[-1].join(0.05)
+                calls[-1].join(0.05 if len(calls) < 60 else 1)
             assert refused[0].code().name == "UNAVAILABLE"
             count = int(refused[0].details().split()[0])
             is_late = time.monotonic() - began >= 10  # on a busy machine: then nobody need wait behind those six
