@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks of images that the node's daemon serves: `zeropull attach`. Needs root."""
+import glob
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -79,8 +81,10 @@ def test_an_attached_disk_is_the_exported_one(node, image, options):
 def data_plane(daemon):
     children = open(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read().split()
     for pid in children:
-        if any(os.path.basename(os.readlink(f"/proc/{pid}/fd/{fd}")) == "fuse" for fd in os.listdir(f"/proc/{pid}/fd")):
-            return int(pid)
+        for fd in glob.glob(f"/proc/{pid}/fd/*"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                if os.path.basename(os.readlink(fd)) == "fuse":
+                    return int(pid)
     return None
 
 

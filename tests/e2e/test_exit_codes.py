@@ -35,9 +35,9 @@ class World:
 
     def _add_mistakes(self):
         work, server = self.work, self.server
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.names["AWAY"] = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.away = socket.socket()  # bound, so that nobody else is there, and not listening
+        self.away.bind(("127.0.0.1", 0))
+        self.names["AWAY"] = f"127.0.0.1:{self.away.getsockname()[1]}"
         self.names["HOST"] = server.host
         (work / "text").write_text("this is no image, no key, and no policy\n")
         (work / "empty").mkdir()

@@ -83,9 +83,9 @@ def test_killed_service_builds_every_image_and_each_once(work):
             time.sleep(moments.uniform(0, 0.4))  # when it is killed, not until something holds
             service.kill()
             service.start()
-        until(told.is_set, 120, service.said)
+        until(told.is_set, 600, service.said)
         teller.join()
-        service.settle(240)
+        service.settle(600)
         builds = collections.Counter()
         before = 1 << 60
         while page := service.builds(before=before):

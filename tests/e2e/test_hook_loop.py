@@ -16,7 +16,7 @@ from support.snapshotter import snapshotter
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
-SECONDS = 10  # that a node looks at
+SECONDS = 20  # that a node looks at
 UNREAD = 64 << 20  # as much again as is read, and more: whoever fetches it is found out
 FRAME = 512 << 10  # of a pack, unpacked
 
@@ -82,14 +82,14 @@ def test_second_version_starts_by_what_a_node_saw_of_the_first(work):
     with hook(work / "state") as service, registry(work, extra=notifications(service.url)) as place:
         name = f"{place.host}/acme/web"
         place.push(version(work, 1), "acme/web", "1")
-        until(service.snapshots, 120, service.said)
+        until(service.snapshots, 300, service.said)
         with cold_node(work / "first", service.url) as node:
             assert output in node.start(f"{name}:1")
-            until(lambda: service.request(f"/v1/profiles?repository={name}")[0] == 200, 60, node.daemon.log)
-            until(lambda: not node.reads_left(), 30, node.daemon.log)
+            until(lambda: service.request(f"/v1/profiles?repository={name}")[0] == 200, 180, node.daemon.log)
+            until(lambda: not node.reads_left(), 120, node.daemon.log)
         read = reported(service, name)
         place.push(version(work, 2), "acme/web", "2")
-        until(lambda: len(service.snapshots()) == 2, 120, service.said)
+        until(lambda: len(service.snapshots()) == 2, 300, service.said)
         (build,) = [b for b in service.builds() if "2" in b["tags"]]
         assert build["state"] == "done"
         with cold_node(work / "second-node", service.url) as node:

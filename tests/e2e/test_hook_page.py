@@ -87,7 +87,7 @@ def test_page_shows_all_that_waits_and_the_size_of_all_snapshots_however_many_th
     fake_builder(work, WAITS)
     service.place.push(layout(work, "b", b"b"), "acme/web", "v2")
     service.request("/v1/builds", {"reference": f"{service.place.host}/acme/web:v2"})
-    until(lambda: service.builds(state="running"), 20, service.said)
+    until(lambda: service.builds(state="running"), 120, service.said)
     with contextlib.closing(sqlite3.connect(work / "state" / "hook.db")) as database:
         database.executescript(MANY)
     with browser() as page:
@@ -108,7 +108,7 @@ def offers(page, buttons):
     """The view has these buttons; without a reload, however long it takes."""
     has = "return [...document.querySelectorAll('#main button')].map((b) => b.textContent)"
     shows(page, "Asked for by")
-    until(lambda: page.run(has) == buttons, 20, page.text)
+    until(lambda: page.run(has) == buttons, 120, page.text)
 
 
 def test_page_offers_what_the_service_would_do_and_nothing_else(work):
@@ -173,7 +173,7 @@ def test_page_can_be_used_with_the_keyboard_alone(service):
         assert page.run("return getComputedStyle(document.activeElement).outlineStyle") != "none"
         page.press(ENTER)
         shows(page, "1 published")
-        until(lambda: page.run("return document.activeElement.id") == "main", 10)
+        until(lambda: page.run("return document.activeElement.id") == "main", 120)
 
 
 def test_page_asks_for_a_token_where_one_is_needed(work):
@@ -185,7 +185,7 @@ def test_page_asks_for_a_token_where_one_is_needed(work):
     )
     with hook(work / "state", config=config, builder=fake_builder(work)) as service, browser() as page:
         page.go(service.url + "/")
-        until(lambda: page.run("return !document.getElementById('login').hidden"), 20)
+        until(lambda: page.run("return !document.getElementById('login').hidden"), 120)
         for text, expected in (("wrong", "That token is not valid."), ("a-token-of-sixteen", "Nothing waits.")):
             page.run("document.getElementById('token').value = ''; document.getElementById('token').focus()")
             page.press(text + ENTER)

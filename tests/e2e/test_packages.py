@@ -233,6 +233,7 @@ class TestHookAsAService:
             hook.settle()
             assert [build["repository"] for build in hook.builds()] == ["web"]
         installed.run("zeropull", "pull", "--store", "/srv/hook/pulled", hook.place.reference("web", "1"))
+        until(lambda: "build 1: done" in hook.said(), 60, hook.said)
         said = {entry["MESSAGE"]: entry["PRIORITY"] for entry in installed.journal("zeropull-hook")}
         assert said["build 1: done"] == "6"
         (listening,) = (text for text in said if text.startswith("listening on http://127.0.0.1:8480; "))
@@ -242,10 +243,10 @@ class TestHookAsAService:
         pid = installed.main_pid("zeropull-hook")
         hook.configure("web", "other")
         installed.run("systemctl", "reload", "zeropull-hook")
-        until(lambda: "the configuration was read again" in hook.said(), 20, hook.said)
+        until(lambda: "the configuration was read again" in hook.said(), 60, hook.said)
         hook.settings.write_text("version: 1\nrule: []\n")
         installed.run("systemctl", "reload", "zeropull-hook")
-        until(lambda: "the old configuration stays in force" in hook.said(), 20, hook.said)
+        until(lambda: "the old configuration stays in force" in hook.said(), 60, hook.said)
         with installed.network():
             hook.push(work, "other", "2")
             hook.await_states("done", "2")
@@ -253,7 +254,7 @@ class TestHookAsAService:
         assert bad["PRIORITY"] == "3" and installed.main_pid("zeropull-hook") == pid
 
     def test_a_build_is_confined_also_within_what_confines_the_service(self, waiting, installed):
-        (build,) = installed.children("zeropull-hook")
+        (build,) = until(lambda: installed.children("zeropull-hook"), 60, waiting.said)  # it runs before its process does
         service = installed.main_pid("zeropull-hook")
         status = dict(line.split(":\t", 1) for line in installed.out("cat", f"/proc/{build}/status").splitlines())
         assert status["Uid"].split()[0] == installed.out("id", "--user", "zeropull-hook")

@@ -439,9 +439,10 @@ class TestInterrupts:
             yield server
 
     def interrupt_at(self, server, pattern, zeropull, *arguments, number=signal.SIGINT):
-        running = []
+        running, is_running = [], threading.Event()
 
         def action(handler):
+            is_running.wait(60)
             running[0].send_signal(number)
             handler.close_connection = True
             running[0].wait(30)
@@ -449,6 +450,7 @@ class TestInterrupts:
 
         server.inject(pattern, action)
         running.append(zeropull.start(*arguments))
+        is_running.set()
         _, stderr = running[0].communicate(timeout=60)
         assert running[0].returncode == 128 + number, stderr
         assert len(error_lines(stderr.decode())) == 1 and "interrupted" in stderr.decode()
@@ -663,9 +665,10 @@ class TestWhileConverting:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
     def test_interrupted_build_can_be_repeated(self, source, work, expected, number):
         with memory_registry() as target:
-            running, sessions = [], []
+            running, sessions, is_running = [], [], threading.Event()
 
             def end(handler):
+                is_running.wait(60)
                 sessions.append(handler.path.rpartition("/")[2].partition("?")[0])
                 running[0].send_signal(number)
                 handler.close_connection = True
@@ -676,6 +679,7 @@ class TestWhileConverting:
             target.inject("PATCH", end)
             store = ship.fresh(work, "left")
             running.append(store.start("build", f"--push={target.remote()}", source.reference))
+            is_running.set()
             _, stderr = running[0].communicate(timeout=60)
             assert running[0].returncode == (-number if number == signal.SIGKILL else 128 + number), stderr
             assert not target.repository().manifests

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import signal
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -409,9 +410,10 @@ class TestKill:
             world = make_world(server.host, work, keys, layout, server.remote())
             ship.put_image(server, layout, "one")
             world.left.build(world.image())
-            killed = []
+            killed, is_running = [], threading.Event()
 
             def kill(handler):
+                is_running.wait(60)
                 killed.append(handler.path)
                 process.send_signal(signal.SIGKILL)
                 process.wait()
@@ -424,6 +426,7 @@ class TestKill:
 
             server.inject("PUT /v2/a/b/manifests/", published)
             process = world.left.start("push", world.image(), "--sign-key", keys["release"])
+            is_running.set()
             process.communicate(timeout=60)
             policy = world.required("release")
             if killed:

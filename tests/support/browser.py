@@ -24,7 +24,7 @@ class Browser:
     def call(self, method, path, body=None):
         data = None if method == "GET" else json.dumps(body or {}).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return json.load(answer)["value"]
 
     def open(self, width, height):
@@ -92,5 +92,5 @@ def browser(width=1200, height=900):
         process.wait(20)
 
 
-def shows(page, text, timeout_s=20):
+def shows(page, text, timeout_s=120):
     until(lambda: text in page.text(), timeout_s, page.text)

@@ -14,7 +14,7 @@ from . import debian
 VERSION = 1  # of what is cached
 PACKAGES = ["systemd", "containerd", "runc"]
 START_SECONDS = 60
-END_SECONDS = 20
+END_SECONDS = 120
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = [_PATH, "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root"]
 

@@ -71,7 +71,7 @@ class HookApi:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 status, text = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read()
@@ -93,7 +93,7 @@ class HookApi:
     def snapshots(self):
         return self.get("/v1/snapshots?limit=1000")["snapshots"]
 
-    def settle(self, timeout_s=60):
+    def settle(self, timeout_s=300):
         """Waits until every event is decided and every build is over."""
 
         def is_settled():
@@ -127,7 +127,7 @@ class Hook(HookApi):
                 [HOOK, *how, "--listen", self.listen, "--state", self.state, "--builder", self.builder],
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
             )  # fmt: skip
-        until(lambda: self._is_listening(start), 20, lambda: self.said()[-2000:])
+        until(lambda: self._is_listening(start), 120, lambda: self.said()[-2000:])
         return self
 
     def _is_listening(self, start):
@@ -147,7 +147,7 @@ class Hook(HookApi):
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0, self.said()[-3000:]
+        assert self.process.wait(90) == 0, self.said()[-3000:]
         assert not any(mark in self.said() for mark in ("Sanitizer", "runtime error:")), self.said()[-6000:]
 
     def kill(self):

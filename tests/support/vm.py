@@ -11,7 +11,7 @@ from . import debian
 
 META_PACKAGE = "linux-image-cloud-amd64"
 MODULES = ("virtio_pci", "virtio_blk", "erofs")
-BOOT_SECONDS = 120
+BOOT_SECONDS = 900
 
 _INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /disk
