@@ -21,7 +21,7 @@ from support.snapshotter import mounted
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-SETTINGS = ["registry_timeout_s: 3"]
+SETTINGS = ["registry_timeout_s: 40"]
 NODE = BUILD / "controller" / "node" / "zeropull-node"
 
 

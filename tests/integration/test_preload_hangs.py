@@ -90,7 +90,7 @@ def read_soon(path):
 def test_a_preload_that_hangs_as_it_is_read_keeps_its_own_readers_alone(work, kind):
     world = World(work)
     world.move_others(work / "other")
-    options = settings(work, "registry_timeout_s: 3", "check_rights: false", f"preloads: [{work}/baked, {work}/other]")
+    options = settings(work, "check_rights: false", f"preloads: [{work}/baked, {work}/other]")
     with served(work, kind(world)) as server, snapshotter(work, *options) as daemon:
         api = daemon.client()
         names = pull(api, world.image)

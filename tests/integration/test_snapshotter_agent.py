@@ -137,7 +137,7 @@ def world(work):
 @contextmanager
 def node(world, auths=None):
     (world.work / "auth.json").write_text(json.dumps(auths or {}))
-    options = settings(world.work, "registry_timeout_s: 5", f"auth_file: {world.work}/auth.json", f"agent: {world.agent.path}")
+    options = settings(world.work, f"auth_file: {world.work}/auth.json", f"agent: {world.agent.path}")
     with world.agent.running(), snapshotter(world.work, *options) as daemon:
         world.daemon = daemon
         yield daemon

@@ -87,9 +87,10 @@ def stopped(pid):
 
 
 def settings(work, *lines):
-    """The options for a daemon with these settings that takes every image."""
+    """The options for a daemon with these settings that takes every image, and that is patient where they say nothing."""
     (work / "policy.yaml").write_text("version: 1\nrules:\n- repository: '*'\n  action: accept\n")
-    (work / "config.yaml").write_text("\n".join(["version: 1", f"policy: {work}/policy.yaml", *lines]) + "\n")
+    patience = [] if any(line.startswith("registry_timeout_s:") for line in lines) else ["registry_timeout_s: 40"]
+    (work / "config.yaml").write_text("\n".join(["version: 1", f"policy: {work}/policy.yaml", *patience, *lines]) + "\n")
     return "--config", work / "config.yaml"
 
 
@@ -150,11 +151,11 @@ class Snapshotter:
     def await_log(self, text):
         self._await(lambda: text in self.log())
 
-    def _await(self, condition):
     def await_no_mounts(self):
         """An unmount may outlast the answer to whoever removed what was mounted."""
         self._await(lambda: f"{self.root}/mounts/" not in Path("/proc/self/mounts").read_text())
 
+    def _await(self, condition):
         deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, self.log()[-4000:]
@@ -176,7 +177,6 @@ class Snapshotter:
         self._await(lambda: not self._runs())  # its workers, whose parent is gone, take a moment longer
         self.process = None
 
-    def stop(self):
     def _runs(self):
         """Whether anything of its process group does; what is dead may be left when nobody waits for it."""
         for stat in glob.glob("/proc/[0-9]*/task/*/stat"):
@@ -186,6 +186,7 @@ class Snapshotter:
                     return True
         return False
 
+    def stop(self):
         """SIGTERM; returns the exit code."""
         if not self.process:
             return 0
