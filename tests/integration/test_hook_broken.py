@@ -41,7 +41,7 @@ def reload(service, rules):
     before = service.said().count("was read again")
     configuration(service.config.parent, rules)
     service.process.send_signal(signal.SIGHUP)
-    until(lambda: service.said().count("was read again") > before, 10, service.said)
+    until(lambda: service.said().count("was read again") > before, 30, service.said)
 
 
 def failed_once(work, service, place):
@@ -51,7 +51,7 @@ def failed_once(work, service, place):
     build = until(lambda: [b for b in service.builds(state="queued") if b.get("attempts")], 30, service.said)[0]
     assert build["rule"] == "a" and build["digest"] == digest
     assert build["may"] == ["cancel", "retry"]
-    until(lambda: f"build {build['id']}: failed, trying again in 10 s: away" in service.said(), 10, service.said)
+    until(lambda: f"build {build['id']}: failed, trying again in 10 s: away" in service.said(), 30, service.said)
     return build
 
 

@@ -70,7 +70,7 @@ def mounting(request, zeropull, work):
 
 def unmount(point):
     """Whoever looks what is mounted on this machine, another test's command, has files of it open for a moment."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while subprocess.run(["umount", point]).returncode != 0:
         assert time.monotonic() < until, point
 
