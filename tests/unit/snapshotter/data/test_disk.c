@@ -28,7 +28,7 @@ static int find_disk(void *context, const struct zp_digest *image, bool is_compa
 }
 
 static int setup_disks(void **state) {
-        static struct snap_data_options options = { .lookups = { .find_disk = find_disk }, .disk_idle_ms = 5 };
+        static struct snap_data_options options = { .lookups = { .find_disk = find_disk }, .disk_idle_ms = 100 };
         static struct snap_data data = { .options = &options };
         found = 0;
         if (setup(state) < 0)
@@ -53,7 +53,7 @@ static uint64_t look_up(uint8_t number) {
 }
 
 static void let_them_grow_old(void) {
-        uint64_t until = zp_monotonic_ms() + 10;
+        uint64_t until = zp_monotonic_ms() + 120;
         while (zp_monotonic_ms() < until)
                 continue;
 }

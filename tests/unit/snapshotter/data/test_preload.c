@@ -14,7 +14,7 @@
 
 #include "snapshotter/data/data-internal.h"
 
-#define PATIENCE_MS 200
+#define PATIENCE_MS 1000
 #define PAUSE_MS 3600000
 
 static const struct zp_digest device = { .bytes = { [7] = 77 } };

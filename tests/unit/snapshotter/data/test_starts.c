@@ -8,7 +8,7 @@
 #include "../control/support.h"
 #include "snapshotter/data/data-internal.h"
 
-#define SHORT_MS 20
+#define SHORT_MS 300
 #define LONG_MS 600000
 
 static struct zp_digest image_named(const char *text) {
@@ -36,7 +36,7 @@ static char *await_file(const struct zp_digest *image) {
         char hex[ZP_SHA256_HEX_SIZE], path[100], *text = NULL;
         size_t size;
         snprintf(path, sizeof path, "starts/%s", zp_digest_hex(image, hex));
-        for (int i = 0; i < 1000 && zp_read_file(AT_FDCWD, path, 8 << 20, &text, &size, NULL) < 0; i++)
+        for (int i = 0; i < 3000 && zp_read_file(AT_FDCWD, path, 8 << 20, &text, &size, NULL) < 0; i++)
                 nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
         assert_non_null(text);
         return text;

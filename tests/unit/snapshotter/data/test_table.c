@@ -112,7 +112,7 @@ static struct snap_data_options options;
 static struct snap_data data;
 
 static int setup_table(void **state) {
-        options = (struct snap_data_options){ .idle_ms = 1, .device = { .cache_fd = -1, .deadline_ms = 1200 } };
+        options = (struct snap_data_options){ .idle_ms = 1, .device = { .cache_fd = -1, .deadline_ms = 10000 } };
         data = (struct snap_data){ .options = &options };
         atomic_store(&prefetched_count, 0);
         atomic_store(&opened, 0);
@@ -121,6 +121,13 @@ static int setup_table(void **state) {
         atomic_store(&are_damned, false);
         int r = setup(state) < 0 ? -1 : snap_table_new(&data, &table, &err);
         data.table = table;
+        return r;
+}
+
+/* In which what does not get on is given up soon. */
+static int setup_short_table(void **state) {
+        int r = setup_table(state);
+        table->deadline_ms = 1200;
         return r;
 }
 
@@ -289,6 +296,7 @@ static bool table_is_empty(void) {
 static void devices_that_fail_keep_nobody_else(void **state) {
         (void) state;
         static struct waiting reads[DAMNED_COUNT];
+        table->deadline_ms = 3000;
         want_all_damned(reads);
         for (uint8_t number = 2; number < DAMNED; number++)
                 assert_ok(use(number));
@@ -392,18 +400,18 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_device_that_hangs_as_it_is_closed_keeps_nobody_else, setup_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(what_fails_for_a_while_is_tried_again, setup_table, teardown_table),
-                cmocka_unit_test_setup_teardown(who_has_waited_as_long_as_a_read_may_is_told, setup_table,
+                cmocka_unit_test_setup_teardown(who_has_waited_as_long_as_a_read_may_is_told, setup_short_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(what_is_not_there_is_told_at_once_and_leaves_nothing, setup_table,
                                                 teardown_table),
-                cmocka_unit_test_setup_teardown(devices_that_fail_keep_nobody_else, setup_table, teardown_table),
-                cmocka_unit_test_setup_teardown(devices_that_fail_and_nobody_waits_for_leave_nothing, setup_table,
+                cmocka_unit_test_setup_teardown(devices_that_fail_keep_nobody_else, setup_short_table, teardown_table),
+                cmocka_unit_test_setup_teardown(devices_that_fail_and_nobody_waits_for_leave_nothing, setup_short_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(who_waits_for_what_fails_is_told_when_all_ends, setup_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(a_prefetch_waits_for_no_device_and_keeps_its_order, setup_table,
                                                 teardown_table),
-                cmocka_unit_test_setup_teardown(a_prefetch_of_what_does_not_open_leaves_nothing, setup_table,
+                cmocka_unit_test_setup_teardown(a_prefetch_of_what_does_not_open_leaves_nothing, setup_short_table,
                                                 teardown_table),
                 cmocka_unit_test_setup_teardown(completion_ends_though_a_device_hangs_as_it_is_opened, setup_long_table,
                                                 teardown_table),
