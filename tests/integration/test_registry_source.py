@@ -512,14 +512,14 @@ class TestBrokenTransfers:
             failure = source_dump(server.reference(), "-t", 300)
             done.set()
             assert failure.code == errno.ECANCELED
-            assert time.monotonic() - start < 5
+            assert time.monotonic() - start < 25
 
     def test_cancellation_interrupts_waiting_for_the_next_attempt(self, layout):
         with fault_registry(layout) as server:
             server.inject("manifests/", *[answer(429, b"", ("Retry-After", "50"))] * 10)
             start = time.monotonic()
             assert source_dump(server.reference(), "-t", 300).code == errno.ECANCELED
-            assert time.monotonic() - start < 5
+            assert time.monotonic() - start < 25
 
 
 @pytest.fixture
@@ -586,7 +586,7 @@ class TestWaiting:
             server.inject(big_blob(layout), never)
             start = time.monotonic()
             assert source_dump(server.reference(), "-T", 300).code == errno.ECANCELED
-            assert time.monotonic() - start < 10
+            assert time.monotonic() - start < 25
 
 
 class TestWrongContent:

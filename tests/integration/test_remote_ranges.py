@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The range reader against real servers, and against one that misbehaves in every way we know of."""
 import errno
+import json
 import random
 import re
+import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,7 +15,7 @@ from support.fault_proxy import fault_proxy
 from support.fault_registry import Tokens, fault_registry
 from support.nginx import nginx
 from support.registry import registry
-from support.remote_tool import remote_tool
+from support.remote_tool import command, environment, remote_tool
 from support.source_dump import Failure
 from support.tls import self_signed
 from support.versitygw import versitygw
@@ -58,8 +59,11 @@ def remote(server):
 
 def read(name, ranges, *options, digest=DIGEST, size=SIZE):
     """ranges: (start, length) or (start, length, flags)."""
-    texts = [f"{r[0]}+{r[1]}{r[2] if len(r) > 2 else ''}" for r in ranges]
-    return remote_tool(name, "ranges", digest, size, *texts, options=options)
+    return remote_tool(name, "ranges", digest, size, *words(ranges), options=options)
+
+
+def words(ranges):
+    return [f"{r[0]}+{r[1]}{r[2] if len(r) > 2 else ''}" for r in ranges]
 
 
 def check(answer, ranges):
@@ -67,6 +71,14 @@ def check(answer, ranges):
     for range_, result in zip(ranges, answer["reads"], strict=True):
         assert result.get("digest") == oci.sha256(CONTENT[range_[0] : range_[0] + range_[1]]), (range_, result)
     assert answer["delivered"] == sum(r[1] for r in ranges)
+
+
+def logged(proxy, count):
+    """Its requests, when so many are logged, which may be after they were answered."""
+    deadline = time.monotonic() + 20
+    while len(requests := proxy.requests()) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return requests
 
 
 def failures(answer):
@@ -181,7 +193,7 @@ class TestHttp2:
             ] * 3
             assert result["connections"] == 1
             assert result["http2_requests"] > 2 * len(SPREAD)  # the last ones need not have ended
-            ranges = [r for r in proxy.requests() if r["range"]]
+            ranges = [r for r in logged(proxy, 3 * len(SPREAD)) if r["range"]]
             assert {r["protocol"] for r in ranges} == {"HTTP/2.0"}
             assert len({r["connection"] for r in ranges}) == 1
             assert len(ranges) == 3 * len(SPREAD)
@@ -208,15 +220,15 @@ class TestTogether:
     def hold_first(self, server, *ranges, options=()):
         """Reads the ranges when a first read has taken the only place; what was asked for after it."""
         hold = threading.Event()
-        server.inject(BLOB, lambda handler: hold.wait(10) and False)
-        with ThreadPoolExecutor() as pool:
-            all_ranges = [(SIZE - 1, 1), *ranges]
-            reading = pool.submit(read, remote(server), all_ranges, "-n", "1", *options)
+        server.inject(BLOB, lambda handler: hold.wait(60) and False)
+        all_ranges = [(SIZE - 1, 1), *ranges]
+        reading = command(remote(server), "ranges", DIGEST, SIZE, *words(all_ranges), options=("-n", "1", *options))
+        with subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+            assert process.stderr.readline() == "all are asked for\n"
             while not server.seen(BLOB):
                 time.sleep(0.01)
-            time.sleep(0.3)  # all are waiting by now
             hold.set()
-            result = reading.result()
+            result = json.loads(process.communicate(timeout=180)[0])
         return result, all_ranges
 
     def test_neighbours_travel_in_one_request(self, server):
@@ -268,16 +280,17 @@ class TestTogether:
     ])  # fmt: skip
     def test_less_urgent_reads_leave_places(self, server, kind, size, most):
         """Two go at a time, the second when there is a MiB to ask for."""
-        barrier = threading.Semaphore(0)
-        active, peak, lock = 0, 0, threading.Lock()
+        active, peak, changed = 0, 0, threading.Condition()
 
         def count(handler):
             nonlocal active, peak
-            with lock:
+            with changed:
                 active += 1
                 peak = max(peak, active)
-            barrier.acquire(timeout=0.3)
-            with lock:
+                changed.notify_all()
+                if len(server.seen(BLOB)) > 1:  # nothing goes beside the first one
+                    changed.wait_for(lambda: peak >= most, 8)
+                changed.wait_for(lambda: peak > most, 0.3)
                 active -= 1
             return False
 
@@ -392,14 +405,14 @@ class TestTrouble:
         server.inject(BLOB, answer(429, ("Retry-After", "2")))
         start = time.monotonic()
         check(read(remote(server), SPREAD, "-n", "1"), SPREAD)
-        assert 2 <= time.monotonic() - start < 10
+        assert 2 <= time.monotonic() - start < 25
         assert len(server.seen(BLOB)) == len(SPREAD) + 1
 
     def test_longer_wait_than_there_is_time_for_ends_at_once(self, server):
         server.inject(BLOB, *[answer(429, ("Retry-After", "3600"))] * 100)
         start = time.monotonic()
-        assert failures(read(remote(server), SPREAD[:1], "-d", "20000")) == {errno.EBUSY}
-        assert time.monotonic() - start < 5
+        assert failures(read(remote(server), SPREAD[:1], "-d", "60000")) == {errno.EBUSY}
+        assert time.monotonic() - start < 25
 
     def test_longer_wait_than_there_is_time_for_leaves_others_an_attempt(self, server):
         server.inject(BLOB, answer(429, ("Retry-After", "3600")))
@@ -410,10 +423,10 @@ class TestTrouble:
     def test_endless_trouble_ends_with_the_time(self, server):
         server.inject(BLOB, *[answer(503)] * 100)
         start = time.monotonic()
-        result = read(remote(server), SPREAD[:3], "-d", "2000")
+        result = read(remote(server), SPREAD[:3], "-d", "4000")
         assert failures(result) <= {errno.ETIMEDOUT, errno.EIO}
         assert "503" in result["reads"][0]["message"]
-        assert time.monotonic() - start < 6
+        assert time.monotonic() - start < 25
 
     def test_stalled_transfer_is_repeated_on_a_new_connection(self, server):
         never, ports = threading.Event(), []
@@ -439,11 +452,11 @@ class TestTrouble:
 
     def test_silent_server_ends_with_the_time(self, server):
         never = threading.Event()
-        server.inject(BLOB, *[lambda handler: never.wait(30)] * 100)
+        server.inject(BLOB, *[lambda handler: never.wait(120)] * 100)
         start = time.monotonic()
         result = read(remote(server), SPREAD[:1], "-d", "1500")
         never.set()
-        assert failures(result) == {errno.ETIMEDOUT} and time.monotonic() - start < 5
+        assert failures(result) == {errno.ETIMEDOUT} and time.monotonic() - start < 25
 
     def test_nobody_there_ends_with_the_time(self, layout):
         with fault_registry(layout) as server:
@@ -454,11 +467,11 @@ class TestTrouble:
 
     def test_interrupted_reader_cancels_all(self, server):
         never = threading.Event()
-        server.inject(BLOB, *[lambda handler: never.wait(30)] * 100)
+        server.inject(BLOB, *[lambda handler: never.wait(120)] * 100)
         start = time.monotonic()
         result = read(remote(server), SPREAD, "-t", "500")
         never.set()
-        assert failures(result) == {errno.ECANCELED} and time.monotonic() - start < 5
+        assert failures(result) == {errno.ECANCELED} and time.monotonic() - start < 25
 
     def test_short_answers_are_followed_by_more(self, server):
         def short(handler):

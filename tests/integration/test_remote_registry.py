@@ -554,7 +554,7 @@ class TestUploads:
             failure = put(server, files, "big", options=["-t", "500"])
             done.set()
             assert failure.code == errno.ECANCELED
-            assert time.monotonic() - start < 5
+            assert time.monotonic() - start < 25
 
     def test_memory_is_bounded(self, tmp_path):
         """A blob far larger than what the sender may hold."""

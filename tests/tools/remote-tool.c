@@ -17,8 +17,9 @@
  *
  * Options: -h, -u USER:PASSWORD, -a AUTH_FILE, -c CA_FILE, -k as zeropull's --plain-http, --creds, --authfile,
  * --ca-file and --tls-verify=false; -H HOSTS_DIR; -s STALL_MS; -t CANCEL_MS; -m MOUNT_FROM; for ranges -n
- * REQUESTS_PER_SERVER, -d READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other; -b NAME: looks there
- * before, remembering what it learns of registries. A failure is {"code", "message", "hint"} and exit status 1.
+ * REQUESTS_PER_SERVER, -d READ_TIMEOUT_MS, and -r ROUNDS: so many times, one after the other; each says on stderr when
+ * it has begun all reads; -b NAME: looks there before, remembering what it learns of registries. A failure is {"code",
+ * "message", "hint"} and exit status 1.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -282,6 +283,7 @@ static int read_round(struct zp_range_blob *blob, int count, char **texts, json_
                 if (ranges[i].is_to_raise)
                         zp_range_raise(blob, &ranges[i], ZP_RANGE_DEMAND);
         }
+        fputs("all are asked for\n", stderr);
         pthread_mutex_lock(&reads.lock);
         while (reads.done < (unsigned) count)
                 pthread_cond_wait(&reads.changed, &reads.lock);
