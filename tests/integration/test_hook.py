@@ -498,6 +498,40 @@ def test_many_registries_that_do_not_answer_keep_half_the_threads_at_most(work):
         assert max(most) <= 4
 
 
+def test_a_registry_that_refuses_slowly_is_not_taken_for_one_that_is_silent(work):
+    go_on, asked_s = threading.Event(), []
+
+    def refuse(handler):
+        threading.Event().wait(2.5)
+        handler.error(403, "DENIED", "no")
+        return True
+
+    def hold(_):
+        asked_s.append(time.monotonic())
+        go_on.wait(60)
+        return False
+
+    with (
+        memory_registry() as place,
+        hook(work / "state", config=config_file(work, place.host, ALL), builder=fake_builder(work)) as service,
+    ):
+
+        def tell(*repositories):
+            events = [
+                {"action": "push", "target": {"repository": name, "tag": "1"}, "request": {"host": place.host}} for name in repositories
+            ]
+            assert service.request("/hooks/distribution", {"events": events}, headers={"Authorization": TOKEN})[0] == 202
+
+        place.inject("/private/manifests/", *[refuse] * 10)
+        place.inject("/public/./manifests/1", *[hold] * 9)
+        tell("private")
+        until(lambda: "/private: " in service.said(), 60, service.said)
+        tell("public/a", "public/b", "public/c")
+        until(lambda: len(asked_s) >= 3, 60, service.said)
+        go_on.set()
+        assert asked_s[2] - asked_s[0] < 9  # no request is given up sooner, which would be the turn of the next
+
+
 def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
     with hook(work / "state") as service, contextlib.ExitStack() as stack:
         size = 16 << 20
