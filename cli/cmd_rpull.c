@@ -171,6 +171,8 @@ static int fill(struct rpull *pull, struct zp_error *err) {
 static int fill_leased(struct rpull *pull, struct progress *progress, struct zp_error *err) {
         struct zp_error after = { 0 };
         int r = containerd_lease_begin(pull->containerd, err);
+        if (r == -ETIMEDOUT)
+                progress_say(progress, "a lease may be left, for an hour");
         if (r < 0)
                 return r;
         r = fill(pull, err);

@@ -23,7 +23,7 @@ ZP_DEFINE_AUTO(struct containerd, containerd_close);
 const char *containerd_snapshotter(const struct containerd *containerd);
 
 /* What is made or found from here on is kept until the lease ends, by containerd_lease_end or an hour later. Not
- * interrupted: it is known then whether there is a lease. */
+ * interrupted; -ETIMEDOUT: it is not known whether there is a lease. */
 int containerd_lease_begin(struct containerd *containerd, struct zp_error *err);
 /* Also when all else was cancelled. With `collect` it returns when what nobody else holds is gone. */
 int containerd_lease_end(struct containerd *containerd, bool collect, struct zp_error *err);
