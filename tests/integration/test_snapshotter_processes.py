@@ -171,6 +171,8 @@ def test_settings_are_read_again_when_the_store_is_elsewhere_by_a_link(work):
         assert "level=warn" not in daemon.log()
         assert daemon.stop() == 0
     finally:
+        if daemon.process:
+            daemon.kill()
         unmount_below(work)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,14 @@ class Nginx:
     host: str
     log: Path
 
-    def requests(self):
-        """What has been asked, oldest first: protocol, connection, range, status, verified, tag."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+    def requests(self, count=1):
+        """What has been asked, oldest first: protocol, connection, range, status, verified, tag. A request is logged after
+        it was answered: so many are waited for."""
+        deadline = time.monotonic() + 60
+        while (text := self.log.read_text()).count("\n") < count:
+            assert time.monotonic() < deadline, f"{count} requests are not logged: {text}"
+            time.sleep(0.01)
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def program():
