@@ -13,6 +13,7 @@ import pytest
 from support import oci
 from support.fault_proxy import fault_proxy
 from support.fault_registry import Tokens, fault_registry
+from support.hook import until
 from support.nginx import nginx
 from support.registry import registry
 from support.remote_tool import command, environment, remote_tool
@@ -71,14 +72,6 @@ def check(answer, ranges):
     for range_, result in zip(ranges, answer["reads"], strict=True):
         assert result.get("digest") == oci.sha256(CONTENT[range_[0] : range_[0] + range_[1]]), (range_, result)
     assert answer["delivered"] == sum(r[1] for r in ranges)
-
-
-def logged(proxy, count):
-    """Its requests of ranges, when so many are logged, which may be after they were answered."""
-    deadline = time.monotonic() + 20
-    while len(ranges := [r for r in proxy.requests() if r["range"]]) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return ranges
 
 
 def failures(answer):
@@ -193,7 +186,9 @@ class TestHttp2:
             ] * 3
             assert result["connections"] == 1
             assert result["http2_requests"] > 2 * len(SPREAD)  # the last ones need not have ended
-            ranges = logged(proxy, 3 * len(SPREAD))
+            of_ranges = lambda: [r for r in proxy.requests() if r["range"]]  # noqa: E731
+            until(lambda: len(of_ranges()) >= 3 * len(SPREAD), 20)  # they are logged after they were answered
+            ranges = of_ranges()
             assert {r["protocol"] for r in ranges} == {"HTTP/2.0"}
             assert len({r["connection"] for r in ranges}) == 1
             assert len(ranges) == 3 * len(SPREAD)

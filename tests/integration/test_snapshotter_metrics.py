@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ import grpc
 import pytest
 
 from support import prometheus
+from support.listening import deaf
 from support.snapshots_api import MESSAGES
 from support.snapshotter import snapshotter, stopped
 
@@ -42,19 +42,6 @@ def until(condition, seconds=60):
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.01)
     return value
-
-
-class Deaf:
-    """A registry that takes connections and says nothing."""
-
-    def __enter__(self):
-        self.socket = socket.socket()
-        self.socket.bind(("127.0.0.1", 0))
-        self.socket.listen(16)
-        return "127.0.0.1:%d" % self.socket.getsockname()[1]
-
-    def __exit__(self, *_):
-        self.socket.close()
 
 
 def target(host):
@@ -92,8 +79,8 @@ def daemon_version():
 
 
 def test_images_are_counted_by_reason(daemon, api):
-    with Deaf() as host:
-        api.prepare("k", labels=target(host))
+    with deaf() as registry:
+        api.prepare("k", labels=target(registry.host))
     now = metrics(daemon)
     assert now.get(P + "images_not_accelerated_total", reason="timeout") == 1
     assert now.get(P + "images_not_accelerated_total", reason="no_snapshot") == 0
@@ -131,8 +118,8 @@ def test_restarts_of_the_data_plane_are_counted(daemon):
 
 
 def test_a_taken_port_costs_the_metrics_alone(work):
-    with Deaf() as host:
-        (work / "config.yaml").write_text(f"version: 1\nmetrics: {host}\n")
+    with deaf() as registry:
+        (work / "config.yaml").write_text(f"version: 1\nmetrics: {registry.host}\n")
         with snapshotter(work, "--config", work / "config.yaml") as running:
             client = running.client()
             client.prepare("k")
@@ -155,11 +142,11 @@ def test_an_ordinary_stop_is_no_warning(work):
 @pytest.mark.parametrize("way, code", [("deadline", "DEADLINE_EXCEEDED"), ("cancel", "CANCELLED")])
 def test_a_prepare_that_was_given_up_leaves_no_snapshot(daemon, api, way, code):
     api.names()  # it is connected
-    with Deaf() as host:
-        request = MESSAGES["PrepareSnapshotRequest"](key="given/up", labels=target(host))
+    with deaf() as registry:
+        request = MESSAGES["PrepareSnapshotRequest"](key="given/up", labels=target(registry.host))
         future = api.stub("Prepare").future(request, timeout=2 if way == "deadline" else 60)
         if way == "cancel":
-            until(lambda: "image=" in daemon.log() or accepted(host))
+            until(lambda: "image=" in daemon.log() or accepted(registry.host))
             future.cancel()
         else:
             with pytest.raises(grpc.RpcError) as error:

@@ -3,16 +3,16 @@
 shows containers the same files; or says why not, and everything goes the ordinary way."""
 import os
 import signal
-import socket
 import subprocess
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import grpc
 import pytest
 
 from support.containerd import unmount_below
+from support.listening import deaf
 from support.programs import treecmp
 from support.pulls import prepare_layer, pull, reason
 from support.ship import fill_app, fill_bare, fill_base
@@ -142,28 +142,10 @@ def test_a_policy_that_cannot_be_read_accepts_nothing(world, daemon, api, work):
     assert "policy.yaml:2" in reason(daemon)
 
 
-class Deaf:
-    """A registry that takes connections and says nothing."""
-
-    def __init__(self, listening):
-        self.listening = listening
-        self.host = "127.0.0.1:%d" % listening.getsockname()[1]
-
-    def connections(self):
-        """How many came since it was asked last."""
-        count = 0
-        with suppress(BlockingIOError):
-            while True:
-                self.listening.accept()[0].close()
-                count += 1
-        return count
-
-
 @pytest.fixture
-def deaf():
-    with socket.create_server(("127.0.0.1", 0), backlog=16) as listening:
-        listening.setblocking(False)
-        yield Deaf(listening)
+def silent():
+    with deaf() as registry:
+        yield registry
 
 
 @pytest.fixture
@@ -173,28 +155,28 @@ def impatient(work):
         yield daemon
 
 
-def test_a_registry_that_does_not_answer_delays_by_the_deadline(world, deaf, impatient):
+def test_a_registry_that_does_not_answer_delays_by_the_deadline(world, silent, impatient):
     image = world.image("web", fill_base, fill_app(1))
-    image.name = f"{deaf.host}/web"
+    image.name = f"{silent.host}/web"
     with closing(impatient.client()) as api:
         start = time.monotonic()
         assert prepare_layer(api, image, 0, "") is None
         assert 2.5 < time.monotonic() - start < 25
-        assert "could not be had within 3000 ms" in reason(impatient) and deaf.connections()
+        assert "could not be had within 3000 ms" in reason(impatient) and silent.connections()
         assert prepare_layer(api, image, 0, "") is None  # the answer counts for the other layers, too
-        assert not deaf.connections()
+        assert not silent.connections()
 
 
-def test_a_registry_that_does_not_answer_is_not_waited_for_by_each_image(world, deaf, impatient):
+def test_a_registry_that_does_not_answer_is_not_waited_for_by_each_image(world, silent, impatient):
     image = world.image("web", fill_base)
     names = [world.image(f"other{number}", fill_app(number)) for number in range(3)]
     for other in names:
-        other.name = f"{deaf.host}/{other.name.split('/')[1]}"
+        other.name = f"{silent.host}/{other.name.split('/')[1]}"
     with closing(impatient.client()) as api:
         assert prepare_layer(api, names[0], 0, "") is prepare_layer(api, names[1], 0, "") is None
-        assert deaf.connections()
+        assert silent.connections()
         assert prepare_layer(api, names[2], 0, "") is None
-        assert "was not asked: it did not answer in time, 2 times in a row" in reason(impatient) and not deaf.connections()
+        assert "was not asked: it did not answer in time, 2 times in a row" in reason(impatient) and not silent.connections()
         # another registry is, whether it is in time or not
         assert pull(api, image) != [None] or "could not be had within" in reason(impatient)
 

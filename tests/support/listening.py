@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts servers that have to be told a port and take no port 0, and ends programs."""
+"""Starts servers that have to be told a port and take no port 0, and one that says nothing; and ends programs."""
 import socket
 import subprocess
 import time
+from contextlib import contextmanager, suppress
 
 TRIES = 5
 
@@ -42,3 +43,27 @@ def ended(process, deadline_s=10):
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+class Deaf:
+    """Takes connections and says nothing."""
+
+    def __init__(self, listening):
+        self.listening = listening
+        self.host = "127.0.0.1:%d" % listening.getsockname()[1]
+
+    def connections(self):
+        """How many came since it was asked last."""
+        count = 0
+        with suppress(BlockingIOError):
+            while True:
+                self.listening.accept()[0].close()
+                count += 1
+        return count
+
+
+@contextmanager
+def deaf():
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listening:
+        listening.setblocking(False)
+        yield Deaf(listening)
