@@ -6,10 +6,11 @@ server (returning True), or lets it pass (False). Every request is recorded, wit
 """
 import json
 import re
+import socket
 import threading
 import urllib.parse
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 
@@ -55,13 +56,25 @@ class PushHandler(Handler):
             action = fault[1].pop(0) if fault else None
         try:
             if action and action(self):
-                if self.body is None and self.headers.get("Content-Length", "0") != "0":
-                    self.close_connection = True  # what was not read would be taken for the next request
+                unread = self.body is None and self.headers.get("Content-Length", "0") != "0"
+                if unread and not self.close_connection:
+                    self._close_before_the_body()
                 return
             self.read_body()
             self._route(self.body)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def _close_before_the_body(self):
+        """Ends the connection, as what is unread would be taken for the next request; but not before the client has
+        ended it too: closed with bytes unread it would be reset, and the answer lost that may be on its way."""
+        self.close_connection = True
+        with suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(10)
+            while self.connection.recv(1 << 16):
+                pass
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _all
 
