@@ -10,6 +10,7 @@
 #include "layer/tree.h"
 #include "oci/artifact-manifest.h"
 #include "pack/block-map.h"
+#include "ship/bundle.h"
 
 #define SNAPSHOT_TYPE "application/vnd.zeropull.snapshot.metadata.v1+zstd"
 #define LAYER_TYPE "application/vnd.zeropull.layer.metadata.v1+zstd"
@@ -17,6 +18,7 @@
 #define PACK_TYPE "application/vnd.zeropull.device.pack.v1+zstd"
 #define MAP_TYPE "application/vnd.zeropull.device.map.v1"
 #define PREFETCH_TYPE "application/vnd.zeropull.snapshot.prefetch.v1+json"
+#define BUNDLE_TYPE "application/vnd.zeropull.snapshot.bundle.v1"
 #define DIGEST_NOTE "dev.zeropull.digest"
 #define SIZE_NOTE "dev.zeropull.size"
 #define DIFF_ID_NOTE "dev.zeropull.diff-id"
@@ -133,6 +135,8 @@ int zp_artifact_format(const struct zp_artifact *artifact, char **out, size_t *s
         add_metadata(&w, layers, SNAPSHOT_TYPE, &artifact->snapshot);
         if (artifact->prefetch_size > 0)
                 add_blob(&w, layers, PREFETCH_TYPE, &artifact->prefetch_digest, artifact->prefetch_size);
+        if (artifact->bundle_size > 0)
+                add_blob(&w, layers, BUNDLE_TYPE, &artifact->bundle_digest, artifact->bundle_size);
         for (uint16_t i = 0; i < artifact->layer_count; i++)
                 add_layer(&w, layers, &artifact->layers[i]);
         for (uint16_t i = 0; i < artifact->device_count; i++)
@@ -168,7 +172,8 @@ static int read_blob(json_t *json, struct blob *out, struct zp_error *err) {
                 r = zp_json_digest(json, "digest", what, &out->digest, err);
         if (r == 0)
                 r = zp_json_size(json, "size", what, &out->size, err);
-        enum zp_json_need need = r == 0 && strcmp(out->type, PREFETCH_TYPE) == 0 ? ZP_JSON_OPTIONAL : ZP_JSON_REQUIRED;
+        bool is_bare = r == 0 && (strcmp(out->type, PREFETCH_TYPE) == 0 || strcmp(out->type, BUNDLE_TYPE) == 0);
+        enum zp_json_need need = is_bare ? ZP_JSON_OPTIONAL : ZP_JSON_REQUIRED;
         return r < 0 ? r : zp_json_get(json, "annotations", JSON_OBJECT, need, what, &out->annotations, err);
 }
 
@@ -291,13 +296,33 @@ static int read_device_part(const struct blob *blob, struct zp_artifact *artifac
 }
 
 static int read_prefetch(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
-        if (artifact->layer_count > 0 || artifact->device_count > 0 || artifact->prefetch_size > 0)
+        if (artifact->layer_count > 0 || artifact->device_count > 0 || artifact->prefetch_size > 0 ||
+            artifact->bundle_size > 0)
                 return bad(err, "a prefetch list that is not where it belongs");
         if (blob->size == 0 || blob->size > ZP_LIMIT_JSON_SIZE)
                 return bad(err, "a prefetch list of an impossible size");
         artifact->prefetch_digest = blob->digest;
         artifact->prefetch_size = blob->size;
         return 0;
+}
+
+static int read_bundle(const struct blob *blob, struct zp_artifact *artifact, struct zp_error *err) {
+        if (artifact->layer_count > 0 || artifact->device_count > 0 || artifact->bundle_size > 0)
+                return bad(err, "a bundle that is not where it belongs");
+        if (blob->size == 0)
+                return bad(err, "a bundle of an impossible size");
+        artifact->bundle_digest = blob->digest;
+        artifact->bundle_size = blob->size;
+        return 0;
+}
+
+static int check_bundle(const struct zp_artifact *artifact, struct zp_error *err) {
+        struct zp_bundle_part parts[ZP_BUNDLE_PARTS_MAX];
+        uint64_t size;
+        if (artifact->bundle_size == 0)
+                return 0;
+        zp_bundle_list(artifact, parts, &size);
+        return artifact->bundle_size == size ? 0 : bad(err, "a bundle that is not of its parts' size");
 }
 
 static bool is_device_part(const char *type) {
@@ -321,6 +346,8 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
                         r = read_device_part(&blob, artifact, err);
                 else if (strcmp(blob.type, PREFETCH_TYPE) == 0)
                         r = read_prefetch(&blob, artifact, err);
+                else if (strcmp(blob.type, BUNDLE_TYPE) == 0)
+                        r = read_bundle(&blob, artifact, err);
                 else
                         r = bad(err, "a layer of an unknown type");
                 if (r < 0)
@@ -331,7 +358,7 @@ static int read_layers(json_t *layers, struct zp_artifact *artifact, struct zp_e
         for (uint16_t n = 0; n < artifact->device_count; n++)
                 if (artifact->devices[n].pack_size == 0)
                         return bad(err, "an index without its pack");
-        return 0;
+        return check_bundle(artifact, err);
 }
 
 static int read_manifest(json_t *root, struct zp_artifact *artifact, struct zp_error *err) {

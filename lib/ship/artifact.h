@@ -46,6 +46,8 @@ struct zp_artifact {
         struct zp_artifact_metadata snapshot;
         struct zp_digest prefetch_digest; /* of what a start reads, as JSON (docs/profiles.md) */
         uint64_t prefetch_size;           /* 0: that is not known */
+        struct zp_digest bundle_digest;   /* of all small blobs in one (ship/bundle.h) */
+        uint64_t bundle_size;             /* 0: there is none */
         uint16_t layer_count;             /* distinct layers, lowest first */
         struct zp_artifact_layer *layers;
         uint16_t device_count; /* those of the layers, each once */

@@ -296,7 +296,11 @@ static bool is_named(const struct zp_pull *p, const struct zp_digest *device) {
 int zp_pull_parts(struct zp_pull *p, struct zp_error *err) {
         int r = zp_staging_new(p->store, &p->for_snapshot, err);
         if (r == 0)
+                r = zp_pull_fetch_bundle(p, err);
+        if (r == 0)
                 r = zp_pull_each(p, part_count(p), at_once(), pull_part, err);
+        free(p->bundle);
+        p->bundle = NULL;
         for (uint16_t i = 0; r == 0 && i < p->artifact.device_count; i++)
                 if (!is_named(p, &p->artifact.devices[i].digest))
                         r = zp_error_set(err, EBADMSG, "device %u is none of its layers'", i + 1u);

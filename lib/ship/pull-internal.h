@@ -21,6 +21,7 @@ struct zp_pull {
         struct zp_look *look;        /* for artifacts, begun while the image was resolved */
         struct zp_digest looked_for; /* by `look` */
         struct zp_artifact artifact;
+        uint8_t *bundle; /* the artifact's, while its parts are taken from it; NULL: each is asked for */
         struct zp_cancel stop;
 
         /* each written by the thread that has the part; the staging directories are NULL for what is there already */
@@ -42,12 +43,19 @@ struct zp_pull {
 /* What comes from `offset` on; the blob's digest is checked when that is 0, else it is the caller's to check. */
 int zp_pull_receive_rest(struct zp_pull *pull, const char *what, const struct zp_digest *digest, uint64_t size,
                          uint64_t offset, zp_blob_sink take, void *context, struct zp_error *err);
-/* A whole one, checked; *out is malloc'ed, `size` bytes. */
+/* A whole one, checked, from the bundle where that has it; *out is malloc'ed, `size` bytes. */
 int zp_pull_receive_whole(struct zp_pull *pull, const char *what, const struct zp_digest *digest, uint64_t size,
                           uint8_t **out, struct zp_error *err);
 /* A metadata file into a staging directory; returns its descriptor, the caller's. */
 int zp_pull_receive_metadata(struct zp_pull *pull, const char *what, const struct zp_artifact_metadata *metadata,
                              struct zp_staging *staging, const char *file, struct zp_error *err);
+
+/* pull-bundle.c */
+/* Fetches the artifact's bundle into pull->bundle, if it has one and that is worth it. */
+int zp_pull_fetch_bundle(struct zp_pull *pull, struct zp_error *err);
+/* 1: *out (malloc'ed, `size` bytes) is the blob, checked; 0: pull->bundle does not have it. */
+int zp_pull_take_from_bundle(struct zp_pull *pull, const char *what, const struct zp_digest *digest, uint64_t size,
+                             uint8_t **out, struct zp_error *err);
 
 /* Runs `work` for each number below `count`, several at a time; the first failure stops the others and is returned. */
 typedef int (*zp_pull_work)(struct zp_pull *pull, unsigned number, struct zp_error *err);

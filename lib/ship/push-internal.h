@@ -98,6 +98,12 @@ void zp_push_tell_begin(struct zp_push *push, unsigned number, const char *what,
 /* The remote has the blob now, or had it already. */
 void zp_push_count_blob(struct zp_push *push, unsigned number, bool was_there, uint64_t sent);
 
+/* A prepared blob, unless the remote has it. */
+int zp_push_send_blob(struct zp_push *push, struct zp_push_blob *blob, const char *what, struct zp_error *err);
+
+/* push-bundle.c: when all its parts have been sent; notes it in the artifact. */
+int zp_push_send_bundle(struct zp_push *push, struct zp_error *err);
+
 /* push-grow.c */
 /* Whether packs are sent before they are complete. What cannot be found out now will be told when the snapshot is
  * published: until then nothing is sent in vain. */

@@ -75,6 +75,8 @@ int zp_push_publish(struct zp_push *p, struct zp_error *err) {
         size_t size;
         int r = order_parts(p, err);
         if (r == 0)
+                r = zp_push_send_bundle(p, err);
+        if (r == 0)
                 r = zp_artifact_format(&p->artifact, &manifest, &size, err);
         if (r < 0)
                 return r;

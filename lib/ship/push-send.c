@@ -34,7 +34,7 @@ void zp_push_count_blob(struct zp_push *p, unsigned number, bool was_there, uint
         pthread_mutex_unlock(&p->lock);
 }
 
-static int send_blob(struct zp_push *p, struct zp_push_blob *blob, const char *what, struct zp_error *err) {
+int zp_push_send_blob(struct zp_push *p, struct zp_push_blob *blob, const char *what, struct zp_error *err) {
         uint64_t sent = 0;
         zp_push_tell_begin(p, blob->piece, what, blob->size);
         int there = zp_remote_has_blob(p->remote, &blob->digest, blob->size, err);
@@ -103,7 +103,7 @@ int zp_push_send_piece(struct zp_push *p, unsigned number, const struct zp_push_
                 return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
         r = zp_push_prepare(p, piece, &blob, err);
         if (r == 1)
-                r = send_blob(p, &blob, what, err);
+                r = zp_push_send_blob(p, &blob, what, err);
         if (r == 0)
                 note(p, piece, &blob);
         zp_push_clear_blob(&blob);

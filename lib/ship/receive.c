@@ -74,10 +74,13 @@ static int into_whole(void *context, const void *data, size_t size, struct zp_er
 
 int zp_pull_receive_whole(struct zp_pull *p, const char *what, const struct zp_digest *digest, uint64_t size,
                           uint8_t **out, struct zp_error *err) {
+        int r = zp_pull_take_from_bundle(p, what, digest, size, out, err);
+        if (r != 0)
+                return r < 0 ? r : 0;
         struct whole whole = { .data = malloc(size) };
         if (!whole.data)
                 return zp_error_errno(err, ENOMEM, "%s", what);
-        int r = receive_from(p, what, digest, size, 0, into_whole, &whole, err);
+        r = receive_from(p, what, digest, size, 0, into_whole, &whole, err);
         if (r < 0)
                 free(whole.data);
         else

@@ -127,7 +127,7 @@ class TestRoundTrip:
     def test_build_and_push_in_one(self, place, work):
         left, right = place.store(work, "left"), place.store(work, "right")
         built = json.loads(left.ok("build", place.push_option, place.reference("one"), "--json"))
-        assert built["blobsSent"] == 10 and built["snapshot"] in place.snapshots(built["digest"])
+        assert built["blobsSent"] == 11 and built["snapshot"] in place.snapshots(built["digest"])
         right.ok("pull", "--complete", place.reference("one"), *place.source)
         ship.check_same(left, right)
 
@@ -135,7 +135,7 @@ class TestRoundTrip:
         left = place.store(work, "left")
         first = json.loads(left.ok("build", place.push_option, place.reference("one"), "--json"))
         again = json.loads(left.ok("push", place.reference("one"), *place.to, "--json"))
-        assert again == {**again, "blobsSent": 0, "blobsPresent": 10, "bytesSent": 0, "snapshot": first["snapshot"]}
+        assert again == {**again, "blobsSent": 0, "blobsPresent": 11, "bytesSent": 0, "snapshot": first["snapshot"]}
         assert place.snapshots(first["digest"]) == [first["snapshot"]]
 
     def test_only_the_changed_layer_travels(self, place, work):
@@ -143,8 +143,8 @@ class TestRoundTrip:
         left.ok("build", place.push_option, place.reference("one"))
         right.ok("pull", "--complete", place.reference("one"), *place.source)
         second = json.loads(left.ok("build", place.push_option, place.reference("two"), "--json"))
-        # the new layer's four blobs and the snapshot's metadata
-        assert (second["blobsSent"], second["blobsPresent"]) == (5, 5)
+        # the new layer's four blobs, the snapshot's metadata, and the bundle
+        assert (second["blobsSent"], second["blobsPresent"]) == (6, 5)
         assert 400_000 < second["bytesSent"] < 450_000
         pulled = json.loads(right.ok("pull", "--complete", place.reference("two"), *place.source, "--json"))
         assert (pulled["layersFetched"], pulled["layersReused"]) == (1, 2)
@@ -775,9 +775,10 @@ def test_refused_is_told_from_failed(work, layout):
         reference = ship.put_image(server, layout, "one")
         digest = json.loads(ship.fresh(work, "left").ok("build", "--push", reference, "--json"))["snapshot"]
         artifact = json.loads(server.repository().manifests[digest][1])
-        del server.repository().blobs[artifact["layers"][3]["digest"]]
+        data = next(blob["digest"] for blob in artifact["layers"] if blob["mediaType"] == ship.DATA)
+        del server.repository().blobs[data]
         failed = ship.fresh(work, "right").run("pull", "--complete", reference)
-        assert failed.returncode == FAILED and artifact["layers"][3]["digest"] in failed.stderr
+        assert failed.returncode == FAILED and data in failed.stderr
         del server.repository().manifests[digest]
         assert ship.fresh(work, "third").run("pull", "--complete", reference).returncode in (NOT_FOUND, REFUSED)
 

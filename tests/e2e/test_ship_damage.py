@@ -26,7 +26,8 @@ def layout(tmp_path_factory):
 
 
 class Published:
-    """A registry with an image and its snapshot, which a test changes."""
+    """A registry with an image and its snapshot, which a test changes. The snapshot has no bundle, so that each part is
+    fetched by itself."""
 
     def __init__(self, server, layout, work):
         self.server = server
@@ -38,7 +39,10 @@ class Published:
         command = ("build", "--push", elsewhere, "--json")
         self.other_digest = json.loads(ship.fresh(work, "elsewhere").ok(*command))["snapshot"]
         self.repository = server.repository()
-        self.artifact = json.loads(self.repository.manifests[self.digest][1])
+        self.artifact = json.loads(self.repository.manifests.pop(self.digest)[1])
+        self.bundle = next(blob for blob in self.artifact["layers"] if blob["mediaType"] == ship.BUNDLE)
+        self.artifact["layers"].remove(self.bundle)
+        self.digest = server.put_manifest(json.dumps(self.artifact).encode())
         self.good = copy.deepcopy(self.repository)
 
     def restore(self):
@@ -55,6 +59,14 @@ class Published:
         self.server.inject("GET .*/referrers/", lambda handler: handler.answer(
             200, json.dumps(index).encode(), [("Content-Type", oci.INDEX), ("OCI-Filters-Applied", "artifactType")]) or True)
         return digest
+
+    def publish_bundle(self, data):
+        """Publishes the snapshot with this for a bundle."""
+        self.server.faults.clear()
+        self.restore()
+        document = copy.deepcopy(self.artifact)
+        document["layers"].insert(1, {**self.bundle, **self.put_blob(data)})
+        self.replace(document)
 
     def put_blob(self, data):
         self.repository.blobs[oci.sha256(data)] = data
@@ -148,15 +160,57 @@ class TestDamage:
             reference = server.push(f"oci:{layout.directory}:one", "a/b", "one", "--preserve-digests")
             digest = json.loads(ship.fresh(work, "builder").ok("build", "--push", reference, "--json"))["snapshot"]
             artifact = json.loads(ship.get(f"http://{server.host}/v2/a/b/manifests/{digest}")[1])
-            for number, (name, blob) in enumerate(ship.layers_of(artifact)):
+            blobs = ship.layers_of(artifact)
+
+            def damage(blob, number):
                 hexadecimal = blob["digest"].removeprefix("sha256:")
                 file = server.storage / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
                 good = file.read_bytes()
                 at = random.Random(number).randrange(len(good))
                 file.write_bytes(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :])
-                refused(ship.fresh(work, f"store{number}"), reference, name, blob["digest"])
-                file.write_bytes(good)
+                return file, good
+
+            bundle, whole = damage(dict(blobs)["bundle"], 0)
+            ship.fresh(work, "parts").ok("pull", "--complete", reference)
+            for number, (name, blob) in enumerate(blobs):
+                if name != "bundle":
+                    file, good = damage(blob, number)
+                    refused(ship.fresh(work, f"store{number}"), reference, name, blob["digest"])
+                    file.write_bytes(good)
+            bundle.write_bytes(whole)
             ship.fresh(work, "last").ok("pull", "--complete", reference)
+
+    @pytest.mark.parametrize("name", ["snapshot metadata", "layer 2, metadata", "device 1, index"])
+    def test_a_part_that_the_bundle_has(self, published, work, name):
+        """It is there twice: one good copy is enough, whichever it is."""
+        published.publish_bundle(published.good.blobs[published.bundle["digest"]])
+        for broken in (published.blob(name), published.bundle):
+            for data in (None, bytes(broken["size"])):
+                published.repository.blobs = dict(published.good.blobs)
+                del published.repository.blobs[broken["digest"]]
+                if data:
+                    published.repository.blobs[broken["digest"]] = data
+                store = ship.fresh(work, f"store-{broken['size']}-{data is None}")
+                store.ok("pull", "--complete", published.reference)
+                ship.check_same(published.builder, store)
+
+    def test_a_bundle_of_other_blobs(self, published, work):
+        """Its own digest is right, and a part in it is not the artifact's."""
+        good = published.good.blobs[published.bundle["digest"]]
+        for at in positions(len(good), "bundle"):
+            published.publish_bundle(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+            refused(ship.fresh(work, f"store{at}"), published.reference, "the bundle has another blob")
+
+    def test_a_bundle_of_another_size(self, published, work):
+        good = published.good.blobs[published.bundle["digest"]]
+        for number, data in enumerate((good[:-1], good + b"x", b"")):
+            published.publish_bundle(data)
+            refused(ship.fresh(work, f"store{number}"), published.reference, "a bundle")
+
+    def test_the_bundle_is_its_parts_end_to_end(self, published):
+        parts = [blob for name, blob in ship.layers_of(published.artifact) if not name.endswith((", data", "block map"))]
+        blobs = published.good.blobs
+        assert blobs[published.bundle["digest"]] == b"".join(blobs[part["digest"]] for part in parts)
 
     def test_the_next_pull_gets_what_was_damaged(self, published, work):
         """Devices that were right stay, the rest is fetched when it is right again."""

@@ -9,11 +9,14 @@ from support.remote_tool import remote_tool
 from support.zeropull import Zeropull
 
 SNAPSHOT = "application/vnd.zeropull.snapshot.v1"
+BUNDLE = "application/vnd.zeropull.snapshot.bundle.v1"
+DATA = "application/vnd.zeropull.device.pack.v1+zstd"
 KINDS = {
     "application/vnd.zeropull.snapshot.metadata.v1+zstd": "snapshot metadata",
+    BUNDLE: "bundle",
     "application/vnd.zeropull.layer.metadata.v1+zstd": "metadata",
     "application/vnd.zeropull.device.index.v1": "index",
-    "application/vnd.zeropull.device.pack.v1+zstd": "data",
+    DATA: "data",
     "application/vnd.zeropull.device.map.v1": "block map",
 }
 
@@ -87,7 +90,8 @@ def layers_of(artifact):
         kind = KINDS[blob["mediaType"]]
         layers += kind == "metadata"
         devices += kind == "index"
-        found.append((f"layer {layers}, {kind}" if kind == "metadata" else f"device {devices}, {kind}", blob))
+        of = {"metadata": f"layer {layers}, ", "bundle": ""}.get(kind, f"device {devices}, ")
+        found.append((of + kind, blob))
     return found
 
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "pack/block-map.h"
-#include "ship/artifact.h"
+#include "ship/bundle.h"
 
 static struct zp_digest digest(uint8_t fill) {
         struct zp_digest d;
@@ -53,6 +53,8 @@ static void make(struct zp_artifact *a, struct parts *parts) {
                                    .snapshot = metadata(2),
                                    .prefetch_digest = digest(4),
                                    .prefetch_size = 77,
+                                   .bundle_digest = digest(5),
+                                   .bundle_size = 4002 + 77 + 4011 + 4021 + 112 + 72,
                                    .layer_count = 2,
                                    .layers = parts->layers,
                                    .device_count = 2,
@@ -75,6 +77,8 @@ static void what_is_written_is_read_back(void **state) {
         assert_memory_equal(&out.snapshot, &in.snapshot, sizeof in.snapshot);
         assert_true(zp_digest_equal(&out.prefetch_digest, &in.prefetch_digest));
         assert_int_equal(out.prefetch_size, 77);
+        assert_true(zp_digest_equal(&out.bundle_digest, &in.bundle_digest));
+        assert_int_equal(out.bundle_size, in.bundle_size);
         assert_int_equal(out.layer_count, 2);
         for (int i = 0; i < 2; i++) {
                 assert_true(zp_digest_equal(&out.layers[i].diff_id, &parts.layers[i].diff_id));
@@ -167,6 +171,9 @@ static void anything_else_is_refused(void **state) {
         assert_refused(text, "\"size\":77", "\"size\":0");
         assert_refused(text, "\"size\":77", "\"size\":9999999999");
         assert_refused(text, "layer.metadata.v1+zstd", "snapshot.prefetch.v1+json");
+        assert_refused(text, "\"size\":12295", "\"size\":12294"); /* the bundle's parts */
+        assert_refused(text, "\"size\":12295", "\"size\":0");
+        assert_refused(text, "layer.metadata.v1+zstd", "snapshot.bundle.v1");
         assert_refused(text, "\"subject\"", "\"object\"");
         assert_refused(text, "sha256:0101", "sha256:01X1");
         for (size_t cut = 0; cut < size; cut += 7) {
@@ -202,11 +209,44 @@ static void a_layer_twice_is_refused(void **state) {
         free(text);
 }
 
+static void parts_lie_end_to_end_in_the_bundle(void **state) {
+        (void) state;
+        struct parts parts;
+        struct zp_artifact a;
+        make(&a, &parts);
+        struct zp_bundle_part list[ZP_BUNDLE_PARTS_MAX];
+        uint64_t size, offset;
+        assert_int_equal(zp_bundle_list(&a, list, &size), 6);
+        assert_int_equal(size, a.bundle_size);
+        assert_true(zp_bundle_find(&a, &parts.devices[1].digest, 72, &offset));
+        assert_int_equal(offset, size - 72);
+        assert_true(zp_bundle_find(&a, &a.prefetch_digest, 77, &offset));
+        assert_int_equal(offset, 4002);
+        assert_false(zp_bundle_find(&a, &a.prefetch_digest, 78, &offset));
+        assert_false(zp_bundle_find(&a, &parts.devices[0].pack_digest, 54321, &offset));
+}
+
+static void much_metadata_has_no_bundle(void **state) {
+        (void) state;
+        struct parts parts;
+        struct zp_artifact a;
+        make(&a, &parts);
+        struct zp_bundle_part list[ZP_BUNDLE_PARTS_MAX];
+        uint64_t size;
+        parts.layers[0].metadata.blob_size += (8u << 20) - a.bundle_size;
+        zp_bundle_list(&a, list, &size);
+        assert_int_equal(size, 8 << 20);
+        parts.layers[0].metadata.blob_size++;
+        zp_bundle_list(&a, list, &size);
+        assert_int_equal(size, 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_written_is_read_back), cmocka_unit_test(the_manifest_is_an_oci_artifact),
                 cmocka_unit_test(anything_else_is_refused),     cmocka_unit_test(a_layer_twice_is_refused),
-                cmocka_unit_test(a_device_twice_is_refused),
+                cmocka_unit_test(a_device_twice_is_refused),    cmocka_unit_test(parts_lie_end_to_end_in_the_bundle),
+                cmocka_unit_test(much_metadata_has_no_bundle),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
