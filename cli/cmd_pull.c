@@ -61,6 +61,12 @@ static void on_end(void *context, unsigned blob) {
         progress_end(w->progress, blob, "fetched");
 }
 
+static void on_put_off(void *context, unsigned blob, const struct zp_error *why) {
+        const struct watch *w = context;
+        progress_end(w->progress, blob, "broke off");
+        progress_say(w->progress, "%s; its parts are fetched one by one", why->message);
+}
+
 static void on_waiting(void *context) {
         const struct watch *w = context;
         progress_say(w->progress, "another process builds or pulls the same: waiting for it");
@@ -91,7 +97,8 @@ static int pull(struct cli_call *call, struct zp_source *source, struct zp_remot
                 return r;
         struct watch watch = { .progress = progress };
         struct zp_pull_options pull_options = *given;
-        pull_options.events = (struct zp_pull_events){ &watch, on_resolved, on_begin, on_progress, on_end, on_waiting };
+        pull_options.events =
+                (struct zp_pull_events){ &watch, on_resolved, on_begin, on_progress, on_end, on_waiting, on_put_off };
         struct zp_pull_result result = { 0 };
         r = cli_build_failed(call, zp_pull(source, remote, store, &pull_options, &result, err));
         /* a snapshot that lacks a part is not one that is not there */

@@ -166,8 +166,24 @@ static int drop_dangling(struct publication *p, struct zp_error *err) {
         return dropped;
 }
 
+/* Only the newest of a type, which readers look at first, has its manifest in itself: lists stay short. */
+static void drop_older_data(json_t *entries, json_t *own) {
+        const char *wanted = json_string_value(json_object_get(own, "artifactType"));
+        bool is_newest = true;
+        for (size_t i = json_array_size(entries); i-- > 0;) {
+                json_t *entry = json_array_get(entries, i);
+                const char *type = json_string_value(json_object_get(entry, "artifactType"));
+                if (!type || !wanted || strcmp(type, wanted) != 0)
+                        continue;
+                if (!is_newest)
+                        json_object_del(entry, "data");
+                is_newest = false;
+        }
+}
+
 static int put_index(struct publication *p, struct zp_http_response *response, struct zp_error *err) {
         char tag[TAG_SIZE];
+        drop_older_data(json_object_get(p->index, "manifests"), json_array_get(p->own, 0));
         zp_autofree char *body = json_dumps(p->index, JSON_COMPACT);
         if (!body)
                 return zp_error_errno(err, ENOMEM, "referrers");

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remote/referrers.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/limits.h"
 #include "oci/artifact-manifest.h"
 #include "oci/link.h"
@@ -14,6 +16,9 @@
 
 /* A page has some hundred entries at least; so many pages hold more artifacts than anybody makes about one image. */
 #define PAGES_MAX 100
+
+/* A list has one manifest in itself at most, of the artifact that was published last. */
+#define DATA_MAX (UINT32_C(64) << 10)
 
 /* Artifacts found so far. */
 struct findings {
@@ -34,9 +39,21 @@ static bool is_known(const struct findings *findings, const struct zp_digest *di
         return false;
 }
 
-/* Takes over `manifest`. */
-static int add_finding(struct findings *findings, struct zp_descriptor *manifest, json_t *annotations,
-                       struct zp_error *err) {
+/* The manifest that an entry has in itself (image-spec, descriptor, `data`); NULL: it has none, or another. */
+static char *read_data(json_t *entry, const struct zp_descriptor *manifest) {
+        const char *text = json_string_value(json_object_get(entry, "data"));
+        zp_autofree uint8_t *data = NULL;
+        struct zp_digest digest;
+        size_t size;
+        if (!text || zp_base64_decode(ZP_BASE64, text, strlen(text), &data, &size) < 0)
+                return NULL;
+        zp_digest_of(data, size, &digest);
+        return size == manifest->size && zp_digest_equal(&digest, &manifest->digest) ? (char *) zp_steal(&data) : NULL;
+}
+
+/* Takes over `manifest`, which is the entry's. */
+static int add_finding(struct findings *findings, struct zp_descriptor *manifest, json_t *entry, struct zp_error *err) {
+        json_t *annotations = json_object_get(entry, "annotations");
         if (is_known(findings, &manifest->digest)) {
                 free(manifest->media_type);
                 return 0;
@@ -56,6 +73,7 @@ static int add_finding(struct findings *findings, struct zp_descriptor *manifest
                 free(artifact.artifact_type);
                 return r;
         }
+        artifact.body = read_data(entry, manifest);
         artifact.annotations = json_is_object(annotations) ? json_incref(annotations) : NULL;
         findings->list = longer;
         findings->list[findings->count++] = artifact;
@@ -77,7 +95,7 @@ static int add_entries(struct findings *findings, json_t *index, struct zp_error
                         continue;
                 r = zp_descriptor_parse(entry, "referrers entry", &manifest, err);
                 if (r == 0)
-                        r = add_finding(findings, &manifest, json_object_get(entry, "annotations"), err);
+                        r = add_finding(findings, &manifest, entry, err);
                 if (r < 0)
                         return r;
         }
@@ -187,7 +205,16 @@ int zp_referrers_find(struct zp_registry_remote *remote, const struct zp_digest 
         return 0;
 }
 
-/* The fallback index's entry: a descriptor with the manifest's artifactType and annotations. */
+/* The manifest in base64, if it is not too long for a list that others read, too; malloc'ed. */
+static char *make_data(const char *manifest, size_t size) {
+        char *data = size <= DATA_MAX ? malloc(size / 3 * 4 + 5) : NULL;
+        if (data)
+                EVP_EncodeBlock((unsigned char *) data, (const unsigned char *) manifest, (int) size);
+        return data;
+}
+
+/* The fallback index's entry: a descriptor with the manifest's artifactType and annotations, and the manifest itself,
+ * which spares a reader a round trip. */
 static int make_entry(const char *artifact_type, const char *manifest, size_t size, const struct zp_digest *digest,
                       json_t **out, struct zp_error *err) {
         zp_auto(json_decref) json_t *json = NULL;
@@ -196,9 +223,10 @@ static int make_entry(const char *artifact_type, const char *manifest, size_t si
         if (r < 0)
                 return r;
         json_t *annotations = json_object_get(json, "annotations");
-        *out = json_pack("{s:s, s:s, s:I, s:s, s:O*}", "mediaType", ZP_OCI_MANIFEST_TYPE, "digest",
+        zp_autofree char *data = make_data(manifest, size);
+        *out = json_pack("{s:s, s:s, s:I, s:s, s:O*, s:s*}", "mediaType", ZP_OCI_MANIFEST_TYPE, "digest",
                          zp_digest_text(digest, text), "size", (json_int_t) size, "artifactType", artifact_type,
-                         "annotations", annotations);
+                         "annotations", annotations, "data", data);
         return *out ? 0 : zp_error_errno(err, ENOMEM, "artifact manifest");
 }
 

@@ -213,6 +213,7 @@ void zp_remote_artifacts_free(struct zp_remote_artifact *artifacts, size_t count
                 free(artifacts[i].manifest.media_type);
                 free(artifacts[i].artifact_type);
                 json_decref(artifacts[i].annotations);
+                free(artifacts[i].body);
         }
         free(artifacts);
 }

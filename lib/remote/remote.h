@@ -79,6 +79,8 @@ struct zp_remote_artifact {
         char *artifact_type;
         /* The manifest's annotations, if the remote tells them with it (nothing is checked), else NULL. */
         struct json_t *annotations;
+        /* The manifest itself, checked, if the remote tells it with it, else NULL. */
+        char *body;
 };
 void zp_remote_artifacts_free(struct zp_remote_artifact *artifacts, size_t count);
 /* The artifacts of one type about `subject`, oldest first where the remote keeps an order. One request where the

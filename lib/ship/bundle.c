@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ship/bundle.h"
 
-/* Where there is more, it is not the number of requests that takes the time. */
-#define SIZE_MAX_OF_BUNDLE (UINT64_C(8) << 20)
-
 struct listing {
         struct zp_bundle_part *parts;
         unsigned count;
@@ -31,7 +28,7 @@ unsigned zp_bundle_list(const struct zp_artifact *artifact, struct zp_bundle_par
                 struct zp_artifact_device *device = &artifact->devices[i];
                 add(&l, &device->digest, device->index_size, NULL, device);
         }
-        *size = l.size <= SIZE_MAX_OF_BUNDLE ? l.size : 0;
+        *size = l.size <= ZP_BUNDLE_SIZE_MAX ? l.size : 0;
         return l.count;
 }
 

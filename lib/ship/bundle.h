@@ -10,6 +10,10 @@
 
 #define ZP_BUNDLE_PARTS_MAX (2u + ZP_LIMIT_LAYERS + ZP_LIMIT_DEVICES)
 
+/* Bytes; where the parts take more there is none: it is not the requests that cost the time then, and each version of
+ * an image has to be sent a bundle of its own. */
+#define ZP_BUNDLE_SIZE_MAX (UINT64_C(4) << 20)
+
 /* A blob of the artifact; just one of the pointers is set, or neither for the snapshot's metadata and prefetch list. */
 struct zp_bundle_part {
         struct zp_artifact_layer *layer;   /* its metadata */

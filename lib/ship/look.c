@@ -27,8 +27,11 @@ static void look_at_newest(struct zp_look *look) {
         struct zp_looked *l = &look->looked;
         pthread_t checking;
         bool is_parallel = look->check && pthread_create(&checking, NULL, check_newest, look) == 0;
-        l->manifest_result = zp_remote_get_manifest(look->remote, &l->artifacts[l->count - 1].manifest, &l->manifest,
-                                                    &l->manifest_error);
+        struct zp_remote_artifact *newest = &l->artifacts[l->count - 1];
+        l->manifest = zp_steal(&newest->body);
+        if (!l->manifest)
+                l->manifest_result =
+                        zp_remote_get_manifest(look->remote, &newest->manifest, &l->manifest, &l->manifest_error);
         if (is_parallel)
                 pthread_join(checking, NULL);
         else if (look->check)

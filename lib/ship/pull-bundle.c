@@ -18,25 +18,37 @@ static int is_known(struct zp_pull *p, const struct zp_bundle_part *part, struct
         return part->device ? zp_store_find_device(p->store, &part->device->digest, &device, err) : 0;
 }
 
-int zp_pull_fetch_bundle(struct zp_pull *p, struct zp_error *err) {
+#define MANY_PARTS 8u
+
+/* Of what is missing for an update most is small; a bundle that is fetched for a part of it has to spare something. */
+static int is_worth(struct zp_pull *p, bool *out, struct zp_error *err) {
         struct zp_bundle_part parts[ZP_BUNDLE_PARTS_MAX];
-        uint64_t size, missing = 0;
-        unsigned count = zp_bundle_list(&p->artifact, parts, &size);
-        if (p->artifact.bundle_size == 0)
-                return 0;
+        uint64_t size, missing_size = 0;
+        unsigned missing = 0, count = zp_bundle_list(&p->artifact, parts, &size);
         for (unsigned i = 0; i < count; i++) {
                 int r = is_known(p, &parts[i], err);
                 if (r < 0)
                         return r;
-                missing += r ? 0 : parts[i].size;
+                missing += !r;
+                missing_size += r ? 0 : parts[i].size;
         }
-        /* more than half in vain is more than the requests are worth */
-        if (missing < size / 2)
-                return 0;
-        int r = zp_pull_receive_whole(p, "bundle", &p->artifact.bundle_digest, size, &p->bundle, err);
-        if (r != -ENOENT && r != -EBADMSG)
+        *out = missing == count || (missing >= MANY_PARTS && missing_size >= size / 2);
+        return 0;
+}
+
+int zp_pull_fetch_bundle(struct zp_pull *p, struct zp_error *err) {
+        struct zp_error why = { 0 };
+        bool is_wanted = false;
+        int r = p->artifact.bundle_size > 0 ? is_worth(p, &is_wanted, err) : 0;
+        if (r < 0 || !is_wanted)
                 return r;
-        zp_error_clear(err); /* the parts may be there */
+        r = zp_pull_receive_whole(p, "bundle", &p->artifact.bundle_digest, p->artifact.bundle_size, &p->bundle, &why);
+        if (r == -ECANCELED || r == -ETIMEDOUT) /* a registry that is silent is so about the parts, too */
+                *err = why;
+        if (r == 0 || r == -ECANCELED || r == -ETIMEDOUT)
+                return r;
+        if (p->options->events.put_off)
+                p->options->events.put_off(p->options->events.context, p->blobs - 1, &why);
         return 0;
 }
 

@@ -17,6 +17,8 @@ struct zp_pull_events {
         void (*progress)(void *context, unsigned blob, uint64_t bytes_received);
         void (*end)(void *context, unsigned blob);
         void (*waiting)(void *context);
+        /* A blob did not arrive, and what it holds is fetched in other ways. */
+        void (*put_off)(void *context, unsigned blob, const struct zp_error *why);
 };
 
 /* Decides whether an artifact may be used: 0, or a negative errno with the reason (-EACCES: not trusted). */

@@ -21,8 +21,35 @@ static bool is_prefetch(const struct zp_push *p, const struct zp_bundle_part *pa
         return !part->layer && !part->device && p->artifact.prefetch_size > 0 && part->offset > 0;
 }
 
-/* From the store; where that has lost it, or another version of zstd made the blob that was sent, what was sent. */
-static int put_part(struct zp_push *p, const struct zp_bundle_part *part, uint8_t *to, struct zp_error *err) {
+void zp_push_keep_part(struct zp_push *p, struct zp_push_blob *blob) {
+        pthread_mutex_lock(&p->lock);
+        if (blob->data && p->kept_count < ZP_BUNDLE_PARTS_MAX && blob->size <= ZP_BUNDLE_SIZE_MAX - p->kept_size) {
+                p->kept_size += blob->size;
+                p->kept[p->kept_count].size = blob->size;
+                p->kept[p->kept_count].digest = blob->digest;
+                p->kept[p->kept_count++].data = zp_steal(&blob->data);
+        }
+        pthread_mutex_unlock(&p->lock);
+}
+
+void zp_push_clear_kept(struct zp_push *p) {
+        for (unsigned i = 0; i < p->kept_count; i++)
+                free(p->kept[i].data);
+        p->kept_count = 0;
+}
+
+static bool put_kept(const struct zp_push *p, const struct zp_bundle_part *part, uint8_t *to) {
+        for (unsigned i = 0; i < p->kept_count; i++)
+                if (p->kept[i].size == part->size && zp_digest_equal(&p->kept[i].digest, &part->digest)) {
+                        memcpy(to, p->kept[i].data, part->size);
+                        return true;
+                }
+        return false;
+}
+
+/* 1: the store's, made again, is what was sent. 0: another version of zstd made that. */
+static int put_made(struct zp_push *p, const struct zp_bundle_part *part, uint8_t *to, struct zp_error *err) {
+        struct zp_artifact before = p->artifact;
         struct zp_artifact_metadata *metadata = part->layer ? &part->layer->metadata : &p->artifact.snapshot;
         struct zp_artifact_metadata sent = *metadata;
         struct zp_push_piece piece = { .kind = part->layer            ? ZP_PIECE_LAYER_METADATA
@@ -32,15 +59,31 @@ static int put_part(struct zp_push *p, const struct zp_bundle_part *part, uint8_
                                        .layer = part->layer,
                                        .device = part->device };
         struct zp_push_blob blob = { .push = p, .fd = -1 };
-        struct zp_error unwanted = { 0 };
-        bool is_same = zp_push_prepare(p, &piece, &blob, &unwanted) == 1 && blob.size == part->size &&
-                       zp_digest_equal(&blob.digest, &part->digest);
+        int r = zp_push_prepare(p, &piece, &blob, err);
+        bool is_same = r == 1 && blob.size == part->size && zp_digest_equal(&blob.digest, &part->digest);
         if (is_same)
                 memcpy(to, blob.data, part->size);
+        /* preparing notes what was made; what was sent stands */
         *metadata = sent;
+        p->artifact = before;
         zp_push_clear_blob(&blob);
-        struct zp_descriptor descriptor = { .digest = part->digest, .size = part->size };
-        return is_same ? 0 : zp_remote_get_whole(p->remote, &descriptor, append, &to, err);
+        return r < 0 ? r : is_same;
+}
+
+/* What this push made, or the store has, or else the remote, to which it was sent once. */
+static int put_part(struct zp_push *p, const struct zp_bundle_part *part, uint8_t *to, struct zp_error *err) {
+        int r = zp_check_cancel(&p->stop, err);
+        if (r < 0 || put_kept(p, part, to))
+                return r;
+        struct zp_error of_store = { 0 };
+        struct zp_descriptor blob = { .digest = part->digest, .size = part->size };
+        int made = put_made(p, part, to, &of_store);
+        r = made == 1 ? 0 : zp_remote_get_whole(p->remote, &blob, append, &to, err);
+        if (r < 0 && made < 0 && r != -ECANCELED) {
+                *err = of_store;
+                r = made;
+        }
+        return r;
 }
 
 int zp_push_send_bundle(struct zp_push *p, struct zp_error *err) {

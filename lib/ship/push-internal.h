@@ -9,7 +9,7 @@
 
 #include "base/limits.h"
 #include "base/pool.h"
-#include "ship/artifact.h"
+#include "ship/bundle.h"
 #include "ship/push.h"
 
 #define ZP_PUSH_THREADS_MAX 16u
@@ -64,6 +64,14 @@ struct zp_push {
         unsigned stream_count;
         bool may_stream;
         bool is_all; /* no more pieces will come */
+        /* small blobs that were made, for the bundle */
+        struct {
+                uint8_t *data;
+                uint64_t size;
+                struct zp_digest digest;
+        } kept[ZP_BUNDLE_PARTS_MAX];
+        unsigned kept_count;
+        uint64_t kept_size;
         struct zp_push_result result;
         struct zp_error first_error; /* the others stop because of it */
 };
@@ -101,7 +109,11 @@ void zp_push_count_blob(struct zp_push *push, unsigned number, bool was_there, u
 /* A prepared blob, unless the remote has it. */
 int zp_push_send_blob(struct zp_push *push, struct zp_push_blob *blob, const char *what, struct zp_error *err);
 
-/* push-bundle.c: when all its parts have been sent; notes it in the artifact. */
+/* push-bundle.c */
+/* Keeps what was sent, as long as that may become a bundle: `blob` has no data then. */
+void zp_push_keep_part(struct zp_push *push, struct zp_push_blob *blob);
+void zp_push_clear_kept(struct zp_push *push);
+/* When all its parts have been sent; notes it in the artifact. */
 int zp_push_send_bundle(struct zp_push *push, struct zp_error *err);
 
 /* push-grow.c */

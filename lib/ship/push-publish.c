@@ -2,6 +2,8 @@
  *
  * The manifest, when all blobs are there.
  */
+#include <stdlib.h>
+
 #include "base/cleanup.h"
 #include "ship/push-internal.h"
 
@@ -70,21 +72,45 @@ static int keep_original(struct zp_push *p, struct zp_error *err) {
         return -ENOTSUP;
 }
 
-int zp_push_publish(struct zp_push *p, struct zp_error *err) {
-        zp_autofree char *manifest = NULL;
+static int format(struct zp_push *p, char **manifest, struct zp_error *err) {
         size_t size;
-        int r = order_parts(p, err);
-        if (r == 0)
-                r = zp_push_send_bundle(p, err);
-        if (r == 0)
-                r = zp_artifact_format(&p->artifact, &manifest, &size, err);
+        int r = zp_artifact_format(&p->artifact, manifest, &size, err);
         if (r < 0)
                 return r;
-        zp_digest_of(manifest, size, &p->result.artifact_digest);
+        zp_digest_of(*manifest, size, &p->result.artifact_digest);
         p->result.artifact_size = size;
+        return 0;
+}
+
+/* 1: what was fetched had no bundle. */
+static int is_bare(struct zp_push *p, char **manifest, struct zp_error *err) {
+        if (!p->image->has_artifact_digest)
+                return 0;
+        int r = format(p, manifest, err);
+        if (r == 0 && zp_digest_equal(&p->result.artifact_digest, &p->image->artifact_digest))
+                return 1;
+        free(zp_steal(manifest));
+        return r;
+}
+
+static int make_manifest(struct zp_push *p, char **manifest, struct zp_error *err) {
+        int r = order_parts(p, err);
+        if (r == 0)
+                r = is_bare(p, manifest, err);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = zp_push_send_bundle(p, err);
+        return r < 0 ? r : format(p, manifest, err);
+}
+
+int zp_push_publish(struct zp_push *p, struct zp_error *err) {
+        zp_autofree char *manifest = NULL;
+        int r = make_manifest(p, &manifest, err);
+        if (r < 0)
+                return r;
         if (p->image->has_artifact_digest && !zp_digest_equal(&p->result.artifact_digest, &p->image->artifact_digest))
                 return keep_original(p, err);
         struct zp_descriptor subject = { p->artifact.subject_media_type, p->artifact.subject_digest,
                                          p->artifact.subject_size };
-        return zp_remote_publish(p->remote, &subject, ZP_ARTIFACT_TYPE, manifest, size, err);
+        return zp_remote_publish(p->remote, &subject, ZP_ARTIFACT_TYPE, manifest, p->result.artifact_size, err);
 }

@@ -106,6 +106,8 @@ int zp_push_send_piece(struct zp_push *p, unsigned number, const struct zp_push_
                 r = zp_push_send_blob(p, &blob, what, err);
         if (r == 0)
                 note(p, piece, &blob);
+        if (r == 0 && piece->kind != ZP_PIECE_DEVICE_MAP)
+                zp_push_keep_part(p, &blob);
         zp_push_clear_blob(&blob);
         return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
 }

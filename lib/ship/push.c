@@ -58,6 +58,7 @@ void zp_push_close(struct zp_push *p) {
                 zp_growing_free(stream->pack);
                 free(stream);
         }
+        zp_push_clear_kept(p);
         zp_pool_free(p->pool);
         zp_artifact_clear(&p->artifact);
         pthread_cond_destroy(&p->more);

@@ -37,11 +37,11 @@ struct zp_push_result {
 };
 
 /* Every blob is checked against the store's records while it is read, so that damage does not travel; those the
- * remote has are not sent, nor read when their digests are known from an earlier push or from a pull; what was found
- * out is noted if the store can be written; the manifest comes last, so a reader sees the whole snapshot or none.
- * Pushing again is cheap and changes nothing. A push that was cut short leaves blobs which the next one finds.
- * An image that was fetched is published as the very artifact as which it was. -ENOTSUP: what the store holds would
- * make another one, and the remote does not have that one. */
+ * remote has are not sent, nor read when their digests are known from an earlier push or from a pull, but for the
+ * metadata that the bundle is made of; what was found out is noted if the store can be written; the manifest comes
+ * last, so a reader sees the whole snapshot or none. Pushing again is cheap and changes nothing. A push that was cut
+ * short leaves blobs which the next one finds. An image that was fetched is published as the very artifact as which it
+ * was. -ENOTSUP: what the store holds would make another one, and the remote does not have that one. */
 int zp_push(struct zp_store *store, const struct zp_image_record *image, struct zp_remote *remote,
             const struct zp_push_options *options, struct zp_push_result *result, struct zp_error *err);
 

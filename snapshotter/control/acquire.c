@@ -27,6 +27,11 @@ struct acquire {
         struct zp_policy *policy;
 };
 
+static void log_put_off(void *context, unsigned blob, const struct zp_error *why) {
+        (void) context, (void) blob;
+        snap_log_event(SNAP_LOG_WARN, why->message, NULL);
+}
+
 static void log_notice(void *context, const char *text) {
         (void) context;
         snap_log_event(SNAP_LOG_WARN, text, NULL);
@@ -120,7 +125,8 @@ static int open_sides(struct acquire *a, struct zp_error *err) {
 static int pull(struct acquire *a, struct zp_trust *trust, bool is_checked, struct zp_error *err) {
         struct zp_pull_options options = { .platform = zp_platform_host(),
                                            .manifest = a->manifest,
-                                           .cancel = a->source_options.cancel };
+                                           .cancel = a->source_options.cancel,
+                                           .events = { .put_off = log_put_off } };
         struct zp_pull_result result = { 0 };
         if (is_checked) {
                 options.check = zp_trust_check;

@@ -81,7 +81,11 @@ class TestPull:
         pull(world.right, "--complete", one)
         again = pull(world.right, one)
         assert (again["complete"], again["bytesReceived"]) == (True, 0)
+        world.server.requests.clear()
         other = pull(world.right, two)
+        (artifact,) = ship.snapshots(world.server.remote(), oci.sha256(ship.manifest_bytes(world.layout, "two")))
+        blobs = dict(ship.layers_of(json.loads(world.server.repository().manifests[artifact][1])))
+        assert not world.server.seen(f"GET .*{blobs['bundle']['digest']}")
         assert (other["layersFetched"], other["layersReused"], other["complete"]) == (1, 2, False)
         assert pull(world.right, "--complete", two)["devicesFetched"] == 1
         ship.check_same(world.left, world.right)
@@ -340,6 +344,19 @@ class TestRoundTrips:
         assert process.returncode == OK, errors
         assert json.loads(output)["complete"] is False
         assert sizes == expected
+
+    def test_a_tag_for_referrers_has_the_manifest_in_itself(self, layout, work):
+        with memory_registry(referrers=False) as server:
+            reference = ship.put_image(server, layout, "many")
+            ship.fresh(work, "left").ok("build", "--push", reference)
+            waves = Waves(server)
+            process = ship.fresh(work, "right").start("pull", "--plain-http", reference, "--json")
+            # tag; referrers, which it has not, and config; the tag instead; the snapshot's bundle
+            expected = [1, 2, 1, 1]
+            sizes = waves.run(process, expected)
+            _, errors = process.communicate()
+            assert process.returncode == OK, errors
+            assert sizes == expected
 
     def test_wanted_signatures_cost_no_round_trip(self, world, work):
         key = work / "key"

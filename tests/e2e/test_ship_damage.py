@@ -42,7 +42,7 @@ class Published:
         self.artifact = json.loads(self.repository.manifests.pop(self.digest)[1])
         self.bundle = next(blob for blob in self.artifact["layers"] if blob["mediaType"] == ship.BUNDLE)
         self.artifact["layers"].remove(self.bundle)
-        self.digest = server.put_manifest(json.dumps(self.artifact).encode())
+        self.digest = server.put_manifest(json.dumps(self.artifact, separators=(",", ":")).encode())
         self.good = copy.deepcopy(self.repository)
 
     def restore(self):
@@ -191,8 +191,26 @@ class TestDamage:
                 if data:
                     published.repository.blobs[broken["digest"]] = data
                 store = ship.fresh(work, f"store-{broken['size']}-{data is None}")
-                store.ok("pull", "--complete", published.reference)
+                result = store.expect(OK, "pull", "--complete", published.reference)
+                assert ("its parts are fetched one by one" in result.stderr) == (broken is published.bundle)
                 ship.check_same(published.builder, store)
+
+    @pytest.mark.parametrize("status", [403, 410, 500])
+    def test_a_bundle_that_is_refused(self, published, work, status):
+        published.publish_bundle(published.good.blobs[published.bundle["digest"]])
+        published.server.inject(f"GET .*{published.bundle['digest']}", *[lambda h: h.answer(status) or True] * 10)
+        store = ship.fresh(work, "store")
+        result = store.expect(OK, "pull", "--complete", published.reference)
+        assert "bundle: broke off" in result.stderr and "its parts are fetched one by one" in result.stderr
+        ship.check_same(published.builder, store)
+
+    def test_what_had_no_bundle_is_published_without(self, published, work):
+        store, remote = ship.fresh(work, "store"), work / "remote"
+        remote.mkdir()
+        store.ok("pull", "--complete", published.reference)
+        pushed = json.loads(store.ok("push", published.reference, f"dir:{remote}", "--json"))
+        assert pushed["snapshot"] == published.digest
+        assert pushed["blobsSent"] == len(published.artifact["layers"])
 
     def test_a_bundle_of_other_blobs(self, published, work):
         """Its own digest is right, and a part in it is not the artifact's."""

@@ -29,6 +29,7 @@ static void as_manifest(const char *body, size_t size) {
         assert(memcmp(artifact.layers, again.layers, artifact.layer_count * sizeof *again.layers) == 0);
         assert(artifact.device_count == again.device_count);
         assert(memcmp(artifact.devices, again.devices, artifact.device_count * sizeof *again.devices) == 0);
+        assert(artifact.bundle_size == again.bundle_size);
         assert(memcmp(&artifact.snapshot, &again.snapshot, sizeof again.snapshot) == 0);
         zp_artifact_clear(&artifact);
         zp_artifact_clear(&again);

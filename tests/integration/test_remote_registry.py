@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """docker:// as a remote: against real registries, and against one that misbehaves in every way we know of."""
+import base64
 import errno
 import json
 import random
@@ -743,7 +744,29 @@ def foreign_index(*manifests, **more):
     return json.dumps({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": entries, **more}).encode()
 
 
+def data_of(manifest):
+    return base64.b64encode(manifest).decode()
+
+
 class TestFallbackTag:
+    def test_only_the_newest_of_a_type_has_its_manifest_in_itself(self, tmp_path):
+        with memory_registry(referrers=False) as server:
+            foreign = {**descriptor(b"{}", oci.MANIFEST), "artifactType": "application/vnd.foreign", "data": data_of(b"{}")}
+            server.put_manifest(b"{}")
+            before = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [foreign]}
+            server.put_manifest(json.dumps(before).encode(), TAG, oci.INDEX)
+            manifests = [artifact_manifest(SUBJECT, annotations={"n": str(number)}) for number in range(3)]
+            for manifest in manifests:
+                publish(server.remote(), tmp_path, manifest)
+            assert [entry.get("data") for entry in index_at(server)["manifests"]] == [
+                foreign["data"], None, None, data_of(manifests[2]),
+            ]  # fmt: skip
+
+    def test_long_manifest_is_not_in_its_entry(self, tmp_path):
+        with memory_registry(referrers=False) as server:
+            publish(server.remote(), tmp_path, artifact_manifest(SUBJECT, annotations={"long": "x" * (64 << 10)}))
+            assert "data" not in index_at(server)["manifests"][0]
+
     def test_entry_describes_the_manifest(self, tmp_path):
         with memory_registry(referrers=False) as server:
             manifest = artifact_manifest(SUBJECT, annotations={"a": "b"})
@@ -751,7 +774,7 @@ class TestFallbackTag:
             assert index_at(server) == {
                 "schemaVersion": 2,
                 "mediaType": oci.INDEX,
-                "manifests": [{**published(manifest), "annotations": {"a": "b"}}],
+                "manifests": [{**published(manifest), "annotations": {"a": "b"}, "data": data_of(manifest)}],
             }
             assert server.seen(f"PUT .*/manifests/{TAG}")[0].headers["Content-Type"] == oci.INDEX
             assert find(server.remote()) == [published(manifest)]
@@ -765,7 +788,7 @@ class TestFallbackTag:
             manifest = artifact_manifest(SUBJECT)
             publish(server.remote(), tmp_path, manifest)
             expected = json.loads(before)
-            expected["manifests"].append(published(manifest))
+            expected["manifests"].append({**published(manifest), "data": data_of(manifest)})
             assert index_at(server) == expected
             assert ("If-Match" in server.seen(f"PUT .*{TAG}")[0].headers) == etags
 

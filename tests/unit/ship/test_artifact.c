@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "pack/block-map.h"
-#include "ship/bundle.h"
+#include "ship/artifact.h"
 
 static struct zp_digest digest(uint8_t fill) {
         struct zp_digest d;
@@ -209,44 +209,11 @@ static void a_layer_twice_is_refused(void **state) {
         free(text);
 }
 
-static void parts_lie_end_to_end_in_the_bundle(void **state) {
-        (void) state;
-        struct parts parts;
-        struct zp_artifact a;
-        make(&a, &parts);
-        struct zp_bundle_part list[ZP_BUNDLE_PARTS_MAX];
-        uint64_t size, offset;
-        assert_int_equal(zp_bundle_list(&a, list, &size), 6);
-        assert_int_equal(size, a.bundle_size);
-        assert_true(zp_bundle_find(&a, &parts.devices[1].digest, 72, &offset));
-        assert_int_equal(offset, size - 72);
-        assert_true(zp_bundle_find(&a, &a.prefetch_digest, 77, &offset));
-        assert_int_equal(offset, 4002);
-        assert_false(zp_bundle_find(&a, &a.prefetch_digest, 78, &offset));
-        assert_false(zp_bundle_find(&a, &parts.devices[0].pack_digest, 54321, &offset));
-}
-
-static void much_metadata_has_no_bundle(void **state) {
-        (void) state;
-        struct parts parts;
-        struct zp_artifact a;
-        make(&a, &parts);
-        struct zp_bundle_part list[ZP_BUNDLE_PARTS_MAX];
-        uint64_t size;
-        parts.layers[0].metadata.blob_size += (8u << 20) - a.bundle_size;
-        zp_bundle_list(&a, list, &size);
-        assert_int_equal(size, 8 << 20);
-        parts.layers[0].metadata.blob_size++;
-        zp_bundle_list(&a, list, &size);
-        assert_int_equal(size, 0);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_written_is_read_back), cmocka_unit_test(the_manifest_is_an_oci_artifact),
                 cmocka_unit_test(anything_else_is_refused),     cmocka_unit_test(a_layer_twice_is_refused),
-                cmocka_unit_test(a_device_twice_is_refused),    cmocka_unit_test(parts_lie_end_to_end_in_the_bundle),
-                cmocka_unit_test(much_metadata_has_no_bundle),
+                cmocka_unit_test(a_device_twice_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
