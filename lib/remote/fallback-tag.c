@@ -26,7 +26,8 @@
 #define SETTLE_FACTOR 4u
 #define SETTLE_MIN_MS 100u
 #define SETTLE_MAX_MS 5000u
-#define INDEX_MAX (4u << 20) /* what registries accept as a manifest */
+#define LIST_WITH_DATA_MAX (1u << 20) /* a longer one does without: some registries accept less */
+#define INDEX_MAX (4u << 20)          /* what registries accept as a manifest */
 
 static uint64_t now_ms(void) {
         struct timespec t;
@@ -185,6 +186,11 @@ static int put_index(struct publication *p, struct zp_http_response *response, s
         char tag[TAG_SIZE];
         drop_older_data(json_object_get(p->index, "manifests"), json_array_get(p->own, 0));
         zp_autofree char *body = json_dumps(p->index, JSON_COMPACT);
+        if (body && strlen(body) > LIST_WITH_DATA_MAX) {
+                json_object_del(json_array_get(p->own, 0), "data");
+                free(body);
+                body = json_dumps(p->index, JSON_COMPACT);
+        }
         if (!body)
                 return zp_error_errno(err, ENOMEM, "referrers");
         if (strlen(body) > INDEX_MAX)

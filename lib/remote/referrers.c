@@ -45,7 +45,7 @@ static char *read_data(json_t *entry, const struct zp_descriptor *manifest) {
         zp_autofree uint8_t *data = NULL;
         struct zp_digest digest;
         size_t size;
-        if (!text || zp_base64_decode(ZP_BASE64, text, strlen(text), &data, &size) < 0)
+        if (!text || manifest->size > DATA_MAX || zp_base64_decode(ZP_BASE64, text, strlen(text), &data, &size) < 0)
                 return NULL;
         zp_digest_of(data, size, &digest);
         return size == manifest->size && zp_digest_equal(&digest, &manifest->digest) ? (char *) zp_steal(&data) : NULL;
@@ -74,6 +74,8 @@ static int add_finding(struct findings *findings, struct zp_descriptor *manifest
                 return r;
         }
         artifact.body = read_data(entry, manifest);
+        if (artifact.body && findings->count > 0) /* only the newest is looked at whatever happens */
+                free(zp_steal(&longer[findings->count - 1].body));
         artifact.annotations = json_is_object(annotations) ? json_incref(annotations) : NULL;
         findings->list = longer;
         findings->list[findings->count++] = artifact;

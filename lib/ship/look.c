@@ -9,9 +9,7 @@
 struct zp_look {
         struct zp_remote *remote;
         zp_pull_check check;
-        void *check_context;
-        zp_look_found found;
-        void *found_context;
+        void *context;
         struct zp_looked looked;
         pthread_t thread;
         bool is_running;
@@ -21,7 +19,7 @@ static void *check_newest(void *context) {
         struct zp_look *look = context;
         struct zp_looked *l = &look->looked;
         l->check_result =
-                look->check(look->check_context, &l->artifacts[l->count - 1].manifest, &l->subject, &l->check_error);
+                look->check(look->context, &l->artifacts[l->count - 1].manifest, &l->subject, &l->check_error);
         return NULL;
 }
 
@@ -34,8 +32,6 @@ static void look_at_newest(struct zp_look *look) {
         if (!l->manifest)
                 l->manifest_result =
                         zp_remote_get_manifest(look->remote, &newest->manifest, &l->manifest, &l->manifest_error);
-        if (l->manifest_result == 0)
-                look->found(look->found_context, &newest->manifest, l->manifest);
         if (is_parallel)
                 pthread_join(checking, NULL);
         else if (look->check)
@@ -53,15 +49,13 @@ static void *run(void *context) {
 }
 
 struct zp_look *zp_look_begin(struct zp_remote *remote, const struct zp_digest *subject, zp_pull_check check,
-                              void *check_context, zp_look_found found, void *found_context) {
+                              void *context) {
         struct zp_look *look = calloc(1, sizeof *look);
         if (!look)
                 return NULL;
         look->remote = remote;
         look->check = check;
-        look->check_context = check_context;
-        look->found = found;
-        look->found_context = found_context;
+        look->context = context;
         look->looked.subject = *subject;
         look->is_running = pthread_create(&look->thread, NULL, run, look) == 0;
         if (look->is_running)

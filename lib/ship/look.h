@@ -9,13 +9,10 @@
 
 struct zp_look;
 
-/* What is done with the newest artifact's manifest, trusted or not, while it is being checked. */
-typedef void (*zp_look_found)(void *context, const struct zp_descriptor *artifact, const char *manifest);
-
 /* Begins to look in a thread of its own: which artifacts there are, then, of the newest, its manifest and at the same
  * time what `check` (NULL: none) says of it. NULL: no memory, or no thread. The arguments outlive it. */
 struct zp_look *zp_look_begin(struct zp_remote *remote, const struct zp_digest *subject, zp_pull_check check,
-                              void *check_context, zp_look_found found, void *found_context);
+                              void *context);
 
 struct zp_looked {
         struct zp_digest subject;

@@ -21,13 +21,10 @@ static int is_known(struct zp_pull *p, const struct zp_bundle_part *part, struct
 #define MANY_PARTS 8u
 
 /* Of what is missing for an update most is small; a bundle that is fetched for a part of it has to spare something. */
-static int is_worth(struct zp_pull *p, const struct zp_artifact *artifact, bool *out, struct zp_error *err) {
+static int is_worth(struct zp_pull *p, bool *out, struct zp_error *err) {
         struct zp_bundle_part parts[ZP_BUNDLE_PARTS_MAX];
         uint64_t size, missing_size = 0;
-        unsigned missing = 0, count = zp_bundle_list(artifact, parts, &size);
-        *out = false;
-        if (artifact->bundle_size == 0)
-                return 0;
+        unsigned missing = 0, count = zp_bundle_list(&p->artifact, parts, &size);
         for (unsigned i = 0; i < count; i++) {
                 int r = is_known(p, &parts[i], err);
                 if (r < 0)
@@ -39,49 +36,19 @@ static int is_worth(struct zp_pull *p, const struct zp_artifact *artifact, bool 
         return 0;
 }
 
-static int receive(struct zp_pull *p, const struct zp_artifact *artifact, uint8_t **out, struct zp_error *err) {
-        return zp_pull_receive_whole(p, "bundle", &artifact->bundle_digest, artifact->bundle_size, out, err);
-}
-
-void zp_pull_fetch_ahead(void *context, const struct zp_descriptor *candidate, const char *manifest) {
-        struct zp_pull *p = context;
-        struct zp_artifact artifact;
-        bool is_wanted;
-        if (zp_artifact_parse(manifest, candidate->size, &artifact, NULL) < 0)
-                return; /* whoever chooses among the artifacts will say so */
-        if (is_worth(p, &artifact, &is_wanted, NULL) == 0 && is_wanted) {
-                p->ahead.result = receive(p, &artifact, &p->ahead.data, &p->ahead.error);
-                p->ahead.digest = artifact.bundle_digest;
-                p->ahead.is_done = true;
-        }
-        zp_artifact_clear(&artifact);
-}
-
-void zp_pull_clear_ahead(struct zp_pull *p) {
-        free(p->ahead.data);
-        zp_error_clear(&p->ahead.error);
-        p->ahead.data = NULL;
-        p->ahead.is_done = false;
-}
-
 int zp_pull_fetch_bundle(struct zp_pull *p, struct zp_error *err) {
         struct zp_error why = { 0 };
         bool is_wanted = false;
-        int r = is_worth(p, &p->artifact, &is_wanted, err);
+        int r = p->artifact.bundle_size > 0 ? is_worth(p, &is_wanted, err) : 0;
         if (r < 0 || !is_wanted)
                 return r;
-        if (p->ahead.is_done && zp_digest_equal(&p->ahead.digest, &p->artifact.bundle_digest)) {
-                r = p->ahead.result;
-                why = p->ahead.error;
-                p->bundle = zp_steal(&p->ahead.data);
-        } else {
-                r = receive(p, &p->artifact, &p->bundle, &why);
-        }
+        unsigned before = p->blobs;
+        r = zp_pull_receive_whole(p, "bundle", &p->artifact.bundle_digest, p->artifact.bundle_size, &p->bundle, &why);
         if (r == -ECANCELED || r == -ETIMEDOUT) /* a registry that is silent is so about the parts, too */
                 *err = why;
         if (r == 0 || r == -ECANCELED || r == -ETIMEDOUT)
                 return r;
-        if (p->options->events.put_off)
+        if (p->options->events.put_off && p->blobs > before)
                 p->options->events.put_off(p->options->events.context, p->blobs - 1, &why);
         return 0;
 }

@@ -22,13 +22,6 @@ struct zp_pull {
         struct zp_digest looked_for; /* by `look` */
         struct zp_artifact artifact;
         uint8_t *bundle; /* the artifact's, while its parts are taken from it; NULL: each is asked for */
-        struct {
-                bool is_done;
-                struct zp_digest digest;
-                uint8_t *data;
-                int result;
-                struct zp_error error;
-        } ahead; /* the bundle that `look` has fetched; when it has ended */
         struct zp_cancel stop;
 
         /* each written by the thread that has the part; the staging directories are NULL for what is there already */
@@ -58,10 +51,6 @@ int zp_pull_receive_metadata(struct zp_pull *pull, const char *what, const struc
                              struct zp_staging *staging, const char *file, struct zp_error *err);
 
 /* pull-bundle.c */
-/* As zp_look_found, of the pull: fetches the bundle while the image is resolved and the artifact checked. */
-void zp_pull_fetch_ahead(void *context, const struct zp_descriptor *artifact, const char *manifest);
-/* When no look is under way. */
-void zp_pull_clear_ahead(struct zp_pull *pull);
 /* Fetches the artifact's bundle into pull->bundle, if it has one and that is worth it. */
 int zp_pull_fetch_bundle(struct zp_pull *pull, struct zp_error *err);
 /* 1: *out (malloc'ed, `size` bytes) is the blob, checked; 0: pull->bundle does not have it. */

@@ -96,10 +96,8 @@ static void on_manifest(void *context, const struct zp_digest *digest) {
         if (p->look && zp_digest_equal(&p->looked_for, digest))
                 return;
         zp_look_free(p->look); /* of an index, or an index in the index */
-        zp_pull_clear_ahead(p);
         p->looked_for = *digest;
-        p->look =
-                zp_look_begin(p->remote, digest, p->options->check, p->options->check_context, zp_pull_fetch_ahead, p);
+        p->look = zp_look_begin(p->remote, digest, p->options->check, p->options->check_context);
 }
 
 /* What was found about the image's very manifest; NULL: no memory. */
@@ -299,14 +297,6 @@ static int pull_image(struct zp_pull *p, struct zp_error *err) {
         return r < 0 ? r : take_result(p, err);
 }
 
-/* While the bundle may already be on its way. */
-static void tell_resolved(struct zp_pull *p) {
-        pthread_mutex_lock(&p->lock);
-        if (p->options->events.resolved)
-                p->options->events.resolved(p->options->events.context, &p->image);
-        pthread_mutex_unlock(&p->lock);
-}
-
 int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store *store,
             const struct zp_pull_options *options, struct zp_pull_result *result, struct zp_error *err) {
         zp_autofree struct zp_pull *p = calloc(1, sizeof *p);
@@ -319,24 +309,25 @@ int zp_pull(struct zp_source *source, struct zp_remote *remote, struct zp_store 
         p->options = options;
         p->result = result;
         p->stop.parent = options->cancel;
-        pthread_mutex_init(&p->lock, NULL);
-        pthread_cond_init(&p->room, NULL);
         if (options->manifest)
                 on_manifest(p, options->manifest);
         zp_source_tell_manifest(source, on_manifest, p);
         int r = zp_source_resolve(source, &options->platform, &p->image, err);
         zp_source_tell_manifest(source, NULL, NULL);
-        if (r == 0) {
-                tell_resolved(p);
-                r = pull_image(p, err);
-                if (r < 0)
-                        zp_error_wrap(err, "pull %s", p->image.name);
+        if (r < 0) {
+                zp_look_free(p->look);
+                return r;
         }
-        atomic_store(&p->stop.requested, true); /* nobody needs what may still be on its way */
-        zp_look_free(p->look);
-        zp_pull_clear_ahead(p);
+        pthread_mutex_init(&p->lock, NULL);
+        pthread_cond_init(&p->room, NULL);
+        if (options->events.resolved)
+                options->events.resolved(options->events.context, &p->image);
+        r = pull_image(p, err);
+        if (r < 0)
+                zp_error_wrap(err, "pull %s", p->image.name);
         pthread_cond_destroy(&p->room);
         pthread_mutex_destroy(&p->lock);
+        zp_look_free(p->look);
         zp_staging_free(p->for_snapshot);
         free(p->devices);
         for (uint16_t n = 0; n < ZP_LIMIT_LAYERS; n++)

@@ -86,22 +86,20 @@ static int put_part(struct zp_push *p, const struct zp_bundle_part *part, uint8_
         return r;
 }
 
-int zp_push_send_bundle(struct zp_push *p, struct zp_error *err) {
+int zp_push_make_bundle(struct zp_push *p, struct zp_push_blob *bundle, struct zp_error *err) {
         struct zp_bundle_part parts[ZP_BUNDLE_PARTS_MAX];
-        struct zp_push_blob bundle = { .push = p, .piece = p->piece_count, .fd = -1 };
-        unsigned count = zp_bundle_list(&p->artifact, parts, &bundle.size);
-        if (bundle.size == 0)
+        *bundle = (struct zp_push_blob){ .push = p, .piece = p->piece_count, .fd = -1 };
+        unsigned count = zp_bundle_list(&p->artifact, parts, &bundle->size);
+        if (bundle->size == 0)
                 return 0;
-        bundle.data = malloc(bundle.size);
-        int r = bundle.data ? 0 : zp_error_errno(err, ENOMEM, "bundle");
+        bundle->data = malloc(bundle->size);
+        int r = bundle->data ? 0 : zp_error_errno(err, ENOMEM, "bundle");
         for (unsigned i = 0; r == 0 && i < count; i++)
-                r = put_part(p, &parts[i], bundle.data + parts[i].offset, err);
-        if (r == 0) {
-                zp_digest_of(bundle.data, bundle.size, &bundle.digest);
-                p->artifact.bundle_digest = bundle.digest;
-                p->artifact.bundle_size = bundle.size;
-                r = zp_push_send_blob(p, &bundle, "bundle", err);
-        }
-        zp_push_clear_blob(&bundle);
-        return r < 0 ? zp_error_wrap(err, "bundle") : 0;
+                r = put_part(p, &parts[i], bundle->data + parts[i].offset, err);
+        if (r < 0)
+                return zp_error_wrap(err, "bundle");
+        zp_digest_of(bundle->data, bundle->size, &bundle->digest);
+        p->artifact.bundle_digest = bundle->digest;
+        p->artifact.bundle_size = bundle->size;
+        return 0;
 }

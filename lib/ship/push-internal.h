@@ -113,8 +113,8 @@ int zp_push_send_blob(struct zp_push *push, struct zp_push_blob *blob, const cha
 /* Keeps what was sent, as long as that may become a bundle: `blob` has no data then. */
 void zp_push_keep_part(struct zp_push *push, struct zp_push_blob *blob);
 void zp_push_clear_kept(struct zp_push *push);
-/* When all its parts have been sent; notes it in the artifact. */
-int zp_push_send_bundle(struct zp_push *push, struct zp_error *err);
+/* When all its parts have been sent. Notes it in the artifact; *bundle, to be cleared, is to be sent if it has a size. */
+int zp_push_make_bundle(struct zp_push *push, struct zp_push_blob *bundle, struct zp_error *err);
 
 /* push-grow.c */
 /* Whether packs are sent before they are complete. What cannot be found out now will be told when the snapshot is

@@ -2,8 +2,6 @@
  *
  * The manifest, when all blobs are there.
  */
-#include <stdlib.h>
-
 #include "base/cleanup.h"
 #include "ship/push-internal.h"
 
@@ -82,35 +80,50 @@ static int format(struct zp_push *p, char **manifest, struct zp_error *err) {
         return 0;
 }
 
-/* 1: what was fetched had no bundle. */
-static int is_bare(struct zp_push *p, char **manifest, struct zp_error *err) {
-        if (!p->image->has_artifact_digest)
-                return 0;
-        int r = format(p, manifest, err);
-        if (r == 0 && zp_digest_equal(&p->result.artifact_digest, &p->image->artifact_digest))
-                return 1;
-        free(zp_steal(manifest));
-        return r;
+/* Whether that is to be published: what was fetched only as what it was. */
+static bool is_wanted(const struct zp_push *p) {
+        return !p->image->has_artifact_digest ||
+               zp_digest_equal(&p->result.artifact_digest, &p->image->artifact_digest);
 }
 
-static int make_manifest(struct zp_push *p, char **manifest, struct zp_error *err) {
-        int r = order_parts(p, err);
-        if (r == 0)
-                r = is_bare(p, manifest, err);
-        if (r != 0)
-                return r < 0 ? r : 0;
-        r = zp_push_send_bundle(p, err);
-        return r < 0 ? r : format(p, manifest, err);
-}
-
-int zp_push_publish(struct zp_push *p, struct zp_error *err) {
-        zp_autofree char *manifest = NULL;
-        int r = make_manifest(p, &manifest, err);
-        if (r < 0)
-                return r;
-        if (p->image->has_artifact_digest && !zp_digest_equal(&p->result.artifact_digest, &p->image->artifact_digest))
-                return keep_original(p, err);
+static int publish(struct zp_push *p, const char *manifest, struct zp_error *err) {
         struct zp_descriptor subject = { p->artifact.subject_media_type, p->artifact.subject_digest,
                                          p->artifact.subject_size };
         return zp_remote_publish(p->remote, &subject, ZP_ARTIFACT_TYPE, manifest, p->result.artifact_size, err);
+}
+
+/* 1: what was fetched had no bundle, and is published so. */
+static int publish_bare(struct zp_push *p, struct zp_error *err) {
+        zp_autofree char *manifest = NULL;
+        if (!p->image->has_artifact_digest)
+                return 0;
+        int r = format(p, &manifest, err);
+        if (r < 0 || !is_wanted(p))
+                return r;
+        r = publish(p, manifest, err);
+        return r < 0 ? r : 1;
+}
+
+static int publish_with_bundle(struct zp_push *p, struct zp_error *err) {
+        zp_autofree char *manifest = NULL;
+        struct zp_push_blob bundle;
+        int r = zp_push_make_bundle(p, &bundle, err);
+        if (r == 0)
+                r = format(p, &manifest, err);
+        bool is_to_be_published = r == 0 && is_wanted(p);
+        if (r == 0 && !is_to_be_published)
+                r = keep_original(p, err);
+        if (is_to_be_published && bundle.size > 0)
+                r = zp_push_send_blob(p, &bundle, "bundle", err);
+        if (is_to_be_published && r == 0)
+                r = publish(p, manifest, err);
+        zp_push_clear_blob(&bundle);
+        return r;
+}
+
+int zp_push_publish(struct zp_push *p, struct zp_error *err) {
+        int r = order_parts(p, err);
+        if (r == 0)
+                r = publish_bare(p, err);
+        return r == 0 ? publish_with_bundle(p, err) : r < 0 ? r : 0;
 }

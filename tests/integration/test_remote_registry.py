@@ -762,6 +762,15 @@ class TestFallbackTag:
                 foreign["data"], None, None, data_of(manifests[2]),
             ]  # fmt: skip
 
+    def test_long_list_has_no_manifest_in_it(self, tmp_path):
+        with memory_registry(referrers=False) as server:
+            server.put_manifest(b"{}")
+            server.put_manifest(foreign_index(b"{}", annotations={"long": "x" * (1 << 20)}), TAG, oci.INDEX)
+            manifest = artifact_manifest(SUBJECT)
+            publish(server.remote(), tmp_path, manifest)
+            assert index_at(server)["manifests"][1] == published(manifest)
+            assert find(server.remote()) == [published(manifest)]
+
     def test_long_manifest_is_not_in_its_entry(self, tmp_path):
         with memory_registry(referrers=False) as server:
             publish(server.remote(), tmp_path, artifact_manifest(SUBJECT, annotations={"long": "x" * (64 << 10)}))
