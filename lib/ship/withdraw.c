@@ -98,8 +98,8 @@ int zp_withdraw(const char *remote, const char *subject, const char *artifact, c
                 return r;
         r = zp_registry_new(reference.registry, reference.repository, options, &registry, err);
         /* The artifact first: where that is refused all is as it was, and where this ends in between it can be done
-         * again. Whoever reads the list meanwhile passes over what is not there, or, where the
-         * list has it in itself, still takes it. */
+         * again. Whoever reads the list meanwhile passes over what is not there, or still takes it where the list has
+         * it in itself. */
         if (r == 0)
                 r = ask(registry, artifact, &removal, NULL, err);
         if (r == 0 || r == -ENOENT)

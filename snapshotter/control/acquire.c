@@ -27,14 +27,14 @@ struct acquire {
         struct zp_policy *policy;
 };
 
-static void log_put_off(void *context, unsigned blob, const struct zp_error *why) {
-        (void) context, (void) blob;
-        snap_log_event(SNAP_LOG_WARN, why->message, NULL);
-}
-
 static void log_notice(void *context, const char *text) {
         (void) context;
         snap_log_event(SNAP_LOG_WARN, text, NULL);
+}
+
+static void log_put_off(void *context, unsigned blob, const struct zp_error *why) {
+        (void) blob;
+        log_notice(context, why->message);
 }
 
 /* Others than the reference's registry, its mirrors among them, see nothing of the puller's. */
