@@ -66,6 +66,13 @@ static int commit_image(struct zp_building *b, struct zp_staging *staging, struc
         return zp_staging_commit_image(staging, record, err);
 }
 
+static int write_prefetch_list(struct zp_building *b, struct zp_staging *staging, int fd, uint64_t size,
+                               struct zp_error *err) {
+        if (b->options->profile)
+                return zp_start_write(staging, fd, size, b->options->profile, err);
+        return zp_start_write_guess(staging, b->store, fd, size, b->image.config, b->image.config_size, err);
+}
+
 static int write_snapshot(struct zp_building *b, struct zp_error *err) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         if (b->options->events.merging)
@@ -85,8 +92,8 @@ static int write_snapshot(struct zp_building *b, struct zp_error *err) {
         r = zp_snapshot_write(&layers, ZP_EROFS_DEVICE_TABLE, fd, "snapshot.erofs", NULL, NULL, &written, err);
         if (r == 0)
                 r = zp_fingerprint(fd, "snapshot.erofs", &record.metadata_size, &record.metadata_digest, err);
-        if (r == 0 && b->options->profile)
-                r = zp_start_write(staging, fd, record.metadata_size, b->options->profile, err);
+        if (r == 0)
+                r = write_prefetch_list(b, staging, fd, record.metadata_size, err);
         return r < 0 ? r : commit_image(b, staging, &record, err);
 }
 

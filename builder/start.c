@@ -6,45 +6,92 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "builder/file-reader.h"
+#include "builder/guess/guess.h"
 #include "erofs/reader.h"
 
-static int map_profile(const char *bytes, uint64_t size, const struct zp_profile *profile, struct zp_prefetch *out,
+/* A snapshot's file system in memory. */
+struct loaded {
+        char *bytes; /* the tree points into it */
+        struct zp_tree *tree;
+        struct zp_erofs_device *devices;
+        uint16_t device_count;
+};
+
+static void clear(struct loaded *l) {
+        zp_tree_free(l->tree);
+        free(l->devices);
+        free(l->bytes);
+}
+
+static int load(int fd, uint64_t size, struct loaded *out, struct zp_error *err) {
+        *out = (struct loaded){ .bytes = malloc((size_t) size + 1) };
+        if (!out->bytes)
+                return zp_error_errno(err, ENOMEM, "prefetch list");
+        int r = zp_pread_all(fd, out->bytes, (size_t) size, 0, "snapshot.erofs", err);
+        return r == 0 ? zp_erofs_load(out->bytes, (size_t) size, &out->tree, &out->devices, &out->device_count, err)
+                      : r;
+}
+
+static int write_list(struct zp_staging *staging, const struct zp_prefetch *list, struct zp_error *err) {
+        zp_autobuffer struct zp_buffer text = { 0 };
+        int r = zp_prefetch_format(list, &text, err);
+        return r == 0 ? zp_staging_write(staging, "prefetch.json", text.data ? text.data : "", text.size, err) : r;
+}
+
+static int map_profile(const struct loaded *l, const struct zp_profile *profile, struct zp_prefetch *out,
                        struct zp_error *err) {
-        zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
-        zp_autofree struct zp_erofs_device *devices = NULL;
-        uint16_t count = 0;
-        int r = zp_erofs_load(bytes, (size_t) size, &tree, &devices, &count, err);
-        if (r < 0)
-                return r;
-        zp_autofree struct zp_prefetch_device *table = calloc((size_t) count + 1, sizeof *table);
+        zp_autofree struct zp_prefetch_device *table = calloc((size_t) l->device_count + 1, sizeof *table);
         if (!table)
                 return zp_error_errno(err, ENOMEM, "prefetch list");
-        for (uint16_t i = 0; i < count; i++)
-                table[i] = (struct zp_prefetch_device){ devices[i].digest, devices[i].blocks * ZP_BLOCK_SIZE };
-        return zp_prefetch_map(profile, tree, table, count, out, err);
+        for (uint16_t i = 0; i < l->device_count; i++)
+                table[i] = (struct zp_prefetch_device){ l->devices[i].digest, l->devices[i].blocks * ZP_BLOCK_SIZE };
+        return zp_prefetch_map(profile, l->tree, table, l->device_count, out, err);
+}
+
+static int write_profile(struct zp_staging *staging, const struct zp_profile *profile, struct zp_error *err) {
+        zp_autobuffer struct zp_buffer text = { 0 };
+        int r = zp_profile_format(profile, &text, err);
+        return r == 0 ? zp_staging_write(staging, "profile", text.data ? text.data : "", text.size, err) : r;
 }
 
 int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const struct zp_profile *profile,
                    struct zp_error *err) {
-        zp_autofree char *bytes = malloc((size_t) size + 1);
-        zp_autobuffer struct zp_buffer list_text = { 0 }, profile_text = { 0 };
+        struct loaded snapshot;
         struct zp_prefetch list = { 0 };
-        if (!bytes)
-                return zp_error_errno(err, ENOMEM, "prefetch list");
-        int r = zp_pread_all(fd, bytes, (size_t) size, 0, "snapshot.erofs", err);
+        int r = load(fd, size, &snapshot, err);
         if (r == 0)
-                r = map_profile(bytes, size, profile, &list, err);
+                r = map_profile(&snapshot, profile, &list, err);
         if (r == 0)
-                r = zp_prefetch_format(&list, &list_text, err);
+                r = write_list(staging, &list, err);
         zp_prefetch_clear(&list);
+        clear(&snapshot);
+        return r == 0 ? write_profile(staging, profile, err) : r;
+}
+
+static int guess_list(const struct loaded *l, struct zp_store *store, const char *config, size_t config_size,
+                      struct zp_prefetch *out, struct zp_error *err) {
+        zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
+        zp_auto(zp_file_reader_free) struct zp_file_reader *reader = NULL;
+        int r = zp_file_reader_new(store, l->devices, l->device_count, &reader, err);
+        const struct zp_guess_image image = { .tree = l->tree, .read = zp_file_reader_read, .context = reader };
         if (r == 0)
-                r = zp_profile_format(profile, &profile_text, err);
+                r = zp_guess(&image, config, config_size, &profile, err);
+        return r == 0 ? map_profile(l, profile, out, err) : r;
+}
+
+int zp_start_write_guess(struct zp_staging *staging, struct zp_store *store, int fd, uint64_t size, const char *config,
+                         size_t config_size, struct zp_error *err) {
+        struct loaded snapshot;
+        struct zp_prefetch list = { 0 };
+        int r = load(fd, size, &snapshot, err);
         if (r == 0)
-                r = zp_staging_write(staging, "prefetch.json", list_text.data ? list_text.data : "", list_text.size,
-                                     err);
-        return r == 0 ? zp_staging_write(staging, "profile", profile_text.data ? profile_text.data : "",
-                                         profile_text.size, err)
-                      : r;
+                r = guess_list(&snapshot, store, config, config_size, &list, err);
+        if (r == 0 && list.count > 0)
+                r = write_list(staging, &list, err);
+        zp_prefetch_clear(&list);
+        clear(&snapshot);
+        return r;
 }
 
 /* 1: *out is the file's content, malloc'ed; 0: the image has no such file. */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "store/open-pack.h"
 #include "store/store-internal.h"
 
 #define MAP_FILE "device.map"
@@ -32,23 +33,15 @@ static int read_map(struct zp_store *store, const struct zp_device_record *devic
 
 static int make_map(struct zp_store *store, const struct zp_device_record *device, struct zp_pool *pool,
                     const struct zp_cancel *cancel, struct zp_device_map *out, struct zp_error *err) {
-        zp_auto(zp_pack_close) struct zp_pack *pack = NULL;
-        zp_autofree uint8_t *index = malloc((size_t) device->index_size);
-        zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);
-        zp_autoclose int fd = index_fd < 0 ? -1 : zp_store_open_device_file(store, &device->digest, "device.zst", err);
-        if (fd < 0)
-                return -err->code;
-        if (!index)
-                return zp_error_errno(err, ENOMEM, "block map");
-        int r = zp_pread_all(index_fd, index, (size_t) device->index_size, 0, "device.idx", err);
-        if (r == 0)
-                r = zp_pack_open(fd, "device.zst", index, (size_t) device->index_size, &device->digest, &pack, err);
-        if (r == 0)
-                r = zp_block_map_make(pack, &device->digest, pool, cancel, &out->bytes, &out->size, err);
+        struct zp_open_pack pack;
+        int r = zp_store_open_pack(store, device, &pack, err);
         if (r < 0)
                 return r;
-        return zp_block_map_parse(out->bytes, out->size, &device->digest, zp_pack_device_size(pack), "device.map",
-                                  &out->map, err);
+        r = zp_block_map_make(pack.pack, &device->digest, pool, cancel, &out->bytes, &out->size, err);
+        zp_open_pack_close(&pack);
+        return r < 0 ? r
+                     : zp_block_map_parse(out->bytes, out->size, &device->digest, device->device_size, "device.map",
+                                          &out->map, err);
 }
 
 static int open_directory(struct zp_store *store, const struct zp_digest *device) {

@@ -7,12 +7,8 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "base/limits.h"
-#include "pack/reader.h"
+#include "store/open-pack.h"
 #include "store/store-internal.h"
-
-/* The index of a pack with as many frames as there may be, with room to spare. */
-#define INDEX_SIZE_MAX ((size_t) ZP_LIMIT_PACK_FRAMES * 64)
 
 int zp_store_open_unpacked(struct zp_store *store, const struct zp_digest *device, struct zp_error *err) {
         char name[ZP_UNPACKED_NAME_SIZE];
@@ -45,32 +41,15 @@ static int open_unpacked(struct zp_store *store, const struct zp_device_record *
 
 static int unpack(struct zp_store *store, const struct zp_device_record *device, int out_fd, struct zp_pool *pool,
                   const struct zp_cancel *cancel, struct zp_error *err) {
-        if (!device->is_complete)
-                return zp_error_set(err, ENODATA, "its data is not here: it was fetched by its index alone");
-        zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);
-        if (index_fd < 0)
-                return index_fd;
-        if (device->index_size > INDEX_SIZE_MAX)
-                return zp_error_set(err, EFBIG, "store '%s': 'device.idx' has %llu bytes", store->path,
-                                    (unsigned long long) device->index_size);
-        zp_autofree uint8_t *index = malloc((size_t) device->index_size + 1);
-        if (!index)
-                return zp_error_errno(err, ENOMEM, "store '%s': 'device.idx'", store->path);
-        int r = zp_pread_all(index_fd, index, (size_t) device->index_size, 0, "device.idx", err);
+        struct zp_open_pack pack;
+        int r = zp_store_open_pack(store, device, &pack, err);
         if (r < 0)
                 return r;
-        zp_autoclose int pack_fd = zp_store_open_device_file(store, &device->digest, "device.zst", err);
-        if (pack_fd < 0)
-                return pack_fd;
-        zp_auto(zp_pack_close) struct zp_pack *pack = NULL;
-        r = zp_pack_open(pack_fd, "device.zst", index, (size_t) device->index_size, &device->digest, &pack, err);
-        if (r < 0)
-                return r;
-        if (zp_pack_device_size(pack) != device->device_size)
-                return zp_error_set(err, EBADMSG, "'device.idx': its device size is not the recorded one");
-        if (ftruncate(out_fd, (off_t) device->device_size) < 0)
-                return zp_error_errno(err, errno, "store '%s': size the unpacked device", store->path);
-        return zp_pack_extract(pack, out_fd, "device.raw", 0, pool, cancel, NULL, NULL, err);
+        r = ftruncate(out_fd, (off_t) device->device_size) < 0
+                    ? zp_error_errno(err, errno, "store '%s': size the unpacked device", store->path)
+                    : zp_pack_extract(pack.pack, out_fd, "device.raw", 0, pool, cancel, NULL, NULL, err);
+        zp_open_pack_close(&pack);
+        return r;
 }
 
 static int make(struct zp_store *store, const struct zp_device_record *device, struct zp_pool *pool,

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder/guess/elf.h"
+
+#include <elf.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+/* An entry of the dynamic section is 16 bytes: more than any library has. */
+#define DYNAMIC_MAX (16u << 10)
+
+struct loading {
+        zp_elf_read read;
+        void *context;
+        uint64_t file_size;
+        struct zp_elf *out;
+        uint64_t addresses[ZP_ELF_SEGMENTS_MAX]; /* of the segments, when loaded */
+        uint64_t dynamic_offset, dynamic_size;
+};
+
+static int read_at(const struct loading *l, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
+        if (offset > l->file_size || size > l->file_size - offset)
+                return 0;
+        return l->read(l->context, offset, buffer, size, err);
+}
+
+int zp_elf_text(zp_elf_read read, void *context, uint64_t file_size, uint64_t offset, char name[ZP_ELF_NAME_MAX],
+                struct zp_error *err) {
+        const struct loading l = { .read = read, .context = context, .file_size = file_size };
+        if (offset >= file_size)
+                return 0;
+        size_t size = (size_t) zp_min_u64(ZP_ELF_NAME_MAX, file_size - offset);
+        int r = read_at(&l, offset, name, size, err);
+        return r == 1 && !memchr(name, '\0', size) ? 0 : r;
+}
+
+/* What a segment has no bytes of in the file is not read. */
+static void add_segment(struct loading *l, uint32_t flags, uint64_t offset, uint64_t address, uint64_t size) {
+        struct zp_elf *elf = l->out;
+        if (elf->segment_count == ZP_ELF_SEGMENTS_MAX || offset >= l->file_size || size == 0)
+                return;
+        l->addresses[elf->segment_count] = address;
+        elf->segments[elf->segment_count++] = (struct zp_elf_segment){ .offset = offset,
+                                                                       .size = zp_min_u64(size, l->file_size - offset),
+                                                                       .is_executable = flags & PF_X,
+                                                                       .is_writable = flags & PF_W };
+}
+
+static int add_program_header(struct loading *l, const uint8_t bytes[sizeof(Elf64_Phdr)], struct zp_error *err) {
+        struct zp_reader reader = zp_reader(bytes, sizeof(Elf64_Phdr));
+        uint32_t type = zp_read_le32(&reader), flags = zp_read_le32(&reader);
+        uint64_t offset = zp_read_le64(&reader), address = zp_read_le64(&reader);
+        zp_read_le64(&reader); /* the physical address */
+        uint64_t size = zp_read_le64(&reader);
+        if (type == PT_LOAD)
+                add_segment(l, flags, offset, address, size);
+        if (type == PT_DYNAMIC) {
+                l->dynamic_offset = offset;
+                l->dynamic_size = size;
+        }
+        int r = type == PT_INTERP ? zp_elf_text(l->read, l->context, l->file_size, offset, l->out->interpreter, err)
+                                  : 1;
+        if (r == 0)
+                l->out->interpreter[0] = '\0';
+        return r < 0 ? r : 0;
+}
+
+static int read_program_headers(struct loading *l, uint64_t offset, uint16_t count, struct zp_error *err) {
+        for (uint16_t i = 0; i < count; i++) {
+                uint8_t bytes[sizeof(Elf64_Phdr)];
+                uint64_t at;
+                if (zp_add_overflows(offset, (uint64_t) i * sizeof bytes, &at))
+                        return 0;
+                int r = read_at(l, at, bytes, sizeof bytes, err);
+                if (r == 1)
+                        r = add_program_header(l, bytes, err);
+                else if (r == 0)
+                        return 0;
+                if (r < 0)
+                        return r;
+        }
+        return 1;
+}
+
+/* Where in the file an address is that is loaded from it. */
+static bool find_address(const struct loading *l, uint64_t address, uint64_t *offset) {
+        for (uint16_t i = 0; i < l->out->segment_count; i++) {
+                const struct zp_elf_segment *segment = &l->out->segments[i];
+                if (address < l->addresses[i] || address - l->addresses[i] >= segment->size)
+                        continue;
+                *offset = segment->offset + (address - l->addresses[i]);
+                return true;
+        }
+        return false;
+}
+
+static int read_dynamic(struct loading *l, struct zp_error *err) {
+        struct zp_elf *elf = l->out;
+        uint8_t bytes[DYNAMIC_MAX];
+        size_t size = (size_t) zp_min_u64(l->dynamic_size, sizeof bytes);
+        uint64_t names = 0, run_path = UINT64_MAX, r_path = UINT64_MAX, strings = UINT64_MAX;
+        int r = size ? read_at(l, l->dynamic_offset, bytes, size, err) : 0;
+        if (r <= 0)
+                return r;
+        struct zp_reader reader = zp_reader(bytes, size);
+        for (;;) {
+                uint64_t tag = zp_read_le64(&reader), value = zp_read_le64(&reader);
+                if (reader.failed || tag == DT_NULL)
+                        break;
+                if (tag == DT_NEEDED && elf->library_count < ZP_ELF_LIBRARIES_MAX)
+                        elf->libraries[elf->library_count++] = value;
+                else if (tag == DT_STRTAB)
+                        strings = value;
+                else if (tag == DT_RUNPATH)
+                        run_path = value;
+                else if (tag == DT_RPATH)
+                        r_path = value;
+        }
+        if (!find_address(l, strings, &names)) {
+                elf->library_count = 0;
+                return 0;
+        }
+        for (uint16_t i = 0; i < elf->library_count; i++)
+                if (zp_add_overflows(elf->libraries[i], names, &elf->libraries[i]))
+                        elf->libraries[i] = UINT64_MAX; /* past every file's end */
+        run_path = run_path == UINT64_MAX ? r_path : run_path;
+        if (run_path == UINT64_MAX || zp_add_overflows(run_path, names, &run_path))
+                return 0;
+        r = zp_elf_text(l->read, l->context, l->file_size, run_path, elf->run_path, err);
+        if (r == 0)
+                elf->run_path[0] = '\0';
+        return r < 0 ? r : 0;
+}
+
+int zp_elf_load(zp_elf_read read, void *context, uint64_t file_size, struct zp_elf *out, struct zp_error *err) {
+        struct loading l = { .read = read, .context = context, .file_size = file_size, .out = out };
+        uint8_t bytes[sizeof(Elf64_Ehdr)];
+        *out = (struct zp_elf){ 0 };
+        int r = read_at(&l, 0, bytes, sizeof bytes, err);
+        if (r <= 0)
+                return r;
+        if (memcmp(bytes, ELFMAG, SELFMAG) != 0 || bytes[EI_CLASS] != ELFCLASS64 || bytes[EI_DATA] != ELFDATA2LSB)
+                return 0;
+        out->machine = zp_get_le16(bytes + offsetof(Elf64_Ehdr, e_machine));
+        uint64_t headers = zp_get_le64(bytes + offsetof(Elf64_Ehdr, e_phoff));
+        uint16_t size = zp_get_le16(bytes + offsetof(Elf64_Ehdr, e_phentsize));
+        uint16_t count = zp_get_le16(bytes + offsetof(Elf64_Ehdr, e_phnum));
+        if (size != sizeof(Elf64_Phdr) || count == 0 || count > 4 * ZP_ELF_SEGMENTS_MAX)
+                return 0;
+        r = read_program_headers(&l, headers, count, err);
+        if (r <= 0)
+                return r;
+        r = l.dynamic_size ? read_dynamic(&l, err) : 0;
+        return r < 0 ? r : 1;
+}
