@@ -209,7 +209,7 @@ static int note_hot(struct zp_store *store, const struct zp_image_record *image,
         for (uint16_t i = 0; i < c->count; i++)
                 devices[i] = (struct zp_prefetch_device){ c->list[i].digest, c->list[i].blocks * ZP_BLOCK_SIZE };
         int r = zp_start_read_list(store, &image->manifest_digest, devices, c->count, &list, err);
-        for (uint32_t i = 0; r == 1 && i < list.count; i++)
+        for (uint32_t i = 0; r == 1 && !list.is_guess && i < list.count; i++)
                 add_hot(&list.ranges[i], recipe);
         zp_prefetch_clear(&list);
         return r < 0 ? r : 0;

@@ -87,6 +87,7 @@ int zp_start_write_guess(struct zp_staging *staging, struct zp_store *store, int
         int r = load(fd, size, &snapshot, err);
         if (r == 0)
                 r = guess_list(&snapshot, store, config, config_size, &list, err);
+        list.is_guess = true;
         if (r == 0 && list.count > 0)
                 r = write_list(staging, &list, err);
         zp_prefetch_clear(&list);

@@ -14,7 +14,9 @@
 
 int zp_prefetch_format(const struct zp_prefetch *prefetch, struct zp_buffer *out, struct zp_error *err) {
         char text[200], device[ZP_DIGEST_TEXT_SIZE];
-        bool is_ok = zp_buffer_text(out, "{\"version\":1,\"ranges\":[");
+        bool is_ok = zp_buffer_text(out, "{\"version\":1,") &&
+                     zp_buffer_text(out, prefetch->is_guess ? "\"guess\":true," : "") &&
+                     zp_buffer_text(out, "\"ranges\":[");
         for (uint32_t i = 0; i < prefetch->count && is_ok; i++) {
                 const struct zp_prefetch_range *range = &prefetch->ranges[i];
                 snprintf(text, sizeof text, "%s{\"device\":\"%s\",\"offset\":%" PRIu64 ",\"length\":%" PRIu64 "}",
@@ -59,14 +61,14 @@ static int read_list(json_t *list, const char *name, const struct zp_prefetch_de
                 if (r < 0)
                         return r;
         }
-        *out = (struct zp_prefetch){ zp_steal(&ranges), (uint32_t) count };
+        *out = (struct zp_prefetch){ .ranges = zp_steal(&ranges), .count = (uint32_t) count };
         return 0;
 }
 
 int zp_prefetch_parse(const char *text, size_t size, const char *name, const struct zp_prefetch_device *devices,
                       uint16_t device_count, struct zp_prefetch *out, struct zp_error *err) {
         zp_auto(json_decref) json_t *json = NULL;
-        json_t *list = NULL;
+        json_t *list = NULL, *guess = NULL;
         uint64_t version = 0;
         int r = zp_json_load(text, size, name, &json, err);
         if (r < 0)
@@ -75,6 +77,11 @@ int zp_prefetch_parse(const char *text, size_t size, const char *name, const str
                 return r;
         if (version != VERSION)
                 return zp_error_set(err, EBADMSG, "%s: unknown version %" PRIu64, name, version);
-        r = zp_json_get(json, "ranges", JSON_ARRAY, ZP_JSON_REQUIRED, name, &list, err);
-        return r < 0 ? r : read_list(list, name, devices, device_count, out, err);
+        r = zp_json_get(json, "guess", JSON_TRUE, ZP_JSON_OPTIONAL, name, &guess, err);
+        if (r == 0)
+                r = zp_json_get(json, "ranges", JSON_ARRAY, ZP_JSON_REQUIRED, name, &list, err);
+        if (r == 0)
+                r = read_list(list, name, devices, device_count, out, err);
+        out->is_guess = r == 0 && guess;
+        return r;
 }

@@ -219,7 +219,7 @@ static int write_ranges(const struct runs *runs, const struct zp_prefetch_device
                                                         .offset = run->block * ZP_BLOCK_SIZE,
                                                         .length = (run->end - run->block) * ZP_BLOCK_SIZE };
         }
-        *out = (struct zp_prefetch){ ranges, count };
+        *out = (struct zp_prefetch){ .ranges = ranges, .count = count };
         return 0;
 }
 

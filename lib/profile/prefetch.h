@@ -22,6 +22,7 @@ struct zp_prefetch_range {
 struct zp_prefetch {
         struct zp_prefetch_range *ranges; /* the caller's, malloc'ed; NULL when there are none */
         uint32_t count;
+        bool is_guess; /* of what nobody has seen: what it names lies wherever it lies */
 };
 void zp_prefetch_clear(struct zp_prefetch *prefetch);
 
