@@ -70,7 +70,8 @@ static int write_prefetch_list(struct zp_building *b, struct zp_staging *staging
                                struct zp_error *err) {
         if (b->options->profile)
                 return zp_start_write(staging, fd, size, b->options->profile, err);
-        return zp_start_write_guess(staging, b->store, fd, size, b->image.config, b->image.config_size, err);
+        return zp_start_write_guess(staging, b->store, fd, size, b->image.config, b->image.config_size,
+                                    b->options->cancel, err);
 }
 
 static int write_snapshot(struct zp_building *b, struct zp_error *err) {

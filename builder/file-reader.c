@@ -16,18 +16,29 @@
 
 struct piece {
         uint8_t *data;
+        size_t size;
         uint64_t number, used; /* when */
         uint16_t device;
+};
+
+/* A device's pack, opened when it is first read. */
+struct device {
+        struct zp_open_pack pack;
+        bool is_useless; /* it cannot be opened */
 };
 
 struct zp_file_reader {
         struct zp_store *store;
         const struct zp_erofs_device *devices;
         uint16_t device_count;
-        struct zp_open_pack *packs; /* of each device */
+        struct device *opened; /* device_count */
         struct piece pieces[REMEMBERED];
         uint64_t now;
         unsigned pieces_left;
+        /* where the last read was: files have many extents, and are read from front to back */
+        const struct zp_inode *inode;
+        uint32_t extent;
+        uint64_t extent_start;
 };
 
 int zp_file_reader_new(struct zp_store *store, const struct zp_erofs_device *devices, uint16_t device_count,
@@ -38,9 +49,9 @@ int zp_file_reader_new(struct zp_store *store, const struct zp_erofs_device *dev
         *reader = (struct zp_file_reader){ .store = store,
                                            .devices = devices,
                                            .device_count = device_count,
-                                           .packs = calloc((size_t) device_count + 1, sizeof *reader->packs),
+                                           .opened = calloc((size_t) device_count + 1, sizeof *reader->opened),
                                            .pieces_left = PIECES_MAX };
-        if (!reader->packs)
+        if (!reader->opened)
                 return zp_error_errno(err, ENOMEM, "file reader");
         *out = zp_steal(&reader);
         return 0;
@@ -49,24 +60,27 @@ int zp_file_reader_new(struct zp_store *store, const struct zp_erofs_device *dev
 void zp_file_reader_free(struct zp_file_reader *reader) {
         if (!reader)
                 return;
-        for (uint16_t i = 0; reader->packs && i < reader->device_count; i++)
-                zp_open_pack_close(&reader->packs[i]);
+        for (uint16_t i = 0; reader->opened && i < reader->device_count; i++)
+                zp_open_pack_close(&reader->opened[i].pack);
         for (unsigned i = 0; i < REMEMBERED; i++)
                 free(reader->pieces[i].data);
-        free(reader->packs);
+        free(reader->opened);
         free(reader);
 }
 
-static int open_pack(struct zp_file_reader *reader, uint16_t device, struct zp_error *err) {
+static int open_device(struct zp_file_reader *reader, uint16_t number, struct zp_error *err) {
         struct zp_device_record record;
-        if (device >= reader->device_count)
+        if (number >= reader->device_count || reader->opened[number].is_useless)
                 return -ENODATA;
-        if (reader->packs[device].pack)
+        struct device *device = &reader->opened[number];
+        if (device->pack.pack)
                 return 0;
-        int r = zp_store_find_device(reader->store, &reader->devices[device].digest, &record, err);
+        int r = zp_store_find_device(reader->store, &reader->devices[number].digest, &record, err);
         if (r <= 0)
                 return r < 0 ? r : -ENODATA;
-        return zp_store_open_pack(reader->store, &record, &reader->packs[device], err);
+        r = zp_store_open_pack(reader->store, &record, &device->pack, err);
+        device->is_useless = r < 0;
+        return r;
 }
 
 /* The piece used longest ago makes room. */
@@ -75,26 +89,24 @@ static int load_piece(struct zp_file_reader *reader, uint16_t device, uint64_t n
         struct piece *oldest = &reader->pieces[0];
         if (reader->pieces_left == 0)
                 return -ENODATA;
-        int r = open_pack(reader, device, err);
+        int r = open_device(reader, device, err);
         if (r < 0)
                 return r;
         reader->pieces_left--;
         for (unsigned i = 1; i < REMEMBERED; i++)
                 if (reader->pieces[i].used < oldest->used)
                         oldest = &reader->pieces[i];
-        uint8_t *data = oldest->data ? zp_steal(&oldest->data) : malloc(PIECE_SIZE);
-        uint64_t start = number * PIECE_SIZE, end = zp_pack_device_size(reader->packs[device].pack);
-        oldest->used = 0;
+        struct zp_pack *pack = reader->opened[device].pack.pack;
+        uint64_t start = number * PIECE_SIZE, end = zp_pack_device_size(pack);
+        zp_autofree uint8_t *data = oldest->data ? zp_steal(&oldest->data) : malloc(PIECE_SIZE);
+        *oldest = (struct piece){ 0 };
         if (!data)
                 return zp_error_errno(err, ENOMEM, "file reader");
-        r = start < end ? zp_pack_read(reader->packs[device].pack, start, data,
-                                       (size_t) zp_min_u64(PIECE_SIZE, end - start), err)
-                        : -ENODATA;
-        if (r < 0) {
-                free(data);
+        size_t size = start < end ? (size_t) zp_min_u64(PIECE_SIZE, end - start) : 0;
+        r = zp_pack_read(pack, start, data, size, err);
+        if (r < 0)
                 return r;
-        }
-        *oldest = (struct piece){ .data = data, .number = number, .device = device };
+        *oldest = (struct piece){ .data = zp_steal(&data), .size = size, .number = number, .device = device };
         *out = oldest;
         return 0;
 }
@@ -121,6 +133,8 @@ static int read_device(struct zp_file_reader *reader, uint16_t device, uint64_t 
                 uint64_t at = offset % PIECE_SIZE;
                 part = (size_t) zp_min_u64(size, PIECE_SIZE - at);
                 int r = find_piece(reader, device, offset / PIECE_SIZE, &piece, err);
+                if (r == 0 && at + part > piece->size)
+                        r = -ENODATA;
                 if (r < 0)
                         return r;
                 memcpy(out, piece->data + at, part);
@@ -130,20 +144,26 @@ static int read_device(struct zp_file_reader *reader, uint16_t device, uint64_t 
 
 static int read_extents(struct zp_file_reader *reader, const struct zp_inode *inode, uint64_t offset, uint8_t *out,
                         size_t size, struct zp_error *err) {
-        uint64_t start = 0; /* of the extent, in the file */
-        for (uint32_t i = 0; i < inode->extent_count && size > 0; i++) {
-                const struct zp_extent *extent = &inode->extents[i];
-                uint64_t length = extent->blocks * ZP_BLOCK_SIZE, at = offset - start;
-                start += length;
-                if (at >= length)
+        if (reader->inode != inode || offset < reader->extent_start) {
+                reader->inode = inode;
+                reader->extent = 0;
+                reader->extent_start = 0;
+        }
+        while (reader->extent < inode->extent_count) {
+                const struct zp_extent *extent = &inode->extents[reader->extent];
+                uint64_t length = extent->blocks * ZP_BLOCK_SIZE, at = offset - reader->extent_start;
+                if (at >= length) {
+                        reader->extent_start += length;
+                        reader->extent++;
                         continue;
+                }
                 size_t part = (size_t) zp_min_u64(size, length - at);
                 int r = 0;
                 if (extent->block == ZP_HOLE)
                         memset(out, 0, part);
                 else
                         r = read_device(reader, extent->device, extent->block * ZP_BLOCK_SIZE + at, out, part, err);
-                if (r < 0)
+                if (r < 0 || part == size)
                         return r;
                 out += part;
                 offset += part;
@@ -152,12 +172,17 @@ static int read_extents(struct zp_file_reader *reader, const struct zp_inode *in
         return size ? -ENODATA : 0;
 }
 
+/* What is not there, or is not what its digest says. */
+static bool is_absent(int result) {
+        return result == -ENODATA || result == -EBADMSG || result == -ENOENT || result == -ERANGE;
+}
+
 int zp_file_reader_read(void *context, const struct zp_inode *inode, uint64_t offset, void *buffer, size_t size,
                         struct zp_error *err) {
         int r = read_extents(context, inode, offset, buffer, size, err);
-        if (r < 0 && r != -ENOMEM) {
+        if (!is_absent(r))
+                return r;
+        if (err)
                 zp_error_clear(err);
-                return -ENODATA;
-        }
-        return r;
+        return -ENODATA;
 }

@@ -69,29 +69,50 @@ int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const stru
         return r == 0 ? write_profile(staging, profile, err) : r;
 }
 
-static int guess_list(const struct loaded *l, struct zp_store *store, const char *config, size_t config_size,
-                      struct zp_prefetch *out, struct zp_error *err) {
+struct guessing {
+        struct zp_store *store;
+        const char *config;
+        size_t config_size;
+        const struct zp_cancel *cancel;
+};
+
+static int guess_list(const struct guessing *guessing, const struct loaded *l, struct zp_prefetch *out,
+                      struct zp_error *err) {
         zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
         zp_auto(zp_file_reader_free) struct zp_file_reader *reader = NULL;
-        int r = zp_file_reader_new(store, l->devices, l->device_count, &reader, err);
-        const struct zp_guess_image image = { .tree = l->tree, .read = zp_file_reader_read, .context = reader };
+        int r = zp_file_reader_new(guessing->store, l->devices, l->device_count, &reader, err);
+        const struct zp_guess_image image = { l->tree, zp_file_reader_read, reader, guessing->cancel };
         if (r == 0)
-                r = zp_guess(&image, config, config_size, &profile, err);
-        return r == 0 ? map_profile(l, profile, out, err) : r;
+                r = zp_guess(&image, guessing->config, guessing->config_size, &profile, err);
+        if (r == 0)
+                r = map_profile(l, profile, out, err);
+        out->is_guess = true;
+        return r;
+}
+
+/* An image that can be built is not refused because a guess about it would take too much. */
+static int load_and_guess(const struct guessing *guessing, int fd, uint64_t size, struct zp_prefetch *out,
+                          struct zp_error *err) {
+        struct loaded snapshot;
+        int r = load(fd, size, &snapshot, err);
+        if (r == 0)
+                r = guess_list(guessing, &snapshot, out, err);
+        clear(&snapshot);
+        if (r != -E2BIG && r != -ENOMEM)
+                return r;
+        if (err)
+                zp_error_clear(err);
+        return 0;
 }
 
 int zp_start_write_guess(struct zp_staging *staging, struct zp_store *store, int fd, uint64_t size, const char *config,
-                         size_t config_size, struct zp_error *err) {
-        struct loaded snapshot;
+                         size_t config_size, const struct zp_cancel *cancel, struct zp_error *err) {
+        const struct guessing guessing = { store, config, config_size, cancel };
         struct zp_prefetch list = { 0 };
-        int r = load(fd, size, &snapshot, err);
-        if (r == 0)
-                r = guess_list(&snapshot, store, config, config_size, &list, err);
-        list.is_guess = true;
+        int r = load_and_guess(&guessing, fd, size, &list, err);
         if (r == 0 && list.count > 0)
                 r = write_list(staging, &list, err);
         zp_prefetch_clear(&list);
-        clear(&snapshot);
         return r;
 }
 

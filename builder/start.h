@@ -15,7 +15,7 @@ int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const stru
 /* Writes "prefetch.json" by a guess, if there is anything to guess. The data is the store's; what of it is not there,
  * or cannot be read, is not looked into. `config` is the image's. */
 int zp_start_write_guess(struct zp_staging *staging, struct zp_store *store, int fd, uint64_t size, const char *config,
-                         size_t config_size, struct zp_error *err);
+                         size_t config_size, const struct zp_cancel *cancel, struct zp_error *err);
 /* The profile that an image in the store was built by; *out is NULL when there was none. */
 int zp_start_read_profile(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_profile **out,
                           struct zp_error *err);

@@ -94,53 +94,85 @@ static bool find_address(const struct loading *l, uint64_t address, uint64_t *of
         return false;
 }
 
-static int read_dynamic(struct loading *l, struct zp_error *err) {
+/* The dynamic section's texts, as offsets from that of the first. */
+struct texts {
+        uint64_t strings, run_path, r_path; /* UINT64_MAX: none */
+};
+
+static void read_tags(struct loading *l, struct zp_reader reader, struct texts *out) {
         struct zp_elf *elf = l->out;
-        uint8_t bytes[DYNAMIC_MAX];
-        size_t size = (size_t) zp_min_u64(l->dynamic_size, sizeof bytes);
-        uint64_t names = 0, run_path = UINT64_MAX, r_path = UINT64_MAX, strings = UINT64_MAX;
-        int r = size ? read_at(l, l->dynamic_offset, bytes, size, err) : 0;
-        if (r <= 0)
-                return r;
-        struct zp_reader reader = zp_reader(bytes, size);
         for (;;) {
                 uint64_t tag = zp_read_le64(&reader), value = zp_read_le64(&reader);
                 if (reader.failed || tag == DT_NULL)
-                        break;
+                        return;
                 if (tag == DT_NEEDED && elf->library_count < ZP_ELF_LIBRARIES_MAX)
                         elf->libraries[elf->library_count++] = value;
                 else if (tag == DT_STRTAB)
-                        strings = value;
+                        out->strings = value;
                 else if (tag == DT_RUNPATH)
-                        run_path = value;
+                        out->run_path = value;
                 else if (tag == DT_RPATH)
-                        r_path = value;
+                        out->r_path = value;
         }
-        if (!find_address(l, strings, &names)) {
+}
+
+/* UINT64_MAX, past every file's end, when it does not fit. */
+static uint64_t add(uint64_t a, uint64_t b) {
+        uint64_t sum;
+        return zp_add_overflows(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static int read_path(const struct loading *l, uint64_t offset, char out[ZP_ELF_NAME_MAX], struct zp_error *err) {
+        int r = zp_elf_text(l->read, l->context, l->file_size, offset, out, err);
+        if (r == 0)
+                out[0] = '\0';
+        return r < 0 ? r : 0;
+}
+
+static int read_dynamic(struct loading *l, struct zp_error *err) {
+        struct zp_elf *elf = l->out;
+        struct texts texts = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+        uint8_t bytes[DYNAMIC_MAX];
+        size_t size = (size_t) zp_min_u64(l->dynamic_size, sizeof bytes);
+        uint64_t names = 0;
+        int r = read_at(l, l->dynamic_offset, bytes, size, err);
+        if (r <= 0)
+                return r;
+        read_tags(l, zp_reader(bytes, size), &texts);
+        if (!find_address(l, texts.strings, &names)) {
                 elf->library_count = 0;
                 return 0;
         }
         for (uint16_t i = 0; i < elf->library_count; i++)
-                if (zp_add_overflows(elf->libraries[i], names, &elf->libraries[i]))
-                        elf->libraries[i] = UINT64_MAX; /* past every file's end */
-        run_path = run_path == UINT64_MAX ? r_path : run_path;
-        if (run_path == UINT64_MAX || zp_add_overflows(run_path, names, &run_path))
-                return 0;
-        r = zp_elf_text(l->read, l->context, l->file_size, run_path, elf->run_path, err);
-        if (r == 0)
-                elf->run_path[0] = '\0';
-        return r < 0 ? r : 0;
+                elf->libraries[i] = add(names, elf->libraries[i]);
+        r = read_path(l, add(names, texts.run_path), elf->run_path, err);
+        return r == 0 && !elf->run_path[0] ? read_path(l, add(names, texts.r_path), elf->r_path, err) : r;
+}
+
+/* 1: it is one, *bytes is its header. */
+static int read_header(const struct loading *l, uint8_t bytes[sizeof(Elf64_Ehdr)], struct zp_error *err) {
+        int r = read_at(l, 0, bytes, sizeof(Elf64_Ehdr), err);
+        return r <= 0 ? r
+                      : memcmp(bytes, ELFMAG, SELFMAG) == 0 && bytes[EI_CLASS] == ELFCLASS64 &&
+                                bytes[EI_DATA] == ELFDATA2LSB;
+}
+
+int zp_elf_read_machine(zp_elf_read read, void *context, uint64_t file_size, uint16_t *machine, struct zp_error *err) {
+        const struct loading l = { .read = read, .context = context, .file_size = file_size };
+        uint8_t bytes[sizeof(Elf64_Ehdr)];
+        int r = read_header(&l, bytes, err);
+        if (r == 1)
+                *machine = zp_get_le16(bytes + offsetof(Elf64_Ehdr, e_machine));
+        return r;
 }
 
 int zp_elf_load(zp_elf_read read, void *context, uint64_t file_size, struct zp_elf *out, struct zp_error *err) {
         struct loading l = { .read = read, .context = context, .file_size = file_size, .out = out };
         uint8_t bytes[sizeof(Elf64_Ehdr)];
         *out = (struct zp_elf){ 0 };
-        int r = read_at(&l, 0, bytes, sizeof bytes, err);
+        int r = read_header(&l, bytes, err);
         if (r <= 0)
                 return r;
-        if (memcmp(bytes, ELFMAG, SELFMAG) != 0 || bytes[EI_CLASS] != ELFCLASS64 || bytes[EI_DATA] != ELFDATA2LSB)
-                return 0;
         out->machine = zp_get_le16(bytes + offsetof(Elf64_Ehdr, e_machine));
         uint64_t headers = zp_get_le64(bytes + offsetof(Elf64_Ehdr, e_phoff));
         uint16_t size = zp_get_le16(bytes + offsetof(Elf64_Ehdr, e_phentsize));

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A guess under way, for the files that it is made of. All functions return 0 also when there is nothing to be found;
- * a negative errno ends the guess, and with it the build.
+ * A guess under way, for the files that it is made of. Unless said otherwise, functions return 0 also when there is
+ * nothing to be found; a negative errno ends the guess, and with it the build.
  */
 #ifndef ZP_BUILDER_GUESS_INTERNAL_H
 #define ZP_BUILDER_GUESS_INTERNAL_H
 
 #include "base/arena.h"
+#include "base/limits.h"
 #include "builder/guess/guess.h"
-#include "layer/resolve.h"
+#include "oci/json.h"
 
 /* Bytes of files that a guess names at most: half a second at 500 Mbit/s, as they travel. */
 #define ZP_GUESS_NAMED_MAX (UINT64_C(96) << 20)
@@ -18,26 +19,34 @@
 #define ZP_GUESS_TEXT_MAX (1u << 20)
 /* Programs, libraries and modules. */
 #define ZP_GUESS_FILES_MAX 4096u
-/* Memory for paths and names: what is found beyond it is not there. */
+/* Memory for paths and names. */
 #define ZP_GUESS_MEMORY_MAX (UINT64_C(32) << 20)
-/* Steps of path resolution: a second at most. */
-#define ZP_GUESS_STEPS_MAX (UINT64_C(1) << 25)
+/* Components of paths that are looked up: half a second. */
+#define ZP_GUESS_STEPS_MAX (UINT64_C(1) << 22)
+/* Directories in which one kind of file is looked for, and words that are looked at again. */
+#define ZP_GUESS_DIRECTORIES_MAX 64u
+#define ZP_GUESS_WORDS_MAX 4096u
 
-/* A regular file of the image; `path` has no symbolic link, and is the guess's. */
+/* A file or directory of the image; `path` has no symbolic link and no '/' at either end, and lives as long as the
+ * guess. */
 struct zp_guess_file {
         const char *path;
         struct zp_inode *inode;
 };
 
-/* Texts that are arguments or lists: in an arena of the guess. */
-struct zp_texts {
-        const char **list;
-        uint32_t count, room;
+/* Directories that are there. */
+struct zp_guess_directories {
+        struct zp_guess_file list[ZP_GUESS_DIRECTORIES_MAX];
+        uint32_t count;
 };
 
-struct zp_python {
-        const char *version;         /* "3.11"; NULL: no Python is started */
-        struct zp_texts directories; /* where modules are looked for */
+struct zp_guess_python {
+        const char *version; /* "3.11"; NULL: no Python is started */
+        const char *prefix;  /* what its lib/ is in */
+        /* where modules are looked for; the first is the script's, or the working directory */
+        struct zp_guess_directories directories;
+        struct zp_guess_file scripts[16]; /* that it may be given */
+        uint32_t script_count;
         struct zp_guess_file *queue; /* modules; room for ZP_GUESS_FILES_MAX */
         uint32_t next, count;        /* of them, those whose imports are not looked at yet */
 };
@@ -47,29 +56,43 @@ struct zp_guess {
         struct zp_profile *profile;
         struct zp_arena arena;
         uint64_t named_left, read_left; /* bytes */
+        uint64_t steps_left;
         uint32_t files_left;
-        uint64_t steps_left; /* of path resolution */
-        unsigned depth;      /* of scripts in scripts */
-        const char *search_path, *library_path, *python_path,
-                *directory; /* of the image's environment; "" when not set */
-        struct zp_texts library_directories;
-        struct zp_guess_file *libraries; /* room for ZP_GUESS_FILES_MAX: those found */
+        unsigned depth;                              /* of scripts in scripts */
+        json_t *config;                              /* the image's, its member "config" */
+        json_t *command;                             /* the words of its entrypoint and command */
+        struct zp_guess_file directory, environment; /* the working directory; the virtual one of Python, or zeros */
+        struct zp_guess_directories search_path, library_path, system_libraries;
+        struct zp_guess_file *libraries; /* those found; room for ZP_GUESS_FILES_MAX */
         uint32_t library_count;
-        struct zp_python python;
-        struct zp_guess_file scripts[16]; /* that Python may be given */
-        uint32_t script_count;
+        const char **words; /* all that were seen; room for ZP_GUESS_WORDS_MAX */
+        uint32_t word_count;
+        struct zp_guess_python python;
 };
+
+/* ---- guess.c ---- */
+
+/* The value of a variable of the image's environment. */
+const char *zp_guess_variable(const struct zp_guess *g, const char *name, const char *otherwise);
 
 /* ---- files.c ---- */
 
-/* A limit is reached: nothing more is found. */
+/* A limit is reached: nothing more is found. Whatever loops over an image's data asks. */
 bool zp_guess_is_full(const struct zp_guess *g);
-/* The regular file at a path, links followed. False: there is none. */
-bool zp_guess_find(struct zp_guess *g, const char *path, struct zp_guess_file *out);
-bool zp_guess_find_in(struct zp_guess *g, const char *directory, const char *name, struct zp_guess_file *out);
-/* The directory at a path, links followed; NULL: there is none. *path (NULL: not wanted) is its own without links. */
-struct zp_inode *zp_guess_find_directory(struct zp_guess *g, const char *path, const char **real);
-/* True the first time a file is asked about. */
+/* What is at a path, links followed; below `from`, unless the path begins with '/'. NULL: below the root. */
+bool zp_guess_find(struct zp_guess *g, const struct zp_guess_file *from, const char *path, struct zp_guess_file *out);
+bool zp_guess_find_file(struct zp_guess *g, const struct zp_guess_file *from, const char *path,
+                        struct zp_guess_file *out);
+bool zp_guess_find_directory(struct zp_guess *g, const struct zp_guess_file *from, const char *path,
+                             struct zp_guess_file *out);
+/* The directory that a file is in. */
+bool zp_guess_parent(struct zp_guess *g, const struct zp_guess_file *file, struct zp_guess_file *out);
+/* What follows the last '/'. */
+const char *zp_guess_base_name(const char *path);
+/* Adds those directories of a list with separators that are there; "" is none. */
+void zp_guess_add_directories(struct zp_guess *g, const char *list, const char *separators,
+                              struct zp_guess_directories *out);
+/* True the first time a file or directory is asked about. */
 bool zp_guess_is_new(struct zp_guess *g, const struct zp_guess_file *file);
 /* Names a part of a file, as much as there is of it and may still be named. */
 int zp_guess_name(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, uint64_t size,
@@ -79,19 +102,15 @@ int zp_guess_name_path(struct zp_guess *g, const char *path, uint64_t max, struc
 int zp_guess_read(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, void *buffer, size_t size,
                   struct zp_error *err);
 /* 1: *out is the beginning of the file, `max` bytes or less, with a NUL behind; malloc'ed, the caller's. */
-int zp_guess_read_text(struct zp_guess *g, const struct zp_guess_file *file, size_t max, char **out, size_t *size,
+int zp_guess_read_text(struct zp_guess *g, const struct zp_guess_file *file, size_t max, char **out,
                        struct zp_error *err);
-/* A text in the guess's arena; NULL: out of memory. */
-const char *zp_guess_text(struct zp_guess *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int zp_guess_no_memory(struct zp_error *err);
-/* Appends a text of the arena. */
-int zp_texts_add(struct zp_guess *g, struct zp_texts *texts, const char *text, struct zp_error *err);
 
 /* ---- programs.c ---- */
 
 /* A file that is started or loaded: what it is tells what else it needs. */
 int zp_guess_start(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err);
-/* Each word of a text that is a program, or a path of a file. */
+/* The programs of a command line, or of a shell's script, and the files whose paths are in it. */
 int zp_guess_words(struct zp_guess *g, const char *text, struct zp_error *err);
 
 /* ---- libraries.c ---- */
@@ -105,10 +124,11 @@ int zp_guess_elf(struct zp_guess *g, const struct zp_guess_file *file, struct zp
 
 /* A program of that name has been found. */
 int zp_guess_java(struct zp_guess *g, const struct zp_guess_file *program, struct zp_error *err);
-int zp_guess_python(struct zp_guess *g, const struct zp_guess_file *program, struct zp_error *err);
-/* What Python, which has been found, imports by a text, by a script, and a module by name: and what that imports. */
-int zp_guess_imports(struct zp_guess *g, const char *text, struct zp_error *err);
-int zp_guess_script(struct zp_guess *g, const struct zp_guess_file *script, struct zp_error *err);
-int zp_guess_import(struct zp_guess *g, const char *name, size_t size, struct zp_error *err);
+int zp_guess_jar(struct zp_guess *g, const struct zp_guess_file *jar, struct zp_error *err);
+void zp_guess_python(struct zp_guess *g, const struct zp_guess_file *program);
+void zp_guess_python_script(struct zp_guess *g, const struct zp_guess_file *script);
+/* After all programs: what Python, if it was among them, imports by its scripts, by the words of the command, and by
+ * those that were seen. */
+int zp_guess_imports(struct zp_guess *g, struct zp_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef ZP_BUILDER_GUESS_H
 #define ZP_BUILDER_GUESS_H
 
+#include "base/cancel.h"
 #include "layer/tree.h"
 #include "profile/profile.h"
 
@@ -16,6 +17,7 @@ struct zp_guess_image {
         int (*read)(void *context, const struct zp_inode *inode, uint64_t offset, void *buffer, size_t size,
                     struct zp_error *err);
         void *context;
+        const struct zp_cancel *cancel; /* NULL: none */
 };
 
 /* The profile of what the image's command is likely to read; one without entries when there is no command to be found.

@@ -13,75 +13,80 @@
 
 /* A file up to this size is read whole: its pieces lie in a few frames. */
 #define WHOLE_MAX (UINT64_C(8) << 20)
-/* Of a larger one: code, and read-only data up to that size, of which what is larger is a table of some kind. */
-#define CODE_MAX (UINT64_C(32) << 20)
+/* Of a larger one, and of each of its segments. */
+#define FILE_MAX (UINT64_C(48) << 20)
+#define SEGMENT_MAX (UINT64_C(32) << 20)
+/* Read-only data of that size is a table of some kind: only its ends. */
 #define TABLE_MIN (UINT64_C(12) << 20)
 #define TABLE_END (UINT64_C(256) << 10)
 #define SETTINGS_MAX (64u << 10)
 
-static const char *const default_directories[] = { "lib/x86_64-linux-gnu",
-                                                   "usr/lib/x86_64-linux-gnu",
-                                                   "lib/aarch64-linux-gnu",
-                                                   "usr/lib/aarch64-linux-gnu",
-                                                   "lib64",
-                                                   "usr/lib64",
-                                                   "lib",
-                                                   "usr/lib",
-                                                   "usr/local/lib" };
-
 /* ---- where libraries are ---- */
-
-/* Adds the directories in a text that `separators` separate. */
-static int add_directories(struct zp_guess *g, const char *text, const char *separators, struct zp_error *err) {
-        int r = 0;
-        for (size_t size; *text && r == 0; text += size + (text[size] != '\0')) {
-                size = strcspn(text, separators);
-                if (text[0] == '/')
-                        r = zp_texts_add(g, &g->library_directories, zp_arena_copy(&g->arena, text, size), err);
-        }
-        return r;
-}
 
 static int add_settings(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
         zp_autofree char *text = NULL;
-        size_t size = 0;
-        int r = zp_guess_read_text(g, file, SETTINGS_MAX, &text, &size, err);
-        return r == 1 ? add_directories(g, text, "\n", err) : r;
+        int r = zp_guess_read_text(g, file, SETTINGS_MAX, &text, err);
+        for (char *line = text; r == 1 && *line; line += strcspn(line, "\n") + (line[strcspn(line, "\n")] != '\0'))
+                if (line[0] == '/') {
+                        zp_autofree char *path = strndup(line, strcspn(line, " \t\r\n#"));
+                        if (!path)
+                                return zp_guess_no_memory(err);
+                        zp_guess_add_directories(g, path, "\n", &g->system_libraries);
+                }
+        return r < 0 ? r : 0;
+}
+
+static bool ends_with(const char *text, const char *end) {
+        size_t size = strlen(text), part = strlen(end);
+        return size >= part && strcmp(text + size - part, end) == 0;
 }
 
 /* ld.so.conf.d is what all distributions have; other includes in ld.so.conf are not followed. */
 static int add_all_settings(struct zp_guess *g, struct zp_error *err) {
         zp_autofree struct zp_dentry **entries = NULL;
-        struct zp_guess_file file;
-        struct zp_inode *directory = zp_guess_find_directory(g, "etc/ld.so.conf.d", NULL);
-        int r = zp_guess_find(g, "etc/ld.so.conf", &file) ? add_settings(g, &file, err) : 0;
-        if (r == 0 && directory)
-                r = zp_tree_sorted_children(directory, &entries, err);
-        for (uint32_t i = 0; directory && i < directory->child_count && r == 0; i++)
-                if (zp_guess_find_in(g, "etc/ld.so.conf.d", entries[i]->name, &file))
+        struct zp_guess_file file, directory;
+        int r = zp_guess_find_file(g, NULL, "etc/ld.so.conf", &file) ? add_settings(g, &file, err) : 0;
+        if (r < 0 || !zp_guess_find_directory(g, NULL, "etc/ld.so.conf.d", &directory))
+                return r;
+        r = zp_tree_sorted_children(directory.inode, &entries, err);
+        for (uint32_t i = 0; r == 0 && i < directory.inode->child_count && !zp_guess_is_full(g); i++)
+                if (ends_with(entries[i]->name, ".conf") && zp_guess_find_file(g, &directory, entries[i]->name, &file))
                         r = add_settings(g, &file, err);
         return r;
 }
 
 int zp_guess_library_directories(struct zp_guess *g, struct zp_error *err) {
-        int r = add_directories(g, g->library_path, ":;", err);
-        if (r == 0)
-                r = add_all_settings(g, err);
-        for (size_t i = 0; i < sizeof default_directories / sizeof *default_directories && r == 0; i++)
-                r = zp_texts_add(g, &g->library_directories, default_directories[i], err);
+        int r = add_all_settings(g, err);
+        zp_guess_add_directories(g,
+                                 "lib/x86_64-linux-gnu:usr/lib/x86_64-linux-gnu:lib/aarch64-linux-gnu:"
+                                 "usr/lib/aarch64-linux-gnu:lib64:usr/lib64:lib:usr/lib:usr/local/lib",
+                                 ":", &g->system_libraries);
         return r;
+}
+
+/* ---- a library by its name ---- */
+
+struct loading {
+        struct zp_guess *g;
+        const struct zp_guess_file *file;
+        struct zp_elf elf;
+};
+
+static int read_file(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
+        struct loading *loading = context;
+        return zp_guess_read(loading->g, loading->file, offset, buffer, size, err);
 }
 
 /* "$ORIGIN/../lib", of a file. False: it is too long, or has other variables. */
 static bool expand(const struct zp_guess_file *file, const char *path, size_t size, char out[ZP_LIMIT_PATH]) {
         static const char *const origins[] = { "$ORIGIN", "${ORIGIN}" };
-        const char *slash = strrchr(file->path, '/');
         for (size_t i = 0; i < 2; i++) {
                 size_t variable = strlen(origins[i]);
                 if (size < variable || strncmp(path, origins[i], variable) != 0)
                         continue;
-                int length = snprintf(out, ZP_LIMIT_PATH, "%.*s%.*s", slash ? (int) (slash - file->path) : 0,
-                                      file->path, (int) (size - variable), path + variable);
+                int origin = (int) (zp_guess_base_name(file->path) - file->path);
+                int length = snprintf(out, ZP_LIMIT_PATH, "%.*s%.*s", origin, file->path, (int) (size - variable),
+                                      path + variable);
                 return length >= 0 && length < ZP_LIMIT_PATH;
         }
         if (size == 0 || path[0] != '/' || size >= ZP_LIMIT_PATH)
@@ -91,88 +96,123 @@ static bool expand(const struct zp_guess_file *file, const char *path, size_t si
         return true;
 }
 
-static bool find_library(struct zp_guess *g, const struct zp_guess_file *by, const char *run_path, const char *name,
-                         struct zp_guess_file *out) {
-        char directory[ZP_LIMIT_PATH];
-        if (strchr(name, '/'))
-                return zp_guess_find(g, name, out);
-        for (size_t size; *run_path; run_path += size + (run_path[size] != '\0')) {
-                size = strcspn(run_path, ":");
-                if (expand(by, run_path, size, directory) && zp_guess_find_in(g, directory, name, out))
-                        return true;
+/* 1: the file is for the same machine; or nobody can know. */
+static int suits(const struct loading *by, const struct zp_guess_file *file, struct zp_error *err) {
+        struct loading candidate = { .g = by->g, .file = file };
+        uint8_t first;
+        uint16_t machine = 0;
+        int r = zp_elf_read_machine(read_file, &candidate, file->inode->size, &machine, err);
+        if (r != 0)
+                return r < 0 ? r : machine == by->elf.machine;
+        r = zp_guess_read(by->g, file, 0, &first, 1, err);
+        return r < 0 ? r : r == 0;
+}
+
+static int find_by_path(const struct loading *by, const char *path, const char *name, struct zp_guess_file *out,
+                        struct zp_error *err) {
+        int r = 0;
+        for (size_t size; *path && r == 0 && !zp_guess_is_full(by->g); path += size + (path[size] != '\0')) {
+                char directory[ZP_LIMIT_PATH];
+                struct zp_guess_file found;
+                size = strcspn(path, ":");
+                if (expand(by->file, path, size, directory) &&
+                    zp_guess_find_directory(by->g, NULL, directory, &found) &&
+                    zp_guess_find_file(by->g, &found, name, out))
+                        r = suits(by, out, err);
         }
-        for (uint32_t i = 0; i < g->library_directories.count; i++)
-                if (zp_guess_find_in(g, g->library_directories.list[i], name, out))
-                        return true;
-        return false;
+        return r;
+}
+
+static int find_in(const struct loading *by, const struct zp_guess_directories *directories, const char *name,
+                   struct zp_guess_file *out, struct zp_error *err) {
+        int r = 0;
+        for (uint32_t i = 0; i < directories->count && r == 0; i++)
+                if (zp_guess_find_file(by->g, &directories->list[i], name, out))
+                        r = suits(by, out, err);
+        return r;
+}
+
+/* 1: found. */
+static int find_library(const struct loading *by, const char *name, struct zp_guess_file *out, struct zp_error *err) {
+        if (strchr(name, '/'))
+                return zp_guess_find_file(by->g, NULL, name, out);
+        int r = find_by_path(by, by->elf.r_path, name, out, err);
+        if (r == 0)
+                r = find_in(by, &by->g->library_path, name, out, err);
+        if (r == 0)
+                r = find_by_path(by, by->elf.run_path, name, out, err);
+        return r == 0 ? find_in(by, &by->g->system_libraries, name, out, err) : r;
 }
 
 /* ---- what of them is read ---- */
 
-static int name_segment(struct zp_guess *g, const struct zp_guess_file *file, const struct zp_elf_segment *segment,
-                        struct zp_error *err) {
-        bool is_table =
-                !segment->is_executable && !segment->is_writable && segment->offset && segment->size > TABLE_MIN;
-        if (!is_table)
-                return zp_guess_name(g, file, segment->offset, zp_min_u64(segment->size, CODE_MAX), err);
-        int r = zp_guess_name(g, file, segment->offset, TABLE_END, err);
-        return r == 0 ? zp_guess_name(g, file, segment->offset + segment->size - TABLE_END, TABLE_END, err) : r;
+/* *left: what of the file may still be named. */
+static int name_part(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, uint64_t size,
+                     uint64_t *left, struct zp_error *err) {
+        size = zp_min_u64(size, *left);
+        *left -= size;
+        return zp_guess_name(g, file, offset, size, err);
 }
 
-static int name_parts(struct zp_guess *g, const struct zp_guess_file *file, const struct zp_elf *elf,
-                      struct zp_error *err) {
-        if (file->inode->size <= WHOLE_MAX)
-                return zp_guess_name(g, file, 0, WHOLE_MAX, err);
+static int name_segment(struct zp_guess *g, const struct zp_guess_file *file, const struct zp_elf_segment *segment,
+                        uint64_t *left, struct zp_error *err) {
+        bool is_table = !segment->is_executable && !segment->is_writable && segment->size > TABLE_MIN;
+        if (!is_table)
+                return name_part(g, file, segment->offset, zp_min_u64(segment->size, SEGMENT_MAX), left, err);
+        int r = name_part(g, file, segment->offset, TABLE_END, left, err);
+        return r == 0 ? name_part(g, file, segment->offset + segment->size - TABLE_END, TABLE_END, left, err) : r;
+}
+
+static int name_parts(const struct loading *l, struct zp_error *err) {
+        uint64_t left = FILE_MAX;
+        if (l->file->inode->size <= WHOLE_MAX)
+                return zp_guess_name(l->g, l->file, 0, WHOLE_MAX, err);
         int r = 0;
-        for (uint16_t i = 0; i < elf->segment_count && r == 0; i++)
-                r = name_segment(g, file, &elf->segments[i], err);
+        for (uint16_t i = 0; i < l->elf.segment_count && r == 0; i++)
+                r = name_segment(l->g, l->file, &l->elf.segments[i], &left, err);
         return r;
 }
 
 /* ---- all that is needed ---- */
-
-struct reading {
-        struct zp_guess *g;
-        const struct zp_guess_file *file;
-};
-
-static int read_file(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {
-        struct reading *reading = context;
-        return zp_guess_read(reading->g, reading->file, offset, buffer, size, err);
-}
 
 static void want_library(struct zp_guess *g, const struct zp_guess_file *file) {
         if (g->library_count < ZP_GUESS_FILES_MAX && zp_guess_is_new(g, file))
                 g->libraries[g->library_count++] = *file;
 }
 
-/* A library's name is the last text it is looked for by: one that is not there is passed over. */
-static int want_libraries(struct zp_guess *g, struct reading *reading, const struct zp_elf *elf, struct zp_error *err) {
+static int want_libraries(struct loading *l, struct zp_error *err) {
         struct zp_guess_file found;
-        if (elf->interpreter[0] && zp_guess_find(g, elf->interpreter, &found))
-                want_library(g, &found);
-        for (uint16_t i = 0; i < elf->library_count; i++) {
+        if (l->elf.interpreter[0] && zp_guess_find_file(l->g, NULL, l->elf.interpreter, &found))
+                want_library(l->g, &found);
+        for (uint16_t i = 0; i < l->elf.library_count && !zp_guess_is_full(l->g); i++) {
                 char name[ZP_ELF_NAME_MAX];
-                int r = zp_elf_text(read_file, reading, reading->file->inode->size, elf->libraries[i], name, err);
+                int r = zp_elf_text(read_file, l, l->file->inode->size, l->elf.libraries[i], name, err);
+                if (r == 1 && name[0])
+                        r = find_library(l, name, &found, err);
                 if (r < 0)
                         return r;
-                if (r == 1 && name[0] && find_library(g, reading->file, elf->run_path, name, &found))
-                        want_library(g, &found);
+                if (r == 1 && name[0])
+                        want_library(l->g, &found);
         }
         return 0;
 }
 
 /* 1: it is one. */
 static int load(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
-        struct reading reading = { g, file };
-        struct zp_elf elf;
-        int r = zp_elf_load(read_file, &reading, file->inode->size, &elf, err);
+        struct loading l = { .g = g, .file = file };
+        int r = zp_elf_load(read_file, &l, file->inode->size, &l.elf, err);
         if (r <= 0)
                 return r;
-        r = name_parts(g, file, &elf, err);
+        r = name_parts(&l, err);
         if (r == 0)
-                r = want_libraries(g, &reading, &elf, err);
+                r = want_libraries(&l, err);
         return r < 0 ? r : 1;
+}
+
+/* Without its content, nobody knows what it needs. */
+static int load_library(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
+        int r = load(g, file, err);
+        return r == 0 && file->inode->size <= WHOLE_MAX ? zp_guess_name(g, file, 0, WHOLE_MAX, err) : r;
 }
 
 int zp_guess_elf(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
@@ -181,6 +221,6 @@ int zp_guess_elf(struct zp_guess *g, const struct zp_guess_file *file, struct zp
         if (r <= 0)
                 return r;
         for (; next < g->library_count && r >= 0; next++)
-                r = load(g, &g->libraries[next], err);
+                r = load_library(g, &g->libraries[next], err);
         return r < 0 ? r : 1;
 }

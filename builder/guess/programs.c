@@ -2,31 +2,40 @@
  *
  * Words that are programs, scripts and what runs them, and the settings that lie in /etc by a program's name.
  */
+#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/bytes.h"
 #include "builder/guess/guess-internal.h"
 
 /* Scripts that are started by scripts, or run them. */
 #define DEPTH_MAX 3
 /* Of a file that is no program: what a start looks into. */
 #define DATA_MAX (UINT64_C(1) << 20)
-#define ARCHIVE_MAX (UINT64_C(32) << 20)
-#define SETTING_MAX (UINT64_C(64) << 10)
+/* A program that cannot be looked into. */
+#define UNKNOWN_MAX (UINT64_C(8) << 20)
+#define SETTING_MAX (64u << 10)
 #define SETTINGS_MAX 64u
+#define WORD_SIZE 1024u
 
 /* What separates the words of a shell's text. */
-#define SEPARATORS " \t\r\n;&|(){}\"'`$=<>,"
-
+#define SEPARATORS " \t\r\n;&|(){}\"'`<>,="
+/* Behind those, a command begins; and behind these words. */
+#define COMMANDS "\n;&|({`"
+static const char *const leading_words[] = { "!",    "do",   "dumb-init", "else",    "env",     "exec",
+                                             "gosu", "if",   "nohup",     "setpriv", "su-exec", "sudo",
+                                             "then", "time", "tini",      "until",   "while" };
 /* Programs that a shell does not need. */
 static const char *const builtins[] = { "[", "echo", "false", "kill", "printf", "pwd", "test", "true" };
+static const char *const shells[] = { "ash", "bash", "busybox", "dash", "ksh", "sh", "zsh" };
 
-static const char *base_name(const char *path) {
-        const char *slash = strrchr(path, '/');
-        return slash ? slash + 1 : path;
+#define IS_ONE_OF(word, list) is_one_of(word, list, sizeof(list) / sizeof *(list))
+static bool is_one_of(const char *word, const char *const *list, size_t count) {
+        for (size_t i = 0; i < count; i++)
+                if (strcmp(word, list[i]) == 0)
+                        return true;
+        return false;
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -34,113 +43,219 @@ static bool ends_with(const char *text, const char *end) {
         return size >= part && strcmp(text + size - part, end) == 0;
 }
 
+static bool is_program(const struct zp_guess_file *file) {
+        return file->inode->mode & 0111;
+}
+
 /* ---- settings ---- */
 
-/* Small files of a directory; *left is how many more. */
-static int name_settings(struct zp_guess *g, const char *path, unsigned *left, struct zp_error *err) {
-        zp_autofree struct zp_dentry **entries = NULL;
-        struct zp_inode *directory = zp_guess_find_directory(g, path, NULL);
-        int r = directory ? zp_tree_sorted_children(directory, &entries, err) : 0;
-        for (uint32_t i = 0; directory && i < directory->child_count && r == 0 && *left; i++) {
-                struct zp_guess_file file;
-                if (!zp_guess_find_in(g, path, entries[i]->name, &file) || file.inode->size > SETTING_MAX ||
-                    !zp_guess_is_new(g, &file))
-                        continue;
-                r = zp_guess_name(g, &file, 0, SETTING_MAX, err);
-                (*left)--;
+/* Modules that a program loads by their path. */
+static int start_modules(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
+        zp_autofree char *text = NULL;
+        char *state = NULL;
+        int r = zp_guess_read_text(g, file, SETTING_MAX, &text, err);
+        if (r <= 0)
+                return r;
+        r = 0;
+        for (char *word = strtok_r(text, " \t\r\n;\"'=", &state); word && r == 0 && !zp_guess_is_full(g);
+             word = strtok_r(NULL, " \t\r\n;\"'=", &state)) {
+                struct zp_guess_file module;
+                if (word[0] == '/' && ends_with(word, ".so") && zp_guess_find_file(g, NULL, word, &module))
+                        r = zp_guess_start(g, &module, err);
         }
         return r;
 }
 
-/* Those of /etc/NAME and of the directories in it. */
-static int name_settings_of(struct zp_guess *g, const char *name, struct zp_error *err) {
+/* Small files of a directory, and of those in it; *left is how many more. */
+static int name_settings(struct zp_guess *g, const struct zp_guess_file *directory, bool with_inner, unsigned *left,
+                         struct zp_error *err) {
         zp_autofree struct zp_dentry **entries = NULL;
-        const char *path = zp_guess_text(g, "etc/%s", name);
-        if (!path)
-                return zp_guess_no_memory(err);
-        struct zp_inode *directory = zp_guess_find_directory(g, path, NULL);
-        unsigned left = SETTINGS_MAX;
-        if (!directory)
-                return 0;
-        int r = name_settings(g, path, &left, err);
-        if (r == 0)
-                r = zp_tree_sorted_children(directory, &entries, err);
-        for (uint32_t i = 0; i < directory->child_count && r == 0 && left; i++) {
-                if (!S_ISDIR(entries[i]->inode->mode))
+        int r = zp_tree_sorted_children(directory->inode, &entries, err);
+        for (uint32_t i = 0; r == 0 && i < directory->inode->child_count && *left && !zp_guess_is_full(g); i++) {
+                struct zp_guess_file file;
+                if (ends_with(entries[i]->name, "-available") || !zp_guess_find(g, directory, entries[i]->name, &file))
                         continue;
-                const char *inner = zp_guess_text(g, "%s/%s", path, entries[i]->name);
-                r = inner ? name_settings(g, inner, &left, err) : zp_guess_no_memory(err);
+                if (S_ISDIR(file.inode->mode) && with_inner)
+                        r = name_settings(g, &file, false, left, err);
+                if (!S_ISREG(file.inode->mode) || file.inode->size > SETTING_MAX || !zp_guess_is_new(g, &file))
+                        continue;
+                (*left)--;
+                r = zp_guess_name(g, &file, 0, SETTING_MAX, err);
+                if (r == 0)
+                        r = start_modules(g, &file, err);
         }
         return r;
+}
+
+static int name_settings_of(struct zp_guess *g, const char *name, struct zp_error *err) {
+        struct zp_guess_file etc, directory;
+        unsigned left = SETTINGS_MAX;
+        if (!zp_guess_find_directory(g, NULL, "etc", &etc) || !zp_guess_find_directory(g, &etc, name, &directory) ||
+            !zp_guess_is_new(g, &directory))
+                return 0;
+        return name_settings(g, &directory, true, &left, err);
 }
 
 /* ---- words ---- */
 
-static bool is_builtin(const char *word) {
-        for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++)
-                if (strcmp(word, builtins[i]) == 0)
-                        return true;
-        return false;
+/* A Python environment has its programs in bin/, and modules beside that. */
+static void note_environment(struct zp_guess *g, const struct zp_guess_file *bin) {
+        struct zp_guess_file settings;
+        if (!g->environment.path && zp_guess_find_file(g, bin, "../pyvenv.cfg", &settings))
+                zp_guess_parent(g, &settings, &g->environment);
 }
 
-static bool find_program(struct zp_guess *g, const char *word, struct zp_guess_file *out) {
-        if (word[0] == '/')
-                return zp_guess_find(g, word, out);
-        if (strchr(word, '/'))
-                return zp_guess_find_in(g, g->directory, word, out);
-        for (const char *path = g->search_path, *end; *path; path = end + (*end != '\0')) {
-                char directory[ZP_LIMIT_PATH];
-                end = path + strcspn(path, ":");
-                int size = snprintf(directory, sizeof directory, "%.*s", (int) (end - path), path);
-                if (size > 0 && (size_t) size < sizeof directory && zp_guess_find_in(g, directory, word, out) &&
-                    out->inode->mode & 0111)
-                        return true;
+/* 1: there is one. */
+static int start_program(struct zp_guess *g, const char *name, struct zp_error *err) {
+        for (uint32_t i = 0; i < g->search_path.count; i++) {
+                struct zp_guess_file file;
+                if (!zp_guess_find_file(g, &g->search_path.list[i], name, &file) || !is_program(&file))
+                        continue;
+                note_environment(g, &g->search_path.list[i]);
+                int r = zp_guess_start(g, &file, err);
+                if (r == 0)
+                        r = name_settings_of(g, name, err);
+                return r < 0 ? r : 1;
         }
-        return zp_guess_find_in(g, g->directory, word, out);
+        return 0;
 }
 
-static int start_word(struct zp_guess *g, const char *word, struct zp_error *err) {
-        struct zp_guess_file file;
-        bool is_path = word[0] == '/' || strchr(word, '/');
-        if (is_builtin(word) || !find_program(g, word, &file))
+/* Files of a directory whose parts are run one after the other, or a class path's jars. */
+static int start_files(struct zp_guess *g, const struct zp_guess_file *directory, struct zp_error *err) {
+        zp_autofree struct zp_dentry **entries = NULL;
+        int r = zp_tree_sorted_children(directory->inode, &entries, err);
+        for (uint32_t i = 0; r == 0 && i < directory->inode->child_count && i < SETTINGS_MAX; i++) {
+                struct zp_guess_file file;
+                if (zp_guess_find_file(g, directory, entries[i]->name, &file))
+                        r = zp_guess_start(g, &file, err);
+        }
+        return r;
+}
+
+static int start_path(struct zp_guess *g, const char *path, struct zp_error *err) {
+        struct zp_guess_file file, bin;
+        size_t size = strlen(path);
+        if (size > 2 && strcmp(path + size - 2, "/*") == 0) {
+                zp_autofree char *directory = strndup(path, size - 2);
+                if (!directory)
+                        return zp_guess_no_memory(err);
+                return zp_guess_find_directory(g, &g->directory, directory, &file) ? start_files(g, &file, err) : 0;
+        }
+        if (!zp_guess_find(g, &g->directory, path, &file))
                 return 0;
-        int r = zp_guess_start(g, &file, err);
-        return r == 0 && !is_path && file.inode->mode & 0111 ? name_settings_of(g, word, err) : r;
+        if (S_ISDIR(file.inode->mode))
+                return ends_with(file.path, ".d") ? start_files(g, &file, err) : 0;
+        if (!S_ISREG(file.inode->mode))
+                return 0;
+        zp_autofree char *parent = strndup(path, (size_t) (zp_guess_base_name(path) - path));
+        if (!parent)
+                return zp_guess_no_memory(err);
+        if (is_program(&file) && zp_guess_find_directory(g, &g->directory, parent, &bin))
+                note_environment(g, &bin);
+        return zp_guess_start(g, &file, err);
+}
+
+/* A class path. */
+static int start_paths(struct zp_guess *g, char *paths, struct zp_error *err) {
+        char *state = NULL;
+        int r = 0;
+        for (char *path = strtok_r(paths, ":", &state); path && r == 0 && !zp_guess_is_full(g);
+             path = strtok_r(NULL, ":", &state))
+                r = start_path(g, path, err);
+        return r;
+}
+
+static int start_word(struct zp_guess *g, char *word, bool is_command, struct zp_error *err) {
+        if (g->word_count < ZP_GUESS_WORDS_MAX) {
+                const char *kept = zp_arena_copy(&g->arena, word, strlen(word));
+                if (!kept)
+                        return zp_guess_no_memory(err);
+                g->words[g->word_count++] = kept;
+        }
+        if (word[0] == '-')
+                return 0;
+        if (strchr(word, '/') && strchr(word, ':'))
+                return start_paths(g, word, err);
+        if (strchr(word, '/'))
+                return start_path(g, word, err);
+        int r = is_command ? start_program(g, word, err) : 0;
+        if (r != 0)
+                return r < 0 ? r : 0;
+        return strchr(word, '.') ? start_path(g, word, err) : 0;
+}
+
+/* The next word, in which variables of the image's environment at its beginning have their values. */
+static size_t read_word(struct zp_guess *g, const char *text, char word[WORD_SIZE]) {
+        size_t skipped = 0, size;
+        const char *value = "";
+        if (text[0] == '$') {
+                char name[100];
+                bool has_brace = text[1] == '{';
+                const char *start = text + 1 + has_brace;
+                for (size = 0; isalnum((unsigned char) start[size]) || start[size] == '_'; size++)
+                        ;
+                snprintf(name, sizeof name, "%.*s", (int) size, start);
+                value = zp_guess_variable(g, name, "");
+                skipped = 1 + has_brace + size + (has_brace && start[size] == '}');
+        }
+        size = strcspn(text + skipped, SEPARATORS);
+        int length = snprintf(word, WORD_SIZE, "%s%.*s", value, (int) size, text + skipped);
+        if (length < 0 || length >= (int) WORD_SIZE)
+                word[0] = '\0';
+        return skipped + size;
 }
 
 int zp_guess_words(struct zp_guess *g, const char *text, struct zp_error *err) {
+        bool is_command = true, is_after_blank = true;
+        bool is_single = text[strcspn(text, SEPARATORS)] == '\0';
         int r = 0;
-        while (*text && r == 0) {
-                char word[4 * ZP_LIMIT_NAME];
-                size_t size = strcspn(text, SEPARATORS);
-                if (text[0] == '#') {
+        while (*text && r == 0 && !zp_guess_is_full(g)) {
+                char word[WORD_SIZE];
+                if (text[0] == '#' && is_after_blank) {
                         text += strcspn(text, "\n");
-                } else if (size == 0) {
-                        text++;
-                } else {
-                        if (size < sizeof word && text[0] != '-') {
-                                memcpy(word, text, size);
-                                word[size] = '\0';
-                                r = start_word(g, word, err);
-                        }
-                        text += size;
+                        continue;
                 }
+                if (strchr(SEPARATORS, text[0])) {
+                        is_command |= strchr(COMMANDS, text[0]) != NULL;
+                        is_after_blank = isspace((unsigned char) text[0]);
+                        text++;
+                        continue;
+                }
+                text += read_word(g, text, word);
+                if (text[0] == '=') { /* a variable, or an option, and its value: the command is still to come */
+                        text++;
+                        size_t size = *text && !strchr(SEPARATORS, *text) ? read_word(g, text, word) : 0;
+                        text += size;
+                        r = size && strchr(word, '/') ? start_word(g, word, false, err) : 0;
+                        continue;
+                }
+                if (word[0] && (is_single || !IS_ONE_OF(word, builtins)))
+                        r = start_word(g, word, is_command, err);
+                if (word[0] != '-')
+                        is_command = is_command && IS_ONE_OF(zp_guess_base_name(word), leading_words);
+                is_command |= strcmp(word, "--") == 0;
         }
         return r;
 }
 
 /* ---- files ---- */
 
-static void keep_script(struct zp_guess *g, const struct zp_guess_file *file) {
-        if (g->script_count < sizeof g->scripts / sizeof *g->scripts)
-                g->scripts[g->script_count++] = *file;
+/* What runs a script, by its first line. */
+static const char *interpreter_of(char *line) {
+        char *state = NULL;
+        const char *name = strtok_r(line, " \t\r\n", &state);
+        name = name ? zp_guess_base_name(name) : "";
+        while (strcmp(name, "env") == 0 || (name[0] == '-' && name[1])) {
+                const char *next = strtok_r(NULL, " \t\r\n", &state);
+                name = next ? zp_guess_base_name(next) : "";
+        }
+        return name;
 }
 
 /* A script: its first line says what runs it; a shell's words are commands. */
 static int start_script(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
         zp_autofree char *text = NULL;
-        size_t size = 0;
-        int r = zp_guess_read_text(g, file, ZP_GUESS_TEXT_MAX, &text, &size, err);
+        int r = zp_guess_read_text(g, file, ZP_GUESS_TEXT_MAX, &text, err);
         if (r <= 0)
                 return r;
         char *rest = text + strcspn(text, "\n");
@@ -149,9 +264,10 @@ static int start_script(struct zp_guess *g, const struct zp_guess_file *file, st
         r = first ? zp_guess_words(g, first, err) : zp_guess_no_memory(err);
         if (r < 0)
                 return r;
-        if (strstr(first, "python"))
-                keep_script(g, file);
-        else if (strstr(first, "sh"))
+        const char *interpreter = interpreter_of(first);
+        if (strncmp(interpreter, "python", strlen("python")) == 0)
+                zp_guess_python_script(g, file);
+        else if (IS_ONE_OF(interpreter, shells))
                 r = zp_guess_words(g, rest, err);
         return r;
 }
@@ -161,10 +277,14 @@ static int start_other(struct zp_guess *g, const struct zp_guess_file *file, str
         int r = zp_guess_read(g, file, 0, head, sizeof head, err);
         if (r < 0)
                 return r;
+        if (ends_with(file->path, ".jar") || ends_with(file->path, ".war"))
+                return zp_guess_jar(g, file, err);
+        if (r == 0 && is_program(file)) /* it is not here */
+                return file->inode->size <= UNKNOWN_MAX ? zp_guess_name(g, file, 0, UNKNOWN_MAX, err) : 0;
         bool is_script = r == 1 && memcmp(head, "#!", 2) == 0;
-        if (ends_with(file->path, ".py"))
-                keep_script(g, file);
-        r = zp_guess_name(g, file, 0, ends_with(file->path, ".jar") ? ARCHIVE_MAX : DATA_MAX, err);
+        if (ends_with(file->path, ".py") && !is_script)
+                zp_guess_python_script(g, file);
+        r = zp_guess_name(g, file, 0, DATA_MAX, err);
         if (r < 0 || !is_script || g->depth == DEPTH_MAX)
                 return r;
         g->depth++;
@@ -174,15 +294,15 @@ static int start_other(struct zp_guess *g, const struct zp_guess_file *file, str
 }
 
 int zp_guess_start(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
-        const char *name = base_name(file->path);
+        const char *name = zp_guess_base_name(file->path);
         if (!zp_guess_is_new(g, file))
                 return 0;
         int r = zp_guess_elf(g, file, err);
         if (r == 0)
-                return start_other(g, file, err);
-        if (r == 1 && strcmp(name, "java") == 0)
+                r = start_other(g, file, err);
+        if (r >= 0 && is_program(file) && strcmp(name, "java") == 0)
                 return zp_guess_java(g, file, err);
-        if (r == 1 && strncmp(name, "python", strlen("python")) == 0)
-                return zp_guess_python(g, file, err);
+        if (r >= 0 && is_program(file))
+                zp_guess_python(g, file);
         return r < 0 ? r : 0;
 }

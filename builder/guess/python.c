@@ -24,138 +24,177 @@ static const char *const tables[] = { "usr/lib/locale/C.utf8/LC_CTYPE",
 
 /* ---- where modules are ---- */
 
-static int add_directory(struct zp_guess *g, const char *path, struct zp_error *err) {
-        const char *real;
-        if (!path)
-                return zp_guess_no_memory(err);
-        return zp_guess_find_directory(g, path, &real) ? zp_texts_add(g, &g->python.directories, real, err) : 0;
+/* PREFIX/BEFORE + VERSION + AFTER, if it is there. */
+static void add_directory(struct zp_guess *g, const struct zp_guess_file *prefix, const char *before,
+                          const char *version, const char *after) {
+        struct zp_guess_directories *directories = &g->python.directories;
+        char path[ZP_LIMIT_PATH];
+        int size = snprintf(path, sizeof path, "%s%s%s", before, version, after);
+        if (size > 0 && size < (int) sizeof path && directories->count < ZP_GUESS_DIRECTORIES_MAX)
+                directories->count += zp_guess_find_directory(g, prefix, path, &directories->list[directories->count]);
 }
 
-static int add_directories(struct zp_guess *g, const char *prefix, struct zp_error *err) {
+/* As the interpreter sets up sys.path. */
+static void add_directories(struct zp_guess *g, const struct zp_guess_file *prefix) {
         const char *version = g->python.version;
-        int r = add_directory(g, g->directory, err);
-        for (const char *path = g->python_path, *end; *path && r == 0; path = end + (*end != '\0')) {
-                end = path + strcspn(path, ":");
-                r = add_directory(g, zp_arena_copy(&g->arena, path, (size_t) (end - path)), err);
-        }
-        const char *const places[] = {
-                zp_guess_text(g, "%s/lib/python%s", prefix, version),
-                zp_guess_text(g, "%s/lib/python%s/lib-dynload", prefix, version),
-                zp_guess_text(g, "%s/local/lib/python%s/dist-packages", prefix, version),
-                zp_guess_text(g, "%s/lib/python%s/site-packages", prefix, version),
-                zp_guess_text(g, "%s/lib/python3/dist-packages", prefix),
-        };
-        for (size_t i = 0; i < sizeof places / sizeof *places && r == 0; i++)
-                r = add_directory(g, places[i], err);
-        return r;
+        g->python.directories.list[0] = g->directory;
+        g->python.directories.count = 1;
+        zp_guess_add_directories(g, zp_guess_variable(g, "PYTHONPATH", ""), ":", &g->python.directories);
+        add_directory(g, prefix, "lib/python", version, "");
+        add_directory(g, prefix, "lib/python", version, "/lib-dynload");
+        if (g->environment.path)
+                add_directory(g, &g->environment, "lib/python", version, "/site-packages");
+        add_directory(g, prefix, "local/lib/python", version, "/dist-packages");
+        add_directory(g, prefix, "lib/python", version, "/site-packages");
+        add_directory(g, prefix, "lib/python3/dist-packages", "", "");
 }
 
-/* "3.11" of "usr/bin/python3.11", or of the only library that is there. NULL: not known. */
-static const char *version_of(struct zp_guess *g, const char *path, const char *prefix) {
-        const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path, *version = name + strlen("python");
-        if (version[0] && strchr(version, '.') && strspn(version, "0123456789.") == strlen(version))
+/* "3.11" of a program "python3.11", or of the only library that is there. NULL: not known. */
+static const char *version_of(const char *name, const struct zp_inode *library) {
+        static const char python[] = "python3.";
+        const char *version = strncmp(name, python, strlen(python)) == 0 ? name + strlen("python") : NULL;
+        if (version && isdigit((unsigned char) version[2]) && strspn(version, "0123456789.") == strlen(version))
                 return version;
-        const char *library = zp_guess_text(g, "%s/lib", prefix);
-        struct zp_inode *directory = library ? zp_guess_find_directory(g, library, NULL) : NULL;
-        for (struct zp_dentry *child = directory ? directory->first_child : NULL; child; child = child->next)
-                if (strncmp(child->name, "python3.", strlen("python3.")) == 0 && S_ISDIR(child->inode->mode))
+        for (const struct zp_dentry *child = library->first_child; child; child = child->next)
+                if (strncmp(child->name, python, strlen(python)) == 0 && S_ISDIR(child->inode->mode))
                         return child->name + strlen("python");
         return NULL;
 }
 
 /* ---- modules ---- */
 
+/* "cpython-311" */
+static const char *tag_of(const struct zp_guess *g, char tag[ZP_LIMIT_NAME]) {
+        snprintf(tag, ZP_LIMIT_NAME, "cpython-3%s", strchr(g->python.version, '.') + 1);
+        return tag;
+}
+
 /* What is loaded of a module whose source that is: the bytecode beside it, if it is there. */
-static int want_source(struct zp_guess *g, const struct zp_guess_file *source, struct zp_error *err) {
+static int want_source(struct zp_guess *g, const struct zp_guess_file *directory, const char *name,
+                       const struct zp_guess_file *source, struct zp_error *err) {
         struct zp_guess_file compiled;
+        char path[3 * ZP_LIMIT_NAME], tag[ZP_LIMIT_NAME];
         if (!zp_guess_is_new(g, source))
                 return 0;
-        const char *slash = strrchr(source->path, '/'), *name = slash ? slash + 1 : source->path;
-        const char *version = g->python.version, *dot = strchr(version, '.');
-        const char *path =
-                zp_guess_text(g, "%.*s__pycache__/%.*s.cpython-%.*s%s.pyc", (int) (name - source->path), source->path,
-                              (int) (strlen(name) - strlen(".py")), name, (int) (dot - version), version, dot + 1);
-        if (!path)
-                return zp_guess_no_memory(err);
+        snprintf(path, sizeof path, "__pycache__/%s.%s.pyc", name, tag_of(g, tag));
         g->python.queue[g->python.count++] = *source; /* each once, and not more than files are looked at */
-        return zp_guess_name(g, zp_guess_find(g, path, &compiled) ? &compiled : source, 0, MODULE_MAX, err);
+        return zp_guess_name(g, zp_guess_find_file(g, directory, path, &compiled) ? &compiled : source, 0, MODULE_MAX,
+                             err);
 }
 
 /* A module in C. */
-static bool find_extension(struct zp_guess *g, const char *directory, const char *name, struct zp_guess_file *out) {
-        static const char *const machines[] = { "x86_64", "aarch64" };
-        const char *version = g->python.version, *dot = strchr(version, '.');
-        char file[2 * ZP_LIMIT_NAME];
-        for (size_t i = 0; i < 2; i++) {
-                snprintf(file, sizeof file, "%s.cpython-%.*s%s-%s-linux-gnu.so", name, (int) (dot - version), version,
-                         dot + 1, machines[i]);
-                if (zp_guess_find_in(g, directory, file, out))
+static bool find_extension(struct zp_guess *g, const struct zp_guess_file *directory, const char *name,
+                           struct zp_guess_file *out) {
+        static const char *const machines[] = { "x86_64-linux-gnu", "aarch64-linux-gnu", "x86_64-linux-musl",
+                                                "aarch64-linux-musl" };
+        char file[3 * ZP_LIMIT_NAME], tag[ZP_LIMIT_NAME];
+        tag_of(g, tag);
+        for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
+                snprintf(file, sizeof file, "%s.%s-%s.so", name, tag, machines[i]);
+                if (zp_guess_find_file(g, directory, file, out))
                         return true;
         }
         snprintf(file, sizeof file, "%s.abi3.so", name);
-        if (zp_guess_find_in(g, directory, file, out))
+        if (zp_guess_find_file(g, directory, file, out))
                 return true;
         snprintf(file, sizeof file, "%s.so", name);
-        return zp_guess_find_in(g, directory, file, out);
+        return zp_guess_find_file(g, directory, file, out);
 }
 
-/* One part of a dotted name. 1: found; *inner is the directory of what it holds, or NULL. */
-static int want_part(struct zp_guess *g, const char *directory, const char *name, const char **inner,
-                     struct zp_error *err) {
-        struct zp_guess_file file;
-        char source[ZP_LIMIT_NAME + 1];
-        const char *package = zp_guess_text(g, "%s/%s", directory, name);
-        *inner = NULL;
-        if (!package)
-                return zp_guess_no_memory(err);
-        bool is_package = zp_guess_find_directory(g, package, inner) != NULL;
-        int r = 0;
-        if (is_package && zp_guess_find_in(g, *inner, "__init__.py", &file))
-                r = want_source(g, &file, err);
-        else if (find_extension(g, directory, name, &file))
-                r = zp_guess_start(g, &file, err);
-        else if (snprintf(source, sizeof source, "%s.py", name) < (int) sizeof source &&
-                 zp_guess_find_in(g, directory, source, &file))
-                r = want_source(g, &file, err);
-        else if (!is_package)
+/* A part of a dotted name, in a directory. */
+struct module {
+        enum { NO_MODULE, SOURCE, PACKAGE, EXTENSION, PORTION } kind; /* a portion: a directory that is no package */
+        struct zp_guess_file file;                                    /* of all but a portion */
+        struct zp_guess_file directory;                               /* of a package or portion: what it holds */
+};
+
+static void find_module(struct zp_guess *g, const struct zp_guess_file *directory, const char *name,
+                        struct module *out) {
+        char source[ZP_LIMIT_NAME + sizeof ".py"];
+        *out = (struct module){ 0 };
+        snprintf(source, sizeof source, "%s.py", name);
+        bool is_directory = zp_guess_find_directory(g, directory, name, &out->directory);
+        if (is_directory && zp_guess_find_file(g, &out->directory, "__init__.py", &out->file))
+                out->kind = PACKAGE;
+        else if (find_extension(g, directory, name, &out->file))
+                out->kind = EXTENSION;
+        else if (zp_guess_find_file(g, directory, source, &out->file))
+                out->kind = SOURCE;
+        else if (is_directory)
+                out->kind = PORTION;
+}
+
+static int want_module(struct zp_guess *g, const struct zp_guess_file *directory, const char *name,
+                       const struct module *module, struct zp_error *err) {
+        switch (module->kind) {
+        case SOURCE:
+                return want_source(g, directory, name, &module->file, err);
+        case PACKAGE:
+                return want_source(g, &module->directory, "__init__", &module->file, err);
+        case EXTENSION:
+                return zp_guess_start(g, &module->file, err);
+        default:
                 return 0;
-        return r < 0 ? r : 1;
+        }
 }
 
-/* A dotted name below a directory. As above, of its last part. */
-static int want_name(struct zp_guess *g, const char *directory, const char *dotted, const char **inner,
-                     struct zp_error *err) {
+/* The directory that holds the first part of a name: of those that have a module of that name the first, else the first
+ * that has a directory. */
+static bool find_first(struct zp_guess *g, const char *name, struct zp_guess_file *out) {
+        bool has_portion = false;
+        for (uint32_t i = 0; i < g->python.directories.count; i++) {
+                struct module module;
+                find_module(g, &g->python.directories.list[i], name, &module);
+                if (module.kind == NO_MODULE || (module.kind == PORTION && has_portion))
+                        continue;
+                *out = g->python.directories.list[i];
+                if (module.kind != PORTION)
+                        return true;
+                has_portion = true;
+        }
+        return has_portion;
+}
+
+/* A dotted name below a directory; NULL: wherever modules are. 1: all parts are found; *inner is what the last holds,
+ * without a path when it holds nothing. */
+static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const char *dotted,
+                     struct zp_guess_file *inner, struct zp_error *err) {
+        struct zp_guess_file directory = { 0 };
         char part[ZP_LIMIT_NAME];
-        for (size_t size;; dotted += size + 1) {
-                size = strcspn(dotted, ".");
-                if (size == 0 || size > sizeof part - sizeof ".py" || !directory)
+        *inner = (struct zp_guess_file){ 0 };
+        if (from)
+                directory = *from;
+        for (bool is_first = !from;; is_first = false) {
+                struct module module;
+                size_t size = strcspn(dotted, ".");
+                if (size == 0 || size > sizeof part - sizeof ".py")
                         return 0;
                 memcpy(part, dotted, size);
                 part[size] = '\0';
-                int r = want_part(g, directory, part, inner, err);
-                if (r <= 0 || dotted[size] == '\0')
-                        return r;
-                directory = *inner;
+                if (is_first && !find_first(g, part, &directory))
+                        return 0;
+                if (!directory.path)
+                        return 0;
+                find_module(g, &directory, part, &module);
+                int r = want_module(g, &directory, part, &module, err);
+                if (r < 0 || module.kind == NO_MODULE)
+                        return r < 0 ? r : 0;
+                bool holds = module.kind == PACKAGE || module.kind == PORTION;
+                directory = holds ? module.directory : (struct zp_guess_file){ 0 };
+                if (dotted[size] == '\0') {
+                        *inner = directory;
+                        return 1;
+                }
+                dotted += size + 1;
         }
-}
-
-/* In the first directory where modules are that has it. */
-static int want_absolute(struct zp_guess *g, const char *dotted, const char **inner, struct zp_error *err) {
-        for (uint32_t i = 0; i < g->python.directories.count; i++) {
-                int r = want_name(g, g->python.directories.list[i], dotted, inner, err);
-                if (r != 0)
-                        return r;
-        }
-        *inner = NULL;
-        return 0;
 }
 
 /* ---- import statements ---- */
 
 struct scan {
         struct zp_guess *g;
-        const char *at;        /* in a text that ends with a NUL */
-        const char *directory; /* of the module it is; NULL: it is none */
+        const char *at;                 /* in a text that ends with a NUL */
+        struct zp_guess_file directory; /* of the module it is; zeros: it is none */
 };
 
 static void skip_blanks(struct scan *s, bool also_lines) {
@@ -208,44 +247,52 @@ static bool skip_to_next(struct scan *s, bool in_parentheses) {
 /* Behind "import". */
 static int scan_import(struct scan *s, struct zp_error *err) {
         char name[NAME_MAX_SIZE];
-        const char *inner;
+        struct zp_guess_file inner;
         int r = 0;
         do {
                 skip_blanks(s, false);
                 if (!read_name(s, name))
                         break;
-                r = want_absolute(s->g, name, &inner, err);
-        } while (r >= 0 && skip_to_next(s, false));
+                r = want_name(s->g, NULL, name, &inner, err);
+        } while (r >= 0 && skip_to_next(s, false) && !zp_guess_is_full(s->g));
         return r < 0 ? r : 0;
 }
 
-/* Where a relative name with so many dots begins. NULL: nowhere. */
-static const char *relative_directory(struct scan *s, size_t dots) {
-        const char *directory = s->directory;
-        for (; dots > 1 && directory; dots--) {
-                const char *slash = strrchr(directory, '/');
-                directory = slash ? zp_guess_text(s->g, "%.*s", (int) (slash - directory), directory) : NULL;
+/* Where a relative name with so many dots begins. */
+static bool find_relative(struct scan *s, size_t dots, struct zp_guess_file *out) {
+        *out = s->directory;
+        for (; dots > 1 && out->path && out->path[0]; dots--) {
+                struct zp_guess_file below = *out;
+                if (!zp_guess_parent(s->g, &below, out))
+                        return false;
         }
-        return directory;
+        return dots <= 1 && out->path;
+}
+
+/* The module that a statement imports from. As want_name(). */
+static int want_origin(struct scan *s, struct zp_guess_file *inner, struct zp_error *err) {
+        char name[NAME_MAX_SIZE];
+        struct zp_guess_file directory;
+        size_t dots = strspn(s->at, ".");
+        s->at += dots;
+        bool is_named = read_name(s, name);
+        *inner = (struct zp_guess_file){ 0 };
+        if (dots == 0)
+                return is_named ? want_name(s->g, NULL, name, inner, err) : 0;
+        if (!find_relative(s, dots, &directory))
+                return 0;
+        if (is_named)
+                return want_name(s->g, &directory, name, inner, err);
+        *inner = directory;
+        return 1;
 }
 
 /* Behind "from": what is imported of a package may be a module of it. */
 static int scan_from(struct scan *s, struct zp_error *err) {
         char name[NAME_MAX_SIZE];
-        const char *inner = NULL, *ignored;
-        int r = 0;
+        struct zp_guess_file package, inner;
         skip_blanks(s, false);
-        size_t dots = strspn(s->at, ".");
-        s->at += dots;
-        bool is_named = read_name(s, name);
-        if (dots) {
-                const char *directory = relative_directory(s, dots);
-                inner = directory;
-                if (directory && is_named)
-                        r = want_name(s->g, directory, name, &inner, err);
-        } else if (is_named) {
-                r = want_absolute(s->g, name, &inner, err);
-        }
+        int r = want_origin(s, &package, err);
         skip_blanks(s, false);
         if (r < 0 || !skip_word(s, "import"))
                 return r < 0 ? r : 0;
@@ -256,8 +303,8 @@ static int scan_from(struct scan *s, struct zp_error *err) {
                 skip_blanks(s, in_parentheses);
                 if (!read_name(s, name))
                         break;
-                r = inner ? want_name(s->g, inner, name, &ignored, err) : 0;
-        } while (r >= 0 && skip_to_next(s, in_parentheses));
+                r = package.path ? want_name(s->g, &package, name, &inner, err) : 0;
+        } while (r >= 0 && skip_to_next(s, in_parentheses) && !zp_guess_is_full(s->g));
         return r < 0 ? r : 0;
 }
 
@@ -279,34 +326,51 @@ static int scan_statements(struct scan *s, struct zp_error *err) {
         return r;
 }
 
-/* Whether an odd number of triple quotes is in the line: a text begins or ends. */
-static bool has_quotes(const char *line, size_t size) {
-        bool is_odd = false;
-        for (size_t i = 0; i + 2 < size; i++)
-                if ((line[i] == '"' || line[i] == '\'') && line[i] == line[i + 1] && line[i] == line[i + 2]) {
-                        is_odd = !is_odd;
+/* The triple quotes in which a line ends that begins in `quotes`: one of them, or '\0' for none. */
+static char quotes_behind(char quotes, const char *line, size_t size) {
+        for (size_t i = 0; i < size; i++) {
+                bool is_quote = line[i] == '"' || line[i] == '\'';
+                bool is_triple = is_quote && i + 2 < size && line[i + 1] == line[i] && line[i + 2] == line[i];
+                if (quotes ? is_triple && line[i] == quotes : is_triple) {
+                        quotes = quotes ? '\0' : line[i];
                         i += 2;
+                } else if (!quotes && is_quote) { /* a text in the line */
+                        const char *end = memchr(line + i + 1, line[i], size - i - 1);
+                        i = end ? (size_t) (end - line) : size;
+                } else if (!quotes && line[i] == '#') {
+                        break;
                 }
-        return is_odd;
+        }
+        return quotes;
 }
 
-/* A line at the left margin that begins what is not executed when a module is loaded. */
-static bool begins_skipped(const char *line, size_t size) {
-        return strncmp(line, "def ", 4) == 0 || strncmp(line, "class ", 6) == 0 || strncmp(line, "async ", 6) == 0 ||
-               memmem(line, size, "TYPE_CHECKING", strlen("TYPE_CHECKING"));
+static bool begins_with(const char *line, const char *word) {
+        return strncmp(line, word, strlen(word)) == 0;
 }
 
-static int scan(struct zp_guess *g, const char *text, const char *directory, struct zp_error *err) {
-        struct scan s = { .g = g, .at = text, .directory = directory };
-        bool in_quotes = false, is_skipped = false;
+/* A line at the left margin that begins what is not executed: functions are when a program calls them, of a module only
+ * some are. */
+static bool begins_skipped(const char *line, size_t size, bool is_module) {
+        bool is_function = begins_with(line, "def ") || begins_with(line, "class ") || begins_with(line, "async ");
+        return (is_module && is_function) ||
+               (begins_with(line, "if ") && memmem(line, size, "TYPE_CHECKING", strlen("TYPE_CHECKING")));
+}
+
+static int scan(struct zp_guess *g, const char *text, const struct zp_guess_file *directory, bool is_module,
+                struct zp_error *err) {
+        struct scan s = { .g = g, .at = text };
+        bool is_skipped = false;
+        char quotes = '\0';
         int r = 0;
+        if (directory)
+                s.directory = *directory;
         while (*s.at && r == 0 && !zp_guess_is_full(g)) {
                 const char *line = s.at;
-                size_t size = strcspn(line, "\n"), indent = strspn(line, " \t");
-                bool is_code = !in_quotes && indent < size && line[indent] != '#';
-                in_quotes ^= has_quotes(line, size);
-                if (is_code && indent == 0)
-                        is_skipped = begins_skipped(line, size);
+                size_t size = strcspn(line, "\n"), indent = strspn(line, " \t\r");
+                bool is_code = !quotes && indent < size && line[indent] != '#';
+                quotes = quotes_behind(quotes, line, size);
+                if (is_code && indent == 0 && !strchr(")]}", line[0])) /* what ends a long line begins nothing */
+                        is_skipped = begins_skipped(line, size, is_module);
                 if (is_code && !is_skipped)
                         r = scan_statements(&s, err);
                 s.at += strcspn(s.at, "\n");
@@ -315,62 +379,80 @@ static int scan(struct zp_guess *g, const char *text, const char *directory, str
         return r;
 }
 
-static const char *directory_of(struct zp_guess *g, const struct zp_guess_file *file) {
-        const char *slash = strrchr(file->path, '/');
-        return zp_guess_text(g, "%.*s", slash ? (int) (slash - file->path) : 0, file->path);
-}
-
-static int scan_file(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
+static int scan_file(struct zp_guess *g, const struct zp_guess_file *file, bool is_module, struct zp_error *err) {
         zp_autofree char *text = NULL;
-        const char *directory = directory_of(g, file);
-        size_t size;
-        int r = directory ? zp_guess_read_text(g, file, ZP_GUESS_TEXT_MAX, &text, &size, err) : zp_guess_no_memory(err);
-        return r == 1 ? scan(g, text, directory, err) : r;
+        struct zp_guess_file directory;
+        if (!zp_guess_parent(g, file, &directory))
+                return 0;
+        if (!is_module)
+                g->python.directories.list[0] = directory;
+        int r = zp_guess_read_text(g, file, ZP_GUESS_TEXT_MAX, &text, err);
+        return r == 1 ? scan(g, text, &directory, is_module, err) : r;
 }
 
 /* What the modules import that have been found. */
-static int follow(struct zp_guess *g, struct zp_error *err) {
+static int follow_modules(struct zp_guess *g, struct zp_error *err) {
         int r = 0;
         while (g->python.next < g->python.count && r == 0)
-                r = scan_file(g, &g->python.queue[g->python.next++], err);
+                r = scan_file(g, &g->python.queue[g->python.next++], true, err);
         return r;
 }
 
-int zp_guess_imports(struct zp_guess *g, const char *text, struct zp_error *err) {
-        int r = scan(g, text, NULL, err);
-        return r == 0 ? follow(g, err) : r;
-}
+/* ---- the command ---- */
 
-int zp_guess_import(struct zp_guess *g, const char *name, size_t size, struct zp_error *err) {
-        const char *dotted = zp_guess_text(g, "%.*s", (int) size, name), *inner;
-        int r = dotted ? want_absolute(g, dotted, &inner, err) : zp_guess_no_memory(err);
-        if (r == 1 && inner) { /* a package that is run has a module for that */
-                const char *ignored;
-                r = want_name(g, inner, "__main__", &ignored, err);
+/* "-m MODULE", "-A MODULE", "MODULE:OBJECT" */
+static int want_words(struct zp_guess *g, struct zp_error *err) {
+        struct zp_guess_file inner, ignored;
+        int r = 0;
+        for (uint32_t i = 0; i < g->word_count && r >= 0 && !zp_guess_is_full(g); i++) {
+                const char *word = g->words[i], *before = i ? g->words[i - 1] : "";
+                bool is_module = strcmp(before, "-m") == 0, is_object = strchr(word, ':');
+                char name[NAME_MAX_SIZE];
+                if (!is_module && !is_object && strcmp(before, "-A") != 0)
+                        continue;
+                snprintf(name, sizeof name, "%.*s", (int) strcspn(word, ":"), word);
+                r = want_name(g, NULL, name, &inner, err);
+                if (r == 1 && is_module && inner.path) /* a package that is run has a module for that */
+                        r = want_name(g, &inner, "__main__", &ignored, err);
         }
-        return r < 0 ? r : follow(g, err);
+        return r < 0 ? r : 0;
 }
 
-int zp_guess_script(struct zp_guess *g, const struct zp_guess_file *script, struct zp_error *err) {
-        int r = add_directory(g, directory_of(g, script), err);
-        if (r == 0)
-                r = scan_file(g, script, err);
-        return r == 0 ? follow(g, err) : r;
-}
-
-int zp_guess_python(struct zp_guess *g, const struct zp_guess_file *program, struct zp_error *err) {
-        const char *bin = strstr(program->path, "bin/python");
-        if (g->python.version || !bin)
+int zp_guess_imports(struct zp_guess *g, struct zp_error *err) {
+        struct zp_guess_file prefix;
+        size_t at;
+        json_t *item;
+        if (!g->python.version || !zp_guess_find_directory(g, NULL, g->python.prefix, &prefix))
                 return 0;
-        const char *prefix = zp_guess_text(g, "%.*s", (int) (bin - program->path), program->path);
-        g->python.queue = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->python.queue);
-        if (!prefix || !g->python.queue)
-                return zp_guess_no_memory(err);
-        g->python.version = version_of(g, program->path, prefix);
-        if (!g->python.version)
-                return 0;
-        int r = add_directories(g, prefix, err);
+        add_directories(g, &prefix);
+        int r = 0;
         for (size_t i = 0; i < sizeof tables / sizeof *tables && r == 0; i++)
                 r = zp_guess_name_path(g, tables[i], TABLE_MAX, err);
-        return r == 0 ? zp_guess_imports(g, startup, err) : r;
+        if (r == 0)
+                r = scan(g, startup, NULL, true, err);
+        if (r == 0)
+                r = want_words(g, err);
+        json_array_foreach(g->command, at, item) if (r == 0) r = scan(g, json_string_value(item), NULL, false, err);
+        for (uint32_t i = 0; i < g->python.script_count && r == 0; i++) {
+                r = scan_file(g, &g->python.scripts[i], false, err);
+                if (r == 0)
+                        r = follow_modules(g, err);
+        }
+        return r == 0 ? follow_modules(g, err) : r;
+}
+
+void zp_guess_python_script(struct zp_guess *g, const struct zp_guess_file *script) {
+        if (g->python.script_count < sizeof g->python.scripts / sizeof *g->python.scripts)
+                g->python.scripts[g->python.script_count++] = *script;
+}
+
+/* "usr/bin/python3.11": its library is in usr/lib. */
+void zp_guess_python(struct zp_guess *g, const struct zp_guess_file *program) {
+        const char *name = zp_guess_base_name(program->path);
+        struct zp_guess_file bin, prefix, library;
+        if (g->python.version || strncmp(name, "python", strlen("python")) != 0 || !zp_guess_parent(g, program, &bin) ||
+            !zp_guess_find_directory(g, &bin, "..", &prefix) || !zp_guess_find_directory(g, &prefix, "lib", &library))
+                return;
+        g->python.version = version_of(name, library.inode);
+        g->python.prefix = prefix.path;
 }
