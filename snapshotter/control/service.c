@@ -170,10 +170,6 @@ static int accelerate(struct snap_service *service, const struct snap_new *new, 
         r = snap_metastore_add_accelerated(service->metastore, &accelerated, err);
         if (r < 0)
                 return r;
-        /* At the first layer, for a pull is followed by a start, and there is time until then; at the last, when the
-         * first ones have been here before. */
-        if (accelerated.base.layers == 1 || accelerated.base.layers == accelerated.base.of)
-                snap_mounts_announce(service->bases, &accelerated.base.manifest_digest);
         return 1;
 }
 

@@ -180,11 +180,6 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
         return try_mount(m, base, point, cancel, err);
 }
 
-void snap_mounts_announce(struct snap_mounts *m, const struct zp_digest *image) {
-        if (m->announcer)
-                snap_announcer_tell(m->announcer, image);
-}
-
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */
 static int mount_base(struct snap_mounts *m, const struct snap_base *base, const char *point,
                       const struct zp_cancel *cancel, struct zp_error *err) {
@@ -194,8 +189,9 @@ static int mount_base(struct snap_mounts *m, const struct snap_base *base, const
         int r = zp_store_lock(m->store, &base->manifest_digest, cancel, NULL, NULL, &lock, err);
         if (r == 0)
                 r = mount_devices(m, base, point, cancel, err);
-        if (r == 0 && base->layers == base->of)
-                snap_mounts_announce(m, &base->manifest_digest);
+        /* Not before: while an image is being pulled, what fetches data takes the processors that the pull needs. */
+        if (r == 0 && base->layers == base->of && m->announcer)
+                snap_announcer_tell(m->announcer, &base->manifest_digest);
         if (r == 0)
                 snap_log_event(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
         return r;

@@ -36,9 +36,6 @@ bool snap_mounts_has(struct snap_mounts *mounts, uint64_t base_id);
  * the image (any more). */
 int snap_mounts_ensure(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
                        struct stat *root_directory, struct zp_error *err);
-/* Containers of this image are about to be started: what its start-up profile names is fetched from now on. Returns
- * at once, whatever the data plane does. */
-void snap_mounts_announce(struct snap_mounts *mounts, const struct zp_digest *image);
 /* Unmounts it, and removes what it needed. What is still in use disappears with its last user. Waits for a moment: an
  * unmount takes as long as reads that nobody awaits any more, and goes on elsewhere. While the base is being mounted,
  * whoever does that has it dropped in the end. */
