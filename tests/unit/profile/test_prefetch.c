@@ -159,6 +159,24 @@ static void the_list_survives_as_text(void **state) {
         assert_int_equal(zp_prefetch_parse(text.data, text.size, "t", devices, 1, &back, NULL), -EBADMSG);
 }
 
+static void a_guess_stays_one(void **state) {
+        (void) state;
+        struct zp_prefetch_range range = { devices[0].digest, B, 1 };
+        struct zp_prefetch list = { &range, 1, .is_guess = true }, back;
+        zp_autobuffer struct zp_buffer text = { 0 };
+        assert_int_equal(zp_prefetch_format(&list, &text, NULL), 0);
+        assert_non_null(strstr(text.data, "{\"version\":1,\"guess\":true,\"ranges\":["));
+        assert_int_equal(zp_prefetch_parse(text.data, text.size, "t", devices, 2, &back, NULL), 0);
+        assert_int_equal(back.count, 1);
+        assert_true(back.is_guess);
+        zp_prefetch_clear(&back);
+        static const char other[] = "{\"version\":1,\"guess\":1,\"ranges\":[]}",
+                          none[] = "{\"version\":1,\"ranges\":[]}";
+        assert_int_equal(zp_prefetch_parse(other, strlen(other), "t", devices, 2, &back, NULL), -EBADMSG);
+        assert_int_equal(zp_prefetch_parse(none, strlen(none), "t", devices, 2, &back, NULL), 0);
+        assert_false(back.is_guess);
+}
+
 static int parse(const char *version, const char *range, unsigned count) {
         zp_autobuffer struct zp_buffer text = { 0 };
         struct zp_prefetch list = { 0 };
@@ -204,6 +222,7 @@ int main(void) {
                 cmocka_unit_test(many_ranges_are_joined_over_small_gaps_only),
                 cmocka_unit_test(as_many_entries_as_there_may_be_are_mapped_at_once),
                 cmocka_unit_test(the_list_survives_as_text),
+                cmocka_unit_test(a_guess_stays_one),
                 cmocka_unit_test(what_is_no_list_of_the_devices_is_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
