@@ -13,6 +13,8 @@
 
 /* As the kernel's own limit. */
 #define LINKS_MAX 40
+/* No directory of settings has more. */
+#define ENTRIES_MAX 10000u
 
 bool zp_guess_is_full(const struct zp_guess *g) {
         return g->steps_left == 0 || g->files_left == 0 || g->named_left == 0 ||
@@ -30,7 +32,12 @@ struct walk {
         unsigned links;
 };
 
+static void spend(struct zp_guess *g, uint64_t steps) {
+        g->steps_left -= zp_min_u64(steps, g->steps_left);
+}
+
 static bool go_to(struct walk *w, size_t size) {
+        spend(w->g, size / 2); /* components at most */
         w->size = size;
         w->text[size] = '\0';
         return zp_tree_lstat(w->g->image->tree, w->text, size, &w->inode, NULL) == 0;
@@ -94,7 +101,7 @@ static bool walk_path(struct walk *w, const struct zp_guess_file *from, const ch
         }
         const char *rest = memcpy(w->rest, path, size + 1);
         while (*rest && w->g->steps_left) {
-                w->g->steps_left--;
+                spend(w->g, 1);
                 if (!step(w, &rest))
                         return false;
         }
@@ -108,7 +115,7 @@ bool zp_guess_find(struct zp_guess *g, const struct zp_guess_file *from, const c
         *out = (struct zp_guess_file){ 0 };
         if (zp_guess_is_full(g))
                 return false;
-        g->steps_left--;
+        spend(g, 1);
         if (!walk_path(&w, from, path))
                 return false;
         *out = (struct zp_guess_file){ zp_arena_copy(&g->arena, w.text, w.size), w.inode };
@@ -147,8 +154,20 @@ void zp_guess_add_directories(struct zp_guess *g, const char *list, const char *
                         out->count += zp_guess_find_directory(g, NULL, path, &out->list[out->count]);
                 }
                 list += size + (list[size] != '\0');
-                g->steps_left -= g->steps_left > 0;
+                spend(g, 1);
         }
+}
+
+int zp_guess_list(struct zp_guess *g, const struct zp_guess_file *directory, struct zp_dentry ***out, uint32_t *count,
+                  struct zp_error *err) {
+        *out = NULL;
+        *count = 0;
+        if (directory->inode->child_count > ENTRIES_MAX || !zp_guess_is_new(g, directory))
+                return 0;
+        spend(g, directory->inode->child_count);
+        int r = zp_tree_sorted_children(directory->inode, out, err);
+        *count = r < 0 ? 0 : directory->inode->child_count;
+        return r;
 }
 
 /* ---- contents ---- */

@@ -61,6 +61,7 @@ struct zp_guess {
         unsigned depth;                              /* of scripts in scripts */
         json_t *config;                              /* the image's, its member "config" */
         json_t *command;                             /* the words of its entrypoint and command */
+        json_t *variables;                           /* of its environment, by their names */
         struct zp_guess_file directory, environment; /* the working directory; the virtual one of Python, or zeros */
         struct zp_guess_directories search_path, library_path, system_libraries;
         struct zp_guess_file *libraries; /* those found; room for ZP_GUESS_FILES_MAX */
@@ -85,6 +86,10 @@ bool zp_guess_find_file(struct zp_guess *g, const struct zp_guess_file *from, co
                         struct zp_guess_file *out);
 bool zp_guess_find_directory(struct zp_guess *g, const struct zp_guess_file *from, const char *path,
                              struct zp_guess_file *out);
+/* The entries of a directory that is listed for the first time, sorted, malloc'ed; none of one that was, or is very
+ * large. */
+int zp_guess_list(struct zp_guess *g, const struct zp_guess_file *directory, struct zp_dentry ***out, uint32_t *count,
+                  struct zp_error *err);
 /* The directory that a file is in. */
 bool zp_guess_parent(struct zp_guess *g, const struct zp_guess_file *file, struct zp_guess_file *out);
 /* What follows the last '/'. */

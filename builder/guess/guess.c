@@ -14,14 +14,25 @@
 static const char *const always[] = { "etc/passwd", "etc/group", "etc/ld.so.cache", "etc/nsswitch.conf" };
 
 const char *zp_guess_variable(const struct zp_guess *g, const char *name, const char *otherwise) {
-        size_t at, size = strlen(name);
+        const char *value = json_string_value(json_object_get(g->variables, name));
+        return value ? value : otherwise;
+}
+
+static int take_variables(struct zp_guess *g, struct zp_error *err) {
+        size_t at;
         json_t *item;
+        g->variables = json_object();
+        if (!g->variables)
+                return zp_guess_no_memory(err);
         json_array_foreach(json_object_get(g->config, "Env"), at, item) {
-                const char *text = json_string_value(item);
-                if (text && strncmp(text, name, size) == 0 && text[size] == '=')
-                        return text + size + 1;
+                const char *text = json_string_value(item), *equals = text ? strchr(text, '=') : NULL;
+                if (!equals)
+                        continue;
+                zp_autofree char *name = strndup(text, (size_t) (equals - text));
+                if (!name || json_object_set_new(g->variables, name, json_string(equals + 1)) < 0)
+                        return zp_guess_no_memory(err);
         }
-        return otherwise;
+        return 0;
 }
 
 static int take_command(struct zp_guess *g, struct zp_error *err) {
@@ -58,7 +69,9 @@ static int guess(struct zp_guess *g, struct zp_error *err) {
         int r = take_command(g, err);
         if (r < 0 || json_array_size(g->command) == 0)
                 return r;
-        r = take_settings(g, err);
+        r = take_variables(g, err);
+        if (r == 0)
+                r = take_settings(g, err);
         for (size_t i = 0; i < sizeof always / sizeof *always && r == 0; i++)
                 r = zp_guess_name_path(g, always[i], SETTING_MAX, err);
         if (r == 0)
@@ -85,6 +98,7 @@ int zp_guess(const struct zp_guess_image *image, const char *config, size_t conf
         if (r == 0)
                 r = guess(g, err);
         json_decref(g->command);
+        json_decref(g->variables);
         zp_arena_clear(&g->arena);
         if (r == 0)
                 *out = zp_steal(&profile);

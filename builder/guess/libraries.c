@@ -48,8 +48,9 @@ static int add_all_settings(struct zp_guess *g, struct zp_error *err) {
         int r = zp_guess_find_file(g, NULL, "etc/ld.so.conf", &file) ? add_settings(g, &file, err) : 0;
         if (r < 0 || !zp_guess_find_directory(g, NULL, "etc/ld.so.conf.d", &directory))
                 return r;
-        r = zp_tree_sorted_children(directory.inode, &entries, err);
-        for (uint32_t i = 0; r == 0 && i < directory.inode->child_count && !zp_guess_is_full(g); i++)
+        uint32_t count;
+        r = zp_guess_list(g, &directory, &entries, &count, err);
+        for (uint32_t i = 0; r == 0 && i < count && !zp_guess_is_full(g); i++)
                 if (ends_with(entries[i]->name, ".conf") && zp_guess_find_file(g, &directory, entries[i]->name, &file))
                         r = add_settings(g, &file, err);
         return r;

@@ -70,8 +70,9 @@ static int start_modules(struct zp_guess *g, const struct zp_guess_file *file, s
 static int name_settings(struct zp_guess *g, const struct zp_guess_file *directory, bool with_inner, unsigned *left,
                          struct zp_error *err) {
         zp_autofree struct zp_dentry **entries = NULL;
-        int r = zp_tree_sorted_children(directory->inode, &entries, err);
-        for (uint32_t i = 0; r == 0 && i < directory->inode->child_count && *left && !zp_guess_is_full(g); i++) {
+        uint32_t count;
+        int r = zp_guess_list(g, directory, &entries, &count, err);
+        for (uint32_t i = 0; r == 0 && i < count && *left && !zp_guess_is_full(g); i++) {
                 struct zp_guess_file file;
                 if (ends_with(entries[i]->name, "-available") || !zp_guess_find(g, directory, entries[i]->name, &file))
                         continue;
@@ -90,8 +91,7 @@ static int name_settings(struct zp_guess *g, const struct zp_guess_file *directo
 static int name_settings_of(struct zp_guess *g, const char *name, struct zp_error *err) {
         struct zp_guess_file etc, directory;
         unsigned left = SETTINGS_MAX;
-        if (!zp_guess_find_directory(g, NULL, "etc", &etc) || !zp_guess_find_directory(g, &etc, name, &directory) ||
-            !zp_guess_is_new(g, &directory))
+        if (!zp_guess_find_directory(g, NULL, "etc", &etc) || !zp_guess_find_directory(g, &etc, name, &directory))
                 return 0;
         return name_settings(g, &directory, true, &left, err);
 }
@@ -123,8 +123,9 @@ static int start_program(struct zp_guess *g, const char *name, struct zp_error *
 /* Files of a directory whose parts are run one after the other, or a class path's jars. */
 static int start_files(struct zp_guess *g, const struct zp_guess_file *directory, struct zp_error *err) {
         zp_autofree struct zp_dentry **entries = NULL;
-        int r = zp_tree_sorted_children(directory->inode, &entries, err);
-        for (uint32_t i = 0; r == 0 && i < directory->inode->child_count && i < SETTINGS_MAX; i++) {
+        uint32_t count;
+        int r = zp_guess_list(g, directory, &entries, &count, err);
+        for (uint32_t i = 0; r == 0 && i < count && i < SETTINGS_MAX; i++) {
                 struct zp_guess_file file;
                 if (zp_guess_find_file(g, directory, entries[i]->name, &file))
                         r = zp_guess_start(g, &file, err);

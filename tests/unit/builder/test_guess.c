@@ -337,10 +337,12 @@ static void search_of_many_variables_ends(void **state) {
 /* Down and up again, far below the root. */
 static void search_along_long_paths_ends(void **state) {
         struct image *image = *state;
-        zp_autobuffer struct zp_buffer config = { 0 };
+        zp_autobuffer struct zp_buffer path = { 0 }, config = { 0 };
+        repeat(&path, "d/", 1900);
         zp_buffer_text(&config, "'WorkingDir':'/");
-        repeat(&config, "d/", 1900);
-        add(image->tree, config.data + strlen("'WorkingDir':'/"), S_IFREG | 0644);
+        zp_buffer_text(&config, path.data);
+        zp_buffer_text(&path, "file");
+        add(image->tree, path.data, S_IFREG | 0644);
         zp_buffer_text(&config, "','Cmd':['");
         for (unsigned i = 0; i < 20000; i++) {
                 repeat(&config, "../d/", 60);
