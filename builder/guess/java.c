@@ -40,8 +40,8 @@ int zp_guess_java(struct zp_guess *g, const struct zp_guess_file *program, struc
         for (size_t i = 0; i < sizeof files / sizeof *files && r == 0; i++) {
                 char path[100] = "../";
                 strcat(path, files[i].path);
-                if (!zp_guess_find_file(g, &bin, path, &file))
-                        continue;
+                if (!zp_guess_find_file(g, &bin, path, &file) || strcmp(zp_guess_base_name(file.path), "java") == 0)
+                        continue; /* another JVM would go on to the next */
                 if (!files[i].max)
                         r = zp_guess_start(g, &file, err);
                 else if (zp_guess_is_new(g, &file))
