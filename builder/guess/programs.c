@@ -200,8 +200,9 @@ static size_t read_word(struct zp_guess *g, const char *text, char word[WORD_SIZ
                 skipped = 1 + has_brace + size + (has_brace && start[size] == '}');
         }
         size = strcspn(text + skipped, SEPARATORS);
-        int length = snprintf(word, WORD_SIZE, "%s%.*s", value, (int) size, text + skipped);
-        if (length < 0 || length >= (int) WORD_SIZE)
+        if (strnlen(value, WORD_SIZE) + size < WORD_SIZE) /* not snprintf, which goes through all of a long value */
+                snprintf(word, WORD_SIZE, "%s%.*s", value, (int) size, text + skipped);
+        else
                 word[0] = '\0';
         return skipped + size;
 }

@@ -293,9 +293,9 @@ static void search_of_many_words_in_many_directories_ends(void **state) {
                 zp_autobuffer struct zp_buffer config = { 0 };
                 put_files(*state, "bin/a");
                 zp_buffer_text(&config, "'Env':['PATH=/bin:");
-                repeat(&config, lists[i], 1000000);
+                repeat(&config, lists[i], 300000);
                 zp_buffer_text(&config, "'],'Cmd':['a ");
-                repeat(&config, ";b", 1000000);
+                repeat(&config, ";b", 300000);
                 zp_buffer_text(&config, "']");
                 assert_guess(*state, config.data, "bin/a");
         }
@@ -326,9 +326,11 @@ static void search_of_many_libraries_in_many_directories_ends(void **state) {
 static void search_of_many_variables_ends(void **state) {
         zp_autobuffer struct zp_buffer config = { 0 };
         zp_buffer_text(&config, "'Env':['A=1'");
-        repeat(&config, ",'B=1'", 150000);
-        zp_buffer_text(&config, "],'Cmd':['");
-        repeat(&config, "$C ", 1500000);
+        repeat(&config, ",'B=1'", 50000);
+        zp_buffer_text(&config, ",'D=");
+        repeat(&config, "dddddddddd", 300000);
+        zp_buffer_text(&config, "'],'Cmd':['");
+        repeat(&config, "$C $D ", 500000);
         zp_buffer_text(&config, "']");
         assert_int_equal(try_guess(*state, config.data), 0);
 }
