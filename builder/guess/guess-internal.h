@@ -41,8 +41,8 @@ struct zp_guess_directories {
 };
 
 struct zp_guess_python {
-        const char *version; /* "3.11"; NULL: no Python is started */
-        const char *prefix;  /* what its lib/ is in */
+        const char *version;         /* "3.11"; NULL: no Python is started */
+        struct zp_guess_file prefix; /* what its lib/ is in */
         /* where modules are looked for; the first is the script's, or the working directory */
         struct zp_guess_directories directories;
         struct zp_guess_file scripts[16]; /* that it may be given */
@@ -94,6 +94,7 @@ int zp_guess_list(struct zp_guess *g, const struct zp_guess_file *directory, str
 bool zp_guess_parent(struct zp_guess *g, const struct zp_guess_file *file, struct zp_guess_file *out);
 /* What follows the last '/'. */
 const char *zp_guess_base_name(const char *path);
+bool zp_guess_ends_with(const char *text, const char *end);
 /* Adds those directories of a list with separators that are there; "" is none. */
 void zp_guess_add_directories(struct zp_guess *g, const char *list, const char *separators,
                               struct zp_guess_directories *out);

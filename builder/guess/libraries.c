@@ -36,11 +36,6 @@ static int add_settings(struct zp_guess *g, const struct zp_guess_file *file, st
         return r < 0 ? r : 0;
 }
 
-static bool ends_with(const char *text, const char *end) {
-        size_t size = strlen(text), part = strlen(end);
-        return size >= part && strcmp(text + size - part, end) == 0;
-}
-
 /* ld.so.conf.d is what all distributions have; other includes in ld.so.conf are not followed. */
 static int add_all_settings(struct zp_guess *g, struct zp_error *err) {
         zp_autofree struct zp_dentry **entries = NULL;
@@ -51,7 +46,8 @@ static int add_all_settings(struct zp_guess *g, struct zp_error *err) {
         uint32_t count;
         r = zp_guess_list(g, &directory, &entries, &count, err);
         for (uint32_t i = 0; r == 0 && i < count && !zp_guess_is_full(g); i++)
-                if (ends_with(entries[i]->name, ".conf") && zp_guess_find_file(g, &directory, entries[i]->name, &file))
+                if (zp_guess_ends_with(entries[i]->name, ".conf") &&
+                    zp_guess_find_file(g, &directory, entries[i]->name, &file))
                         r = add_settings(g, &file, err);
         return r;
 }

@@ -38,11 +38,6 @@ static bool is_one_of(const char *word, const char *const *list, size_t count) {
         return false;
 }
 
-static bool ends_with(const char *text, const char *end) {
-        size_t size = strlen(text), part = strlen(end);
-        return size >= part && strcmp(text + size - part, end) == 0;
-}
-
 static bool is_program(const struct zp_guess_file *file) {
         return file->inode->mode & 0111;
 }
@@ -60,7 +55,7 @@ static int start_modules(struct zp_guess *g, const struct zp_guess_file *file, s
         for (char *word = strtok_r(text, " \t\r\n;\"'=", &state); word && r == 0 && !zp_guess_is_full(g);
              word = strtok_r(NULL, " \t\r\n;\"'=", &state)) {
                 struct zp_guess_file module;
-                if (word[0] == '/' && ends_with(word, ".so") && zp_guess_find_file(g, NULL, word, &module))
+                if (word[0] == '/' && zp_guess_ends_with(word, ".so") && zp_guess_find_file(g, NULL, word, &module))
                         r = zp_guess_start(g, &module, err);
         }
         return r;
@@ -74,7 +69,8 @@ static int name_settings(struct zp_guess *g, const struct zp_guess_file *directo
         int r = zp_guess_list(g, directory, &entries, &count, err);
         for (uint32_t i = 0; r == 0 && i < count && *left && !zp_guess_is_full(g); i++) {
                 struct zp_guess_file file;
-                if (ends_with(entries[i]->name, "-available") || !zp_guess_find(g, directory, entries[i]->name, &file))
+                if (zp_guess_ends_with(entries[i]->name, "-available") ||
+                    !zp_guess_find(g, directory, entries[i]->name, &file))
                         continue;
                 if (S_ISDIR(file.inode->mode) && with_inner)
                         r = name_settings(g, &file, false, left, err);
@@ -145,7 +141,7 @@ static int start_path(struct zp_guess *g, const char *path, struct zp_error *err
         if (!zp_guess_find(g, &g->directory, path, &file))
                 return 0;
         if (S_ISDIR(file.inode->mode))
-                return ends_with(file.path, ".d") ? start_files(g, &file, err) : 0;
+                return zp_guess_ends_with(file.path, ".d") ? start_files(g, &file, err) : 0;
         if (!S_ISREG(file.inode->mode))
                 return 0;
         zp_autofree char *parent = strndup(path, (size_t) (zp_guess_base_name(path) - path));
@@ -279,12 +275,12 @@ static int start_other(struct zp_guess *g, const struct zp_guess_file *file, str
         int r = zp_guess_read(g, file, 0, head, sizeof head, err);
         if (r < 0)
                 return r;
-        if (ends_with(file->path, ".jar") || ends_with(file->path, ".war"))
+        if (zp_guess_ends_with(file->path, ".jar") || zp_guess_ends_with(file->path, ".war"))
                 return zp_guess_jar(g, file, err);
         if (r == 0 && is_program(file)) /* it is not here */
                 return file->inode->size <= UNKNOWN_MAX ? zp_guess_name(g, file, 0, UNKNOWN_MAX, err) : 0;
         bool is_script = r == 1 && memcmp(head, "#!", 2) == 0;
-        if (ends_with(file->path, ".py") && !is_script)
+        if (zp_guess_ends_with(file->path, ".py") && !is_script)
                 zp_guess_python_script(g, file);
         r = zp_guess_name(g, file, 0, DATA_MAX, err);
         if (r < 0 || !is_script || g->depth == DEPTH_MAX)

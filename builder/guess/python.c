@@ -138,21 +138,20 @@ static int want_module(struct zp_guess *g, const struct zp_guess_file *directory
         }
 }
 
-/* The directory that holds the first part of a name: of those that have a module of that name the first, else the first
- * that has a directory. */
-static bool find_first(struct zp_guess *g, const char *name, struct zp_guess_file *out) {
-        bool has_portion = false;
+/* The first part of a name, and the directory that it is in: of those that have a module of that name the first, else
+ * the first that has a directory. */
+static void find_first(struct zp_guess *g, const char *name, struct zp_guess_file *directory, struct module *out) {
+        *out = (struct module){ 0 };
         for (uint32_t i = 0; i < g->python.directories.count; i++) {
                 struct module module;
                 find_module(g, &g->python.directories.list[i], name, &module);
-                if (module.kind == NO_MODULE || (module.kind == PORTION && has_portion))
+                if (module.kind == NO_MODULE || (module.kind == PORTION && out->kind == PORTION))
                         continue;
-                *out = g->python.directories.list[i];
+                *directory = g->python.directories.list[i];
+                *out = module;
                 if (module.kind != PORTION)
-                        return true;
-                has_portion = true;
+                        return;
         }
-        return has_portion;
 }
 
 /* A dotted name below a directory; NULL: wherever modules are. 1: all parts are found; *inner is what the last holds,
@@ -171,11 +170,10 @@ static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const
                         return 0;
                 memcpy(part, dotted, size);
                 part[size] = '\0';
-                if (is_first && !find_first(g, part, &directory))
-                        return 0;
-                if (!directory.path)
-                        return 0;
-                find_module(g, &directory, part, &module);
+                if (is_first)
+                        find_first(g, part, &directory, &module);
+                else
+                        find_module(g, &directory, part, &module);
                 int r = want_module(g, &directory, part, &module, err);
                 if (r < 0 || module.kind == NO_MODULE)
                         return r < 0 ? r : 0;
@@ -185,6 +183,8 @@ static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const
                         *inner = directory;
                         return 1;
                 }
+                if (!holds)
+                        return 0;
                 dotted += size + 1;
         }
 }
@@ -419,12 +419,11 @@ static int want_words(struct zp_guess *g, struct zp_error *err) {
 }
 
 int zp_guess_imports(struct zp_guess *g, struct zp_error *err) {
-        struct zp_guess_file prefix;
         size_t at;
         json_t *item;
-        if (!g->python.version || !zp_guess_find_directory(g, NULL, g->python.prefix, &prefix))
+        if (!g->python.version)
                 return 0;
-        add_directories(g, &prefix);
+        add_directories(g, &g->python.prefix);
         int r = 0;
         for (size_t i = 0; i < sizeof tables / sizeof *tables && r == 0; i++)
                 r = zp_guess_name_path(g, tables[i], TABLE_MAX, err);
@@ -454,5 +453,5 @@ void zp_guess_python(struct zp_guess *g, const struct zp_guess_file *program) {
             !zp_guess_find_directory(g, &bin, "..", &prefix) || !zp_guess_find_directory(g, &prefix, "lib", &library))
                 return;
         g->python.version = version_of(name, library.inode);
-        g->python.prefix = prefix.path;
+        g->python.prefix = prefix;
 }

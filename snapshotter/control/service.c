@@ -168,9 +168,7 @@ static int accelerate(struct snap_service *service, const struct snap_new *new, 
         if (r < 0)
                 return r;
         r = snap_metastore_add_accelerated(service->metastore, &accelerated, err);
-        if (r < 0)
-                return r;
-        return 1;
+        return r < 0 ? r : 1;
 }
 
 /* Whoever asked can see with the snapshot why it was not accelerated: `zeropull rpull`, ctr(8). */
