@@ -12,6 +12,8 @@
 
 #define MODULE_MAX (UINT64_C(1) << 20)
 #define TABLE_MAX (UINT64_C(512) << 10)
+/* Directories that the interpreter brings along: add_directories() has them. */
+#define OWN_DIRECTORIES 6u
 /* A dotted name. */
 #define NAME_MAX_SIZE 512u
 
@@ -37,9 +39,12 @@ static void add_directory(struct zp_guess *g, const struct zp_guess_file *prefix
 /* As the interpreter sets up sys.path. */
 static void add_directories(struct zp_guess *g, const struct zp_guess_file *prefix) {
         const char *version = g->python.version;
-        g->python.directories.list[0] = g->directory;
-        g->python.directories.count = 1;
-        zp_guess_add_directories(g, zp_guess_variable(g, "PYTHONPATH", ""), ":", &g->python.directories);
+        struct zp_guess_directories *directories = &g->python.directories;
+        directories->list[0] = g->directory;
+        directories->count = 1;
+        zp_guess_add_directories(g, zp_guess_variable(g, "PYTHONPATH", ""), ":", directories);
+        if (directories->count > ZP_GUESS_DIRECTORIES_MAX - OWN_DIRECTORIES)
+                directories->count = ZP_GUESS_DIRECTORIES_MAX - OWN_DIRECTORIES;
         add_directory(g, prefix, "lib/python", version, "");
         add_directory(g, prefix, "lib/python", version, "/lib-dynload");
         if (g->environment.path)

@@ -226,6 +226,23 @@ static void modules_are_searched_in_the_interpreters_order(void **state) {
         }
 }
 
+static void pythons_own_directories_are_searched_behind_any_number_of_others(void **state) {
+        struct image *image = *state;
+        zp_autobuffer struct zp_buffer config = { 0 };
+        add_link(image->tree, "venv/bin/python", "/usr/bin/python3");
+        put_text(image, "venv/pyvenv.cfg", "home = /usr/bin\n");
+        put_files(image, "opt/other/x", "opt/modules/a.py", "venv/lib/python3.11/site-packages/b.py",
+                  "usr/lib/python3/dist-packages/c.py");
+        put_modules(image, "os");
+        zp_buffer_text(&config, "'Env':['PYTHONPATH=/opt/modules");
+        for (unsigned i = 0; i < 100; i++)
+                zp_buffer_text(&config, ":/opt/other");
+        zp_buffer_text(&config, "'],'Cmd':['/venv/bin/python','-c','import a, b, c']");
+        assert_guess(image, config.data,
+                     "usr/bin/python3.11 " LIBRARY "os.py opt/modules/a.py venv/lib/python3.11/site-packages/b.py "
+                     "usr/lib/python3/dist-packages/c.py");
+}
+
 static void environments_modules_come_before_the_systems(void **state) {
         struct image *image = *state;
         add_link(image->tree, "venv/bin/python", "/usr/bin/python3");
@@ -393,6 +410,7 @@ int main(void) {
                 python_test(directory_without_a_module_holds_others),
                 python_test(module_comes_before_a_directory_of_that_name),
                 python_test(modules_are_searched_in_the_interpreters_order),
+                python_test(pythons_own_directories_are_searched_behind_any_number_of_others),
                 python_test(environments_modules_come_before_the_systems),
                 python_test(script_is_run_by_the_python_that_env_finds),
                 python_test(script_is_found_in_the_working_directory),
