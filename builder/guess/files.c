@@ -18,7 +18,7 @@
 
 bool zp_guess_is_full(const struct zp_guess *g) {
         return g->steps_left == 0 || g->files_left == 0 || g->named_left == 0 ||
-               g->arena.used_bytes > ZP_GUESS_MEMORY_MAX;
+               g->arena.used_bytes > ZP_GUESS_MEMORY_MAX || zp_cancelled(g->image->cancel);
 }
 
 /* ---- paths ---- */

@@ -78,7 +78,7 @@ const char *zp_guess_variable(const struct zp_guess *g, const char *name, const 
 
 /* ---- files.c ---- */
 
-/* A limit is reached: nothing more is found. Whatever loops over an image's data asks. */
+/* A limit is reached, or the guess is cancelled: nothing more is found. Whatever loops over an image's data asks. */
 bool zp_guess_is_full(const struct zp_guess *g);
 /* What is at a path, links followed; below `from`, unless the path begins with '/'. NULL: below the root. */
 bool zp_guess_find(struct zp_guess *g, const struct zp_guess_file *from, const char *path, struct zp_guess_file *out);

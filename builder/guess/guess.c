@@ -97,6 +97,8 @@ int zp_guess(const struct zp_guess_image *image, const char *config, size_t conf
                                 .config = json_object_get(json, "config") };
         if (r == 0)
                 r = guess(g, err);
+        if (zp_cancelled(image->cancel)) /* then less was found than there is */
+                r = zp_check_cancel(image->cancel, err);
         json_decref(g->command);
         json_decref(g->variables);
         zp_arena_clear(&g->arena);

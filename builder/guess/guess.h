@@ -21,7 +21,8 @@ struct zp_guess_image {
 };
 
 /* The profile of what the image's command is likely to read; one without entries when there is no command to be found.
- * `config` is the image's. The same image gives the same profile; what is malformed in it is passed over. */
+ * `config` is the image's. The same image gives the same profile; what is malformed in it is passed over. -ECANCELED
+ * however late it is cancelled. */
 int zp_guess(const struct zp_guess_image *image, const char *config, size_t config_size, struct zp_profile **out,
              struct zp_error *err);
 

@@ -24,6 +24,7 @@ struct image {
         const void *head;
         size_t head_size;
         int outside_result; /* of reading it */
+        struct zp_cancel cancel;
 };
 
 static inline int image_setup(void **state) {
@@ -178,7 +179,9 @@ static inline void forget(const struct zp_inode *directory) {
 /* `config` is what stands in the config's "config", with ' for ". */
 static inline int try_guess(struct image *image, const char *config) {
         zp_autofree char *text = zp_format("{'config':{%s}}", config);
-        const struct zp_guess_image guessed = { .tree = image->tree, .read = read_outside, .context = image };
+        const struct zp_guess_image guessed = {
+                .tree = image->tree, .read = read_outside, .context = image, .cancel = &image->cancel
+        };
         for (char *c = text; *c; c++)
                 *c = *c == '\'' ? '"' : *c;
         zp_profile_free(image->profile);

@@ -281,6 +281,17 @@ static void program_that_cannot_be_read_is_named_when_it_is_small(void **state) 
         assert_guess(image, "'Cmd':['a']", "");
 }
 
+static void interrupted_guess_fails(void **state) {
+        struct image *image = *state;
+        static const char *const configs[] = { "", "'Cmd':['none']", "'Cmd':['a']" };
+        put_files(image, "bin/a");
+        atomic_store(&image->cancel.requested, true);
+        for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+                assert_int_equal(try_guess(image, configs[i]), -ECANCELED);
+                assert_null(image->profile);
+        }
+}
+
 static void repeat(struct zp_buffer *out, const char *text, unsigned times) {
         for (unsigned i = 0; i < times; i++)
                 zp_buffer_text(out, text);
@@ -403,6 +414,7 @@ int main(void) {
                 image_test(same_image_gives_the_same_guess),
                 image_test(not_more_than_96_mib_are_named),
                 image_test(program_that_cannot_be_read_is_named_when_it_is_small),
+                image_test(interrupted_guess_fails),
                 image_test(search_of_many_words_in_many_directories_ends),
                 image_test(search_of_many_libraries_in_many_directories_ends),
                 image_test(search_of_many_variables_ends),
