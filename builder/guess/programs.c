@@ -181,23 +181,40 @@ static int start_word(struct zp_guess *g, char *word, bool is_command, struct zp
         return strchr(word, '.') ? start_path(g, word, err) : 0;
 }
 
-/* The next word, in which variables of the image's environment at its beginning have their values. */
-static size_t read_word(struct zp_guess *g, const char *text, char word[WORD_SIZE]) {
-        size_t skipped = 0, size;
-        const char *value = "";
-        if (text[0] == '$') {
-                char name[100];
-                bool has_brace = text[1] == '{';
-                const char *start = text + 1 + has_brace;
-                for (size = 0; isalnum((unsigned char) start[size]) || start[size] == '_'; size++)
-                        ;
-                snprintf(name, sizeof name, "%.*s", (int) size, start);
-                value = zp_guess_variable(g, name, "");
-                skipped = 1 + has_brace + size + (has_brace && start[size] == '}');
+/* A part of a text. */
+struct part {
+        const char *text;
+        size_t size;
+};
+
+/* A variable of the image's environment: $NAME, ${NAME}, or with a default ${NAME-WORD}, ${NAME:-WORD}. Returns how
+ * much of the text it is. */
+static size_t read_variable(const struct zp_guess *g, const char *text, struct part *value) {
+        char name[100];
+        bool has_brace = text[1] == '{';
+        const char *start = text + 1 + has_brace, *end = start;
+        for (; isalnum((unsigned char) *end) || *end == '_'; end++)
+                ;
+        snprintf(name, sizeof name, "%.*s", (int) (end - start), start);
+        const char *set = zp_guess_variable(g, name, NULL);
+        *value = (struct part){ set ? set : "", set ? strnlen(set, WORD_SIZE) : 0 };
+        bool has_colon = has_brace && *end == ':';
+        if (has_brace && end > start && end[has_colon] == '-') {
+                const char *otherwise = end + has_colon + 1;
+                end = otherwise + strcspn(otherwise, SEPARATORS);
+                if (!set || (has_colon && !*set))
+                        *value = (struct part){ otherwise, (size_t) (end - otherwise) };
         }
-        size = strcspn(text + skipped, SEPARATORS);
-        if (strnlen(value, WORD_SIZE) + size < WORD_SIZE) /* not snprintf, which goes through all of a long value */
-                snprintf(word, WORD_SIZE, "%s%.*s", value, (int) size, text + skipped);
+        return (size_t) (end - text) + (has_brace && *end == '}');
+}
+
+/* The next word, in which a variable at its beginning has its value. */
+static size_t read_word(const struct zp_guess *g, const char *text, char word[WORD_SIZE]) {
+        struct part value = { "", 0 };
+        size_t skipped = text[0] == '$' ? read_variable(g, text, &value) : 0;
+        size_t size = strcspn(text + skipped, SEPARATORS);
+        if (value.size + size < WORD_SIZE)
+                snprintf(word, WORD_SIZE, "%.*s%.*s", (int) value.size, value.text, (int) size, text + skipped);
         else
                 word[0] = '\0';
         return skipped + size;

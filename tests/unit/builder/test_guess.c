@@ -66,6 +66,26 @@ static void variables_have_the_values_of_the_environment(void **state) {
                      "bin/sh bin/server opt/app/conf opt/app/run");
 }
 
+static void variable_that_is_not_set_has_its_default(void **state) {
+        put_files(*state, "bin/sh", "bin/a", "bin/b", "opt/app/a", "opt/app/run", "srv/run", "srv/conf");
+        assert_guess(*state, "'Cmd':['sh','-c','${SERVER:-a} --config ${CONF-/srv/conf}; ${HOME:-/srv}/run; ${X-b}']",
+                     "bin/sh bin/a srv/conf srv/run bin/b");
+        assert_guess(*state,
+                     "'Env':['SERVER=b','HOME=/opt/app'],"
+                     "'Cmd':['sh','-c','${SERVER:-a}; X=1 exec ${HOME-/srv}/run; Y=${HOME:-/srv}/a b']",
+                     "bin/sh bin/b opt/app/run opt/app/a");
+        assert_guess(*state, "'Env':['E='],'Cmd':['sh','-c','${E-a}; ${E:-b}']", "bin/sh bin/b");
+        assert_guess(*state, "'Cmd':['sh','-c','${X:-a b}; ${X:-\\\"/srv/run\\\"}']", "bin/sh bin/a srv/run");
+        assert_guess(*state, "'Env':['X=b'],'Cmd':['sh','-c','${X:+a}; ${X:?a}; ${:-a}; ${-a}; $X:-a; $X-a; ${X:-a']",
+                     "bin/sh bin/b");
+}
+
+static void script_has_the_defaults_of_its_variables(void **state) {
+        put_text(*state, "bin/start", "#!/bin/sh\nexec \"${SERVER:-server}\" -c \"${CONF:-/srv/conf}\"\n");
+        put_files(*state, "bin/sh", "bin/server", "srv/conf");
+        assert_guess(*state, "'Cmd':['start']", "bin/start bin/sh bin/server srv/conf");
+}
+
 static void value_that_is_set_before_a_command_may_be_a_path(void **state) {
         put_files(*state, "bin/sh", "bin/a", "bin/b", "opt/lib.so");
         assert_guess(*state, "'Cmd':['sh','-c','LD_PRELOAD=/opt/lib.so X=b Y= a']", "bin/sh opt/lib.so bin/a");
@@ -341,7 +361,18 @@ static void search_of_many_variables_ends(void **state) {
         zp_buffer_text(&config, ",'D=");
         repeat(&config, "dddddddddd", 300000);
         zp_buffer_text(&config, "'],'Cmd':['");
-        repeat(&config, "$C $D ", 500000);
+        repeat(&config, "$C $D ${D:-x} ", 300000);
+        zp_buffer_text(&config, "']");
+        assert_int_equal(try_guess(*state, config.data), 0);
+}
+
+static void search_of_defaults_within_defaults_ends(void **state) {
+        zp_autobuffer struct zp_buffer config = { 0 };
+        zp_buffer_text(&config, "'Cmd':['");
+        repeat(&config, "${A:-", 600000);
+        zp_buffer_text(&config, "','");
+        zp_buffer_text(&config, "${A:-");
+        repeat(&config, "xxxxxxxxxx", 300000);
         zp_buffer_text(&config, "']");
         assert_int_equal(try_guess(*state, config.data), 0);
 }
@@ -393,6 +424,8 @@ int main(void) {
                 image_test(builtins_of_a_shell_are_not_programs),
                 image_test(links_are_followed_within_the_image),
                 image_test(variables_have_the_values_of_the_environment),
+                image_test(variable_that_is_not_set_has_its_default),
+                image_test(script_has_the_defaults_of_its_variables),
                 image_test(value_that_is_set_before_a_command_may_be_a_path),
                 image_test(arguments_of_a_command_are_no_programs),
                 image_test(parts_of_a_directory_that_is_named_are_run),
@@ -418,6 +451,7 @@ int main(void) {
                 image_test(search_of_many_words_in_many_directories_ends),
                 image_test(search_of_many_libraries_in_many_directories_ends),
                 image_test(search_of_many_variables_ends),
+                image_test(search_of_defaults_within_defaults_ends),
                 image_test(search_along_long_paths_ends),
                 image_test(search_of_large_directories_ends),
         };
