@@ -137,11 +137,6 @@ const char *zp_guess_base_name(const char *path) {
         return slash ? slash + 1 : path;
 }
 
-bool zp_guess_ends_with(const char *text, const char *end) {
-        size_t size = strlen(text), part = strlen(end);
-        return size >= part && strcmp(text + size - part, end) == 0;
-}
-
 bool zp_guess_parent(struct zp_guess *g, const struct zp_guess_file *file, struct zp_guess_file *out) {
         const char *name = zp_guess_base_name(file->path);
         const char *path = zp_arena_copy(&g->arena, file->path, (size_t) (name - file->path));

@@ -94,7 +94,6 @@ int zp_guess_list(struct zp_guess *g, const struct zp_guess_file *directory, str
 bool zp_guess_parent(struct zp_guess *g, const struct zp_guess_file *file, struct zp_guess_file *out);
 /* What follows the last '/'. */
 const char *zp_guess_base_name(const char *path);
-bool zp_guess_ends_with(const char *text, const char *end);
 /* Adds those directories of a list with separators that are there; "" is none. */
 void zp_guess_add_directories(struct zp_guess *g, const char *list, const char *separators,
                               struct zp_guess_directories *out);

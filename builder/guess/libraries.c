@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "base/text.h"
 #include "builder/guess/elf.h"
 #include "builder/guess/guess-internal.h"
 
@@ -46,7 +47,7 @@ static int add_all_settings(struct zp_guess *g, struct zp_error *err) {
         uint32_t count;
         r = zp_guess_list(g, &directory, &entries, &count, err);
         for (uint32_t i = 0; r == 0 && i < count && !zp_guess_is_full(g); i++)
-                if (zp_guess_ends_with(entries[i]->name, ".conf") &&
+                if (zp_ends_with(entries[i]->name, ".conf") &&
                     zp_guess_find_file(g, &directory, entries[i]->name, &file))
                         r = add_settings(g, &file, err);
         return r;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/text.h"
 #include "builder/guess/guess-internal.h"
 
 /* Scripts that are started by scripts, or run them. */
@@ -55,7 +56,7 @@ static int start_modules(struct zp_guess *g, const struct zp_guess_file *file, s
         for (char *word = strtok_r(text, " \t\r\n;\"'=", &state); word && r == 0 && !zp_guess_is_full(g);
              word = strtok_r(NULL, " \t\r\n;\"'=", &state)) {
                 struct zp_guess_file module;
-                if (word[0] == '/' && zp_guess_ends_with(word, ".so") && zp_guess_find_file(g, NULL, word, &module))
+                if (word[0] == '/' && zp_ends_with(word, ".so") && zp_guess_find_file(g, NULL, word, &module))
                         r = zp_guess_start(g, &module, err);
         }
         return r;
@@ -69,7 +70,7 @@ static int name_settings(struct zp_guess *g, const struct zp_guess_file *directo
         int r = zp_guess_list(g, directory, &entries, &count, err);
         for (uint32_t i = 0; r == 0 && i < count && *left && !zp_guess_is_full(g); i++) {
                 struct zp_guess_file file;
-                if (zp_guess_ends_with(entries[i]->name, "-available") ||
+                if (zp_ends_with(entries[i]->name, "-available") ||
                     !zp_guess_find(g, directory, entries[i]->name, &file))
                         continue;
                 if (S_ISDIR(file.inode->mode) && with_inner)
@@ -141,7 +142,7 @@ static int start_path(struct zp_guess *g, const char *path, struct zp_error *err
         if (!zp_guess_find(g, &g->directory, path, &file))
                 return 0;
         if (S_ISDIR(file.inode->mode))
-                return zp_guess_ends_with(file.path, ".d") ? start_files(g, &file, err) : 0;
+                return zp_ends_with(file.path, ".d") ? start_files(g, &file, err) : 0;
         if (!S_ISREG(file.inode->mode))
                 return 0;
         zp_autofree char *parent = strndup(path, (size_t) (zp_guess_base_name(path) - path));
@@ -292,12 +293,12 @@ static int start_other(struct zp_guess *g, const struct zp_guess_file *file, str
         int r = zp_guess_read(g, file, 0, head, sizeof head, err);
         if (r < 0)
                 return r;
-        if (zp_guess_ends_with(file->path, ".jar") || zp_guess_ends_with(file->path, ".war"))
+        if (zp_ends_with(file->path, ".jar") || zp_ends_with(file->path, ".war"))
                 return zp_guess_jar(g, file, err);
         if (r == 0 && is_program(file)) /* it is not here */
                 return file->inode->size <= UNKNOWN_MAX ? zp_guess_name(g, file, 0, UNKNOWN_MAX, err) : 0;
         bool is_script = r == 1 && memcmp(head, "#!", 2) == 0;
-        if (zp_guess_ends_with(file->path, ".py") && !is_script)
+        if (zp_ends_with(file->path, ".py") && !is_script)
                 zp_guess_python_script(g, file);
         r = zp_guess_name(g, file, 0, DATA_MAX, err);
         if (r < 0 || !is_script || g->depth == DEPTH_MAX)

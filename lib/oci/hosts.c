@@ -10,6 +10,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "oci/hosts-internal.h"
 
 #define FILE_MAX_SIZE (1u << 20)
@@ -52,11 +53,6 @@ int zp_hosts_read_pem(const char *directory, const char *path, char **pem, struc
         return 0;
 }
 
-static bool has_suffix(const char *name, const char *suffix) {
-        size_t size = strlen(name), suffix_size = strlen(suffix);
-        return size > suffix_size && strcmp(name + size - suffix_size, suffix) == 0;
-}
-
 /* Docker's way: *.crt are authorities, NAME.cert and NAME.key a certificate of ours. */
 static int read_certificates(const char *directory, struct zp_hosts *out, struct zp_error *err) {
         zp_autoclosedir DIR *dir = opendir(directory);
@@ -70,9 +66,9 @@ static int read_certificates(const char *directory, struct zp_hosts *out, struct
         host->can_pull = host->can_resolve = host->can_push = true;
         int r = 0;
         for (struct dirent *entry; r == 0 && (entry = zp_next_entry(dir));) {
-                if (has_suffix(entry->d_name, ".crt"))
+                if (zp_ends_with(entry->d_name, ".crt"))
                         r = zp_hosts_read_pem(directory, entry->d_name, &host->ca_pem, err);
-                if (!has_suffix(entry->d_name, ".cert"))
+                if (!zp_ends_with(entry->d_name, ".cert"))
                         continue;
                 zp_autofree char *key = zp_format("%.*s.key", (int) strlen(entry->d_name) - 5, entry->d_name);
                 if (!key || host->client_pem)

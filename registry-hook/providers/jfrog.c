@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/text.h"
 #include "registry-hook/providers/authentication.h"
 #include "registry-hook/providers/payload.h"
 #include "registry-hook/providers/providers-internal.h"
@@ -25,11 +26,6 @@ static char *image_name(const struct hook_endpoint *endpoint, const char *key, c
         return zp_format("%s/%s", key, name);
 }
 
-static bool ends_with(const char *text, const char *end) {
-        size_t size = strlen(text), end_size = strlen(end);
-        return size >= end_size && strcmp(text + size - end_size, end) == 0;
-}
-
 static int read_event(const struct hook_endpoint *endpoint, json_t *root, struct hook_event_text *text,
                       struct hook_events *events, char *reason, struct zp_error *err) {
         const char *key, *name, *sha256, *origin;
@@ -44,7 +40,7 @@ static int read_event(const struct hook_endpoint *endpoint, json_t *root, struct
         int r = HOOK_PAYLOAD_READ(root, fields, err);
         if (r < 0)
                 return r;
-        if (ends_with(key, "-cache"))
+        if (zp_ends_with(key, "-cache"))
                 return hook_payload_ignore(reason, "a remote repository's cache: %s", key);
         if (strncmp(text->tag, "sha256:", 7) == 0 || strncmp(text->tag, "sha256__", 8) == 0) /* pushed by digest */
                 text->tag = NULL;
