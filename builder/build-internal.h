@@ -18,6 +18,8 @@ struct zp_building {
         const struct zp_build_options *options;
         struct zp_build_result *result;
         struct zp_image image;
+        char *repository;        /* of the image, "docker.io/library/busybox"; NULL: it is in no registry */
+        struct zp_image of_base; /* its layers as its manifest has them; the rest is empty */
         struct zp_pool *pool;
         struct zp_cancel stop;   /* set when the caller cancels or one layer fails: the others need not go on */
         struct zp_recipe recipe; /* of the layers to convert */
@@ -34,6 +36,11 @@ struct zp_building {
 
 /* Converts the image's layers that the store does not have, on up to `threads` threads, and fills b->names. */
 int zp_build_all_layers(struct zp_building *b, unsigned threads, struct zp_error *err);
+/* The store has the layer, b->names[layer]: its blob is read, which is told, unless that was done before. 1: it was, 0:
+ * there was no need; negative: it cannot be read, or is another layer. */
+int zp_build_check_layer(struct zp_building *b, uint16_t layer, struct zp_error *err);
+/* Says of which layer the error is. Returns its (negative) code. */
+int zp_building_wrap(const struct zp_building *b, uint16_t layer, struct zp_error *err);
 /* As zp_store_lock() wants it; the context is the build. */
 void zp_building_tell_waiting(void *context);
 

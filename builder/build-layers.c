@@ -4,12 +4,19 @@
  */
 #include <stdlib.h>
 
-#include "builder/build-internal.h"
+#include "builder/blobs.h"
 #include "builder/convert.h"
 #include "builder/reuse.h"
 
 /* More layers side by side than this only take memory: the pool compresses for all of them. */
 #define LAYERS_AT_ONCE 4u
+
+static bool is_same_layer(const struct zp_building *b, uint16_t one, uint16_t other) {
+        const struct zp_image *image = &b->image;
+        return zp_digest_equal(&image->diff_ids[one], &image->diff_ids[other]) &&
+               zp_digest_equal(&image->layers[one].digest, &image->layers[other].digest) &&
+               image->layers[one].size == image->layers[other].size;
+}
 
 /* ---- what is told ---- */
 
@@ -24,12 +31,12 @@ void zp_building_tell_waiting(void *context) {
 
 /* Tells of a layer, and of those further up that are the same one. */
 static void tell_layer(struct zp_building *b, uint16_t layer, enum zp_layer_state state) {
-        const struct zp_digest *name = state == ZP_LAYER_CONVERTING ? NULL : &b->names[layer];
+        const struct zp_digest *name = state == ZP_LAYER_DONE || state == ZP_LAYER_REUSED ? &b->names[layer] : NULL;
         if (!b->options->events.layer_state)
                 return;
         pthread_mutex_lock(&b->lock);
         for (uint16_t i = layer; i < b->image.layer_count; i++)
-                if (zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[layer]))
+                if (is_same_layer(b, i, layer))
                         b->options->events.layer_state(b->options->events.context, i, state, name);
         pthread_mutex_unlock(&b->lock);
 }
@@ -122,7 +129,7 @@ static int convert_into_store(struct zp_building *b, uint16_t layer, struct zp_e
                 r = zp_staging_commit_layer(for_layer, &converted.layer, err);
         if (r == 0)
                 b->names[layer] = converted.layer.metadata_digest;
-        return r;
+        return r < 0 ? r : zp_blob_note(b, layer, err);
 }
 
 static struct zp_reuse reuse_of(const struct zp_building *b) {
@@ -142,6 +149,19 @@ static int find_built_layer(struct zp_building *b, uint16_t layer, struct zp_err
         return found;
 }
 
+int zp_build_check_layer(struct zp_building *b, uint16_t layer, struct zp_error *err) {
+        struct progress progress = { b, layer };
+        int r = zp_blob_is_known(b, layer, err);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        tell_layer(b, layer, ZP_LAYER_CHECKING);
+        r = zp_blob_check(b, layer, tell_progress, &progress, err);
+        if (r < 0)
+                return r;
+        tell_layer(b, layer, ZP_LAYER_REUSED);
+        return 1;
+}
+
 static int build_layer(struct zp_building *b, uint16_t layer, struct zp_error *err) {
         const struct zp_digest *diff_id = &b->image.diff_ids[layer];
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
@@ -156,7 +176,11 @@ static int build_layer(struct zp_building *b, uint16_t layer, struct zp_error *e
         if (found < 0)
                 return found;
         if (found) {
-                tell_layer(b, layer, ZP_LAYER_REUSED);
+                int r = zp_build_check_layer(b, layer, err);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        tell_layer(b, layer, ZP_LAYER_REUSED);
                 pthread_mutex_lock(&b->lock);
                 b->result->layers_reused++;
                 pthread_mutex_unlock(&b->lock);
@@ -175,9 +199,13 @@ static int build_layer(struct zp_building *b, uint16_t layer, struct zp_error *e
 
 /* ---- all of them ---- */
 
-static void note_failure(struct zp_building *b, uint16_t layer, struct zp_error *err) {
+int zp_building_wrap(const struct zp_building *b, uint16_t layer, struct zp_error *err) {
         char digest[ZP_DIGEST_TEXT_SIZE];
-        zp_error_wrap(err, "layer %u (%s)", layer + 1u, zp_digest_text(&b->image.layers[layer].digest, digest));
+        return zp_error_wrap(err, "layer %u (%s)", layer + 1u, zp_digest_text(&b->image.layers[layer].digest, digest));
+}
+
+static void note_failure(struct zp_building *b, uint16_t layer, struct zp_error *err) {
+        zp_building_wrap(b, layer, err);
         pthread_mutex_lock(&b->lock);
         /* the others stop because of the first: that one is told */
         if (b->first_error.code == 0)
@@ -205,7 +233,7 @@ static void order_layers(struct zp_building *b) {
         for (uint16_t i = 0; i < b->image.layer_count; i++) {
                 bool is_repeated = false;
                 for (uint16_t j = 0; j < i; j++)
-                        is_repeated |= zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[j]);
+                        is_repeated |= is_same_layer(b, i, j);
                 if (is_repeated)
                         continue;
                 uint16_t at = b->order_count++;
@@ -219,7 +247,7 @@ static void order_layers(struct zp_building *b) {
 static void name_repeated_layers(struct zp_building *b) {
         for (uint16_t i = 0; i < b->image.layer_count; i++)
                 for (uint16_t first = 0; first < i; first++)
-                        if (zp_digest_equal(&b->image.diff_ids[i], &b->image.diff_ids[first])) {
+                        if (is_same_layer(b, i, first)) {
                                 b->names[i] = b->names[first];
                                 break;
                         }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "builder/build.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/confine.h"
 #include "base/file.h"
 #include "base/fingerprint.h"
-#include "builder/build-internal.h"
+#include "builder/blobs.h"
 #include "builder/start.h"
 #include "snapshot/snapshot.h"
 
@@ -98,6 +100,27 @@ static int write_snapshot(struct zp_building *b, struct zp_error *err) {
         return r < 0 ? r : commit_image(b, staging, &record, err);
 }
 
+static bool has_name(const struct zp_image_record *image, const char *name) {
+        for (char **known = image->names; known && *known; known++)
+                if (strcmp(*known, name) == 0)
+                        return true;
+        return false;
+}
+
+/* The store has the image: so must where it is to be built from. What is in no registry had it under the same name
+ * before. */
+static int check_layers(struct zp_building *b, struct zp_error *err) {
+        if (!b->repository && has_name(&b->result->image, b->image.name))
+                return 0;
+        for (uint16_t i = 0; i < b->image.layer_count; i++) {
+                b->names[i] = b->result->image.layers[i];
+                int r = zp_build_check_layer(b, i, err);
+                if (r < 0)
+                        return zp_building_wrap(b, i, err);
+        }
+        return 0;
+}
+
 static int build_image(struct zp_building *b, unsigned threads, struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         int r = zp_store_lock(b->store, &b->image.manifest_digest, b->options->cancel, zp_building_tell_waiting, b,
@@ -108,6 +131,8 @@ static int build_image(struct zp_building *b, unsigned threads, struct zp_error 
         if (found < 0)
                 return found;
         if (found) {
+                if ((r = check_layers(b, err)) < 0)
+                        return r;
                 b->result->was_present = true;
                 b->result->layers_reused = b->image.layer_count;
                 return zp_store_add_name(b->store, b->image.name, &b->image.manifest_digest, err);
@@ -146,6 +171,8 @@ int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_b
         b.recipe.has_profile = options->profile != NULL;
         if (options->profile)
                 r = zp_profile_digest(options->profile, &b.recipe.profile, err);
+        if (r == 0)
+                r = zp_blobs_prepare(&b, err);
         if (r == 0 && options->confine)
                 r = confine(&b, err);
         if (r == 0)
@@ -157,6 +184,8 @@ int zp_build(struct zp_source *source, struct zp_store *store, const struct zp_b
         zp_base_clear(&b.base);
         zp_pool_free(b.pool);
         pthread_mutex_destroy(&b.lock);
+        zp_image_clear(&b.of_base);
         zp_image_clear(&b.image);
+        free(b.repository);
         return r;
 }

@@ -27,6 +27,7 @@
 enum zp_layer_state {
         ZP_LAYER_WAITING,
         ZP_LAYER_CONVERTING,
+        ZP_LAYER_CHECKING, /* the store has it, but has not read it from there */
         ZP_LAYER_DONE,
         ZP_LAYER_REUSED, /* the store had it */
 };
@@ -59,7 +60,7 @@ struct zp_build_options {
         struct zp_platform platform;
         unsigned threads; /* 0: as many as the process may use */
         struct zp_pack_options pack;
-        /* An image in the store, whose snapshot is trusted: layers it has are used, and content that its devices hold
+        /* An image in the store, whose snapshot is trusted, and may be seen by who builds: layers it has are used, and content that its devices hold
          * is referred to and not stored again. NULL: none. It need not have the data of its devices. */
         const struct zp_image_record *base;
         const struct zp_profile *profile; /* NULL: none. What it names lies first on the devices. */

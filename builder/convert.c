@@ -83,14 +83,18 @@ static int64_t next_piece(void *context, const uint8_t **data, struct zp_error *
         return size;
 }
 
-static int check_diff_id(struct converting *c, struct zp_error *err) {
-        struct zp_digest actual;
+int zp_check_diff_id(const struct zp_digest *claimed, const struct zp_digest *actual, struct zp_error *err) {
         char want[ZP_DIGEST_TEXT_SIZE], have[ZP_DIGEST_TEXT_SIZE];
-        zp_sha256_finish(c->hash, &actual);
-        if (zp_digest_equal(&actual, c->input->diff_id))
+        if (zp_digest_equal(actual, claimed))
                 return 0;
         return zp_error_set(err, EBADMSG, "diffID differs: the config says %s, its content is %s",
-                            zp_digest_text(c->input->diff_id, want), zp_digest_text(&actual, have));
+                            zp_digest_text(claimed, want), zp_digest_text(actual, have));
+}
+
+static int check_diff_id(struct converting *c, struct zp_error *err) {
+        struct zp_digest actual;
+        zp_sha256_finish(c->hash, &actual);
+        return zp_check_diff_id(c->input->diff_id, &actual, err);
 }
 
 static int write_metadata(struct zp_staging *staging, struct zp_tree *tree, const struct zp_erofs_device *devices,

@@ -41,5 +41,7 @@ struct zp_converted {
  * diffID have been checked when it returns 0. */
 int zp_convert_layer(const struct zp_convert_input *input, struct zp_staging *device, struct zp_staging *layer,
                      struct zp_converted *out, struct zp_error *err);
+/* 0, or -EBADMSG with both: what a config claims is not what its layer contains. */
+int zp_check_diff_id(const struct zp_digest *claimed, const struct zp_digest *actual, struct zp_error *err);
 
 #endif

@@ -35,11 +35,16 @@ static void on_layer_state(void *context, uint16_t layer, enum zp_layer_state st
         struct build_watch *w = context;
         char label[32], verb[64];
         snprintf(label, sizeof label, "layer %u/%u", layer + 1u, w->layer_count);
-        snprintf(verb, sizeof verb, "converting %s", w->digests[layer]);
-        if (state == ZP_LAYER_CONVERTING)
+        bool is_checked = state == ZP_LAYER_REUSED && w->checked[layer];
+        snprintf(verb, sizeof verb, "%s %s", state == ZP_LAYER_CHECKING ? "checking" : "converting", w->digests[layer]);
+        if (state == ZP_LAYER_CHECKING)
+                w->checked[layer] = true;
+        if (state == ZP_LAYER_CONVERTING || state == ZP_LAYER_CHECKING)
                 progress_begin(w->progress, layer, label, verb, w->sizes[layer]);
         else if (state == ZP_LAYER_DONE)
                 progress_end(w->progress, layer, "converted");
+        else if (is_checked)
+                progress_end(w->progress, layer, "already there, checked");
         else if (state == ZP_LAYER_REUSED)
                 progress_say(w->progress, "%s: %s is already there", label, w->digests[layer]);
         if (w->shipping.push && (state == ZP_LAYER_DONE || state == ZP_LAYER_REUSED))

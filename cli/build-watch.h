@@ -33,6 +33,7 @@ struct build_watch {
         uint64_t sizes[ZP_LIMIT_LAYERS];
         struct zp_digest diff_ids[ZP_LIMIT_LAYERS];
         char digests[ZP_LIMIT_LAYERS][CLI_SHORT_DIGEST];
+        bool checked[ZP_LIMIT_LAYERS];
 };
 
 /* `w` outlives the build. w->cancel is set when there is no use in going on: w->shipping.error says why. */

@@ -177,6 +177,8 @@ static int prune(struct zp_store *store, bool dry_run, struct zp_prune_result *r
                 r = prune_records(store, &layers, real, &result->layers, &result->bytes, err);
         if (r == 0)
                 r = prune_records(store, &devices, real, &result->devices, &result->bytes, err);
+        if (r == 0 && !dry_run)
+                r = zp_sql_run(store, "DELETE FROM blobs WHERE diff_id NOT IN (SELECT diff_id FROM conversions)", err);
         if (r == 0)
                 r = prune_unpacked(store, &mounts, real, result, err);
         zp_mounts_clear(&mounts);

@@ -5,11 +5,20 @@
 
 #include "store/store-internal.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define APPLICATION_ID 0x7a70756c /* "zpul" */
 
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
+
+/* Since version 2. */
+#define TABLE_OF_BLOBS                                                                 \
+        "CREATE TABLE blobs ("                                                         \
+        " repository TEXT NOT NULL, digest BLOB NOT NULL CHECK (length(digest) = 32)," \
+        " size INTEGER NOT NULL, diff_id BLOB NOT NULL CHECK (length(diff_id) = 32),"  \
+        " PRIMARY KEY (repository, digest)"                                            \
+        ") STRICT, WITHOUT ROWID;"
+#define SET_VERSION "PRAGMA user_version = " TEXT(SCHEMA_VERSION) ";"
 
 /* `replacing` is 1 while a directory is about to be exchanged for one with another content: a process
  * that dies then may leave the new content under the old record, and the next one looks (sweep.c). Devices and layers
@@ -58,9 +67,10 @@ static const char schema[] =
         " name TEXT PRIMARY KEY,"
         " manifest_digest BLOB NOT NULL REFERENCES images ON DELETE CASCADE"
         ") STRICT, WITHOUT ROWID;"
-        "CREATE INDEX names_by_image ON names (manifest_digest);"
-        "PRAGMA application_id = " TEXT(APPLICATION_ID) ";"
-                                                        "PRAGMA user_version = " TEXT(SCHEMA_VERSION) ";";
+        "CREATE INDEX names_by_image ON names (manifest_digest);" TABLE_OF_BLOBS
+        "PRAGMA application_id = " TEXT(APPLICATION_ID) ";" SET_VERSION;
+
+static const char from_version_1[] = TABLE_OF_BLOBS SET_VERSION;
 
 static int get_number(struct zp_store *store, const char *sql, int64_t *out, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
@@ -73,7 +83,7 @@ static int get_number(struct zp_store *store, const char *sql, int64_t *out, str
         return 0;
 }
 
-/* 1: the schema is ours, 0: the database is empty. */
+/* Its version if the schema is ours, 0: the database is empty. */
 static int check_schema(struct zp_store *store, struct zp_error *err) {
         int64_t version, application, objects;
         /* what looks half made may have been made between the questions, at once: then the second time tells */
@@ -100,7 +110,7 @@ static int check_schema(struct zp_store *store, struct zp_error *err) {
                 zp_error_hint(err, "use that version, or another store");
                 return -EBADMSG;
         }
-        return 1;
+        return (int) version;
 }
 
 static int create_schema(struct zp_store *store, struct zp_error *err) {
@@ -108,8 +118,8 @@ static int create_schema(struct zp_store *store, struct zp_error *err) {
         if (r < 0)
                 return r;
         r = check_schema(store, err); /* another process may have been faster */
-        if (r == 0)
-                r = zp_sql_run(store, schema, err);
+        if (r >= 0 && r < SCHEMA_VERSION)
+                r = zp_sql_run(store, r == 0 ? schema : from_version_1, err);
         if (r >= 0)
                 r = zp_sql_run(store, "COMMIT", err);
         if (!sqlite3_get_autocommit(store->db))
@@ -212,7 +222,7 @@ int zp_store_open_database(struct zp_store *store, struct zp_error *err) {
                                err);
         if (r == 0)
                 r = check_schema(store, err);
-        if (r == 0)
+        if (r >= 0 && r < SCHEMA_VERSION)
                 r = create_schema(store, err);
         return r < 0 ? r : 0;
 }

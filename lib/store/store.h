@@ -79,6 +79,14 @@ struct zp_layer_record {
         bool is_fetched; /* somebody else says so: what is built here does not rest on it */
 };
 
+/* The blob of a layer that was read here, whole. */
+struct zp_blob_record {
+        const char *repository; /* of a registry, "docker.io/library/busybox" */
+        struct zp_digest digest;
+        uint64_t size;
+        struct zp_digest diff_id; /* what it contains */
+};
+
 struct zp_image_record {
         struct zp_digest manifest_digest;
         char *manifest_media_type;
@@ -110,6 +118,9 @@ int zp_store_find_layer(struct zp_store *store, const struct zp_digest *metadata
 /* A layer that was built here: of that diffID, by that recipe, its own device packed so (if it has one). */
 int zp_store_find_built_layer(struct zp_store *store, const struct zp_digest *diff_id, const char *recipe,
                               uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err);
+/* 1: it was read here, from there; 0: not that anybody knew. */
+int zp_store_has_blob(struct zp_store *store, const struct zp_blob_record *blob, struct zp_error *err);
+int zp_store_note_blob(struct zp_store *store, const struct zp_blob_record *blob, struct zp_error *err);
 int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
                         struct zp_error *err);
 /* Waits until no other process is in the middle of a change. Files are moved before a change is committed: who misses

@@ -74,7 +74,7 @@ static void interrupted_creation_is_completed(void **state) {
 static void newer_database_is_refused_with_the_reason(void **state) {
         struct world *w = *state;
         struct zp_store *store = NULL;
-        run_sql(w, "PRAGMA user_version = 2");
+        run_sql(w, "PRAGMA user_version = 3");
         assert_int_equal(zp_store_open(w->path, ZP_STORE_WRITE, &store, &w->err), -EBADMSG);
         assert_non_null(strstr(w->err.message, "newer zeropull"));
         assert_int_equal(zp_store_open(w->path, ZP_STORE_READ, &store, &w->err), -EBADMSG);

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "builder/blobs.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "builder/convert.h"
+#include "layer/decompress.h"
+#include "oci/reference.h"
+
+#define BUFFER_SIZE (256u << 10)
+
+/* ---- what is known ---- */
+
+static int read_base_manifest(struct zp_building *b, struct zp_error *err) {
+        const struct zp_image_record *base = b->options->base;
+        struct zp_descriptor config = { 0 };
+        struct zp_digest digest;
+        struct stat st;
+        zp_autoclose int fd = zp_store_open_image_file(b->store, &base->manifest_digest, "manifest.json", err);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0 || (uint64_t) st.st_size > ZP_LIMIT_JSON_SIZE)
+                return zp_error_set(err, EBADMSG, "manifest.json: too large");
+        zp_autofree char *text = malloc((size_t) st.st_size + 1);
+        if (!text)
+                return zp_error_errno(err, ENOMEM, "manifest.json");
+        int r = zp_pread_all(fd, text, (size_t) st.st_size, 0, "manifest.json", err);
+        if (r < 0)
+                return r;
+        zp_digest_of(text, (size_t) st.st_size, &digest);
+        if (!zp_digest_equal(&digest, &base->manifest_digest))
+                return zp_error_set(err, EBADMSG, "manifest.json is damaged");
+        r = zp_manifest_parse(text, (size_t) st.st_size, &config, &b->of_base.layers, &b->of_base.layer_count, err);
+        free(config.media_type);
+        if (r == 0 && b->of_base.layer_count != base->layer_count)
+                r = zp_error_set(err, EBADMSG, "manifest.json does not have the layers of the snapshot");
+        return r;
+}
+
+int zp_blobs_prepare(struct zp_building *b, struct zp_error *err) {
+        struct zp_reference reference = { 0 };
+        if (zp_reference_of_name(b->image.name, &reference, NULL) == 0) {
+                b->repository = zp_format("%s/%s", reference.registry, reference.repository);
+                zp_reference_clear(&reference);
+                if (!b->repository)
+                        return zp_error_errno(err, ENOMEM, "image");
+        }
+        /* of one that was built here the blobs were read here */
+        int r = b->options->base && b->options->base->is_fetched ? read_base_manifest(b, err) : 0;
+        return r < 0 ? zp_error_wrap(err, "base") : 0;
+}
+
+static struct zp_blob_record record_of(const struct zp_building *b, uint16_t layer) {
+        const struct zp_descriptor *blob = &b->image.layers[layer];
+        return (struct zp_blob_record){ b->repository, blob->digest, blob->size, b->image.diff_ids[layer] };
+}
+
+static bool is_in_base(const struct zp_building *b, const struct zp_blob_record *blob) {
+        for (uint16_t i = 0; i < b->of_base.layer_count; i++)
+                if (zp_digest_equal(&b->of_base.layers[i].digest, &blob->digest) &&
+                    b->of_base.layers[i].size == blob->size &&
+                    zp_digest_equal(&b->options->base->diff_ids[i], &blob->diff_id))
+                        return true;
+        return false;
+}
+
+int zp_blob_is_known(const struct zp_building *b, uint16_t layer, struct zp_error *err) {
+        struct zp_blob_record blob = record_of(b, layer);
+        if (is_in_base(b, &blob))
+                return 1;
+        /* what a directory or an archive holds may be another thing the next time */
+        return b->repository ? zp_store_has_blob(b->store, &blob, err) : 0;
+}
+
+int zp_blob_note(struct zp_building *b, uint16_t layer, struct zp_error *err) {
+        struct zp_blob_record blob = record_of(b, layer);
+        return b->repository ? zp_store_note_blob(b->store, &blob, err) : 0;
+}
+
+/* ---- finding out ---- */
+
+struct checking {
+        const struct zp_building *build;
+        struct zp_decompress *decompress;
+        struct zp_sha256 *hash; /* of the tar */
+        uint8_t *buffer;
+        uint64_t blob_bytes, tar_size;
+        zp_blob_progress progress;
+        void *context;
+};
+
+static int take_tar(void *context, size_t used, int is_last, uint8_t **data, size_t *size, struct zp_error *err) {
+        struct checking *c = context;
+        zp_sha256_update(c->hash, c->buffer, used);
+        c->tar_size += used;
+        if (c->tar_size > ZP_LIMIT_LAYER_SIZE)
+                return zp_error_set(err, EFBIG, "uncompressed it is larger than %llu TiB",
+                                    (unsigned long long) (ZP_LIMIT_LAYER_SIZE >> 40));
+        if (!is_last) {
+                *data = c->buffer;
+                *size = BUFFER_SIZE;
+        }
+        return zp_check_cancel(&c->build->stop, err);
+}
+
+static int take_blob(void *context, const void *data, size_t size, struct zp_error *err) {
+        struct checking *c = context;
+        c->blob_bytes += size;
+        if (c->progress)
+                c->progress(c->context, c->blob_bytes);
+        return zp_decompress_push(c->decompress, data, size, err);
+}
+
+int zp_blob_check(struct zp_building *b, uint16_t layer, zp_blob_progress progress, void *context,
+                  struct zp_error *err) {
+        zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
+        zp_auto(zp_decompress_free) struct zp_decompress *decompress = NULL;
+        zp_autofree uint8_t *buffer = malloc(BUFFER_SIZE);
+        struct checking checking = {
+                .build = b, .hash = hash, .buffer = buffer, .progress = progress, .context = context
+        };
+        struct zp_digest actual;
+        if (!hash || !buffer)
+                return zp_error_errno(err, ENOMEM, "layer");
+        int r = zp_decompress_new(take_tar, &checking, &decompress, err);
+        if (r < 0)
+                return r;
+        checking.decompress = decompress;
+        r = zp_source_read_blob(b->source, &b->image.layers[layer], &b->stop, take_blob, &checking, err);
+        if (r == 0)
+                r = zp_decompress_finish(decompress, err);
+        if (r < 0)
+                return r;
+        zp_sha256_finish(hash, &actual);
+        r = zp_check_diff_id(&b->image.diff_ids[layer], &actual, err);
+        return r < 0 ? r : zp_blob_note(b, layer, err);
+}
