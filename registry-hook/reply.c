@@ -23,6 +23,8 @@ static enum MHD_Result reply(struct hook_exchange *x, unsigned status, const cha
                 MHD_add_response_header(response, "Cache-Control", "no-store");
         if (status == 405) /* RFC 9110, 15.5.6 */
                 MHD_add_response_header(response, "Allow", x->allowed);
+        if (status == 413)
+                MHD_add_response_header(response, "Connection", "close");
         if (status == 401)
                 MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
         if (status == 503)

@@ -20,9 +20,8 @@
 /* Answers are made by so many threads. What strangers may ask for waits for nothing; what bearers of tokens ask waits
  * for the database. */
 #define THREADS 2
-/* From a connection's first byte, or its last answer, to a whole request. */
+/* From a connection's first byte, or its last answer, to a whole request, however much of it is only thrown away. */
 #define PATIENCE_MS 30000
-#define DISCARDED_MAX (64u << 20)
 /* Of all bodies larger than SMALL_BODY together; smaller ones are bounded by the number of connections, so that nobody
  * keeps out a usual notification with large ones that never end. */
 #define SMALL_BODY (1u << 20)
@@ -175,19 +174,27 @@ static bool reserve(struct hook_exchange *x, size_t size) {
         return true;
 }
 
-/* Of a request that is refused the body is read all the same, within reason: a client that is still sending when the
- * connection closes may never see the answer. */
+/* Of a request that is refused the body is read all the same, as long as anybody may take for a request: a client that
+ * is still sending when the connection closes may never see the answer. */
 static enum MHD_Result take_body(struct hook_exchange *x, const char *data, size_t *size) {
         if (!x->refusal && x->body.size + *size > (size_t) x->config->body_size)
                 refuse_body(x, 413, BODY_TOO_LARGE);
         else if (!x->refusal && !reserve(x, x->body.size + *size))
                 refuse_body(x, 503, "too many large bodies at once");
-        if (x->refusal)
-                x->discarded += *size;
-        else if (!zp_buffer_append(&x->body, data, *size))
+        if (!x->refusal && !zp_buffer_append(&x->body, data, *size))
                 return MHD_NO;
         *size = 0;
-        return x->discarded > DISCARDED_MAX ? MHD_NO : MHD_YES;
+        return MHD_YES;
+}
+
+/* The client sends no body before it is told to. */
+static bool awaits_leave(const struct hook_exchange *x) {
+        const char *expected = header(x, "Expect");
+        return expected && strcasecmp(expected, "100-continue") == 0;
+}
+
+static enum MHD_Result refuse(struct hook_exchange *x) {
+        return hook_reply_error(x, x->refusal, "%s", x->refusal_reason);
 }
 
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url, const char *method,
@@ -209,12 +216,12 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
                 x->config = hook_current_hold(server->service->current);
                 atomic_fetch_add(&server->service->counters.requests, 1);
                 begin(x);
-                return MHD_YES;
+                return x->refusal && awaits_leave(x) ? refuse(x) : MHD_YES;
         }
         if (*size > 0)
                 return take_body(x, data, size);
         if (x->refusal)
-                return hook_reply_error(x, x->refusal, "%s", x->refusal_reason);
+                return refuse(x);
         hook_connections_set_waiting(server->connections, watched(connection), false);
         return x->route->run(x);
 }

@@ -39,7 +39,6 @@ struct hook_exchange {
         unsigned refusal;      /* the status that follows the body, whatever is in it; 0: none */
         const char *refusal_reason;
         char allowed[32];   /* the path's methods, when it has none for this one */
-        size_t discarded;   /* bytes of the body */
         size_t reserved;    /* of the server's for large bodies */
         int64_t started_ms; /* monotonic */
         void *state;        /* the route's, while it waits */

@@ -552,6 +552,43 @@ def test_large_bodies_that_never_end_keep_out_no_usual_notification(work):
         assert 1 <= len(lines) <= 2 + time.monotonic() - began  # one a second, not one for each connection
 
 
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["announced", "chunked"])
+@pytest.mark.parametrize("path", ["/hooks/distribution", "/v1/builds", "/nothing"])
+def test_a_body_of_any_size_is_read_to_its_end_and_then_refused(work, path, is_chunked):
+    with hook(work / "state") as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        piece, count = b" " * (1 << 20), 80
+        length = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {count << 20}"
+        if path == "/nothing":
+            length += "\r\nConnection: close"
+        with socket.create_connection((host, int(port)), 30) as client:
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n".encode())
+            for _ in range(count):
+                client.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
+            if is_chunked:
+                client.sendall(b"0\r\n\r\n")
+            head, body = client.makefile("rb").read().split(b"\r\n\r\n", 1)  # to its end: the service closes it
+        status = 404 if path == "/nothing" else 413
+        assert head.startswith(b"HTTP/1.1 %d " % status) and b"\r\nconnection: close" in head.lower()
+        assert status == 404 or "limits: {body: " in json.loads(body)["error"]
+        lines = [line for line in service.said().splitlines() if ": http: " in line or "hooks/" in line]
+        assert len(lines) == (path == "/hooks/distribution"), lines
+        assert all("hooks/distribution: 413: the body is larger than" in line for line in lines)
+        assert service.request("/healthz")[0] == 200
+
+
+def test_who_asks_before_sending_a_large_body_is_refused_at_once(work):
+    with hook(work / "state") as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        for size, answer in ((65 << 20, b"HTTP/1.1 413 "), (2, b"HTTP/1.1 100 ")):
+            with socket.create_connection((host, int(port)), 30) as client:
+                client.sendall(
+                    "POST /hooks/distribution HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                    f"Content-Length: {size}\r\n\r\n".encode()
+                )
+                assert client.recv(len(answer), socket.MSG_WAITALL) == answer
+
+
 def test_strangers_do_not_fill_the_log(work):
     with hook(work / "state", config=config_file(work, "127.0.0.1:*", ALL)) as service:
         began = time.monotonic()
