@@ -69,6 +69,8 @@ static void judge(const struct question *q, const struct hook_look *look, const 
         if (strncmp(image->platform, "linux/", 6) != 0) { /* an attestation's is unknown */
                 if (why)
                         zp_buffer_text(why, "  only images for linux are built\n");
+                snprintf(out->text, sizeof out->text, "not marked: only images for linux are built, not for %s",
+                         image->platform);
                 return;
         }
         const struct hook_rule *rule = hook_rules_find(q->config, &facts, why);
@@ -94,9 +96,11 @@ static int judge_all(const struct question *q, const struct hook_look *look, str
                 snprintf(out->text, sizeof out->text, "no image but an artifact");
         else if (look->broken[0] && out->count == 0)
                 snprintf(out->text, sizeof out->text, "%s", look->broken);
-        else if (out->count == 0)
+        else if (out->count == 0 && look->nothing[0])
+                snprintf(out->text, sizeof out->text, "not marked: %s", look->nothing);
+        else if (out->count == 0 && !out->text[0])
                 snprintf(out->text, sizeof out->text, "not marked");
-        else
+        else if (out->count > 0)
                 snprintf(out->text, sizeof out->text, "marked by rule '%s'%s", out->wanted[0].rule,
                          out->count > 1 ? " and for more than one platform" : "");
         if (look->broken[0] && out->count > 0) {

@@ -158,14 +158,53 @@ static int read_manifest(const struct hook_documents *documents, const struct ho
 
 /* ---- an index ---- */
 
+/* Whether it is one for linux; `text` "": it names none. */
 static bool entry_platform(json_t *entry, char text[100]) {
         json_t *object = json_object_get(entry, "platform");
         const char *os = json_string_value(json_object_get(object, "os"));
         const char *architecture = json_string_value(json_object_get(object, "architecture"));
         const char *variant = json_string_value(json_object_get(object, "variant"));
-        if (!os || !architecture || strcmp(os, "linux") != 0)
+        text[0] = '\0';
+        if (!os || !architecture)
                 return false;
-        return snprintf(text, 100, "%s/%s%s%s", os, architecture, variant ? "/" : "", variant ? variant : "") < 100;
+        int size = snprintf(text, 100, "%s/%s%s%s", os, architecture, variant ? "/" : "", variant ? variant : "");
+        return size < 100 && strcmp(os, "linux") == 0;
+}
+
+static bool is_index(json_t *entry) {
+        static const char *const types[] = { "application/vnd.oci.image.index.v1+json",
+                                             "application/vnd.docker.distribution.manifest.list.v2+json" };
+        const char *type = json_string_value(json_object_get(entry, "mediaType"));
+        return type && (strcmp(type, types[0]) == 0 || strcmp(type, types[1]) == 0);
+}
+
+/* Of the entries that were not looked at, the first of those that come nearest to an image that is built. */
+struct passed_over {
+        enum { NOTHING, OTHER_SYSTEM, NESTED, ARTIFACT, UNWANTED, ABSENT } what;
+        char platform[100];
+};
+
+static void pass_over(struct passed_over *passed, int what, const char *platform) {
+        if (what <= (int) passed->what)
+                return;
+        passed->what = what;
+        snprintf(passed->platform, sizeof passed->platform, "%s", platform[0] ? platform : "one that is not named");
+}
+
+static void tell_why_nothing(struct hook_look *look, const struct passed_over *passed) {
+        static const struct {
+                const char *text;
+                bool names_platform;
+        } reasons[] = {
+                [NOTHING] = { "the index has no manifests", false },
+                [OTHER_SYSTEM] = { "only images for linux are built, not for ", true },
+                [NESTED] = { "an index within an index is not looked at", false },
+                [ARTIFACT] = { "the index has no image but an artifact for ", true },
+                [UNWANTED] = { "no rule builds the image for ", true },
+                [ABSENT] = { "the registry does not have the image for ", true },
+        };
+        snprintf(look->nothing, sizeof look->nothing, "%s%s", reasons[passed->what].text,
+                 reasons[passed->what].names_platform ? passed->platform : "");
 }
 
 static bool is_listed(const struct hook_look *look, const struct zp_digest *digest) {
@@ -178,11 +217,14 @@ static bool is_listed(const struct hook_look *look, const struct zp_digest *dige
 }
 
 static int read_entry(const struct hook_look_request *request, const struct hook_documents *documents, json_t *entry,
-                      struct hook_look *look, struct zp_error *err) {
+                      struct hook_look *look, struct passed_over *passed, struct zp_error *err) {
         char platform[100];
         struct zp_digest digest;
-        if (!entry_platform(entry, platform) || !request->wants(request->context, platform))
+        bool is_linux = entry_platform(entry, platform), is_nested = is_index(entry);
+        if (is_nested || !is_linux || !request->wants(request->context, platform)) {
+                pass_over(passed, is_nested ? NESTED : is_linux ? UNWANTED : OTHER_SYSTEM, platform);
                 return 0;
+        }
         struct zp_error reason = { 0 };
         int r = zp_json_digest(entry, "digest", "index", &digest, &reason);
         if (r < 0)
@@ -191,10 +233,14 @@ static int read_entry(const struct hook_look_request *request, const struct hook
                 return 0;
         autodocument struct hook_document document = { 0 };
         r = get_by_digest(documents, "manifests", ZP_ACCEPT_MANIFESTS, &digest, &document, err);
-        if (r == -ENOENT) /* an index that was pushed for the platforms it has */
+        if (r == -ENOENT) { /* an index that was pushed for the platforms it has */
+                pass_over(passed, ABSENT, platform);
                 return 0;
+        }
         if (r == 0)
                 r = read_manifest(documents, &document, platform, look, err);
+        if (r == 1)
+                pass_over(passed, ARTIFACT, platform);
         return r < 0 ? r : 0;
 }
 
@@ -218,8 +264,11 @@ static int read_index(const struct hook_look_request *request, const struct hook
         look->images = calloc(count + 1, sizeof *look->images);
         if (!look->images)
                 return zp_error_errno(err, ENOMEM, "look");
+        struct passed_over passed = { 0 };
         for (size_t i = 0; i < count && r == 0; i++)
-                r = read_entry(request, documents, json_array_get(manifests, i), look, err);
+                r = read_entry(request, documents, json_array_get(manifests, i), look, &passed, err);
+        if (r == 0 && look->image_count == 0 && !look->broken[0])
+                tell_why_nothing(look, &passed);
         return r;
 }
 

@@ -25,8 +25,8 @@ struct hook_look {
         char digest[ZP_DIGEST_TEXT_SIZE]; /* of what the name stands for: an index or a manifest */
         bool is_current;  /* the tag names it now; false without a tag, and when another push has come or is to come */
         bool is_artifact; /* no image: a signature, an attestation, a snapshot of ours */
-        char broken[HOOK_BROKEN_SIZE]; /* why an image can never be built; of an index, the first such; "": none is so
-                                        */
+        char broken[HOOK_BROKEN_SIZE];  /* why an image can never be built; of an index, the first such; "": none */
+        char nothing[HOOK_BROKEN_SIZE]; /* why an index that is not broken has no image to look at; "": it has */
         json_t *index_annotations;
         struct hook_image *images;
         size_t image_count;

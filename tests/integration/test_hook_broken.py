@@ -131,6 +131,62 @@ def test_a_broken_platform_of_an_index_leaves_the_others_to_be_built(work):
         assert build["platform"] == "linux/amd64"
 
 
+def put_index(place, tag, entries):
+    index = json.dumps({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": entries}).encode()
+    place.repository("app").manifests[oci.sha256(index)] = (oci.INDEX, index)
+    place.repository("app").tags[tag] = oci.sha256(index)
+    return {"mediaType": oci.INDEX, "digest": oci.sha256(index), "size": len(index)}
+
+
+def entry_of(digest, os="linux", architecture="amd64", media_type=oci.MANIFEST):
+    return {"mediaType": media_type, "digest": digest, "size": 1,
+            "platform": {"os": os, "architecture": architecture}}  # fmt: skip
+
+
+UNMARKED = {
+    "a Windows image": (
+        lambda place: put(place, "1", config=CONFIG.replace(b'"linux"', b'"windows"')),
+        "only images for linux are built, not for windows/amd64",
+    ),
+    "an index of Windows images": (
+        lambda place: put_index(place, "1", [entry_of(put(place, "x"), "windows")]),
+        "only images for linux are built, not for windows/amd64",
+    ),
+    "an index within an index": (
+        lambda place: put_index(place, "1", [put_index(place, "x", [entry_of(put(place, "y"))])]),
+        "an index within an index is not looked at",
+    ),
+    "an index within an index for a platform": (
+        lambda place: put_index(
+            place, "1", [entry_of(put_index(place, "x", [])["digest"], media_type=oci.INDEX)]
+        ),
+        "an index within an index is not looked at",
+    ),
+    "an index without manifests": (lambda place: put_index(place, "1", []), "the index has no manifests"),
+    "an index of other platforms": (
+        lambda place: put_index(place, "1", [entry_of(put(place, "x"), architecture="s390x")]),
+        "no rule builds the image for linux/s390x",
+    ),
+    "an index whose images are not there": (
+        lambda place: put_index(place, "1", [entry_of("sha256:" + "3" * 64)]),
+        "the registry does not have the image for linux/amd64",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNMARKED)
+def test_what_is_not_marked_says_why(work, name):
+    make, reason = UNMARKED[name]
+    config = configuration(work, "- {name: a, repositories: '**', platforms: [linux/amd64]}\n")
+    with memory_registry() as place, hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        make(place)
+        told = service.command("trigger", f"{place.host}/app:1", "--timeout", "20")
+        assert told.returncode == 4 and f"app:1: not marked: {reason}\n" in told.stderr, told.stderr
+        assert f"app:1: not marked: {reason}" in service.said()
+        tested = service.command("rules", "test", f"{place.host}/app:1", "--config", config)
+        assert tested.returncode == 4 and f"app:1: not marked: {reason}\n" in tested.stdout
+
+
 def test_a_body_that_is_json_and_no_object_is_told_so(work):
     config = configuration(work, "- {name: a, repositories: '**'}\n")
     with hook(work / "state", config=config, builder=fake_builder(work)) as service:
