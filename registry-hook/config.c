@@ -12,8 +12,9 @@
 #include "registry-hook/config-internal.h"
 
 #define CONFIG_SIZE_MAX (1u << 20)
-/* Below that no build ends well: a number without its unit, most likely. */
+/* Below these hardly any build ends well: a number without its unit, most likely. */
 #define MEMORY_MIN (64 << 20)
+#define FILE_SIZE_MIN (1 << 20)
 
 /* ---- the document ---- */
 
@@ -26,6 +27,8 @@ static int read_limits(struct hook_yaml *y, const yaml_node_t *node, struct hook
         int r = zp_yaml_members(&y->yaml, node, "limits", names, COUNT, v);
         if (r == 0 && v[BODY])
                 r = hook_yaml_size(y, v[BODY], "body", &c->body_size);
+        if (r == 0 && (c->body_size < 1024 || c->body_size > 64 << 20))
+                r = zp_yaml_fail(&y->yaml, v[BODY], "body: not from 1K to 64M");
         if (r == 0 && v[CONNECTIONS])
                 r = hook_yaml_number(y, v[CONNECTIONS], "connections", 4, 65536, &c->connections);
         if (r == 0 && v[IDLE])
@@ -40,10 +43,10 @@ static int read_limits(struct hook_yaml *y, const yaml_node_t *node, struct hook
                 r = hook_yaml_duration(y, v[TIME], "time", &c->time_ms);
         if (r == 0 && v[FILE_SIZE])
                 r = hook_yaml_size(y, v[FILE_SIZE], "file-size", &c->file_size);
+        if (r == 0 && c->file_size > 0 && c->file_size < FILE_SIZE_MIN)
+                r = zp_yaml_fail(&y->yaml, v[FILE_SIZE], "file-size: less than %dM", FILE_SIZE_MIN >> 20);
         if (r == 0 && v[MIN_FREE])
                 r = hook_yaml_size(y, v[MIN_FREE], "min-free", &c->min_free);
-        if (r == 0 && (c->body_size < 1024 || c->body_size > 64 << 20))
-                r = zp_yaml_fail(&y->yaml, node, "body: not from 1K to 64M");
         return r;
 }
 
