@@ -11,6 +11,7 @@
 #include "oci/json.h"
 #include "oci/reference.h"
 #include "registry-hook/config-internal.h"
+#include "registry-hook/event.h"
 
 #define SECRET_MAX 4096
 #define KEYS_MAX 65536
@@ -46,6 +47,37 @@ int hook_config_read_secret(struct hook_yaml *y, const yaml_node_t *node, const 
                 return zp_yaml_fail(&y->yaml, node, "%s: the file's first line is empty, or has a NUL", what);
         *out = zp_arena_copy(y->arena, content, length);
         return *out ? 0 : zp_yaml_no_memory(&y->yaml);
+}
+
+/* ---- hosts ---- */
+
+/* Events name hosts as references do, in lower case: what no reference can name was meant otherwise. */
+static int check_host_name(struct hook_yaml *y, const yaml_node_t *node, const char *host) {
+        const struct hook_event_text text = { .host = host, .repository = "a", .tag = "a" };
+        struct hook_events events = { 0 };
+        int r = strpbrk(host, "/*?") ? -EBADMSG : hook_events_add(&events, &text, NULL);
+        hook_events_clear(&events);
+        if (r == -ENOMEM)
+                return zp_yaml_no_memory(&y->yaml);
+        if (r == -EHOSTUNREACH)
+                return zp_yaml_fail(
+                        &y->yaml, node,
+                        "host: '%.100s' is no registry's host in a reference: that has a dot or a port, and "
+                        "Docker Hub's is docker.io",
+                        host);
+        return r < 0 ? zp_yaml_fail(&y->yaml, node, "host: '%.100s' is not a host, as 'r.example:5000' is", host) : 0;
+}
+
+static int check_host_pattern(struct hook_yaml *y, const yaml_node_t *node, const char *pattern) {
+        for (const char *p = pattern; *p; p++)
+                if (*p >= 'A' && *p <= 'Z')
+                        return zp_yaml_fail(&y->yaml, node, "host: '%.100s' is not in lower case, as hosts are here",
+                                            pattern);
+        if (!strpbrk(pattern, "*?"))
+                return check_host_name(y, node, pattern);
+        return strspn(pattern, "abcdefghijklmnopqrstuvwxyz0123456789-.:[]*?") == strlen(pattern)
+                       ? 0
+                       : zp_yaml_fail(&y->yaml, node, "host: '%.100s' is not a pattern of hosts", pattern);
 }
 
 /* ---- endpoints ---- */
@@ -123,8 +155,8 @@ static int read_endpoint(struct hook_yaml *y, const yaml_node_t *node, const str
                 r = hook_yaml_bool(y, v[OPEN], "open", &is_open);
         if (r == 0 && v[HOST])
                 r = hook_yaml_text(y, v[HOST], "host", &e->host);
-        if (r == 0 && e->host && strpbrk(e->host, "/*? "))
-                r = zp_yaml_fail(&y->yaml, v[HOST], "host: '%.100s' is not a host", e->host);
+        if (r == 0 && v[HOST])
+                r = check_host_name(y, v[HOST], e->host);
         if (r == 0 && v[KEYS_FILE])
                 r = read_named_file(y, v[KEYS_FILE], "keys-file", KEYS_MAX, &e->keys, &e->keys_size);
         if (r == 0 && e->keys && !are_keys(e->keys, e->keys_size))
@@ -191,8 +223,9 @@ static int read_reconcile(struct hook_yaml *y, const yaml_node_t *node, struct h
 /* The first entry that names a host is its own: one behind it would never be used. */
 static int check_host(struct hook_yaml *y, const yaml_node_t *node, const struct hook_config *config,
                       const struct hook_registry *registry) {
-        if (strchr(registry->host, '/'))
-                return zp_yaml_fail(&y->yaml, node, "host: '%.100s' is not a host", registry->host);
+        int r = check_host_pattern(y, node, registry->host);
+        if (r < 0)
+                return r;
         for (const struct hook_registry *other = config->registries; other < registry; other++) {
                 if (strcmp(other->host, registry->host) == 0)
                         return zp_yaml_fail(&y->yaml, node, "host: '%.100s' a second time", registry->host);

@@ -167,6 +167,25 @@ static void errors_name_file_and_line(void **state) {
                   "hook.yaml:3: file-size: less than 1M" },
                 { HEAD "limits:\n  memory: 1G\n  body: 1\nrules: [{name: a, repositories: '**'}]\n",
                   "hook.yaml:5: body: not from 1K to 64M" },
+                { "version: 1\nregistries:\n- {host: 'a b'}\nrules: []\n", "hook.yaml:3: host: 'a b' is not a host" },
+                { "version: 1\nregistries:\n- {host: '*.a b'}\nrules: []\n",
+                  "hook.yaml:3: host: '*.a b' is not a pattern of hosts" },
+                { "version: 1\nregistries:\n- {host: 'r.example:x'}\nrules: []\n",
+                  "hook.yaml:3: host: 'r.example:x' is not a host" },
+                { "version: 1\nregistries:\n- {host: 'r.example:'}\nrules: []\n",
+                  "hook.yaml:3: host: 'r.example:' is not a host" },
+                { "version: 1\nregistries:\n- {host: r..example}\nrules: []\n",
+                  "hook.yaml:3: host: 'r..example' is not a host" },
+                { "version: 1\nregistries:\n- {host: 'me@r.example'}\nrules: []\n",
+                  "hook.yaml:3: host: 'me@r.example' is not a host" },
+                { "version: 1\nregistries:\n- {host: R.example}\nrules: []\n",
+                  "hook.yaml:3: host: 'R.example' is not in lower case" },
+                { "version: 1\nregistries:\n- {host: registry}\nrules: []\n",
+                  "hook.yaml:3: host: 'registry' is no registry's host in a reference" },
+                { HEAD "endpoints: [{provider: zot, open: true, host: 'r.example:port'}]\nrules: []\n",
+                  "hook.yaml:3: host: 'r.example:port' is not a host" },
+                { HEAD "endpoints: [{provider: zot, open: true, host: registry}]\nrules: []\n",
+                  "hook.yaml:3: host: 'registry' is no registry's host in a reference" },
                 { HEAD "tokens:\n- {name: a, role: root, sha256: 00}\n", "hook.yaml:1: configuration: 'rules'" },
                 { HEAD "tokens:\n- {name: anonymous, role: reader, sha256: " SHA256 "}\nrules: []\n",
                   "hook.yaml:4: token: the name 'anonymous' is taken" },
@@ -210,10 +229,12 @@ static void secrets_are_the_first_lines_of_files(void **state) {
 static void hosts_that_no_entry_names_are_not_allowed(void **state) {
         (void) state;
         zp_auto(hook_config_drop) struct hook_config *c = NULL;
-        assert_int_equal(parse("version: 1\nregistries: [{host: '*.r.example'}, {host: 'localhost:*'}]\n"
-                               "rules: [{name: a, repositories: '**'}]\n",
-                               &c, NULL),
-                         0);
+        assert_int_equal(
+                parse("version: 1\nregistries: [{host: '*.r.example'}, {host: 'localhost:*'}, {host: '[::1]:5'},"
+                      " {host: '[::1]:*'}, {host: localhost}, {host: docker.io}, {host: 'r-?.example:*'}]\n"
+                      "rules: [{name: a, repositories: '**'}]\n",
+                      &c, NULL),
+                0);
         assert_non_null(hook_config_registry(c, "a.r.example"));
         assert_non_null(hook_config_registry(c, "localhost:5000"));
         assert_null(hook_config_registry(c, "r.example"));
