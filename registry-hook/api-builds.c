@@ -240,7 +240,7 @@ static int create(struct hook_exchange *x, json_t *body, struct hook_delivery *d
         if (json_object_get(body, "auths") && (r = hook_auths_read(json_object_get(body, "auths"), &auths, err)) < 0)
                 return r;
         delivery->auths = auths;
-        r = hook_db_write(x->service->db, hook_queue_accept, delivery, err);
+        r = hook_db_promise(x->service->db, hook_queue_accept, delivery, err);
         zp_secret_free(auths);
         return r;
 }

@@ -58,7 +58,7 @@ static int add(struct hook_exchange *x, const char *repository, uint32_t *count,
                                               .digest = zp_digest_text(&digest, digest_text),
                                               .is_partial = partial && strcmp(partial, "true") == 0,
                                               .now_ms = hook_now_ms() };
-        return hook_db_write(x->service->db, hook_profiles_add, &report, err);
+        return hook_db_promise(x->service->db, hook_profiles_add, &report, err);
 }
 
 enum MHD_Result hook_api_add_profile(struct hook_exchange *x) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include "base/buffer.h"
 #include "base/file.h"
@@ -19,8 +20,15 @@
 #define LOCK_PATIENCE_MS 2000
 #define BUSY_TIMEOUT_MS 10000
 
+/* A file as it was opened, and where. */
+struct place {
+        char *path;
+        int fd;
+};
+
 struct hook_db {
         int lock_fd;
+        struct place places[2]; /* hook.db and its write-ahead log, which both must last */
         sqlite3 *writer, *reader;
         pthread_t thread;
         pthread_mutex_t read_lock; /* guards reader */
@@ -144,6 +152,31 @@ int hook_db_write(struct hook_db *db, int (*work)(sqlite3 *connection, void *con
         return w.result;
 }
 
+static int check_place(const struct place *place, struct zp_error *err) {
+        struct stat opened, found = { 0 };
+        if (fstat(place->fd, &opened) < 0)
+                return zp_error_errno(err, errno, "'%s'", place->path);
+        if (stat(place->path, &found) < 0 && errno != ENOENT && errno != ENOTDIR)
+                return zp_error_errno(err, errno, "'%s'", place->path);
+        if (opened.st_nlink > 0 && opened.st_ino == found.st_ino && opened.st_dev == found.st_dev)
+                return 0;
+        return zp_error_set(err, ESTALE,
+                            "'%s' was removed or replaced while it was in use: what is taken in now would be lost; "
+                            "start zeropull-hook again",
+                            place->path);
+}
+
+int hook_db_check(const struct hook_db *db, struct zp_error *err) {
+        int r = check_place(&db->places[0], err);
+        return r < 0 ? r : check_place(&db->places[1], err);
+}
+
+int hook_db_promise(struct hook_db *db, int (*work)(sqlite3 *connection, void *context, struct zp_error *err),
+                    void *context, struct zp_error *err) {
+        int r = hook_db_write(db, work, context, err);
+        return r < 0 ? r : hook_db_check(db, err);
+}
+
 sqlite3 *hook_db_begin_read(struct hook_db *db) {
         pthread_mutex_lock(&db->read_lock);
         return db->reader;
@@ -193,6 +226,15 @@ static int lock_directory(struct hook_db *db, const char *directory, struct zp_e
         return zp_error_set(err, EBUSY, "state '%s': another zeropull-hook uses it", directory);
 }
 
+/* By a descriptor that closing takes no lock of SQLite's with. */
+static int open_place(struct place *place, const char *path, const char *suffix, struct zp_error *err) {
+        place->path = zp_format("%s%s", path, suffix);
+        if (!place->path)
+                return zp_error_errno(err, ENOMEM, "'%s'", path);
+        place->fd = open(place->path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+        return place->fd < 0 ? zp_error_errno(err, errno, "open '%s'", place->path) : 0;
+}
+
 static int open_database(struct hook_db *db, const char *directory, struct zp_error *err) {
         int r = zp_make_directories(directory, 0700, err);
         if (r == 0)
@@ -213,6 +255,10 @@ static int open_database(struct hook_db *db, const char *directory, struct zp_er
                 r = hook_schema_prepare(db->writer, err);
         if (r == 0)
                 r = connect(path, SQLITE_OPEN_READONLY, &db->reader, err);
+        if (r == 0)
+                r = open_place(&db->places[0], path, "", err);
+        if (r == 0)
+                r = open_place(&db->places[1], path, "-wal", err);
         return r < 0 ? zp_error_wrap(err, "state '%s'", directory) : 0;
 }
 
@@ -220,7 +266,7 @@ int hook_db_open(const char *directory, struct hook_db **out, struct zp_error *e
         zp_auto(hook_db_close) struct hook_db *db = calloc(1, sizeof *db);
         if (!db)
                 return zp_error_errno(err, ENOMEM, "state '%s'", directory);
-        db->lock_fd = -1;
+        db->lock_fd = db->places[0].fd = db->places[1].fd = -1;
         db->last = &db->first;
         pthread_mutex_init(&db->lock, NULL);
         pthread_mutex_init(&db->read_lock, NULL);
@@ -250,6 +296,11 @@ void hook_db_close(struct hook_db *db) {
         }
         sqlite3_close(db->reader);
         sqlite3_close(db->writer);
+        for (size_t i = 0; i < sizeof db->places / sizeof *db->places; i++) {
+                if (db->places[i].fd >= 0)
+                        close(db->places[i].fd);
+                free(db->places[i].path);
+        }
         if (db->lock_fd >= 0)
                 close(db->lock_fd);
         pthread_cond_destroy(&db->wake);

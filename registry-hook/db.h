@@ -34,6 +34,13 @@ void hook_db_submit(struct hook_db *db, struct hook_db_job *job);
 int hook_db_write(struct hook_db *db, int (*work)(sqlite3 *connection, void *context, struct zp_error *err),
                   void *context, struct zp_error *err);
 
+/* Whether what was opened lies where the next start looks for it: what is committed is lost otherwise, however durable.
+ * -ESTALE: somebody has removed or replaced it. Any thread. */
+int hook_db_check(const struct hook_db *db, struct zp_error *err);
+/* hook_db_write, of what others are then promised: -ESTALE as above. */
+int hook_db_promise(struct hook_db *db, int (*work)(sqlite3 *connection, void *context, struct zp_error *err),
+                    void *context, struct zp_error *err);
+
 /* A connection that only reads, for this thread alone until it is given back. Sees what was committed. */
 sqlite3 *hook_db_begin_read(struct hook_db *db);
 void hook_db_end_read(struct hook_db *db);

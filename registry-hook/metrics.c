@@ -115,12 +115,14 @@ static enum MHD_Result try_to_write(struct hook_exchange *x) {
         return MHD_YES;
 }
 
-/* Ready to take notifications: the database can be written to. */
+/* Ready to take notifications: the database can be written to and is where it was. */
 enum MHD_Result hook_ready(struct hook_exchange *x) {
         const struct readiness *r = x->state;
         if (!r)
                 return try_to_write(x);
         atomic_store(&x->service->counters.is_refusing, r->outcome == -ENOSPC);
-        return r->outcome < 0 ? hook_reply_failed(x, &r->error)
-                              : hook_reply_static(x, "text/plain; charset=utf-8", "ready\n", 6);
+        struct zp_error err = r->error;
+        if (r->outcome < 0 || hook_db_check(x->service->db, &err) < 0)
+                return hook_reply_failed(x, &err);
+        return hook_reply_static(x, "text/plain; charset=utf-8", "ready\n", 6);
 }

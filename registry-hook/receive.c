@@ -63,6 +63,8 @@ static enum MHD_Result answer(struct hook_exchange *x, unsigned status, const ch
 
 static enum MHD_Result finish(struct hook_exchange *x, struct reception *r) {
         struct hook_counters *c = &x->service->counters;
+        if (r->outcome == 0)
+                r->outcome = hook_db_check(x->service->db, &r->error);
         atomic_store(&c->is_refusing, r->outcome == -ENOSPC);
         if (r->outcome == 0) {
                 zp_histogram_add(&c->stored_in, (uint64_t) (hook_monotonic_ms() - x->started_ms) * 1000);
