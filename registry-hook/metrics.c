@@ -115,14 +115,15 @@ static enum MHD_Result try_to_write(struct hook_exchange *x) {
         return MHD_YES;
 }
 
-/* Ready to take notifications: the database can be written to and is where it was. */
+/* Ready to take notifications and to build: the database can be written to and is where it was, and so is the store. */
 enum MHD_Result hook_ready(struct hook_exchange *x) {
         const struct readiness *r = x->state;
         if (!r)
                 return try_to_write(x);
         atomic_store(&x->service->counters.is_refusing, r->outcome == -ENOSPC);
         struct zp_error err = r->error;
-        if (r->outcome < 0 || hook_db_check(x->service->db, &err) < 0)
+        if (r->outcome < 0 || hook_db_check(x->service->db, &err) < 0 ||
+            hook_scheduler_check_store(x->service->scheduler, &err) < 0)
                 return hook_reply_failed(x, &err);
         return hook_reply_static(x, "text/plain; charset=utf-8", "ready\n", 6);
 }

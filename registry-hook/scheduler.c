@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "registry-hook/clock.h"
@@ -36,6 +37,7 @@ struct hook_scheduler {
         bool has_thread;
         int wake_fd;
         atomic_bool is_ending, is_blocked;
+        bool has_no_store; /* the thread's */
         pthread_mutex_t lock;
         struct {
                 int64_t build, until_ms; /* monotonic */
@@ -105,6 +107,28 @@ static bool take_early_cancel(struct hook_scheduler *s, int64_t build) {
         return is_wanted;
 }
 
+int hook_scheduler_check_store(const struct hook_scheduler *s, struct zp_error *err) {
+        struct stat st;
+        int code = stat(s->options.store, &st) < 0 ? errno : S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+        if (code == 0)
+                return 0;
+        return zp_error_set(
+                err, ESTALE,
+                "store '%s' is gone: %s: builds wait until the directory is there again; zeropull-hook makes "
+                "it when it is started again",
+                s->options.store, strerror(code));
+}
+
+/* What a build says that has lost its store tells nobody why. */
+static void blame_store(struct hook_scheduler *s, struct slot *slot) {
+        struct zp_error err = { 0 };
+        bool is_failed = slot->end.kind == HOOK_FAILED || slot->end.kind == HOOK_RETRY;
+        if (!is_failed || hook_scheduler_check_store(s, &err) == 0)
+                return;
+        slot->end.kind = HOOK_RETRY;
+        snprintf(slot->result.reason, sizeof slot->result.reason, "%.500s", err.message);
+}
+
 static void start_in(struct hook_scheduler *s, struct slot *slot, const struct hook_config *config,
                      const struct hook_build *build) {
         struct hook_gifts gifts;
@@ -127,6 +151,8 @@ static void start_in(struct hook_scheduler *s, struct slot *slot, const struct h
                                                .log = "",
                                                .artifact = "",
                                                .now_ms = hook_now_ms() };
+                if (slot->end.kind == HOOK_RETRY)
+                        blame_store(s, slot);
         }
         pthread_mutex_unlock(&s->lock);
         hook_gifts_clear(&gifts);
@@ -135,9 +161,22 @@ static void start_in(struct hook_scheduler *s, struct slot *slot, const struct h
         tell(s, slot, "running");
 }
 
+static bool has_store(struct hook_scheduler *s) {
+        struct zp_error err = { 0 };
+        bool is_gone = hook_scheduler_check_store(s, &err) < 0;
+        if (is_gone && !s->has_no_store)
+                hook_log(HOOK_LOG_ERROR, "%s", err.message);
+        else if (!is_gone && s->has_no_store)
+                hook_log(HOOK_LOG_INFO, "store '%s' is there again", s->options.store);
+        s->has_no_store = is_gone;
+        return !is_gone;
+}
+
 /* Starts what may; returns how long nothing more will be due, in ms, -1 for ever. */
 static int start_due(struct hook_scheduler *s) {
         zp_auto(hook_config_drop) struct hook_config *config = hook_current_hold(s->options.current);
+        if (!has_store(s))
+                return TICK_MS;
         bool is_blocked = free_bytes(s) < (uint64_t) config->min_free;
         if (is_blocked && !atomic_exchange(&s->is_blocked, true))
                 hook_log(HOOK_LOG_WARNING, "'%s' has less than %lld bytes free: no build is started", s->options.store,
@@ -247,6 +286,7 @@ static void handle(struct hook_scheduler *s, struct slot *slot, int fd) {
         pthread_mutex_lock(&s->lock);
         if (fd == slot->run.child.pidfd) {
                 news = hook_run_end(&slot->run, &slot->result, &slot->end);
+                blame_store(s, slot);
                 slot->is_over = true;
         } else {
                 news = hook_run_read(&slot->run);

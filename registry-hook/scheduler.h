@@ -38,6 +38,8 @@ bool hook_scheduler_look(struct hook_scheduler *scheduler, int64_t build, struct
                          json_t **tasks);
 /* How many run now. Any thread. */
 size_t hook_scheduler_running(struct hook_scheduler *scheduler);
+/* -ESTALE: the store's directory is gone, and no build is started until it is there again. Any thread. */
+int hook_scheduler_check_store(const struct hook_scheduler *scheduler, struct zp_error *err);
 /* True while builds are not started because the disk is nearly full. Any thread. */
 bool hook_scheduler_is_blocked(struct hook_scheduler *scheduler);
 /* Ends it, too. */

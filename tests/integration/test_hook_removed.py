@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from support import oci
-from support.hook import FAKE_BUILDER, IS_SANITIZED, fake_builder, hook
+from support.hook import FAKE_BUILDER, IS_SANITIZED, fake_builder, hook, until
 from support.memory_registry import memory_registry
 
 
@@ -73,3 +73,33 @@ def test_nothing_is_acknowledged_that_a_restart_would_lose(work, lose):
         assert tell(second)[0] == 202
         service.settle(60)
         assert second in {f"{place.host}/app:{tag}" for build in service.builds() for tag in build["tags"]}
+
+
+def test_builds_wait_for_a_store_that_is_gone_and_it_is_named(work):
+    with memory_registry() as place, hook(
+        work / "state", config=configuration(work), builder=fake_builder(work)
+    ) as service:
+        store = work / "state" / "store"
+        shutil.rmtree(store)
+        problem = f"store '{store}' is gone"
+        status, answer = service.request("/readyz")
+        assert status == 503 and problem in answer["error"] and "when it is started again" in answer["error"]
+        assert service.request("/hooks/generic", {"image": put(place, "1")})[0] == 202  # the queue is there
+        until(lambda: f"{problem}: " in service.said() and service.get("/v1/status")["queued"] == 1, 30, service.said)
+        (build,) = service.builds()
+        assert build["state"] == "queued" and not build.get("attempts")
+        store.mkdir()
+        assert service.request("/readyz")[0] == 200
+        until(lambda: service.builds(state="done"), 30, service.said)
+
+
+def test_a_build_that_fails_for_want_of_its_store_names_it_and_is_tried_again(work):
+    builder = fake_builder(work, f"#!/bin/sh\nwhile [ ! -e {work}/go ]; do sleep 0.05; done\necho 'what?' >&2\nexit 3\n")
+    with memory_registry() as place, hook(work / "state", config=configuration(work), builder=builder) as service:
+        assert service.request("/hooks/generic", {"image": put(place, "1")})[0] == 202
+        until(lambda: service.builds(state="running"), 30, service.said)
+        store = work / "state" / "store"
+        shutil.rmtree(store)
+        (work / "go").touch()
+        build = until(lambda: service.builds(state="queued"), 30, service.said)[0]
+        assert f"store '{store}' is gone" in build["reason"] and build["attempts"] == 1
