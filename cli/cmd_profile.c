@@ -2,8 +2,11 @@
  *
  * `zeropull profile record` and `zeropull profile merge`.
  */
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "builder/start.h"
@@ -21,28 +24,47 @@ static const struct cli_option options[] = {
         { 0 },
 };
 
-static int write_file(const char *path, const struct zp_buffer *text, struct zp_error *err) {
+/* Where the profile goes. */
+struct output {
+        const char *path; /* NULL: to stdout */
         struct cli_new_file file;
-        int r = cli_new_file_find(&file, path, NULL, err);
-        if (r == 0)
-                r = cli_new_file_create(&file, err);
-        if (r == 0)
-                r = zp_write_all(file.fd, text->data ? text->data : "", text->size, path, err);
-        if (r == 0)
-                r = cli_new_file_publish(&file, err);
-        cli_new_file_clear(&file);
-        return r;
+        int stream_fd; /* a device like /dev/null, or a pipe; -1: it is the file */
+};
+
+/* Before there is a profile: nobody shall wait for one that cannot be written. */
+static int open_output(const char *path, struct output *out, struct zp_error *err) {
+        struct stat st;
+        *out = (struct output){ .path = path, .file = { .dir_fd = -1, .fd = -1 }, .stream_fd = -1 };
+        if (!path)
+                return 0;
+        if (stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode))) {
+                out->stream_fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+                return out->stream_fd < 0 ? zp_error_errno(err, errno, "open '%s'", path) : 0;
+        }
+        int r = cli_new_file_find(&out->file, path, NULL, err);
+        if (r == 0 && out->file.is_device)
+                r = zp_error_set(err, EEXIST, "'%s' is a block device", path);
+        return r == 0 ? cli_new_file_create(&out->file, err) : r;
 }
 
-static int write_profile(const struct cli_call *call, const struct zp_profile *profile, struct zp_error *err) {
+static void close_output(struct output *out) {
+        cli_new_file_clear(&out->file);
+        if (out->stream_fd >= 0)
+                close(out->stream_fd);
+}
+
+static int write_profile(struct output *out, const struct zp_profile *profile, struct zp_error *err) {
         zp_autobuffer struct zp_buffer text = { 0 };
         int r = zp_profile_format(profile, &text, err);
         if (r < 0)
                 return r;
-        if (call->values[OPTION_OUTPUT])
-                return write_file(call->values[OPTION_OUTPUT], &text, err);
-        fwrite(text.data, 1, text.size, stdout);
-        return 0;
+        if (!out->path) {
+                fwrite(text.data, 1, text.size, stdout);
+                return 0;
+        }
+        r = zp_write_all(out->stream_fd >= 0 ? out->stream_fd : out->file.fd, text.data ? text.data : "", text.size,
+                         out->path, err);
+        return r < 0 || out->stream_fd >= 0 ? r : cli_new_file_publish(&out->file, err);
 }
 
 /* ---- record ---- */
@@ -174,8 +196,14 @@ static int run(struct cli_call *call, struct zp_error *err) {
                 return zp_error_errno(err, ENOMEM, "profile");
         if (call->json && !call->values[OPTION_OUTPUT])
                 return cli_usage_error(call, err, "--json wants --output beside it: stdout has one or the other");
-        int r = is_record ? run_record(call, profile, err) : run_merge(call, profile, err);
-        return r < 0 ? r : cli_file_failed(call, write_profile(call, profile, err));
+        struct output output;
+        int r = cli_file_failed(call, open_output(call->values[OPTION_OUTPUT], &output, err));
+        if (r == 0)
+                r = is_record ? run_record(call, profile, err) : run_merge(call, profile, err);
+        if (r == 0)
+                r = cli_file_failed(call, write_profile(&output, profile, err));
+        close_output(&output);
+        return r;
 }
 
 const struct cli_command cli_profile = {

@@ -175,6 +175,7 @@ def test_profiles_merge(work):
     assert zeropull.ok("profile", "merge", str(work / "one"), str(work / "two")) == "/a\t0\t100\n/b\n/c\n"
     zeropull.ok("profile", "merge", str(work / "one"), "-o", str(work / "three"))
     assert (work / "three").read_text() == (work / "one").read_text()
+    assert zeropull.ok("profile", "merge", str(work / "one"), "-o", "/dev/stdout") == (work / "one").read_text()
 
 
 @pytest.fixture
@@ -207,6 +208,17 @@ class TestRecording:
         result = zeropull.expect(FAILED, "profile", "record", busybox, "-o", str(work / "p"), "--", "sh", "-c", "exit 7")
         assert "status 7" in result.stderr
         assert not (work / "p").exists() and zeropull.leftovers() == []
+
+    def test_a_place_that_cannot_be_written_to_is_told_before_the_program_runs(self, busybox, zeropull, work):
+        (work / "folder").mkdir()
+        for place in (work / "folder", work / "absent" / "p", "/proc/p", "/dev/full/p"):
+            result = zeropull.expect(FAILED, "profile", "record", busybox, "-o", str(place), "--", "echo", "it runs")
+            assert str(place) in result.stderr and "it runs" not in result.stderr
+        assert zeropull.leftovers() == []
+
+    def test_numbers_are_had_without_the_profile(self, busybox, zeropull):
+        shown = record(zeropull, busybox, "/dev/null", "--", "true")
+        assert shown["bytesRead"] > 0 and shown["bytesOutsidePrefetch"] is not None
 
     def test_a_program_that_does_not_end_is_ended(self, busybox, zeropull, work):
         zeropull.ok("profile", "record", busybox, "-o", str(work / "p"), "--seconds", "1", "--", "sleep", "1000")
