@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "builder/build-internal.h"
 #include "builder/convert.h"
 #include "layer/decompress.h"
 #include "oci/reference.h"
@@ -15,12 +16,13 @@
 
 /* ---- what is known ---- */
 
-static int read_base_manifest(struct zp_building *b, struct zp_error *err) {
-        const struct zp_image_record *base = b->options->base;
+/* The blobs that the manifest of an image in the store names, as many as it has layers: out->layers. */
+static int read_manifest(struct zp_store *store, const struct zp_image_record *image, struct zp_image *out,
+                         struct zp_error *err) {
         struct zp_descriptor config = { 0 };
         struct zp_digest digest;
         struct stat st;
-        zp_autoclose int fd = zp_store_open_image_file(b->store, &base->manifest_digest, "manifest.json", err);
+        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "manifest.json", err);
         if (fd < 0)
                 return fd;
         if (fstat(fd, &st) < 0 || (uint64_t) st.st_size > ZP_LIMIT_JSON_SIZE)
@@ -32,26 +34,62 @@ static int read_base_manifest(struct zp_building *b, struct zp_error *err) {
         if (r < 0)
                 return r;
         zp_digest_of(text, (size_t) st.st_size, &digest);
-        if (!zp_digest_equal(&digest, &base->manifest_digest))
+        if (!zp_digest_equal(&digest, &image->manifest_digest))
                 return zp_error_set(err, EBADMSG, "manifest.json is damaged");
-        r = zp_manifest_parse(text, (size_t) st.st_size, &config, &b->of_base.layers, &b->of_base.layer_count, err);
+        r = zp_manifest_parse(text, (size_t) st.st_size, &config, &out->layers, &out->layer_count, err);
         free(config.media_type);
-        if (r == 0 && b->of_base.layer_count != base->layer_count)
+        if (r == 0 && out->layer_count != image->layer_count) {
+                zp_image_clear(out);
                 r = zp_error_set(err, EBADMSG, "manifest.json does not have the layers of the snapshot");
+        }
         return r;
 }
 
-int zp_blobs_prepare(struct zp_building *b, struct zp_error *err) {
+/* *out: malloc'ed; NULL: the name is of nothing in a registry. */
+static int find_repository(const char *name, char **out, struct zp_error *err) {
         struct zp_reference reference = { 0 };
-        if (zp_reference_of_name(b->image.name, &reference, NULL) == 0) {
-                b->repository = zp_format("%s/%s", reference.registry, reference.repository);
-                zp_reference_clear(&reference);
-                if (!b->repository)
-                        return zp_error_errno(err, ENOMEM, "image");
+        *out = NULL;
+        if (zp_reference_of_name(name, &reference, NULL) < 0)
+                return 0;
+        *out = zp_format("%s/%s", reference.registry, reference.repository);
+        zp_reference_clear(&reference);
+        return *out ? 0 : zp_error_errno(err, ENOMEM, "image '%s'", name);
+}
+
+int zp_blobs_prepare(struct zp_building *b, struct zp_error *err) {
+        /* a base whose manifest cannot be read says nothing about blobs */
+        if (b->options->base)
+                (void) read_manifest(b->store, b->options->base, &b->of_base, NULL);
+        return find_repository(b->image.name, &b->repository, err);
+}
+
+/* 1: none of the layer's data is in the store: who refers to it gets nothing by that. A layer that has none counts as
+ * `if_empty`: its metadata is all of it. */
+static int is_elsewhere(struct zp_store *store, const struct zp_digest *name, const struct zp_digest *diff_id,
+                        int if_empty, struct zp_error *err) {
+        struct zp_layer_record layer;
+        int r = zp_store_find_layer(store, name, diff_id, &layer, err);
+        if (r == 1 && layer.device_count == 0)
+                return if_empty;
+        for (uint16_t i = 0; r == 1 && i < layer.device_count; i++) {
+                struct zp_device_record device;
+                r = zp_store_find_device(store, &layer.devices[i], &device, err);
+                if (r == 1 && device.is_complete)
+                        return 0;
         }
-        /* of one that was built here the blobs were read here */
-        int r = b->options->base && b->options->base->is_fetched ? read_base_manifest(b, err) : 0;
-        return r < 0 ? zp_error_wrap(err, "base") : 0;
+        return r;
+}
+
+/* 1: the base has the layer, `name`, from such a blob. */
+static int is_in_base(const struct zp_building *b, const struct zp_blob_record *blob, const struct zp_digest *name,
+                      struct zp_error *err) {
+        const struct zp_image_record *base = b->options->base;
+        for (uint16_t i = 0; i < b->of_base.layer_count; i++)
+                if (zp_digest_equal(&b->of_base.layers[i].digest, &blob->digest) &&
+                    b->of_base.layers[i].size == blob->size && zp_digest_equal(&base->diff_ids[i], &blob->diff_id) &&
+                    zp_digest_equal(&base->layers[i], name))
+                        return is_elsewhere(b->store, name, &blob->diff_id, 0, err);
+        return 0;
 }
 
 static struct zp_blob_record record_of(const struct zp_building *b, uint16_t layer) {
@@ -59,21 +97,32 @@ static struct zp_blob_record record_of(const struct zp_building *b, uint16_t lay
         return (struct zp_blob_record){ b->repository, blob->digest, blob->size, b->image.diff_ids[layer] };
 }
 
-static bool is_in_base(const struct zp_building *b, const struct zp_blob_record *blob) {
-        for (uint16_t i = 0; i < b->of_base.layer_count; i++)
-                if (zp_digest_equal(&b->of_base.layers[i].digest, &blob->digest) &&
-                    b->of_base.layers[i].size == blob->size &&
-                    zp_digest_equal(&b->options->base->diff_ids[i], &blob->diff_id))
-                        return true;
-        return false;
-}
-
 int zp_blob_is_known(const struct zp_building *b, uint16_t layer, struct zp_error *err) {
         struct zp_blob_record blob = record_of(b, layer);
-        if (is_in_base(b, &blob))
-                return 1;
         /* what a directory or an archive holds may be another thing the next time */
-        return b->repository ? zp_store_has_blob(b->store, &blob, err) : 0;
+        int r = b->repository ? zp_store_has_blob(b->store, &blob, err) : 0;
+        return r == 0 ? is_in_base(b, &blob, &b->names[layer], err) : r;
+}
+
+int zp_blobs_are_known(struct zp_store *store, const struct zp_image_record *image, const char *name,
+                       struct zp_error *err) {
+        zp_autofree char *repository = NULL;
+        struct zp_image of_image = { 0 };
+        int r = find_repository(name, &repository, err);
+        if (r < 0 || !repository)
+                return r < 0 ? r : 1;
+        r = read_manifest(store, image, &of_image, err);
+        if (r == 0)
+                r = 1;
+        for (uint16_t i = 0; r == 1 && i < image->layer_count; i++) {
+                const struct zp_descriptor *blob = &of_image.layers[i];
+                struct zp_blob_record record = { repository, blob->digest, blob->size, image->diff_ids[i] };
+                r = zp_store_has_blob(store, &record, err);
+                if (r == 0)
+                        r = is_elsewhere(store, &image->layers[i], &image->diff_ids[i], 1, err);
+        }
+        zp_image_clear(&of_image);
+        return r;
 }
 
 int zp_blob_note(struct zp_building *b, uint16_t layer, struct zp_error *err) {

@@ -22,6 +22,7 @@ struct zp_building {
         struct zp_image of_base; /* its layers as its manifest has them; the rest is empty */
         struct zp_pool *pool;
         struct zp_cancel stop;   /* set when the caller cancels or one layer fails: the others need not go on */
+        bool is_present;         /* the store has the image: its blobs are checked, nothing is converted */
         struct zp_recipe recipe; /* of the layers to convert */
         struct zp_base base;
         /* the layers' names in the store; each written by the thread that has the layer */
@@ -36,11 +37,8 @@ struct zp_building {
 
 /* Converts the image's layers that the store does not have, on up to `threads` threads, and fills b->names. */
 int zp_build_all_layers(struct zp_building *b, unsigned threads, struct zp_error *err);
-/* The store has the layer, b->names[layer]: its blob is read, which is told, unless that was done before. 1: it was, 0:
- * there was no need; negative: it cannot be read, or is another layer. */
-int zp_build_check_layer(struct zp_building *b, uint16_t layer, struct zp_error *err);
-/* Says of which layer the error is. Returns its (negative) code. */
-int zp_building_wrap(const struct zp_building *b, uint16_t layer, struct zp_error *err);
+/* The store has the image, b->result->image: the blobs of its layers are read unless that was done before. */
+int zp_build_check_layers(struct zp_building *b, unsigned threads, struct zp_error *err);
 /* As zp_store_lock() wants it; the context is the build. */
 void zp_building_tell_waiting(void *context);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "builder/blobs.h"
+#include "builder/build-internal.h"
 #include "builder/convert.h"
 #include "builder/reuse.h"
 
@@ -12,10 +13,13 @@
 #define LAYERS_AT_ONCE 4u
 
 static bool is_same_layer(const struct zp_building *b, uint16_t one, uint16_t other) {
-        const struct zp_image *image = &b->image;
-        return zp_digest_equal(&image->diff_ids[one], &image->diff_ids[other]) &&
-               zp_digest_equal(&image->layers[one].digest, &image->layers[other].digest) &&
-               image->layers[one].size == image->layers[other].size;
+        return zp_digest_equal(&b->image.diff_ids[one], &b->image.diff_ids[other]);
+}
+
+static bool is_same_blob(const struct zp_building *b, uint16_t one, uint16_t other) {
+        const struct zp_descriptor *layers = b->image.layers;
+        return is_same_layer(b, one, other) && zp_digest_equal(&layers[one].digest, &layers[other].digest) &&
+               layers[one].size == layers[other].size;
 }
 
 /* ---- what is told ---- */
@@ -36,7 +40,7 @@ static void tell_layer(struct zp_building *b, uint16_t layer, enum zp_layer_stat
                 return;
         pthread_mutex_lock(&b->lock);
         for (uint16_t i = layer; i < b->image.layer_count; i++)
-                if (is_same_layer(b, i, layer))
+                if (is_same_blob(b, i, layer))
                         b->options->events.layer_state(b->options->events.context, i, state, name);
         pthread_mutex_unlock(&b->lock);
 }
@@ -149,25 +153,36 @@ static int find_built_layer(struct zp_building *b, uint16_t layer, struct zp_err
         return found;
 }
 
-int zp_build_check_layer(struct zp_building *b, uint16_t layer, struct zp_error *err) {
+/* The store has the layer, b->names[layer]: its blob is read unless that was done before. */
+static int check_blob(struct zp_building *b, uint16_t layer, struct zp_error *err) {
         struct progress progress = { b, layer };
-        int r = zp_blob_is_known(b, layer, err);
-        if (r != 0)
-                return r < 0 ? r : 0;
-        tell_layer(b, layer, ZP_LAYER_CHECKING);
-        r = zp_blob_check(b, layer, tell_progress, &progress, err);
-        if (r < 0)
-                return r;
+        int known = zp_blob_is_known(b, layer, err);
+        if (known < 0 || (known && b->is_present))
+                return known < 0 ? known : 0;
+        if (!known) {
+                tell_layer(b, layer, ZP_LAYER_CHECKING);
+                int r = zp_blob_check(b, layer, tell_progress, &progress, err);
+                if (r < 0)
+                        return r;
+        }
         tell_layer(b, layer, ZP_LAYER_REUSED);
-        return 1;
+        return 0;
+}
+
+static void count_layer(struct zp_building *b, uint16_t *counter) {
+        pthread_mutex_lock(&b->lock);
+        ++*counter;
+        pthread_mutex_unlock(&b->lock);
 }
 
 static int build_layer(struct zp_building *b, uint16_t layer, struct zp_error *err) {
-        const struct zp_digest *diff_id = &b->image.diff_ids[layer];
+        if (b->is_present)
+                return check_blob(b, layer, err);
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         int found = find_built_layer(b, layer, err);
         if (found == 0) {
-                int r = zp_store_lock(b->store, diff_id, &b->stop, zp_building_tell_waiting, b, &lock, err);
+                int r = zp_store_lock(b->store, &b->image.diff_ids[layer], &b->stop, zp_building_tell_waiting, b, &lock,
+                                      err);
                 if (r < 0)
                         return r;
                 /* whoever held it may have made it */
@@ -176,42 +191,49 @@ static int build_layer(struct zp_building *b, uint16_t layer, struct zp_error *e
         if (found < 0)
                 return found;
         if (found) {
-                int r = zp_build_check_layer(b, layer, err);
-                if (r < 0)
-                        return r;
+                zp_store_unlock(zp_steal(&lock)); /* reading the blob may take long, and concerns nobody else */
+                int r = check_blob(b, layer, err);
                 if (r == 0)
-                        tell_layer(b, layer, ZP_LAYER_REUSED);
-                pthread_mutex_lock(&b->lock);
-                b->result->layers_reused++;
-                pthread_mutex_unlock(&b->lock);
-                return 0;
+                        count_layer(b, &b->result->layers_reused);
+                return r;
         }
         tell_layer(b, layer, ZP_LAYER_CONVERTING);
         int r = convert_into_store(b, layer, err);
         if (r < 0)
                 return r;
         tell_layer(b, layer, ZP_LAYER_DONE);
-        pthread_mutex_lock(&b->lock);
-        b->result->layers_converted++;
-        pthread_mutex_unlock(&b->lock);
+        count_layer(b, &b->result->layers_converted);
         return 0;
 }
 
 /* ---- all of them ---- */
 
-int zp_building_wrap(const struct zp_building *b, uint16_t layer, struct zp_error *err) {
-        char digest[ZP_DIGEST_TEXT_SIZE];
-        return zp_error_wrap(err, "layer %u (%s)", layer + 1u, zp_digest_text(&b->image.layers[layer].digest, digest));
-}
-
 static void note_failure(struct zp_building *b, uint16_t layer, struct zp_error *err) {
-        zp_building_wrap(b, layer, err);
+        char digest[ZP_DIGEST_TEXT_SIZE];
+        zp_error_wrap(err, "layer %u (%s)", layer + 1u, zp_digest_text(&b->image.layers[layer].digest, digest));
         pthread_mutex_lock(&b->lock);
         /* the others stop because of the first: that one is told */
         if (b->first_error.code == 0)
                 b->first_error = *err;
         pthread_mutex_unlock(&b->lock);
         atomic_store(&b->stop.requested, true);
+}
+
+/* The layer may be there again further up, from another blob. */
+static void check_other_blobs(struct zp_building *b, uint16_t layer) {
+        for (uint16_t i = (uint16_t) (layer + 1); i < b->image.layer_count; i++) {
+                struct zp_error err = { 0 };
+                bool is_new = is_same_layer(b, i, layer);
+                for (uint16_t j = layer; is_new && j < i; j++)
+                        is_new = !is_same_blob(b, i, j);
+                if (!is_new)
+                        continue;
+                b->names[i] = b->names[layer];
+                if (check_blob(b, i, &err) < 0) {
+                        note_failure(b, i, &err);
+                        return;
+                }
+        }
 }
 
 static void *build_layers(void *context) {
@@ -223,8 +245,11 @@ static void *build_layers(void *context) {
                 if (position == UINT16_MAX || zp_cancelled(&b->stop))
                         return NULL;
                 struct zp_error err = { 0 };
-                if (build_layer(b, b->order[position], &err) < 0)
-                        note_failure(b, b->order[position], &err);
+                uint16_t layer = b->order[position];
+                if (build_layer(b, layer, &err) < 0)
+                        note_failure(b, layer, &err);
+                else
+                        check_other_blobs(b, layer);
         }
 }
 
@@ -271,11 +296,8 @@ static int load_base(struct zp_building *b, struct zp_error *err) {
         return r < 0 ? zp_error_wrap(err, "base") : 0;
 }
 
-int zp_build_all_layers(struct zp_building *b, unsigned threads, struct zp_error *err) {
-        order_layers(b);
-        int r = load_base(b, err);
-        if (r < 0)
-                return r;
+/* Each distinct layer by one of up to `threads` threads. */
+static int run(struct zp_building *b, unsigned threads, struct zp_error *err) {
         unsigned at_once = threads < LAYERS_AT_ONCE ? threads : LAYERS_AT_ONCE;
         if (at_once > b->order_count)
                 at_once = b->order_count;
@@ -293,6 +315,23 @@ int zp_build_all_layers(struct zp_building *b, unsigned threads, struct zp_error
                 *err = b->first_error;
                 return -err->code;
         }
-        name_repeated_layers(b);
         return 0;
+}
+
+int zp_build_all_layers(struct zp_building *b, unsigned threads, struct zp_error *err) {
+        order_layers(b);
+        int r = load_base(b, err);
+        if (r == 0)
+                r = run(b, threads, err);
+        if (r == 0)
+                name_repeated_layers(b);
+        return r;
+}
+
+int zp_build_check_layers(struct zp_building *b, unsigned threads, struct zp_error *err) {
+        order_layers(b);
+        b->is_present = true;
+        for (uint16_t i = 0; i < b->image.layer_count; i++)
+                b->names[i] = b->result->image.layers[i];
+        return run(b, threads, err);
 }

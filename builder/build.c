@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/fingerprint.h"
 #include "builder/blobs.h"
+#include "builder/build-internal.h"
 #include "builder/start.h"
 #include "snapshot/snapshot.h"
 
@@ -107,20 +108,6 @@ static bool has_name(const struct zp_image_record *image, const char *name) {
         return false;
 }
 
-/* The store has the image: so must where it is to be built from. What is in no registry had it under the same name
- * before. */
-static int check_layers(struct zp_building *b, struct zp_error *err) {
-        if (!b->repository && has_name(&b->result->image, b->image.name))
-                return 0;
-        for (uint16_t i = 0; i < b->image.layer_count; i++) {
-                b->names[i] = b->result->image.layers[i];
-                int r = zp_build_check_layer(b, i, err);
-                if (r < 0)
-                        return zp_building_wrap(b, i, err);
-        }
-        return 0;
-}
-
 static int build_image(struct zp_building *b, unsigned threads, struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         int r = zp_store_lock(b->store, &b->image.manifest_digest, b->options->cancel, zp_building_tell_waiting, b,
@@ -131,7 +118,10 @@ static int build_image(struct zp_building *b, unsigned threads, struct zp_error 
         if (found < 0)
                 return found;
         if (found) {
-                if ((r = check_layers(b, err)) < 0)
+                /* so must where it is to be built from; what is in no registry had it under the same name before */
+                bool is_old = !b->repository && has_name(&b->result->image, b->image.name);
+                r = is_old ? 0 : zp_build_check_layers(b, threads, err);
+                if (r < 0)
                         return r;
                 b->result->was_present = true;
                 b->result->layers_reused = b->image.layer_count;

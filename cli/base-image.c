@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/limits.h"
+#include "builder/blobs.h"
 #include "cli/child.h"
 #include "cli/earlier-images.h"
 #include "cli/remote-names.h"
@@ -27,6 +28,16 @@ static int find_built(struct zp_store *store, const char *text, bool is_name, st
                 return 1;
         zp_image_record_clear(out);
         return 0;
+}
+
+/* Whoever may push an image may name another's manifest, too: what nobody has named as a base serves only if the
+ * image's repository has shown that it has it, or its data is not here. 1, 0; then *out is cleared. */
+static int is_shown(const struct cli_base_wish *wish, struct zp_store *store, struct zp_image_record *out,
+                    struct zp_error *err) {
+        int r = zp_blobs_are_known(store, out, wish->image, err);
+        if (r != 1)
+                zp_image_record_clear(out);
+        return r;
 }
 
 /* ---- from a repository, by a process that confines itself ---- */
@@ -160,15 +171,18 @@ static int take_named(struct cli_call *call, const struct cli_base_wish *wish, s
 
 /* 1: *out; 0: not this one; negative: the search is over. */
 static int try_earlier(struct fetching *f, struct zp_store *store, struct zp_image_record *out, struct zp_error *err) {
-        if (find_built(store, f->image, true, out))
-                return 1;
-        int r = fetch_base(f, store, out, err);
+        int r = find_built(store, f->image, true, out) ? is_shown(f->wish, store, out, err) : 0;
+        if (r != 0)
+                return r;
+        r = fetch_base(f, store, out, err);
         if (r == -ENOENT || r == -EACCES) {
                 progress_say(f->wish->progress, "base: not %s: %s", f->image, err->message);
                 *err = (struct zp_error){ 0 };
                 return 0;
         }
-        return r < 0 ? r : 1;
+        if (r == 0 && (r = is_shown(f->wish, store, out, err)) == 0)
+                progress_say(f->wish->progress, "base: not %s: its layers were never read from there", f->image);
+        return r;
 }
 
 static int search(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
@@ -190,9 +204,9 @@ static int search(struct cli_call *call, const struct cli_base_wish *wish, struc
 static int take_previous(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,
                          struct zp_image_record *out, struct zp_error *err) {
         struct zp_error reason = { 0 };
-        if (find_built(store, wish->image, true, out))
-                return 1;
-        int r = wish->remote ? search(call, wish, store, out, &reason) : 0;
+        int r = find_built(store, wish->image, true, out) ? is_shown(wish, store, out, &reason) : 0;
+        if (r == 0 && wish->remote)
+                r = search(call, wish, store, out, &reason);
         if (r < 0 && zp_cancelled(call->cancel))
                 return zp_check_cancel(call->cancel, err);
         if (r < 0)

@@ -12,7 +12,7 @@ from support import oci, ship
 from support.memory_registry import memory_registry
 from support.zeropull import REFUSED
 
-SECRET = b"the victim's own"
+SECRET = b"the victim's own" * 4096  # more than lies in a layer's metadata
 
 
 @pytest.fixture
@@ -190,6 +190,66 @@ def test_a_claim_on_the_base_is_none(place, work, layout, known):
     reads = read(place, "victim/app", victim)
     assert built(elsewhere, ship.put_image(place, layout, "upon", "victim/app"), "--base", base) == (1, 1)
     assert read(place, "victim/app", victim) == reads
+
+
+def test_no_base_is_found_that_its_repository_does_not_have(place, work, layout, known):
+    """The repository has the victim's manifest and config alone, or a snapshot that names the victim's layer and device,
+    and the next version shares a file with them: the whole device would be referred to, and pushed."""
+    store, victim = known
+    store.ok("push", f"docker://{place.host}/victim/app:private")
+    device = next((store.store / "devices").iterdir()) / "device.zst"
+    pack = oci.sha256(device.read_bytes())
+    shared = oci.tar_bytes(lambda tar: (tar.file("own", bytes(8192)), tar.file("secret", SECRET)))
+    layout.add_image("upon", [layout.add_raw_layer(oci.compress(shared, "gzip"), tar=shared)])
+    ship.put_image(place, layout, "private", "mallory/app")
+    mallory = place.repository("mallory/app")
+    mallory.blobs.pop(victim.digest)
+    mallory.tags["1.0"] = mallory.tags.pop("private")
+    for is_forged in False, True:
+        if is_forged:
+            theirs = place.repository("victim/app")
+            for digest, (kind, body) in theirs.manifests.items():
+                if "subject" in json.loads(body):
+                    place.put_manifest(body, None, kind, "mallory/app")
+            mallory.blobs.update((digest, body) for digest, body in theirs.blobs.items() if digest not in (pack, victim.digest))
+        ship.put_image(place, layout, "upon", "mallory/app")
+        mallory.tags["1.1"] = mallory.tags["upon"]
+        said = store.run("build", "--push", f"docker://{place.host}/mallory/app:1.1")
+        assert said.returncode == 0, said.stderr
+        assert pack not in mallory.blobs and "comparing" not in said.stderr
+        store.ok("remove", f"docker://{place.host}/mallory/app:1.1")
+
+
+def test_a_base_that_was_fetched_vouches_for_its_own_layers_only(place, work, layout, known):
+    """Its snapshot says that another blob is the victim's layer; a profile asks for another conversion than its own."""
+    store, victim = known
+    claim = claimed(layout, b"no layer at all", victim.diff_id)
+    base = ship.put_image(place, layout, claim, "mallory/app")
+    # the base's snapshot, as somebody might make it who has another layer: that of an image with the claimed diffID
+    forged = ship.fresh(work, "forged")
+    own = oci.tar_bytes(lambda tar: tar.file("bait", bytes(range(256)) * 64))
+    layout.add_image("own", [layout.add_raw_layer(oci.compress(own, "gzip"), tar=own)])
+    forged.build(ship.put_image(place, layout, "own", "mallory/own"))
+    with sqlite3.connect(forged.store / "zeropull.db") as database:
+        database.create_function("digest", 1, lambda text: bytes.fromhex(text.removeprefix("sha256:")))
+        manifest = next(m for m in json.loads(layout.index_path.read_text())["manifests"]
+                        if m["annotations"]["org.opencontainers.image.ref.name"] == claim)["digest"]
+        old = next((forged.store / "images").iterdir())
+        database.execute("PRAGMA foreign_keys = OFF")
+        database.execute("UPDATE conversions SET diff_id = digest(?)", [victim.diff_id])
+        database.execute("UPDATE image_layers SET diff_id = digest(?), image = digest(?)", [victim.diff_id, manifest])
+        database.execute("UPDATE names SET name = ?, manifest_digest = digest(?)", [base, manifest])
+        body = (layout.blobs / manifest.removeprefix("sha256:")).read_bytes()
+        config = json.loads(body)["config"]["digest"]
+        database.execute("UPDATE images SET manifest_digest = digest(?), config_digest = digest(?)", [manifest, config])
+    database.close()
+    new = old.rename(old.with_name(manifest.removeprefix("sha256:")))
+    (new / "manifest.json").write_bytes(body)
+    (new / "config.json").write_bytes((layout.blobs / config.removeprefix("sha256:")).read_bytes())
+    forged.ok("push", base)
+    (work / "profile").write_text("/bait\n")
+    failed = store.run("build", base, "--base", base, "--profile", work / "profile")
+    assert failed.returncode == REFUSED, failed.stderr
 
 
 def test_a_store_that_did_not_note_what_it_read_reads_once_more(place, layout, known):

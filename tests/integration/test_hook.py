@@ -113,6 +113,21 @@ def test_the_snapshot_can_be_pulled_and_used(pair, work):
     assert " busybox\n" in elsewhere.ok("ls", "--recursive", f"docker://{place.host}/app:1")
 
 
+def test_who_knows_a_layers_diff_id_does_not_get_the_layer(pair, work):
+    service, place = pair(ALL)
+    place.push(marked_layout(work, "private", content=b"nobody else's"), "victim/app", "1")
+    until(lambda: service.snapshots(), 60, service.said)
+    victim = oci.Layout(work / "layout-private").layers("private")[0]
+    layout = oci.Layout(work / "layout-claim")
+    layout.add_image("claim", [layout.add_raw_layer(b"no layer at all", diff_id=victim.diff_id)])
+    place.push(f"oci:{layout.directory}:claim", "mallory/app", "1")
+    until(lambda: len(service.builds()) == 2, 60, service.said)
+    service.settle()
+    assert [snapshot["repository"] for snapshot in service.snapshots()] == [f"{place.host}/victim/app"]
+    assert sorted(build["state"] for build in service.builds()) == ["done", "failed"]
+    assert victim.diff_id in service.said()
+
+
 def test_unchanged_tag_builds_nothing_and_its_own_pushes_neither(pair, work):
     service, place = pair(ALL)
     image = marked_layout(work, "a")
