@@ -29,7 +29,7 @@ class Node:
     def start(self, image):
         """Runs the image's program, cold; returns what it says."""
         self.zeropull.ok("rpull", "--address", self.server.socket, "--namespace", self.server.namespace, image)
-        return self.server.ctr("run", "--rm", image, f"loop-{os.getpid()}")
+        return self.server.output("run", "--rm", image, f"loop-{os.getpid()}")
 
     def statistics(self):
         text = (self.daemon.root / "devices" / "statistics").read_text()

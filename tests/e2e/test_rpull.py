@@ -99,7 +99,7 @@ def test_an_image_runs_without_its_layers(node):
     image = node.publish("python")
     manifest, config, layers = node.documents(image)
     assert node.rpull(image) == image
-    assert images.config("python")["Labels"]["test.output"] in node.ctr("run", "--rm", image, CONTAINER)
+    assert images.config("python")["Labels"]["test.output"] in node.server.output("run", "--rm", image, CONTAINER)
     read = node.registry.blobs_read()
     assert config in read and read & set(layers) == set()
     assert set(node.content()) == {manifest, config}
@@ -145,7 +145,7 @@ def test_an_image_with_two_names_is_kept_by_either(node):
     sources = {labels["containerd.io/distribution.source.127.0.0.1"] for labels in node.content().values()}
     assert sources == {"web/a,web/one"}
     node.server.remove(first)
-    assert images.config("busybox")["Labels"]["test.output"] in node.ctr("run", "--rm", second, CONTAINER)
+    assert images.config("busybox")["Labels"]["test.output"] in node.server.output("run", "--rm", second, CONTAINER)
     node.server.remove(second)
     node.assert_nothing_left()
 
@@ -156,14 +156,14 @@ def test_the_name_follows_its_tag(node):
     assert node.publish("python", "web") == image
     node.rpull(image)
     assert [row[2] for row in node.rows("images")] == [node.documents(image)[0]]
-    assert images.config("python")["Labels"]["test.output"] in node.ctr("run", "--rm", image, CONTAINER)
+    assert images.config("python")["Labels"]["test.output"] in node.server.output("run", "--rm", image, CONTAINER)
 
 
 def test_an_image_pulled_in_the_ordinary_way_is_kept(node):
     image = node.publish("busybox", snapshot=False)
     node.server.pull(image)
     assert node.rpull(image) == image
-    assert images.config("busybox")["Labels"]["test.output"] in node.ctr("run", "--rm", image, CONTAINER)
+    assert images.config("busybox")["Labels"]["test.output"] in node.server.output("run", "--rm", image, CONTAINER)
 
 
 def test_an_image_without_a_snapshot_leaves_nothing_but_the_reason(node):

@@ -98,7 +98,15 @@ def _build_containerd_1_7(directory):
 
 
 class ContainerdError(Exception):
-    """ctr failed; the text is what it printed."""
+    """ctr failed; the text is what it printed, and what a container wrote."""
+
+
+def output_into(path):
+    """ctr's options for a process in a container that writes into a file or a FIFO, to stdout and stderr alike. It is the shim
+    that fills it, before the process is deleted. ctr itself closes its FIFOs when it hears that the process has ended, and
+    what it has not read is lost (task.Delete and process.Delete of containerd's client, cio.Cancel): all that one writes
+    that ends before ctr's thread has opened them."""
+    return ["--log-uri", f"file://{path}"]
 
 
 def unmount_below(directory):
@@ -204,6 +212,16 @@ class Containerd:
         if result.returncode != 0:
             raise ContainerdError(output)
         return output
+
+    def output(self, how, *arguments):
+        """Runs ctr and with it, as `how` says ("run", "tasks start", "tasks exec"), a process in a container; returns all that the
+        process wrote, and nothing of ctr's, or raises ContainerdError."""
+        with tempfile.NamedTemporaryFile(dir=self.directory, prefix="output-") as file:
+            try:
+                self.ctr(*how.split(), *output_into(file.name), *arguments)
+            except ContainerdError as error:
+                raise ContainerdError(f"{error}{file.read().decode(errors='replace')}") from None
+            return file.read().decode(errors="replace")
 
     def import_layout(self, layout, tag, name=None):
         """Imports and unpacks one image of an OCI layout; returns the name containerd gave it."""

@@ -22,7 +22,8 @@ class Node:
         return self.server.ctr(*arguments, **options)
 
     def run(self, image, name, *command, rm=True, options=()):
-        return self.ctr("run", *(["--rm"] if rm else []), *options, image, name, *command)
+        """What the container wrote."""
+        return self.server.output("run", *(["--rm"] if rm else []), *options, image, name, *command)
 
     def info(self, key):
         text = self.ctr("snapshots", "info", key)
