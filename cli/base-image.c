@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/fingerprint.h"
 #include "base/limits.h"
 #include "builder/blobs.h"
 #include "cli/child.h"
@@ -30,8 +31,8 @@ static int find_built(struct zp_store *store, const char *text, bool is_name, st
         return 0;
 }
 
-/* Whoever may push an image may name another's manifest, too: what nobody has named as a base serves only if the
- * image's repository has shown that it has it, or its data is not here. 1, 0; then *out is cleared. */
+/* Whoever may push an image may name another's manifest, too: what was built here serves only if the image's repository
+ * has shown that it has it, or its data is not here. 1, 0; then *out is cleared. */
 static int is_shown(const struct cli_base_wish *wish, struct zp_store *store, struct zp_image_record *out,
                     struct zp_error *err) {
         int r = zp_blobs_are_known(store, out, wish->image, err);
@@ -74,6 +75,40 @@ static bool is_same(const struct fetched *fetched, const struct zp_image_record 
         return same;
 }
 
+/* 1: the remote has the device's data, 0: not that anybody knew. */
+static int has_data(struct zp_remote *remote, struct zp_store *store, const struct zp_device_record *device,
+                    struct zp_error *err) {
+        struct zp_digest digest = device->pack_digest;
+        uint64_t size = device->pack_size;
+        if (!device->has_pack_digest && !device->is_complete)
+                return 0;
+        if (!device->has_pack_digest) {
+                zp_autoclose int fd = zp_store_open_device_file(store, &device->digest, "device.zst", err);
+                int r = fd < 0 ? fd : zp_fingerprint(fd, "device.zst", &size, &digest, err);
+                if (r == 0)
+                        r = zp_store_note_pack(store, &device->digest, &digest, err);
+                if (r < 0)
+                        return r;
+        }
+        return zp_remote_has_blob(remote, &digest, size, err);
+}
+
+/* A snapshot may name devices that others have: their data may be in the store, and would be sent with what is built.
+ * So it serves only if it lies where the snapshot does. */
+static int check_data(struct zp_remote *remote, struct zp_store *store, const struct zp_image_record *image,
+                      struct zp_error *err) {
+        zp_autofree struct zp_device_record *devices = NULL;
+        size_t count = 0;
+        int r = zp_store_list_devices_of(store, &image->manifest_digest, &devices, &count, err);
+        for (size_t i = 0; r == 0 && i < count; i++) {
+                int has = has_data(remote, store, &devices[i], err);
+                if (has == 0)
+                        has = zp_error_set(err, ENOENT, "%s does not have its data", zp_remote_name(remote));
+                r = has < 0 ? has : 0;
+        }
+        return r;
+}
+
 static int pull_from(const struct fetching *f, struct zp_source *source, struct zp_remote *remote,
                      struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
@@ -100,6 +135,10 @@ static int pull_from(const struct fetching *f, struct zp_source *source, struct 
         options.check_context = &trust;
         struct zp_pull_result result = { 0 };
         r = zp_pull(source, remote, store, &options, &result, err);
+        bool is_known = r == 0 && !result.image.is_fetched &&
+                        zp_blobs_are_known(store, &result.image, zp_source_name(source), NULL) == 1;
+        if (r == 0 && !is_known)
+                r = check_data(remote, store, &result.image, err);
         if (r == 0)
                 tell(f->fetched, &result.image);
         zp_image_record_clear(&result.image);
@@ -180,9 +219,7 @@ static int try_earlier(struct fetching *f, struct zp_store *store, struct zp_ima
                 *err = (struct zp_error){ 0 };
                 return 0;
         }
-        if (r == 0 && (r = is_shown(f->wish, store, out, err)) == 0)
-                progress_say(f->wish->progress, "base: not %s: its layers were never read from there", f->image);
-        return r;
+        return r < 0 ? r : 1;
 }
 
 static int search(struct cli_call *call, const struct cli_base_wish *wish, struct zp_store *store,

@@ -181,7 +181,7 @@ enum MHD_Result hook_api_cancel_build(struct hook_exchange *x) {
         struct zp_error err = { 0 };
         if (!hook_argument_number(x, &wish.id))
                 return hook_reply_error(x, 404, "no build '%s'", x->argument);
-        if (hook_db_write(x->service->db, hook_queue_cancel, &wish, &err) < 0)
+        if (hook_db_promise(x->service->db, hook_queue_cancel, &wish, &err) < 0)
                 return hook_reply_failed(x, &err);
         if (wish.is_running)
                 hook_scheduler_cancel(x->service->scheduler, wish.id);
@@ -195,7 +195,7 @@ enum MHD_Result hook_api_retry_build(struct hook_exchange *x) {
         struct zp_error err = { 0 };
         if (!hook_argument_number(x, &wish.id))
                 return hook_reply_error(x, 404, "no build '%s'", x->argument);
-        if (hook_db_write(x->service->db, hook_queue_retry, &wish, &err) < 0)
+        if (hook_db_promise(x->service->db, hook_queue_retry, &wish, &err) < 0)
                 return hook_reply_failed(x, &err);
         hook_log(HOOK_LOG_INFO, "build %lld: queued again by %s", (long long) wish.id, x->who);
         tell(x, wish.id);

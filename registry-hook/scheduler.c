@@ -175,8 +175,10 @@ static bool has_store(struct hook_scheduler *s) {
 /* Starts what may; returns how long nothing more will be due, in ms, -1 for ever. */
 static int start_due(struct hook_scheduler *s) {
         zp_auto(hook_config_drop) struct hook_config *config = hook_current_hold(s->options.current);
-        if (!has_store(s))
+        if (!has_store(s)) {
+                atomic_store(&s->is_blocked, false);
                 return TICK_MS;
+        }
         bool is_blocked = free_bytes(s) < (uint64_t) config->min_free;
         if (is_blocked && !atomic_exchange(&s->is_blocked, true))
                 hook_log(HOOK_LOG_WARNING, "'%s' has less than %lld bytes free: no build is started", s->options.store,

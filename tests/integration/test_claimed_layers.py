@@ -192,32 +192,70 @@ def test_a_claim_on_the_base_is_none(place, work, layout, known):
     assert read(place, "victim/app", victim) == reads
 
 
-def test_no_base_is_found_that_its_repository_does_not_have(place, work, layout, known):
-    """The repository has the victim's manifest and config alone, or a snapshot that names the victim's layer and device,
-    and the next version shares a file with them: the whole device would be referred to, and pushed."""
+@pytest.fixture
+def tempting(place, layout, known):
+    """mallory/app:1.0 is the victim's image and snapshot, without what they hold; 1.1 shares a file with it, and with it
+    for a base would refer to the victim's device, and push it. The digest of that device's data, and 1.1."""
     store, victim = known
     store.ok("push", f"docker://{place.host}/victim/app:private")
-    device = next((store.store / "devices").iterdir()) / "device.zst"
-    pack = oci.sha256(device.read_bytes())
+    pack = oci.sha256((next((store.store / "devices").iterdir()) / "device.zst").read_bytes())
     shared = oci.tar_bytes(lambda tar: (tar.file("own", bytes(8192)), tar.file("secret", SECRET)))
     layout.add_image("upon", [layout.add_raw_layer(oci.compress(shared, "gzip"), tar=shared)])
-    ship.put_image(place, layout, "private", "mallory/app")
-    mallory = place.repository("mallory/app")
+    for tag in "private", "upon":
+        ship.put_image(place, layout, tag, "mallory/app")
+    theirs, mallory = place.repository("victim/app"), place.repository("mallory/app")
+    mallory.tags = {"1.0": mallory.tags["private"], "1.1": mallory.tags["upon"]}
+    for kind, body in list(theirs.manifests.values()):
+        if "subject" in json.loads(body):
+            place.put_manifest(body, None, kind, "mallory/app")
+    for digest in theirs.blobs.keys() - {pack, victim.digest}:
+        mallory.blobs[digest] = theirs.blobs[digest]
     mallory.blobs.pop(victim.digest)
-    mallory.tags["1.0"] = mallory.tags.pop("private")
-    for is_forged in False, True:
-        if is_forged:
-            theirs = place.repository("victim/app")
-            for digest, (kind, body) in theirs.manifests.items():
-                if "subject" in json.loads(body):
-                    place.put_manifest(body, None, kind, "mallory/app")
-            mallory.blobs.update((digest, body) for digest, body in theirs.blobs.items() if digest not in (pack, victim.digest))
-        ship.put_image(place, layout, "upon", "mallory/app")
-        mallory.tags["1.1"] = mallory.tags["upon"]
-        said = store.run("build", "--push", f"docker://{place.host}/mallory/app:1.1")
-        assert said.returncode == 0, said.stderr
-        assert pack not in mallory.blobs and "comparing" not in said.stderr
-        store.ok("remove", f"docker://{place.host}/mallory/app:1.1")
+    return pack, f"docker://{place.host}/mallory/app:1.1"
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+def test_no_base_is_found_that_its_repository_does_not_have(place, known, tempting, is_published):
+    """There is a snapshot that names the victim's layer and device, or nothing but the manifest and the config."""
+    store, _ = known
+    pack, image = tempting
+    mallory = place.repository("mallory/app")
+    if not is_published:
+        mallory.manifests = {digest: mallory.manifests[digest] for digest in mallory.tags.values()}
+    said = store.run("build", "--push", image)
+    assert said.returncode == 0 and "comparing" not in said.stderr
+    assert pack not in mallory.blobs
+
+
+def test_no_base_is_taken_by_its_name_that_lacks_its_data(place, work, known, tempting):
+    pack, image = tempting
+    failed = ship.fresh(work, "other").run("build", "--push", image, "--base", image.replace("1.1", "1.0"))
+    assert failed.returncode != 0 and "does not have its data" in failed.stderr
+    assert pack not in place.repository("mallory/app").blobs
+
+
+@pytest.mark.parametrize("how", [["build"], ["pull", "--complete"]])
+def test_data_that_comes_later_is_not_sent_either(place, work, tempting, how):
+    pack, image = tempting
+    store = ship.fresh(work, "other")
+    store.run("build", "--push", image)
+    store.ok(*how, f"docker://{place.host}/victim/app:private")
+    store.run("build", "--push", image)
+    assert pack not in place.repository("mallory/app").blobs
+
+
+def test_what_a_store_has_of_others_does_not_keep_a_base_from_serving(place, work, layout):
+    """The first layer was built for another repository before, whose data no push has sent."""
+    fills = [lambda tar: tar.file("os", bytes(range(256)) * 999), lambda tar: tar.file("app", bytes(range(255)) * 999)]
+    ship.make_image(layout, "1.0", *fills)
+    ship.make_image(layout, "1.1", fills[0], lambda tar: (fills[1](tar), tar.file("new", bytes(range(254)) * 99)))
+    ship.make_image(layout, "x", fills[0])
+    ship.fresh(work, "first").ok("build", "--push", ship.put_image(place, layout, "1.0", "team/app"))
+    stores = [ship.fresh(work, "alone"), ship.fresh(work, "shared")]
+    stores[1].build(ship.put_image(place, layout, "x", "other/app"))
+    image = ship.put_image(place, layout, "1.1", "team/app")
+    first, second = (store.json("build", "--push", image)["snapshot"] for store in stores)
+    assert first == second
 
 
 def test_a_base_that_was_fetched_vouches_for_its_own_layers_only(place, work, layout, known):
