@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "registry-hook/auths.h"
+#include "registry-hook/log.h"
 #include "registry-hook/rules.h"
 
 struct question {
@@ -107,6 +108,7 @@ static int judge_all(const struct question *q, const struct hook_look *look, str
                 size_t length = strlen(out->text);
                 snprintf(out->text + length, sizeof out->text - length, "; %s", look->broken);
         }
+        hook_log_clean(out->text);
         out->problem = look->broken[0] ? "broken" : NULL;
         out->is_tag_unclear = q->event->tag[0] && !look->is_current;
         if (look->is_current)

@@ -16,6 +16,12 @@ void hook_log_set_level(enum hook_log_level level) {
         atomic_store(&loudest, level);
 }
 
+void hook_log_clean(char *text) {
+        for (char *p = text; *p; p++)
+                if ((unsigned char) *p < 0x20 || *p == 0x7f)
+                        *p = '?';
+}
+
 void hook_log(enum hook_log_level level, const char *format, ...) {
         char text[2048];
         va_list args;
@@ -24,9 +30,7 @@ void hook_log(enum hook_log_level level, const char *format, ...) {
         va_start(args, format);
         vsnprintf(text, sizeof text, format, args);
         va_end(args);
-        for (char *p = text; *p; p++)
-                if ((unsigned char) *p < 0x20 || *p == 0x7f)
-                        *p = '?';
+        hook_log_clean(text);
         if (getenv("JOURNAL_STREAM"))
                 fprintf(stderr, "<%d>%s\n", level, text);
         else

@@ -9,7 +9,9 @@
 
 enum hook_log_level { HOOK_LOG_ERROR = 3, HOOK_LOG_WARNING = 4, HOOK_LOG_INFO = 6 };
 
-/* Any thread. Control characters become '?'. */
+/* Control characters become '?': what an image or a registry says goes to a terminal and into lines. */
+void hook_log_clean(char *text);
+/* Any thread. The text is cleaned so. */
 void hook_log(enum hook_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Of one kind of line, which strangers can cause as often as they like. Zeroed at first. */
 struct hook_log_quota {

@@ -10,6 +10,7 @@
 #include "oci/json.h"
 #include "oci/registry.h"
 #include "oci/transfer.h"
+#include "registry-hook/log.h"
 
 /* Of one index: every platform that Go knows, and attestations beside. */
 #define ENTRIES_MAX 256
@@ -93,7 +94,7 @@ static int parse_config(const struct hook_document *document, struct hook_image 
         if (r < 0)
                 return r;
         if (!image->platform[0])
-                zp_platform_text(&platform, image->platform);
+                hook_log_clean(zp_platform_text(&platform, image->platform));
         image->labels = object_of(json_object_get(root, "config"), "Labels");
         return 0;
 }
@@ -168,6 +169,7 @@ static bool entry_platform(json_t *entry, char text[100]) {
         if (!os || !architecture)
                 return false;
         int size = snprintf(text, 100, "%s/%s%s%s", os, architecture, variant ? "/" : "", variant ? variant : "");
+        hook_log_clean(text);
         return size < 100 && strcmp(os, "linux") == 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "oci/manifest.h"
 #include "base/glob.h"
+#include "registry-hook/log.h"
 
 /* Why a rule does not fit; a line for a person. */
 struct reason {
@@ -19,6 +20,7 @@ static bool no(struct reason *reason, const char *format, ...) {
         va_start(args, format);
         vsnprintf(reason->text, sizeof reason->text, format, args);
         va_end(args);
+        hook_log_clean(reason->text);
         return false;
 }
 

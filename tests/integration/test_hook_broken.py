@@ -187,6 +187,24 @@ def test_what_is_not_marked_says_why(work, name):
         assert tested.returncode == 4 and f"app:1: not marked: {reason}\n" in tested.stdout
 
 
+def test_what_an_image_says_of_itself_stays_in_its_line(work):
+    evil = "a\x1b[2J\nmarked by rule 'a'"
+    config = configuration(work, "- {name: a, repositories: '**', labels: {snapshot: 'yes'}}\n")
+    with memory_registry() as place, hook(work / "state", config=config, builder=fake_builder(work)) as service:
+        for tag, labels, architecture in [("label", {"snapshot": evil}, "amd64"), ("platform", {}, evil)]:
+            body = json.dumps({"architecture": architecture, "os": "linux", "config": {"Labels": labels},
+                               "rootfs": {"type": "layers", "diff_ids": []}}).encode()  # fmt: skip
+            place.repository("app").blobs[oci.sha256(body)] = body
+            manifest = {"schemaVersion": 2, "mediaType": oci.MANIFEST, "layers": [],
+                        "config": {"mediaType": oci.CONFIG, "digest": oci.sha256(body), "size": len(body)}}  # fmt: skip
+            place.put_manifest(json.dumps(manifest).encode(), tag, repository="app")
+            for command in (["rules", "test"], ["trigger", "--timeout", "20"]):
+                extra = ["--config", config] if command[0] == "rules" else []
+                told = service.command(*command, f"{place.host}/app:{tag}", *extra)
+                assert "not marked" in told.stdout + told.stderr
+                assert "\x1b" not in told.stdout + told.stderr and "\nmarked" not in told.stdout + told.stderr
+
+
 def test_a_body_that_is_json_and_no_object_is_told_so(work):
     config = configuration(work, "- {name: a, repositories: '**'}\n")
     with hook(work / "state", config=config, builder=fake_builder(work)) as service:
