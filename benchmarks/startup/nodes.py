@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support import debian
-from support.containerd import Containerd, containerd_2, unmount_below
+from support.containerd import Containerd, containerd_2, output_into, unmount_below
 from support.snapshotter import Snapshotter, mount
 
 from . import network, subjects
@@ -132,27 +133,25 @@ class Node:
         line = self.containerd.command(
             "run", "--rm", "--snapshotter", self.snapshotter, *options, self.reference(repository), name, *command
         )
-        with open(self.directory / "errors", "wb") as errors:
+        with open(self.directory / "said", "wb") as said:
             return name, subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=self.containerd._environment()
+                line, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=self.containerd._environment()
             )
 
     def _failed(self, repository, what):
-        text = (self.directory / "errors").read_text(errors="replace")
+        text = (self.directory / "said").read_text(errors="replace")
         return Failed(f"{repository}: {what}: {text[-500:]}")
 
     def run(self, repository, command, until_end=False):
         """Until the first output of a container, or until it has ended."""
-        start = time.monotonic()
-        _, process = self._begin(repository, command)
-        first = process.stdout.read1(65536)
-        seconds = time.monotonic() - start
-        process.stdout.read()
-        code = process.wait()
-        process.stdout.close()
-        if code != 0 or not first:
-            raise self._failed(repository, f"exit {code}")
-        return time.monotonic() - start if until_end else seconds
+        with _fifo(self.directory / "output") as output:
+            start = time.monotonic()
+            _, process = self._begin(repository, command, *output_into(self.directory / "output"))
+            text, first = _read_until_ended(output, process)
+            end = time.monotonic()
+        if process.returncode != 0 or not first:
+            raise self._failed(repository, f"exit {process.returncode}, output {text[-500:]}")
+        return (end if until_end else first) - start
 
     def serve(self, repository, command):
         """Until a server in a container has answered a request."""
@@ -167,10 +166,30 @@ class Node:
         finally:
             if process.poll() is None:
                 self.containerd._ctr(["tasks", "kill", "--signal", "KILL", name])
-            process.stdout.read()
             process.wait()
-            process.stdout.close()
         return seconds
+
+
+@contextmanager
+def _fifo(path):
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR)  # with a writer of its own it does not end whenever the shim closes it
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+        path.unlink()
+
+
+def _read_until_ended(output, process):
+    """What is written until ctr has ended, which it does after all is written; and when the first of it came."""
+    text, first, ended = b"", None, os.pidfd_open(process.pid)
+    while output in select.select([output, ended], [], [])[0]:
+        text += os.read(output, 65536)
+        first = first or time.monotonic()
+    os.close(ended)
+    process.wait()
+    return text, first
 
 
 def _answers():
