@@ -2,7 +2,6 @@
 #include "builder/build.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/confine.h"
@@ -101,13 +100,6 @@ static int write_snapshot(struct zp_building *b, struct zp_error *err) {
         return r < 0 ? r : commit_image(b, staging, &record, err);
 }
 
-static bool has_name(const struct zp_image_record *image, const char *name) {
-        for (char **known = image->names; known && *known; known++)
-                if (strcmp(*known, name) == 0)
-                        return true;
-        return false;
-}
-
 static int build_image(struct zp_building *b, unsigned threads, struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
         int r = zp_store_lock(b->store, &b->image.manifest_digest, b->options->cancel, zp_building_tell_waiting, b,
@@ -119,7 +111,7 @@ static int build_image(struct zp_building *b, unsigned threads, struct zp_error 
                 return found;
         if (found) {
                 /* so must where it is to be built from; what is in no registry had it under the same name before */
-                bool is_old = !b->repository && has_name(&b->result->image, b->image.name);
+                bool is_old = !b->repository && zp_image_record_has_name(&b->result->image, b->image.name);
                 r = is_old ? 0 : zp_build_check_layers(b, threads, err);
                 if (r < 0)
                         return r;

@@ -13,19 +13,12 @@
 #include "cli/signing.h"
 #include "ship/pull.h"
 
-/* Images are looked up by what was typed, which may be short for a name; here only the name itself counts. */
-static bool has_name(const struct zp_image_record *record, const char *name) {
-        for (char **known = record->names; known && *known; known++)
-                if (strcmp(*known, name) == 0)
-                        return true;
-        return false;
-}
-
-/* 1: there is one that was built here. */
+/* 1: there is one that was built here. Images are looked up by what was typed, which may be short for a name; with
+ * `is_name` only the name itself counts. */
 static int find_built(struct zp_store *store, const char *text, bool is_name, struct zp_image_record *out) {
         if (zp_store_lookup_image(store, text, out, NULL) < 0)
                 return 0;
-        if (!out->is_fetched && (!is_name || has_name(out, text)))
+        if (!out->is_fetched && (!is_name || zp_image_record_has_name(out, text)))
                 return 1;
         zp_image_record_clear(out);
         return 0;

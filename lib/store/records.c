@@ -131,6 +131,13 @@ void zp_image_record_clear(struct zp_image_record *record) {
         *record = (struct zp_image_record){ 0 };
 }
 
+bool zp_image_record_has_name(const struct zp_image_record *record, const char *name) {
+        for (char **known = record->names; known && *known; known++)
+                if (strcmp(*known, name) == 0)
+                        return true;
+        return false;
+}
+
 static int get_image_layers(struct zp_store *store, struct zp_image_record *image, struct zp_error *err) {
         image->layers = calloc(ZP_LIMIT_LAYERS, sizeof *image->layers);
         image->diff_ids = calloc(ZP_LIMIT_LAYERS, sizeof *image->diff_ids);

@@ -108,6 +108,8 @@ struct zp_image_record {
         char **names;               /* source names under which it was built, NULL-terminated */
 };
 void zp_image_record_clear(struct zp_image_record *record);
+/* Whether that is one of its names, as it is. */
+bool zp_image_record_has_name(const struct zp_image_record *record, const char *name);
 
 /* 1: found, 0: not there, negative: error. */
 int zp_store_find_device(struct zp_store *store, const struct zp_digest *digest, struct zp_device_record *out,
