@@ -3,14 +3,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/buffer.h"
-#include "base/file.h"
 #include "builder/build-internal.h"
 #include "builder/convert.h"
 #include "layer/decompress.h"
 #include "oci/reference.h"
+#include "store/whole-file.h"
 
 #define BUFFER_SIZE (256u << 10)
 
@@ -20,23 +19,12 @@
 static int read_manifest(struct zp_store *store, const struct zp_image_record *image, struct zp_image *out,
                          struct zp_error *err) {
         struct zp_descriptor config = { 0 };
-        struct zp_digest digest;
-        struct stat st;
-        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "manifest.json", err);
-        if (fd < 0)
-                return fd;
-        if (fstat(fd, &st) < 0 || (uint64_t) st.st_size > ZP_LIMIT_JSON_SIZE)
-                return zp_error_set(err, EBADMSG, "manifest.json: too large");
-        zp_autofree char *text = malloc((size_t) st.st_size + 1);
-        if (!text)
-                return zp_error_errno(err, ENOMEM, "manifest.json");
-        int r = zp_pread_all(fd, text, (size_t) st.st_size, 0, "manifest.json", err);
-        if (r < 0)
-                return r;
-        zp_digest_of(text, (size_t) st.st_size, &digest);
-        if (!zp_digest_equal(&digest, &image->manifest_digest))
-                return zp_error_set(err, EBADMSG, "manifest.json is damaged");
-        r = zp_manifest_parse(text, (size_t) st.st_size, &config, &out->layers, &out->layer_count, err);
+        zp_autofree char *text = NULL;
+        size_t size;
+        int r = zp_store_read_image_file(store, &image->manifest_digest, "manifest.json", ZP_LIMIT_JSON_SIZE,
+                                         &image->manifest_digest, &text, &size, err);
+        if (r == 0)
+                r = zp_manifest_parse(text, size, &config, &out->layers, &out->layer_count, err);
         free(config.media_type);
         if (r == 0 && out->layer_count != image->layer_count) {
                 zp_image_clear(out);

@@ -2,13 +2,13 @@
 #include "builder/start.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/limits.h"
 #include "builder/file-reader.h"
 #include "builder/guess/guess.h"
 #include "erofs/reader.h"
+#include "store/whole-file.h"
 
 /* A snapshot's file system in memory. */
 struct loaded {
@@ -120,16 +120,9 @@ int zp_start_write_guess(struct zp_staging *staging, struct zp_store *store, int
 static int read_file(struct zp_store *store, const struct zp_digest *manifest_digest, const char *file, uint64_t max,
                      char **out, size_t *size, struct zp_error *err) {
         zp_autoclose int fd = zp_store_open_image_file(store, manifest_digest, file, NULL);
-        struct stat st;
         if (fd < 0)
                 return 0;
-        if (fstat(fd, &st) < 0 || (uint64_t) st.st_size > max)
-                return zp_error_set(err, EBADMSG, "%s: too large", file);
-        *size = (size_t) st.st_size;
-        *out = malloc(*size + 1);
-        if (!*out)
-                return zp_error_errno(err, ENOMEM, "%s", file);
-        int r = zp_pread_all(fd, *out, *size, 0, file, err);
+        int r = zp_store_read_whole(fd, file, max, NULL, out, size, err);
         return r < 0 ? r : 1;
 }
 

@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/view.h"
 #include "oci/manifest.h"
+#include "store/whole-file.h"
 
 enum { OPTION_LAYERS, OPTION_MANIFEST, OPTION_CONFIG };
 
@@ -85,20 +86,14 @@ static int count_layer(struct zp_store *store, struct layer_view *layer, struct 
         return r;
 }
 
-static int read_document(struct zp_store *store, const struct zp_image_record *image, const char *file,
-                         const struct zp_digest *digest, char **out, size_t *size, struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, file, err);
-        return fd < 0 ? fd : cli_read_checked(fd, file, NULL, digest, out, size, err);
-}
-
 /* What the manifest says of the layers' blobs. */
 static int take_blobs(struct zp_store *store, struct view *view, struct zp_error *err) {
         zp_autofree char *manifest = NULL;
         size_t size;
         struct zp_descriptor config = { 0 }, *blobs = NULL;
         uint16_t count = 0;
-        int r = read_document(store, &view->image, "manifest.json", &view->image.manifest_digest, &manifest, &size,
-                              err);
+        int r = zp_store_read_image_file(store, &view->image.manifest_digest, "manifest.json", ZP_LIMIT_JSON_SIZE,
+                                         &view->image.manifest_digest, &manifest, &size, err);
         if (r == 0)
                 r = zp_manifest_parse(manifest, size, &config, &blobs, &count, err);
         if (r < 0)
@@ -302,7 +297,8 @@ static int print_document(struct zp_store *store, const struct zp_image_record *
                           const struct zp_digest *digest, struct zp_error *err) {
         zp_autofree char *text = NULL;
         size_t size;
-        int r = read_document(store, image, file, digest, &text, &size, err);
+        int r = zp_store_read_image_file(store, &image->manifest_digest, file, ZP_LIMIT_JSON_SIZE, digest, &text, &size,
+                                         err);
         if (r == 0)
                 fwrite(text, 1, size, stdout);
         return r;

@@ -7,6 +7,7 @@
 
 #include "cli/view.h"
 #include "oci/json.h"
+#include "store/whole-file.h"
 
 /* What docker gives a container, but for what has to do with the network's raw side, which it has none of. */
 static const char *const capabilities[] = { "CAP_CHOWN",  "CAP_DAC_OVERRIDE",     "CAP_FOWNER",
@@ -173,15 +174,13 @@ static json_t *spec_of(json_t *config, char *const *command) {
 
 int cli_runtime_spec(struct zp_store *store, const struct zp_image_record *image, char *const *command, char **out,
                      struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "config.json", err);
         zp_auto(json_decref) json_t *json = NULL;
         zp_auto(json_decref) json_t *spec = NULL;
         zp_autofree char *text = NULL;
         size_t size = 0;
         json_t *config = NULL;
-        if (fd < 0)
-                return fd;
-        int r = cli_read_checked(fd, "config.json", NULL, &image->config_digest, &text, &size, err);
+        int r = zp_store_read_image_file(store, &image->manifest_digest, "config.json", ZP_LIMIT_JSON_SIZE,
+                                         &image->config_digest, &text, &size, err);
         if (r == 0)
                 r = zp_json_load(text, size, "config.json", &json, err);
         if (r == 0)

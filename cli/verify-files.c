@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/verify.h"
 #include "cli/view.h"
+#include "store/whole-file.h"
 
 #define DEVICE_PIECE (UINT64_C(4) << 20)
 
@@ -184,18 +185,13 @@ static int check_devices(struct verifier *v, const struct zp_image_record *image
         return r;
 }
 
-static int read_document(struct verifier *v, const struct zp_image_record *image, const char *file,
-                         const struct zp_digest *digest, char **out, size_t *size, struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_image_file(v->store, &image->manifest_digest, file, err);
-        return fd < 0 ? fd : cli_read_checked(fd, file, NULL, digest, out, size, err);
-}
-
 static int check_manifest(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
         zp_autofree char *text = NULL;
         size_t size;
         struct zp_descriptor config = { 0 }, *layers = NULL;
         uint16_t count = 0;
-        int r = read_document(v, image, "manifest.json", &image->manifest_digest, &text, &size, err);
+        int r = zp_store_read_image_file(v->store, &image->manifest_digest, "manifest.json", ZP_LIMIT_JSON_SIZE,
+                                         &image->manifest_digest, &text, &size, err);
         if (r == 0)
                 r = zp_manifest_parse(text, size, &config, &layers, &count, err);
         if (r < 0)
@@ -218,7 +214,8 @@ static int check_config(struct verifier *v, const struct zp_image_record *image,
         size_t size;
         struct zp_platform platform;
         uint16_t count = 0;
-        int r = read_document(v, image, "config.json", &image->config_digest, &text, &size, err);
+        int r = zp_store_read_image_file(v->store, &image->manifest_digest, "config.json", ZP_LIMIT_JSON_SIZE,
+                                         &image->config_digest, &text, &size, err);
         if (r == 0)
                 r = zp_config_parse(text, size, &platform, &diff_ids, &count, err);
         if (r == 0 && (count != image->layer_count || memcmp(diff_ids, image->diff_ids, count * sizeof *diff_ids) != 0))

@@ -3,11 +3,11 @@
  * Which pieces an image has: of its layers, as they are added, their devices, and the image itself.
  */
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "ship/push-internal.h"
+#include "store/whole-file.h"
 
 static int not_there(const char *what, const struct zp_digest *digest, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
@@ -99,18 +99,14 @@ void zp_push_add_layer(struct zp_push *p, const struct zp_digest *layer, const s
 
 /* The manifest's own bytes say how large it is, not what the disk made of them. */
 static int describe_subject(struct zp_push *p, struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_image_file(p->store, &p->image->manifest_digest, "manifest.json", err);
-        zp_autofree uint8_t *manifest = NULL;
-        off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-        if (fd < 0)
-                return fd;
-        if (size < 0 || (uint64_t) size > ZP_LIMIT_JSON_SIZE)
-                return zp_push_say_damaged("manifest.json", err);
-        int r = zp_push_read_whole(fd, "manifest.json", (uint64_t) size, &p->image->manifest_digest, &manifest, err);
+        zp_autofree char *manifest = NULL;
+        size_t size;
+        int r = zp_store_read_image_file(p->store, &p->image->manifest_digest, "manifest.json", ZP_LIMIT_JSON_SIZE,
+                                         &p->image->manifest_digest, &manifest, &size, err);
         if (r < 0)
                 return r;
         p->artifact.subject_digest = p->image->manifest_digest;
-        p->artifact.subject_size = (uint64_t) size;
+        p->artifact.subject_size = size;
         p->artifact.subject_media_type = strdup(p->image->manifest_media_type);
         p->artifact.snapshot.digest = p->image->metadata_digest;
         p->artifact.snapshot.size = p->image->metadata_size;

@@ -8,12 +8,12 @@
 #include <sys/mman.h>
 
 #include "base/buffer.h"
-#include "base/file.h"
 #include "erofs/reader.h"
 #include "profile/prefetch.h"
 #include "snapshot/snapshot.h"
 #include "snapshotter/control/config-data.h"
 #include "store/store.h"
+#include "store/whole-file.h"
 
 /* Others wait meanwhile who may need the database less, and who opens a device tries again. */
 #define PATIENCE_MS 1000
@@ -108,20 +108,6 @@ static int read_devices(struct zp_store *store, const struct zp_digest *image, s
         return 0;
 }
 
-static int read_list(struct zp_store *store, const struct zp_digest *image, char **text, size_t *size,
-                     struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_image_file(store, image, "prefetch.json", err);
-        if (fd < 0)
-                return fd;
-        off_t end = lseek(fd, 0, SEEK_END);
-        if (end < 0 || end > (off_t) ZP_LIMIT_JSON_SIZE)
-                return zp_error_set(err, EFBIG, "prefetch.json: too large");
-        *size = (size_t) end;
-        *text = malloc(*size + 1);
-        return *text ? zp_pread_all(fd, *text, *size, 0, "prefetch.json", err)
-                     : zp_error_errno(err, ENOMEM, "prefetch.json");
-}
-
 static int find_ranges(void *context, const struct zp_digest *image, snap_data_range range, void *argument,
                        struct zp_error *err) {
         struct zp_store *store;
@@ -131,7 +117,8 @@ static int find_ranges(void *context, const struct zp_digest *image, snap_data_r
         size_t size = 0, count = 0;
         int r = open_store(context, &store, err);
         if (r == 0)
-                r = read_list(store, image, &text, &size, err);
+                r = zp_store_read_image_file(store, image, "prefetch.json", ZP_LIMIT_JSON_SIZE, NULL, &text, &size,
+                                             err);
         if (r == 0)
                 r = read_devices(store, image, &devices, &count, err);
         if (r == 0)
