@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "builder/start.h"
-#include "erofs/reader.h"
+#include "snapshot/load.h"
 
 /* A device is compared with while at least this part of it is in use. */
 #define USED_PART 4
@@ -100,40 +100,15 @@ static int new_candidates(struct candidates *c, const struct zp_erofs_device *de
         return 0;
 }
 
-/* The snapshot's metadata as the store recorded it. */
-static int read_snapshot(struct zp_store *store, const struct zp_image_record *image, char **out,
-                         struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "snapshot.erofs", err);
-        if (fd < 0)
-                return fd;
-        zp_autofree char *bytes = malloc((size_t) image->metadata_size + 1);
-        struct zp_digest digest;
-        if (!bytes)
-                return zp_error_errno(err, ENOMEM, "base");
-        int r = zp_pread_all(fd, bytes, (size_t) image->metadata_size, 0, "snapshot.erofs", err);
-        if (r < 0)
-                return r;
-        zp_digest_of(bytes, (size_t) image->metadata_size, &digest);
-        if (!zp_digest_equal(&digest, &image->metadata_digest))
-                return zp_error_set(err, EBADMSG, "snapshot.erofs is damaged: its digest differs");
-        *out = zp_steal(&bytes);
-        return 0;
-}
-
 static int find_candidates(struct zp_store *store, const struct zp_image_record *image, struct candidates *out,
                            struct zp_error *err) {
-        zp_autofree char *bytes = NULL;
-        zp_autofree struct zp_erofs_device *devices = NULL;
-        zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
+        zp_autoloaded struct zp_loaded snapshot = { 0 };
         struct runs runs = { 0 };
-        uint16_t count = 0;
-        int r = read_snapshot(store, image, &bytes, err);
+        int r = zp_snapshot_load(store, image, &snapshot, err);
         if (r == 0)
-                r = zp_erofs_load(bytes, (size_t) image->metadata_size, &tree, &devices, &count, err);
+                r = new_candidates(out, snapshot.devices, snapshot.device_count, err);
         if (r == 0)
-                r = new_candidates(out, devices, count, err);
-        if (r == 0)
-                r = note_tree(&runs, zp_tree_root(tree), err);
+                r = note_tree(&runs, zp_tree_root(snapshot.tree), err);
         if (r == 0)
                 count_used(out, &runs);
         free(runs.list);

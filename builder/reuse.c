@@ -3,12 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/file.h"
-#include "erofs/reader.h"
 #include "layer/tree.h"
 #include "layer/resolve.h"
+#include "snapshot/load.h"
 
 /* Whether the profile names something that lies on the layer's devices. */
 static bool is_named(const struct zp_profile *profile, const struct zp_tree *tree) {
@@ -25,17 +23,9 @@ static bool is_named(const struct zp_profile *profile, const struct zp_tree *tre
 
 /* 1: the profile has nothing to say about the layer. */
 static int is_untouched(const struct zp_reuse *reuse, const struct zp_layer_record *layer, struct zp_error *err) {
-        zp_auto(zp_tree_free) struct zp_tree *tree = NULL;
-        zp_autofree char *bytes = malloc((size_t) layer->metadata_size + 1);
-        zp_autoclose int fd = zp_store_open_layer_file(reuse->store, &layer->metadata_digest, "layer.erofs", err);
-        if (fd < 0)
-                return fd;
-        if (!bytes)
-                return zp_error_errno(err, ENOMEM, "layer metadata");
-        int r = zp_pread_all(fd, bytes, (size_t) layer->metadata_size, 0, "layer.erofs", err);
-        if (r == 0)
-                r = zp_erofs_load(bytes, (size_t) layer->metadata_size, &tree, NULL, NULL, err);
-        return r < 0 ? r : !is_named(reuse->profile, tree);
+        zp_autoloaded struct zp_loaded loaded = { 0 };
+        int r = zp_snapshot_load_layer(reuse->store, layer, &loaded, err);
+        return r < 0 ? r : !is_named(reuse->profile, loaded.tree);
 }
 
 /* 1: the profile would change nothing in the layer. */

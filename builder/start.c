@@ -3,35 +3,11 @@
 
 #include <stdlib.h>
 
-#include "base/file.h"
 #include "base/limits.h"
 #include "builder/file-reader.h"
 #include "builder/guess/guess.h"
-#include "erofs/reader.h"
+#include "snapshot/load.h"
 #include "store/whole-file.h"
-
-/* A snapshot's file system in memory. */
-struct loaded {
-        char *bytes; /* the tree points into it */
-        struct zp_tree *tree;
-        struct zp_erofs_device *devices;
-        uint16_t device_count;
-};
-
-static void clear(struct loaded *l) {
-        zp_tree_free(l->tree);
-        free(l->devices);
-        free(l->bytes);
-}
-
-static int load(int fd, uint64_t size, struct loaded *out, struct zp_error *err) {
-        *out = (struct loaded){ .bytes = malloc((size_t) size + 1) };
-        if (!out->bytes)
-                return zp_error_errno(err, ENOMEM, "prefetch list");
-        int r = zp_pread_all(fd, out->bytes, (size_t) size, 0, "snapshot.erofs", err);
-        return r == 0 ? zp_erofs_load(out->bytes, (size_t) size, &out->tree, &out->devices, &out->device_count, err)
-                      : r;
-}
 
 static int write_list(struct zp_staging *staging, const struct zp_prefetch *list, struct zp_error *err) {
         zp_autobuffer struct zp_buffer text = { 0 };
@@ -39,7 +15,7 @@ static int write_list(struct zp_staging *staging, const struct zp_prefetch *list
         return r == 0 ? zp_staging_write(staging, "prefetch.json", text.data ? text.data : "", text.size, err) : r;
 }
 
-static int map_profile(const struct loaded *l, const struct zp_profile *profile, struct zp_prefetch *out,
+static int map_profile(const struct zp_loaded *l, const struct zp_profile *profile, struct zp_prefetch *out,
                        struct zp_error *err) {
         zp_autofree struct zp_prefetch_device *table = calloc((size_t) l->device_count + 1, sizeof *table);
         if (!table)
@@ -57,15 +33,14 @@ static int write_profile(struct zp_staging *staging, const struct zp_profile *pr
 
 int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const struct zp_profile *profile,
                    struct zp_error *err) {
-        struct loaded snapshot;
+        zp_autoloaded struct zp_loaded snapshot = { 0 };
         struct zp_prefetch list = { 0 };
-        int r = load(fd, size, &snapshot, err);
+        int r = zp_snapshot_load_new(fd, size, &snapshot, err);
         if (r == 0)
                 r = map_profile(&snapshot, profile, &list, err);
         if (r == 0)
                 r = write_list(staging, &list, err);
         zp_prefetch_clear(&list);
-        clear(&snapshot);
         return r == 0 ? write_profile(staging, profile, err) : r;
 }
 
@@ -76,7 +51,7 @@ struct guessing {
         const struct zp_cancel *cancel;
 };
 
-static int guess_list(const struct guessing *guessing, const struct loaded *l, struct zp_prefetch *out,
+static int guess_list(const struct guessing *guessing, const struct zp_loaded *l, struct zp_prefetch *out,
                       struct zp_error *err) {
         zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
         zp_auto(zp_file_reader_free) struct zp_file_reader *reader = NULL;
@@ -93,11 +68,10 @@ static int guess_list(const struct guessing *guessing, const struct loaded *l, s
 /* An image that can be built is not refused because a guess about it would take too much. */
 static int load_and_guess(const struct guessing *guessing, int fd, uint64_t size, struct zp_prefetch *out,
                           struct zp_error *err) {
-        struct loaded snapshot;
-        int r = load(fd, size, &snapshot, err);
+        zp_autoloaded struct zp_loaded snapshot = { 0 };
+        int r = zp_snapshot_load_new(fd, size, &snapshot, err);
         if (r == 0)
                 r = guess_list(guessing, &snapshot, out, err);
-        clear(&snapshot);
         if (r != -E2BIG && r != -ENOMEM)
                 return r;
         if (err)

@@ -14,7 +14,7 @@
 struct reading {
         const struct cli_call *call;
         struct zp_store *store;
-        const struct cli_tree *tree;
+        const struct zp_loaded *tree;
         struct cli_pack pack; /* of the device `device` */
         uint16_t device;
         uint8_t *piece;
@@ -89,17 +89,16 @@ static int cat(struct reading *reading, struct zp_error *err) {
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         struct zp_image_record image = { 0 };
-        struct cli_tree tree = { 0 };
+        zp_autoloaded struct zp_loaded tree = { 0 };
         if (!*call->arguments[1])
                 return cli_usage_error(call, err, "cat: PATH is empty");
         int r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
         if (r == 0)
-                r = cli_load_snapshot(store, &image, &tree, err);
+                r = zp_snapshot_load(store, &image, &tree, err);
         if (r == 0) {
                 struct reading reading = { .call = call, .store = store, .tree = &tree };
                 r = cli_hint_complete(cat(&reading, err), call->arguments[0], err);
         }
-        cli_tree_clear(&tree);
         zp_image_record_clear(&image);
         return r;
 }

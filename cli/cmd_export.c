@@ -40,8 +40,8 @@ static void clear_disk(struct disk *disk) {
 /* The metadata as the store has it: its device table knows its place on the disk. */
 static int take_stored(struct zp_store *store, const struct zp_image_record *image, struct disk *disk,
                        struct zp_error *err) {
-        struct cli_tree tree = { 0 };
-        int r = cli_load_snapshot(store, image, &tree, err);
+        zp_autoloaded struct zp_loaded tree = { 0 };
+        int r = zp_snapshot_load(store, image, &tree, err);
         if (r == 0) {
                 disk->devices = zp_steal(&tree.devices);
                 disk->device_count = tree.device_count;
@@ -49,7 +49,6 @@ static int take_stored(struct zp_store *store, const struct zp_image_record *ima
                 zp_tree_free(zp_steal(&tree.tree)); /* points into the data */
                 disk->metadata = zp_steal(&tree.data);
         }
-        cli_tree_clear(&tree);
         return r;
 }
 

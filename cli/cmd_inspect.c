@@ -76,13 +76,12 @@ static void count_children(struct counts *c, const struct zp_inode *dir) {
 }
 
 static int count_layer(struct zp_store *store, struct layer_view *layer, struct zp_error *err) {
-        struct cli_tree tree = { 0 };
-        int r = cli_load_layer(store, &layer->record, &tree, err);
+        zp_autoloaded struct zp_loaded tree = { 0 };
+        int r = zp_snapshot_load_layer(store, &layer->record, &tree, err);
         if (r == 0) {
                 layer->counts.opaque = zp_tree_root(tree.tree)->is_opaque;
                 count_children(&layer->counts, zp_tree_root(tree.tree));
         }
-        cli_tree_clear(&tree);
         return r;
 }
 
@@ -112,13 +111,12 @@ static int take_blobs(struct zp_store *store, struct view *view, struct zp_error
 }
 
 static int take_disk(struct zp_store *store, struct view *view, struct zp_error *err) {
-        struct cli_tree tree = { 0 };
-        int r = cli_load_snapshot(store, &view->image, &tree, err);
+        zp_autoloaded struct zp_loaded tree = { 0 };
+        int r = zp_snapshot_load(store, &view->image, &tree, err);
         view->disk_size = tree.size;
         view->device_count = tree.device_count;
         for (uint16_t i = 0; i < tree.device_count && r == 0; i++)
                 view->disk_size += tree.devices[i].blocks * ZP_BLOCK_SIZE;
-        cli_tree_clear(&tree);
         return r;
 }
 

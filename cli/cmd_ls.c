@@ -207,15 +207,14 @@ static int list(const struct cli_call *call, const struct zp_tree *tree, struct 
 static int run(struct cli_call *call, struct zp_error *err) {
         zp_auto(zp_store_close) struct zp_store *store = NULL;
         struct zp_image_record image = { 0 };
-        struct cli_tree tree = { 0 };
+        zp_autoloaded struct zp_loaded tree = { 0 };
         if (call->argument_count > 1 && !*call->arguments[1])
                 return cli_usage_error(call, err, "ls: PATH is empty");
         int r = cli_open_image(call, ZP_STORE_READ, call->arguments[0], &store, &image, err);
         if (r == 0)
-                r = cli_load_snapshot(store, &image, &tree, err);
+                r = zp_snapshot_load(store, &image, &tree, err);
         if (r == 0)
                 r = list(call, tree.tree, err);
-        cli_tree_clear(&tree);
         zp_image_record_clear(&image);
         return r;
 }

@@ -31,7 +31,7 @@ static void close_devices(struct devices *devices) {
                 close(devices->fds[i]);
 }
 
-static int unpack_devices(const struct cli_call *call, struct zp_store *store, const struct cli_tree *tree,
+static int unpack_devices(const struct cli_call *call, struct zp_store *store, const struct zp_loaded *tree,
                           struct devices *out, struct zp_error *err) {
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
         if (tree->device_count > ZP_LIMIT_DEVICES)
@@ -76,7 +76,7 @@ static void tell_waiting(void *context) {
 static int mount_image(struct cli_call *call, struct zp_store *store, struct zp_image_record *image,
                        struct zp_error *err) {
         zp_auto(zp_store_unlock) struct zp_store_lock *lock = NULL;
-        struct cli_tree tree = { 0 };
+        zp_autoloaded struct zp_loaded tree = { 0 };
         struct zp_digest digest = image->manifest_digest;
         char text[ZP_DIGEST_TEXT_SIZE];
         int r = zp_store_lock(store, &digest, call->cancel, tell_waiting, call, &lock, err);
@@ -89,10 +89,9 @@ static int mount_image(struct cli_call *call, struct zp_store *store, struct zp_
                              : zp_error_set(err, ENOENT, "image %s was removed meanwhile",
                                             zp_digest_text(&digest, text));
         struct devices devices = { .count = 0 };
-        r = cli_load_snapshot(store, image, &tree, err);
+        r = zp_snapshot_load(store, image, &tree, err);
         if (r == 0)
                 r = unpack_devices(call, store, &tree, &devices, err);
-        cli_tree_clear(&tree);
         if (r == 0)
                 r = mount_devices(call, store, image, &devices, err);
         close_devices(&devices);

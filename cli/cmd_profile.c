@@ -69,7 +69,7 @@ static int write_profile(struct output *out, const struct zp_profile *profile, s
 
 /* ---- record ---- */
 
-static int new_trace(const struct cli_tree *tree, struct zp_trace **out, struct zp_error *err) {
+static int new_trace(const struct zp_loaded *tree, struct zp_trace **out, struct zp_error *err) {
         uint64_t blocks[ZP_LIMIT_DEVICES];
         for (uint16_t i = 0; i < tree->device_count; i++)
                 blocks[i] = tree->devices[i].blocks;
@@ -84,7 +84,7 @@ struct outcome {
         bool with_read_ahead;
 };
 
-static int compare_with_list(struct zp_store *store, const struct zp_image_record *image, const struct cli_tree *tree,
+static int compare_with_list(struct zp_store *store, const struct zp_image_record *image, const struct zp_loaded *tree,
                              struct zp_trace *trace, struct outcome *out, struct zp_error *err) {
         struct zp_prefetch_device devices[ZP_LIMIT_DEVICES];
         struct zp_prefetch list = { 0 };
@@ -130,9 +130,9 @@ static int print_recorded(const struct cli_call *call, const struct outcome *out
 
 static int record_image(struct cli_call *call, struct zp_store *store, const struct zp_image_record *image,
                         unsigned seconds, struct zp_profile *profile, struct zp_error *err) {
-        struct cli_tree tree = { 0 };
+        zp_autoloaded struct zp_loaded tree = { 0 };
         zp_auto(zp_trace_free) struct zp_trace *trace = NULL;
-        int r = cli_load_snapshot(store, image, &tree, err);
+        int r = zp_snapshot_load(store, image, &tree, err);
         if (r == 0)
                 r = new_trace(&tree, &trace, err);
         struct cli_recording recording = { .store = store,
@@ -156,7 +156,6 @@ static int record_image(struct cli_call *call, struct zp_store *store, const str
                 say_recorded(call, &outcome, profile);
                 r = print_recorded(call, &outcome, profile, err);
         }
-        cli_tree_clear(&tree);
         return r < 0 ? zp_error_wrap(err, "record %s", call->arguments[1]) : 0;
 }
 

@@ -86,7 +86,7 @@ static void *serve(void *context) {
 
 static int unpack(struct recorder *r, struct zp_error *err) {
         zp_auto(zp_pool_free) struct zp_pool *pool = NULL;
-        const struct cli_tree *tree = r->recording->tree;
+        const struct zp_loaded *tree = r->recording->tree;
         int code = zp_pool_new(zp_usable_cpus(), &pool, err);
         for (uint16_t i = 0; code == 0 && i < tree->device_count; i++) {
                 int fd = zp_store_unpack_device(r->recording->store, &tree->devices[i].digest, pool,

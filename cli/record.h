@@ -12,9 +12,9 @@
 struct cli_recording {
         struct zp_store *store;
         const struct zp_image_record *image;
-        const struct cli_tree *tree; /* the image's snapshot */
-        char *const *command;        /* NULL-terminated; empty: the image's own */
-        unsigned seconds;            /* the program is ended after so long; 0: it ends by itself */
+        const struct zp_loaded *tree; /* the image's snapshot */
+        char *const *command;         /* NULL-terminated; empty: the image's own */
+        unsigned seconds;             /* the program is ended after so long; 0: it ends by itself */
         const struct zp_cancel *cancel;
         struct zp_trace *trace; /* what is read is noted here */
         bool with_read_ahead;   /* in: let the kernel read ahead; out: it did, perhaps because it could not be told */

@@ -35,8 +35,8 @@ static int check_digest(int fd, const char *name, uint64_t size, const struct zp
 }
 
 static int check_layer_metadata(struct verifier *v, const struct zp_layer_record *layer, struct zp_error *err) {
-        struct cli_tree tree = { 0 };
-        int r = cli_load_layer(v->store, layer, &tree, err);
+        zp_autoloaded struct zp_loaded tree = { 0 };
+        int r = zp_snapshot_load_layer(v->store, layer, &tree, err);
         bool fits = tree.device_count == layer->device_count;
         for (uint16_t i = 0; r == 0 && fits && i < tree.device_count; i++) {
                 struct zp_device_record device;
@@ -46,7 +46,6 @@ static int check_layer_metadata(struct verifier *v, const struct zp_layer_record
         }
         if (r == 0 && !fits)
                 r = zp_error_set(err, EBADMSG, "'layer.erofs' names other devices than the record");
-        cli_tree_clear(&tree);
         return r;
 }
 
@@ -162,11 +161,11 @@ static int check_metadata_file(struct verifier *v, const struct zp_image_record 
 
 /* Every device is one of the image's layers', with the size it has. */
 static int check_devices(struct verifier *v, const struct zp_image_record *image, struct zp_error *err) {
-        struct cli_tree tree = { 0 };
+        zp_autoloaded struct zp_loaded tree = { 0 };
         zp_autofree struct zp_device_record *devices = NULL;
         size_t count = 0;
         char text[ZP_DIGEST_TEXT_SIZE];
-        int r = cli_load_snapshot(v->store, image, &tree, err);
+        int r = zp_snapshot_load(v->store, image, &tree, err);
         if (r == 0)
                 r = zp_store_list_devices_of(v->store, &image->manifest_digest, &devices, &count, err);
         for (uint16_t d = 0; d < tree.device_count && r == 0; d++) {
@@ -181,7 +180,6 @@ static int check_devices(struct verifier *v, const struct zp_image_record *image
                         r = zp_error_set(err, EBADMSG, "'snapshot.erofs': device %s has another size than its record",
                                          zp_digest_text(&device->digest, text));
         }
-        cli_tree_clear(&tree);
         return r;
 }
 

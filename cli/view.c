@@ -137,33 +137,6 @@ int cli_read_checked(int fd, const char *name, const uint64_t *size, const struc
         return 0;
 }
 
-static int load(int fd, const char *name, uint64_t size, const struct zp_digest *digest, struct cli_tree *out,
-                struct zp_error *err) {
-        int r = cli_read_checked(fd, name, &size, digest, &out->data, &out->size, err);
-        if (r == 0)
-                r = zp_erofs_load(out->data, out->size, &out->tree, &out->devices, &out->device_count, err);
-        return r < 0 ? zp_error_wrap(err, "%s", name) : 0;
-}
-
-int cli_load_snapshot(struct zp_store *store, const struct zp_image_record *record, struct cli_tree *out,
-                      struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_image_file(store, &record->manifest_digest, "snapshot.erofs", err);
-        return fd < 0 ? fd : load(fd, "snapshot.erofs", record->metadata_size, &record->metadata_digest, out, err);
-}
-
-int cli_load_layer(struct zp_store *store, const struct zp_layer_record *record, struct cli_tree *out,
-                   struct zp_error *err) {
-        zp_autoclose int fd = zp_store_open_layer_file(store, &record->metadata_digest, "layer.erofs", err);
-        return fd < 0 ? fd : load(fd, "layer.erofs", record->metadata_size, &record->metadata_digest, out, err);
-}
-
-void cli_tree_clear(struct cli_tree *tree) {
-        zp_tree_free(tree->tree);
-        free(tree->devices);
-        free(tree->data);
-        *tree = (struct cli_tree){ 0 };
-}
-
 int cli_hint_complete(int result, const char *image, struct zp_error *err) {
         if (result == -ENODATA)
                 zp_error_hint(err, "fetch it: zeropull pull --complete %s", image);

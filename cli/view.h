@@ -7,8 +7,8 @@
 #define ZP_CLI_VIEW_H
 
 #include "cli/cli.h"
-#include "erofs/reader.h"
 #include "pack/reader.h"
+#include "snapshot/load.h"
 #include "store/store.h"
 
 /* Finds the image a person named, as zp_store_lookup_image; a relative path in the name counts from here. */
@@ -29,20 +29,6 @@ int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record
  * known. *out is malloc'ed, the caller's, and has a NUL behind it. `name` is for the message. */
 int cli_read_checked(int fd, const char *name, const uint64_t *size, const struct zp_digest *digest, char **out,
                      size_t *out_size, struct zp_error *err);
-
-/* A file system of the store, loaded. */
-struct cli_tree {
-        char *data; /* the tree points into it */
-        size_t size;
-        struct zp_tree *tree;
-        struct zp_erofs_device *devices;
-        uint16_t device_count;
-};
-int cli_load_snapshot(struct zp_store *store, const struct zp_image_record *record, struct cli_tree *out,
-                      struct zp_error *err);
-int cli_load_layer(struct zp_store *store, const struct zp_layer_record *record, struct cli_tree *out,
-                   struct zp_error *err);
-void cli_tree_clear(struct cli_tree *tree);
 
 /* A device's pack, its index checked against its name. */
 struct cli_pack {

@@ -6,15 +6,14 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
-#include "base/file.h"
 #include "base/limits.h"
-#include "erofs/reader.h"
 #include "layer/merge.h"
+#include "snapshot/load.h"
 
-struct loaded {
+struct merging {
         const struct zp_snapshot_layers *layers;
-        char *files[ZP_LIMIT_LAYERS]; /* the trees point into them */
-        struct zp_tree *trees[ZP_LIMIT_LAYERS];
+        struct zp_loaded loaded[ZP_LIMIT_LAYERS];
+        struct zp_tree *trees[ZP_LIMIT_LAYERS]; /* theirs */
         /* the devices of all layers, one after the other, and what became of them */
         struct loaded_device {
                 struct zp_erofs_device device;
@@ -27,7 +26,7 @@ struct loaded {
 };
 
 /* What all layers together take is known before any memory is. */
-static int check_limits(struct loaded *l, const struct zp_layer_record *record, struct zp_error *err) {
+static int check_limits(struct merging *l, const struct zp_layer_record *record, struct zp_error *err) {
         if (zp_add_overflows(l->entries, record->entries, &l->entries) || l->entries > ZP_LIMIT_IMAGE_ENTRIES)
                 return zp_error_set(err, E2BIG, "with the layers below it has more than %llu entries",
                                     (unsigned long long) ZP_LIMIT_IMAGE_ENTRIES);
@@ -38,51 +37,33 @@ static int check_limits(struct loaded *l, const struct zp_layer_record *record, 
         return 0;
 }
 
-/* The layer's metadata file as the store recorded it; what was damaged since then goes no further. */
-static int read_metadata(struct loaded *l, uint16_t i, size_t *size, struct zp_error *err) {
+/* As the store recorded it; what was damaged since then goes no further. */
+static int load_metadata(struct merging *l, uint16_t i, struct zp_error *err) {
         struct zp_layer_record record;
         int found = zp_store_find_layer(l->layers->store, &l->layers->names[i], &l->layers->diff_ids[i], &record, err);
         if (found <= 0)
                 return found < 0 ? found : zp_error_set(err, ENOENT, "the store does not have it");
         int r = check_limits(l, &record, err);
-        if (r < 0)
-                return r;
-        zp_autoclose int fd = zp_store_open_layer_file(l->layers->store, &record.metadata_digest, "layer.erofs", err);
-        if (fd < 0)
-                return fd;
-        *size = (size_t) record.metadata_size;
-        l->files[i] = malloc(*size + 1);
-        if (!l->files[i])
-                return zp_error_errno(err, ENOMEM, "layer metadata");
-        r = zp_pread_all(fd, l->files[i], *size, 0, "layer.erofs", err);
-        struct zp_digest digest;
-        zp_digest_of(l->files[i], *size, &digest);
-        if (r == 0 && !zp_digest_equal(&digest, &record.metadata_digest)) {
-                r = zp_error_set(err, EBADMSG, "layer.erofs is damaged: its digest differs");
-                zp_error_hint(err, "`zeropull verify` tells what else is; `zeropull build --rebuild` makes it anew");
-        }
-        return r;
+        return r < 0 ? r : zp_snapshot_load_layer(l->layers->store, &record, &l->loaded[i], err);
 }
 
-static int load_layer(struct loaded *l, uint16_t i, struct zp_error *err) {
-        zp_autofree struct zp_erofs_device *devices = NULL;
-        uint16_t count = 0;
-        size_t size = 0;
-        int r = read_metadata(l, i, &size, err);
-        if (r == 0)
-                r = zp_erofs_load(l->files[i], size, &l->trees[i], &devices, &count, err);
-        if (r == 0 && count > ZP_LIMIT_LAYER_DEVICES)
-                r = zp_error_set(err, E2BIG, "layer.erofs: %u devices; the limit is %d", count, ZP_LIMIT_LAYER_DEVICES);
+static int load_layer(struct merging *l, uint16_t i, struct zp_error *err) {
+        const struct zp_loaded *layer = &l->loaded[i];
+        int r = load_metadata(l, i, err);
+        if (r == 0 && layer->device_count > ZP_LIMIT_LAYER_DEVICES)
+                r = zp_error_set(err, E2BIG, "layer.erofs: %u devices; the limit is %d", layer->device_count,
+                                 ZP_LIMIT_LAYER_DEVICES);
         char digest[ZP_DIGEST_TEXT_SIZE];
         if (r < 0)
                 return zp_error_wrap(err, "layer %u (%s)", i + 1u, zp_digest_text(&l->layers->diff_ids[i], digest));
+        l->trees[i] = layer->tree;
         l->first_devices[i] = l->device_count;
-        for (uint16_t d = 0; d < count; d++)
-                l->devices[l->device_count++].device = devices[d];
+        for (uint16_t d = 0; d < layer->device_count; d++)
+                l->devices[l->device_count++].device = layer->devices[d];
         return 0;
 }
 
-static void note_devices(struct loaded *l, const struct zp_inode *dir) {
+static void note_devices(struct merging *l, const struct zp_inode *dir) {
         for (const struct zp_dentry *child = dir->first_child; child; child = child->next) {
                 const struct zp_inode *inode = child->inode;
                 for (uint32_t i = 0; i < inode->extent_count; i++)
@@ -93,7 +74,7 @@ static void note_devices(struct loaded *l, const struct zp_inode *dir) {
         }
 }
 
-static void renumber_devices(const struct loaded *l, struct zp_inode *dir, uint32_t mark) {
+static void renumber_devices(const struct merging *l, struct zp_inode *dir, uint32_t mark) {
         for (struct zp_dentry *child = dir->first_child; child; child = child->next) {
                 struct zp_inode *inode = child->inode;
                 /* a file with several names is met several times */
@@ -107,7 +88,7 @@ static void renumber_devices(const struct loaded *l, struct zp_inode *dir, uint3
 }
 
 /* Gives each device that is used a number; one that several layers refer to has one. */
-static int number_devices(struct loaded *l, struct zp_erofs_device *devices, uint16_t *count, struct zp_error *err) {
+static int number_devices(struct merging *l, struct zp_erofs_device *devices, uint16_t *count, struct zp_error *err) {
         *count = 0;
         for (uint16_t i = 0; i < l->device_count; i++) {
                 struct loaded_device *d = &l->devices[i];
@@ -126,7 +107,7 @@ static int number_devices(struct loaded *l, struct zp_erofs_device *devices, uin
         return 0;
 }
 
-static int write_snapshot(struct loaded *l, enum zp_erofs_layout layout, int fd, const char *name,
+static int write_snapshot(struct merging *l, enum zp_erofs_layout layout, int fd, const char *name,
                           struct zp_erofs_device *devices, uint16_t *device_count, struct zp_erofs_result *result,
                           struct zp_error *err) {
         for (uint16_t i = 0; i < l->layers->count; i++) {
@@ -156,17 +137,15 @@ int zp_snapshot_write(const struct zp_snapshot_layers *layers, enum zp_erofs_lay
                       struct zp_error *err) {
         if (layers->count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, E2BIG, "%u layers; the limit is %d", layers->count, ZP_LIMIT_LAYERS);
-        zp_autofree struct loaded *l = calloc(1, sizeof *l);
+        zp_autofree struct merging *l = calloc(1, sizeof *l);
         zp_autofree struct zp_erofs_device *table = calloc(ZP_LIMIT_DEVICES, sizeof *table);
         uint16_t count = 0;
         if (!l || !table)
                 return zp_error_errno(err, ENOMEM, "merge");
         l->layers = layers;
         int r = write_snapshot(l, layout, fd, name, table, &count, result, err);
-        for (uint16_t i = 0; i < layers->count; i++) {
-                zp_tree_free(l->trees[i]);
-                free(l->files[i]);
-        }
+        for (uint16_t i = 0; i < layers->count; i++)
+                zp_loaded_clear(&l->loaded[i]);
         if (r == 0 && devices) {
                 *devices = zp_steal(&table);
                 *device_count = count;

@@ -13,10 +13,10 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
-#include "erofs/reader.h"
 #include "oci/fetch.h"
 #include "oci/url.h"
 #include "profile/trace.h"
+#include "snapshot/load.h"
 #include "snapshotter/control/log.h"
 #include "snapshotter/data/data.h"
 
@@ -92,43 +92,8 @@ void snap_config_clear_reports(struct snap_config_reports *config) {
 
 /* ---- from reads to a profile ---- */
 
-struct snapshot {
-        char *data; /* the tree points into it */
-        struct zp_tree *tree;
-        struct zp_erofs_device *devices;
-        uint16_t device_count;
-};
-
-static void snapshot_clear(struct snapshot *snapshot) {
-        zp_tree_free(snapshot->tree);
-        free(snapshot->devices);
-        free(snapshot->data);
-}
-#define autosnapshot __attribute__((cleanup(snapshot_clear)))
-
-/* The store's file, compared with its record. */
-static int load(struct zp_store *store, const struct zp_image_record *image, struct snapshot *out,
-                struct zp_error *err) {
-        struct zp_digest actual;
-        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, "snapshot.erofs", err);
-        if (fd < 0)
-                return fd;
-        if (image->metadata_size > METADATA_MAX)
-                return zp_error_set(err, EFBIG, "snapshot.erofs: too large to look at");
-        out->data = malloc(image->metadata_size + 1);
-        if (!out->data)
-                return zp_error_errno(err, ENOMEM, "snapshot.erofs");
-        int r = zp_pread_all(fd, out->data, image->metadata_size, 0, "snapshot.erofs", err);
-        if (r < 0)
-                return r;
-        zp_digest_of(out->data, image->metadata_size, &actual);
-        if (!zp_digest_equal(&actual, &image->metadata_digest))
-                return zp_error_set(err, EBADMSG, "snapshot.erofs: damaged");
-        return zp_erofs_load(out->data, image->metadata_size, &out->tree, &out->devices, &out->device_count, err);
-}
-
 /* The number in the data plane's file is the first eight bytes of the digest. */
-static bool find_device(const struct snapshot *snapshot, uint64_t number, uint16_t *out) {
+static bool find_device(const struct zp_loaded *snapshot, uint64_t number, uint16_t *out) {
         for (uint16_t i = 0; i < snapshot->device_count; i++) {
                 uint64_t id;
                 memcpy(&id, snapshot->devices[i].digest.bytes, sizeof id);
@@ -154,7 +119,8 @@ static bool read_number(const char **text, int base, char end, uint64_t *out) {
 }
 
 /* Lines of "DEVICE OFFSET SIZE"; what is another image's is left out. */
-static int note_reads(const struct snapshot *snapshot, const char *text, struct zp_trace *trace, struct zp_error *err) {
+static int note_reads(const struct zp_loaded *snapshot, const char *text, struct zp_trace *trace,
+                      struct zp_error *err) {
         for (const char *line = text; *line;) {
                 uint64_t device, offset, size;
                 uint16_t number;
@@ -169,11 +135,13 @@ static int note_reads(const struct snapshot *snapshot, const char *text, struct 
 
 int snap_report_profile(struct zp_store *store, const struct zp_image_record *image, const char *text,
                         struct zp_profile **out, struct zp_error *err) {
-        autosnapshot struct snapshot snapshot = { 0 };
+        zp_autoloaded struct zp_loaded snapshot = { 0 };
         zp_auto(zp_trace_free) struct zp_trace *trace = NULL;
         zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
         *out = NULL;
-        int r = load(store, image, &snapshot, err);
+        if (image->metadata_size > METADATA_MAX)
+                return zp_error_set(err, EFBIG, "snapshot.erofs: too large to look at");
+        int r = zp_snapshot_load(store, image, &snapshot, err);
         zp_autofree uint64_t *blocks = calloc((size_t) snapshot.device_count + 1, sizeof *blocks);
         if (r == 0 && !blocks)
                 r = zp_error_errno(err, ENOMEM, "reads of a start");
