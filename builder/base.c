@@ -131,7 +131,7 @@ static int has_map(struct zp_store *store, const struct zp_digest *device, struc
         struct zp_device_map map;
         int r = zp_store_find_device(store, device, &record, err);
         if (r == 1)
-                r = zp_store_load_map(store, &record, pool, cancel, &map, err);
+                r = zp_device_is_lost(&record) ? 0 : zp_store_load_map(store, &record, pool, cancel, &map, err);
         if (r == 1)
                 zp_device_map_clear(&map);
         return r;
@@ -253,6 +253,7 @@ static int copy_device(struct zp_store *from, struct zp_store *to, struct zp_dev
         if (r == 0)
                 r = zp_staging_write(staging, "device.map", map->bytes, map->size, err);
         record->is_complete = false;
+        record->is_fetched = true;
         return r == 0 ? zp_staging_commit_device(staging, record, err) : r;
 }
 

@@ -32,12 +32,22 @@ static int has_profile(struct zp_building *b, struct zp_error *err) {
         return r < 0 ? r : profile && zp_digest_equal(&digest, &b->recipe.profile);
 }
 
+/* 1: all of its layers' data that was made here is there. */
+static int has_layers(struct zp_building *b, const struct zp_image_record *image, struct zp_error *err) {
+        int lost = 0;
+        for (uint16_t i = 0; lost == 0 && i < image->layer_count; i++)
+                lost = zp_store_layer_is_lost(b->store, &image->layers[i], err);
+        return lost < 0 ? lost : !lost;
+}
+
 /* 1: the store has the image, made here as it is wanted: b->result->image is filled. */
 static int find_built_image(struct zp_building *b, struct zp_error *err) {
         struct zp_image_record *known = &b->result->image;
         int found = b->options->rebuild ? 0 : zp_store_find_image(b->store, &b->image.manifest_digest, known, err);
         bool is_built = found == 1 && !known->is_fetched;
         if (is_built)
+                found = has_layers(b, known, err);
+        if (is_built && found == 1)
                 found = has_profile(b, err);
         if (found != 1 || !is_built)
                 zp_image_record_clear(known);

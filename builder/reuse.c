@@ -45,9 +45,10 @@ int zp_reuse_find_in_base(const struct zp_reuse *reuse, const struct zp_digest *
                 if (!zp_digest_equal(&reuse->base->diff_ids[i], diff_id))
                         continue;
                 int r = zp_store_find_layer(reuse->store, &reuse->base->layers[i], diff_id, out, err);
-                return r == 1 && zp_digest_equal(&out->diff_id, diff_id) ? suits_profile(reuse, out, err)
-                       : r < 0                                           ? r
-                                                                         : 0;
+                int lost = r == 1 ? zp_store_layer_is_lost(reuse->store, &out->metadata_digest, err) : 0;
+                if (r < 0 || lost < 0)
+                        return r < 0 ? r : lost;
+                return r == 1 && !lost && zp_digest_equal(&out->diff_id, diff_id) ? suits_profile(reuse, out, err) : 0;
         }
         return 0;
 }

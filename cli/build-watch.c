@@ -23,6 +23,7 @@ static void on_resolved(void *context, const struct zp_image *image) {
         for (uint16_t i = 0; i < image->layer_count; i++) {
                 total += w->sizes[i] = image->layers[i].size;
                 w->diff_ids[i] = image->diff_ids[i];
+                w->checked[i] = false;
                 cli_short_digest(&image->layers[i].digest, w->digests[i]);
         }
         progress_say(w->progress, "%s: %s, %s, %u layer%s, %s", image->name,

@@ -111,8 +111,8 @@ static double now_s(void) {
         return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
 }
 
-static int build_and_ship(struct cli_call *call, struct zp_source *source, const struct zp_build_options *build_options,
-                          struct build_watch *w, struct zp_build_result *result, struct zp_error *err) {
+static int build_once(struct cli_call *call, struct zp_source *source, const struct zp_build_options *build_options,
+                      struct build_watch *w, struct zp_build_result *result, struct zp_error *err) {
         struct build_shipping *s = &w->shipping;
         int r = cli_build_failed(call, zp_build(source, s->store, build_options, result, err));
         /* an image that lacks a part is not one that is not there */
@@ -130,6 +130,22 @@ static int build_and_ship(struct cli_call *call, struct zp_source *source, const
         }
         if (s->push)
                 zp_push_close(zp_steal(&s->push));
+        return r;
+}
+
+/* What turns out to be damaged in the store is converted again, once. */
+static int build_and_ship(struct cli_call *call, struct zp_source *source, struct zp_build_options *build_options,
+                          struct build_watch *w, struct zp_build_result *result, struct zp_error *err) {
+        struct build_shipping *s = &w->shipping;
+        int r = build_once(call, source, build_options, w, result, err);
+        if (r < 0 && s->result.is_lost) {
+                progress_say(w->progress, "%s; what is damaged in the store is converted again", err->message);
+                zp_error_clear(err);
+                call->exit_code = CLI_DONE;
+                zp_image_record_clear(&result->image);
+                build_options->confine = false; /* it is by now */
+                r = build_once(call, source, build_options, w, result, err);
+        }
         if (r == 0 && s->remote)
                 r = cli_check_may_sign(call, s->store, s->key, &result->image, err);
         if (r == 0 && s->remote) {

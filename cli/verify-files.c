@@ -67,6 +67,10 @@ static void on_progress(void *context, uint64_t bytes) {
 
 /* Of a device whose data is not here. */
 static int check_index(struct verifier *v, const struct zp_device_record *device, struct zp_error *err) {
+        if (zp_device_is_lost(device))
+                return zp_error_set(err, EBADMSG,
+                                    "'device.zst' was damaged and has been set aside: 'zeropull build' of"
+                                    " an image with its layer makes it again");
         zp_autoclose int fd = zp_store_open_device_file(v->store, &device->digest, "device.idx", err);
         return fd < 0 ? fd : check_digest(fd, "device.idx", device->index_size, &device->digest, err);
 }

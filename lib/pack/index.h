@@ -34,6 +34,9 @@ int zp_pack_index_parse(const void *data, size_t size, const struct zp_digest *d
                         struct zp_pack_index *out, struct zp_error *err);
 /* `number` < frame_count. */
 struct zp_pack_frame zp_pack_index_frame(const struct zp_pack_index *index, uint32_t number);
+/* What the frames' digests do not cover: the size of a pack that is a file, and its seek table. -EBADMSG: not as the
+ * index says. */
+int zp_pack_check_end(int fd, const struct zp_pack_index *index, const char *name, struct zp_error *err);
 /* An upper bound of a packed frame's size: what a buffer for any frame of the pack must hold. */
 uint32_t zp_pack_packed_size_max(uint32_t frame_size);
 

@@ -410,30 +410,30 @@ int zp_pack_extract(struct zp_pack *pack, int out_fd, const char *out_name, uint
         return ret < 0 ? ret : extend_to(out_fd, out_name, end, err);
 }
 
-static int verify_seek_table(const struct zp_pack *pack, struct zp_error *err) {
+int zp_pack_check_end(int fd, const struct zp_pack_index *index, const char *name, struct zp_error *err) {
         struct stat st;
-        if (fstat(pack->fd, &st) < 0)
-                return zp_error_errno(err, errno, "stat '%s'", pack->name);
-        if (S_ISREG(st.st_mode) && (uint64_t) st.st_size != pack->index.pack_size)
-                return zp_error_set(err, EBADMSG, "'%s': %lld bytes instead of %llu", pack->name,
-                                    (long long) st.st_size, (unsigned long long) pack->index.pack_size);
-        uint64_t size = zp_seek_table_size(pack->index.frame_count);
+        if (fstat(fd, &st) < 0)
+                return zp_error_errno(err, errno, "stat '%s'", name);
+        if (S_ISREG(st.st_mode) && (uint64_t) st.st_size != index->pack_size)
+                return zp_error_set(err, EBADMSG, "'%s': %lld bytes instead of %llu", name, (long long) st.st_size,
+                                    (unsigned long long) index->pack_size);
+        uint64_t size = zp_seek_table_size(index->frame_count);
         zp_autofree uint8_t *expected = malloc(size), *actual = malloc(size);
         if (!expected || !actual)
-                return zp_error_errno(err, ENOMEM, "read '%s'", pack->name);
-        zp_seek_table_fill(&pack->index, expected);
-        int ret = zp_pread_all(pack->fd, actual, size, pack->index.pack_size - size, pack->name, err);
+                return zp_error_errno(err, ENOMEM, "read '%s'", name);
+        zp_seek_table_fill(index, expected);
+        int ret = zp_pread_all(fd, actual, size, index->pack_size - size, name, err);
         if (ret < 0)
                 return ret;
         if (memcmp(expected, actual, size) != 0)
-                return zp_error_set(err, EBADMSG, "'%s': the seek table differs from the index", pack->name);
+                return zp_error_set(err, EBADMSG, "'%s': the seek table differs from the index", name);
         return 0;
 }
 
 int zp_pack_verify(struct zp_pack *pack, struct zp_pool *pool, const struct zp_cancel *cancel,
                    void (*progress)(void *context, uint64_t bytes), void *context, struct zp_error *err) {
         struct pass pass = { .pack = pack, .pool = pool, .cancel = cancel };
-        int ret = verify_seek_table(pack, err);
+        int ret = zp_pack_check_end(pack->fd, &pack->index, pack->name, err);
         return ret < 0 ? ret : run_pass(&pass, progress, context, err);
 }
 

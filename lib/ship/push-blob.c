@@ -109,7 +109,7 @@ static int prepare_index(struct zp_push *p, const struct zp_push_piece *piece, s
 
 #define PIECE_SIZE (1u << 20)
 
-/* Reads the pack once: its own digest, and every frame against the index. */
+/* Reads the pack once: its own digest, and all of it against the index. */
 static int digest_pack(struct zp_push *p, const struct zp_pack_index *index, struct zp_push_blob *blob,
                        struct zp_error *err) {
         zp_auto(zp_sha256_free) struct zp_sha256 *hash = zp_sha256_new();
@@ -118,6 +118,7 @@ static int digest_pack(struct zp_push *p, const struct zp_pack_index *index, str
         int r = hash && buffer ? 0 : zp_error_errno(err, ENOMEM, "read 'device.zst'");
         if (r < 0 || (r = zp_frames_begin(&frames, index, err)) < 0)
                 return r;
+        r = zp_pack_check_end(blob->fd, index, "device.zst", err);
         for (uint64_t at = 0; r == 0 && at < index->pack_size;) {
                 size_t part = (size_t) zp_min_u64(PIECE_SIZE, index->pack_size - at);
                 r = zp_check_cancel(&p->stop, err);
@@ -132,8 +133,6 @@ static int digest_pack(struct zp_push *p, const struct zp_pack_index *index, str
         zp_frames_clear(&frames);
         if (r == 0)
                 zp_sha256_finish(hash, &blob->digest);
-        if (r == -EBADMSG)
-                zp_error_hint(err, "`zeropull build --rebuild` makes it anew");
         return r;
 }
 
@@ -141,6 +140,8 @@ static int digest_pack(struct zp_push *p, const struct zp_pack_index *index, str
 static int open_pack(struct zp_push *p, const struct zp_push_piece *piece, int *fd, struct zp_error *err) {
         struct zp_device_record record;
         int r = zp_store_find_device(p->store, &piece->device->digest, &record, err);
+        if (r == 1 && zp_device_is_lost(&record))
+                return zp_error_set(err, ENODATA, "'device.zst' in the store was damaged");
         if (r == 1 && !record.is_complete)
                 return piece->is_known && p->options.mount_from ? 0 : say_absent(p, err);
         if (r < 0)

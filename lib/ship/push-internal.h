@@ -74,6 +74,8 @@ struct zp_push {
         uint64_t kept_size;
         struct zp_push_result result;
         struct zp_error first_error; /* the others stop because of it */
+        bool is_damaged;             /* reading a file of this device failed: */
+        struct zp_digest damaged;
 };
 
 /* A blob in memory or in a file. */
@@ -113,7 +115,8 @@ int zp_push_send_blob(struct zp_push *push, struct zp_push_blob *blob, const cha
 /* Keeps what was sent, as long as that may become a bundle: `blob` has no data then. */
 void zp_push_keep_part(struct zp_push *push, struct zp_push_blob *blob);
 void zp_push_clear_kept(struct zp_push *push);
-/* When all its parts have been sent. Notes it in the artifact; *bundle, to be cleared, is to be sent if it has a size. */
+/* When all its parts have been sent. Notes it in the artifact; *bundle, to be cleared, is to be sent if it has a size.
+ */
 int zp_push_make_bundle(struct zp_push *push, struct zp_push_blob *bundle, struct zp_error *err);
 
 /* push-grow.c */
@@ -139,6 +142,13 @@ void zp_push_start_threads(struct zp_push *push, unsigned wanted);
 void *zp_push_send_pieces(void *context);
 /* No more pieces will come: waits for the threads. */
 void zp_push_join_threads(struct zp_push *push);
+
+/* push-damage.c */
+/* The piece could not be read from the store: if that may be because a device is damaged, it is remembered. */
+void zp_push_note_damage(struct zp_push *push, const struct zp_push_piece *piece, int result);
+/* After a failure, once no thread is left: what is damaged of the image's devices that were built here is set aside, to
+ * be built again, and `err` says so; push->result as well. */
+void zp_push_set_damage_aside(struct zp_push *push, struct zp_error *err);
 
 /* push-list.c */
 /* All of push->image that was not added before: nothing more will come. */

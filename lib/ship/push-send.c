@@ -102,8 +102,11 @@ int zp_push_send_piece(struct zp_push *p, unsigned number, const struct zp_push_
         if (r != 0)
                 return r < 0 ? zp_error_wrap(err, "%s", what) : 0;
         r = zp_push_prepare(p, piece, &blob, err);
+        bool is_read = r >= 0;
         if (r == 1)
                 r = zp_push_send_blob(p, &blob, what, err);
+        if (!is_read || r == -ENODATA)
+                zp_push_note_damage(p, piece, r);
         if (r == 0)
                 note(p, piece, &blob);
         if (r == 0 && piece->kind != ZP_PIECE_DEVICE_MAP)

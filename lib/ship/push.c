@@ -80,6 +80,7 @@ int zp_push_finish(struct zp_push *p, const struct zp_image_record *image, struc
         r = zp_check_cancel(p->options.cancel, err);
         if (r == 0 && p->first_error.code) {
                 *err = p->first_error;
+                zp_push_set_damage_aside(p, err);
                 r = -err->code;
         }
         if (r == 0)

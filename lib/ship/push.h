@@ -34,6 +34,7 @@ struct zp_push_result {
         uint64_t artifact_size;
         unsigned blobs_sent, blobs_present;
         uint64_t bytes_sent; /* over the wire, blobs only */
+        bool is_lost;        /* data that was built here is damaged, and set aside: a build makes it again */
 };
 
 /* Every blob is checked against the store's records while it is read, so that damage does not travel; those the
@@ -41,7 +42,9 @@ struct zp_push_result {
  * metadata that the bundle is made of; what was found out is noted if the store can be written; the manifest comes
  * last, so a reader sees the whole snapshot or none. Pushing again is cheap and changes nothing. A push that was cut
  * short leaves blobs which the next one finds. An image that was fetched is published as the very artifact as which it
- * was. -ENOTSUP: what the store holds would make another one, and the remote does not have that one. */
+ * was. Of a device that was built here and turns out to be damaged the data is set aside, as is that of the image's
+ * others (zp_store_give_pack_up): -EBADMSG, and result->is_lost. -ENOTSUP: what the store holds would make another one,
+ * and the remote does not have that one. */
 int zp_push(struct zp_store *store, const struct zp_image_record *image, struct zp_remote *remote,
             const struct zp_push_options *options, struct zp_push_result *result, struct zp_error *err);
 

@@ -47,11 +47,14 @@ bool zp_pull_metadata_is_intact(const struct zp_pull *p) {
         return is;
 }
 
-/* Whose digest nobody has noted, nobody can be asked for. */
-static bool is_pack_damaged(const struct zp_pull *p, const struct zp_device_record *device) {
+/* Whose digest nobody has noted, nobody can be asked for. `fd` is the pack's, negative: it is missing. */
+static bool is_pack_damaged(const struct zp_device_record *device, int fd) {
         return device->is_complete && device->has_pack_digest &&
-               !zp_pull_is_intact(zp_store_open_device_file(p->store, &device->digest, "device.zst", NULL),
-                                  device->pack_size, &device->pack_digest);
+               (fd < 0 || !zp_pull_is_intact(dup(fd), device->pack_size, &device->pack_digest));
+}
+
+static int open_pack(struct zp_pull *p, const struct zp_device_record *device) {
+        return zp_store_open_device_file(p->store, &device->digest, "device.zst", NULL);
 }
 
 /* Under its lock: others may be at it, too. */
@@ -62,8 +65,9 @@ static int set_aside(struct zp_pull *p, struct zp_device_record *device, struct 
                               p->options->events.context, &lock, err);
         if (r == 0)
                 r = zp_store_find_device(p->store, &device->digest, &now, err);
-        if (r == 1 && is_pack_damaged(p, &now))
-                r = zp_store_set_pack_aside(p->store, &device->digest, err);
+        zp_autoclose int fd = r == 1 ? open_pack(p, device) : -1;
+        if (r == 1 && is_pack_damaged(&now, fd))
+                r = zp_store_set_pack_aside(p->store, &device->digest, fd, err);
         if (r == 0)
                 device->is_complete = false;
         return r < 0 ? r : 0;
@@ -71,7 +75,8 @@ static int set_aside(struct zp_pull *p, struct zp_device_record *device, struct 
 
 static int check_pack(struct zp_pull *p, unsigned number, struct zp_error *err) {
         struct zp_device_record *device = &p->devices[number];
-        return is_pack_damaged(p, device) ? set_aside(p, device, err) : 0;
+        zp_autoclose int fd = open_pack(p, device);
+        return is_pack_damaged(device, fd) ? set_aside(p, device, err) : 0;
 }
 
 int zp_pull_check_packs(struct zp_pull *p, struct zp_error *err) {

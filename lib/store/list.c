@@ -27,6 +27,18 @@ int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest
 
 /* The first of a layer's devices is its own, unless all of its data lies in devices of its base: those are in its
  * recipe, and need not be here, nor be packed like this. */
+/* As zp_device_is_lost() says. */
+#define LOST_DEVICE_OF                                                \
+        "SELECT 1 FROM layer_devices JOIN devices ON digest = device" \
+        " WHERE complete = 0 AND fetched = 0 AND pack_digest IS NULL AND layer = "
+
+int zp_store_layer_is_lost(struct zp_store *store, const struct zp_digest *metadata_digest, struct zp_error *err) {
+        int r = zp_store_begin_read(store, err);
+        return r < 0 ? r
+                     : zp_store_end(store, zp_sql_run_digest(store, LOST_DEVICE_OF "? LIMIT 1", metadata_digest, err),
+                                    NULL, err);
+}
+
 static int find_built_layer(struct zp_store *store, const struct zp_digest *diff_id, const char *recipe,
                             uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
@@ -37,7 +49,7 @@ static int find_built_layer(struct zp_store *store, const struct zp_digest *diff
                                " LEFT JOIN devices AS v ON v.digest = d.device"
                                " WHERE c.diff_id = ? AND c.recipe = ? AND c.fetched = 0"
                                " AND (v.digest IS NULL OR instr(c.recipe, lower(hex(v.digest))) > 0 OR (v.frame_size = "
-                               "? AND v.level = ? AND v.complete != 0))"
+                               "? AND v.level = ? AND v.complete != 0)) AND NOT EXISTS (" LOST_DEVICE_OF "c.layer)"
                                " ORDER BY c.layer",
                                &s, err);
         if (r < 0)

@@ -11,6 +11,11 @@
 
 static int open_pack(struct zp_store *store, const struct zp_device_record *device, struct zp_open_pack *out,
                      struct zp_error *err) {
+        if (zp_device_is_lost(device)) {
+                zp_error_set(err, ENODATA, "its data is not here: it was damaged");
+                zp_error_hint(err, "'zeropull build' of the image makes it again");
+                return -ENODATA;
+        }
         if (!device->is_complete)
                 return zp_error_set(err, ENODATA, "its data is not here: it was fetched by its index alone");
         zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);

@@ -76,22 +76,42 @@ int zp_store_complete_device(struct zp_store *store, const struct zp_digest *dev
         return r < 0 ? r : zp_store_end(store, complete(store, device, pack_digest, dir_fd, err), NULL, err);
 }
 
-static int set_aside(struct zp_store *store, const struct zp_digest *device, int dir_fd, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store, "UPDATE devices SET complete = 0 WHERE digest = ?1", &s, err);
-        if (r < 0)
+/* 1: device.zst is that file; pack_fd negative: there is none. */
+static int is_that_pack(struct zp_store *store, int dir_fd, int pack_fd, struct zp_error *err) {
+        struct stat here, that;
+        bool is_here = fstatat(dir_fd, "device.zst", &here, AT_SYMLINK_NOFOLLOW) == 0;
+        if ((!is_here && errno != ENOENT) || (pack_fd >= 0 && fstat(pack_fd, &that) < 0))
+                return zp_store_failed(store, "device.zst", err);
+        if (!is_here || pack_fd < 0)
+                return !is_here && pack_fd < 0;
+        return here.st_dev == that.st_dev && here.st_ino == that.st_ino;
+}
+
+static int set_aside(struct zp_store *store, const char *sql, const struct zp_digest *device, int pack_fd,
+                     struct zp_error *err) {
+        zp_autoclose int dir_fd = open_directory(store, device, err);
+        int r = dir_fd < 0 ? dir_fd : is_that_pack(store, dir_fd, pack_fd, err);
+        if (r <= 0)
                 return r;
-        zp_sql_bind_digest(s, 1, device);
-        r = zp_sql_step(store, s, err);
+        r = zp_sql_run_digest(store, sql, device, err);
         if (r == 0 && renameat(dir_fd, "device.zst", dir_fd, PARTIAL) < 0 && errno != ENOENT)
                 r = zp_store_failed(store, "device.zst", err);
         return r < 0 ? r : zp_sync(dir_fd, "devices", err);
 }
 
 /* A crash in between leaves a file that the record does not say is right, or a record without its file: either is
- * fetched again. */
-int zp_store_set_pack_aside(struct zp_store *store, const struct zp_digest *device, struct zp_error *err) {
-        zp_autoclose int dir_fd = open_directory(store, device, err);
-        int r = dir_fd < 0 ? dir_fd : zp_store_begin_write(store, err);
-        return r < 0 ? r : zp_store_end(store, set_aside(store, device, dir_fd, err), NULL, err);
+ * fetched, or made, again. */
+static int set_aside_by(struct zp_store *store, const char *sql, const struct zp_digest *device, int pack_fd,
+                        struct zp_error *err) {
+        int r = zp_store_begin_write(store, err);
+        return r < 0 ? r : zp_store_end(store, set_aside(store, sql, device, pack_fd, err), NULL, err);
+}
+
+int zp_store_set_pack_aside(struct zp_store *store, const struct zp_digest *device, int pack_fd, struct zp_error *err) {
+        return set_aside_by(store, "UPDATE devices SET complete = 0 WHERE digest = ?", device, pack_fd, err);
+}
+
+int zp_store_give_pack_up(struct zp_store *store, const struct zp_digest *device, int pack_fd, struct zp_error *err) {
+        return set_aside_by(store, "UPDATE devices SET complete = 0, pack_digest = NULL WHERE digest = ?", device,
+                            pack_fd, err);
 }

@@ -60,6 +60,11 @@ struct zp_device_record {
         bool is_complete; /* device.zst is here; else the device is held by its index alone */
 };
 
+/* It was built here, its data was damaged, and nobody is known to have it: the layer has to be converted again. */
+static inline bool zp_device_is_lost(const struct zp_device_record *device) {
+        return !device->is_complete && !device->is_fetched && !device->has_pack_digest;
+}
+
 /* How a layer was converted, as text: "" from its tar alone; else canonical JSON. With the final NUL: */
 #define ZP_RECIPE_SIZE 2048
 
@@ -117,7 +122,9 @@ int zp_store_find_device(struct zp_store *store, const struct zp_digest *digest,
 /* `diff_id`: what it was converted from, when it is several things; NULL: any of them. */
 int zp_store_find_layer(struct zp_store *store, const struct zp_digest *metadata_digest,
                         const struct zp_digest *diff_id, struct zp_layer_record *out, struct zp_error *err);
-/* A layer that was built here: of that diffID, by that recipe, its own device packed so (if it has one). */
+/* 1: a device that the layer names is lost; 0: none is. */
+int zp_store_layer_is_lost(struct zp_store *store, const struct zp_digest *metadata_digest, struct zp_error *err);
+/* A layer that was built here: of that diffID, by that recipe, its own device packed so (if it has one), none lost. */
 int zp_store_find_built_layer(struct zp_store *store, const struct zp_digest *diff_id, const char *recipe,
                               uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err);
 /* 1: it was read here, from there; 0: not that anybody knew. */
@@ -198,9 +205,12 @@ int zp_store_end_batch(struct zp_store *store, int result, struct zp_error *err)
 int zp_store_open_partial(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
 int zp_store_complete_device(struct zp_store *store, const struct zp_digest *device,
                              const struct zp_digest *pack_digest, struct zp_error *err);
-/* Data that turned out to be damaged becomes what has come so far, as above: the device is held by its index alone.
- * Hold the device's lock. */
-int zp_store_set_pack_aside(struct zp_store *store, const struct zp_digest *device, struct zp_error *err);
+/* Data that turned out to be damaged, in the file `pack_fd` (negative: that is missing), becomes what has come so far,
+ * as above: the device is held by its index alone. Nothing happens if a build has made it anew meanwhile. Hold the
+ * device's lock. */
+int zp_store_set_pack_aside(struct zp_store *store, const struct zp_digest *device, int pack_fd, struct zp_error *err);
+/* The same of a device that was built here: it is lost until it is built again. */
+int zp_store_give_pack_up(struct zp_store *store, const struct zp_digest *device, int pack_fd, struct zp_error *err);
 /* What a file is once it travels, so that nobody has to find out again: a device's pack; layer.erofs and
  * snapshot.erofs, compressed. Of a record that is no longer there: nothing happens. */
 int zp_store_note_pack(struct zp_store *store, const struct zp_digest *device, const struct zp_digest *pack_digest,

@@ -52,12 +52,54 @@ static void data_that_was_damaged_is_what_has_come_so_far(void **state) {
         const struct layer_texts texts = layer_texts("a", "1");
         struct zp_digest pack = digest_of_text(texts.pack);
         must(w, put_device(w->store, "a", "1", &record, &w->err));
-        must(w, zp_store_set_pack_aside(w->store, &record.digest, &w->err));
+        zp_autoclose int fd = zp_store_open_device_file(w->store, &record.digest, "device.zst", &w->err);
+        must(w, zp_store_set_pack_aside(w->store, &record.digest, fd, &w->err));
         assert_int_equal(zp_store_find_device(w->store, &record.digest, &found, &w->err), 1);
         assert_false(found.is_complete);
         assert_false(exists(below(w, "devices/%s/device.zst", hex_of(&record.digest))));
         assert_whole(w);
         must(w, zp_store_complete_device(w->store, &record.digest, &pack, &w->err));
+        assert_int_equal(zp_store_find_device(w->store, &record.digest, &found, &w->err), 1);
+        assert_true(found.is_complete);
+        assert_true(exists(below(w, "devices/%s/device.zst", hex_of(&record.digest))));
+        assert_whole(w);
+}
+
+static void damaged_data_that_was_built_here_is_lost_until_it_is_built_again(void **state) {
+        struct world *w = *state;
+        struct zp_layer_record layer = layer_record("a", "1"), found_layer;
+        struct zp_device_record record = device_record("a", "1"), found;
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        must(w, zp_store_note_pack(w->store, &record.digest, &record.digest, &w->err));
+        zp_autoclose int fd = zp_store_open_device_file(w->store, &record.digest, "device.zst", &w->err);
+        for (unsigned round = 0; round < 2; round++) {
+                must(w, zp_store_give_pack_up(w->store, &record.digest, round == 0 ? fd : -1, &w->err));
+                assert_int_equal(zp_store_find_device(w->store, &record.digest, &found, &w->err), 1);
+                assert_true(zp_device_is_lost(&found));
+                assert_int_equal(zp_store_layer_is_lost(w->store, &layer.metadata_digest, &w->err), 1);
+                assert_int_equal(zp_store_find_built_layer(w->store, &layer.diff_id, "", record.frame_size,
+                                                           record.level, &found_layer, &w->err),
+                                 0);
+                assert_whole(w);
+        }
+        must(w, commit_layer(w->store, "a", "1", &w->err));
+        assert_int_equal(zp_store_layer_is_lost(w->store, &layer.metadata_digest, &w->err), 0);
+        assert_int_equal(zp_store_find_built_layer(w->store, &layer.diff_id, "", record.frame_size, record.level,
+                                                   &found_layer, &w->err),
+                         1);
+        assert_false(exists(below(w, "devices/%s/device.part", hex_of(&record.digest))));
+        assert_whole(w);
+}
+
+static void data_that_was_made_anew_meanwhile_is_not_set_aside(void **state) {
+        struct world *w = *state;
+        struct zp_device_record record = device_record("a", "1"), found;
+        must(w, put_device(w->store, "a", "1", &record, &w->err));
+        zp_autoclose int fd = zp_store_open_device_file(w->store, &record.digest, "device.zst", &w->err);
+        must(w, put_device(w->store, "a", "1", &record, &w->err));
+        must(w, zp_store_set_pack_aside(w->store, &record.digest, fd, &w->err));
+        must(w, zp_store_give_pack_up(w->store, &record.digest, fd, &w->err));
+        must(w, zp_store_give_pack_up(w->store, &record.digest, -1, &w->err));
         assert_int_equal(zp_store_find_device(w->store, &record.digest, &found, &w->err), 1);
         assert_true(found.is_complete);
         assert_true(exists(below(w, "devices/%s/device.zst", hex_of(&record.digest))));
@@ -152,6 +194,8 @@ int main(void) {
                 world_test(data_that_has_come_makes_the_device_complete),
                 world_test(data_stays_when_the_process_dies),
                 world_test(data_that_was_damaged_is_what_has_come_so_far),
+                world_test(damaged_data_that_was_built_here_is_lost_until_it_is_built_again),
+                world_test(data_that_was_made_anew_meanwhile_is_not_set_aside),
                 world_test(data_of_another_size_is_refused),
                 world_test(index_that_comes_again_keeps_the_data_that_has_come),
                 world_test(data_that_comes_after_a_build_made_it_is_not_needed),
