@@ -15,7 +15,7 @@ struct reading {
         const struct cli_call *call;
         struct zp_store *store;
         const struct zp_loaded *tree;
-        struct cli_pack pack; /* of the device `device` */
+        struct zp_open_pack pack; /* of the device `device` */
         uint16_t device;
         uint8_t *piece;
 };
@@ -27,7 +27,7 @@ static int write_out(const void *data, size_t size, struct zp_error *err) {
 static int select_device(struct reading *r, uint16_t device, struct zp_error *err) {
         if (r->pack.pack && r->device == device)
                 return 0;
-        cli_close_pack(&r->pack);
+        zp_open_pack_close(&r->pack);
         r->device = device;
         return device < r->tree->device_count
                        ? cli_open_pack(r->store, &r->tree->devices[device].digest, &r->pack, err)
@@ -81,7 +81,7 @@ static int cat(struct reading *reading, struct zp_error *err) {
         if (!reading->piece)
                 return zp_error_errno(err, ENOMEM, "'%s'", path);
         r = write_file(reading, inode, err);
-        cli_close_pack(&reading->pack);
+        zp_open_pack_close(&reading->pack);
         free(reading->piece);
         return r;
 }

@@ -88,13 +88,13 @@ static void on_progress(void *context, uint64_t bytes) {
 static int extract_device(struct zp_store *store, const struct zp_erofs_device *device, int out_fd, const char *name,
                           uint64_t offset, struct zp_pool *pool, struct progress *progress,
                           const struct zp_cancel *cancel, struct zp_error *err) {
-        struct cli_pack pack;
+        struct zp_open_pack pack;
         int r = cli_open_pack(store, &device->digest, &pack, err);
         if (r == 0 && zp_pack_device_size(pack.pack) != device->blocks * ZP_BLOCK_SIZE)
                 r = zp_error_set(err, EBADMSG, "snapshot.erofs: a device has another size than its record");
         if (r == 0)
                 r = zp_pack_extract(pack.pack, out_fd, name, offset, pool, cancel, on_progress, progress, err);
-        cli_close_pack(&pack);
+        zp_open_pack_close(&pack);
         return r;
 }
 

@@ -78,11 +78,11 @@ static int check_index(struct verifier *v, const struct zp_device_record *device
 static int check_pack(struct verifier *v, const struct zp_device_record *device, struct zp_error *err) {
         if (!device->is_complete)
                 return check_index(v, device, err);
-        struct cli_pack pack;
+        struct zp_open_pack pack;
         int r = cli_open_pack(v->store, &device->digest, &pack, err);
         if (r == 0)
                 r = zp_pack_verify(pack.pack, v->pool, v->call->cancel, on_progress, v, err);
-        cli_close_pack(&pack);
+        zp_open_pack_close(&pack);
         return r;
 }
 
@@ -118,7 +118,7 @@ static int compare_unpacked(struct verifier *v, struct zp_pack *pack, int fd, st
 
 static int check_unpacked(struct verifier *v, const struct zp_device_record *device, int fd, struct zp_error *err) {
         struct stat st;
-        struct cli_pack pack;
+        struct zp_open_pack pack;
         if (fstat(fd, &st) < 0)
                 return zp_error_errno(err, errno, "the unpacked device");
         if ((uint64_t) st.st_size != device->device_size)
@@ -126,7 +126,7 @@ static int check_unpacked(struct verifier *v, const struct zp_device_record *dev
         int r = cli_open_pack(v->store, &device->digest, &pack, err);
         if (r == 0)
                 r = compare_unpacked(v, pack.pack, fd, err);
-        cli_close_pack(&pack);
+        zp_open_pack_close(&pack);
         return r;
 }
 

@@ -4,14 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/buffer.h"
-#include "base/file.h"
 #include "oci/reference.h"
-
-/* More metadata than the limits on layers allow. */
-#define FILE_MAX (UINT64_C(16) << 30)
 
 #define DOCKER_ARCHIVE "docker-archive:"
 
@@ -108,82 +103,20 @@ int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record
         return r;
 }
 
-int cli_read_checked(int fd, const char *name, const uint64_t *size, const struct zp_digest *digest, char **out,
-                     size_t *out_size, struct zp_error *err) {
-        struct stat st;
-        if (fstat(fd, &st) < 0)
-                return zp_error_errno(err, errno, "'%s'", name);
-        if ((uint64_t) st.st_size > FILE_MAX || (size && (uint64_t) st.st_size != *size))
-                return zp_error_set(err, EBADMSG, "'%s' has %llu bytes; the store's record says %llu", name,
-                                    (unsigned long long) st.st_size, (unsigned long long) (size ? *size : 0));
-        zp_autofree char *data = malloc((size_t) st.st_size + 1);
-        if (!data)
-                return zp_error_errno(err, ENOMEM, "'%s'", name);
-        int r = zp_pread_all(fd, data, (size_t) st.st_size, 0, name, err);
-        if (r < 0)
-                return r;
-        data[st.st_size] = '\0';
-        struct zp_digest actual;
-        zp_digest_of(data, (size_t) st.st_size, &actual);
-        if (!zp_digest_equal(&actual, digest)) {
-                char text[ZP_DIGEST_TEXT_SIZE], wanted[ZP_DIGEST_TEXT_SIZE];
-                zp_error_set(err, EBADMSG, "'%s' is damaged: its digest is %s, not %s", name,
-                             zp_digest_text(&actual, text), zp_digest_text(digest, wanted));
-                zp_error_hint(err, "'zeropull build --rebuild' of the image makes it again");
-                return -EBADMSG;
-        }
-        *out_size = (size_t) st.st_size;
-        *out = zp_steal(&data);
-        return 0;
-}
-
 int cli_hint_complete(int result, const char *image, struct zp_error *err) {
         if (result == -ENODATA)
                 zp_error_hint(err, "fetch it: zeropull pull --complete %s", image);
         return result;
 }
 
-static int open_pack(struct zp_store *store, const struct zp_device_record *device, struct cli_pack *out,
-                     struct zp_error *err) {
-        zp_autofree char *index = NULL;
-        size_t index_size;
-        if (!device->is_complete)
-                return zp_error_set(err, ENODATA, "its data is not here: it was fetched by its index alone");
-        zp_autoclose int index_fd = zp_store_open_device_file(store, &device->digest, "device.idx", err);
-        if (index_fd < 0)
-                return index_fd;
-        int r = cli_read_checked(index_fd, "device.idx", &device->index_size, &device->digest, &index, &index_size,
-                                 err);
-        if (r < 0)
-                return r;
-        zp_autoclose int fd = zp_store_open_device_file(store, &device->digest, "device.zst", err);
-        if (fd < 0)
-                return fd;
-        r = zp_pack_open(fd, "device.zst", index, index_size, &device->digest, &out->pack, err);
-        if (r == 0 && zp_pack_device_size(out->pack) != device->device_size) {
-                zp_pack_close(zp_steal(&out->pack));
-                r = zp_error_set(err, EBADMSG, "'device.idx': its device size is not the recorded one");
-        }
-        if (r == 0)
-                out->fd = zp_steal_fd(&fd);
-        return r;
-}
-
-int cli_open_pack(struct zp_store *store, const struct zp_digest *device, struct cli_pack *out, struct zp_error *err) {
+int cli_open_pack(struct zp_store *store, const struct zp_digest *device, struct zp_open_pack *out,
+                  struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
         struct zp_device_record record;
-        *out = (struct cli_pack){ .fd = -1 };
+        *out = (struct zp_open_pack){ .fd = -1 };
         int r = cli_find_device(store, device, &record, err);
         if (r < 0)
                 return r;
-        r = open_pack(store, &record, out, err);
+        r = zp_store_open_pack(store, &record, out, err);
         return r < 0 ? zp_error_wrap(err, "device %s", zp_digest_text(device, text)) : 0;
-}
-
-void cli_close_pack(struct cli_pack *pack) {
-        if (!pack->pack)
-                return;
-        zp_pack_close(pack->pack);
-        close(pack->fd);
-        *pack = (struct cli_pack){ .fd = -1 };
 }

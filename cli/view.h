@@ -7,9 +7,8 @@
 #define ZP_CLI_VIEW_H
 
 #include "cli/cli.h"
-#include "pack/reader.h"
 #include "snapshot/load.h"
-#include "store/store.h"
+#include "store/open-pack.h"
 
 /* Finds the image a person named, as zp_store_lookup_image; a relative path in the name counts from here. */
 int cli_lookup(struct zp_store *store, const char *name, struct zp_image_record *out, struct zp_error *err);
@@ -25,18 +24,9 @@ struct cli_sizes {
 int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record, struct cli_sizes *out,
                     struct zp_error *err);
 
-/* Reads a whole file whose size and digest a record has: -EBADMSG when they differ. `size` NULL: only the digest is
- * known. *out is malloc'ed, the caller's, and has a NUL behind it. `name` is for the message. */
-int cli_read_checked(int fd, const char *name, const uint64_t *size, const struct zp_digest *digest, char **out,
-                     size_t *out_size, struct zp_error *err);
-
-/* A device's pack, its index checked against its name. */
-struct cli_pack {
-        int fd;
-        struct zp_pack *pack;
-};
-int cli_open_pack(struct zp_store *store, const struct zp_digest *device, struct cli_pack *out, struct zp_error *err);
-void cli_close_pack(struct cli_pack *pack);
+/* Finds the device's record and opens its pack. *out is the caller's to close; on failure there is nothing to close. */
+int cli_open_pack(struct zp_store *store, const struct zp_digest *device, struct zp_open_pack *out,
+                  struct zp_error *err);
 
 /* An error that says how to get the data of an image, when it is that which is missing (-ENODATA). Returns `result`. */
 int cli_hint_complete(int result, const char *image, struct zp_error *err);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/open-pack.h"
 
-#include <stdlib.h>
-
-#include "base/file.h"
 #include "base/limits.h"
+#include "store/whole-file.h"
 
 /* The index of a pack with as many frames as there may be, with room to spare. */
 #define INDEX_SIZE_MAX ((size_t) ZP_LIMIT_PACK_FRAMES * 64)
@@ -24,16 +22,16 @@ static int open_pack(struct zp_store *store, const struct zp_device_record *devi
         if (device->index_size > INDEX_SIZE_MAX)
                 return zp_error_set(err, EFBIG, "store '%s': 'device.idx' has %llu bytes", zp_store_path(store),
                                     (unsigned long long) device->index_size);
-        zp_autofree uint8_t *index = malloc((size_t) device->index_size + 1);
-        if (!index)
-                return zp_error_errno(err, ENOMEM, "store '%s': 'device.idx'", zp_store_path(store));
-        int r = zp_pread_all(index_fd, index, (size_t) device->index_size, 0, "device.idx", err);
+        zp_autofree char *index = NULL;
+        size_t index_size;
+        int r = zp_store_read_whole(index_fd, "device.idx", device->index_size, &device->digest, &index, &index_size,
+                                    err);
         if (r < 0)
                 return r;
         out->fd = zp_store_open_device_file(store, &device->digest, "device.zst", err);
         if (out->fd < 0)
                 return out->fd;
-        r = zp_pack_open(out->fd, "device.zst", index, (size_t) device->index_size, &device->digest, &out->pack, err);
+        r = zp_pack_open(out->fd, "device.zst", index, index_size, NULL, &out->pack, err);
         if (r == 0 && zp_pack_device_size(out->pack) != device->device_size)
                 r = zp_error_set(err, EBADMSG, "'device.idx': its device size is not the recorded one");
         return r;
