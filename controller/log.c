@@ -6,15 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/text.h"
+
 void ctl_log(enum ctl_log_level level, const char *format, ...) {
         char text[2048];
         va_list args;
         va_start(args, format);
         vsnprintf(text, sizeof text, format, args);
         va_end(args);
-        for (char *p = text; *p; p++)
-                if ((unsigned char) *p < 0x20 || *p == 0x7f)
-                        *p = '?';
+        zp_replace_controls(text, strlen(text), "");
         if (getenv("JOURNAL_STREAM"))
                 fprintf(stderr, "<%d>%s\n", level, text);
         else

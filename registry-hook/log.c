@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "registry-hook/clock.h"
 
 #define SELDOM_MS 1000
@@ -17,9 +18,7 @@ void hook_log_set_level(enum hook_log_level level) {
 }
 
 void hook_log_clean(char *text) {
-        for (char *p = text; *p; p++)
-                if ((unsigned char) *p < 0x20 || *p == 0x7f)
-                        *p = '?';
+        zp_replace_controls(text, strlen(text), "");
 }
 
 void hook_log(enum hook_log_level level, const char *format, ...) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "registry-hook/queue.h"
 
@@ -55,9 +56,7 @@ bool hook_transcript_add(struct hook_transcript *t, const char *data, size_t siz
         size_t start = t->text.size;
         if (!zp_buffer_append(&t->text, data, size))
                 return false;
-        for (char *p = t->text.data + start; p < t->text.data + t->text.size; p++)
-                if (((unsigned char) *p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f)
-                        *p = '?';
+        zp_replace_controls(t->text.data + start, size, "\n\t");
         take_line(t, new_line);
         return true;
 }

@@ -4,13 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 static void make_harmless(char *text) {
         zp_utf8_mend(text);
-        for (; *text; text++)
-                if ((unsigned char) *text < 0x20 || *text == 0x7f)
-                        *text = '?';
+        zp_replace_controls(text, strlen(text), "");
 }
 
 __attribute__((format(printf, 3, 0))) static void format_message(struct zp_error *err, int code, const char *format,

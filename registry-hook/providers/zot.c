@@ -5,14 +5,9 @@
  */
 #include <string.h>
 
+#include "base/text.h"
 #include "registry-hook/providers/payload.h"
 #include "registry-hook/providers/providers-internal.h"
-
-/* The prefix before, "zotregistry", can be configured. */
-static bool is_type(const char *type, const char *end) {
-        size_t size = strlen(type), end_size = strlen(end);
-        return size > end_size && strcmp(type + size - end_size, end) == 0;
-}
 
 /* The type of the artifact that the manifest is, where it is one of ours. */
 static bool is_own(const char *manifest) {
@@ -40,8 +35,9 @@ HOOK_PARSE(hook_zot_parse) {
         int r = hook_payload_load(request, &root, err);
         if (r < 0)
                 return r;
-        bool is_push = is_type(type, ".image.updated");
-        if (!is_push && !is_type(type, ".image.deleted"))
+        /* the prefix before, "zotregistry", can be configured */
+        bool is_push = zp_ends_with(type, ".image.updated");
+        if (!is_push && !zp_ends_with(type, ".image.deleted"))
                 return hook_payload_ignore(reason, "%s", type);
         r = HOOK_PAYLOAD_READ(root, fields, err);
         if (r < 0)
