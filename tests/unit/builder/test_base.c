@@ -48,6 +48,7 @@ static struct zp_digest put_mapped_device(struct world *w) {
         zp_auto(zp_staging_free) struct zp_staging *staging = NULL;
         struct zp_device_record record = device_record("small", "1");
         record.device_size = BLOCKS * 4096;
+        record.is_fetched = true;
         record.is_complete = false;
         must(w, zp_staging_new(w->store, &staging, &w->err));
         must(w, put_file(staging, "device.idx", layer_texts("small", "1").index, &w->err));
@@ -113,6 +114,20 @@ static void blocks_that_files_share_count_once(void **state) {
         assert_int_equal(chosen(w, tree), 0);
 }
 
+static void device_whose_data_is_lost_is_not_compared_with(void **state) {
+        struct world *w = *state;
+        zp_auto(zp_tree_free) struct zp_tree *tree = zp_tree_new();
+        add_file(tree, "a", SMALL, 0, 25);
+        assert_int_equal(chosen(w, tree), 1);
+        struct zp_device_record record = device_record("small", "1");
+        record.device_size = BLOCKS * 4096;
+        record.is_complete = false; /* built here */
+        must(w, put_device(w->store, "small", "1", &record, &w->err));
+        zp_auto(zp_tree_free) struct zp_tree *again = zp_tree_new();
+        add_file(again, "a", SMALL, 0, 25);
+        assert_int_equal(chosen(w, again), 0);
+}
+
 /* Metadata of some KiB can say that each of its files has 8 TiB; that costs no more than other metadata. */
 static void files_that_claim_a_huge_device_are_soon_counted(void **state) {
         struct world *w = *state;
@@ -130,6 +145,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(device_used_by_a_quarter_is_chosen),
                 world_test(blocks_that_files_share_count_once),
+                world_test(device_whose_data_is_lost_is_not_compared_with),
                 world_test(files_that_claim_a_huge_device_are_soon_counted),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
