@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from support import containerd as containerd_support  # noqa: E402
 from support import debian, programs  # noqa: E402
+from support.hook_world import hook_and_registry  # noqa: E402
 from support.pulls import World  # noqa: E402
 from support.registry import registry  # noqa: E402
 from support.snapshotter import settings, snapshotter  # noqa: E402
@@ -96,6 +97,13 @@ def world(work):
     """A registry of the test's own, and images in it."""
     with registry(work) as server:
         yield World(work, server)
+
+
+@pytest.fixture
+def pair(work):
+    """Starts, when called with rules, a zeropull-hook and a registry that tells it."""
+    with hook_and_registry(work) as start:
+        yield start
 
 
 @pytest.fixture
