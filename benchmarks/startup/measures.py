@@ -2,13 +2,15 @@
 """What is measured on a node; each function begins with one that has nothing and returns {name: figure}."""
 import time
 
-from . import nodes, subjects
+from . import nodes, peers, subjects
 
 WARM_ROUNDS, DISK_ROUNDS = 12, 3
 
 
 def _variant(tool):
     """(snapshotter, kind of repository) of a tool's name."""
+    if tool in peers.TOOLS:
+        return peers.TOOLS[tool], peers.TOOLS[tool]
     return {"zeropull": ("zeropull", "plain"), "zeropull, profile": ("zeropull", "profiled")}.get(tool, (tool, "plain"))
 
 
@@ -60,7 +62,7 @@ def read_all(server, tool, subject):
             pull = node.pull(repository)
             run = node.run(repository, subjects.READ_ALL, until_end=True)
         nodes.drop_caches()
-        node.run("programs", ["echo", "ready"])
+        node.run(node.programs, ["echo", "ready"])
         disk = node.run(repository, subjects.READ_ALL, until_end=True)
         memory = node.run(repository, subjects.READ_ALL, until_end=True)
     return {"pull": pull, "run": run, "total": pull + run, "bytes": bytes_fetched[0], "disk": disk, "memory": memory}

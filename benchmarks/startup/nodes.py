@@ -16,7 +16,7 @@ from support import debian
 from support.containerd import Containerd, containerd_2, output_into, unmount_below
 from support.snapshotter import Snapshotter, mount
 
-from . import network, subjects
+from . import network, peers, subjects
 
 TIMEOUT_S = 600
 _CONFIG = """version = 3
@@ -40,6 +40,16 @@ disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime
     platform = "linux/amd64"
     snapshotter = "zeropull"
 """
+_PEER = """
+  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+    platform = "linux/amd64"
+    snapshotter = "{name}"
+[proxy_plugins.{name}]
+  type = "snapshot"
+  address = "{socket}"
+  [proxy_plugins.{name}.exports]
+    enable_remote_snapshot_annotations = "true"
+"""
 _EROFS = """
   [[plugins."io.containerd.transfer.v1.local".unpack_config]]
     platform = "linux/amd64"
@@ -57,10 +67,12 @@ def has_erofs():
 
 
 class _Containerd(Containerd):
-    """With all the snapshotters, one of which each command names."""
+    """With all the snapshotters, one of which each command names; of the peers, with one or none."""
+
+    peer = ""
 
     def _config(self):
-        return _CONFIG.format(root=self.directory, zeropull=self.proxy) + (_EROFS if has_erofs() else "")
+        return _CONFIG.format(root=self.directory, zeropull=self.proxy) + self.peer + (_EROFS if has_erofs() else "")
 
 
 class Failed(Exception):
@@ -86,9 +98,15 @@ class Node:
         self.daemon = Snapshotter(self.directory, "--config", config, "--log-level", "info")
         (self.directory / "containerd").mkdir()
         self.containerd = _Containerd(self.directory / "containerd", containerd_2(), self.daemon.socket)
+        self.peer, self.programs = None, "programs"
+        if snapshotter in peers.ALL:
+            self.peer, self.programs = peers.Daemon(self.directory / "peer", snapshotter), f"{snapshotter}/programs"
+            self.containerd.peer = _PEER.format(name=snapshotter, socket=self.peer.socket)
 
     def start(self):
         self.daemon.start()
+        if self.peer:
+            self.peer.start()
         self.containerd.start()
         return self
 
@@ -96,6 +114,8 @@ class Node:
         try:
             self.containerd.stop()
         finally:
+            if self.peer:
+                self.peer.stop()
             self.daemon.stop()
             unmount_below(self.directory)
 
@@ -184,10 +204,11 @@ def _fifo(path):
 def _read_until_ended(output, process):
     """What is written until ctr has ended, which it does after all is written; and when the first of it came."""
     text, first, ended = b"", None, os.pidfd_open(process.pid)
-    while output in select.select([output, ended], [], [])[0]:
+    while output in select.select([output, ended], [], [], TIMEOUT_S)[0]:
         text += os.read(output, 65536)
         first = first or time.monotonic()
     os.close(ended)
+    process.kill()  # one that has said nothing for so long
     process.wait()
     return text, first
 
@@ -217,8 +238,8 @@ def node(server, snapshotter):
     try:
         made.start()
         drop_caches()
-        made.pull("programs")
-        made.run("programs", ["echo", "ready"])
+        made.pull(made.programs)
+        made.run(made.programs, ["echo", "ready"])
         yield made
     finally:
         made.stop()

@@ -3,15 +3,22 @@
 import statistics
 import sys
 
-PEERS = ["stargz", "SOCI", "nydus"]
+from . import peers
 
 
 def progress(row):
+    if "failed" in row:
+        print(f"  {_failure(row)}", file=sys.stderr, flush=True)
+        return
     names = ("pull", "mount", "run", "total", "output", "http", "disk", "memory")
     seconds = ", ".join(f"{name} {_median(row[name]):.3f}" for name in names if name in row)
     fetched = f", {row['bytes'] / 1e6:.1f} MB" if "bytes" in row else ""
     print(f"  {row['what']} {row['image']} {row['tool']} {row['speed'] or 'unshaped'}: {seconds}{fetched}",
           file=sys.stderr, flush=True)
+
+
+def _failure(row):
+    return f"{row['what']} {row['image']} {row['tool']} {row['speed'] or 'unshaped'} failed: {row['failed']}"
 
 
 def _median(value):
@@ -121,4 +128,9 @@ def _others(result):
         for when, key in (("", "kib"), (" and at rest", "kibAtRest")):
             print(f"\n{memory['images']} images mounted{when}; MiB of the daemon's processes: " +
                   ", ".join(f"{name} {kib / 1024:.1f}" for name, kib in memory[key].items()))
-    print(f"\nnot measured: {', '.join(PEERS)} (not in PATH)")
+    print()
+    for row in result["rows"]:
+        if "failed" in row:
+            print(_failure(row))
+    if missing := [tool for tool in peers.TOOLS if tool not in result["tools"]]:
+        print(f"not measured: {', '.join(missing)} (not in PATH)")
