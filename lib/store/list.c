@@ -25,8 +25,6 @@ int zp_store_find_image(struct zp_store *store, const struct zp_digest *manifest
         return r < 0 ? r : zp_store_end(store, zp_records_get_image(store, manifest_digest, out, err), NULL, err);
 }
 
-/* The first of a layer's devices is its own, unless all of its data lies in devices of its base: those are in its
- * recipe, and need not be here, nor be packed like this. */
 /* As zp_device_is_lost() says. */
 #define LOST_DEVICE_OF                                                \
         "SELECT 1 FROM layer_devices JOIN devices ON digest = device" \
@@ -39,6 +37,8 @@ int zp_store_layer_is_lost(struct zp_store *store, const struct zp_digest *metad
                                     NULL, err);
 }
 
+/* The first of a layer's devices is its own, unless all of its data lies in devices of its base: those are in its
+ * recipe, and need not be here, nor be packed like this. */
 static int find_built_layer(struct zp_store *store, const struct zp_digest *diff_id, const char *recipe,
                             uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err) {
         zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
