@@ -285,7 +285,7 @@ void snap_filter_free(struct snap_filter *filter) {
 
 const char *snap_label_get(const struct snap_labels *labels, const char *key) {
         for (size_t i = 0; i < labels->count; i++)
-                if (strcmp(labels->items[i].key, key) == 0)
+                if (strcmp(labels->items[i].key, key) == 0 && labels->items[i].value[0])
                         return labels->items[i].value;
         return NULL;
 }

@@ -35,7 +35,7 @@ struct snap_usage {
         uint64_t inodes;
 };
 
-/* The label's value, NULL: not there. */
+/* The label's value; NULL: not there, which an empty value means, too. */
 const char *snap_label_get(const struct snap_labels *labels, const char *key);
 
 #endif

@@ -334,6 +334,18 @@ def test_a_mapped_root_owns_its_directory(api, work):
     assert code_of(api.prepare, "b", "one", labels={"containerd.io/snapshot/uidmapping": "5:1:1"}) == "INVALID_ARGUMENT"
 
 
+def test_a_label_with_an_empty_value_is_none(api, work):
+    layer(api, work, "one", "", lambda root: write(root, "f", "1"))
+    names = ["containerd.io/snapshot/uidmapping", "containerd.io/snapshot/gidmapping", "l"]
+    for key, make in ("a", api.prepare), ("v", api.view):
+        with mounted(make(key, "one", labels=dict.fromkeys(names, "")), work / "m") as root:
+            assert root.stat().st_uid == root.stat().st_gid == 0
+        assert dict(api.stat(key).labels) == {}
+    labels = {"containerd.io/snapshot/uidmapping": "0:100000:65536", "containerd.io/snapshot/gidmapping": ""}
+    with mounted(api.prepare("b", "one", labels=labels), work / "m") as root:
+        assert (root.stat().st_uid, root.stat().st_gid) == (100000, 0)
+
+
 @pytest.mark.parametrize("method", ["Prepare", "View", "Mounts", "Commit", "Remove", "Stat", "Update", "Usage"])
 def test_malformed_requests_are_refused(api, method):
     stub = api.stub(method)

@@ -92,6 +92,10 @@ static void ids_are_mapped_by_the_mount_only_where_wanted(void **state) {
         text = show(SNAP_ACTIVE, 0, (struct snap_mount_settings){ 0 }, labels);
         assert_string_equal(text, "bind /r/snapshots/42/fs rw rbind");
         free(text);
+        maps[0].value = "";
+        text = show(SNAP_ACTIVE, 0, (struct snap_mount_settings){ .remap_ids = true }, labels);
+        assert_string_equal(text, "bind /r/snapshots/42/fs gidmap=0:2000:10 rw rbind");
+        free(text);
 }
 
 static int mapped(const char *uids, const char *gids, int64_t *uid, int64_t *gid) {
@@ -109,6 +113,8 @@ static void the_root_of_a_mapping_is_found(void **state) {
         int64_t uid, gid;
         assert_ok(mapped(NULL, NULL, &uid, &gid));
         assert_true(uid == -1 && gid == -1);
+        assert_ok(mapped("", "", &uid, &gid)); /* as if they were not there */
+        assert_true(uid == -1 && gid == -1);
         assert_ok(mapped("0:1000:10", "5:9:1,0:4294967294:1", &uid, &gid));
         assert_true(uid == 1000 && gid == 4294967294);
         assert_ok(mapped("0:1000:10", NULL, &uid, &gid));
@@ -117,19 +123,9 @@ static void the_root_of_a_mapping_is_found(void **state) {
 
 static void a_mapping_that_makes_no_sense_is_refused(void **state) {
         (void) state;
-        static const char *const bad[] = { "",
-                                           "0",
-                                           "0:1",
-                                           "0:1:",
-                                           "0:1:1;",
-                                           "0:1:1,",
-                                           "a:1:1",
-                                           "0:4294967295:1",
-                                           "-1:0:1",
-                                           "1:1000:10",
-                                           "0:1000:0",
-                                           "0: 1:1",
-                                           "0:99999999999999999999:1" };
+        static const char *const bad[] = { "0",         "0:1",      "0:1:",           "0:1:1;",
+                                           "0:1:1,",    "a:1:1",    "0:4294967295:1", "-1:0:1",
+                                           "1:1000:10", "0:1000:0", "0: 1:1",         "0:99999999999999999999:1" };
         int64_t uid, gid;
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
                 if (mapped(bad[i], NULL, &uid, &gid) != -EINVAL)
