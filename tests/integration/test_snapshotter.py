@@ -332,6 +332,8 @@ def test_a_mapped_root_owns_its_directory(api, work):
     with mounted(api.prepare("a", "one", labels=maps), work / "m") as root:
         assert (root.stat().st_uid, root.stat().st_gid) == (100000, 200000)
     assert code_of(api.prepare, "b", "one", labels={"containerd.io/snapshot/uidmapping": "5:1:1"}) == "INVALID_ARGUMENT"
+    for text in ("0:+1:1", "0: 1:1", "0:0x1:1", "0:1", "x"):
+        assert code_of(api.prepare, "b", "one", labels={"containerd.io/snapshot/gidmapping": text}) == "INVALID_ARGUMENT"
 
 
 def test_a_label_with_an_empty_value_is_none(api, work):
@@ -349,7 +351,7 @@ def test_a_label_with_an_empty_value_is_none(api, work):
 @pytest.mark.parametrize("method", ["Prepare", "View", "Mounts", "Commit", "Remove", "Stat", "Update", "Usage"])
 def test_malformed_requests_are_refused(api, method):
     stub = api.stub(method)
-    for request in (b"", b"\xff\xff", b"\x12\x05ab", b"\x12\x03a\x00b\x1a\x01k", b"\x12\x02\xc3\x28\x1a\x01k"):
+    for request in (b"", b"\x0a\x00\x12\x00\x1a\x00", b"\xff\xff", b"\x12\x05ab", b"\x12\x03a\x00b\x1a\x01k", b"\x12\x02\xc3\x28\x1a\x01k"):
         assert code_of(stub, request, timeout=10) == "INVALID_ARGUMENT", request
     assert api.names() == []
 
@@ -357,6 +359,9 @@ def test_malformed_requests_are_refused(api, method):
 def test_oversized_requests_are_refused(api):
     assert code_of(api.prepare, "x" * 5000) == "INVALID_ARGUMENT"
     assert code_of(api.prepare, "a", labels={"l": "x" * 4096}) == "INVALID_ARGUMENT"
+    assert api.names(*["name"] * 64) == api.names(",".join(["name"] * 64)) == api.names("name==" + "x" * 4090) == []
+    for filters in (["name"] * 65, [",".join(["name"] * 65)], ["name==" + "x" * 4091]):
+        assert code_of(api.names, *filters) == "INVALID_ARGUMENT"
     assert code_of(api.prepare, "a", labels={f"{i}": "x" * 4000 for i in range(400)}) == "RESOURCE_EXHAUSTED"
     # 2 bytes a label on the wire, 60 in memory
     assert code_of(api.stub("Prepare"), b"\x12\x01a" + b"\x22\x00" * 300_000, timeout=10) == "INVALID_ARGUMENT"
