@@ -190,8 +190,9 @@ static void print_text(const struct view *view, const char *store) {
         printf("snapshot      %s, of these %s metadata; its layers may be shared\n",
                cli_size_text(view->sizes.packed, a), cli_size_text(image->metadata_size, b));
         if (!view->sizes.is_complete)
-                printf("here          %s; 'zeropull pull --complete' fetches the rest\n",
-                       cli_size_text(view->sizes.here, a));
+                printf("here          %s; %s the rest\n", cli_size_text(view->sizes.here, a),
+                       view->sizes.is_lost ? "some was damaged: 'zeropull build' of the image makes"
+                                           : "'zeropull pull --complete' fetches");
         if (image->origin) {
                 printf("fetched from  ");
                 cli_print_escaped(stdout, image->origin, strlen(image->origin));

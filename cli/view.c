@@ -99,6 +99,7 @@ int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record
                 out->packed += devices[i].pack_size + devices[i].index_size;
                 out->here += (devices[i].is_complete ? devices[i].pack_size : 0) + devices[i].index_size;
                 out->is_complete = out->is_complete && devices[i].is_complete;
+                out->is_lost = out->is_lost || zp_device_is_lost(&devices[i]);
         }
         return r;
 }

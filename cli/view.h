@@ -20,6 +20,7 @@ struct cli_sizes {
         uint64_t packed; /* snapshot metadata, and the packs and indexes of its devices, each once */
         uint64_t here;   /* of that */
         bool is_complete;
+        bool is_lost; /* what is not here was damaged, and is to be built again */
 };
 int cli_image_sizes(struct zp_store *store, const struct zp_image_record *record, struct cli_sizes *out,
                     struct zp_error *err);

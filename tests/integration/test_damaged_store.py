@@ -111,6 +111,17 @@ def test_push_says_what_to_do_and_the_next_build_heals(work, store, one, damage)
     check_published(work, store, one)
 
 
+def test_commands_say_how_to_get_back_what_is_lost(work, store, one):
+    flip(pack(store), 100)
+    store.expect(REFUSED, "push", one)
+    for command in ("cat", one, "data/noise"), ("export", one, work / "out"):
+        failed = store.run(*command)
+        assert failed.returncode != OK and "damaged" in failed.stderr, failed.stderr
+        assert "build' of the image" in failed.stderr and "pull --complete" not in failed.stderr, failed.stderr
+    here = [line for line in store.ok("inspect", one).splitlines() if line.startswith("here")]
+    assert len(here) == 1 and "'zeropull build'" in here[0] and "pull --complete" not in here[0]
+
+
 def test_all_that_is_damaged_is_converted_again_at_once(work, store, one):
     for file in store.store.glob("devices/*/device.zst"):
         flip(file, 100)
