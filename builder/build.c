@@ -9,7 +9,9 @@
 #include "base/fingerprint.h"
 #include "builder/blobs.h"
 #include "builder/build-internal.h"
+#include "builder/reuse.h"
 #include "builder/start.h"
+#include "snapshot/load.h"
 #include "snapshot/snapshot.h"
 
 /* Workers of the pool: bounds the frames under way, and with them memory. */
@@ -32,12 +34,16 @@ static int has_profile(struct zp_building *b, struct zp_error *err) {
         return r < 0 ? r : profile && zp_digest_equal(&digest, &b->recipe.profile);
 }
 
-/* 1: all of its layers' data that was made here is there. */
-static int has_layers(struct zp_building *b, const struct zp_image_record *image, struct zp_error *err) {
-        int lost = 0;
-        for (uint16_t i = 0; lost == 0 && i < image->layer_count; i++)
-                lost = zp_store_layer_is_lost(b->store, &image->layers[i], err);
-        return lost < 0 ? lost : !lost;
+/* 1: what the store has of it is as it was made. */
+static int is_whole(struct zp_building *b, const struct zp_image_record *image, struct zp_error *err) {
+        struct zp_layer_record layer;
+        int r = zp_snapshot_is_intact(b->store, image, err);
+        for (uint16_t i = 0; r == 1 && i < image->layer_count; i++) {
+                r = zp_store_find_layer(b->store, &image->layers[i], &image->diff_ids[i], &layer, err);
+                if (r == 1)
+                        r = zp_reuse_is_whole(b->store, &layer, err);
+        }
+        return r;
 }
 
 /* 1: the store has the image, made here as it is wanted: b->result->image is filled. */
@@ -46,7 +52,7 @@ static int find_built_image(struct zp_building *b, struct zp_error *err) {
         int found = b->options->rebuild ? 0 : zp_store_find_image(b->store, &b->image.manifest_digest, known, err);
         bool is_built = found == 1 && !known->is_fetched;
         if (is_built)
-                found = has_layers(b, known, err);
+                found = is_whole(b, known, err);
         if (is_built && found == 1)
                 found = has_profile(b, err);
         if (found != 1 || !is_built)

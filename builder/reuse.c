@@ -39,35 +39,46 @@ static int suits_profile(const struct zp_reuse *reuse, const struct zp_layer_rec
         return is_untouched(reuse, layer, err);
 }
 
+int zp_reuse_is_whole(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err) {
+        int lost = zp_store_layer_is_lost(store, &layer->metadata_digest, err);
+        return lost == 0 ? zp_snapshot_layer_is_intact(store, layer, err) : lost < 0 ? lost : 0;
+}
+
 int zp_reuse_find_in_base(const struct zp_reuse *reuse, const struct zp_digest *diff_id, struct zp_layer_record *out,
                           struct zp_error *err) {
         for (uint16_t i = 0; reuse->base && i < reuse->base->layer_count; i++) {
                 if (!zp_digest_equal(&reuse->base->diff_ids[i], diff_id))
                         continue;
                 int r = zp_store_find_layer(reuse->store, &reuse->base->layers[i], diff_id, out, err);
-                int lost = r == 1 ? zp_store_layer_is_lost(reuse->store, &out->metadata_digest, err) : 0;
-                if (r < 0 || lost < 0)
-                        return r < 0 ? r : lost;
-                return r == 1 && !lost && zp_digest_equal(&out->diff_id, diff_id) ? suits_profile(reuse, out, err) : 0;
+                if (r == 1 && !zp_digest_equal(&out->diff_id, diff_id))
+                        r = 0;
+                if (r == 1)
+                        r = zp_reuse_is_whole(reuse->store, out, err);
+                return r == 1 ? suits_profile(reuse, out, err) : r;
         }
         return 0;
 }
 
+static int find_built(const struct zp_reuse *reuse, const struct zp_recipe *by, const struct zp_digest *diff_id,
+                      uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err) {
+        char recipe[ZP_RECIPE_SIZE];
+        zp_recipe_format(by, recipe);
+        int r = zp_store_find_built_layer(reuse->store, diff_id, recipe, frame_size, level, out, err);
+        return r == 1 ? zp_snapshot_layer_is_intact(reuse->store, out, err) : r;
+}
+
 int zp_reuse_find_layer(const struct zp_reuse *reuse, const struct zp_digest *diff_id, uint32_t frame_size, int level,
                         struct zp_layer_record *out, struct zp_error *err) {
-        char recipe[ZP_RECIPE_SIZE];
         struct zp_recipe plain = zp_recipe_without_profile(reuse->recipe);
         int r = zp_reuse_find_in_base(reuse, diff_id, out, err);
         if (r != 0)
                 return r;
         if (reuse->profile) {
-                zp_recipe_format(reuse->recipe, recipe);
-                r = zp_store_find_built_layer(reuse->store, diff_id, recipe, frame_size, level, out, err);
+                r = find_built(reuse, reuse->recipe, diff_id, frame_size, level, out, err);
                 if (r != 0)
                         return r;
         }
-        zp_recipe_format(&plain, recipe);
-        r = zp_store_find_built_layer(reuse->store, diff_id, recipe, frame_size, level, out, err);
+        r = find_built(reuse, &plain, diff_id, frame_size, level, out, err);
         return r == 1 && reuse->profile ? is_untouched(reuse, out, err) : r;
 }
 

@@ -14,6 +14,8 @@ struct zp_reuse {
         const struct zp_recipe *recipe;     /* what a conversion would go by */
 };
 
+/* 1: neither is the layer's metadata damaged nor the data of one of its devices lost. */
+int zp_reuse_is_whole(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err);
 /* The base image's layer of that diffID, if the profile asks for nothing else than it was made by. 1: found. */
 int zp_reuse_find_in_base(const struct zp_reuse *reuse, const struct zp_digest *diff_id, struct zp_layer_record *out,
                           struct zp_error *err);

@@ -14,8 +14,8 @@
 #include "ship/push-internal.h"
 #include "store/device-map.h"
 
-int zp_push_say_damaged(const char *file, struct zp_error *err) {
-        zp_error_set(err, EBADMSG, "'%s' in the store is damaged: its digest differs", file);
+static int say_list_damaged(struct zp_error *err) {
+        zp_error_set(err, EBADMSG, "'prefetch.json' in the store is damaged");
         zp_error_hint(err, "`zeropull verify` tells what else is; `zeropull build --rebuild` makes it anew");
         return -EBADMSG;
 }
@@ -31,7 +31,7 @@ int zp_push_read_whole(int fd, const char *file, uint64_t size, const struct zp_
                 return r;
         zp_digest_of(data, size, &actual);
         if (!zp_digest_equal(&actual, digest))
-                return zp_push_say_damaged(file, err);
+                return zp_error_set(err, EBADMSG, "'%s' in the store is damaged: its digest differs", file);
         *out = zp_steal(&data);
         return 0;
 }
@@ -90,6 +90,9 @@ static int prepare_metadata(struct zp_push *p, const struct zp_push_piece *piece
         int r = fd < 0 ? fd : zp_push_read_whole(fd, file, m->size, &m->digest, &data, err);
         if (r == 0)
                 r = zp_metadata_compress(data, m->size, &blob->data, &packed_size, err);
+        if (r == -EBADMSG || r == -ENODATA)
+                zp_error_hint(err, "`zeropull build` of the image makes it anew; where it was fetched,"
+                                   " `zeropull pull --complete` fetches it");
         if (r < 0)
                 return r;
         blob->size = packed_size;
@@ -206,7 +209,7 @@ static int prepare_prefetch(struct zp_push *p, const struct zp_push_piece *piece
                 return 0;
         off_t size = lseek(fd, 0, SEEK_END);
         if (size <= 0 || size > (off_t) ZP_LIMIT_JSON_SIZE)
-                return zp_push_say_damaged("prefetch.json", err);
+                return say_list_damaged(err);
         blob->size = (uint64_t) size;
         blob->data = malloc((size_t) size);
         if (!blob->data)

@@ -99,7 +99,6 @@ void zp_push_clear_blob(struct zp_push_blob *blob);
 /* A file of the store into memory, malloc'ed, checked against the store's record of it. */
 int zp_push_read_whole(int fd, const char *file, uint64_t size, const struct zp_digest *digest, uint8_t **out,
                        struct zp_error *err);
-int zp_push_say_damaged(const char *file, struct zp_error *err);
 
 /* push-send.c: without push->lock */
 /* `number` is the piece's in push->pieces, `piece` a copy of it. */

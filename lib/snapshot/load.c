@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/load.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
+#include "base/fingerprint.h"
 #include "layer/tree.h"
 #include "store/whole-file.h"
 
@@ -40,6 +42,25 @@ int zp_snapshot_load_layer(struct zp_store *store, const struct zp_layer_record 
                            struct zp_error *err) {
         zp_autoclose int fd = zp_store_open_layer_file(store, &layer->metadata_digest, LAYER_FILE, err);
         return load(fd, LAYER_FILE, layer->metadata_size, &layer->metadata_digest, out, err);
+}
+
+static int is_intact(int fd, const char *name, const struct zp_digest *digest, struct zp_error *err) {
+        struct zp_digest actual;
+        uint64_t size;
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : zp_error_errno(err, -fd, "open '%s'", name);
+        int r = zp_fingerprint(fd, name, &size, &actual, err);
+        return r < 0 ? r : zp_digest_equal(&actual, digest);
+}
+
+int zp_snapshot_is_intact(struct zp_store *store, const struct zp_image_record *image, struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_image_file(store, &image->manifest_digest, SNAPSHOT_FILE, NULL);
+        return is_intact(fd, SNAPSHOT_FILE, &image->metadata_digest, err);
+}
+
+int zp_snapshot_layer_is_intact(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err) {
+        zp_autoclose int fd = zp_store_open_layer_file(store, &layer->metadata_digest, LAYER_FILE, NULL);
+        return is_intact(fd, LAYER_FILE, &layer->metadata_digest, err);
 }
 
 int zp_snapshot_load_new(int fd, uint64_t size, struct zp_loaded *out, struct zp_error *err) {

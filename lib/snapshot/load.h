@@ -28,4 +28,8 @@ int zp_snapshot_load_layer(struct zp_store *store, const struct zp_layer_record 
 /* The same of a snapshot that was just written, `size` bytes, and is in no store yet: there is no digest to compare. */
 int zp_snapshot_load_new(int fd, uint64_t size, struct zp_loaded *out, struct zp_error *err);
 
+/* 1: the file has its record's digest; 0: it is damaged, or gone. */
+int zp_snapshot_is_intact(struct zp_store *store, const struct zp_image_record *image, struct zp_error *err);
+int zp_snapshot_layer_is_intact(struct zp_store *store, const struct zp_layer_record *layer, struct zp_error *err);
+
 #endif

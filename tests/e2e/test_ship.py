@@ -360,10 +360,8 @@ class TestStore:
             failed = left.run("push", beside.reference("one"))
             assert failed.returncode == REFUSED and len(error_lines(failed.stderr)) == 1
             assert file.name in failed.stderr and "damaged" in failed.stderr
-            if file.parent == device:
-                left.build(beside.reference("one"))
-                assert file.read_bytes() == good
-            file.write_bytes(good)
+            left.build(beside.reference("one"))
+            assert file.read_bytes() == good
         assert beside.snapshots(left.json("list")[0]["digest"]) == []
         left.ok("push", beside.reference("one"))
 

@@ -168,6 +168,37 @@ def test_images_that_share_what_is_damaged_are_built_at_the_same_time(work, plac
         check_pulled(work, image)
 
 
+@pytest.fixture(params=["layer.erofs", "snapshot.erofs"])
+def metadata(store, request):
+    return max(store.store.glob(f"*/*/{request.param}"), key=lambda file: file.stat().st_size)
+
+
+@pytest.mark.parametrize("damage", ["frame", "emptied", "removed"], indirect=True)
+def test_the_next_build_makes_damaged_metadata_anew(work, store, one, metadata, damage):
+    good = store.files()
+    damage(metadata)
+    failed = store.run("push", one)
+    assert failed.returncode != OK and metadata.name in failed.stderr and "--rebuild" not in failed.stderr
+    store.expect(FAILED, "verify")
+    assert json.loads(store.ok("build", one, "--json"))["layersConverted"] == (metadata.name == "layer.erofs")
+    assert store.files() == good
+    store.ok("push", one)
+    check_published(work, store, one)
+
+
+@pytest.mark.parametrize("base", ["--base=none", "--base=previous"])
+def test_a_layer_with_damaged_metadata_is_not_taken_for_another_image(work, place, layout, store, one, base):
+    shared = store.json("inspect", one)["layers"][0]["metadataDigest"]
+    file = store.store / "layers" / shared.removeprefix("sha256:") / "layer.erofs"
+    flip(file, file.stat().st_size // 2)
+    two = ship.put_image(place, layout, "two")
+    built = json.loads(store.ok("build", "--push", two, "--json", base.replace("previous", one)))
+    assert (built["layersConverted"], built["layersReused"]) == (2, 0)
+    check_pulled(work, two)
+    store.ok("build", one)
+    store.ok("verify")
+
+
 @SOME
 def test_what_was_fetched_is_fetched_again(work, store, one, damage):
     store.ok("push", one)
