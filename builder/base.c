@@ -124,7 +124,7 @@ static int compare_use(const void *a, const void *b) {
         return x->number < y->number ? -1 : 1;
 }
 
-/* 1: it can be compared with. */
+/* 1: it can be compared with. 0: it cannot, as its data is not here, or damaged. */
 static int has_map(struct zp_store *store, const struct zp_digest *device, struct zp_pool *pool,
                    const struct zp_cancel *cancel, struct zp_error *err) {
         struct zp_device_record record;
@@ -134,7 +134,10 @@ static int has_map(struct zp_store *store, const struct zp_digest *device, struc
                 r = zp_device_is_lost(&record) ? 0 : zp_store_load_map(store, &record, pool, cancel, &map, err);
         if (r == 1)
                 zp_device_map_clear(&map);
-        return r;
+        if (r != -EBADMSG && r != -ENODATA && r != -ENOENT)
+                return r;
+        zp_error_clear(err);
+        return 0;
 }
 
 static bool is_planned(const struct zp_reuse_plan *plan, const struct zp_digest *device) {

@@ -32,25 +32,22 @@ static int check_pack(struct zp_push *p, const struct zp_device_record *device, 
         return r;
 }
 
-/* A device that is held by its index alone: 1: nobody has its data; 0: it can be fetched. */
-static int is_nowhere(struct zp_push *p, const struct zp_digest *device, struct zp_error *err) {
-        zp_autofree char *origin = NULL;
-        int r = zp_store_find_device_origin(p->store, device, &origin, err);
-        return r < 0 ? r : r == 0;
-}
-
 /* 1: a build is to make it again, or has done so since it failed here. With its lock held. */
 static int look_at(struct zp_push *p, const struct zp_digest *name, struct zp_pool *pool, struct zp_error *err) {
         struct zp_device_record device;
         bool has_failed = zp_digest_equal(name, &p->damaged);
         int r = zp_store_find_device(p->store, name, &device, err);
-        if (r <= 0 || device.is_fetched || (!device.is_complete && !has_failed))
-                return r < 0 ? r : 0;
-        zp_autoclose int fd = zp_store_open_device_file(p->store, name, "device.zst", NULL);
-        r = device.is_complete ? check_pack(p, &device, pool, err) : is_nowhere(p, name, err);
+        if (r <= 0 || device.is_fetched || !device.is_complete)
+                return r <= 0 ? r : has_failed && zp_device_is_lost(&device);
+        zp_autoclose int fd = zp_store_open_device_file(p->store, name, "device.zst", err);
+        if (fd < 0 && fd != -ENOENT)
+                return fd;
+        if (fd < 0)
+                zp_error_clear(err);
+        r = check_pack(p, &device, pool, err);
         if (r == 0)
-                return device.is_complete && has_failed;
-        if (r < 0 && !is_damage(r))
+                return has_failed;
+        if (!is_damage(r))
                 return r;
         r = zp_store_give_pack_up(p->store, name, fd, err);
         return r < 0 ? r : 1;
@@ -72,18 +69,14 @@ static int set_all_aside(struct zp_push *p, struct zp_error *err) {
         return r;
 }
 
-/* 1: it has to be fetched again. */
-static bool is_of_others(struct zp_push *p, const struct zp_digest *name) {
-        struct zp_device_record device;
-        return zp_store_find_device(p->store, name, &device, NULL) == 1 && device.is_fetched && device.is_complete;
-}
-
 void zp_push_set_damage_aside(struct zp_push *p, struct zp_error *err) {
         struct zp_error problem = { 0 };
         const char *name = p->image->names && p->image->names[0] ? p->image->names[0] : "IMAGE";
-        if (!p->is_damaged)
+        struct zp_device_record device;
+        if (!p->is_damaged || zp_store_find_device(p->store, &p->damaged, &device, &problem) != 1 ||
+            (!device.is_complete && !zp_device_is_lost(&device))) /* it never was here whole */
                 return;
-        bool is_fetched = is_of_others(p, &p->damaged);
+        bool is_fetched = device.is_fetched; /* from where it can be fetched again */
         int r = set_all_aside(p, &problem);
         if (!p->result.is_lost && !is_fetched) {
                 if (r < 0)

@@ -47,14 +47,22 @@ bool zp_pull_metadata_is_intact(const struct zp_pull *p) {
         return is;
 }
 
-/* Whose digest nobody has noted, nobody can be asked for. `fd` is the pack's, negative: it is missing. */
-static bool is_pack_damaged(const struct zp_device_record *device, int fd) {
-        return device->is_complete && device->has_pack_digest &&
-               (fd < 0 || !zp_pull_is_intact(dup(fd), device->pack_size, &device->pack_digest));
-}
-
-static int open_pack(struct zp_pull *p, const struct zp_device_record *device) {
-        return zp_store_open_device_file(p->store, &device->digest, "device.zst", NULL);
+/* 1: it is, or cannot be read. Whose digest nobody has noted, nobody can be asked for. *fd is the pack's, negative: it
+ * is missing. */
+static int is_pack_damaged(const struct zp_pull *p, const struct zp_device_record *device, int *fd,
+                           struct zp_error *err) {
+        struct zp_digest digest;
+        uint64_t size;
+        if (!device->is_complete || !device->has_pack_digest)
+                return 0;
+        int r = *fd = zp_store_open_device_file(p->store, &device->digest, "device.zst", err);
+        if (r >= 0)
+                r = zp_fingerprint(*fd, "device.zst", &size, &digest, err);
+        if (r < 0 && r != -ENOENT && r != -EIO)
+                return r;
+        if (r < 0)
+                zp_error_clear(err);
+        return r < 0 || size != device->pack_size || !zp_digest_equal(&digest, &device->pack_digest);
 }
 
 /* Under its lock: others may be at it, too. */
@@ -65,18 +73,24 @@ static int set_aside(struct zp_pull *p, struct zp_device_record *device, struct 
                               p->options->events.context, &lock, err);
         if (r == 0)
                 r = zp_store_find_device(p->store, &device->digest, &now, err);
-        zp_autoclose int fd = r == 1 ? open_pack(p, device) : -1;
-        if (r == 1 && is_pack_damaged(&now, fd))
+        bool is_damaged = r == 0; /* it is gone */
+        zp_autoclose int fd = -1;
+        if (r == 1) {
+                r = is_pack_damaged(p, &now, &fd, err);
+                is_damaged = r == 1;
+        }
+        if (r == 1)
                 r = zp_store_set_pack_aside(p->store, &device->digest, fd, err);
-        if (r == 0)
+        if (r == 0 && is_damaged)
                 device->is_complete = false;
-        return r < 0 ? r : 0;
+        return r;
 }
 
 static int check_pack(struct zp_pull *p, unsigned number, struct zp_error *err) {
         struct zp_device_record *device = &p->devices[number];
-        zp_autoclose int fd = open_pack(p, device);
-        return is_pack_damaged(device, fd) ? set_aside(p, device, err) : 0;
+        zp_autoclose int fd = -1;
+        int r = is_pack_damaged(p, device, &fd, err);
+        return r == 1 ? set_aside(p, device, err) : r;
 }
 
 int zp_pull_check_packs(struct zp_pull *p, struct zp_error *err) {

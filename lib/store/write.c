@@ -196,7 +196,10 @@ static int note(struct zp_store *store, const char *sql, const struct zp_digest 
 
 int zp_store_note_pack(struct zp_store *store, const struct zp_digest *device, const struct zp_digest *pack_digest,
                        struct zp_error *err) {
-        return note(store, "UPDATE devices SET pack_digest = ?1 WHERE digest = ?3", pack_digest, 0, device, NULL, err);
+        return note(store,
+                    "UPDATE devices SET pack_digest = ?1 WHERE digest = ?3"
+                    " AND (complete != 0 OR fetched != 0 OR pack_digest IS NOT NULL)",
+                    pack_digest, 0, device, NULL, err);
 }
 
 int zp_store_note_layer_blob(struct zp_store *store, const struct zp_digest *metadata_digest,
