@@ -10,8 +10,8 @@
 #include "controller/log.h"
 #include "oci/listen.h"
 
-#define CONNECTIONS_MAX 32
-#define IDLE_S 30
+#define CONNECTIONS_MAX 64
+#define IDLE_S 10
 #define MEMORY_MAX 16384
 
 struct ctl_metrics_server {
@@ -80,7 +80,8 @@ int ctl_metrics_server_new(const struct ctl_metrics_options *options, struct ctl
         int r = zp_listen(options->listen, &listener, err);
         if (r < 0)
                 return zp_error_wrap(err, "metrics");
-        server->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, handle, server,
+        /* with epoll, a client that is gone before its request is whole keeps its place */
+        server->daemon = MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, server,
                                           MHD_OPTION_LISTEN_SOCKET, listener.fd, MHD_OPTION_CONNECTION_LIMIT,
                                           CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MEMORY_MAX,
                                           MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);

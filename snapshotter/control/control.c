@@ -100,6 +100,7 @@ static struct snap_metrics_server *start_metrics(const struct snap_config *confi
                                                  struct snap_metrics *metrics) {
         struct snap_metrics_sources sources = { .metrics = metrics,
                                                 .metastore = snap_service_metastore(service),
+                                                .root = config->root,
                                                 .store = config->store,
                                                 .devices = config->devices,
                                                 .has_data_plane = config->serves_devices };

@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshotter/control/metrics-server.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "oci/listen.h"
 #include "snapshotter/control/log.h"
 
-#define CONNECTIONS_MAX 16
-#define IDLE_S 30
+#define CONNECTIONS_MAX 64
+#define IDLE_S 10
 #define MEMORY_MAX 16384
 
 struct snap_metrics_server {
         struct MHD_Daemon *daemon;
         struct snap_metrics_sources sources; /* used by the server's one thread */
+        struct stat root;
 };
 
 static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status, const char *type, char *text,
@@ -46,6 +50,21 @@ static enum MHD_Result reply_metrics(struct snap_metrics_server *server, struct 
         return reply(connection, MHD_HTTP_OK, ZP_PROMETHEUS_TYPE, zp_steal(&text.data), text.size);
 }
 
+/* The database is open, and the directory held, whatever their names are by now; mounts go by the names. */
+static bool has_root(const struct snap_metrics_server *server) {
+        struct stat root, database;
+        zp_autoclose int fd = open(server->sources.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return fd >= 0 && fstat(fd, &root) == 0 && root.st_dev == server->root.st_dev &&
+               root.st_ino == server->root.st_ino && fstatat(fd, "metadata.db", &database, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static enum MHD_Result reply_health(struct snap_metrics_server *server, struct MHD_Connection *connection) {
+        return has_root(server) ? reply_words(connection, MHD_HTTP_OK, "ok\n")
+                                : reply_words(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+                                              "the root directory, or its metadata.db, is gone or another one: put it "
+                                              "back, and restart the daemon\n");
+}
+
 /* Called with each request's headers, and again at its end: a body is nothing anybody wants. */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *path, const char *method,
                               const char *version, const char *body, size_t *body_size, void **state) {
@@ -65,7 +84,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         if (strcmp(path, "/metrics") == 0)
                 return reply_metrics(context, connection);
         if (strcmp(path, "/healthz") == 0)
-                return reply_words(connection, MHD_HTTP_OK, "ok\n");
+                return reply_health(context, connection);
         return reply_words(connection, MHD_HTTP_NOT_FOUND, "there are /metrics and /healthz\n");
 }
 
@@ -84,11 +103,14 @@ int snap_metrics_server_new(const char *listen, const struct snap_metrics_source
         if (!server)
                 return zp_error_errno(err, ENOMEM, "metrics");
         server->sources = *sources;
+        if (stat(sources->root, &server->root) < 0)
+                return zp_error_errno(err, errno, "stat '%s'", sources->root);
         int r = zp_listen(listen, &listener, err);
         if (r < 0)
                 return zp_error_wrap(err, "metrics");
         server->daemon =
-                MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, server,
+                /* with epoll, a client that is gone before its request is whole keeps its place */
+                MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, server,
                                  MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, listener.fd,
                                  MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                                  (size_t) MEMORY_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);

@@ -45,7 +45,7 @@ void snap_metrics_decided(struct snap_metrics *metrics, int result, uint64_t too
 struct snap_metrics_sources {
         struct snap_metrics *metrics;
         struct snap_metastore *metastore;
-        const char *store, *devices;
+        const char *root, *store, *devices;
         bool has_data_plane;
         struct snap_statistics_asker asker;
 };

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -88,6 +89,27 @@ def test_images_are_counted_by_reason(daemon, api):
     (line,) = [line for line in daemon.log().splitlines() if "not accelerated" in line]
     said = re.search(r" level=warn part=control .* image=\S+/web:latest manifest=sha256:2+ reason=.* took_ms=(\d+)$", line)
     assert 3000 <= int(said[1]) < 25000
+
+
+def test_clients_that_are_gone_take_no_place(daemon):
+    host, port = url(daemon).removeprefix("http://").split(":")
+    for _ in range(200):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+    with urllib.request.urlopen(url(daemon) + "/healthz", timeout=8) as answer:
+        assert answer.read() == b"ok\n"
+
+
+@pytest.mark.parametrize("what", ["", "metadata.db"])
+def test_a_root_that_is_gone_is_not_healthy(daemon, what):
+    there, aside = daemon.root / what, daemon.root.parent / "aside"
+    there.rename(aside)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(url(daemon) + "/healthz")
+    assert refused.value.code == 503 and b"root directory" in refused.value.read()
+    aside.rename(there)
+    with urllib.request.urlopen(url(daemon) + "/healthz") as answer:
+        assert answer.read() == b"ok\n"
 
 
 def test_other_questions_are_refused(daemon):
