@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from support import containerd as containerd_support  # noqa: E402
 from support import debian, programs  # noqa: E402
 from support.hook_world import hook_and_registry  # noqa: E402
+from support.memory_registry import memory_registry  # noqa: E402
 from support.pulls import World  # noqa: E402
 from support.registry import registry  # noqa: E402
 from support.snapshotter import settings, snapshotter  # noqa: E402
@@ -75,6 +76,13 @@ def work():
     yield directory
     containerd_support.unmount_below(directory)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def place():
+    """A registry in memory."""
+    with memory_registry() as server:
+        yield server
 
 
 @pytest.fixture

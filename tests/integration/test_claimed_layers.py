@@ -9,16 +9,9 @@ import tarfile
 import pytest
 
 from support import oci, ship
-from support.memory_registry import memory_registry
 from support.zeropull import REFUSED
 
 SECRET = b"the victim's own" * 4096  # more than lies in a layer's metadata
-
-
-@pytest.fixture
-def place():
-    with memory_registry() as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A layer's data that was damaged in the store is converted again by the next build that wants to publish it."""
+"""A layer's data that was damaged in the store is converted again by the next build that wants to publish it; no build
+fails for what it would compare with, and nothing that can be fetched is given up."""
 import json
 import subprocess
 
@@ -7,14 +8,7 @@ import pytest
 
 from support import oci, ship
 from support.hook import hook
-from support.memory_registry import memory_registry
 from support.zeropull import FAILED, OK, REFUSED, Zeropull
-
-
-@pytest.fixture
-def place():
-    with memory_registry() as server:
-        yield server
 
 
 @pytest.fixture
@@ -279,3 +273,48 @@ def test_the_hook_heals_its_store(work, place, layout, damage):
         other = service.command("trigger", f"{place.host}/c/d:two")
         assert other.returncode == OK, other.stderr
         store.ok("verify")
+
+
+@pytest.fixture
+def following(place, layout):
+    """An image whose layer can be compared with that of `one`."""
+
+    def fill(tree):
+        ship.fill_base(tree)
+        tree.file("etc/more", b"more")
+
+    ship.make_image(layout, "next", fill, ship.fill_app(1))
+    return ship.put_image(place, layout, "next")
+
+
+def move_tag(place, layout, name):
+    manifest = ship.manifest_bytes(layout, name)
+    place.put_manifest(manifest, "latest", json.loads(manifest)["mediaType"], "a/b")
+
+
+def test_a_damaged_base_is_not_compared_with(store, one, following):
+    flip(pack(store), 100)
+    store.ok("build", "--push", "--base", one, following)
+
+
+def test_a_damaged_earlier_version_does_not_fail_the_next(place, layout, store, one, following):
+    tag = one.removesuffix("one") + "latest"
+    move_tag(place, layout, "one")
+    store.ok("build", tag)
+    flip(pack(store), 100)
+    move_tag(place, layout, "next")
+    store.ok("build", "--push", tag)
+
+
+def test_what_another_place_does_not_have_is_not_given_up(work, place, store, one, following):
+    key, second = work / "key", ship.fresh(work, "second")
+    store.ok("key", "generate", key)
+    store.ok("build", "--push", "--sign-key", key, one)
+    second.ok("build", "--push", "--sign-key", key, "--base", one, following)
+    second.ok("remove", one)
+    (work / "elsewhere").mkdir()
+    assert second.run("push", following, f"dir:{work}/elsewhere").returncode != OK
+    there = place.repository("a/b")
+    there.manifests = {name: item for name, item in there.manifests.items() if not json.loads(item[1]).get("subject")}
+    second.ok("push", following)
+    second.ok("verify")
