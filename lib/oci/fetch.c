@@ -68,6 +68,12 @@ uint64_t zp_retry_latest_ms(void) {
         return zp_clock_ms() + (RETRY_AFTER_MAX_S + 1) * 1000;
 }
 
+static bool is_cancelled_by(const struct zp_http *http, const struct zp_http_request *request, uint64_t then_ms) {
+        if (request && request->is_farewell)
+                return false;
+        return zp_cancelled_by(zp_http_cancel(http), then_ms) || (request && zp_cancelled_by(request->cancel, then_ms));
+}
+
 bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request,
                    const struct zp_http_response *response, const char *place, const struct zp_error *reason) {
         retry->failures++;
@@ -77,8 +83,11 @@ bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const str
             zp_http_retry_after_s(response) > RETRY_AFTER_MAX_S)
                 return false;
         unsigned left = zp_retry_delay_ms(retry, response);
-        if (retry->latest_ms && zp_clock_ms() + left > retry->latest_ms)
+        uint64_t next_ms = zp_clock_ms() + left;
+        if ((retry->latest_ms && next_ms > retry->latest_ms) || is_cancelled_by(http, request, next_ms))
                 return false;
+        if (reason)
+                retry->last = *reason;
         if (reason && zp_http_check_cancel(http, request, NULL) == 0)
                 zp_notice_tell(zp_http_notice(http), "%s: %s; trying again (%u of %u)", place, reason->message,
                                retry->failures + 1, max);
@@ -90,6 +99,15 @@ bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const str
                 left -= step;
         }
         return true;
+}
+
+int zp_retry_end(const struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request, int r,
+                 struct zp_error *err) {
+        if (zp_http_check_cancel(http, request, err) == 0)
+                return r;
+        if (retry->last.code)
+                zp_error_set(err, ECANCELED, "interrupted; the last attempt had failed: %s", retry->last.message);
+        return -ECANCELED;
 }
 
 static bool is_redirect(const struct zp_http_response *response) {
@@ -158,13 +176,15 @@ int zp_fetch(struct zp_http *http, const struct zp_http_request *request, struct
                 if (r < 0 && err)
                         *err = reason;
                 bool failed = r < 0 || response->status >= 400;
-                if (!failed || !zp_fetch_may_retry(response))
+                if (!failed)
                         return r;
+                if (!zp_fetch_may_retry(response))
+                        return zp_retry_end(&retry, http, request, r, err);
                 zp_url_host(request->url, host);
                 if (r == 0)
                         zp_response_error(response, host, &reason);
                 if (!zp_retry_wait(&retry, http, request, response, host, &reason))
-                        return zp_http_check_cancel(http, request, err) < 0 ? -ECANCELED : r;
+                        return zp_retry_end(&retry, http, request, r, err);
                 zp_http_response_clear(response);
         }
 }

@@ -11,7 +11,8 @@
  * cut again and again ends at last. */
 struct zp_retry {
         unsigned failures, total;
-        uint64_t latest_ms; /* no attempt begins later, by CLOCK_MONOTONIC; 0: whenever */
+        uint64_t latest_ms;   /* no attempt begins later, by CLOCK_MONOTONIC; 0: whenever */
+        struct zp_error last; /* of the attempt before; code 0: there was none, or nobody said why */
 };
 
 /* From now on, for what a user waits for with nothing to see: long enough for a Retry-After that is obeyed. */
@@ -22,9 +23,14 @@ bool zp_fetch_may_retry(const struct zp_http_response *response);
 /* How long to wait before the next attempt: as long as the server asks for, or ever longer with retry->failures. */
 unsigned zp_retry_delay_ms(const struct zp_retry *retry, const struct zp_http_response *response);
 /* Waits as long as the server asks for, or ever longer, and tells the client's notice why: `reason` of `place`, the
- * server. False: enough attempts, too long a time asked for (more than a minute), or cancelled. */
+ * server. False: enough attempts, too long a time asked for (more than a minute), or cancelled, or it would be by then.
+ */
 bool zp_retry_wait(struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request,
                    const struct zp_http_response *response, const char *place, const struct zp_error *reason);
+
+/* What the last attempt comes to: `r`, or -ECANCELED when it was cancelled, with the failure before. */
+int zp_retry_end(const struct zp_retry *retry, const struct zp_http *http, const struct zp_http_request *request, int r,
+                 struct zp_error *err);
 
 /* False: cancelled before the time was over. */
 bool zp_pause(unsigned ms, const struct zp_cancel *cancel);

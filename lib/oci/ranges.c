@@ -111,7 +111,7 @@ static int receive_all(const struct zp_ranges_server *server, struct transfer *t
                 if (transfer->received == transfer->length && (r == 0 || may_retry))
                         return 0;
                 if (r < 0 && (!may_retry || !zp_retry_wait(&retry, server->http, &about, response, server->place, err)))
-                        return zp_http_check_cancel(server->http, &about, err) < 0 ? -ECANCELED : r;
+                        return zp_retry_end(&retry, server->http, &about, r, err);
                 zp_http_response_clear(response);
         }
 }

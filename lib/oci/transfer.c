@@ -18,13 +18,15 @@ int zp_transfer_request(struct zp_registry *registry, const char *path, const ch
                 int r = url ? zp_registry_request_url(registry, url, request, response, err)
                             : zp_registry_request(registry, path, request, response, err);
                 bool failed = r < 0 || response->status >= 400;
-                if (!failed || !zp_fetch_may_retry(response))
+                if (!failed)
                         return r;
+                if (!zp_fetch_may_retry(response))
+                        return zp_retry_end(&retry, http, request, r, err);
                 struct zp_error reason = *err;
                 if (r == 0)
                         zp_registry_refused(registry, response, &reason);
                 if (!zp_retry_wait(&retry, http, request, response, zp_registry_name(registry), &reason))
-                        return zp_http_check_cancel(http, request, err) < 0 ? -ECANCELED : r;
+                        return zp_retry_end(&retry, http, request, r, err);
                 zp_http_response_clear(response);
         }
 }

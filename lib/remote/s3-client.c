@@ -242,7 +242,7 @@ int zp_s3_request(struct zp_s3 *s3, const struct zp_s3_request *request, struct 
                 if (r == 0 || !zp_s3_may_retry(response))
                         return r;
                 if (!zp_retry_wait(&retry, s3->http, NULL, response, s3->place.bucket, err))
-                        return zp_http_check_cancel(s3->http, NULL, err) < 0 ? -ECANCELED : r;
+                        return zp_retry_end(&retry, s3->http, NULL, r, err);
                 zp_http_response_clear(response);
         }
 }

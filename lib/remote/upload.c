@@ -111,7 +111,7 @@ static int wait_again(struct upload *upload, const struct zp_http_response *resp
         upload->is_clean = false;
         if (zp_retry_wait(&upload->retry, http, NULL, response, zp_registry_name(registry), err))
                 return STEP_NEXT;
-        return zp_http_check_cancel(http, NULL, err) < 0 ? -ECANCELED : r;
+        return zp_retry_end(&upload->retry, http, NULL, r, err);
 }
 
 /* What to do after a request of an open session that did not go well; `r` is its result, 0 when an answer came. */

@@ -269,6 +269,16 @@ static void close_all(struct acquire *a) {
         zp_reference_clear(&a->reference);
 }
 
+/* Where something had failed before the time was over, what was cancelled says it. */
+static int tell_late(const struct acquire *a, struct zp_error *err) {
+        struct zp_error cause = *err;
+        return zp_error_set(err, ETIMEDOUT,
+                            a->is_confirming ? "the registry did not confirm within %u ms that this puller may read "
+                                               "the image: %s"
+                                             : "the snapshot could not be had within %u ms: %s",
+                            a->options->timeout_ms, cause.message);
+}
+
 static int acquire(struct acquire *a, const char *reference, const struct zp_cancel *cancel, struct zp_error *err) {
         const struct snap_acquire_options *o = a->options;
         struct snap_deadline deadline;
@@ -289,13 +299,7 @@ static int acquire(struct acquire *a, const char *reference, const struct zp_can
         r = acquire_trusted(a, err);
         close_all(a);
         snap_deadline_end(&deadline);
-        if (r < 0 && deadline.has_passed)
-                r = zp_error_set(err, ETIMEDOUT,
-                                 a->is_confirming ? "the registry did not confirm within %u ms that this puller may "
-                                                    "read the image"
-                                                  : "the snapshot could not be had within %u ms",
-                                 o->timeout_ms);
-        return r;
+        return r == -ECANCELED && deadline.has_passed ? tell_late(a, err) : r;
 }
 
 int snap_acquire(const struct snap_acquire_options *options, const struct zp_digest *manifest, const char *reference,

@@ -17,7 +17,8 @@ static void *watch(void *argument) {
 
 int snap_deadline_begin(struct snap_deadline *d, unsigned timeout_ms, const struct zp_cancel *parent,
                         struct zp_error *err) {
-        *d = (struct snap_deadline){ .cancel = { .parent = parent }, .until_ms = zp_monotonic_ms() + timeout_ms };
+        uint64_t until_ms = zp_monotonic_ms() + timeout_ms;
+        *d = (struct snap_deadline){ .cancel = { .parent = parent, .until_ms = until_ms }, .until_ms = until_ms };
         zp_condition_init(&d->changed);
         pthread_mutex_init(&d->lock, NULL);
         int code = pthread_create(&d->thread, NULL, watch, d);

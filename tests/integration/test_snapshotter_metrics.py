@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from support import prometheus
+from support.fault_proxy import fault_proxy
 from support.listening import deaf
 from support.snapshots_api import MESSAGES
 from support.snapshotter import snapshotter, stopped
@@ -89,6 +90,24 @@ def test_images_are_counted_by_reason(daemon, api):
     (line,) = [line for line in daemon.log().splitlines() if "not accelerated" in line]
     said = re.search(r" level=warn part=control .* image=\S+/web:latest manifest=sha256:2+ reason=.* took_ms=(\d+)$", line)
     assert 3000 <= int(said[1]) < 25000
+
+
+def test_a_registry_that_only_fails_is_said_to_fail(daemon, api):
+    """Not to be late: no attempt is waited for that could not be in time."""
+
+    def fail(handler):
+        handler.answer(500)
+        return True
+
+    with fault_proxy("http://nobody.invalid") as registry:
+        registry.inject("", *[fail] * 20)
+        api.prepare("k", labels=target(registry.host))
+    now = metrics(daemon)
+    assert now.get(P + "images_not_accelerated_total", reason="timeout") == 0
+    assert now.get(P + "images_not_accelerated_total", reason="other") == 1
+    (line,) = [line for line in daemon.log().splitlines() if "not accelerated" in line]
+    said = re.search(r"image=(\S+)/web:latest .* reason=\"(.*)\" took_ms=(\d+)$", line)
+    assert f"{said[1]}/web" in said[2] and "the server answered 500" in said[2] and int(said[3]) < 3000
 
 
 def test_clients_that_are_gone_take_no_place(daemon):

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from support.containerd import unmount_below
+from support.fault_proxy import fault_proxy
 from support.listening import deaf
 from support.programs import treecmp
 from support.pulls import prepare_layer, pull, reason
@@ -165,6 +166,21 @@ def test_a_registry_that_does_not_answer_delays_by_the_deadline(world, silent, i
         assert "could not be had within 3000 ms" in reason(impatient) and silent.connections()
         assert prepare_layer(api, image, 0, "") is None  # the answer counts for the other layers, too
         assert not silent.connections()
+
+
+def test_a_registry_that_fails_slowly_is_said_to_fail(world, impatient):
+    def fail(handler):
+        handler.server.never.wait(2)
+        handler.answer(500)
+        return True
+
+    image = world.image("web", fill_base)
+    with fault_proxy(world.server.url) as proxy, closing(impatient.client()) as api:
+        image.name = f"{proxy.host}/web"
+        proxy.inject("web", *[fail] * 10)
+        assert prepare_layer(api, image, 0, "") is None
+        said = reason(impatient).partition("reason=")[2]
+        assert "could not be had within 3000 ms: " in said and image.name in said and "the server answered 500" in said
 
 
 def test_a_registry_that_does_not_answer_is_not_waited_for_by_each_image(world, silent, impatient):

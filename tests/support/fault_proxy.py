@@ -92,7 +92,8 @@ class FaultProxy(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.requests, self.faults = [], []
         self.never = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.host = f"127.0.0.1:{self.server_port}"
+        self.url = f"http://{self.host}"
 
     def inject(self, pattern, *actions):
         """Runs one action for each request whose "METHOD path" matches, in order; later requests pass."""

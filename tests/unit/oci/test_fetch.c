@@ -68,6 +68,16 @@ static void cancelled_request_is_not_tried_again(void **state) {
         assert_string_equal(told, "");
 }
 
+static void what_would_be_cancelled_by_then_is_not_waited_for(void **state) {
+        (void) state;
+        uint64_t now_ms = zp_retry_latest_ms() - 61000;
+        struct zp_cancel outer = { .until_ms = now_ms + 20000 }, cancel = { .parent = &outer };
+        const struct zp_http_request request = { .cancel = &cancel };
+        assert_false(waits(&(struct zp_retry){ 0 }, &request, "30"));
+        assert_string_equal(told, "");
+        assert_true(waits(&(struct zp_retry){ 0 }, &request, NULL));
+}
+
 static void time_asked_for_is_read(void **state) {
         static const struct {
                 const char *text;
@@ -102,6 +112,7 @@ int main(void) {
                 cmocka_unit_test(more_than_a_minute_is_not_waited_for),
                 cmocka_unit_test(no_attempt_begins_after_the_latest_moment),
                 cmocka_unit_test(cancelled_request_is_not_tried_again),
+                cmocka_unit_test(what_would_be_cancelled_by_then_is_not_waited_for),
                 cmocka_unit_test(time_asked_for_is_read),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
