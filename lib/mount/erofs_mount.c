@@ -14,6 +14,10 @@
 
 #define FD_PATH_SIZE 32
 
+#ifndef MOVE_MOUNT_BENEATH /* glibc < 2.38 */
+#define MOVE_MOUNT_BENEATH 0x200
+#endif
+
 static char *fd_path(int fd, char path[FD_PATH_SIZE]) {
         snprintf(path, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
         return path;
@@ -72,12 +76,20 @@ static int create_superblock(const struct request *request, struct zp_error *err
         return zp_steal_fd(&fd);
 }
 
-static int attach(int fs_fd, int directory_fd, const char *directory, uint64_t attributes, struct zp_error *err) {
-        zp_autoclose int mount_fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, attributes | MOUNT_ATTR_RDONLY);
+/* Where a mount comes to be: on the directory, or, with MOVE_MOUNT_BENEATH, under the mount that is there. */
+struct place {
+        const char *directory;
+        int fd;
+        unsigned attributes, move_flags;
+};
+
+static int attach(int fs_fd, const struct place *place, struct zp_error *err) {
+        unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | place->move_flags;
+        zp_autoclose int mount_fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, place->attributes | MOUNT_ATTR_RDONLY);
         if (mount_fd < 0)
                 return kernel_failed(fs_fd, errno, "mount EROFS", err);
-        if (move_mount(mount_fd, "", directory_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-                return zp_error_errno(err, errno, "mount on '%s'", directory);
+        if (move_mount(mount_fd, "", place->fd, "", flags) < 0)
+                return zp_error_errno(err, errno, "mount on '%s'", place->directory);
         return 0;
 }
 
@@ -127,24 +139,38 @@ static int superblock_of(int meta_fd, const int *device_fds, unsigned device_cou
         return r;
 }
 
-int zp_erofs_mount(int meta_fd, const int *device_fds, unsigned device_count, const char *source, const char *directory,
-                   unsigned attributes, struct zp_error *err) {
+static int mount_at(int meta_fd, const int *device_fds, unsigned device_count, const char *source, struct place place,
+                    struct zp_error *err) {
         if (device_count > ZP_LIMIT_LAYERS)
                 return zp_error_set(err, E2BIG, "mount EROFS: %u devices; the limit is %d", device_count,
                                     ZP_LIMIT_LAYERS);
-        zp_autoclose int directory_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        zp_autoclose int directory_fd = open(place.directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (directory_fd < 0)
-                return zp_error_errno(err, errno, "mount on '%s'", directory);
+                return zp_error_errno(err, errno, "mount on '%s'", place.directory);
         zp_autofree struct paths *paths = calloc(1, sizeof *paths);
         if (!paths)
-                return zp_error_errno(err, ENOMEM, "mount on '%s'", directory);
+                return zp_error_errno(err, ENOMEM, "mount on '%s'", place.directory);
         zp_autoclose int fs_fd = superblock_of(meta_fd, device_fds, device_count, source, false, paths, err);
         /* a kernel that mounts only block devices says so: once for the source, since 5.16 also for a device */
         if (fs_fd == -ENOTBLK)
                 fs_fd = superblock_of(meta_fd, device_fds, device_count, source, true, paths, err);
-        int r = fs_fd < 0 ? fs_fd : attach(fs_fd, directory_fd, directory, attributes, err);
+        place.fd = directory_fd;
+        int r = fs_fd < 0 ? fs_fd : attach(fs_fd, &place, err);
         close_loops(paths);
         return r;
+}
+
+int zp_erofs_mount(int meta_fd, const int *device_fds, unsigned device_count, const char *source, const char *directory,
+                   unsigned attributes, struct zp_error *err) {
+        struct place place = { .directory = directory, .attributes = attributes };
+        return mount_at(meta_fd, device_fds, device_count, source, place, err);
+}
+
+int zp_erofs_replace(int meta_fd, const int *device_fds, unsigned device_count, const char *source,
+                     const char *directory, unsigned attributes, struct zp_error *err) {
+        struct place place = { .directory = directory, .attributes = attributes, .move_flags = MOVE_MOUNT_BENEATH };
+        int r = mount_at(meta_fd, device_fds, device_count, source, place, err);
+        return r < 0 ? r : zp_unmount(directory, true, err);
 }
 
 int zp_unmount(const char *directory, bool lazily, struct zp_error *err) {

@@ -26,6 +26,11 @@
 int zp_erofs_mount(int meta_fd, const int *device_fds, unsigned device_count, const char *source, const char *directory,
                    unsigned attributes, struct zp_error *err);
 
+/* Likewise, but what is mounted on `directory` gives way: whoever looks there finds the one or the other at any moment,
+ * and the old mount ends with its last user. -EINVAL: nothing is mounted there, or Linux is older than 6.5. */
+int zp_erofs_replace(int meta_fd, const int *device_fds, unsigned device_count, const char *source,
+                     const char *directory, unsigned attributes, struct zp_error *err);
+
 /* Unmounts what is mounted on `directory`, no link followed; lazily: once nobody uses it. -EBUSY with a hint. */
 int zp_unmount(const char *directory, bool lazily, struct zp_error *err);
 

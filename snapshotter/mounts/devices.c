@@ -4,18 +4,19 @@
 #include "base/buffer.h"
 #include "snapshotter/mounts/mounts-internal.h"
 
-int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err) {
+int snap_plain_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err) {
+        return zp_store_open_unpacked(mounts->store, device, err);
+}
+
+int snap_served_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
-        int fd = zp_store_open_unpacked(mounts->store, device, err);
-        if (fd != -ENOENT)
-                return fd;
         if (!mounts->devices)
                 return zp_error_set(err, ENODEV, "device '%s': not all of it is here, and there is no data plane",
                                     zp_digest_hex(device, hex));
         zp_autofree char *path = zp_format("%s/%s", mounts->devices, zp_digest_hex(device, hex));
         if (!path)
                 return zp_error_errno(err, ENOMEM, "device");
-        fd = open(path, O_RDONLY | O_CLOEXEC);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd >= 0)
                 return fd;
         /* what the data plane does not know is not what the store has lost */

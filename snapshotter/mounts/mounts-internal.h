@@ -35,7 +35,8 @@ struct snap_mounts {
         pthread_cond_t changed;
         /* guarded by lock */
         struct snap_base_use *uses;
-        bool is_hanging; /* an unmount was given up waiting for, and none has ended since */
+        bool is_hanging;    /* an unmount was given up waiting for, and none has ended since */
+        bool keeps_devices; /* a mount could not be replaced by one of plain files */
 };
 
 /* uses.c: waits until nobody else is at the base; NULL: out of memory. The last one who ends has it dropped when that
@@ -54,8 +55,10 @@ char *snap_base_file(uint64_t id, char name[SNAP_BASE_FILE_SIZE]);
 /* Removes what was made, also when it was not finished; whether there was something finished. */
 bool snap_base_remove(struct snap_mounts *mounts, uint64_t id);
 
-/* devices.c: opens a device that EROFS is to read its data from: the one place that knows where devices are. A complete
- * local copy, else the data plane's file. */
-int snap_base_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
+/* devices.c: open a device that EROFS is to read its data from: the one place that knows where devices are. A complete
+ * local copy, -ENOENT without a message: there is none; */
+int snap_plain_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
+/* and the data plane's file. */
+int snap_served_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
 
 #endif

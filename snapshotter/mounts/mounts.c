@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 #include "base/buffer.h"
@@ -113,9 +115,13 @@ void snap_base_drop(struct snap_mounts *m, uint64_t id) {
 
 /* ---- mounting ---- */
 
+/* Marks a mount that reads plain files only; on what is read-only it means nothing else. */
+#define PLAIN_ATTRIBUTE MOUNT_ATTR_NOATIME
+#define PLAIN_FLAG ST_NOATIME
+
 struct devices {
         int *fds;
-        unsigned count;
+        unsigned count, plain; /* so many are plain files */
 };
 
 static void close_devices(struct devices *devices) {
@@ -136,7 +142,20 @@ static int read_table(int fd, struct zp_erofs_device **table, uint16_t *count, s
         return r;
 }
 
-static int open_devices(struct snap_mounts *m, int meta_fd, struct devices *out, struct zp_error *err) {
+static int open_device(struct snap_mounts *m, const struct zp_digest *device, bool must_be_plain, struct devices *out,
+                       struct zp_error *err) {
+        int fd = snap_plain_device(m, device, err);
+        if (fd >= 0)
+                out->plain++;
+        else if (fd == -ENOENT && !must_be_plain)
+                fd = snap_served_device(m, device, err);
+        if (fd >= 0)
+                out->fds[out->count++] = fd;
+        return fd < 0 ? fd : 0;
+}
+
+static int open_devices(struct snap_mounts *m, int meta_fd, bool must_be_plain, struct devices *out,
+                        struct zp_error *err) {
         zp_autofree struct zp_erofs_device *table = NULL;
         uint16_t count = 0;
         int r = read_table(meta_fd, &table, &count, err);
@@ -145,39 +164,43 @@ static int open_devices(struct snap_mounts *m, int meta_fd, struct devices *out,
         out->fds = calloc((size_t) count + 1, sizeof *out->fds);
         if (!out->fds)
                 return no_memory(err);
-        for (uint16_t i = 0; i < count; i++) {
-                int fd = snap_base_device(m, &table[i].digest, err);
-                if (fd < 0)
-                        return fd;
-                out->fds[out->count++] = fd;
-        }
-        return 0;
+        for (uint16_t i = 0; i < count && r == 0; i++)
+                r = open_device(m, &table[i].digest, must_be_plain, out, err);
+        return r;
 }
 
-static int try_mount(struct snap_mounts *m, const struct snap_base *base, const char *point,
+/* `replaces`: what is mounted there, by plain files only; -ENOENT: they are not all there. */
+static int try_mount(struct snap_mounts *m, const struct snap_base *base, const char *point, bool replaces,
                      const struct zp_cancel *cancel, struct zp_error *err) {
         zp_autofree char *source = NULL;
         struct devices devices = { 0 };
         zp_autoclose int meta_fd = snap_base_metadata(m, base, cancel, &source, err);
         if (meta_fd < 0)
                 return meta_fd;
-        int r = open_devices(m, meta_fd, &devices, err);
+        int r = open_devices(m, meta_fd, replaces, &devices, err);
+        unsigned attributes = devices.plain == devices.count ? PLAIN_ATTRIBUTE : 0;
         if (r == 0)
-                r = zp_erofs_mount(meta_fd, devices.fds, devices.count, source, point, 0, err);
+                r = (replaces ? zp_erofs_replace : zp_erofs_mount)(meta_fd, devices.fds, devices.count, source, point,
+                                                                   attributes, err);
         close_devices(&devices);
         return r;
+}
+
+static bool is_plain(const char *point) {
+        struct statvfs fs;
+        return statvfs(point, &fs) == 0 && (fs.f_flag & PLAIN_FLAG);
 }
 
 /* What was merged once names the devices that the image's layers had then: fetched again, or of another image that
  * begins with the same layers, it may have others, and nobody has those. */
 static int mount_devices(struct snap_mounts *m, const struct snap_base *base, const char *point,
                          const struct zp_cancel *cancel, struct zp_error *err) {
-        int r = try_mount(m, base, point, cancel, err);
+        int r = try_mount(m, base, point, false, cancel, err);
         if (r != -ENODEV || !snap_base_remove(m, base->id))
                 return r;
         if (err)
                 zp_error_clear(err);
-        return try_mount(m, base, point, cancel, err);
+        return try_mount(m, base, point, false, cancel, err);
 }
 
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */
@@ -197,6 +220,27 @@ static int mount_base(struct snap_mounts *m, const struct snap_base *base, const
         return r;
 }
 
+/* Once all devices of a mounted base are complete, the next container reads them without the data plane. Those that
+ * run go on with the mount they have. */
+static void use_plain_files(struct snap_mounts *m, const struct snap_base *base, const char *point,
+                            const struct zp_cancel *cancel) {
+        struct zp_error err = { 0 };
+        pthread_mutex_lock(&m->lock);
+        bool keeps_devices = m->keeps_devices;
+        pthread_mutex_unlock(&m->lock);
+        int r = keeps_devices ? -ENOENT : try_mount(m, base, point, true, cancel, &err);
+        if (r == 0) {
+                snap_log_event(SNAP_LOG_INFO, "mounted its plain files", "image", base->reference, "point", point,
+                               NULL);
+        } else if (r != -ENOENT && r != -ECANCELED) {
+                pthread_mutex_lock(&m->lock);
+                m->keeps_devices = true;
+                pthread_mutex_unlock(&m->lock);
+                snap_log_event(SNAP_LOG_WARN, "complete devices stay with the data plane until they are mounted anew",
+                               "image", base->reference, "error", err.message, NULL);
+        }
+}
+
 bool snap_mounts_has(struct snap_mounts *m, uint64_t base_id) {
         zp_autofree char *point = point_of(m, base_id);
         return point && is_mounted(point);
@@ -213,6 +257,8 @@ int snap_mounts_ensure(struct snap_mounts *m, const struct snap_base *base, cons
         int r = 0;
         if (!is_mounted(point))
                 r = mount_base(m, base, point, cancel, err);
+        else if (!is_plain(point))
+                use_plain_files(m, base, point, cancel);
         if (r == 0 && root_directory && stat(point, root_directory) < 0)
                 r = zp_error_errno(err, errno, "'%s'", point);
         snap_use_end(m, use);

@@ -2,11 +2,14 @@
 """Background completion under the real daemon, as its settings say. Needs root."""
 import os
 import random
+import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
+from support.containerd import unmount_below
 from support.pulls import pull
 from support.ship import fill_app, fill_base
 from support.snapshotter import mounted, settings, snapshotter
@@ -56,3 +59,62 @@ def test_what_was_mounted_is_fetched_at_the_limit_and_then_a_plain_file(world, w
             assert len((root / "data/noise").read_bytes()) == 3_000_000
         assert statistics(daemon)["reads"] == before
         api.close()
+
+
+@contextmanager
+def peer():
+    """A process in a mount namespace to which mounts propagate, and from which they come back."""
+    process = subprocess.Popen(["unshare", "--mount", "--propagation", "unchanged", "cat"], stdin=subprocess.PIPE)
+    try:
+        until = time.monotonic() + 10
+        while os.readlink(f"/proc/{process.pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        yield process.pid
+    finally:
+        process.communicate()
+
+
+def lines_of_erofs(pid, root):
+    return [line for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()
+            if line.split()[2] == "erofs" and f" {root}/mounts/" in line]  # fmt: skip
+
+
+def test_next_container_reads_plain_files_while_others_run(world, work):
+    """Whatever the mounts' propagation; and then the data plane may be gone."""
+    image = world.image("web", fill_base, fill_app(3))
+    root = work / "shared"
+    root.mkdir()
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    subprocess.run(["mount", "--make-shared", root], check=True)
+    try:
+        with peer() as other, snapshotter(root, *settings(work, "check_rights: false", "complete: started")) as daemon:
+            api = daemon.client()
+            names = pull(api, image)
+            with mounted(api.prepare("old", names[-1]), work / "old") as old, open(old / "data/noise", "rb") as running:
+                until = time.monotonic() + 60
+                while len(list((daemon.root / "store/unpacked").glob("*.raw"))) < 2:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+                before = lines_of_erofs("self", daemon.root)
+                assert len(before) == 1 and "noatime" not in before[0]
+                with mounted(api.prepare("new", names[-1]), work / "new") as new:
+                    for pid in ("self", other):
+                        (line,) = lines_of_erofs(pid, daemon.root)
+                        assert "noatime" in line
+                    reads = statistics(daemon)["reads"]
+                    noise = (new / "data/noise").read_bytes()
+                    assert len(noise) == 3_000_000 and statistics(daemon)["reads"] == reads
+                    (new / "data/noise").write_bytes(b"x")
+                    assert running.read() == noise
+                # and that one from then on
+                api.prepare("third", names[-1])
+                assert len(lines_of_erofs("self", daemon.root)) == 1
+                assert daemon.log().count("mounted its plain files") == 1
+            for name in ("third", "new", "old", *reversed(names)):
+                api.remove(name)
+            api.cleanup()
+            assert lines_of_erofs("self", daemon.root) == lines_of_erofs(other, daemon.root) == []
+            api.close()
+    finally:
+        unmount_below(root)

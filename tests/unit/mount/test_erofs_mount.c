@@ -21,6 +21,7 @@
 #include "erofs/writer.h"
 #include "mount/erofs_mount.h"
 #include "mount/loop.h"
+#include "mount/table.h"
 
 #define DEVICE_BLOCKS 4u
 
@@ -163,6 +164,48 @@ static void busy_mount_is_refused_unless_lazy(void **state) {
         close(user);
 }
 
+/* How many mounts there are on it. */
+static unsigned mounts_on(const char *directory) {
+        struct zp_mount_table *table;
+        unsigned count = 0;
+        assert_int_equal(zp_mount_table_read(&table, NULL), 0);
+        for (size_t i = 0; i < table->count; i++)
+                count += strcmp(table->mounts[i].point, directory) == 0;
+        zp_mount_table_free(table);
+        return count;
+}
+
+static void mount_is_replaced_and_ends_with_its_last_user(void **state) {
+        struct fixture *f = *state;
+        if (!f)
+                skip();
+        char path[128], first[4096];
+        struct zp_error err = { 0 };
+        int metadata = open(f->metadata, O_RDONLY | O_CLOEXEC), device = open(f->device, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(zp_erofs_replace(metadata, &device, 1, f->metadata, f->mount, 0, &err), -EINVAL);
+        zp_error_clear(&err);
+        mount_it(f, metadata, device, f->metadata);
+        snprintf(path, sizeof path, "%s/data", f->mount);
+        int user = open(path, O_RDONLY | O_CLOEXEC);
+        struct stat old, new;
+        assert_int_equal(fstat(user, &old), 0);
+        int r = zp_erofs_replace(metadata, &device, 1, f->metadata, f->mount, MOUNT_ATTR_NOATIME, &err);
+        close(metadata);
+        close(device);
+        if (r == -EINVAL)
+                skip(); /* Linux < 6.5 */
+        assert_int_equal(r, 0);
+        assert_int_equal(mounts_on(f->mount), 1);
+        expect_content(f);
+        assert_int_equal(stat(path, &new), 0);
+        assert_true(old.st_dev != new.st_dev);
+        assert_int_equal(pread(user, first, sizeof first, 0), sizeof first);
+        assert_memory_equal(first, f->content, sizeof first);
+        close(user);
+        assert_int_equal(zp_unmount(f->mount, false, NULL), 0);
+        assert_int_equal(mounts_on(f->mount), 0);
+}
+
 static void what_is_no_file_system_is_refused_with_the_kernels_words(void **state) {
         struct fixture *f = *state;
         if (!f)
@@ -190,6 +233,7 @@ int main(void) {
                 cmocka_unit_test(files_mount_and_unmount),
                 cmocka_unit_test(loop_devices_mount_and_go_away),
                 cmocka_unit_test(busy_mount_is_refused_unless_lazy),
+                cmocka_unit_test(mount_is_replaced_and_ends_with_its_last_user),
                 cmocka_unit_test(what_is_no_file_system_is_refused_with_the_kernels_words),
                 cmocka_unit_test(directory_must_be_there),
         };
