@@ -137,8 +137,33 @@ static void detach_mounts(void *context) {
         snap_mounts_detach_all(config->root);
 }
 
+/* What in the root directory would make every start of a control plane fail; what may pass, it says itself. */
+static int check_root(const char *root, struct zp_error *err) {
+        static const char *const directories[] = { "devices", "mounts", "bases" };
+        zp_auto(snap_metastore_close) struct snap_metastore *metastore = NULL;
+        for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
+                zp_autofree char *path = zp_format("%s/%s", root, directories[i]);
+                if (!path)
+                        return zp_error_errno(err, ENOMEM, "root directory '%s'", root);
+                /* without asking what is mounted there, which may have to wait for us */
+                zp_autoclose int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (fd < 0 && errno == ENOTDIR) {
+                        zp_error_set(err, ENOTDIR, "'%s' is not a directory", path);
+                        zp_error_hint(err, "move it away: the daemon makes its own");
+                        return -ENOTDIR;
+                }
+        }
+        zp_autofree char *path = zp_format("%s/metadata.db", root);
+        int r = path ? snap_metastore_open_to_read(path, ZP_DATABASE_PATIENCE_MS, &metastore, err) : -ENOMEM;
+        if (r == -EBADMSG)
+                return r;
+        zp_error_clear(err);
+        return 0;
+}
+
 /* What would make every start of a worker fail is told now, and once; and the store is there before they both use it.
- */
+ * With a mount that was left to us, containers have somebody to read from only while we run: they go on without a
+ * control plane. */
 static int prepare(const struct snap_config *config, struct zp_error *err) {
         zp_auto(snap_directories_close) struct snap_directories *directories = NULL;
         zp_auto(zp_store_close) struct zp_store *store = NULL;
@@ -151,6 +176,8 @@ static int prepare(const struct snap_config *config, struct zp_error *err) {
                 zp_error_clear(err);
                 r = snap_directories_open(config->root, &directories, err);
         }
+        if (r == 0 && !snap_supervisor_is_successor())
+                r = check_root(config->root, err);
         if (r == 0) /* nobody else uses it: a second daemon takes nothing from the first */
                 snap_room_prepare(room);
         if (r == -EBUSY && snap_supervisor_is_successor()) {
@@ -203,7 +230,7 @@ int snap_node_may_follow(const struct snap_config *config, struct zp_error *err)
         if (!own)
                 return zp_error_errno(err, ENOMEM, "settings");
         if (strcmp(own, running) == 0)
-                return 0;
+                return check_root(config->root, err);
         zp_error_set(err, EBUSY, "'root', 'address' and 'store' stay what they are while the daemon runs: %.400s",
                      running);
         zp_error_hint(err, "set them back; to change them, end the containers that use them, and the daemon");

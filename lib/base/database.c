@@ -170,7 +170,7 @@ static int check_schema(struct zp_database *database, const struct zp_database_s
 static int check_file(const char *path, struct zp_error *err) {
         struct stat st;
         if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
-                return zp_error_set(err, EINVAL, "database '%s': not a regular file", path);
+                return zp_error_set(err, EBADMSG, "database '%s': not a regular file", path);
         return 0;
 }
 

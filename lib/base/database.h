@@ -25,7 +25,7 @@ struct zp_database_schema {
 };
 
 /* Opens the database, and makes it when it is not there. -EBADMSG: damaged, of another application, or of another
- * version; -EINVAL: something else than a file is there. */
+ * version, or something else than a file. */
 int zp_database_open(const char *path, const struct zp_database_schema *schema, struct zp_database **out,
                      struct zp_error *err);
 /* One that another process may have open, for reading alone, in `patience_ms`. -ENOENT: it is not there. Else as above.

@@ -43,8 +43,15 @@ static const struct zp_database_schema schema = {
                   ") STRICT, WITHOUT ROWID;",
 };
 
-/* `database` is the new metastore's. */
-static int wrap(struct zp_database *database, struct snap_metastore **out, struct zp_error *err) {
+/* `database` is the new metastore's when `result` is 0. */
+static int wrap(int result, struct zp_database *database, struct snap_metastore **out, struct zp_error *err) {
+        if (result == -EBADMSG)
+                zp_error_hint(err,
+                              "end the containers that use it, and the daemon; move its root directory away, remove "
+                              "containers and images from containerd, and pull again; what containers have "
+                              "written is in its 'snapshots'");
+        if (result < 0)
+                return result;
         struct snap_metastore *store = calloc(1, sizeof *store);
         if (!store) {
                 zp_database_close(database);
@@ -62,14 +69,14 @@ int snap_metastore_open(const char *path, struct snap_metastore **out, struct zp
                 close(fd); /* before there is a connection, whose locks would go with it */
         struct zp_database *database = NULL;
         int r = zp_database_open(path, &schema, &database, err);
-        return r < 0 ? r : wrap(database, out, err);
+        return wrap(r, database, out, err);
 }
 
 int snap_metastore_open_to_read(const char *path, unsigned patience_ms, struct snap_metastore **out,
                                 struct zp_error *err) {
         struct zp_database *database = NULL;
         int r = zp_database_open_to_read(path, &schema, patience_ms, &database, err);
-        return r < 0 ? r : wrap(database, out, err);
+        return wrap(r, database, out, err);
 }
 
 void snap_metastore_close(struct snap_metastore *store) {

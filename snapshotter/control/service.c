@@ -51,11 +51,6 @@ static int open_metastore(struct snap_service *service, struct zp_error *err) {
         if (!path)
                 return zp_error_errno(err, ENOMEM, "snapshots");
         int r = snap_metastore_open(path, &service->metastore, err);
-        if (r == -EBADMSG)
-                zp_error_hint(err,
-                              "end the containers that use it, and the daemon; move its root directory away, remove "
-                              "containers and images from containerd, and pull again; what containers have "
-                              "written is in its 'snapshots'");
         struct zp_error why = { 0 };
         if (r == 0 && snap_metastore_keep_room(service->metastore, &why) < 0)
                 snap_log_event(SNAP_LOG_WARN, "the database has no room to grow", "error", why.message, NULL);

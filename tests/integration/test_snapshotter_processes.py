@@ -81,31 +81,71 @@ def await_text(file, text):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("kind", ["no database", "of a later version"])
-def test_a_database_that_is_of_no_use_is_told_with_what_to_do(work, kind):
+def put_elsewhere(path, work):
+    (work / "elsewhere").mkdir()
+    path.exists() and path.rmdir()
+    path.symlink_to(work / "elsewhere")
+
+
+def make_later(database):
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+NO_DATABASE = b"no database" * 1000
+
+
+@pytest.mark.parametrize("name, spoil, said", [
+    ("metadata.db", lambda path, work: path.write_bytes(NO_DATABASE), "file is not a database|move its root directory away"),
+    ("metadata.db", lambda path, work: make_later(path), "of version 99, this program knows 1|use the version that wrote it"),
+    ("metadata.db", lambda path, work: (path.unlink(), os.mkfifo(path)), "not a regular file|move its root directory away"),
+    ("mounts", lambda path, work: (path.rmdir(), path.write_text("x")), "not a directory|move it away"),
+    ("bases", lambda path, work: (path.rmdir(), path.write_text("x")), "not a directory|move it away"),
+    ("devices", lambda path, work: (path.rmdir(), path.write_text("x")), "not a directory|move it away"),
+    ("devices", put_elsewhere, "not a directory|move it away"),
+])  # fmt: skip
+def test_a_root_directory_that_is_of_no_use_is_told_once_with_what_to_do(work, name, spoil, said):
     daemon = Snapshotter(work, *settings(work))
     daemon.start()
     assert daemon.stop() == 0
-    if kind == "no database":
-        (daemon.root / "metadata.db").write_bytes(b"no database" * 1000)
-    else:
-        with closing(sqlite3.connect(daemon.root / "metadata.db")) as database:
-            database.execute("PRAGMA user_version = 99")
+    spoil(daemon.root / name, work)
     command = [SNAPSHOTTER, "--root", daemon.root, "--address", daemon.socket, *daemon.options]
-    with open(work / "log", "ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        if kind == "no database":
-            await_text(work / "log", "file is not a database")
-            await_text(work / "log", "move its root directory away")
-        else:
-            await_text(work / "log", "of version 99, this program knows")
-            await_text(work / "log", "use the version that wrote it")
-            assert "move its root" not in (work / "log").read_text()
+        log = process.communicate(timeout=15)[1]
+        assert process.returncode == 1 and str(daemon.root / name) in log, log
+        assert all(log.count(text) == 1 for text in said.split("|")) and len(log.splitlines()) == 2, log
+        assert not daemon.socket.exists() and str(work) not in Path("/proc/self/mounts").read_text()
     finally:
-        process.terminate()
-        assert process.wait(60) == 0
+        process.kill()
+        process.wait()
         unmount_below(work)
+
+
+def test_a_damaged_database_ends_no_container(world, work, manager):
+    """Neither when the daemon is to be replaced, nor when it was: whoever reads goes on to read."""
+    with snapshotter(work, *settings(work), manager=manager) as daemon:
+        with closing(daemon.client()) as api:
+            names = pull(api, world.image("web", fill_base))
+            mounts = api.prepare("c", names[-1])
+        with mounted(mounts, work / "m") as root:
+            database = daemon.root / "metadata.db"
+            whole = database.read_bytes()
+            before = daemon.control_plane()
+            database.write_bytes(NO_DATABASE)
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.await_log("would not start; going on with the program that runs")
+            assert daemon.control_plane() == before and "file is not a database" in daemon.log()
+            assert daemon.stop() == 0
+            database.write_bytes(NO_DATABASE)
+            started = threading.Thread(target=daemon.start)
+            started.start()
+            daemon.await_log("the control plane ended with code 1")
+            assert len((root / "data/noise").read_bytes()) == 3_000_000
+            database.write_bytes(whole)
+            started.join()
+            with closing(daemon.client()) as api:
+                assert "c" in api.names()
 
 
 def test_a_root_over_which_nothing_can_be_mounted_is_told(work):

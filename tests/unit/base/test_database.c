@@ -176,7 +176,7 @@ static void what_is_not_this_database_is_refused(void **state) {
         assert_refused(-EBADMSG, "not a database");
         unlink(path);
         assert_int_equal(mkfifo(path, 0600), 0);
-        assert_refused(-EINVAL, "not a regular file");
+        assert_refused(-EBADMSG, "not a regular file");
 }
 
 /* Beside the one who writes, and when nobody does. */
