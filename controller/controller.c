@@ -119,11 +119,13 @@ static int make_world(struct ctl_controller *c, struct zp_error *err) {
 }
 
 static int start_metrics(struct ctl_controller *c, struct zp_error *err) {
-        const struct ctl_metrics_options options = { c->options->metrics, ctl_figures_write, unready, c };
+        const struct zp_monitor_options options = {
+                .listen = c->options->metrics, .metrics = ctl_figures_write, .unready = unready, .context = c
+        };
         unsigned port;
         if (!c->options->metrics)
                 return 0;
-        int r = ctl_metrics_server_new(&options, &c->metrics, &port, err);
+        int r = zp_monitor_new(&options, &c->monitor, &port, err);
         if (r == 0)
                 ctl_log(CTL_LOG_INFO, "metrics at port %u", port);
         return r;
@@ -168,7 +170,7 @@ static void stop_parts(struct ctl_controller *c) {
                 ctl_work_end(c);
         if (c->lease)
                 zp_kube_lease_stop(zp_steal(&c->lease));
-        ctl_metrics_server_free(c->metrics);
+        zp_monitor_free(c->monitor);
         if (w->events)
                 zp_kube_events_stop(w->events);
         atomic_store(&c->kube_cancel.requested, true);

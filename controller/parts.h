@@ -10,9 +10,9 @@
 #include "controller/controller.h"
 #include "controller/kube/lease.h"
 #include "controller/kube/reflector.h"
-#include "controller/metrics.h"
 #include "controller/reconcile.h"
 #include "controller/warmup.h"
+#include "monitor/monitor.h"
 
 #define CTL_WORKERS_MAX 256
 
@@ -25,7 +25,7 @@ struct ctl_controller {
         struct zp_http *hook;
         struct zp_kube_reflector *snapshots, *clusters, *jobs, *pods;
         struct zp_kube_lease *lease;
-        struct ctl_metrics_server *metrics;
+        struct zp_monitor *monitor;
         char identity[320];
         int event_fd; /* wakes the main thread */
         atomic_bool is_leader, is_lost, is_synced, are_clusters_synced, are_jobs_synced;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP, for who watches: /metrics and /healthz.
+ * /metrics and /healthz of the control plane.
  */
 #ifndef SNAP_METRICS_SERVER_H
 #define SNAP_METRICS_SERVER_H

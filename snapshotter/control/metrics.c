@@ -159,7 +159,7 @@ static void add_data_plane(struct snap_metrics_sources *sources, struct zp_buffe
         add_read_times(&s, out);
 }
 
-int snap_metrics_text(struct snap_metrics_sources *sources, struct zp_buffer *out, struct zp_error *err) {
+bool snap_metrics_text(struct snap_metrics_sources *sources, struct zp_buffer *out) {
         zp_prometheus_family(out, P "build_info", "gauge", "The daemon's version.");
         zp_prometheus_sample(out, P "build_info", "version=\"" ZP_VERSION "\"", 1);
         add_calls(sources->metrics, out);
@@ -169,8 +169,5 @@ int snap_metrics_text(struct snap_metrics_sources *sources, struct zp_buffer *ou
         if (sources->has_data_plane)
                 add_data_plane(sources, out);
         /* a buffer that could not grow has lost its end, and maybe more */
-        static const char end[] = "# end\n";
-        if (!zp_buffer_text(out, end))
-                return zp_error_errno(err, ENOMEM, "metrics");
-        return 0;
+        return zp_buffer_text(out, "# end\n");
 }

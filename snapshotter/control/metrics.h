@@ -49,7 +49,7 @@ struct snap_metrics_sources {
         bool has_data_plane;
         struct snap_statistics_asker asker;
 };
-/* Waits half a second for the data plane, no longer. -ENOMEM; what cannot be known is left out. */
-int snap_metrics_text(struct snap_metrics_sources *sources, struct zp_buffer *out, struct zp_error *err);
+/* Waits half a second for the data plane, no longer. False: no memory; what cannot be known is left out. */
+bool snap_metrics_text(struct snap_metrics_sources *sources, struct zp_buffer *out);
 
 #endif
