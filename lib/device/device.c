@@ -19,10 +19,15 @@ void zp_device_let_go(struct zp_device *device) {
                 pthread_cond_broadcast(&device->engine->device_free);
 }
 
+static void close_origin(struct zp_device_origin *origin) {
+        free(origin->name);
+        origin->ops->close(origin);
+}
+
 /* Closes what a device consists of. */
 static void dispose(struct zp_device *device) {
         for (unsigned i = 0; i < device->origin_count; i++)
-                device->origins[i]->ops->close(device->origins[i]);
+                close_origin(device->origins[i]);
         if (device->has_record)
                 zp_record_close(&device->record);
         if (device->raw)
@@ -102,7 +107,7 @@ int zp_device_open(struct zp_device_engine *engine, const struct zp_device_descr
         struct zp_device *device = calloc(1, sizeof *device);
         if (!device) {
                 for (unsigned i = 0; i < description->origin_count; i++)
-                        description->origins[i]->ops->close(description->origins[i]);
+                        close_origin(description->origins[i]);
                 return zp_error_errno(err, ENOMEM, "device");
         }
         device->engine = engine;

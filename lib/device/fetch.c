@@ -33,7 +33,9 @@ static int decode(struct zp_worker *worker, const struct zp_fetch *fetch, struct
         }
         if (!worker->decoder || !worker->unpacked)
                 return -ENOMEM;
-        return zp_pack_decode(worker->decoder, &fetch->frame, fetch->packed, worker->unpacked, fetch->device->hex, err);
+        const char *name = fetch->device->origins[fetch->origin]->name;
+        return zp_pack_decode(worker->decoder, &fetch->frame, fetch->packed, worker->unpacked, name ? name : "pack",
+                              err);
 }
 
 static bool may_keep(struct zp_fetch *fetch) {
@@ -147,7 +149,7 @@ static void settle(void *argument, unsigned number) {
         if (r == 0) {
                 r = decode(worker, fetch, &err);
                 if (r == -EBADMSG)
-                        zp_device_notice(engine, "device %s", err.message);
+                        zp_device_notice(engine, "device %s: %s", fetch->device->hex, err.message);
                 if (r == 0 && !keep(fetch, worker->unpacked))
                         unkept = take_unpacked(worker);
         }
@@ -156,6 +158,8 @@ static void settle(void *argument, unsigned number) {
         engine->memory_used -= fetch->frame.packed_size;
         engine->under_way[fetch->urgency]--;
         fetch->device->under_way--;
+        if (r == -EBADMSG)
+                snprintf(fetch->device->cause, sizeof fetch->device->cause, "%s", err.message);
         if (r == 0)
                 succeed(fetch, unkept, &finished);
         else

@@ -59,8 +59,8 @@ static const struct {
         [ZP_READ_LATE] = { "what is not here could not be had in time",
                            "see that where it comes from can be reached from here; later reads try again" },
         [ZP_READ_WRONG] = { "what came is not what the index says, twice",
-                            "see what is between here and where it comes from, or have the snapshot published again; "
-                            "later reads try again" },
+                            "replace it where it is a file here; else see what is between here and there, or have the "
+                            "snapshot published again; later reads try again" },
         [ZP_READ_LOCAL] = { "the local copy cannot be read", "see the disk that has the store, or the preload" },
         [ZP_READ_NO_MEMORY] = { "there is no memory", "see what takes this node's memory; later reads try again" },
 };
@@ -75,7 +75,7 @@ void zp_given_up_tell(const struct zp_device_read *read) {
         bool is_due = engine->options.notice && !device->is_closing && now >= told->next_ms;
         if (is_due && told->untold)
                 snprintf(again, sizeof again, " (and %" PRIu64 " more since the last line)", told->untold);
-        bool has_cause = (read->failure == ZP_READ_LATE || read->failure == ZP_READ_LOCAL) && device->cause[0];
+        bool has_cause = read->failure != ZP_READ_NO_MEMORY && device->cause[0];
         if (is_due)
                 snprintf(line, sizeof line, "device %s: a read of %" PRIu32 " bytes at %" PRIu64 " fails%s: %s%s%s: %s",
                          device->hex, read->size, read->offset, again, reasons[read->failure].what,

@@ -43,6 +43,7 @@ struct zp_device_origin_ops {
 struct zp_device_origin {
         const struct zp_device_origin_ops *ops;
         bool is_at_hand; /* so near that a copy of what comes from here is not worth its room on the disk */
+        char *name; /* malloc'ed, goes with the device: the file or remote, for who is told of it; NULL: not known */
 };
 
 /* A pack file, of which all is there; `fd` becomes the origin's, also in case of an error. `is_at_hand` as above. */

@@ -142,7 +142,7 @@ static int read_checked(struct import *i, const char *kind, const struct zp_dige
                 return r;
         zp_digest_of(*out, *size, &actual);
         if (!zp_digest_equal(&actual, digest))
-                return zp_error_set(err, EBADMSG, "%s: its digest is another one: it is damaged", what);
+                return zp_error_set(err, EBADMSG, "'%s': its digest is another one: it is damaged", file);
         return 0;
 }
 

@@ -33,6 +33,7 @@ struct snap_files {
         uint64_t device_size;                       /* as the index says, if it can be read */
         int raw_fd, pack_fd;                        /* -1: none; raw: of the device's size */
         struct zp_pool *raw_readers, *pack_readers; /* the preload's that has them; NULL: they are the store's */
+        const char *pack_store;                     /* the directory of the store or preload that has it */
         bool is_pack_at_hand;
         bool is_partial; /* a preload did not answer, which may have more */
 };

@@ -98,7 +98,8 @@ static void free_file_look(struct snap_look *look) {
 }
 
 /* The first place that has something has the say: the others were not asked for it. */
-static void take_from(struct snap_files *files, struct snap_files *found, struct zp_pool *readers) {
+static void take_from(struct snap_files *files, struct snap_files *found, const char *preload,
+                      struct zp_pool *readers) {
         if (found->index) {
                 files->index = zp_steal(&found->index);
                 files->index_size = found->index_size;
@@ -112,6 +113,7 @@ static void take_from(struct snap_files *files, struct snap_files *found, struct
                 files->pack_fd = zp_steal_fd(&found->pack_fd);
                 files->is_pack_at_hand = true;
                 files->pack_readers = readers;
+                files->pack_store = preload;
         }
 }
 
@@ -147,7 +149,7 @@ static int look_into_preload(const struct snap_data *data, struct snap_files *fi
         if (r == 0 && (look->files.raw_fd >= 0 || look->files.pack_fd >= 0))
                 r = snap_preloads_readers(preloads, number, &readers, err);
         if (r == 0)
-                take_from(files, &look->files, readers);
+                take_from(files, &look->files, snap_preloads_path(preloads, number), readers);
         if (r == 0 && look->is_raw_odd)
                 tell_of_odd_size(data, hex, number);
         snap_look_free(&look->look);
@@ -159,7 +161,9 @@ static int look_into_preload(const struct snap_data *data, struct snap_files *fi
 int snap_files_find(const struct snap_data *data, const struct zp_digest *device, struct snap_files *out,
                     struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
-        struct snap_files files = { .raw_fd = -1, .pack_fd = -1, .device_size = UNKNOWN_SIZE };
+        struct snap_files files = {
+                .raw_fd = -1, .pack_fd = -1, .device_size = UNKNOWN_SIZE, .pack_store = data->options->store
+        };
         zp_digest_hex(device, hex);
         int r = read_index(&files, data->options->store, hex, err);
         if (r == 0)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 
 /* A read that takes so long hangs. */
@@ -11,14 +12,18 @@
 
 static void add_pack(struct zp_device_description *description, struct snap_files *files) {
         struct zp_device_origin *origin;
+        char hex[ZP_SHA256_HEX_SIZE];
         if (files->pack_fd < 0)
                 return;
         int fd = zp_steal_fd(&files->pack_fd);
         int r = files->pack_readers ? zp_device_origin_slow_file(fd, files->is_pack_at_hand, files->pack_readers,
                                                                  PATIENCE_MS, &origin, NULL)
                                     : zp_device_origin_file(fd, files->is_pack_at_hand, &origin, NULL);
-        if (r == 0)
-                description->origins[description->origin_count++] = origin;
+        if (r < 0)
+                return;
+        zp_digest_hex(&description->digest, hex);
+        origin->name = zp_format("%s/devices/%s/device.zst", files->pack_store, hex);
+        description->origins[description->origin_count++] = origin;
 }
 
 void snap_remote_clear(struct snap_remote *remote) {
@@ -65,6 +70,7 @@ static int add_remote(struct snap_data *data, struct snap_remote *remote, struct
                 r = zp_device_origin_range(blob, &origin, err);
         if (r < 0)
                 return has_data(description) || r == -ENOENT ? 0 : r;
+        origin->name = strdup(remote->name);
         description->origins[description->origin_count++] = origin;
         return 0;
 }

@@ -120,7 +120,8 @@ def test_an_image_in_a_read_only_store_starts_without_the_registry(work, kind):
                                   "images/*/manifest.json"])  # fmt: skip
 def test_what_is_damaged_in_a_preload_is_not_taken(work, file):
     world = World(work, "bind")
-    for path in (work / "baked").glob(file):
+    paths = list((work / "baked").glob(file))
+    for path in paths:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.chmod(0o644)
@@ -129,7 +130,9 @@ def test_what_is_damaged_in_a_preload_is_not_taken(work, file):
     with snapshotter(work, *world.settings()) as daemon:
         api = daemon.client()
         assert pull(api, world.image) == [None]
-        assert "preload cannot be used" in daemon.log() and reason(daemon)
+        (said,) = [line for line in daemon.log().splitlines() if "preload cannot be used" in line]
+        assert f"preload={world.point}" in said and any(str(path.relative_to(work / "baked")) in said for path in paths)
+        assert reason(daemon)
         assert not list((daemon.root / "store" / "images").iterdir())
         api.close()
 
@@ -148,6 +151,9 @@ def test_damaged_data_is_an_error_where_nobody_else_has_it(work):
             with pytest.raises(OSError):
                 (root / "data/noise").read_bytes()
             assert len((root / "app/main").read_bytes()) == 400_000
+        file = world.point / pack.relative_to(work / "baked")
+        (said,) = [line for line in daemon.log().splitlines() if " a read of " in line]
+        assert f"twice: '{file}': frame at byte" in said
         api.close()
 
 
