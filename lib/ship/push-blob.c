@@ -20,8 +20,10 @@ static int say_list_damaged(struct zp_error *err) {
         return -EBADMSG;
 }
 
-int zp_push_read_whole(int fd, const char *file, uint64_t size, const struct zp_digest *digest, uint8_t **out,
-                       struct zp_error *err) {
+/* Of a file in the store, the bytes that its record tells of. What puts it right depends on what it is, and whence:
+ * unlike zp_store_read_whole, this gives no hint. */
+static int read_recorded(int fd, const char *file, uint64_t size, const struct zp_digest *digest, uint8_t **out,
+                         struct zp_error *err) {
         zp_autofree uint8_t *data = size <= ZP_LIMIT_METADATA_SIZE ? malloc(size + 1) : NULL;
         if (!data)
                 return zp_error_errno(err, ENOMEM, "read '%s'", file);
@@ -87,7 +89,7 @@ static int prepare_metadata(struct zp_push *p, const struct zp_push_piece *piece
         zp_autoclose int fd = open_file(p, piece, file, err);
         zp_autofree uint8_t *data = NULL;
         size_t packed_size = 0;
-        int r = fd < 0 ? fd : zp_push_read_whole(fd, file, m->size, &m->digest, &data, err);
+        int r = fd < 0 ? fd : read_recorded(fd, file, m->size, &m->digest, &data, err);
         if (r == 0)
                 r = zp_metadata_compress(data, m->size, &blob->data, &packed_size, err);
         if (r == -EBADMSG || r == -ENODATA)
@@ -107,7 +109,7 @@ static int prepare_index(struct zp_push *p, const struct zp_push_piece *piece, s
         zp_autoclose int fd = open_file(p, piece, "device.idx", err);
         blob->size = piece->device->index_size;
         blob->digest = piece->device->digest;
-        return fd < 0 ? fd : zp_push_read_whole(fd, "device.idx", blob->size, &blob->digest, &blob->data, err);
+        return fd < 0 ? fd : read_recorded(fd, "device.idx", blob->size, &blob->digest, &blob->data, err);
 }
 
 #define PIECE_SIZE (1u << 20)

@@ -96,9 +96,6 @@ int zp_push_prepare(struct zp_push *push, const struct zp_push_piece *piece, str
 /* As zp_remote_read: `context` is the blob. Tells the progress. */
 int zp_push_read_blob(void *context, uint64_t offset, void *buffer, size_t size, struct zp_error *err);
 void zp_push_clear_blob(struct zp_push_blob *blob);
-/* A file of the store into memory, malloc'ed, checked against the store's record of it. */
-int zp_push_read_whole(int fd, const char *file, uint64_t size, const struct zp_digest *digest, uint8_t **out,
-                       struct zp_error *err);
 
 /* push-send.c: without push->lock */
 /* `number` is the piece's in push->pieces, `piece` a copy of it. */
