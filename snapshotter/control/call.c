@@ -246,6 +246,7 @@ static void run(void *argument, unsigned worker) {
         int r = zp_check_cancel(&call->cancel, &err); /* it may have waited for a thread */
         bool must_mount = r == 0 && call->method->must_mount && call->method->must_mount(&call->request);
         if (r == 0 && !must_mount) {
+                zp_arena_clear(&call->request.arena); /* it is unpacked again */
                 r = call->method->run(&call->request, &err);
                 must_mount = r == -EINPROGRESS && call->method->must_mount;
         }

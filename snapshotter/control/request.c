@@ -9,9 +9,17 @@
 /* containerd's own limit of a label is 4096; its keys of snapshots are much shorter. */
 #define TEXT_MAX 4096
 
+struct memory {
+        struct zp_arena *arena;
+        bool is_used_up, is_none;
+};
+
 static void *allocate(void *context, size_t size) {
-        struct zp_arena *arena = context;
-        return arena->used_bytes + size > SNAP_REQUEST_MEMORY ? NULL : zp_arena_alloc(arena, size);
+        struct memory *memory = context;
+        memory->is_used_up = memory->arena->used_bytes + size > SNAP_REQUEST_MEMORY;
+        void *allocated = memory->is_used_up ? NULL : zp_arena_alloc(memory->arena, size);
+        memory->is_none = !memory->is_used_up && !allocated;
+        return allocated;
 }
 
 static void keep(void *context, void *pointer) {
@@ -21,9 +29,16 @@ static void keep(void *context, void *pointer) {
 
 int snap_request_unpack(struct snap_request *request, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out,
                         struct zp_error *err) {
-        ProtobufCAllocator allocator = { .alloc = allocate, .free = keep, .allocator_data = &request->arena };
+        struct memory memory = { .arena = &request->arena };
+        ProtobufCAllocator allocator = { .alloc = allocate, .free = keep, .allocator_data = &memory };
         *out = protobuf_c_message_unpack(type, &allocator, request->size, request->data);
-        return *out ? 0 : zp_error_set(err, EINVAL, "the request is not a message of this method");
+        if (*out)
+                return 0;
+        if (memory.is_used_up)
+                return zp_error_set(err, EINVAL, "the request takes more than %u MiB in memory: it has too many labels",
+                                    SNAP_REQUEST_MEMORY >> 20);
+        return memory.is_none ? zp_error_errno(err, ENOMEM, "request")
+                              : zp_error_set(err, EINVAL, "the request is not a message of this method");
 }
 
 int snap_request_reply(struct snap_request *request, const ProtobufCMessage *message, struct zp_error *err) {

@@ -26,7 +26,7 @@ struct snap_request {
 /* What a request may take in memory once it is unpacked: a small message can be a long list. */
 #define SNAP_REQUEST_MEMORY (4u << 20)
 
-/* Unpacks the message into the arena. -EINVAL: it is not such a message; -ENOMEM. */
+/* Unpacks the message into the arena. -EINVAL: it is not such a message, or takes more; -ENOMEM. */
 int snap_request_unpack(struct snap_request *request, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out,
                         struct zp_error *err);
 int snap_request_reply(struct snap_request *request, const ProtobufCMessage *message, struct zp_error *err);

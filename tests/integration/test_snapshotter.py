@@ -363,8 +363,10 @@ def test_oversized_requests_are_refused(api):
     for filters in (["name"] * 65, [",".join(["name"] * 65)], ["name==" + "x" * 4091]):
         assert code_of(api.names, *filters) == "INVALID_ARGUMENT"
     assert code_of(api.prepare, "a", labels={f"{i}": "x" * 4000 for i in range(400)}) == "RESOURCE_EXHAUSTED"
-    # 2 bytes a label on the wire, 60 in memory
-    assert code_of(api.stub("Prepare"), b"\x12\x01a" + b"\x22\x00" * 300_000, timeout=10) == "INVALID_ARGUMENT"
+    with pytest.raises(grpc.RpcError) as failure:  # some 15 bytes a label on the wire, 100 in memory
+        api.prepare("a", labels={f"{i}": "x" for i in range(50_000)})
+    assert failure.value.code().name == "INVALID_ARGUMENT"
+    assert failure.value.details() == "the request takes more than 4 MiB in memory: it has too many labels"
     assert api.names() == []
 
 
@@ -683,6 +685,47 @@ def test_command_line(work):
     assert result.returncode == 2 and "config.yaml:2: image_service" in result.stderr
     (work / "config.yaml").write_text(f"version: 1\nroot: {work}/x\naddress: {work}/y\n")
     assert run("--test-config", "--config", work / "config.yaml").returncode == 0 and not (work / "x").exists()
+
+
+@pytest.mark.parametrize("root, store, line, said", [
+    ("/", None, 3, "the root of all"),
+    ("//", None, 3, "the root of all"),
+    ("slash", None, 3, "the root of all"),
+    ("a:b", None, 3, "overlayfs takes no path with"),
+    ("a,b", None, 3, "overlayfs takes no path with"),
+    ("a\\b", None, 3, "overlayfs takes no path with"),
+    ("x" * 1000, None, 3, "a path of more than"),
+    ("x", "x", 4, "'store'"),
+    ("x", "x/", 4, "'store'"),
+    ("x", "x/./", 4, "'store'"),
+    ("x", "link/x", 4, "'store'"),
+    ("x", "x/snapshots", 4, "'store'"),
+    ("x", "x//trash/store", 4, "'store'"),
+    ("x", "x/devices/", 4, "'store'"),
+    ("x", "x/store", None, None),
+    ("x", "x/snapshots2", None, None),
+    ("x", "xx", None, None),
+    ("x", "a:b,c", None, None),
+])  # fmt: skip
+def test_directories_that_cannot_be_are_refused_with_file_and_line(work, root, store, line, said):
+    (work / "slash").symlink_to("/")
+    (work / "link").symlink_to(".")
+    (work / "x").mkdir()
+    config = work / "config.yaml"
+    lines = ["version: 1", f"address: {work}/socket", f"root: {work / root if '//' not in root else root}"]
+    config.write_text("\n".join(lines + ([f"store: {work}/{store}"] if store else [])) + "\n")
+    before = sorted(work.rglob("*"))
+    for command in [("--test-config",), ()] if line else [("--test-config",)]:
+        result = subprocess.run([SNAPSHOTTER, *command, "--config", config], capture_output=True, text=True, timeout=30)
+        assert result.returncode == (2 if line else 0), result.stderr
+        if line:
+            assert f"{config}:{line}: " in result.stderr and said in result.stderr, result.stderr
+        assert sorted(work.rglob("*")) == before
+    if line == 4:  # with an option instead
+        config.write_text(f"version: 1\nstore: {work}/{store}\n")
+        command = [SNAPSHOTTER, "--root", work / root, "--address", work / "socket", "--test-config", "--config", config]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert result.returncode == 2 and said in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("root, socket_path, store", [
