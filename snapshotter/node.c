@@ -206,19 +206,13 @@ static size_t title_size(int argc, char **argv) {
         return size;
 }
 
-/* Without symbolic links, or of what is not there as it is written. malloc'ed. */
-static char *resolve(const char *path) {
-        char *real = realpath(path, NULL);
-        return real ? real : strdup(path);
-}
-
 /* What containers and containerd rely on as long as the daemon runs; the socket as it is written, for that is how it is
  * known again. malloc'ed. */
 static char *foundations(const struct snap_config *config) {
-        zp_autofree char *root = resolve(config->root);
+        zp_autofree char *root = snap_config_resolve(config->root);
         zp_autofree char *beside = zp_format("%s/store", config->root); /* what is not set is there */
         const char *wanted = config->store ? config->store : beside;
-        zp_autofree char *store = wanted ? resolve(wanted) : NULL;
+        zp_autofree char *store = wanted ? snap_config_resolve(wanted) : NULL;
         return root && store ? zp_format("root: %s, address: %s, store: %s", root, config->address, store) : NULL;
 }
 

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/yaml.h"
 #include "oci/listen.h"
+#include "snapshotter/control/directories.h"
 #include "snapshotter/control/log.h"
 
 #define FILE_MAX 65536
@@ -43,6 +44,39 @@ void snap_config_clear(struct snap_config *config) {
         snap_config_clear_reports(&config->reports);
         snap_config_init(config);
 }
+
+/* ---- directories ---- */
+
+char *snap_config_resolve(const char *path) {
+        char *real = realpath(path, NULL);
+        return real ? real : strdup(path);
+}
+
+static int check_root(const char *setting, struct zp_error *err) {
+        zp_autofree char *root = snap_config_resolve(setting);
+        return root ? snap_directories_check_path(root, err) : zp_error_errno(err, ENOMEM, "configuration");
+}
+
+/* Below the root directory it has a place of its own: in others the daemon removes what it does not know. */
+static int check_store(const char *root_setting, const char *setting, struct zp_error *err) {
+        static const char *const taken[] = { "", "snapshots", "trash", "mounts", "bases", "devices", "starts" };
+        zp_autofree char *root = snap_config_resolve(root_setting), *store = snap_config_resolve(setting);
+        if (!root || !store)
+                return zp_error_errno(err, ENOMEM, "configuration");
+        size_t length = strlen(root);
+        if (strncmp(store, root, length) != 0 || (store[length] && store[length] != '/'))
+                return 0;
+        const char *rest = store + length + strspn(store + length, "/");
+        for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+                if (strcspn(rest, "/") == strlen(taken[i]) && strncmp(rest, taken[i], strlen(taken[i])) == 0)
+                        return zp_error_set(err, EINVAL,
+                                            "'store' is what the daemon keeps other things in: '%.400s'; default: "
+                                            "'store' in the root directory",
+                                            setting);
+        return 0;
+}
+
+/* ---- the file ---- */
 
 static int read_path(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, char **out) {
         return node ? zp_yaml_path(yaml, node, what, out) : 0;
@@ -140,8 +174,6 @@ static int read_rights(struct zp_yaml *yaml, yaml_node_t *const *values, struct 
 static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
         int r = read_bool(yaml, values[ACCELERATE], "accelerate", &config->accelerate);
         if (r == 0)
-                r = read_path(yaml, values[STORE], "store", &config->store);
-        if (r == 0)
                 r = read_path(yaml, values[POLICY], "policy", &config->policy);
         if (r == 0)
                 r = read_path(yaml, values[AUTH_FILE], "auth_file", &config->auth_file);
@@ -152,6 +184,18 @@ static int read_acceleration(struct zp_yaml *yaml, yaml_node_t *const *values, s
         if (r < 0 || !values[REGISTRY_TIMEOUT])
                 return r;
         return zp_yaml_number(yaml, values[REGISTRY_TIMEOUT], "registry_timeout_s", &config->registry_timeout_s);
+}
+
+static int read_directories(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
+        struct zp_error why = { 0 };
+        int r = read_path(yaml, values[ROOT], "root", &config->root);
+        if (r == 0 && config->root && check_root(config->root, &why) < 0)
+                r = zp_yaml_fail(yaml, values[ROOT], "%s", why.message);
+        if (r == 0)
+                r = read_path(yaml, values[STORE], "store", &config->store);
+        if (r == 0 && config->root && config->store && check_store(config->root, config->store, &why) < 0)
+                r = zp_yaml_fail(yaml, values[STORE], "%s", why.message);
+        return r;
 }
 
 static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
@@ -168,7 +212,7 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
         if (r == 0)
                 r = read_version(yaml, root, values[VERSION]);
         if (r == 0)
-                r = read_path(yaml, values[ROOT], "root", &config->root);
+                r = read_directories(yaml, values, config);
         if (r == 0)
                 r = read_socket(yaml, values[ADDRESS], "address", &config->address);
         if (r == 0)
@@ -220,6 +264,11 @@ static void look_below(const char *root) {
 
 int snap_config_check(const struct snap_config *config, struct zp_error *err) {
         const char *containerd = config->containerd ? config->containerd : CONTAINERD_SOCKET;
+        int r = check_root(config->root, err);
+        if (r == 0 && config->store)
+                r = check_store(config->root, config->store, err);
+        if (r < 0)
+                return r;
         if (strcmp(config->address, containerd) == 0)
                 return zp_error_set(err, EINVAL, "'%s' is containerd's own socket: 'address' wants another",
                                     containerd);

@@ -57,8 +57,11 @@ void snap_config_init(struct snap_config *config);
 void snap_config_clear(struct snap_config *config);
 /* Reads the file into a config that was initialised. -EINVAL with "path:line: " for anything not understood. */
 int snap_config_load(const char *path, struct snap_config *config, struct zp_error *err);
-/* Whether settings and options fit each other, with root and address given: -EINVAL for sockets that are one. */
+/* Whether settings and options fit each other, with root and address given: -EINVAL for sockets that are one, and
+ * directories that cannot be, or are for something else. */
 int snap_config_check(const struct snap_config *config, struct zp_error *err);
+/* A path without symbolic links, or of what is not there as it is written. malloc'ed. */
+char *snap_config_resolve(const char *path);
 /* Fills in what follows from the root directory, which is made, and its path resolved. */
 int snap_config_finish(struct snap_config *config, struct zp_error *err);
 

@@ -32,6 +32,19 @@ static char *id_text(uint64_t id, char text[ID_SIZE]) {
 
 /* ---- opening ---- */
 
+int snap_directories_check_path(const char *path, struct zp_error *err) {
+        if (strcmp(path, "/") == 0)
+                return zp_error_set(err, EINVAL, "root directory '/': it is the root of all; name one for this alone");
+        if (strlen(path) > ROOT_PATH_MAX)
+                return zp_error_set(err, EINVAL, "root directory '%.100s…': a path of more than %d bytes", path,
+                                    ROOT_PATH_MAX);
+        /* they separate the options of an overlay, or its directories, or are escapes there */
+        if (strpbrk(path, ",:\\\""))
+                return zp_error_set(err, EINVAL, "root directory '%s': overlayfs takes no path with , : \\ or \"",
+                                    path);
+        return 0;
+}
+
 static int resolve_root(struct snap_directories *d, const char *root, struct zp_error *err) {
         int r = zp_make_directories(root, 0700, err);
         if (r < 0)
@@ -39,13 +52,9 @@ static int resolve_root(struct snap_directories *d, const char *root, struct zp_
         d->root = realpath(root, NULL);
         if (!d->root)
                 return zp_error_errno(err, errno, "root directory '%s'", root);
-        if (strlen(d->root) > ROOT_PATH_MAX)
-                return zp_error_set(err, EINVAL, "root directory '%.100s…': a path of more than %d bytes", d->root,
-                                    ROOT_PATH_MAX);
-        /* they separate the options of an overlay, or its directories, or are escapes there */
-        if (strpbrk(d->root, ",:\\\""))
-                return zp_error_set(err, EINVAL, "root directory '%s': overlayfs takes no path with , : \\ or \"",
-                                    d->root);
+        r = snap_directories_check_path(d->root, err);
+        if (r < 0)
+                return r;
         d->root_fd = open(d->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return d->root_fd < 0 ? zp_error_errno(err, errno, "root directory '%s'", d->root) : 0;
 }

@@ -22,8 +22,12 @@
 
 struct snap_directories;
 
-/* Makes what is missing, and takes the lock: -EBUSY when another daemon has it. -EINVAL: a path overlayfs cannot be
- * given; -ENOTSUP: a file system that cannot be under an overlay. */
+/* Whether a root directory can have this path, without symbolic links: -EINVAL when overlayfs cannot be given it, and for
+ * '/'. */
+int snap_directories_check_path(const char *path, struct zp_error *err);
+
+/* Makes what is missing, and takes the lock: -EBUSY when another daemon has it. -EINVAL: a path that
+ * cannot be; -ENOTSUP: a file system that cannot be under an overlay. */
 int snap_directories_open(const char *root, struct snap_directories **out, struct zp_error *err);
 /* Ends the thread that empties the trash; what is left in it waits for the next start. */
 void snap_directories_close(struct snap_directories *directories);

@@ -180,7 +180,7 @@ def test_what_is_in_use_is_not_exchanged_while_it_runs(work, setting):
         await_text(work / "log", "all workers are ready")
         (work / "link").symlink_to(work)
         same = work / "link" / own[setting].name  # by another name, which for a socket is another one
-        for other in (work / "elsewhere", work / "a:b", Path("/proc/none"), *([same] if setting == "address" else [])):
+        for other in (work / "elsewhere", work / "a b", Path("/proc/none"), *([same] if setting == "address" else [])):
             write(**{setting: other})
             process.send_signal(signal.SIGHUP)
             await_text(work / "log", "would not start; going on with the program that runs")
