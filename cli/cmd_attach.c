@@ -67,6 +67,8 @@ static int ensure_image(const struct cli_call *call, struct zp_digest *digest, s
 static int check_daemon(const char *root, struct zp_error *err) {
         zp_auto(zp_mount_table_free) struct zp_mount_table *table = NULL;
         zp_autofree char *real = realpath(root, NULL), *devices = real ? zp_format("%s/devices", real) : NULL;
+        if (!real && errno == EACCES)
+                return zp_error_errno(err, EACCES, "the daemon's root directory '%s'", root);
         int r = zp_mount_table_read(&table, err);
         if (r < 0 || (devices && zp_mount_table_find(table, devices)))
                 return r;
@@ -142,6 +144,8 @@ static int run(struct cli_call *call, struct zp_error *err) {
         int r = check_daemon(root, err);
         if (r == 0)
                 r = ask_for_store(root, &store, err);
+        if (r == -EACCES && geteuid() != 0)
+                zp_error_hint(err, "what the daemon serves is root's: run this as root");
         if (r == 0)
                 r = take_store(call, store, err);
         if (r == 0)

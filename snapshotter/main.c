@@ -168,6 +168,12 @@ static int serve(struct snap_config *config, int argc, char **argv, struct zp_er
         return r;
 }
 
+static int complain(struct zp_error *err, int code) {
+        if ((err->code == EACCES || err->code == EPERM) && geteuid() != 0)
+                zp_error_hint(err, "what it does is root's: run it as root");
+        return zp_complain(PROGRAM, err, code);
+}
+
 int main(int argc, char **argv) {
         struct arguments arguments = { 0 };
         struct snap_config config;
@@ -180,7 +186,7 @@ int main(int argc, char **argv) {
         snap_config_init(&config);
         int r = configure(&arguments, &config, &err);
         if (r < 0)
-                r = zp_complain(PROGRAM, &err, EXIT_USAGE);
+                r = complain(&err, EXIT_USAGE);
         else if (r == 0 && arguments.tests_config)
                 r = snap_node_may_follow(&config, &err);
         else if (r == 0)
@@ -190,5 +196,5 @@ int main(int argc, char **argv) {
                                                       arguments.as_json, &err)
                                      : serve(&config, argc, argv, &err);
         snap_config_clear(&config);
-        return r >= 0 ? r : zp_complain(PROGRAM, &err, err.code == EINVAL ? EXIT_USAGE : EXIT_FAILED);
+        return r >= 0 ? r : complain(&err, err.code == EINVAL ? EXIT_USAGE : EXIT_FAILED);
 }

@@ -134,6 +134,14 @@ def test_without_a_daemon_it_says_so(node, image, work):
     assert not (node.daemon.root / "devices" / ("disk-" + "ab" * 32)).exists()
 
 
+@pytest.mark.parametrize("private", [False, True], ids=["its root directory", "what is above"])
+def test_whoever_is_not_root_is_told_that_it_is_roots(node, image, work, private):
+    os.chmod(work, 0o700 if private else 0o755)
+    command = [ZEROPULL, "attach", "--root", node.daemon.root, image]
+    run = subprocess.run(command, capture_output=True, text=True, user=65534, group=65534, extra_groups=[], cwd="/", timeout=60)
+    assert run.returncode == 1 and "Permission denied" in run.stderr and "run this as root" in run.stderr, run.stderr
+
+
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="no qemu-system-x86_64")
 def test_a_machine_boots_from_what_is_fetched_meanwhile(node, work):
     """Debian 12's kernel (6.1) wants the compatible layout."""

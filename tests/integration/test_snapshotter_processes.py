@@ -122,6 +122,17 @@ def test_a_root_directory_that_is_of_no_use_is_told_once_with_what_to_do(work, n
         unmount_below(work)
 
 
+@pytest.mark.parametrize("owns", [True, False], ids=["/dev/fuse", "root directory"])
+def test_whoever_is_not_root_is_told_to_be(work, owns):
+    options = settings(work)
+    os.chmod(work, 0o755)
+    if owns:
+        os.chown(work, 65534, 65534)
+    command = [SNAPSHOTTER, "--root", work / "root", "--address", work / "socket", *options]
+    daemon = subprocess.run(command, capture_output=True, text=True, user=65534, group=65534, extra_groups=[], timeout=30)
+    assert daemon.returncode == 1 and "run it as root" in daemon.stderr, daemon.stderr
+
+
 def test_a_damaged_database_ends_no_container(world, work, manager):
     """Neither when the daemon is to be replaced, nor when it was: whoever reads goes on to read."""
     with snapshotter(work, *settings(work), manager=manager) as daemon:
