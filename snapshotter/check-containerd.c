@@ -217,7 +217,12 @@ static void check_transfer(struct snap_check *check, const struct settings *s) {
 
 static void check_daemon(struct snap_check *check, const struct snap_config *config) {
         zp_autoclose int fd = zp_unix_connect(config->address, SOCK_STREAM, NULL);
-        if (fd >= 0)
+        zp_autofree char *database = zp_format("%s/metadata.db", config->root);
+        if (fd >= 0 && database && access(database, F_OK) < 0 && errno == ENOENT)
+                snap_check_add(check, "daemon", SNAP_CHECK_MISSING, "put it back, and restart the daemon",
+                               "serves at '%.110s', but what it began with is gone: '%.200s'", config->address,
+                               database);
+        else if (fd >= 0)
                 snap_check_add(check, "daemon", SNAP_CHECK_OK, NULL, "serves at '%.200s'", config->address);
         else
                 snap_check_add(check, "daemon", SNAP_CHECK_NOTE, "systemctl enable --now zeropull-snapshotter",

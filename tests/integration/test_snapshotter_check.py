@@ -170,6 +170,19 @@ def test_the_daemon_starts_without_them_and_says_once_what_is_missing(work):
         assert len(lines) == len(NAMED) and all("level=warn" in line and "hint=" in line for line in lines)
 
 
+@pytest.mark.parametrize("name", ["", "metadata.db"])
+def test_a_daemon_whose_root_directory_was_moved_away_is_found(work, name):
+    with snapshotter(work) as daemon:
+        options = ["--root", daemon.root, "--address", daemon.socket]
+        assert Check(work, options=options).state("daemon") == "ok"
+        (daemon.root / name).rename(work / "away")
+        check = Check(work, options=options)
+        assert check.state("daemon") == "missing" and check.all["daemon"]["remedy"], check.all["daemon"]
+        assert str(daemon.root) in check.all["daemon"]["text"] and str(daemon.socket) in check.all["daemon"]["text"]
+        (work / "away").rename(daemon.root / name)
+        assert Check(work, options=options).state("daemon") == "ok"
+
+
 def test_missing_settings_are_missing(work):
     assert Check(work, text=False).state("containerd settings") == "missing"
 
