@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/buffer.h"
 #include "snapshotter/named.h"
 
 static const char *const states[] = {
@@ -70,11 +72,24 @@ static void check_named(struct snap_check *check, const struct snap_config *conf
         snap_named_look(config, add_named, check);
 }
 
+static void check_store(struct snap_check *check, const struct snap_config *config) {
+        zp_autofree char *beside = zp_format("%s/store", config->root); /* what is not set is there */
+        const char *store = config->store ? config->store : beside;
+        if (!store || access(store, F_OK) < 0)
+                return;
+        if (snap_config_is_open_to_writers(store))
+                snap_check_add(check, "store", SNAP_CHECK_NOTE, "chmod go-w it",
+                               "others may write into '%.200s': who does decides what containers run", store);
+        else
+                snap_check_add(check, "store", SNAP_CHECK_OK, NULL, "'%.300s'", store);
+}
+
 int snap_check_run(const struct snap_config *config, const char *containerd_config, bool as_json,
                    struct zp_error *err) {
         struct snap_check check = { 0 };
         bool is_ready = true;
         snap_check_node(&check, config);
+        check_store(&check, config);
         check_named(&check, config);
         snap_check_containerd(&check, config, containerd_config);
         for (size_t i = 0; i < check.count; i++)

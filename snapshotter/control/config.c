@@ -262,6 +262,11 @@ static void look_below(const char *root) {
                                "root", root, "hint", "put it on ext4, xfs (ftype=1) or btrfs", NULL);
 }
 
+bool snap_config_is_open_to_writers(const char *store) {
+        struct stat st;
+        return stat(store, &st) == 0 && st.st_mode & (S_IWGRP | S_IWOTH);
+}
+
 int snap_config_check(const struct snap_config *config, struct zp_error *err) {
         const char *containerd = config->containerd ? config->containerd : CONTAINERD_SOCKET;
         int r = check_root(config->root, err);
@@ -305,6 +310,9 @@ int snap_config_finish(struct snap_config *config, struct zp_error *err) {
                 config->store = zp_format("%s/store", root);
         if (!config->containerd)
                 config->containerd = strdup(CONTAINERD_SOCKET);
+        if (config->store && snap_config_is_open_to_writers(config->store))
+                snap_log_event(SNAP_LOG_WARN, "others may write into the store", "store", config->store, "hint",
+                               "chmod go-w it: who writes there decides what containers run", NULL);
         return config->devices && config->starts && config->store && config->containerd
                        ? 0
                        : zp_error_errno(err, ENOMEM, "configuration");

@@ -60,6 +60,8 @@ int snap_config_load(const char *path, struct snap_config *config, struct zp_err
 /* Whether settings and options fit each other, with root and address given: -EINVAL for sockets that are one, and
  * directories that cannot be, or are for something else. */
 int snap_config_check(const struct snap_config *config, struct zp_error *err);
+/* Whether others than its owner may write into a store: what lies there, containers run. False when there is none. */
+bool snap_config_is_open_to_writers(const char *store);
 /* A path without symbolic links, or of what is not there as it is written. malloc'ed. */
 char *snap_config_resolve(const char *path);
 /* Fills in what follows from the root directory, which is made, and its path resolved. */

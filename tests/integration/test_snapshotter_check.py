@@ -13,7 +13,7 @@ import pytest
 
 from support.containerd import containerd_2
 from support.programs import SOURCE
-from support.snapshotter import SNAPSHOTTER, snapshotter
+from support.snapshotter import SNAPSHOTTER, Snapshotter, snapshotter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 SHIPPED = SOURCE / "deploy" / "snapshotter"
@@ -181,6 +181,24 @@ def test_a_daemon_whose_root_directory_was_moved_away_is_found(work, name):
         assert str(daemon.root) in check.all["daemon"]["text"] and str(daemon.socket) in check.all["daemon"]["text"]
         (work / "away").rename(daemon.root / name)
         assert Check(work, options=options).state("daemon") == "ok"
+
+
+@pytest.mark.parametrize("mode, state", [(0o755, "ok"), (0o700, "ok"), (0o775, "note"), (0o757, "note"), (0o1777, "note")])
+@pytest.mark.parametrize("where", ["named", "default"])
+def test_a_store_that_others_may_write_is_told(work, where, mode, state):
+    (work / "c.yaml").write_text("version: 1\n" + (f"store: {work}/store\n" if where == "named" else ""))
+    daemon = Snapshotter(work, "--config", work / "c.yaml")
+    store = work / "store" if where == "named" else daemon.root / "store"
+    store.mkdir(parents=True)
+    store.chmod(mode)
+    daemon.root.mkdir(mode=0o700, exist_ok=True)
+    check = Check(work, options=["--root", daemon.root, "--config", work / "c.yaml"])
+    assert check.state("store") == state and str(store) in check.all["store"]["text"], check.all
+    with snapshotter(work, "--config", work / "c.yaml") as daemon:
+        before = daemon.control_plane()
+        os.kill(before, signal.SIGKILL)
+        daemon.await_other_control_plane(before)
+        assert daemon.log().count("others may write") == (state == "note"), daemon.log()
 
 
 def test_missing_settings_are_missing(work):
