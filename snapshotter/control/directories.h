@@ -22,7 +22,8 @@
 
 struct snap_directories;
 
-/* Whether a root directory can have this path, without symbolic links: -EINVAL when overlayfs cannot be given it, and for
+/* Whether a root directory can have this path, without symbolic links: -EINVAL when overlayfs cannot be given it, and
+ * for
  * '/'. */
 int snap_directories_check_path(const char *path, struct zp_error *err);
 
