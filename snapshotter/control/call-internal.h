@@ -5,13 +5,16 @@
 #ifndef SNAP_CALL_INTERNAL_H
 #define SNAP_CALL_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "snapshotter/control/call.h"
 
-/* Calls under way at once; more wait inside gRPC. */
+/* Calls under way at once that are not idle; more wait inside gRPC. */
 #define SNAP_CALLS_MAX 160
 
-/* What the client has yet to do. */
-enum snap_awaited { SNAP_AWAITS_NOTHING, SNAP_AWAITS_REQUEST, SNAP_AWAITS_RECEPTION, SNAP_AWAITED };
+/* What the client has yet to do. The end: of a call that was cancelled. gRPC tells of it once it has written what it
+ * writes, and that waits for a client that reads nothing. */
+enum snap_awaited { SNAP_AWAITS_NOTHING, SNAP_AWAITS_REQUEST, SNAP_AWAITS_RECEPTION, SNAP_AWAITS_END, SNAP_AWAITED };
 
 struct snap_call {
         struct snap_calls *calls;
@@ -35,6 +38,8 @@ struct snap_call {
         bool is_sending, has_failed; /* guarded by lock */
         /* guarded by calls->lock */
         TAILQ_ENTRY(snap_call) by_age;
+        int fd; /* of its connection; -1: not known */
+        ino_t inode;
         enum snap_awaited awaited;
         uint64_t awaited_since_ms;
 };
@@ -44,5 +49,7 @@ void snap_call_release(struct snap_call *call);
 
 /* patience.c: from now on this is awaited of the call's client, which is cancelled when it takes too long. */
 void snap_call_await(struct snap_call *call, enum snap_awaited awaited);
+/* patience.c: when more calls are idle than clients have that send requests, ends the connection with most of them. */
+void snap_calls_limit_idle(struct snap_calls *calls);
 
 #endif

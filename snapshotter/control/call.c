@@ -3,9 +3,12 @@
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
+#include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/condition.h"
 #include "snapshotter/control/log.h"
@@ -25,6 +28,7 @@ static void free_call(struct snap_call *call) {
                 pthread_mutex_lock(&calls->lock);
                 TAILQ_REMOVE(&calls->arrived, call, by_age);
                 calls->active--;
+                calls->idle -= call->awaited == SNAP_AWAITS_END;
                 pthread_cond_broadcast(&calls->changed);
                 pthread_mutex_unlock(&calls->lock);
         }
@@ -299,7 +303,19 @@ static const struct snap_method *find_method(const grpc_slice *path) {
         return method->path ? method : NULL;
 }
 
+/* gRPC calls a connection that was handed to it "fd:NUMBER". */
+static void find_connection(struct snap_call *call) {
+        struct stat st;
+        char *peer = grpc_call_get_peer(call->call);
+        if (!peer || sscanf(peer, "fd:%d", &call->fd) != 1 || fstat(call->fd, &st) < 0)
+                call->fd = -1;
+        else
+                call->inode = st.st_ino;
+        gpr_free(peer);
+}
+
 static void begin(struct snap_call *call) {
+        find_connection(call);
         call->arrived_at = gpr_now(GPR_CLOCK_MONOTONIC);
         grpc_op closed = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
         closed.data.recv_close_on_server.cancelled = &call->was_cancelled;
@@ -331,6 +347,7 @@ static void on_arrived(struct snap_call *call, bool success) {
         }
         begin(call);
         snap_call_release(call);
+        snap_calls_limit_idle(calls);
         snap_calls_arm(calls);
 }
 
@@ -345,6 +362,7 @@ static struct snap_call *new_call(struct snap_calls *calls) {
         call->cancel.parent = &calls->stopping;
         call->references = 1;
         call->data = grpc_empty_slice();
+        call->fd = -1;
         call->arrived = (struct snap_tag){ on_arrived, call };
         call->closed = (struct snap_tag){ on_closed, call };
         call->message = (struct snap_tag){ on_message, call };
@@ -360,7 +378,7 @@ static struct snap_call *new_call(struct snap_calls *calls) {
 void snap_calls_arm(struct snap_calls *calls) {
         pthread_mutex_lock(&calls->lock);
         struct snap_call *call = NULL;
-        if (!calls->is_waiting && !calls->is_closed && calls->active < SNAP_CALLS_MAX)
+        if (!calls->is_waiting && !calls->is_closed && calls->active - calls->idle < SNAP_CALLS_MAX)
                 call = new_call(calls);
         calls->is_waiting |= call != NULL;
         pthread_mutex_unlock(&calls->lock);

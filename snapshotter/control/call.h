@@ -38,11 +38,12 @@ struct snap_calls {
         /* guarded by lock */
         TAILQ_HEAD(, snap_call) arrived; /* and not freed, the oldest first */
         unsigned active;                 /* so many */
+        unsigned idle;                   /* of them: whose request has not come yet, or that were cancelled */
         bool is_waiting;                 /* one is armed: the next that arrives takes it */
         bool is_closed;                  /* no new ones */
 };
 
-/* Lets the next call arrive, unless enough are under way. */
+/* Lets the next call arrive, unless enough are under way that have something to do. */
 void snap_calls_arm(struct snap_calls *calls);
 /* Whether some are under way. */
 bool snap_calls_are_active(struct snap_calls *calls);

@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import grpc
 import pytest
 
+from support.half_sent import half_sent
 from support.snapshots_api import ACTIVE, COMMITTED, MESSAGES, VIEW
 from support.snapshotter import SNAPSHOTTER, Snapshotter, mounted, snapshotter, stopped
 
@@ -564,6 +565,19 @@ def test_calls_that_send_no_request_leave_their_places_to_others(daemon, api):
             call.exception(timeout=30)
         api.remove("k")
     assert "sends no request" in daemon.log()
+
+
+def test_a_client_with_thousands_of_unfinished_calls_delays_nobody(daemon, api):
+    """One that heeds no limit, and reads nothing."""
+    api.timeout = 5
+    api.prepare("k")
+    with half_sent(daemon.socket, 4000):
+        for _ in range(20):
+            assert api.stat("k").name == "k"
+        daemon.await_log("a connection is ended whose client does not go on")
+        with closing(daemon.client()) as other:
+            other.timeout = 5
+            assert other.stat("k").name == "k"
 
 
 def test_a_daemon_that_stood_still_does_not_take_that_for_its_clients_fault(daemon, api):
