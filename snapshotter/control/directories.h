@@ -23,8 +23,7 @@
 struct snap_directories;
 
 /* Whether a root directory can have this path, without symbolic links: -EINVAL when overlayfs cannot be given it, and
- * for
- * '/'. */
+ * for '/'. */
 int snap_directories_check_path(const char *path, struct zp_error *err);
 
 /* Makes what is missing, and takes the lock: -EBUSY when another daemon has it. -EINVAL: a path that
