@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Reads that were given up: they are told, and what they waited for is remembered for a moment. For the kernel reads a
- * page anew whose read-ahead has failed, before it tells the program, which shall not wait twice as long for that.
+ * page anew whose read-ahead has failed, before it tells the program, which shall not wait twice as long for that; and
+ * where two file systems lie above each other, each of which keeps pages, it does so once more.
  */
 #include "device/device-internal.h"
 
@@ -26,12 +27,14 @@ static bool is_awaited(const struct zp_device_read *read, uint32_t i) {
 }
 
 void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms) {
-        if (read->is_second) /* the program is told now: who comes next begins */
+        unsigned attempts = read->is_second ? read->attempts_left : read->device->second_attempts;
+        if (!attempts) /* the program is told now: who comes next begins */
                 return;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
                 if (is_awaited(read, i))
-                        *slot_of(read->device, frame) = (struct zp_given_up){ read->device, frame, now_ms + AGAIN_MS };
+                        *slot_of(read->device, frame) =
+                                (struct zp_given_up){ read->device, frame, now_ms + AGAIN_MS, attempts };
         }
 }
 
@@ -44,7 +47,10 @@ uint64_t zp_given_up_deadline(struct zp_device_read *read, uint64_t now_ms) {
                 struct zp_given_up *slot = slot_of(read->device, frame);
                 if (!is_awaited(read, i) || slot->device != read->device || slot->frame != frame)
                         continue;
-                read->is_second |= now_ms < slot->until_ms;
+                if (now_ms < slot->until_ms) {
+                        read->is_second = true;
+                        read->attempts_left = slot->attempts - 1;
+                }
                 *slot = (struct zp_given_up){ 0 };
         }
         if (read->is_second)
