@@ -4,7 +4,7 @@ import time
 
 from . import nodes, peers, subjects
 
-WARM_ROUNDS, DISK_ROUNDS = 12, 3
+WARM_ROUNDS, DISK_ROUNDS = 24, 3
 
 
 def _variant(tool):
