@@ -36,7 +36,7 @@ struct snap_mounts {
         /* guarded by lock */
         struct snap_base_use *uses;
         bool is_hanging;    /* an unmount was given up waiting for, and none has ended since */
-        bool keeps_devices; /* a mount could not be replaced by one of plain files */
+        bool keeps_devices; /* the kernel cannot replace mounts */
 };
 
 /* uses.c: waits until nobody else is at the base; NULL: out of memory. The last one who ends has it dropped when that

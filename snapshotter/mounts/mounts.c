@@ -234,7 +234,7 @@ static void use_plain_files(struct snap_mounts *m, const struct snap_base *base,
                                NULL);
         } else if (r != -ENOENT && r != -ECANCELED) {
                 pthread_mutex_lock(&m->lock);
-                m->keeps_devices = true;
+                m->keeps_devices |= r == -EINVAL; /* else the next may have more luck */
                 pthread_mutex_unlock(&m->lock);
                 snap_log_event(SNAP_LOG_WARN, "complete devices stay with the data plane until they are mounted anew",
                                "image", base->reference, "error", err.message, NULL);

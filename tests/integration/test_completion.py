@@ -118,3 +118,23 @@ def test_next_container_reads_plain_files_while_others_run(world, work):
             api.close()
     finally:
         unmount_below(root)
+
+
+def test_one_mount_that_stays_keeps_no_later_one_from_plain_files(world, work):
+    image = world.image("web", fill_base, fill_app(3))
+    with snapshotter(work, *settings(work, "check_rights: false", "complete: started")) as daemon:
+        with closing(daemon.client()) as api:
+            names = pull(api, image)
+            api.view("v", names[-1])
+            until = time.monotonic() + 60
+            while len(list((daemon.root / "store/unpacked").glob("*.raw"))) < 2:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            (metadata,) = (daemon.root / "store/images").glob("*/snapshot.erofs")
+            away = metadata.rename(metadata.with_name("away"))
+            metadata.symlink_to(away)  # which is not followed
+            api.prepare("one", names[-1])
+            away.rename(metadata)
+            api.prepare("two", names[-1])
+            (line,) = lines_of_erofs("self", daemon.root)
+            assert "noatime" in line
