@@ -78,7 +78,7 @@ static void read_device(void *context, uint64_t id, uint64_t offset, uint32_t si
 }
 
 static void *serve(void *context) {
-        static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_size, .read = read_device };
+        static const struct zp_blockfs_ops ops = { lookup, find_size, read_device };
         struct recorder *r = context;
         zp_blockfs_serve(r->fuse_fd, NULL, SERVING_THREADS, &ops, r, NULL);
         return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A FUSE file system of device files: one directory of read-only files, of which the kernel sends every cold read here.
- * File systems are mounted on the files, so a read that fails or never ends is felt by a container: the
+ * A FUSE file system of device files: one directory of read-only files, of which the kernel sends every cold read here
+ * (direct_io). File systems are mounted on the files, so a read that fails or never ends is felt by a container: the
  * mount therefore outlives the process that serves it. Whoever holds the descriptor of /dev/fuse can start another
  * server on it, which knows nothing of the first: files are known by numbers that follow from their names alone.
  *
@@ -46,10 +46,6 @@ struct zp_blockfs_ops {
         int (*lookup)(void *context, const char *name, uint64_t *id, uint64_t *size);
         /* The size of a file that was looked up, perhaps by another process. May block, as lookup. */
         int (*find_size)(void *context, uint64_t id, uint64_t *size);
-        /* Whether the kernel shall keep what it has read of the file, and read ahead: what is mounted on it is read in
-         * small pieces that lie together. Else it asks for nothing that nobody wants, and keeps nothing twice. Asked
-         * when the file is opened; may block. NULL: never. */
-        bool (*keeps_pages)(void *context, uint64_t id);
         /* Answers `read`, now or later, without blocking; offset + size may pass the end of the file, where the answer
          * ends. */
         void (*read)(void *context, uint64_t id, uint64_t offset, uint32_t size, struct zp_blockfs_read *read);

@@ -70,7 +70,6 @@ struct question {
         fuse_req_t request;
         struct zp_journal_slot *slot;
         fuse_ino_t id; /* or, when that is 0, the name */
-        bool is_open;
         char name[NAME_MAX + 1];
 };
 
@@ -94,23 +93,13 @@ static void reply_attributes(fuse_req_t request, fuse_ino_t id, uint64_t size) {
         fuse_reply_attr(request, &attributes, FOREVER_S);
 }
 
-static void answer_open(const struct question *question) {
-        struct zp_blockfs_server *server = question->server;
-        bool keeps_pages = server->ops->keeps_pages && server->ops->keeps_pages(server->context, question->id);
-        /* no handle: another process may get the reads */
-        struct fuse_file_info info = { .direct_io = !keeps_pages, .keep_cache = keeps_pages };
-        fuse_reply_open(question->request, &info);
-}
-
 static void answer_question(void *argument, unsigned worker) {
         struct question *question = argument;
         struct zp_blockfs_server *server = question->server;
         uint64_t size = 0;
         int r = 0;
         (void) worker;
-        if (question->is_open)
-                answer_open(question);
-        else if (!question->id)
+        if (!question->id)
                 answer_name(question);
         else if ((r = server->ops->find_size(server->context, question->id, &size)) < 0)
                 fuse_reply_err(question->request, -r);
@@ -120,14 +109,14 @@ static void answer_question(void *argument, unsigned worker) {
         free(question);
 }
 
-static void ask(fuse_req_t request, fuse_ino_t id, const char *name, bool is_open) {
+static void ask(fuse_req_t request, fuse_ino_t id, const char *name) {
         struct zp_blockfs_server *server = fuse_req_userdata(request);
         struct question *question = strlen(name) <= NAME_MAX ? calloc(1, sizeof *question) : NULL;
         if (!question) {
                 fuse_reply_err(request, strlen(name) > NAME_MAX ? ENAMETOOLONG : ENOMEM);
                 return;
         }
-        *question = (struct question){ .server = server, .request = request, .id = id, .is_open = is_open };
+        *question = (struct question){ .server = server, .request = request, .id = id };
         strcpy(question->name, name);
         question->slot = hold_request(server);
         zp_pool_submit(server->askers, &question->item, answer_question, question);
@@ -135,7 +124,7 @@ static void ask(fuse_req_t request, fuse_ino_t id, const char *name, bool is_ope
 
 static void on_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
         if (parent == FUSE_ROOT_ID)
-                ask(request, 0, name, false);
+                ask(request, 0, name);
         else
                 fuse_reply_err(request, ENOTDIR);
 }
@@ -145,14 +134,18 @@ static void on_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info 
         if (id == FUSE_ROOT_ID)
                 reply_attributes(request, id, 0);
         else
-                ask(request, id, "", false);
+                ask(request, id, "");
 }
 
 static void on_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info) {
-        if ((info->flags & O_ACCMODE) == O_RDONLY)
-                ask(request, id, "", true);
-        else
+        (void) id;
+        if ((info->flags & O_ACCMODE) != O_RDONLY) {
                 fuse_reply_err(request, EROFS);
+                return;
+        }
+        info->fh = 0; /* another process may get the reads */
+        info->direct_io = 1;
+        fuse_reply_open(request, info);
 }
 
 /* The files there are could be many; who uses one knows its name. */

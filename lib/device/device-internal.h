@@ -58,7 +58,7 @@ struct zp_device {
         struct zp_digest digest;
         char hex[ZP_SHA256_HEX_SIZE];
         struct zp_device_origin *origins[ZP_DEVICE_ORIGINS];
-        unsigned origin_count, second_attempts;
+        unsigned origin_count;
         struct zp_record record; /* fd -1: nothing is kept */
         bool has_record;
         struct zp_slow_file *raw; /* all of it, instead of a record; NULL: none */
@@ -91,7 +91,6 @@ struct zp_given_up {
         const struct zp_device *device;
         uint32_t frame;
         uint64_t until_ms; /* that counts */
-        unsigned attempts; /* that the kernel may make */
 };
 
 struct zp_worker {

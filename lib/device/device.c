@@ -113,7 +113,6 @@ int zp_device_open(struct zp_device_engine *engine, const struct zp_device_descr
         device->engine = engine;
         device->digest = description->digest;
         device->origin_count = description->origin_count;
-        device->second_attempts = description->second_attempts ? description->second_attempts : 1;
         memcpy(device->origins, description->origins, sizeof device->origins);
         zp_digest_hex(&device->digest, device->hex);
         int r = read_index(device, description, err);

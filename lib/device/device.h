@@ -68,8 +68,6 @@ struct zp_device_description {
         unsigned raw_patience_ms;    /* with such a file, until the origins are asked, if there are any */
         struct zp_device_origin *origins[ZP_DEVICE_ORIGINS]; /* asked in this order */
         unsigned origin_count;
-        /* How often at most the kernel tries again what has failed, at once, before it tells the program. 0: once. */
-        unsigned second_attempts;
 };
 
 /* raw_fd and the origins become the device's, also in case of an error. -EBADMSG: the index is malformed or not the one
@@ -103,7 +101,6 @@ struct zp_device_read {
         uint64_t waiting[5];     /* frames, from the first on, that are awaited: 1 MiB touches 257 of 4 KiB */
         uint64_t filled[5];      /* likewise, of which the buffer has its part */
         uint32_t first_frame, frame_count, waiting_count;
-        unsigned attempts_left; /* after this second one */
         uint64_t deadline_ms;
         uint8_t *buffer; /* for frames that are not kept */
         int result;

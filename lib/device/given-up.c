@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Reads that were given up: they are told, and what they waited for is remembered for a moment. For the kernel reads a
- * page anew whose read-ahead has failed, before it tells the program, which shall not wait twice as long for that; and
- * where two file systems lie above each other, each of which keeps pages, it does so once more.
+ * page anew whose read-ahead has failed, before it tells the program, which shall not wait twice as long for that.
  */
 #include "device/device-internal.h"
 
@@ -27,14 +26,12 @@ static bool is_awaited(const struct zp_device_read *read, uint32_t i) {
 }
 
 void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms) {
-        unsigned attempts = read->is_second ? read->attempts_left : read->device->second_attempts;
-        if (!attempts) /* the program is told now: who comes next begins */
+        if (read->is_second) /* the program is told now: who comes next begins */
                 return;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
                 if (is_awaited(read, i))
-                        *slot_of(read->device, frame) =
-                                (struct zp_given_up){ read->device, frame, now_ms + AGAIN_MS, attempts };
+                        *slot_of(read->device, frame) = (struct zp_given_up){ read->device, frame, now_ms + AGAIN_MS };
         }
 }
 
@@ -47,10 +44,7 @@ uint64_t zp_given_up_deadline(struct zp_device_read *read, uint64_t now_ms) {
                 struct zp_given_up *slot = slot_of(read->device, frame);
                 if (!is_awaited(read, i) || slot->device != read->device || slot->frame != frame)
                         continue;
-                if (now_ms < slot->until_ms) {
-                        read->is_second = true;
-                        read->attempts_left = slot->attempts - 1;
-                }
+                read->is_second |= now_ms < slot->until_ms;
                 *slot = (struct zp_given_up){ 0 };
         }
         if (read->is_second)

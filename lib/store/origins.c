@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is asked about a device by who serves it block by block: where the rest of it is, how it will be read, and
- * whether anybody still reads.
+ * What is asked about a device by who serves it block by block: where the rest of it is, and whether anybody still
+ * reads.
  */
 #include <stdlib.h>
 
@@ -28,26 +28,6 @@ int zp_store_find_device_origin(struct zp_store *store, const struct zp_digest *
         *origin = NULL;
         int r = zp_store_begin_read(store, err);
         return r < 0 ? r : zp_store_end(store, get_origin(store, device, origin, err), NULL, err);
-}
-
-static int count_entries(struct zp_store *store, const struct zp_digest *device, uint64_t *entries,
-                         struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
-        int r = zp_sql_prepare(store,
-                               "SELECT coalesce(max(entries), 0) FROM layer_devices JOIN conversions USING (layer)"
-                               " WHERE device = ? AND position = 0",
-                               &s, err);
-        if (r < 0)
-                return r;
-        zp_sql_bind_digest(s, 1, device);
-        r = zp_sql_step(store, s, err);
-        return r == 1 && zp_sql_column_u64(s, 0, entries) ? 0 : r < 0 ? r : zp_sql_bad_row(store, "conversions", err);
-}
-
-int zp_store_count_entries(struct zp_store *store, const struct zp_digest *device, uint64_t *entries,
-                           struct zp_error *err) {
-        int r = zp_store_begin_read(store, err);
-        return r < 0 ? r : zp_store_end(store, count_entries(store, device, entries, err), NULL, err);
 }
 
 int zp_store_device_is_mounted(struct zp_store *store, const struct zp_digest *device, struct zp_error *err) {

@@ -146,10 +146,6 @@ int zp_store_list_devices(struct zp_store *store, struct zp_device_record **out,
 int zp_store_list_devices_of(struct zp_store *store, const struct zp_digest *manifest_digest,
                              struct zp_device_record **out, size_t *count, struct zp_error *err);
 
-/* The entries of the layer whose own device it is, of its tar stream; 0: no layer is known. */
-int zp_store_count_entries(struct zp_store *store, const struct zp_digest *device, uint64_t *entries,
-                           struct zp_error *err);
-
 /* For a device that is held by its index alone: the remote that some image with it came from, malloc'ed. 1, 0: none. */
 int zp_store_find_device_origin(struct zp_store *store, const struct zp_digest *device, char **origin,
                                 struct zp_error *err);

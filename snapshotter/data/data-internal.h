@@ -56,8 +56,8 @@ struct snap_remote {
 void snap_remote_clear(struct snap_remote *remote);
 /* open.c: a device with all its origins. `remote` is brought up to date; when the database cannot be asked, it counts.
  */
-int snap_device_open(struct snap_data *data, const struct zp_digest *digest, bool keeps_pages,
-                     struct snap_remote *remote, struct zp_device **out, struct zp_error *err);
+int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                     struct zp_device **out, struct zp_error *err);
 
 /* table.c: devices by number; opened when they are needed, closed when nobody has read them for a while. */
 struct snap_entry;
@@ -71,7 +71,7 @@ struct snap_wait {
          * until a read has to be answered (device.deadline_ms), which the table tells; what fails for a while is tried
          * again until then. */
         void (*done)(struct snap_wait *wait, struct snap_entry *entry, int result, const struct zp_error *err);
-        bool comes_again; /* at once, when it was given up: the second time is a short one. As the kernel reads */
+        bool comes_again; /* once, at once, when it was given up: the second time is a short one. As the kernel reads */
         uint64_t began_ms;
         bool is_second; /* it came again: set by snap_table_want() */
         /* the rest is the table's */
@@ -85,8 +85,6 @@ int snap_table_get(struct snap_table *table, uint64_t id, const struct zp_digest
                    struct zp_error *err);
 void snap_table_let_go(struct snap_entry *entry);
 struct zp_device *snap_entry_device(struct snap_entry *entry);
-/* The kernel is to keep what it reads of the device. Known once it was open. */
-bool snap_entry_keeps_pages(const struct snap_entry *entry);
 /* The size of a device that was open before, without opening it again. */
 bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size);
 

@@ -114,16 +114,6 @@ static int find_size(void *context, uint64_t id, uint64_t *size) {
         return 0;
 }
 
-static bool keeps_pages(void *context, uint64_t id) {
-        struct snap_data *data = context;
-        struct snap_entry *entry;
-        if (id < FIRST_DEVICE_ID || snap_table_get(data->table, id, NULL, &entry, NULL) < 0)
-                return false;
-        bool keeps = snap_entry_keeps_pages(entry);
-        snap_table_let_go(entry);
-        return keeps;
-}
-
 static void answer(struct zp_device_read *read, int result, int fd, const void *bytes) {
         struct served_read *served = (struct served_read *) read;
         if (result < 0)
@@ -247,9 +237,7 @@ static void start_read(void *context, uint64_t id, uint64_t offset, uint32_t siz
         snap_table_want(data->table, id, NULL, &served->wait);
 }
 
-static const struct zp_blockfs_ops ops = {
-        .lookup = lookup, .find_size = find_size, .keeps_pages = keeps_pages, .read = start_read
-};
+static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_size, .read = start_read };
 
 /* Frames come and go all the time, so their memory is not asked of the kernel each time; but what is free in the end
  * shall be the machine's again. */

@@ -53,8 +53,6 @@ struct snap_data_lookups {
                             struct zp_error *err);
         /* The devices that are to be fetched whole, in the background; *out malloc'ed. */
         int (*list_wanted)(void *context, struct zp_digest **out, size_t *count, struct zp_error *err);
-        /* Whether a device has the data of small files, for the most part. */
-        bool (*has_small_files)(void *context, const struct zp_digest *device);
         /* The parts of an image's disk, the caller's also after an error; -ENOENT: no such image. */
         int (*find_disk)(void *context, const struct zp_digest *image, bool is_compat, struct snap_disk_parts *out,
                          struct zp_error *err);

@@ -75,8 +75,8 @@ static int add_remote(struct snap_data *data, struct snap_remote *remote, struct
         return 0;
 }
 
-int snap_device_open(struct snap_data *data, const struct zp_digest *digest, bool keeps_pages,
-                     struct snap_remote *remote, struct zp_device **out, struct zp_error *err) {
+int snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                     struct zp_device **out, struct zp_error *err) {
         struct snap_files files;
         int r = snap_files_find(data, digest, &files, err);
         if (r < 0)
@@ -86,8 +86,7 @@ int snap_device_open(struct snap_data *data, const struct zp_digest *digest, boo
                                                      .index_size = files.index_size,
                                                      .raw_fd = zp_steal_fd(&files.raw_fd),
                                                      .raw_readers = files.raw_readers,
-                                                     .raw_patience_ms = PATIENCE_MS,
-                                                     .second_attempts = keeps_pages ? 2 : 1 };
+                                                     .raw_patience_ms = PATIENCE_MS };
         add_pack(&description, &files);
         r = add_remote(data, remote, &description, err);
         if (r == 0 && files.is_partial && !has_data(&description) && !snap_device_is_whole(data, digest))

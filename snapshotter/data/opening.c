@@ -61,13 +61,7 @@ static int open_device(struct snap_entry *entry, struct zp_device **out, struct 
                 digest = entry->digest;
         entry->has_digest = true;
         pthread_mutex_unlock(&table->lock);
-        const struct snap_data_lookups *lookups = &table->data->options->lookups;
-        bool keeps_pages = lookups->has_small_files && lookups->has_small_files(lookups->context, &digest);
-        pthread_mutex_lock(&table->lock);
-        entry->keeps_pages |= keeps_pages; /* the database may be locked the next time */
-        keeps_pages = entry->keeps_pages;
-        pthread_mutex_unlock(&table->lock);
-        return snap_device_open(table->data, &digest, keeps_pages, &entry->remote, out, err);
+        return snap_device_open(table->data, &digest, &entry->remote, out, err);
 }
 
 /* The next attempt to open it would end in the same way. */
@@ -220,8 +214,7 @@ static struct snap_wait *take_late(struct snap_entry *entry, uint64_t now) {
                 late = wait;
                 if (now >= entry->again_until_ms)
                         entry->given_up = 0;
-                if (wait->comes_again && !wait->is_second)
-                        entry->given_up += entry->keeps_pages ? 2 : 1;
+                entry->given_up += wait->comes_again && !wait->is_second;
                 entry->again_until_ms = now + AGAIN_MS;
         }
         return late;

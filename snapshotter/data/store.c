@@ -108,17 +108,6 @@ static int read_devices(struct zp_store *store, const struct zp_digest *image, s
         return 0;
 }
 
-/* Of so many bytes to an entry of the layer, most reads are of small files. */
-#define SMALL_FILE (64 << 10)
-
-static bool has_small_files(void *context, const struct zp_digest *device) {
-        struct zp_store *store;
-        struct zp_device_record record;
-        uint64_t entries;
-        return open_store(context, &store, NULL) == 0 && zp_store_find_device(store, device, &record, NULL) == 1 &&
-               zp_store_count_entries(store, device, &entries, NULL) == 0 && entries > record.device_size / SMALL_FILE;
-}
-
 static int find_ranges(void *context, const struct zp_digest *image, snap_data_range range, void *argument,
                        struct zp_error *err) {
         struct zp_store *store;
@@ -265,7 +254,6 @@ struct snap_data_lookups snap_store_lookups(struct snap_store *store) {
         return (struct snap_data_lookups){ .find_remote = find_remote,
                                            .find_ranges = find_ranges,
                                            .list_devices = list_devices,
-                                           .has_small_files = has_small_files,
                                            .find_disk = find_disk,
                                            .list_wanted = wants_any(store->settings) ? list_wanted : NULL,
                                            .context = store };

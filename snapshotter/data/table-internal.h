@@ -20,7 +20,6 @@ struct snap_entry {
         bool has_digest;          /* else it is looked for by the number */
         uint64_t size;            /* 0: it was never open */
         struct zp_device *device; /* NULL: closed */
-        bool keeps_pages;         /* as far as anybody has found out */
         bool is_changing;         /* somebody opens or closes it */
         unsigned users;
         uint64_t used_ms;

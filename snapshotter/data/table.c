@@ -127,10 +127,6 @@ struct zp_device *snap_entry_device(struct snap_entry *entry) {
         return entry->device; /* while it is used, nobody changes it */
 }
 
-bool snap_entry_keeps_pages(const struct snap_entry *entry) {
-        return entry->keeps_pages;
-}
-
 bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size) {
         pthread_mutex_lock(&table->lock);
         struct snap_entry *entry = find(table, id);

@@ -59,42 +59,22 @@ def started(work, device, url, *settings, **options):
         yield running, stack.enter_context(mounted(device, running, work / "rootfs"))
 
 
-@pytest.fixture(params=[(), ("small_files=1",)], ids=["straight", "kept"])
-def pages(request):
-    """The settings with which the kernel reads a device piece by piece, or ahead, keeping what it has read."""
-    return request.param
-
-
 @contextmanager
 def mounted(device, running, where):
     with erofs.mounted_with_devices(device.snapshot, [running.mount / device.hex], where) as mountpoint:
-        _below.append(running.mount / device.hex)
-        try:
-            yield mountpoint
-        finally:
-            _below.pop()
-
-
-_below = []  # what the kernel may keep pages of as well
-
-
-def forget(fd):
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    for path in _below:
-        with open(path, "rb") as below:
-            os.posix_fadvise(below.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        yield mountpoint
 
 
 def read_cold(path):
     """What the device has, not the page cache."""
     with open(path, "rb") as file:
-        forget(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return file.read()
 
 
 def map_cold(path):
     with open(path, "rb") as file:
-        forget(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
             return bytes(mapped)
 
@@ -103,7 +83,7 @@ def run_cold(path):
     """By a program that is itself on the device. A page fault that fails would kill it."""
     cat = path.parent.parent / "bin" / "cat"
     fd = os.open(cat, os.O_RDONLY)
-    forget(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(fd)
     return subprocess.run([cat, path], check=True, capture_output=True).stdout
 
@@ -167,9 +147,9 @@ class Load:
 
 
 @needs_resend
-def test_killed_data_plane_costs_no_read(tmp_path, device, real_registry, pages):
+def test_killed_data_plane_costs_no_read(tmp_path, device, real_registry):
     rng, kills = random.Random(1), 0
-    with started(tmp_path, device, real_registry.url, *pages, "idle_ms=300") as (running, rootfs):
+    with started(tmp_path, device, real_registry.url, "idle_ms=300") as (running, rootfs):
         with Load(rootfs) as load:
             until = time.monotonic() + SECONDS
             while time.monotonic() < until or not load.has_read() or kills < SECONDS:
@@ -194,10 +174,10 @@ def test_kept_blocks_survive_a_kill(tmp_path, device, real_registry):
 
 
 @needs_resend
-def test_replacing_the_program_costs_no_read(tmp_path, device, real_registry, pages):
+def test_replacing_the_program_costs_no_read(tmp_path, device, real_registry):
     program = tmp_path / "node-data"
     shutil.copy(NODE_DATA, program)
-    with started(tmp_path, device, real_registry.url, *pages, program=program) as (running, rootfs):
+    with started(tmp_path, device, real_registry.url, program=program) as (running, rootfs):
         before = running.process.pid
         with Load(rootfs) as load:
             for round_number in range(3):
@@ -246,9 +226,9 @@ def spoil(handler):
     return handler.forward(change=lambda body: bytes(byte ^ (at % 512 == 0) for at, byte in enumerate(body)))
 
 
-def test_reads_wait_for_a_registry_that_is_away_for_a_moment(tmp_path, device, real_registry, pages):
+def test_reads_wait_for_a_registry_that_is_away_for_a_moment(tmp_path, device, real_registry):
     with fault_proxy(real_registry.url) as proxy:
-        with started(tmp_path, device, proxy.url, *pages, "deadline_ms=30000") as (running, rootfs):
+        with started(tmp_path, device, proxy.url, "deadline_ms=30000") as (running, rootfs):
             proxy.inject("GET .*blobs", *always(hang_up))
             answers = []
             reader = threading.Thread(target=lambda: answers.append(read_cold(rootfs / "data/03")))
@@ -267,11 +247,11 @@ def slow(handler):
     return handler.forward(rate=200_000)
 
 
-def test_reads_wait_for_a_registry_that_is_slow(tmp_path, device, real_registry, pages):
+def test_reads_wait_for_a_registry_that_is_slow(tmp_path, device, real_registry):
     """Several readers at once, each of which waits for seconds: no error, and nothing is fetched twice for it."""
     names = [f"data/{i:02}" for i in (0, 7, 14, 21)]
     with fault_proxy(real_registry.url) as proxy:
-        with started(tmp_path, device, proxy.url, *pages) as (running, rootfs), ThreadPoolExecutor(len(names)) as pool:
+        with started(tmp_path, device, proxy.url) as (running, rootfs), ThreadPoolExecutor(len(names)) as pool:
             proxy.inject("GET .*blobs", *always(slow))
             begin = time.monotonic()
             assert list(pool.map(lambda name: read_cold(rootfs / name), names)) == [FILES[name] for name in names]
@@ -280,9 +260,9 @@ def test_reads_wait_for_a_registry_that_is_slow(tmp_path, device, real_registry,
             assert counts["failed_reads"] == 0 and counts["fetched_bytes"] <= device.pack.stat().st_size
 
 
-def test_a_registry_that_stays_away_costs_the_blocks_that_are_not_here(tmp_path, device, real_registry, pages):
+def test_a_registry_that_stays_away_costs_the_blocks_that_are_not_here(tmp_path, device, real_registry):
     with fault_proxy(real_registry.url) as proxy:
-        with started(tmp_path, device, proxy.url, *pages, "deadline_ms=8000") as (running, rootfs):
+        with started(tmp_path, device, proxy.url, "deadline_ms=8000") as (running, rootfs):
             assert read_cold(rootfs / "data/00") == FILES["data/00"]
             proxy.inject("GET .*blobs", *always(hang_up))
             for read in (read_cold, lambda path: path.read_bytes()):
@@ -307,9 +287,9 @@ def read_again(path, seconds=60):
                 raise
 
 
-def test_wrong_bytes_never_arrive(tmp_path, device, real_registry, pages):
+def test_wrong_bytes_never_arrive(tmp_path, device, real_registry):
     with fault_proxy(real_registry.url) as proxy:
-        with started(tmp_path, device, proxy.url, *pages, "deadline_ms=10000") as (running, rootfs):
+        with started(tmp_path, device, proxy.url, "deadline_ms=10000") as (running, rootfs):
             proxy.inject("GET .*blobs", spoil)
             assert read_cold(rootfs / "data/01") == FILES["data/01"]
             proxy.inject("GET .*blobs", *always(spoil))
@@ -322,9 +302,9 @@ def test_wrong_bytes_never_arrive(tmp_path, device, real_registry, pages):
             assert running.statistics()["wrong_frames"] >= 3
 
 
-def test_a_mount_with_a_waiting_read_can_be_taken_away(tmp_path, device, real_registry, pages):
+def test_a_mount_with_a_waiting_read_can_be_taken_away(tmp_path, device, real_registry):
     with fault_proxy(real_registry.url) as proxy:
-        with started(tmp_path, device, proxy.url, *pages, "deadline_ms=2000") as (running, rootfs):
+        with started(tmp_path, device, proxy.url, "deadline_ms=2000") as (running, rootfs):
             proxy.inject("GET .*blobs", *always(hang_up))
             errors = []
 

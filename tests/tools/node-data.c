@@ -63,12 +63,6 @@ static int list_all(void *context, struct zp_digest **out, size_t *count, struct
         return 0;
 }
 
-static bool say_yes(void *context, const struct zp_digest *device) {
-        (void) context;
-        (void) device;
-        return true;
-}
-
 static void print_notice(void *context, const char *line) {
         (void) context;
         fprintf(stderr, "data: %s\n", line);
@@ -106,8 +100,6 @@ static void set(struct snap_data_options *options, const char **preloads, const 
                 options->device.cache_limit = number;
         else if (IS("completes_all"))
                 options->lookups.list_wanted = list_all;
-        else if (IS("small_files"))
-                options->lookups.has_small_files = say_yes;
         else if (IS("background"))
                 options->device.background_bytes_per_s = number;
         else if (IS("database"))

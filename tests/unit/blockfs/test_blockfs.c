@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +29,6 @@ struct fixture {
         char directory[32];
         int fuse_fd, file_fd;
         unsigned threads;
-        atomic_uint reads; /* that the kernel has asked for */
         pthread_t thread;
         int result;
 };
@@ -42,7 +40,7 @@ static uint8_t byte_at(uint64_t offset) {
 static int find_size(void *context, uint64_t id, uint64_t *size) {
         (void) context;
         *size = SIZE;
-        return id >= ID && id <= ID + 2 ? 0 : -ESTALE;
+        return id == ID || id == ID + 1 ? 0 : -ESTALE;
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -62,24 +60,15 @@ static void hang(void) {
 static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size) {
         if (strcmp(name, "hangs") == 0)
                 hang();
-        static const char *const names[] = { "data", "file", "kept" };
-        for (unsigned i = 0; i < 3; i++)
-                if (strcmp(name, names[i]) == 0) {
-                        *id = ID + i;
-                        return find_size(context, *id, size);
-                }
-        return -ENOENT;
+        if (strcmp(name, "data") != 0 && strcmp(name, "file") != 0)
+                return -ENOENT;
+        *id = strcmp(name, "data") == 0 ? ID : ID + 1;
+        return find_size(context, *id, size);
 }
 
-static bool keeps_pages(void *context, uint64_t id) {
-        (void) context;
-        return id == ID + 2;
-}
-
-/* "data" is answered from memory, with an error for whoever begins at byte 4096; "file" and "kept" from a file. */
+/* "data" is answered from memory, with an error for whoever begins at byte 4096; "file" from a file. */
 static void answer(void *context, uint64_t id, uint64_t offset, uint32_t size, struct zp_blockfs_read *read) {
         struct fixture *f = context;
-        atomic_fetch_add(&f->reads, 1);
         uint8_t data[SIZE];
         size_t count = offset >= SIZE ? 0 : SIZE - offset < size ? SIZE - offset : size;
         for (size_t i = 0; i < count; i++)
@@ -92,9 +81,7 @@ static void answer(void *context, uint64_t id, uint64_t offset, uint32_t size, s
                 zp_blockfs_answer_file(read, f->file_fd, offset, count);
 }
 
-static const struct zp_blockfs_ops ops = {
-        .lookup = lookup, .find_size = find_size, .keeps_pages = keeps_pages, .read = answer
-};
+static const struct zp_blockfs_ops ops = { .lookup = lookup, .find_size = find_size, .read = answer };
 
 static void *serve(void *argument) {
         struct fixture *f = argument;
@@ -240,31 +227,6 @@ static void reads_do_not_wait_for_lookups(void **state) {
         stop(f);
 }
 
-/* As a file system reads that is mounted on it: piece by piece, again and again. */
-static unsigned asked_for(struct fixture *f, const char *name) {
-        unsigned before = atomic_load(&f->reads);
-        for (int round = 0; round < 2; round++) {
-                int fd = open_served(f, name, O_RDONLY);
-                for (uint64_t at = 0; at < SIZE; at += 500) {
-                        uint8_t byte;
-                        assert_int_equal(pread(fd, &byte, 1, (off_t) at), 1);
-                        assert_int_equal(byte, byte_at(at));
-                }
-                close(fd);
-        }
-        return atomic_load(&f->reads) - before;
-}
-
-static void the_kernel_keeps_what_it_is_to_keep(void **state) {
-        struct fixture *f = *state;
-        if (!f)
-                skip();
-        start(f);
-        assert_int_equal(asked_for(f, "file"), 40);
-        assert_in_range(asked_for(f, "kept"), 1, 3);
-        stop(f);
-}
-
 static void a_failed_read_is_one_read(void **state) {
         struct fixture *f = *state;
         if (!f)
@@ -315,7 +277,6 @@ int main(void) {
                 cmocka_unit_test(files_are_roots_alone),
                 cmocka_unit_test(each_kind_of_answer_reaches_the_reader),
                 cmocka_unit_test(reads_do_not_wait_for_lookups),
-                cmocka_unit_test(the_kernel_keeps_what_it_is_to_keep),
                 cmocka_unit_test(a_failed_read_is_one_read),
                 cmocka_unit_test(only_reading_files_that_are_there_is_allowed),
                 cmocka_unit_test(a_mount_in_use_goes_with_its_last_user),

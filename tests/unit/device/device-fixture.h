@@ -144,7 +144,6 @@ struct world {
         int cache_fd;
         struct faults faults[2];
         struct zp_device_options options;
-        unsigned second_attempts;
         struct zp_device_engine *engine;
         struct zp_device *device;
 };
@@ -182,8 +181,7 @@ static inline struct zp_device_description describe(const struct world *w) {
         return (struct zp_device_description){ .digest = w->packed.info.index_digest,
                                                .index = w->packed.index,
                                                .index_size = w->packed.info.index_size,
-                                               .raw_fd = -1,
-                                               .second_attempts = w->second_attempts };
+                                               .raw_fd = -1 };
 }
 
 /* With `origins` origins. */

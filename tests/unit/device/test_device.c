@@ -122,22 +122,6 @@ static void a_second_attempt_takes_no_second_deadline(void **state) {
         assert_int_equal(read_frame(w, 30), 0); /* and it is an attempt */
 }
 
-/* As it does where two file systems keep what they read: with the pages of both. */
-static void a_third_attempt_takes_no_second_deadline_where_there_is_one(void **state) {
-        struct world *w = *state;
-        w->options.deadline_ms = 6000;
-        w->second_attempts = 2;
-        open_world(w, 1);
-        fail_reads(&w->faults[0], 30, 1 << 20);
-        uint64_t begun = now_ms();
-        for (int i = 0; i < 3; i++)
-                assert_int_equal(read_frame(w, 30), -EIO);
-        assert_true(now_ms() - begun < 9000);
-        begun = now_ms();
-        assert_int_equal(read_frame(w, 30), -EIO);
-        assert_true(now_ms() - begun > 5000); /* it is another program's first */
-}
-
 /* Of a first one that did not come so far. */
 static void what_is_known_to_be_a_second_attempt_is_a_short_one(void **state) {
         struct world *w = *state;
@@ -852,7 +836,6 @@ int main(void) {
                 test(failures_are_retried_until_the_deadline),
                 test(an_origin_that_says_nothing_does_not_hang_its_readers),
                 test(a_second_attempt_takes_no_second_deadline),
-                test(a_third_attempt_takes_no_second_deadline_where_there_is_one),
                 test(what_is_known_to_be_a_second_attempt_is_a_short_one),
                 test(after_both_attempts_the_next_read_has_all_the_time),
                 test(a_read_that_fails_is_told_once_for_each_reason),

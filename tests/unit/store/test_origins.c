@@ -37,17 +37,6 @@ static void the_newest_image_with_an_origin_says_where_a_device_is(void **state)
         assert_int_equal(zp_store_find_device_origin(w->store, &own, &origin, &w->err), 0);
 }
 
-static void a_device_has_its_own_layers_entries(void **state) {
-        struct world *w = *state;
-        uint64_t entries;
-        struct zp_digest own = device_record("layer", "1").digest, unknown = digest_of_text("unknown");
-        must(w, commit_layer(w->store, "layer", "1", &w->err));
-        assert_int_equal(zp_store_count_entries(w->store, &own, &entries, &w->err), 0);
-        assert_int_equal(entries, 7);
-        assert_int_equal(zp_store_count_entries(w->store, &unknown, &entries, &w->err), 0);
-        assert_int_equal(entries, 0);
-}
-
 static void a_device_of_no_mounted_image_is_not_mounted(void **state) {
         struct world *w = *state;
         struct zp_digest device = device_record("layer", "1").digest;
@@ -59,7 +48,6 @@ static void a_device_of_no_mounted_image_is_not_mounted(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(the_newest_image_with_an_origin_says_where_a_device_is),
-                world_test(a_device_has_its_own_layers_entries),
                 world_test(a_device_of_no_mounted_image_is_not_mounted),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

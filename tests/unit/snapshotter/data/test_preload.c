@@ -272,9 +272,9 @@ static void an_unpacked_file_of_another_size_is_nothing_while_a_preload_hangs(vo
         assert_int_equal(mkfifo(path, 0600), 0);
         options.device.cache_fd = -1;
         assert_ok(zp_device_engine_new(&devices, &data.engine, &err));
-        assert_int_equal(snap_device_open(&data, digest, false, &remote, &opened, &err), -ETIMEDOUT);
+        assert_int_equal(snap_device_open(&data, digest, &remote, &opened, &err), -ETIMEDOUT);
         put_unpacked("good", digest, BLOCKS * 4096);
-        assert_ok(snap_device_open(&data, digest, false, &remote, &opened, &err));
+        assert_ok(snap_device_open(&data, digest, &remote, &opened, &err));
         assert_true(zp_device_is_complete(opened));
         zp_device_close(opened);
         zp_device_engine_free(data.engine);
@@ -300,9 +300,9 @@ static void what_is_there_unpacked_waits_for_no_database(void **state) {
         put_index("store", &packed.info.index_digest, &packed);
         options.lookups.find_remote = find_no_remote;
         assert_ok(zp_device_engine_new(&devices, &data.engine, &err));
-        assert_int_equal(snap_device_open(&data, &packed.info.index_digest, false, &remote, &opened, &err), -EAGAIN);
+        assert_int_equal(snap_device_open(&data, &packed.info.index_digest, &remote, &opened, &err), -EAGAIN);
         put_unpacked("good", &packed.info.index_digest, BLOCKS * 4096);
-        assert_ok(snap_device_open(&data, &packed.info.index_digest, false, &remote, &opened, &err));
+        assert_ok(snap_device_open(&data, &packed.info.index_digest, &remote, &opened, &err));
         options.lookups.find_remote = NULL;
         zp_device_close(opened);
         zp_device_engine_free(data.engine);

@@ -28,8 +28,8 @@ static atomic_bool are_damned; /* numbers from DAMNED on fail */
 static atomic_uint failures;   /* so many attempts to come fail */
 static atomic_int failure;
 
-int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, bool keeps_pages,
-                            struct snap_remote *remote, struct zp_device **out, struct zp_error *error);
+int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                            struct zp_device **out, struct zp_error *error);
 void __wrap_zp_device_close(struct zp_device *device);
 bool __wrap_zp_device_is_idle(const struct zp_device *device);
 uint64_t __wrap_zp_device_size(const struct zp_device *device);
@@ -41,10 +41,9 @@ static void hold(bool held) {
         pthread_mutex_unlock(&lock);
 }
 
-int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, bool keeps_pages,
-                            struct snap_remote *remote, struct zp_device **out, struct zp_error *error) {
+int __wrap_snap_device_open(struct snap_data *data, const struct zp_digest *digest, struct snap_remote *remote,
+                            struct zp_device **out, struct zp_error *error) {
         (void) data;
-        (void) keeps_pages;
         (void) remote;
         atomic_fetch_add(&opened, 1);
         pthread_mutex_lock(&lock);
