@@ -86,11 +86,12 @@ struct zp_recent {
         uint8_t *data;
 };
 
-/* A frame that a read was given up for. */
+/* A frame that reads were given up for. */
 struct zp_given_up {
         const struct zp_device *device;
         uint32_t frame;
-        uint64_t until_ms; /* that counts */
+        unsigned reads;    /* so many, */
+        uint64_t until_ms; /* that count until then */
 };
 
 struct zp_worker {

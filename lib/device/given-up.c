@@ -25,13 +25,21 @@ static bool is_awaited(const struct zp_device_read *read, uint32_t i) {
         return read->raw || read->waiting[i / 64] >> i % 64 & 1;
 }
 
+static bool is_given_up(const struct zp_given_up *slot, const struct zp_device *device, uint32_t frame,
+                        uint64_t now_ms) {
+        return slot->device == device && slot->frame == frame && slot->reads && now_ms < slot->until_ms;
+}
+
 void zp_given_up_note(const struct zp_device_read *read, uint64_t now_ms) {
         if (read->is_second) /* the program is told now: who comes next begins */
                 return;
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
-                if (is_awaited(read, i))
-                        *slot_of(read->device, frame) = (struct zp_given_up){ read->device, frame, now_ms + AGAIN_MS };
+                struct zp_given_up *slot = slot_of(read->device, frame);
+                if (!is_awaited(read, i))
+                        continue;
+                unsigned others = is_given_up(slot, read->device, frame, now_ms) ? slot->reads : 0;
+                *slot = (struct zp_given_up){ read->device, frame, others + 1, now_ms + AGAIN_MS };
         }
 }
 
@@ -42,10 +50,10 @@ uint64_t zp_given_up_deadline(struct zp_device_read *read, uint64_t now_ms) {
         for (uint32_t i = 0; i < read->frame_count; i++) {
                 uint32_t frame = read->first_frame + i;
                 struct zp_given_up *slot = slot_of(read->device, frame);
-                if (!is_awaited(read, i) || slot->device != read->device || slot->frame != frame)
+                if (!is_awaited(read, i) || !is_given_up(slot, read->device, frame, now_ms))
                         continue;
-                read->is_second |= now_ms < slot->until_ms;
-                *slot = (struct zp_given_up){ 0 };
+                read->is_second = true;
+                slot->reads--;
         }
         if (read->is_second)
                 return now_ms + second;

@@ -122,6 +122,23 @@ static void a_second_attempt_takes_no_second_deadline(void **state) {
         assert_int_equal(read_frame(w, 30), 0); /* and it is an attempt */
 }
 
+/* Each of its own file's, of which many lie in one frame. */
+static void second_attempts_of_several_readers_are_short_ones(void **state) {
+        struct world *w = *state;
+        w->options.deadline_ms = 6000;
+        open_world(w, 1);
+        fail_reads(&w->faults[0], 30, 1 << 20);
+        uint64_t begun = now_ms();
+        for (int attempt = 0; attempt < 2; attempt++) {
+                struct waiting *reads[3];
+                for (int i = 0; i < 3; i++)
+                        reads[i] = begin_read(w, 30 * FRAME + (unsigned) i * 100, 100);
+                for (int i = 0; i < 3; i++)
+                        assert_int_equal(end_read(w, reads[i]), -EIO);
+        }
+        assert_true(now_ms() - begun < 9000);
+}
+
 /* Of a first one that did not come so far. */
 static void what_is_known_to_be_a_second_attempt_is_a_short_one(void **state) {
         struct world *w = *state;
@@ -836,6 +853,7 @@ int main(void) {
                 test(failures_are_retried_until_the_deadline),
                 test(an_origin_that_says_nothing_does_not_hang_its_readers),
                 test(a_second_attempt_takes_no_second_deadline),
+                test(second_attempts_of_several_readers_are_short_ones),
                 test(what_is_known_to_be_a_second_attempt_is_a_short_one),
                 test(after_both_attempts_the_next_read_has_all_the_time),
                 test(a_read_that_fails_is_told_once_for_each_reason),
