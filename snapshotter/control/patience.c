@@ -88,9 +88,11 @@ void snap_calls_look(struct snap_calls *calls, uint64_t then_ms) {
                 grpc_call_cancel(call->call, NULL);
                 snap_call_release(call);
         }
-        if (count)
-                snap_log_event(SNAP_LOG_WARN, "calls are cancelled whose client does not go on", "client",
-                               awaited[what].what, NULL);
+        if (!count)
+                return;
+        snap_log_event(SNAP_LOG_WARN, "calls are cancelled whose client does not go on", "client", awaited[what].what,
+                       NULL);
+        snap_calls_arm(calls); /* they take no place any more, although they may not be over */
 }
 
 /* ---- too many ---- */
