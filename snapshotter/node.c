@@ -154,7 +154,9 @@ static int check_root(const char *root, struct zp_error *err) {
                 }
         }
         zp_autofree char *path = zp_format("%s/metadata.db", root);
-        int r = path ? snap_metastore_open_to_read(path, ZP_DATABASE_PATIENCE_MS, &metastore, err) : -ENOMEM;
+        int r = path ? snap_directories_expect_database(root, err) : -ENOMEM;
+        if (r == 0)
+                r = snap_metastore_open_to_read(path, ZP_DATABASE_PATIENCE_MS, &metastore, err);
         if (r == -EBADMSG)
                 return r;
         zp_error_clear(err);

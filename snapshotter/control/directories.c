@@ -223,6 +223,28 @@ int snap_directories_sweep(struct snap_directories *d, struct snap_metastore *st
         return 0;
 }
 
+int snap_directories_expect_database(const char *root, struct zp_error *err) {
+        zp_autofree char *database = zp_format("%s/metadata.db", root);
+        zp_autofree char *snapshots = zp_format("%s/snapshots", root);
+        struct stat st;
+        uint64_t id;
+        if (!database || !snapshots)
+                return zp_error_errno(err, ENOMEM, "root directory '%s'", root);
+        bool is_there = lstat(database, &st) == 0;
+        if (is_there ? !S_ISREG(st.st_mode) || st.st_size > 0 : errno != ENOENT)
+                return 0; /* whoever opens it finds out */
+        zp_autoclosedir DIR *dir = zp_open_listing(AT_FDCWD, snapshots);
+        for (struct dirent *entry; dir && (entry = zp_next_entry(dir));)
+                if (parse_id(entry->d_name, &id)) {
+                        zp_error_set(err, EBADMSG, "'%s' is %s, and '%s' has snapshots", database,
+                                     is_there ? "empty" : "not there", snapshots);
+                        zp_error_hint(err, "put it back; to begin anew without what containers wrote, move the whole "
+                                           "root directory away");
+                        return -EBADMSG;
+                }
+        return 0;
+}
+
 int snap_directories_drain(struct snap_directories *d, const struct zp_cancel *cancel, struct zp_error *err) {
         return snap_trash_drain(d->trash, cancel, err);
 }

@@ -57,4 +57,8 @@ int snap_directories_sweep(struct snap_directories *directories, struct snap_met
 /* Waits until everything now in the trash is removed, or could not be. */
 int snap_directories_drain(struct snap_directories *directories, const struct zp_cancel *cancel, struct zp_error *err);
 
+/* -EBADMSG: `root` has directories of snapshots, but no database, or an empty one, that could tell what they are: a
+ * sweep would take what containers wrote for leftovers. Nobody need have it open. */
+int snap_directories_expect_database(const char *root, struct zp_error *err);
+
 #endif

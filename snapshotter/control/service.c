@@ -50,7 +50,9 @@ static int open_metastore(struct snap_service *service, struct zp_error *err) {
         zp_autofree char *path = zp_format("%s/metadata.db", snap_directories_root(service->directories));
         if (!path)
                 return zp_error_errno(err, ENOMEM, "snapshots");
-        int r = snap_metastore_open(path, &service->metastore, err);
+        int r = snap_directories_expect_database(snap_directories_root(service->directories), err);
+        if (r == 0)
+                r = snap_metastore_open(path, &service->metastore, err);
         struct zp_error why = { 0 };
         if (r == 0 && snap_metastore_keep_room(service->metastore, &why) < 0)
                 snap_log_event(SNAP_LOG_WARN, "the database has no room to grow", "error", why.message, NULL);

@@ -159,6 +159,33 @@ def test_a_damaged_database_ends_no_container(world, work, manager):
                 assert "c" in api.names()
 
 
+@pytest.mark.parametrize("lose", [lambda path: path.write_bytes(b""), lambda path: path.unlink()], ids=["empty", "gone"])
+def test_a_lost_database_costs_nothing_that_containers_wrote(work, lose):
+    with snapshotter(work, *settings(work)) as daemon:
+        with closing(daemon.client()) as api:
+            api.prepare("w")
+        (written,) = (daemon.root / "snapshots").glob("*/fs")
+        (written / "data").write_text("precious")
+        database = daemon.root / "metadata.db"
+        assert daemon.stop() == 0
+        whole = database.read_bytes()
+        lose(database)
+        with pytest.raises(RuntimeError, match="and '.*snapshots' has snapshots"):
+            daemon.start()
+        assert (written / "data").read_text() == "precious"
+        database.write_bytes(whole)
+        daemon.start()
+        with closing(daemon.client()) as api:
+            assert api.names() == ["w"]
+        # nor while it runs
+        lose(database)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.await_log("would not start; going on with the program that runs")
+        os.kill(daemon.control_plane(), signal.SIGKILL)
+        daemon.await_log("the control plane ended with code 1")
+        assert (written / "data").read_text() == "precious"
+
+
 def test_a_root_over_which_nothing_can_be_mounted_is_told(work):
     for name in ("lower", "upper", "merge", "at"):
         (work / name).mkdir()
