@@ -580,14 +580,6 @@ def test_a_client_with_thousands_of_unfinished_calls_delays_nobody(daemon, api):
             assert other.stat("k").name == "k"
 
 
-def test_answers_that_nobody_takes_have_no_place_once_they_are_cancelled(daemon, api):
-    for number in range(100):
-        api.prepare(f"k{number}")
-    api.timeout = 5
-    with half_sent(daemon.socket, 6000, "List", announced=2, sent=1):
-        assert api.stat("k1").name == "k1"
-
-
 def test_a_daemon_that_stood_still_does_not_take_that_for_its_clients_fault(daemon, api):
     api.prepare("k")
     goes_on = threading.Event()
