@@ -75,6 +75,14 @@ def peer():
         process.communicate()
 
 
+def await_plain_files(daemon):
+    """Until both devices of the image are complete."""
+    until = time.monotonic() + 60
+    while len(list((daemon.root / "store/unpacked").glob("*.raw"))) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def lines_of_erofs(pid, root):
     return [line for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()
             if line.split()[2] == "erofs" and f" {root}/mounts/" in line]  # fmt: skip
@@ -92,10 +100,7 @@ def test_next_container_reads_plain_files_while_others_run(world, work):
             api = daemon.client()
             names = pull(api, image)
             with mounted(api.prepare("old", names[-1]), work / "old") as old, open(old / "data/noise", "rb") as running:
-                until = time.monotonic() + 60
-                while len(list((daemon.root / "store/unpacked").glob("*.raw"))) < 2:
-                    assert time.monotonic() < until
-                    time.sleep(0.05)
+                await_plain_files(daemon)
                 before = lines_of_erofs("self", daemon.root)
                 assert len(before) == 1 and "noatime" not in before[0]
                 with mounted(api.prepare("new", names[-1]), work / "new") as new:
@@ -126,10 +131,7 @@ def test_one_mount_that_stays_keeps_no_later_one_from_plain_files(world, work):
         with closing(daemon.client()) as api:
             names = pull(api, image)
             api.view("v", names[-1])
-            until = time.monotonic() + 60
-            while len(list((daemon.root / "store/unpacked").glob("*.raw"))) < 2:
-                assert time.monotonic() < until
-                time.sleep(0.05)
+            await_plain_files(daemon)
             (metadata,) = (daemon.root / "store/images").glob("*/snapshot.erofs")
             away = metadata.rename(metadata.with_name("away"))
             metadata.symlink_to(away)  # which is not followed
