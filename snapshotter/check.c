@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
+#include "base/cleanup.h"
 #include "snapshotter/named.h"
 
 static const char *const states[] = {
@@ -73,8 +73,7 @@ static void check_named(struct snap_check *check, const struct snap_config *conf
 }
 
 static void check_store(struct snap_check *check, const struct snap_config *config) {
-        zp_autofree char *beside = zp_format("%s/store", config->root); /* what is not set is there */
-        const char *store = config->store ? config->store : beside;
+        zp_autofree char *store = snap_config_store(config);
         if (!store || access(store, F_OK) < 0)
                 return;
         if (snap_config_is_open_to_writers(store))

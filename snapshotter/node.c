@@ -212,8 +212,7 @@ static size_t title_size(int argc, char **argv) {
  * known again. malloc'ed. */
 static char *foundations(const struct snap_config *config) {
         zp_autofree char *root = snap_config_resolve(config->root);
-        zp_autofree char *beside = zp_format("%s/store", config->root); /* what is not set is there */
-        const char *wanted = config->store ? config->store : beside;
+        zp_autofree char *wanted = snap_config_store(config);
         zp_autofree char *store = wanted ? snap_config_resolve(wanted) : NULL;
         return root && store ? zp_format("root: %s, address: %s, store: %s", root, config->address, store) : NULL;
 }

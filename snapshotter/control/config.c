@@ -52,6 +52,10 @@ char *snap_config_resolve(const char *path) {
         return real ? real : strdup(path);
 }
 
+char *snap_config_store(const struct snap_config *config) {
+        return config->store ? strdup(config->store) : zp_format("%s/store", config->root);
+}
+
 static int check_root(const char *setting, struct zp_error *err) {
         zp_autofree char *root = snap_config_resolve(setting);
         return root ? snap_directories_check_path(root, err) : zp_error_errno(err, ENOMEM, "configuration");

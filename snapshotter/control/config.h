@@ -64,6 +64,8 @@ int snap_config_check(const struct snap_config *config, struct zp_error *err);
 bool snap_config_is_open_to_writers(const char *store);
 /* A path without symbolic links, or of what is not there as it is written. malloc'ed. */
 char *snap_config_resolve(const char *path);
+/* The setting, or, before snap_config_finish() fills it in, what follows from the root directory. malloc'ed. */
+char *snap_config_store(const struct snap_config *config);
 /* Fills in what follows from the root directory, which is made, and its path resolved. */
 int snap_config_finish(struct snap_config *config, struct zp_error *err);
 
