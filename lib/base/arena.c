@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_SIZE (256 * 1024)
+/* The first is small: most arenas die young. */
+#define BLOCK_SIZE_MIN (4 * 1024)
+#define BLOCK_SIZE_MAX (256 * 1024)
 #define ALIGNMENT 16
 
 struct zp_arena_block {
@@ -13,13 +15,19 @@ struct zp_arena_block {
         _Alignas(ALIGNMENT) char data[];
 };
 
+static size_t next_size(const struct zp_arena_block *block) {
+        size_t size = block ? block->size * 2 : BLOCK_SIZE_MIN;
+        return size < BLOCK_SIZE_MAX ? size : BLOCK_SIZE_MAX;
+}
+
 void *zp_arena_alloc(struct zp_arena *arena, size_t size) {
         if (size > SIZE_MAX / 2)
                 return NULL;
         size = (size + ALIGNMENT - 1) & ~(size_t) (ALIGNMENT - 1);
         struct zp_arena_block *block = arena->blocks;
         if (!block || block->size - block->used < size) {
-                size_t wanted = size > BLOCK_SIZE / 4 ? size : BLOCK_SIZE;
+                size_t next = next_size(block);
+                size_t wanted = size > next / 4 ? size : next;
                 struct zp_arena_block *fresh = calloc(1, sizeof *fresh + wanted);
                 if (!fresh)
                         return NULL;

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "base/buffer.h"
-#include "base/sqlite.h"
 
 /* Nobody but this process writes; a person may look with sqlite3(1). */
 
@@ -35,7 +34,7 @@ static int failed(struct zp_database *database, int result, struct zp_error *err
 }
 
 int zp_database_prepare(struct zp_database *database, const char *sql, sqlite3_stmt **out, struct zp_error *err) {
-        int result = sqlite3_prepare_v2(database->db, sql, -1, out, NULL);
+        int result = zp_sqlite_prepare(database->db, sql, out);
         return result == SQLITE_OK ? 0 : failed(database, result, err);
 }
 
@@ -119,7 +118,7 @@ int zp_database_keep_room(struct zp_database *database, struct zp_error *err) {
 /* ---- opening ---- */
 
 static int get_number(struct zp_database *database, const char *sql, int64_t *out, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = zp_database_prepare(database, sql, &statement, err);
         if (r == 0)
                 r = zp_database_step(database, statement, err);
@@ -246,7 +245,7 @@ int zp_database_open_to_read(const char *path, const struct zp_database_schema *
 void zp_database_close(struct zp_database *database) {
         if (!database)
                 return;
-        sqlite3_close(database->db);
+        zp_sqlite_close(database->db);
         pthread_mutex_destroy(&database->mutex);
         free(database->path);
         free(database);

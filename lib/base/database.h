@@ -6,12 +6,12 @@
 #ifndef ZP_BASE_DATABASE_H
 #define ZP_BASE_DATABASE_H
 
-#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/sqlite.h"
 
 struct zp_database;
 
@@ -54,7 +54,6 @@ void zp_database_settle(struct zp_database *database);
 int zp_database_keep_room(struct zp_database *database, struct zp_error *err);
 
 /* The rest is for inside a transaction. */
-ZP_DEFINE_AUTO(sqlite3_stmt, sqlite3_finalize);
 int zp_database_prepare(struct zp_database *database, const char *sql, sqlite3_stmt **out, struct zp_error *err);
 /* 1: a row, 0: no more rows. -EEXIST: a UNIQUE or PRIMARY KEY constraint does not allow it. */
 int zp_database_step(struct zp_database *database, sqlite3_stmt *statement, struct zp_error *err);

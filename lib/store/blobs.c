@@ -18,7 +18,7 @@ static int prepare(struct zp_store *store, const char *sql, const struct zp_blob
 }
 
 static int run(struct zp_store *store, const char *sql, const struct zp_blob_record *blob, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = prepare(store, sql, blob, &s, err);
         return r < 0 ? r : zp_sql_step(store, s, err);
 }

@@ -41,7 +41,7 @@ int zp_store_layer_is_lost(struct zp_store *store, const struct zp_digest *metad
  * recipe, and need not be here, nor be packed like this. */
 static int find_built_layer(struct zp_store *store, const struct zp_digest *diff_id, const char *recipe,
                             uint32_t frame_size, int level, struct zp_layer_record *out, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         struct zp_digest found;
         int r = zp_sql_prepare(store,
                                "SELECT c.layer FROM conversions AS c"
@@ -75,7 +75,7 @@ int zp_store_find_built_layer(struct zp_store *store, const struct zp_digest *di
 
 int zp_records_get_digests(struct zp_store *store, const char *sql, const struct zp_digest *parameter,
                            struct zp_digest **out, size_t *count, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         zp_autofree struct zp_digest *digests = NULL;
         size_t used = 0, capacity = 0;
         int r = zp_sql_prepare(store, sql, &s, err);

@@ -12,7 +12,7 @@
 
 /* 1: found. */
 static int find_by_name(struct zp_store *store, const char *name, struct zp_digest *out, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store, "SELECT manifest_digest FROM names WHERE name = ?", &s, err);
         if (r < 0)
                 return r;
@@ -53,7 +53,7 @@ static int find_by_prefix(struct zp_store *store, const char *text, struct zp_di
         size_t length = strlen(prefix);
         if (length < SHORTEST_PREFIX || length >= ZP_SHA256_HEX_SIZE || strspn(prefix, "0123456789abcdef") != length)
                 return 0;
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "SELECT manifest_digest FROM images"
                                " WHERE substr(lower(hex(manifest_digest)), 1, length(?1)) = ?1 LIMIT 2",

@@ -128,7 +128,7 @@ const char *zp_mounts_of_image(const struct zp_mounts *mounts, const struct zp_d
 
 static int image_has_device(struct zp_store *store, const struct zp_digest *manifest_digest,
                             const struct zp_digest *device, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "SELECT 1 FROM image_layers JOIN layer_devices USING (layer)"
                                " WHERE image = ? AND device = ?",

@@ -9,7 +9,7 @@
 
 /* The newest image's: what was fetched last is the likeliest to be there still. */
 static int get_origin(struct zp_store *store, const struct zp_digest *device, char **origin, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(
                 store,
                 "SELECT origin FROM layer_devices JOIN image_layers USING (layer)"

@@ -35,7 +35,7 @@ int zp_store_open_partial(struct zp_store *store, const struct zp_digest *device
 
 static int record_complete(struct zp_store *store, const struct zp_digest *device, const struct zp_digest *pack_digest,
                            struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store, "UPDATE devices SET complete = 1, pack_digest = ?2 WHERE digest = ?1", &s, err);
         if (r < 0)
                 return r;

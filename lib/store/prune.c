@@ -65,7 +65,7 @@ struct kind {
 /* `moves` NULL: only counts. */
 static int prune_records(struct zp_store *store, const struct kind *kind, struct zp_moves *moves, uint64_t *count,
                          uint64_t *bytes, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store, kind->unused, &s, err);
         if (r < 0)
                 return r;

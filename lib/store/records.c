@@ -43,7 +43,7 @@ static bool read_device(sqlite3_stmt *s, struct zp_device_record *out) {
 
 int zp_records_get_device(struct zp_store *store, const struct zp_digest *digest, struct zp_device_record *out,
                           struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "SELECT digest, index_size, pack_size, pack_digest, device_size, frame_size, level,"
                                " fetched, complete FROM devices WHERE digest = ?",
@@ -77,7 +77,7 @@ static bool read_layer(sqlite3_stmt *s, struct zp_layer_record *out) {
 static int get_list(struct zp_store *store, const char *sql, const struct zp_digest *key, uint16_t max,
                     struct zp_digest *out, struct zp_digest *others, uint16_t *count, const char *table,
                     struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store, sql, &s, err);
         if (r < 0)
                 return r;
@@ -94,7 +94,7 @@ static int get_list(struct zp_store *store, const char *sql, const struct zp_dig
 
 int zp_records_get_layer(struct zp_store *store, const struct zp_digest *metadata_digest,
                          const struct zp_digest *diff_id, struct zp_layer_record *out, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "SELECT metadata_digest, metadata_size, blob_digest, blob_size, diff_id, recipe,"
                                " tar_size, entries, fetched"
@@ -149,7 +149,7 @@ static int get_image_layers(struct zp_store *store, struct zp_image_record *imag
 }
 
 static int get_image_names(struct zp_store *store, struct zp_image_record *image, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store, "SELECT name FROM names WHERE manifest_digest = ? ORDER BY name", &s, err);
         if (r < 0)
                 return r;
@@ -183,7 +183,7 @@ static bool read_image(sqlite3_stmt *s, struct zp_image_record *out) {
 
 static int get_image_row(struct zp_store *store, const struct zp_digest *manifest_digest, struct zp_image_record *out,
                          struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "SELECT manifest_digest, manifest_media_type, platform, metadata_digest, metadata_size,"
                                " config_digest, image_size, created_s, fetched, blob_digest, blob_size, origin,"

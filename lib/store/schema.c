@@ -73,7 +73,7 @@ static const char schema[] =
 static const char from_version_1[] = TABLE_OF_BLOBS SET_VERSION;
 
 static int get_number(struct zp_store *store, const char *sql, int64_t *out, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = zp_sql_prepare(store, sql, &statement, err);
         if (r == 0)
                 r = zp_sql_step(store, statement, err);
@@ -165,7 +165,7 @@ static int connect(struct zp_store *store, int flags, struct zp_error *err) {
 /* A process died in the middle of a commit and left its journal. SQLite rolls that back with the first
  * connection that may write. */
 static int roll_back_journal(struct zp_store *store, struct zp_error *err) {
-        sqlite3_close(store->db);
+        zp_sqlite_close(store->db);
         store->db = NULL;
         struct zp_error ignored = { 0 };
         int64_t version;
@@ -178,7 +178,7 @@ static int roll_back_journal(struct zp_store *store, struct zp_error *err) {
                 zp_error_hint(err, "run any zeropull command as a user who may write to the store");
                 return -EROFS;
         }
-        sqlite3_close(store->db);
+        zp_sqlite_close(store->db);
         store->db = NULL;
         return connect(store, SQLITE_OPEN_READONLY, err);
 }

@@ -2,7 +2,6 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include "base/sqlite.h"
 #include "store/store-internal.h"
 
 /* SQLite tries a second time, for reading, when it cannot create its journal, and keeps that error: a file
@@ -49,7 +48,7 @@ int zp_sql_failed(struct zp_store *store, int result, struct zp_error *err) {
 }
 
 int zp_sql_prepare(struct zp_store *store, const char *sql, sqlite3_stmt **out, struct zp_error *err) {
-        int result = sqlite3_prepare_v2(store->db, sql, -1, out, NULL);
+        int result = zp_sqlite_prepare(store->db, sql, out);
         return result == SQLITE_OK ? 0 : zp_sql_failed(store, result, err);
 }
 
@@ -66,7 +65,7 @@ int zp_sql_run(struct zp_store *store, const char *sql, struct zp_error *err) {
 }
 
 int zp_sql_run_digest(struct zp_store *store, const char *sql, const struct zp_digest *digest, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = zp_sql_prepare(store, sql, &statement, err);
         if (r < 0)
                 return r;

@@ -7,8 +7,8 @@
 #define ZP_STORE_STORE_INTERNAL_H
 
 #include <pthread.h>
-#include <sqlite3.h>
 
+#include "base/sqlite.h"
 #include "mount/table.h"
 #include "store/store.h"
 
@@ -48,7 +48,6 @@ void zp_store_hint_owner(const char *path, struct zp_error *err);
 int zp_store_open_database(struct zp_store *store, struct zp_error *err);
 
 /* sql.c */
-ZP_DEFINE_AUTO(sqlite3_stmt, sqlite3_finalize);
 /* Fills `err` with what SQLite has to say about `result`, and returns the negative errno that fits. */
 int zp_sql_failed(struct zp_store *store, int result, struct zp_error *err);
 int zp_sql_prepare(struct zp_store *store, const char *sql, sqlite3_stmt **out, struct zp_error *err);

@@ -167,7 +167,7 @@ int zp_store_open(const char *path, enum zp_store_mode mode, struct zp_store **o
 void zp_store_close(struct zp_store *store) {
         if (!store)
                 return;
-        sqlite3_close(store->db);
+        zp_sqlite_close(store->db);
         const int fds[] = { store->dir_fd,    store->devices_fd,  store->layers_fd,
                             store->images_fd, store->unpacked_fd, store->tmp_fd };
         for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)

@@ -25,7 +25,7 @@ static void bind_blob(sqlite3_stmt *s, int parameter, const struct zp_digest *di
 
 /* The index fixes all but the level, of which who builds knows more than who fetches. */
 int zp_records_put_device(struct zp_store *store, const struct zp_device_record *d, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "INSERT INTO devices (digest, index_size, pack_size, pack_digest, device_size,"
                                " frame_size, level, fetched, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
@@ -63,7 +63,7 @@ static int require(struct zp_store *store, const char *sql, const char *what, co
 /* `other` may be NULL. */
 static int put_list_entry(struct zp_store *store, const char *sql, const struct zp_digest *key, uint16_t position,
                           const struct zp_digest *value, const struct zp_digest *other, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store, sql, &s, err);
         if (r < 0)
                 return r;
@@ -76,7 +76,7 @@ static int put_list_entry(struct zp_store *store, const char *sql, const struct 
 }
 
 static int put_layer_row(struct zp_store *store, const struct zp_layer_record *l, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(
                 store,
                 "INSERT INTO layers (metadata_digest, metadata_size, blob_digest, blob_size)"
@@ -93,7 +93,7 @@ static int put_layer_row(struct zp_store *store, const struct zp_layer_record *l
 
 /* What others say a tar becomes never takes the place of what was seen here. */
 static int put_conversion(struct zp_store *store, const struct zp_layer_record *l, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "INSERT INTO conversions (diff_id, recipe, layer, tar_size, entries, fetched)"
                                " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (diff_id, recipe, layer)"
@@ -127,7 +127,7 @@ int zp_records_put_layer(struct zp_store *store, const struct zp_layer_record *l
 }
 
 static int put_image_row(struct zp_store *store, const struct zp_image_record *i, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "INSERT INTO images (manifest_digest, manifest_media_type, platform, metadata_digest,"
                                " metadata_size, config_digest, image_size, created_s, fetched, blob_digest, blob_size,"
@@ -180,7 +180,7 @@ static int note(struct zp_store *store, const char *sql, const struct zp_digest 
         int r = zp_store_begin_write(store, err);
         if (r < 0)
                 return r;
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         r = zp_sql_prepare(store, sql, &s, err);
         if (r == 0) {
                 zp_sql_bind_digest(s, 1, blob);
@@ -189,7 +189,7 @@ static int note(struct zp_store *store, const char *sql, const struct zp_digest 
                 if (other)
                         zp_sql_bind_digest(s, 4, other);
                 r = zp_sql_step(store, s, err);
-                sqlite3_finalize(zp_steal(&s)); /* before the transaction ends */
+                zp_sqlite_release(zp_steal(&s)); /* before the transaction ends */
         }
         return zp_store_end(store, r, NULL, err);
 }
@@ -231,7 +231,7 @@ int zp_records_put_name(struct zp_store *store, const char *name, const struct z
         if (!name_is_good(name))
                 return zp_error_set(err, EINVAL, "image name '%.200s': empty, too long, or with control characters",
                                     name);
-        zp_auto(sqlite3_finalize) sqlite3_stmt *s = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *s = NULL;
         int r = zp_sql_prepare(store,
                                "INSERT INTO names (name, manifest_digest) VALUES (?1, ?2)"
                                " ON CONFLICT (name) DO UPDATE SET manifest_digest = ?2",

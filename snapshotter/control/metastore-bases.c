@@ -22,7 +22,7 @@ static bool column_digest(sqlite3_stmt *row, int column, struct zp_digest *out) 
 
 int snap_read_base(struct snap_metastore *store, struct zp_arena *arena, uint64_t id, struct snap_base *out,
                    struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_id(store,
                                 "SELECT chain_id, manifest_digest, reference, layers, of_layers FROM bases"
                                 " WHERE id = ?1",
@@ -41,7 +41,7 @@ int snap_read_base(struct snap_metastore *store, struct zp_arena *arena, uint64_
 }
 
 int snap_base_of(struct snap_metastore *store, uint64_t snapshot, uint64_t *base_id, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_id(store, "SELECT coalesce(base, 0) FROM snapshots WHERE id = ?1", snapshot, &row, err);
         if (r == 0)
                 r = zp_database_step(store->database, row, err);
@@ -50,7 +50,7 @@ int snap_base_of(struct snap_metastore *store, uint64_t snapshot, uint64_t *base
 }
 
 int snap_drop_unused_base(struct snap_metastore *store, uint64_t base_id, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_id(store,
                                 "DELETE FROM bases WHERE id = ?1"
                                 " AND NOT EXISTS (SELECT 1 FROM snapshots WHERE base = ?1) RETURNING id",
@@ -64,7 +64,7 @@ int snap_drop_unused_base(struct snap_metastore *store, uint64_t base_id, struct
 
 /* 1: there is one of that chain on that parent. */
 static int is_there(struct snap_metastore *store, const struct snap_base *base, uint64_t parent, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_id(store,
                                 "SELECT 1 FROM snapshots s JOIN bases b ON b.id = s.base"
                                 " WHERE coalesce(s.parent, 0) = ?1 AND b.chain_id = ?2",
@@ -77,7 +77,7 @@ static int is_there(struct snap_metastore *store, const struct snap_base *base, 
 
 /* The image that was asked for last is the one most likely to be there when it is to be mounted. */
 static int put_base(struct snap_metastore *store, const struct snap_base *base, uint64_t *id, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = zp_database_prepare(store->database,
                                     "INSERT INTO bases (chain_id, manifest_digest, reference, layers, of_layers)"
                                     " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (chain_id) DO UPDATE SET"
@@ -97,7 +97,7 @@ static int put_base(struct snap_metastore *store, const struct snap_base *base, 
 
 static int insert(struct snap_metastore *store, const struct snap_accelerated *accelerated, uint64_t parent,
                   uint64_t base, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = snap_prepare_text(store,
                                   "INSERT INTO snapshots (name, parent, kind, created_ns, updated_ns, base)"
                                   " VALUES (?1, nullif(?2, 0), ?3, ?4, ?4, ?5)",
@@ -140,7 +140,7 @@ int snap_metastore_add_accelerated(struct snap_metastore *store, const struct sn
 /* ---- what became of images ---- */
 
 static int note(struct snap_metastore *store, const struct snap_outcome *outcome, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = zp_database_prepare(store->database,
                                     "INSERT OR REPLACE INTO images (manifest_digest, reference, reason, updated_ns)"
                                     " VALUES (?1, ?2, ?3, ?4)",
@@ -157,7 +157,7 @@ static int note(struct snap_metastore *store, const struct snap_outcome *outcome
 
 /* The table is for people: the newest are enough. */
 static int forget_old(struct snap_metastore *store, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = snap_prepare_id(store,
                                 "DELETE FROM images WHERE manifest_digest NOT IN"
                                 " (SELECT manifest_digest FROM images ORDER BY updated_ns DESC LIMIT ?1)",

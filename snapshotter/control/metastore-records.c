@@ -140,7 +140,7 @@ int snap_read_info(struct snap_metastore *store, struct zp_arena *arena, sqlite3
 
 int snap_find(struct snap_metastore *store, struct zp_arena *arena, const char *name, struct snap_info *info,
               struct snap_usage *usage, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_text(store, "SELECT " SNAP_INFO_COLUMNS "WHERE s.name = ?1", name, &row, err);
         if (r == 0)
                 r = zp_database_step(store->database, row, err);
@@ -153,7 +153,7 @@ int snap_find(struct snap_metastore *store, struct zp_arena *arena, const char *
 
 int snap_read_labels(struct snap_metastore *store, struct zp_arena *arena, uint64_t id, struct snap_labels *out,
                      struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         size_t room = 0;
         int r = snap_prepare_id(store,
                                 "SELECT key, value, count(*) OVER () FROM labels WHERE snapshot = ?1 ORDER BY key", id,
@@ -177,7 +177,7 @@ int snap_read_labels(struct snap_metastore *store, struct zp_arena *arena, uint6
 
 static int write_label(struct snap_metastore *store, uint64_t id, const struct snap_label *label,
                        struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         bool is_empty = label->value[0] == '\0';
         int r = snap_prepare_id(store,
                                 is_empty ? "DELETE FROM labels WHERE snapshot = ?1 AND key = ?2"
@@ -200,7 +200,7 @@ int snap_write_labels(struct snap_metastore *store, uint64_t id, const struct sn
 }
 
 int snap_delete_labels(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = snap_prepare_id(store, "DELETE FROM labels WHERE snapshot = ?1", id, &statement, err);
         return r < 0 ? r : zp_database_step(store->database, statement, err);
 }
@@ -216,7 +216,7 @@ int snap_read_parents(struct snap_metastore *store, struct zp_arena *arena, stru
                                   " JOIN snapshots s ON s.id = chain.id JOIN snapshots p ON p.id = s.parent"
                                   " WHERE chain.base IS NULL)"
                                   "SELECT id, coalesce(base, 0), count(*) OVER () FROM chain ORDER BY depth";
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         size_t room = 0;
         int r = snap_prepare_id(store, sql, chain->info.id, &row, err);
         chain->parents = NULL;

@@ -11,7 +11,7 @@
 #define DEPTH_MAX 256
 
 static int count(struct snap_metastore *store, struct snap_counts *out, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         *out = (struct snap_counts){ 0 };
         int r = zp_database_prepare(store->database, "SELECT kind, count(*), count(base) FROM snapshots GROUP BY kind",
                                     &row, err);
@@ -46,7 +46,7 @@ static int read_outcome(struct snap_metastore *store, struct zp_arena *arena, sq
 
 static int list_outcomes(struct snap_metastore *store, struct zp_arena *arena, size_t max, struct snap_outcome *out,
                          struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int found = 0;
         int r = snap_prepare_id(store,
                                 "SELECT manifest_digest, reference, reason, updated_ns FROM images"
@@ -68,7 +68,7 @@ int snap_metastore_list_outcomes(struct snap_metastore *store, struct zp_arena *
 /* *reason NULL: there is none; *is_known false: there is no record of the image. */
 static int read_reason(struct snap_metastore *store, struct zp_arena *arena, const char *manifest, bool *is_known,
                        const char **reason, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         struct zp_digest digest;
         *is_known = false;
         if (zp_digest_parse(manifest, &digest, NULL) < 0)
@@ -151,7 +151,7 @@ int snap_metastore_explain(struct snap_metastore *store, struct zp_arena *arena,
 
 static int find_active(struct snap_metastore *store, struct zp_arena *arena, const char *key, struct snap_info *info,
                        struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_id(store, "SELECT " SNAP_INFO_COLUMNS "WHERE s.kind = ?1 ORDER BY s.id DESC", SNAP_ACTIVE,
                                 &row, err);
         while (r == 0 && (r = zp_database_step(store->database, row, err)) == 1) {

@@ -92,7 +92,7 @@ int snap_find_parent(struct snap_metastore *store, struct zp_arena *arena, const
 
 static int insert(struct snap_metastore *store, const struct snap_create *create, uint64_t parent,
                   struct snap_info *info, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = snap_prepare_text(store,
                                   "INSERT INTO snapshots (name, parent, kind, created_ns, updated_ns)"
                                   " VALUES (?1, nullif(?2, 0), ?3, ?4, ?4)",
@@ -139,7 +139,7 @@ int snap_metastore_create(struct snap_metastore *store, struct zp_arena *arena, 
 /* ---- commit ---- */
 
 static int has_name(struct snap_metastore *store, const char *name, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_text(store, "SELECT 1 FROM snapshots WHERE name = ?1", name, &row, err);
         return r < 0 ? r : zp_database_step(store->database, row, err);
 }
@@ -163,7 +163,7 @@ static int check_commit(struct snap_metastore *store, const struct snap_commit *
 
 static int write_commit(struct snap_metastore *store, const struct snap_commit *commit, uint64_t parent,
                         struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = snap_prepare_id(store,
                                 "UPDATE snapshots SET name = ?2, kind = ?3, created_ns = ?4, updated_ns = ?4,"
                                 " size = ?5, inodes = ?6, parent = coalesce(parent, nullif(?7, 0)) WHERE id = ?1",
@@ -207,7 +207,7 @@ int snap_metastore_commit(struct snap_metastore *store, const struct snap_commit
 /* ---- remove ---- */
 
 static int has_row(struct snap_metastore *store, const char *sql, uint64_t id, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int r = snap_prepare_id(store, sql, id, &row, err);
         return r < 0 ? r : zp_database_step(store->database, row, err);
 }
@@ -217,7 +217,7 @@ static int has_children(struct snap_metastore *store, uint64_t id, struct zp_err
 }
 
 static int delete_snapshot(struct snap_metastore *store, uint64_t id, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = snap_prepare_id(store, "DELETE FROM snapshots WHERE id = ?1", id, &statement, err);
         return r < 0 ? r : zp_database_step(store->database, statement, err);
 }
@@ -258,7 +258,7 @@ int snap_metastore_remove(struct snap_metastore *store, const char *name, uint64
 /* ---- update ---- */
 
 static int touch(struct snap_metastore *store, struct snap_info *info, struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         int r = snap_prepare_id(store, "UPDATE snapshots SET updated_ns = ?2 WHERE id = ?1", info->id, &statement, err);
         if (r < 0)
                 return r;
@@ -304,7 +304,7 @@ int snap_metastore_update(struct snap_metastore *store, struct zp_arena *arena, 
 
 static int list(struct snap_metastore *store, struct zp_arena *arena, uint64_t after, size_t max, struct snap_info *out,
                 struct zp_error *err) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *row = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *row = NULL;
         int count = 0;
         int r = snap_prepare_id(store, "SELECT " SNAP_INFO_COLUMNS "WHERE s.id > ?1 ORDER BY s.id LIMIT ?2", after,
                                 &row, err);

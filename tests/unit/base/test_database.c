@@ -50,7 +50,7 @@ static struct zp_database *open_it(void) {
 }
 
 static int insert(struct zp_database *database, const char *name) {
-        zp_auto(sqlite3_finalize) sqlite3_stmt *statement = NULL;
+        zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
         assert_int_equal(zp_database_prepare(database, "INSERT INTO things (name) VALUES (?1)", &statement, &err), 0);
         sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
         return zp_database_step(database, statement, &err);
@@ -62,7 +62,7 @@ static int64_t count(struct zp_database *database) {
         assert_int_equal(zp_database_prepare(database, "SELECT count(*) FROM things", &statement, &err), 0);
         assert_int_equal(zp_database_step(database, statement, &err), 1);
         int64_t rows = sqlite3_column_int64(statement, 0);
-        sqlite3_finalize(statement);
+        zp_sqlite_release(statement);
         assert_int_equal(zp_database_end(database, 0, &err), 0);
         return rows;
 }
@@ -86,7 +86,7 @@ static int64_t synchronous(struct zp_database *database) {
         assert_int_equal(zp_database_prepare(database, "PRAGMA synchronous", &statement, &err), 0);
         assert_int_equal(zp_database_step(database, statement, &err), 1);
         int64_t value = sqlite3_column_int64(statement, 0);
-        sqlite3_finalize(statement);
+        zp_sqlite_release(statement);
         return value;
 }
 
