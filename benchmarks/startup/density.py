@@ -7,18 +7,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
-
 from support import debian, images, oci, ship
-from support.cri_api import field, fields
-from support.snapshots_api import MESSAGES
 from support.zeropull import Zeropull
 
 from . import nodes
+from .client import Starter
 
 AT_ONCE = 6
-# containerd.services.containers.v1.Container
-_ID, _SPEC, _SNAPSHOT_KEY = 1, 5, 7
 SLEEP = ["sleep", "600"]
 REST_SECONDS = 50  # until idle devices are closed
 
@@ -28,61 +23,13 @@ def _in_parallel(function, items):
         return list(pool.map(function, items))
 
 
-class _Client:
-    """Starts containers through containerd's API, as programs do that stay: kubelet's half of containerd, dockerd. A ctr for
-    each would take more of the processors than containerd does."""
-
-    def __init__(self, node, model):
-        """All are like the container `model`."""
-        self.node, self.model = node, model
-        self.channel = grpc.insecure_channel(f"unix://{node.containerd.socket}")
-        (container,) = fields(self._call("containers.v1.Containers/Get", field(1, model)))
-        self.container = fields(container[1])
-        snapshot = self._call("snapshots.v1.Snapshots/Stat", self._snapshotter + field(2, model))
-        self.parent = MESSAGES["StatSnapshotResponse"].FromString(snapshot).info.parent
-
-    @property
-    def _snapshotter(self):
-        return field(1, self.node.snapshotter)
-
-    def _call(self, method, message, lease=None):
-        metadata = [("containerd-namespace", self.node.containerd.namespace), *([("containerd-lease", lease)] if lease else [])]
-        return self.channel.unary_unary(f"/containerd.services.{method}")(message, timeout=nodes.TIMEOUT_S, metadata=metadata)
-
-    def start(self, name):
-        """As containerd's own client does it: under a lease, until there is a container that holds its snapshot."""
-        self._call("leases.v1.Leases/Create", field(1, name))
-        prepared = self._call("snapshots.v1.Snapshots/Prepare", self._snapshotter + field(2, name) + field(3, self.parent), name)
-        self._call("containers.v1.Containers/Create", field(1, self._like_model(name)), name)
-        self._call("leases.v1.Leases/Delete", field(1, name))
-        mounts = [field(3, mount.SerializeToString()) for mount in MESSAGES["MountsResponse"].FromString(prepared).mounts]
-        self._call("tasks.v1.Tasks/Create", field(1, name) + b"".join(mounts))
-        self._call("tasks.v1.Tasks/Start", field(1, name))
-
-    def _like_model(self, name):
-        """The message of a container: its id, its spec (JSON in an Any), and the key of its snapshot are its own."""
-        message = b""
-        for number, value in self.container:
-            if number in (_ID, _SNAPSHOT_KEY):
-                value = name.encode()
-            elif number == _SPEC:
-                kind, spec = (part for _, part in fields(value))
-                value = field(1, kind) + field(2, spec.replace(self.model.encode(), name.encode()))
-            message += field(number, value)
-        return message
-
-    def close(self):
-        self.channel.close()
-
-
 def _start_all(node, repository, names):
     model = node.new_name()
     node.ctr("run", "--detach", "--null-io", "--snapshotter", node.snapshotter, node.reference(repository), model, *SLEEP)
-    client = _Client(node, model)
-    start = time.monotonic()
-    _in_parallel(client.start, names)
-    seconds = time.monotonic() - start
-    client.close()
+    with Starter(node, model) as starter:
+        start = time.monotonic()
+        _in_parallel(starter.start, names)
+        seconds = time.monotonic() - start
     _remove_all(node, [model])
     return seconds
 

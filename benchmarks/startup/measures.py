@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured on a node; each function begins with one that has nothing and returns {name: figure}."""
-import time
-
 from . import nodes, peers, subjects
 
 WARM_ROUNDS, DISK_ROUNDS = 24, 3
@@ -36,16 +34,13 @@ def output(server, tool, subject):
 
 
 def attach(server, tool, subject):
-    """Pull, Prepare and mount, and nothing more."""
+    """Pull, Prepare and mount, and nothing more: no program is started."""
     context, repository = _fresh(server, tool, subject)
     bytes_fetched = []
     with context as node:
-        start = time.monotonic()
-        node.ctr("version")
-        command = time.monotonic() - start
         with nodes.counting(bytes_fetched):
-            pull, mount = node.pull(repository), node.mount(subjects.diff_ids(subject.name))
-    return {"pull": pull, "mount": mount, "total": pull + mount, "bytes": bytes_fetched[0], "command": command}
+            pull, mount = node.pull_by_client(repository), node.mount(subjects.diff_ids(subject.name))
+    return {"pull": pull, "mount": mount, "total": pull + mount, "bytes": bytes_fetched[0]}
 
 
 def serve(server, tool, subject):
@@ -101,5 +96,7 @@ def warm(server, tools, subject):
 
 
 def _turned(tools, number):
+    """Each comes first, and after each other, as often: what one leaves to be done delays the next."""
     first = number % len(tools)
-    return [*tools[first:], *tools[:first]]
+    order = [*tools[first:], *tools[:first]]
+    return order[::-1] if number % 2 else order

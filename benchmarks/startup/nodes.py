@@ -17,8 +17,8 @@ from support.containerd import Containerd, containerd_2, output_into, unmount_be
 from support.snapshotter import Snapshotter, mount
 
 from . import network, peers, subjects
+from .client import TIMEOUT_S, Client
 
-TIMEOUT_S = 600
 _CONFIG = """version = 3
 root = "{root}/root"
 state = "{root}/state"
@@ -134,6 +134,14 @@ class Node:
         start = time.monotonic()
         self.ctr("images", "pull", "--plain-http", "--snapshotter", self.snapshotter, self.reference(repository))
         return time.monotonic() - start
+
+    def pull_by_client(self, repository):
+        """The pull alone, without the start of a program that asks for it."""
+        with Client(self) as client:
+            client.connect()
+            start = time.monotonic()
+            client.pull(self.reference(repository))
+            return time.monotonic() - start
 
     def mount(self, diff_ids):
         """Prepares a snapshot of zeropull's, as for a container, and mounts it. containerd, which does not know of the

@@ -83,7 +83,7 @@ def tables(result):
                     for figure, scale, digits in figures for tool in tools
                 )
                 print(f"{label:24}{cells}")
-    _ratios(rows)
+    _ratios(rows, result)
     _others(result)
 
 
@@ -94,15 +94,17 @@ def _ratio(rows, title, figure, tool, against, other, other_figure=None, **wante
         print(f"  {title}: {ours / theirs:.2f}")
 
 
-def _ratios(rows):
+def _ratios(rows, result):
     print("\nratios")
     for tool in ("zeropull", "zeropull, profile"):
         for speed in rows.names("speed"):
             at = f"{tool}, {f'{speed} Mbit/s' if speed else 'unshaped'}"
-            attached = [rows.median("total", what="attach", tool=tool, speed=speed, image=i) for i in rows.names("image")]
+            by_size = sorted(rows.names("image"), key=result["sizes"].get)
+            attached = [rows.median("total", what="attach", tool=tool, speed=speed, image=i) for i in by_size]
             attached = [seconds for seconds in attached if seconds]
             if len(attached) > 1:
                 print(f"  {at}: attach, slowest image to fastest: {max(attached) / min(attached):.2f}")
+                print(f"  {at}: attach, largest image to smallest: {attached[-1] / attached[0]:.2f}")
             for image in rows.names("image"):
                 wanted = {"image": image, "speed": speed}
                 for what in ("output", "http"):
