@@ -165,6 +165,8 @@ static int accelerate(struct snap_service *service, const struct snap_new *new, 
         if (r < 0)
                 return r;
         r = snap_metastore_add_accelerated(service->metastore, &accelerated, err);
+        if (r == 0)
+                snap_mounts_expect(service->bases, &accelerated.base);
         return r < 0 ? r : 1;
 }
 

@@ -7,9 +7,15 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "snapshotter/data/data.h"
 
 #define IMAGES_MAX 16
+
+struct announcement {
+        struct zp_digest image;
+        uint64_t due_ms; /* monotonic */
+};
 
 /* Belongs to the thread and to the owner, and goes with the one that ends last. */
 struct snap_announcer {
@@ -19,8 +25,8 @@ struct snap_announcer {
         /* guarded by lock */
         unsigned owners;
         bool is_ending;
-        struct zp_digest images[IMAGES_MAX];
-        unsigned first, count;
+        struct announcement list[IMAGES_MAX];
+        unsigned count;
 };
 
 static void let_go(struct snap_announcer *a) {
@@ -35,17 +41,30 @@ static void let_go(struct snap_announcer *a) {
         free(a);
 }
 
+/* NULL: none. Lock held. */
+static struct announcement *earliest(struct snap_announcer *a) {
+        struct announcement *found = NULL;
+        for (unsigned i = 0; i < a->count; i++)
+                if (!found || a->list[i].due_ms < found->due_ms)
+                        found = &a->list[i];
+        return found;
+}
+
 static void *tell_all(void *argument) {
         struct snap_announcer *a = argument;
         pthread_mutex_lock(&a->lock);
         while (!a->is_ending) {
-                if (!a->count) {
+                struct announcement *next = earliest(a);
+                if (!next) {
                         pthread_cond_wait(&a->changed, &a->lock);
                         continue;
                 }
-                struct zp_digest image = a->images[a->first];
-                a->first = (a->first + 1) % IMAGES_MAX;
-                a->count--;
+                if (next->due_ms > zp_monotonic_ms()) {
+                        zp_condition_wait_until(&a->changed, &a->lock, next->due_ms);
+                        continue;
+                }
+                struct zp_digest image = next->image;
+                *next = a->list[--a->count];
                 pthread_mutex_unlock(&a->lock);
                 snap_data_start_image(a->devices, &image);
                 pthread_mutex_lock(&a->lock);
@@ -64,7 +83,7 @@ int snap_announcer_new(const char *devices, struct snap_announcer **out, struct 
                 return zp_error_errno(err, ENOMEM, "mounts");
         }
         pthread_mutex_init(&a->lock, NULL);
-        pthread_cond_init(&a->changed, NULL);
+        zp_condition_init(&a->changed);
         a->owners = 2;
         sigset_t all, before;
         pthread_t thread;
@@ -92,10 +111,22 @@ void snap_announcer_free(struct snap_announcer *a) {
         let_go(a);
 }
 
-void snap_announcer_tell(struct snap_announcer *a, const struct zp_digest *image) {
+/* NULL: it is not to be told. Lock held. */
+static struct announcement *find(struct snap_announcer *a, const struct zp_digest *image) {
+        for (unsigned i = 0; i < a->count; i++)
+                if (zp_digest_equal(&a->list[i].image, image))
+                        return &a->list[i];
+        return NULL;
+}
+
+void snap_announcer_tell(struct snap_announcer *a, const struct zp_digest *image, unsigned in_ms) {
+        uint64_t due_ms = zp_monotonic_ms() + in_ms;
         pthread_mutex_lock(&a->lock);
-        if (a->count < IMAGES_MAX)
-                a->images[(a->first + a->count++) % IMAGES_MAX] = *image;
+        struct announcement *known = find(a, image);
+        if (known && known->due_ms > due_ms)
+                known->due_ms = due_ms;
+        else if (!known && a->count < IMAGES_MAX)
+                a->list[a->count++] = (struct announcement){ *image, due_ms };
         pthread_cond_signal(&a->changed);
         pthread_mutex_unlock(&a->lock);
 }

@@ -15,7 +15,7 @@ struct snap_announcer;
 int snap_announcer_new(const char *devices, struct snap_announcer **out, struct zp_error *err);
 /* Does not wait for a data plane that hangs. NULL: nothing. */
 void snap_announcer_free(struct snap_announcer *announcer);
-/* Any thread; returns at once. */
-void snap_announcer_tell(struct snap_announcer *announcer, const struct zp_digest *image);
+/* In so many milliseconds; of several for one image the earliest counts. Any thread; returns at once. */
+void snap_announcer_tell(struct snap_announcer *announcer, const struct zp_digest *image, unsigned in_ms);
 
 #endif
