@@ -134,7 +134,7 @@ static void log_line(void *context, bool is_bad, const char *line) {
 
 static void detach_mounts(void *context) {
         const struct snap_config *config = context;
-        snap_mounts_detach_all(config->root);
+        snap_mounts_detach_served(config->root);
 }
 
 /* What in the root directory would make every start of a control plane fail; what may pass, it says itself. */

@@ -43,12 +43,21 @@ static bool is_mounted(const char *point) {
         return statfs(point, &fs) == 0 && fs.f_type == EROFS_SUPER_MAGIC_V1;
 }
 
-void snap_mounts_detach_all(const char *root) {
+/* Marks a mount that reads plain files only; on what is read-only it means nothing else. */
+#define PLAIN_ATTRIBUTE MOUNT_ATTR_NOATIME
+#define PLAIN_FLAG ST_NOATIME
+
+static bool is_plain(const char *point) {
+        struct statvfs fs;
+        return statvfs(point, &fs) == 0 && (fs.f_flag & PLAIN_FLAG);
+}
+
+void snap_mounts_detach_served(const char *root) {
         zp_autofree char *mounts = zp_format("%s/mounts", root);
         zp_autoclosedir DIR *dir = mounts ? zp_open_listing(AT_FDCWD, mounts) : NULL;
         for (struct dirent *entry; dir && (entry = zp_next_entry(dir));) {
                 zp_autofree char *point = zp_format("%s/%s", mounts, entry->d_name);
-                if (!point || !is_mounted(point) || zp_unmount(point, true, NULL) < 0)
+                if (!point || !is_mounted(point) || is_plain(point) || zp_unmount(point, true, NULL) < 0)
                         continue;
                 snap_log_event(SNAP_LOG_WARN, "detached a mount whose devices are gone", "point", point, NULL);
         }
@@ -115,10 +124,6 @@ void snap_base_drop(struct snap_mounts *m, uint64_t id) {
 
 /* ---- mounting ---- */
 
-/* Marks a mount that reads plain files only; on what is read-only it means nothing else. */
-#define PLAIN_ATTRIBUTE MOUNT_ATTR_NOATIME
-#define PLAIN_FLAG ST_NOATIME
-
 struct devices {
         int *fds;
         unsigned count, plain; /* so many are plain files */
@@ -184,11 +189,6 @@ static int try_mount(struct snap_mounts *m, const struct snap_base *base, const 
                                                                    attributes, err);
         close_devices(&devices);
         return r;
-}
-
-static bool is_plain(const char *point) {
-        struct statvfs fs;
-        return statvfs(point, &fs) == 0 && (fs.f_flag & PLAIN_FLAG);
 }
 
 /* What was merged once names the devices that the image's layers had then: fetched again, or of another image that

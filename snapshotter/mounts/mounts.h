@@ -25,9 +25,9 @@ struct snap_mounts;
 int snap_mounts_open(const char *root, struct zp_store *store, const char *devices, struct snap_mounts **out,
                      struct zp_error *err);
 void snap_mounts_close(struct snap_mounts *mounts);
-/* Takes away all mounts below a root directory, while nobody has it open: on devices of a file system that is gone they
- * cannot be read any more, and whoever comes gets new ones. */
-void snap_mounts_detach_all(const char *root);
+/* Takes away the mounts below a root directory, while nobody has it open: on devices of a file system that is gone they
+ * cannot be read any more, and whoever comes gets new ones. Those of plain files stay. */
+void snap_mounts_detach_served(const char *root);
 ZP_DEFINE_AUTO(struct snap_mounts, snap_mounts_close);
 
 /* Whether it is mounted; waits for nobody. */

@@ -125,6 +125,23 @@ def test_next_container_reads_plain_files_while_others_run(world, work):
         unmount_below(root)
 
 
+def test_plain_files_stay_mounted_when_everything_was_killed(world, work):
+    image = world.image("web", fill_base, fill_app(3))
+    with snapshotter(work, *settings(work, "check_rights: false", "complete: started")) as daemon:
+        with closing(daemon.client()) as api:
+            names = pull(api, image)
+            api.view("v", names[-1])
+            await_plain_files(daemon)
+            api.prepare("one", names[-1])
+            (plain,) = lines_of_erofs("self", daemon.root)
+        daemon.kill()
+        daemon.start()
+        with closing(daemon.client()) as api:
+            assert lines_of_erofs("self", daemon.root) == [plain]
+            with mounted(api.mounts("one"), work / "one") as one:
+                assert len((one / "data/noise").read_bytes()) == 3_000_000
+
+
 def test_one_mount_that_stays_keeps_no_later_one_from_plain_files(world, work):
     image = world.image("web", fill_base, fill_app(3))
     with snapshotter(work, *settings(work, "check_rights: false", "complete: started")) as daemon:
