@@ -2,7 +2,7 @@
 """What is measured on a node; each function begins with one that has nothing and returns {name: figure}."""
 from . import nodes, peers, subjects
 
-WARM_ROUNDS, DISK_ROUNDS = 24, 3
+WARM_ROUNDS, DISK_ROUNDS = 24, 6
 
 
 def _variant(tool):
@@ -99,4 +99,4 @@ def _turned(tools, number):
     """Each comes first, and after each other, as often: what one leaves to be done delays the next."""
     first = number % len(tools)
     order = [*tools[first:], *tools[:first]]
-    return order[::-1] if number % 2 else order
+    return order[::-1] if number // len(tools) % 2 else order

@@ -104,7 +104,7 @@ def _ratios(rows, result):
             attached = [seconds for seconds in attached if seconds]
             if len(attached) > 1:
                 print(f"  {at}: attach, slowest image to fastest: {max(attached) / min(attached):.2f}")
-                print(f"  {at}: attach, largest image to smallest: {attached[-1] / attached[0]:.2f}")
+                print(f"  {at}: attach, largest of these to smallest: {attached[-1] / attached[0]:.2f}")
             for image in rows.names("image"):
                 wanted = {"image": image, "speed": speed}
                 for what in ("output", "http"):

@@ -15,9 +15,14 @@ struct zp_arena_block {
         _Alignas(ALIGNMENT) char data[];
 };
 
-static size_t next_size(const struct zp_arena_block *block) {
-        size_t size = block ? block->size * 2 : BLOCK_SIZE_MIN;
-        return size < BLOCK_SIZE_MAX ? size : BLOCK_SIZE_MAX;
+/* Of the block that is begun for a piece; the piece's own when it is large. */
+static size_t block_size(const struct zp_arena_block *last, size_t piece) {
+        size_t size = last ? last->size * 2 : BLOCK_SIZE_MIN;
+        while (size < piece * 4 && size < BLOCK_SIZE_MAX)
+                size *= 2;
+        if (size > BLOCK_SIZE_MAX)
+                size = BLOCK_SIZE_MAX;
+        return piece > size / 4 ? piece : size;
 }
 
 void *zp_arena_alloc(struct zp_arena *arena, size_t size) {
@@ -26,8 +31,7 @@ void *zp_arena_alloc(struct zp_arena *arena, size_t size) {
         size = (size + ALIGNMENT - 1) & ~(size_t) (ALIGNMENT - 1);
         struct zp_arena_block *block = arena->blocks;
         if (!block || block->size - block->used < size) {
-                size_t next = next_size(block);
-                size_t wanted = size > next / 4 ? size : next;
+                size_t wanted = block_size(block, size);
                 struct zp_arena_block *fresh = calloc(1, sizeof *fresh + wanted);
                 if (!fresh)
                         return NULL;

@@ -14,8 +14,8 @@
  * it was made; else what the system said about its file, or EIO. */
 int zp_sqlite_errno(int result, sqlite3 *db);
 
-/* A statement for whoever has the connection to himself, with nothing bound; SQLite's result. One that has been
- * released is taken again: SQLite takes longer to read SQL than to run it. */
+/* A statement for whoever has the connection to himself (its rollback hook is taken), with nothing bound; SQLite's
+ * result. One that has been released is taken again: SQLite takes longer to read SQL than to run it. */
 int zp_sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **out);
 /* Ends its run, and keeps it while its connection is open. NULL is fine. */
 void zp_sqlite_release(sqlite3_stmt *statement);

@@ -2,59 +2,67 @@
  *
  * Statements that are kept for the next time: SQLite takes longer to read one than to run it.
  */
-#include <pthread.h>
-#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/sqlite.h"
 
-/* Of all connections together: more than a program has SQL for. A statement takes some KiB. */
-#define KEPT_MAX 128
+/* A statement takes some KiB. */
+#define KEPT_MAX 64
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-/* guarded by lock */
-static sqlite3_stmt *kept[KEPT_MAX];
-static unsigned kept_count;
+struct kept {
+        sqlite3_stmt *statements[KEPT_MAX];
+        unsigned count;
+};
 
-static sqlite3_stmt *take_out(unsigned at) {
-        sqlite3_stmt *statement = kept[at];
-        kept[at] = kept[--kept_count];
-        return statement;
+static void ignore(void *kept) {
+        (void) kept;
 }
 
-static sqlite3_stmt *find(sqlite3 *db, const char *sql) {
-        for (unsigned i = 0; i < kept_count; i++)
-                if (sqlite3_db_handle(kept[i]) == db && strcmp(sqlite3_sql(kept[i]), sql) == 0)
-                        return take_out(i);
-        return NULL;
+/* A connection remembers what its rollback hook is called with, and says so when there comes another one. */
+static struct kept *swap_kept(sqlite3 *db, struct kept *kept) {
+        return sqlite3_rollback_hook(db, ignore, kept);
+}
+
+static struct kept *kept_of(sqlite3 *db) {
+        struct kept *kept = swap_kept(db, NULL);
+        swap_kept(db, kept);
+        return kept;
 }
 
 int zp_sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **out) {
-        pthread_mutex_lock(&lock);
-        *out = find(db, sql);
-        pthread_mutex_unlock(&lock);
-        return *out ? SQLITE_OK : sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL);
+        struct kept *kept = kept_of(db);
+        for (unsigned i = 0; kept && i < kept->count; i++)
+                if (strcmp(sqlite3_sql(kept->statements[i]), sql) == 0) {
+                        *out = kept->statements[i];
+                        kept->statements[i] = kept->statements[--kept->count];
+                        return SQLITE_OK;
+                }
+        return sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL);
 }
 
 void zp_sqlite_release(sqlite3_stmt *statement) {
         if (!statement)
                 return;
+        sqlite3 *db = sqlite3_db_handle(statement);
+        struct kept *kept = kept_of(db);
+        if (!kept) {
+                kept = calloc(1, sizeof *kept);
+                swap_kept(db, kept);
+        }
+        if (!kept || kept->count == KEPT_MAX) {
+                sqlite3_finalize(statement);
+                return;
+        }
         sqlite3_reset(statement);
         sqlite3_clear_bindings(statement);
-        pthread_mutex_lock(&lock);
-        bool is_kept = kept_count < KEPT_MAX;
-        if (is_kept)
-                kept[kept_count++] = statement;
-        pthread_mutex_unlock(&lock);
-        if (!is_kept)
-                sqlite3_finalize(statement);
+        kept->statements[kept->count++] = statement;
 }
 
 void zp_sqlite_close(sqlite3 *db) {
-        pthread_mutex_lock(&lock);
-        for (unsigned i = kept_count; db && i-- > 0;)
-                if (sqlite3_db_handle(kept[i]) == db)
-                        sqlite3_finalize(take_out(i));
-        pthread_mutex_unlock(&lock);
+        struct kept *kept = db ? swap_kept(db, NULL) : NULL;
+        while (kept && kept->count)
+                sqlite3_finalize(kept->statements[--kept->count]);
+        free(kept);
         sqlite3_close(db);
 }

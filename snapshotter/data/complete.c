@@ -73,15 +73,15 @@ static bool complete(struct snap_completer *c, struct zp_device *device) {
 
 /* What nobody has mounted takes no other copy's place, and not the last room on the disk: else they would be fetched
  * and removed in turns for ever. The local copies are as large as what is there of them. */
-static bool has_room(struct snap_completer *c, const struct zp_digest *device, uint64_t size) {
-        const struct zp_device_options *options = &c->data->options->device;
+bool snap_device_has_room(const struct snap_data *data, const struct zp_digest *device, uint64_t size) {
+        const struct zp_device_options *options = &data->options->device;
         char hex[ZP_SHA256_HEX_SIZE];
         struct statvfs disk;
         struct snap_cache_use use;
         zp_digest_hex(device, hex);
         if (options->is_in_use && options->is_in_use(options->context, hex))
                 return true;
-        if (fstatvfs(options->cache_fd, &disk) < 0 || snap_cache_use(c->data->options->store, &use, NULL) < 0)
+        if (fstatvfs(options->cache_fd, &disk) < 0 || snap_cache_use(data->options->store, &use, NULL) < 0)
                 return false;
         uint64_t room = (uint64_t) disk.f_bavail * disk.f_frsize,
                  kept = (uint64_t) disk.f_blocks * disk.f_frsize / FREE_SHARE;
@@ -168,7 +168,7 @@ static bool complete_all(struct snap_completer *c) {
                 if (!opening)
                         continue;
                 struct zp_device *device = snap_entry_device(opening->entry);
-                if (has_room(c, &devices[i], zp_device_size(device)))
+                if (snap_device_has_room(c->data, &devices[i], zp_device_size(device)))
                         is_ending = complete(c, device);
                 else
                         without_room++;

@@ -91,6 +91,8 @@ bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size);
 /* prefetch.c: has what an image (64 hex digits; others are nobody's) needs to start fetched, and what it reads noted.
  * Waits for no device: those that are not open yet are opened meanwhile, and what cannot be is left out. */
 void snap_data_start(struct snap_data *data, const char *hex);
+/* Before it starts: nothing is noted, and only what there is room for is fetched. */
+void snap_data_expect(struct snap_data *data, const char *hex);
 /* For the administrator. */
 void snap_data_notice(const struct snap_data *data, const char *line);
 
@@ -102,6 +104,8 @@ void snap_completer_tell(struct snap_completer *completer);
 void snap_completer_free(struct snap_completer *completer);
 /* There is a local copy, which is mounted from then on: what is read of it is not seen here. */
 bool snap_device_is_whole(const struct snap_data *data, const struct zp_digest *device);
+/* Whether so many bytes more of it may be kept though nobody waits for them. */
+bool snap_device_has_room(const struct snap_data *data, const struct zp_digest *device, uint64_t size);
 
 /* starts.c: notes what is read of an announced image's devices for `duration_ms` after the first of those reads, in the
  * file DIRECTORY/HEX, a line a read: the device's number in hex, offset, and size. Before them SNAP_DATA_STARTS_PARTIAL

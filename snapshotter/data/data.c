@@ -62,6 +62,8 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
         struct zp_error err = { 0 };
         if (strncmp(name, SNAP_DATA_START_PREFIX, strlen(SNAP_DATA_START_PREFIX)) == 0)
                 snap_data_start(data, name + strlen(SNAP_DATA_START_PREFIX));
+        if (strncmp(name, SNAP_DATA_EXPECT_PREFIX, strlen(SNAP_DATA_EXPECT_PREFIX)) == 0)
+                snap_data_expect(data, name + strlen(SNAP_DATA_EXPECT_PREFIX));
         if (strcmp(name, SNAP_DATA_STATISTICS) == 0) {
                 *id = STATISTICS_ID;
                 *size = STATISTICS_SIZE;
@@ -306,10 +308,18 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
         return r;
 }
 
-void snap_data_start_image(const char *mount, const struct zp_digest *image) {
+static void ask_for(const char *mount, const char *prefix, const struct zp_digest *image) {
         char hex[ZP_SHA256_HEX_SIZE];
         struct stat st;
-        zp_autofree char *path = zp_format("%s/%s%s", mount, SNAP_DATA_START_PREFIX, zp_digest_hex(image, hex));
+        zp_autofree char *path = zp_format("%s/%s%s", mount, prefix, zp_digest_hex(image, hex));
         if (path && stat(path, &st) == 0)
                 return; /* it is never there: the question is the message */
+}
+
+void snap_data_start_image(const char *mount, const struct zp_digest *image) {
+        ask_for(mount, SNAP_DATA_START_PREFIX, image);
+}
+
+void snap_data_expect_image(const char *mount, const struct zp_digest *image) {
+        ask_for(mount, SNAP_DATA_EXPECT_PREFIX, image);
 }

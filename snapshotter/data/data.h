@@ -8,7 +8,9 @@
  *   <64 hex digits>          the device of that digest
  *   disk-<64 hex digits>     the disk of that image: its metadata and devices end to end
  *   disk-compat-<64 digits>  the same for kernels before 6.4
- *   start-<64 hex digits>    never there, but asking for it (stat) starts the prefetch of that image's start-up ranges
+ *   start-<64 hex digits>    never there, but asking for it (stat) starts the prefetch of that image's start-up ranges,
+ *                            and what is read of it is noted
+ *   expect-<64 hex digits>   likewise, but nothing is noted, and no other local copy has to go for it
  *   store                    the path of the daemon's store, and a newline
  *   statistics               counters, a line each: name, blanks, number. read_time_N: how many reads took how long
  *                            (struct zp_histogram)
@@ -22,6 +24,7 @@
 #include "remote/range.h"
 
 #define SNAP_DATA_START_PREFIX "start-"
+#define SNAP_DATA_EXPECT_PREFIX "expect-"
 /* The first line of a file in start_directory when reads of some of the image's devices were not seen. */
 #define SNAP_DATA_STARTS_PARTIAL "partial\n"
 #define SNAP_DATA_DISK_PREFIX "disk-"
@@ -78,7 +81,10 @@ struct snap_data_options {
 /* Serves `fuse_fd` until the file system is unmounted. The process may be killed at any time. */
 int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct zp_error *err);
 
-/* Has the data plane that serves `mount` prefetch what the image needs to start. Waits for no fetch. */
+/* Has the data plane that serves `mount` prefetch what the image needs to start, and note what it reads. Waits for no
+ * fetch. */
 void snap_data_start_image(const char *mount, const struct zp_digest *image);
+/* Has it prefetch that for an image which may be started soon. */
+void snap_data_expect_image(const char *mount, const struct zp_digest *image);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An image starts: what it needs then is fetched before it is asked for, and what it reads is noted.
+ * An image starts, or soon will: what it needs then is fetched before it is asked for. What it reads is noted.
  */
 #include "snapshotter/data/data-internal.h"
 
@@ -50,18 +50,32 @@ static void announce(struct snap_data *data, const struct zp_digest *image) {
                 snap_starts_announce(data->starts, image, devices, count, whole > 0);
 }
 
-void snap_data_start(struct snap_data *data, const char *hex) {
+static void want_range_if_there_is_room(void *argument, const struct zp_digest *device, uint64_t offset,
+                                        uint64_t length) {
+        if (snap_device_has_room(argument, device, length))
+                want_range(argument, device, offset, length);
+}
+
+static void want_ranges(struct snap_data *data, const struct zp_digest *image, snap_data_range want) {
         const struct snap_data_lookups *lookups = &data->options->lookups;
-        struct zp_digest image;
         struct zp_error err = { 0 };
+        int r = lookups->find_ranges ? lookups->find_ranges(lookups->context, image, want, data, &err) : 0;
+        if (r < 0 && r != -ENOENT)
+                snap_data_notice(data, err.message);
+}
+
+void snap_data_start(struct snap_data *data, const char *hex) {
+        struct zp_digest image;
         if (!zp_digest_parse_hex(hex, &image))
                 return;
         announce(data, &image);
-        if (!lookups->find_ranges)
-                return;
-        int r = lookups->find_ranges(lookups->context, &image, want_range, data, &err);
-        if (r < 0 && r != -ENOENT)
-                snap_data_notice(data, err.message);
+        want_ranges(data, &image, want_range);
+}
+
+void snap_data_expect(struct snap_data *data, const char *hex) {
+        struct zp_digest image;
+        if (zp_digest_parse_hex(hex, &image))
+                want_ranges(data, &image, want_range_if_there_is_room);
 }
 
 void snap_data_notice(const struct snap_data *data, const char *line) {

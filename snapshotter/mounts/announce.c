@@ -15,6 +15,7 @@
 struct announcement {
         struct zp_digest image;
         uint64_t due_ms; /* monotonic */
+        bool has_started;
 };
 
 /* Belongs to the thread and to the owner, and goes with the one that ends last. */
@@ -63,10 +64,10 @@ static void *tell_all(void *argument) {
                         zp_condition_wait_until(&a->changed, &a->lock, next->due_ms);
                         continue;
                 }
-                struct zp_digest image = next->image;
+                struct announcement told = *next;
                 *next = a->list[--a->count];
                 pthread_mutex_unlock(&a->lock);
-                snap_data_start_image(a->devices, &image);
+                (told.has_started ? snap_data_start_image : snap_data_expect_image)(a->devices, &told.image);
                 pthread_mutex_lock(&a->lock);
         }
         pthread_mutex_unlock(&a->lock);
@@ -111,22 +112,35 @@ void snap_announcer_free(struct snap_announcer *a) {
         let_go(a);
 }
 
-/* NULL: it is not to be told. Lock held. */
-static struct announcement *find(struct snap_announcer *a, const struct zp_digest *image) {
-        for (unsigned i = 0; i < a->count; i++)
-                if (zp_digest_equal(&a->list[i].image, image))
+/* Where it is put; NULL: nowhere. Lock held. */
+static struct announcement *place_for(struct snap_announcer *a, const struct announcement *news) {
+        struct announcement *expected = NULL;
+        for (unsigned i = 0; i < a->count; i++) {
+                if (zp_digest_equal(&a->list[i].image, &news->image))
                         return &a->list[i];
-        return NULL;
+                if (!a->list[i].has_started)
+                        expected = &a->list[i];
+        }
+        if (a->count < IMAGES_MAX) {
+                a->list[a->count] = *news;
+                return &a->list[a->count++];
+        }
+        return news->has_started ? expected : NULL;
 }
 
-void snap_announcer_tell(struct snap_announcer *a, const struct zp_digest *image, unsigned in_ms) {
-        uint64_t due_ms = zp_monotonic_ms() + in_ms;
+static void add(struct snap_announcer *a, const struct announcement *news) {
         pthread_mutex_lock(&a->lock);
-        struct announcement *known = find(a, image);
-        if (known && known->due_ms > due_ms)
-                known->due_ms = due_ms;
-        else if (!known && a->count < IMAGES_MAX)
-                a->list[a->count++] = (struct announcement){ *image, due_ms };
+        struct announcement *place = place_for(a, news);
+        if (place && (news->has_started || !place->has_started))
+                *place = *news;
         pthread_cond_signal(&a->changed);
         pthread_mutex_unlock(&a->lock);
+}
+
+void snap_announcer_start(struct snap_announcer *a, const struct zp_digest *image) {
+        add(a, &(struct announcement){ .image = *image, .due_ms = zp_monotonic_ms(), .has_started = true });
+}
+
+void snap_announcer_expect(struct snap_announcer *a, const struct zp_digest *image, unsigned in_ms) {
+        add(a, &(struct announcement){ .image = *image, .due_ms = zp_monotonic_ms() + in_ms });
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tells the data plane which images are about to start, from a thread of its own: one that hangs keeps nobody else
+ * Tells the data plane which images start or are about to, from a thread of its own: one that hangs keeps nobody else
  * waiting, and who finds many told and not heard yet goes on without.
  */
 #ifndef SNAP_ANNOUNCE_H
@@ -15,7 +15,9 @@ struct snap_announcer;
 int snap_announcer_new(const char *devices, struct snap_announcer **out, struct zp_error *err);
 /* Does not wait for a data plane that hangs. NULL: nothing. */
 void snap_announcer_free(struct snap_announcer *announcer);
-/* In so many milliseconds; of several for one image the earliest counts. Any thread; returns at once. */
-void snap_announcer_tell(struct snap_announcer *announcer, const struct zp_digest *image, unsigned in_ms);
+/* Any thread; both return at once. An image starts. */
+void snap_announcer_start(struct snap_announcer *announcer, const struct zp_digest *image);
+/* It may start soon: told in so many milliseconds, unless it has started by then, or there are many. */
+void snap_announcer_expect(struct snap_announcer *announcer, const struct zp_digest *image, unsigned in_ms);
 
 #endif

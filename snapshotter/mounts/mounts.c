@@ -206,13 +206,9 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
 /* What fetches data takes the processors that a pull needs; so long it takes from the answer for the last layer. */
 #define PULL_END_MS 25
 
-static void announce(struct snap_mounts *m, const struct snap_base *base, unsigned in_ms) {
-        if (m->announcer && base->layers == base->of)
-                snap_announcer_tell(m->announcer, &base->manifest_digest, in_ms);
-}
-
 void snap_mounts_expect(struct snap_mounts *m, const struct snap_base *base) {
-        announce(m, base, PULL_END_MS);
+        if (base->layers == base->of && m->announcer)
+                snap_announcer_expect(m->announcer, &base->manifest_digest, PULL_END_MS);
 }
 
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */
@@ -224,8 +220,8 @@ static int mount_base(struct snap_mounts *m, const struct snap_base *base, const
         int r = zp_store_lock(m->store, &base->manifest_digest, cancel, NULL, NULL, &lock, err);
         if (r == 0)
                 r = mount_devices(m, base, point, cancel, err);
-        if (r == 0)
-                announce(m, base, 0);
+        if (r == 0 && base->layers == base->of && m->announcer)
+                snap_announcer_start(m->announcer, &base->manifest_digest);
         if (r == 0)
                 snap_log_event(SNAP_LOG_INFO, "mounted", "image", base->reference, "point", point, NULL);
         return r;

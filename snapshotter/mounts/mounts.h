@@ -32,7 +32,7 @@ ZP_DEFINE_AUTO(struct snap_mounts, snap_mounts_close);
 
 /* Whether it is mounted; waits for nobody. */
 bool snap_mounts_has(struct snap_mounts *mounts, uint64_t base_id);
-/* An image has been pulled, and will be mounted soon: what its start needs may be fetched. Returns at once. */
+/* A layer has been pulled: when it is the image's last one, what its start needs may be fetched. Returns at once. */
 void snap_mounts_expect(struct snap_mounts *mounts, const struct snap_base *base);
 /* Mounts it unless it is mounted; *root_directory (may be NULL) describes its root. -ENOENT: the store does not have
  * the image (any more). */

@@ -43,8 +43,7 @@ class Node:
         return json.loads(self.store.ok("attach", "--root", str(self.daemon.root), "--json", reference, *options))
 
     def statistics(self):
-        text = (self.daemon.root / "devices" / "statistics").read_text()
-        return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
+        return self.daemon.statistics()
 
 
 @pytest.fixture

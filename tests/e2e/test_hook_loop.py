@@ -32,8 +32,7 @@ class Node:
         return self.server.output("run", "--rm", image, f"loop-{os.getpid()}")
 
     def statistics(self):
-        text = (self.daemon.root / "devices" / "statistics").read_text()
-        return {name: int(number) for name, number in (line.split() for line in text.strip("\0").splitlines() if line.strip())}
+        return self.daemon.statistics()
 
     def reads_left(self):
         """What was seen of starts and is not told yet."""

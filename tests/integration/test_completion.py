@@ -17,11 +17,6 @@ from support.snapshotter import mounted, settings, snapshotter
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
-def statistics(daemon):
-    return {name: int(value) for name, value in
-            (line.split() for line in (daemon.root / "devices/statistics").read_text().splitlines())}
-
-
 def test_what_nobody_mounted_takes_no_other_copys_place(world, work):
     images = [world.image(f"web{n}", lambda layer, n=n: layer.file("noise", random.Random(n).randbytes(3_000_000))) for n in range(2)]
     with snapshotter(work, *settings(work, "check_rights: false", "complete: always", "cache_limit: 5M")) as daemon:
@@ -33,7 +28,7 @@ def test_what_nobody_mounted_takes_no_other_copys_place(world, work):
             assert time.monotonic() < until
             time.sleep(0.05)
         assert len(list((daemon.root / "store/unpacked").glob("*.raw"))) == 1
-        assert statistics(daemon)["evicted_copies"] == 0
+        assert daemon.statistics()["evicted_copies"] == 0
 
 
 def test_what_was_mounted_is_fetched_at_the_limit_and_then_a_plain_file(world, work):
@@ -45,19 +40,19 @@ def test_what_was_mounted_is_fetched_at_the_limit_and_then_a_plain_file(world, w
         began = None
         until = time.monotonic() + 60
         while len(list((daemon.root / "store/unpacked").glob("*.raw"))) < 2:
-            fetched = statistics(daemon)["fetched_bytes"]
+            fetched = daemon.statistics()["fetched_bytes"]
             began = began or (fetched and (time.monotonic(), fetched))
             assert time.monotonic() < until
             time.sleep(0.05)
-        took, fetched = time.monotonic() - began[0], statistics(daemon)["fetched_bytes"] - began[1]
+        took, fetched = time.monotonic() - began[0], daemon.statistics()["fetched_bytes"] - began[1]
         assert fetched / (took + 0.1) < 1.2 * (1 << 20)
         for name in ("v", *reversed(names)):
             api.remove(name)
         api.cleanup()
-        names, before = pull(api, image), statistics(daemon)["reads"]
+        names, before = pull(api, image), daemon.statistics()["reads"]
         with mounted(api.view("v", names[-1]), work / "m") as root:
             assert len((root / "data/noise").read_bytes()) == 3_000_000
-        assert statistics(daemon)["reads"] == before
+        assert daemon.statistics()["reads"] == before
         api.close()
 
 
@@ -107,9 +102,9 @@ def test_next_container_reads_plain_files_while_others_run(world, work):
                     for pid in ("self", other):
                         (line,) = lines_of_erofs(pid, daemon.root)
                         assert "noatime" in line
-                    reads = statistics(daemon)["reads"]
+                    reads = daemon.statistics()["reads"]
                     noise = (new / "data/noise").read_bytes()
-                    assert len(noise) == 3_000_000 and statistics(daemon)["reads"] == reads
+                    assert len(noise) == 3_000_000 and daemon.statistics()["reads"] == reads
                     (new / "data/noise").write_bytes(b"x")
                     assert running.read() == noise
                 # and that one from then on

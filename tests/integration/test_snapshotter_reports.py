@@ -2,7 +2,7 @@
 """Reports of starts (report_starts): when the hook is away, and when what was left to report is no report."""
 import os
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -10,10 +10,11 @@ import pytest
 
 from support import oci
 from support.hook import until
+from support.pulls import pull
 from support.registry import registry
 from support.serving import serving
 from support.ship import fill_app, make_image
-from support.snapshotter import settings, snapshotter
+from support.snapshotter import mounted, settings, snapshotter
 from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -97,3 +98,18 @@ def test_what_is_no_list_of_reads_is_not_reported(work):
             until(lambda: not file.exists(), 30, daemon.log)
             until(lambda: daemon.log().count("malformed") == told + 1, 30, daemon.log)
         assert hook.posts == []
+
+
+def test_images_that_are_only_pulled_keep_no_start_from_being_reported(world, work):
+    size, read = 2_000_000, 200_000
+    images = [world.image_of_noise(f"web{n}", n, size, read) for n in range(10)]  # more than are noted at a time
+    with hook_that_refuses(0) as hook:
+        reports = f"report_starts: {{url: 'http://127.0.0.1:{hook.server_address[1]}', seconds: 1}}"
+        with snapshotter(work, *settings(work, "check_rights: false", "complete: never", reports)) as daemon, closing(daemon.client()) as api:
+            names = [pull(api, image)[-1] for image in images]
+            until(lambda: daemon.statistics()["fetched_bytes"] >= read * len(images), 60, daemon.log)
+            with mounted(api.view("v", names[-1]), work / "m") as root:
+                assert len((root / "noise").read_bytes()) == size
+                until(lambda: hook.posts, 30, daemon.log)
+    ((_, path, body),) = hook.posts
+    assert urlsplit(path).query.endswith("/web9") and b"/noise" in body

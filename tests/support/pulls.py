@@ -2,6 +2,7 @@
 """Images in a registry, and what containerd asks a snapshotter while it pulls one of them."""
 import hashlib
 import json
+import random
 import urllib.request
 
 import grpc
@@ -59,12 +60,20 @@ class World:
         self.layout = oci.Layout(work / "layout")
         self.counter = 0
 
-    def image(self, name, *fills, publish=True):
+    def image(self, name, *fills, publish=True, options=()):
+        """`options` are the build's."""
         digest = make_image(self.layout, name, *fills)
         self.server.push(f"oci:{self.layout.directory}:{name}", name)
         if publish:
-            self.zeropull.ok("build", f"--push=docker://{self.server.host}/{name}", f"oci:{self.layout.directory}:{name}")
+            self.zeropull.ok("build", *options, f"--push=docker://{self.server.host}/{name}", f"oci:{self.layout.directory}:{name}")
         return Image(self.server, name, digest)
+
+    def image_of_noise(self, name, seed, size, read=None):
+        """Of one file, /noise, of which a start reads all, or so much, as the build is told."""
+        profile = self.work / "profile"
+        profile.write_text(f"/noise\t0\t{read or size}\n")
+        fill = lambda layer: layer.file("noise", random.Random(seed).randbytes(size))  # noqa: E731
+        return self.image(name, fill, options=["--profile", profile])
 
     def expected(self, image):
         """The image's root file system, mounted by the zeropull command."""

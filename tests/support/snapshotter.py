@@ -167,6 +167,11 @@ class Snapshotter:
     def client(self, *options):
         return Snapshots(self.socket, *options)
 
+    def statistics(self):
+        """The data plane's."""
+        lines = (self.root / "devices" / "statistics").read_text().strip("\0").splitlines()
+        return {name: int(number) for name, number in (line.split() for line in lines if line.strip())}
+
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
