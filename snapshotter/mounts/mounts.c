@@ -203,12 +203,13 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
         return try_mount(m, base, point, false, cancel, err);
 }
 
-/* What fetches data takes the processors that a pull needs; so long it takes from the answer for the last layer. */
-#define PULL_END_MS 25
+/* What fetches data takes the processors that a pull needs, and the container that is made of it at once. From the answer
+ * for the last layer. */
+#define EXPECT_MS 50
 
 void snap_mounts_expect(struct snap_mounts *m, const struct snap_base *base) {
         if (base->layers == base->of && m->announcer)
-                snap_announcer_expect(m->announcer, &base->manifest_digest, PULL_END_MS);
+                snap_announcer_expect(m->announcer, &base->manifest_digest, EXPECT_MS);
 }
 
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */
