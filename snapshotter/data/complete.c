@@ -71,23 +71,32 @@ static bool complete(struct snap_completer *c, struct zp_device *device) {
 /* Of the disk, left to others. */
 #define FREE_SHARE 16
 
-/* What nobody has mounted takes no other copy's place, and not the last room on the disk: else they would be fetched
- * and removed in turns for ever. The local copies are as large as what is there of them. */
-bool snap_device_has_room(const struct snap_data *data, const struct zp_digest *device, uint64_t size) {
+/* Not the last room on the disk. The local copies are as large as what is there of them. */
+uint64_t snap_data_room(const struct snap_data *data) {
         const struct zp_device_options *options = &data->options->device;
-        char hex[ZP_SHA256_HEX_SIZE];
         struct statvfs disk;
         struct snap_cache_use use;
-        zp_digest_hex(device, hex);
-        if (options->is_in_use && options->is_in_use(options->context, hex))
-                return true;
         if (fstatvfs(options->cache_fd, &disk) < 0 || snap_cache_use(data->options->store, &use, NULL) < 0)
-                return false;
-        uint64_t room = (uint64_t) disk.f_bavail * disk.f_frsize,
+                return 0;
+        uint64_t there = (uint64_t) disk.f_bavail * disk.f_frsize,
                  kept = (uint64_t) disk.f_blocks * disk.f_frsize / FREE_SHARE;
-        bool is_on_disk = room > kept && size < room - kept;
-        return is_on_disk &&
-               (!options->cache_limit || (use.bytes < options->cache_limit && size < options->cache_limit - use.bytes));
+        uint64_t room = there > kept ? there - kept : 0;
+        if (!options->cache_limit)
+                return room;
+        uint64_t allowed = use.bytes < options->cache_limit ? options->cache_limit - use.bytes : 0;
+        return room < allowed ? room : allowed;
+}
+
+bool snap_device_is_in_use(const struct snap_data *data, const struct zp_digest *device) {
+        const struct zp_device_options *options = &data->options->device;
+        char hex[ZP_SHA256_HEX_SIZE];
+        zp_digest_hex(device, hex);
+        return options->is_in_use && options->is_in_use(options->context, hex);
+}
+
+/* What nobody has mounted takes no other copy's place: else they would be fetched and removed in turns for ever. */
+static bool has_room(const struct snap_data *data, const struct zp_digest *device, uint64_t size) {
+        return snap_device_is_in_use(data, device) || size < snap_data_room(data);
 }
 
 /* It is told once, until there is room again. */
@@ -168,7 +177,7 @@ static bool complete_all(struct snap_completer *c) {
                 if (!opening)
                         continue;
                 struct zp_device *device = snap_entry_device(opening->entry);
-                if (snap_device_has_room(c->data, &devices[i], zp_device_size(device)))
+                if (has_room(c->data, &devices[i], zp_device_size(device)))
                         is_ending = complete(c, device);
                 else
                         without_room++;

@@ -104,8 +104,9 @@ void snap_completer_tell(struct snap_completer *completer);
 void snap_completer_free(struct snap_completer *completer);
 /* There is a local copy, which is mounted from then on: what is read of it is not seen here. */
 bool snap_device_is_whole(const struct snap_data *data, const struct zp_digest *device);
-/* Whether so many bytes more of it may be kept though nobody waits for them. */
-bool snap_device_has_room(const struct snap_data *data, const struct zp_digest *device, uint64_t size);
+/* So many bytes more may be kept, of devices that are not in use, though nobody waits for them. Looks at the disk. */
+uint64_t snap_data_room(const struct snap_data *data);
+bool snap_device_is_in_use(const struct snap_data *data, const struct zp_digest *device);
 
 /* starts.c: notes what is read of an announced image's devices for `duration_ms` after the first of those reads, in the
  * file DIRECTORY/HEX, a line a read: the device's number in hex, offset, and size. Before them SNAP_DATA_STARTS_PARTIAL

@@ -50,16 +50,25 @@ static void announce(struct snap_data *data, const struct zp_digest *image) {
                 snap_starts_announce(data->starts, image, devices, count, whole > 0);
 }
 
+struct expectation {
+        struct snap_data *data;
+        uint64_t room; /* bytes */
+};
+
 static void want_range_if_there_is_room(void *argument, const struct zp_digest *device, uint64_t offset,
                                         uint64_t length) {
-        if (snap_device_has_room(argument, device, length))
-                want_range(argument, device, offset, length);
+        struct expectation *expectation = argument;
+        bool takes_room = !snap_device_is_in_use(expectation->data, device);
+        if (takes_room && length >= expectation->room)
+                return;
+        expectation->room -= takes_room ? length : 0;
+        want_range(expectation->data, device, offset, length);
 }
 
-static void want_ranges(struct snap_data *data, const struct zp_digest *image, snap_data_range want) {
+static void want_ranges(struct snap_data *data, const struct zp_digest *image, snap_data_range want, void *argument) {
         const struct snap_data_lookups *lookups = &data->options->lookups;
         struct zp_error err = { 0 };
-        int r = lookups->find_ranges ? lookups->find_ranges(lookups->context, image, want, data, &err) : 0;
+        int r = lookups->find_ranges ? lookups->find_ranges(lookups->context, image, want, argument, &err) : 0;
         if (r < 0 && r != -ENOENT)
                 snap_data_notice(data, err.message);
 }
@@ -69,13 +78,15 @@ void snap_data_start(struct snap_data *data, const char *hex) {
         if (!zp_digest_parse_hex(hex, &image))
                 return;
         announce(data, &image);
-        want_ranges(data, &image, want_range);
+        want_ranges(data, &image, want_range, data);
 }
 
 void snap_data_expect(struct snap_data *data, const char *hex) {
         struct zp_digest image;
-        if (zp_digest_parse_hex(hex, &image))
-                want_ranges(data, &image, want_range_if_there_is_room);
+        if (!zp_digest_parse_hex(hex, &image))
+                return;
+        struct expectation expectation = { data, snap_data_room(data) };
+        want_ranges(data, &image, want_range_if_there_is_room, &expectation);
 }
 
 void snap_data_notice(const struct snap_data *data, const char *line) {
