@@ -120,14 +120,22 @@ def test_next_container_reads_plain_files_while_others_run(world, work):
         unmount_below(root)
 
 
-def test_plain_files_stay_mounted_when_everything_was_killed(world, work):
+@contextmanager
+def completed(world, work):
+    """A daemon that has an image whole since it was mounted from the data plane, and the image's last snapshot."""
     image = world.image("web", fill_base, fill_app(3))
     with snapshotter(work, *settings(work, "check_rights: false", "complete: started")) as daemon:
         with closing(daemon.client()) as api:
-            names = pull(api, image)
-            api.view("v", names[-1])
+            parent = pull(api, image)[-1]
+            api.view("v", parent)
             await_plain_files(daemon)
-            api.prepare("one", names[-1])
+        yield daemon, parent
+
+
+def test_plain_files_stay_mounted_when_everything_was_killed(world, work):
+    with completed(world, work) as (daemon, parent):
+        with closing(daemon.client()) as api:
+            api.prepare("one", parent)
             (plain,) = lines_of_erofs("self", daemon.root)
         daemon.kill()
         daemon.start()
@@ -138,17 +146,13 @@ def test_plain_files_stay_mounted_when_everything_was_killed(world, work):
 
 
 def test_one_mount_that_stays_keeps_no_later_one_from_plain_files(world, work):
-    image = world.image("web", fill_base, fill_app(3))
-    with snapshotter(work, *settings(work, "check_rights: false", "complete: started")) as daemon:
+    with completed(world, work) as (daemon, parent):
         with closing(daemon.client()) as api:
-            names = pull(api, image)
-            api.view("v", names[-1])
-            await_plain_files(daemon)
             (metadata,) = (daemon.root / "store/images").glob("*/snapshot.erofs")
             away = metadata.rename(metadata.with_name("away"))
             metadata.symlink_to(away)  # which is not followed
-            api.prepare("one", names[-1])
+            api.prepare("one", parent)
             away.rename(metadata)
-            api.prepare("two", names[-1])
+            api.prepare("two", parent)
             (line,) = lines_of_erofs("self", daemon.root)
             assert "noatime" in line
