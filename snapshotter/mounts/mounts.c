@@ -203,8 +203,8 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
         return try_mount(m, base, point, false, cancel, err);
 }
 
-/* From the answer for an image's last layer. What fetches data takes the processors that the rest of the pull needs, and the
- * mount of a container that comes at once: that has it fetched itself. */
+/* From the answer for an image's last layer. What fetches data takes the processors that the rest of the pull needs,
+ * and the mount of a container that comes at once: that has it fetched itself. */
 #define EXPECT_MS 500
 
 void snap_mounts_expect(struct snap_mounts *m, const struct snap_base *base) {
