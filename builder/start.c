@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "builder/file-reader.h"
 #include "builder/guess/guess.h"
+#include "pack/writer.h"
 #include "snapshot/load.h"
 #include "store/whole-file.h"
 
@@ -15,14 +16,14 @@ static int write_list(struct zp_staging *staging, const struct zp_prefetch *list
         return r == 0 ? zp_staging_write(staging, "prefetch.json", text.data ? text.data : "", text.size, err) : r;
 }
 
-static int map_profile(const struct zp_loaded *l, const struct zp_profile *profile, struct zp_prefetch *out,
-                       struct zp_error *err) {
+static int map_profile(const struct zp_loaded *l, const struct zp_profile *profile, uint32_t frame_size,
+                       struct zp_prefetch *out, struct zp_error *err) {
         zp_autofree struct zp_prefetch_device *table = calloc((size_t) l->device_count + 1, sizeof *table);
         if (!table)
                 return zp_error_errno(err, ENOMEM, "prefetch list");
         for (uint16_t i = 0; i < l->device_count; i++)
                 table[i] = (struct zp_prefetch_device){ l->devices[i].digest, l->devices[i].blocks * ZP_BLOCK_SIZE };
-        return zp_prefetch_map(profile, l->tree, table, l->device_count, out, err);
+        return zp_prefetch_map(profile, l->tree, table, l->device_count, frame_size, out, err);
 }
 
 static int write_profile(struct zp_staging *staging, const struct zp_profile *profile, struct zp_error *err) {
@@ -37,7 +38,7 @@ int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const stru
         struct zp_prefetch list = { 0 };
         int r = zp_snapshot_load_new(fd, size, &snapshot, err);
         if (r == 0)
-                r = map_profile(&snapshot, profile, &list, err);
+                r = map_profile(&snapshot, profile, 0, &list, err);
         if (r == 0)
                 r = write_list(staging, &list, err);
         zp_prefetch_clear(&list);
@@ -51,6 +52,8 @@ struct guessing {
         const struct zp_cancel *cancel;
 };
 
+/* What is guessed does not lie together, and some of it is not read: the order in which it is fetched counts. Few
+ * devices have frames of another size than the default; theirs are fetched nearly in order. */
 static int guess_list(const struct guessing *guessing, const struct zp_loaded *l, struct zp_prefetch *out,
                       struct zp_error *err) {
         zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
@@ -60,7 +63,7 @@ static int guess_list(const struct guessing *guessing, const struct zp_loaded *l
         if (r == 0)
                 r = zp_guess(&image, guessing->config, guessing->config_size, &profile, err);
         if (r == 0)
-                r = map_profile(l, profile, out, err);
+                r = map_profile(l, profile, ZP_PACK_DEFAULT_FRAME_SIZE, out, err);
         out->is_guess = true;
         return r;
 }

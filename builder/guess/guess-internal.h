@@ -34,6 +34,12 @@ struct zp_guess_file {
         struct zp_inode *inode;
 };
 
+struct zp_guess_part {
+        struct zp_guess_file file;
+        uint64_t offset, size;
+        bool is_code;
+};
+
 /* Directories that are there. */
 struct zp_guess_directories {
         struct zp_guess_file list[ZP_GUESS_DIRECTORIES_MAX];
@@ -49,6 +55,7 @@ struct zp_guess_python {
         uint32_t script_count;
         struct zp_guess_file *queue; /* modules; room for ZP_GUESS_FILES_MAX */
         uint32_t next, count;        /* of them, those whose imports are not looked at yet */
+        unsigned depth;              /* of modules in modules */
 };
 
 struct zp_guess {
@@ -59,6 +66,7 @@ struct zp_guess {
         uint64_t steps_left;
         uint32_t files_left;
         unsigned depth;                              /* of scripts in scripts */
+        bool is_importing;                           /* what is loaded now, a module brings along */
         json_t *config;                              /* the image's, its member "config" */
         json_t *command;                             /* the words of its entrypoint and command */
         json_t *variables;                           /* of its environment, by their names */
@@ -66,6 +74,10 @@ struct zp_guess {
         struct zp_guess_directories search_path, library_path, system_libraries;
         struct zp_guess_file *libraries; /* those found; room for ZP_GUESS_FILES_MAX */
         uint32_t library_count;
+        struct zp_guess_part *kept; /* of the files that are loaded together; room for ZP_GUESS_FILES_MAX */
+        uint32_t kept_count;
+        struct zp_guess_part *last; /* to be named when all else is; room for ZP_GUESS_FILES_MAX */
+        uint32_t last_count;
         const char **words; /* all that were seen; room for ZP_GUESS_WORDS_MAX */
         uint32_t word_count;
         struct zp_guess_python python;
@@ -102,6 +114,8 @@ bool zp_guess_is_new(struct zp_guess *g, const struct zp_guess_file *file);
 /* Names a part of a file, as much as there is of it and may still be named. */
 int zp_guess_name(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, uint64_t size,
                   struct zp_error *err);
+/* Likewise, but behind all that is more likely to be read. */
+void zp_guess_name_last(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, uint64_t size);
 int zp_guess_name_path(struct zp_guess *g, const char *path, uint64_t max, struct zp_error *err);
 /* 1: all of that was read; 0: it cannot be had. */
 int zp_guess_read(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, void *buffer, size_t size,

@@ -57,10 +57,13 @@ static int take_settings(struct zp_guess *g, struct zp_error *err) {
         zp_guess_add_directories(g, zp_guess_variable(g, "PATH", DEFAULT_PATH), ":", &g->search_path);
         zp_guess_add_directories(g, zp_guess_variable(g, "LD_LIBRARY_PATH", ""), ":;", &g->library_path);
         g->libraries = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->libraries);
+        g->kept = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->kept);
+        g->last = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->last);
         g->words = zp_arena_alloc(&g->arena, ZP_GUESS_WORDS_MAX * sizeof *g->words);
         g->python.queue = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->python.queue);
-        return g->libraries && g->words && g->python.queue && g->directory.path ? zp_guess_library_directories(g, err)
-                                                                                : zp_guess_no_memory(err);
+        return g->libraries && g->kept && g->last && g->words && g->python.queue && g->directory.path
+                       ? zp_guess_library_directories(g, err)
+                       : zp_guess_no_memory(err);
 }
 
 static int guess(struct zp_guess *g, struct zp_error *err) {
@@ -77,7 +80,11 @@ static int guess(struct zp_guess *g, struct zp_error *err) {
         if (r == 0)
                 r = zp_guess_words(g, zp_guess_variable(g, "LD_PRELOAD", ""), err);
         json_array_foreach(g->command, at, item) if (r == 0) r = zp_guess_words(g, json_string_value(item), err);
-        return r == 0 ? zp_guess_imports(g, err) : r;
+        if (r == 0)
+                r = zp_guess_imports(g, err);
+        for (uint32_t i = 0; i < g->last_count && r == 0; i++)
+                r = zp_guess_name(g, &g->last[i].file, g->last[i].offset, g->last[i].size, err);
+        return r;
 }
 
 int zp_guess(const struct zp_guess_image *image, const char *config, size_t config_size, struct zp_profile **out,

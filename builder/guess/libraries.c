@@ -13,13 +13,21 @@
 #include "builder/guess/guess-internal.h"
 
 /* A file up to this size is read whole: its pieces lie in a few frames. */
-#define WHOLE_MAX (UINT64_C(8) << 20)
+#define WHOLE_MAX (UINT64_C(1) << 20)
 /* Of a larger one, and of each of its segments. */
 #define FILE_MAX (UINT64_C(48) << 20)
 #define SEGMENT_MAX (UINT64_C(32) << 20)
-/* Read-only data of that size is a table of some kind: only its ends. */
+/* Of a segment that begins with the file: headers and, if they are small, symbols and relocations. */
+#define HEAD_SIZE (UINT64_C(512) << 10)
+/* Code behind so much of it is named last: where it is that much, only a part of it is executed at a start. Of what an
+ * interpreter's module brings along, less is: it is there for its functions, not to run. */
+#define CODE_LIKELY (UINT64_C(16) << 20)
+#define CODE_LIKELY_OF_MODULES (UINT64_C(2) << 20)
+/* Only the ends of a table are named. */
 #define TABLE_MIN (UINT64_C(12) << 20)
 #define TABLE_END (UINT64_C(256) << 10)
+/* Of a file that cannot be looked into. */
+#define UNKNOWN_MAX (UINT64_C(8) << 20)
 #define SETTINGS_MAX (64u << 10)
 
 /* ---- where libraries are ---- */
@@ -144,30 +152,63 @@ static int find_library(const struct loading *by, const char *name, struct zp_gu
 
 /* ---- what of them is read ---- */
 
+/* Read-only data that large is looked up here and there. */
+static bool is_table(const struct zp_elf_segment *segment) {
+        return !segment->is_executable && !segment->is_writable && segment->size > TABLE_MIN;
+}
+
+/* Kept until all libraries are found. */
+static void keep(const struct loading *l, uint64_t offset, uint64_t size, bool is_code) {
+        if (size > 0 && l->g->kept_count < ZP_GUESS_FILES_MAX)
+                l->g->kept[l->g->kept_count++] = (struct zp_guess_part){ *l->file, offset, size, is_code };
+}
+
 /* *left: what of the file may still be named. */
-static int name_part(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, uint64_t size,
-                     uint64_t *left, struct zp_error *err) {
-        size = zp_min_u64(size, *left);
+static int name_segment(const struct loading *l, const struct zp_elf_segment *segment, uint64_t *left,
+                        struct zp_error *err) {
+        uint64_t size = zp_min_u64(is_table(segment) ? TABLE_END : zp_min_u64(segment->size, SEGMENT_MAX), *left);
+        uint64_t head = segment->is_writable ? size : segment->offset == 0 ? zp_min_u64(size, HEAD_SIZE) : 0;
         *left -= size;
-        return zp_guess_name(g, file, offset, size, err);
+        int r = zp_guess_name(l->g, l->file, segment->offset, head, err);
+        keep(l, segment->offset + head, size - head, segment->is_executable);
+        if (is_table(segment)) {
+                size = zp_min_u64(TABLE_END, *left);
+                *left -= size;
+                keep(l, segment->offset + segment->size - size, size, false);
+        }
+        return r;
 }
 
-static int name_segment(struct zp_guess *g, const struct zp_guess_file *file, const struct zp_elf_segment *segment,
-                        uint64_t *left, struct zp_error *err) {
-        bool is_table = !segment->is_executable && !segment->is_writable && segment->size > TABLE_MIN;
-        if (!is_table)
-                return name_part(g, file, segment->offset, zp_min_u64(segment->size, SEGMENT_MAX), left, err);
-        int r = name_part(g, file, segment->offset, TABLE_END, left, err);
-        return r == 0 ? name_part(g, file, segment->offset + segment->size - TABLE_END, TABLE_END, left, err) : r;
-}
-
+/* Of a large file, what is read when it is found: its beginning, and where its dynamic section lies. */
 static int name_parts(const struct loading *l, struct zp_error *err) {
         uint64_t left = FILE_MAX;
+        int r = 0;
         if (l->file->inode->size <= WHOLE_MAX)
                 return zp_guess_name(l->g, l->file, 0, WHOLE_MAX, err);
-        int r = 0;
         for (uint16_t i = 0; i < l->elf.segment_count && r == 0; i++)
-                r = name_segment(l->g, l->file, &l->elf.segments[i], &left, err);
+                r = name_segment(l, &l->elf.segments[i], &left, err);
+        return r;
+}
+
+static int name_kept_part(struct zp_guess *g, const struct zp_guess_part *part, struct zp_error *err) {
+        uint64_t likely = g->is_importing ? CODE_LIKELY_OF_MODULES : CODE_LIKELY;
+        uint64_t size = part->is_code ? zp_min_u64(part->size, likely) : part->size;
+        if (part->size > size)
+                zp_guess_name_last(g, &part->file, part->offset + size, part->size - size);
+        return zp_guess_name(g, &part->file, part->offset, size, err);
+}
+
+/* When all are found, ld.so relocates and initialises them: what others need comes first, and the program last. */
+static int name_kept(struct zp_guess *g, struct zp_error *err) {
+        int r = 0;
+        while (g->kept_count && r == 0) {
+                uint32_t end = g->kept_count, first = end - 1;
+                while (first > 0 && g->kept[first - 1].file.inode == g->kept[first].file.inode)
+                        first--;
+                for (uint32_t i = first; i < end && r == 0; i++)
+                        r = name_kept_part(g, &g->kept[i], err);
+                g->kept_count = first;
+        }
         return r;
 }
 
@@ -210,7 +251,7 @@ static int load(struct zp_guess *g, const struct zp_guess_file *file, struct zp_
 /* Without its content, nobody knows what it needs. */
 static int load_library(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
         int r = load(g, file, err);
-        return r == 0 && file->inode->size <= WHOLE_MAX ? zp_guess_name(g, file, 0, WHOLE_MAX, err) : r;
+        return r == 0 && file->inode->size <= UNKNOWN_MAX ? zp_guess_name(g, file, 0, UNKNOWN_MAX, err) : r;
 }
 
 int zp_guess_elf(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
@@ -220,5 +261,7 @@ int zp_guess_elf(struct zp_guess *g, const struct zp_guess_file *file, struct zp
                 return r;
         for (; next < g->library_count && r >= 0; next++)
                 r = load_library(g, &g->libraries[next], err);
+        if (r >= 0)
+                r = name_kept(g, err);
         return r < 0 ? r : 1;
 }

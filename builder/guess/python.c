@@ -16,6 +16,9 @@
 #define OWN_DIRECTORIES 6u
 /* A dotted name. */
 #define NAME_MAX_SIZE 512u
+/* Modules that import modules: so deep they are followed in the order in which they are executed, with a text of up to
+ * ZP_GUESS_TEXT_MAX for each; what lies deeper comes later. */
+#define DEPTH_MAX 32u
 
 /* What the interpreter imports before the program, where it has not got it within itself, and reads besides. */
 static const char startup[] = "import encodings.aliases, encodings.utf_8, codecs, io, abc, site, os, stat, posixpath, "
@@ -68,13 +71,15 @@ static const char *version_of(const char *name, const struct zp_inode *library) 
 
 /* ---- modules ---- */
 
+static int scan_file(struct zp_guess *g, const struct zp_guess_file *file, bool is_module, struct zp_error *err);
+
 /* "cpython-311" */
 static const char *tag_of(const struct zp_guess *g, char tag[ZP_LIMIT_NAME]) {
         snprintf(tag, ZP_LIMIT_NAME, "cpython-3%s", strchr(g->python.version, '.') + 1);
         return tag;
 }
 
-/* What is loaded of a module whose source that is: the bytecode beside it, if it is there. */
+/* What is loaded of a module whose source that is: the bytecode beside it, if it is there; and then what it imports. */
 static int want_source(struct zp_guess *g, const struct zp_guess_file *directory, const char *name,
                        const struct zp_guess_file *source, struct zp_error *err) {
         struct zp_guess_file compiled;
@@ -82,9 +87,18 @@ static int want_source(struct zp_guess *g, const struct zp_guess_file *directory
         if (!zp_guess_is_new(g, source))
                 return 0;
         snprintf(path, sizeof path, "__pycache__/%s.%s.pyc", name, tag_of(g, tag));
-        g->python.queue[g->python.count++] = *source; /* each once, and not more than files are looked at */
-        return zp_guess_name(g, zp_guess_find_file(g, directory, path, &compiled) ? &compiled : source, 0, MODULE_MAX,
-                             err);
+        int r = zp_guess_name(g, zp_guess_find_file(g, directory, path, &compiled) ? &compiled : source, 0, MODULE_MAX,
+                              err);
+        if (r < 0)
+                return r;
+        if (g->python.depth == DEPTH_MAX) {
+                g->python.queue[g->python.count++] = *source; /* each once, and not more than files are looked at */
+                return 0;
+        }
+        g->python.depth++;
+        r = scan_file(g, source, true, err);
+        g->python.depth--;
+        return r;
 }
 
 /* A module in C. */
@@ -429,19 +443,21 @@ int zp_guess_imports(struct zp_guess *g, struct zp_error *err) {
         if (!g->python.version)
                 return 0;
         add_directories(g, &g->python.prefix);
+        g->is_importing = true;
         int r = 0;
         for (size_t i = 0; i < sizeof tables / sizeof *tables && r == 0; i++)
                 r = zp_guess_name_path(g, tables[i], TABLE_MAX, err);
         if (r == 0)
                 r = scan(g, startup, NULL, true, err);
-        if (r == 0)
-                r = want_words(g, err);
         json_array_foreach(g->command, at, item) if (r == 0) r = scan(g, json_string_value(item), NULL, false, err);
         for (uint32_t i = 0; i < g->python.script_count && r == 0; i++) {
                 r = scan_file(g, &g->python.scripts[i], false, err);
                 if (r == 0)
                         r = follow_modules(g, err);
         }
+        g->python.directories.list[0] = g->directory;
+        if (r == 0) /* a server is there before what it serves */
+                r = want_words(g, err);
         return r == 0 ? follow_modules(g, err) : r;
 }
 

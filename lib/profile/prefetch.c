@@ -31,10 +31,11 @@ struct run {
 struct runs {
         struct run *list;
         size_t count, room;
+        uint64_t unit; /* blocks; a run crosses no multiple of it. 0: it may */
 };
 
-static int add_run(struct runs *runs, uint16_t device, uint64_t block, uint64_t end, uint32_t entry,
-                   struct zp_error *err) {
+static int add_piece(struct runs *runs, uint16_t device, uint64_t block, uint64_t end, uint32_t entry,
+                     struct zp_error *err) {
         if (runs->count == runs->room) {
                 size_t room = runs->room ? runs->room * 2 : 256;
                 struct run *grown = realloc(runs->list, room * sizeof *grown);
@@ -46,6 +47,16 @@ static int add_run(struct runs *runs, uint16_t device, uint64_t block, uint64_t 
         uint64_t use = (uint64_t) entry << 32 | (uint32_t) runs->count;
         runs->list[runs->count++] = (struct run){ block, end, use, device };
         return 0;
+}
+
+static int add_run(struct runs *runs, uint16_t device, uint64_t block, uint64_t end, uint32_t entry,
+                   struct zp_error *err) {
+        int r = 0;
+        for (uint64_t next; block < end && r == 0; block = next) {
+                next = runs->unit ? zp_min_u64(end, zp_round_up(block + 1, runs->unit)) : end;
+                r = add_piece(runs, device, block, next, entry, err);
+        }
+        return r;
 }
 
 /* ---- from files to blocks ---- */
@@ -164,13 +175,20 @@ static int compare_use(const void *a, const void *b) {
         return (x->use > y->use) - (x->use < y->use);
 }
 
-/* Joins neighbours, which are sorted by place, where the gap between them is at most `gap` blocks. */
+static bool may_join(const struct runs *runs, const struct run *last, const struct run *next, uint64_t gap) {
+        if (last->device != next->device)
+                return false;
+        return runs->unit ? last->block / runs->unit == next->block / runs->unit
+                          : next->block <= last->end || next->block - last->end <= gap;
+}
+
+/* Joins neighbours, which are sorted by place, where the gap between them is at most `gap` blocks; or those of one
+ * unit. */
 static void join(struct runs *runs, uint64_t gap) {
         size_t kept = 0;
         for (size_t i = 0; i < runs->count; i++) {
                 struct run *last = kept ? &runs->list[kept - 1] : NULL, *next = &runs->list[i];
-                if (!last || last->device != next->device ||
-                    (next->block > last->end && next->block - last->end > gap)) {
+                if (!last || !may_join(runs, last, next, gap)) {
                         runs->list[kept++] = *next;
                         continue;
                 }
@@ -178,6 +196,19 @@ static void join(struct runs *runs, uint64_t gap) {
                         last->end = next->end;
                 if (next->use < last->use)
                         last->use = next->use;
+        }
+        runs->count = kept;
+}
+
+/* Joins what lies side by side and is used one behind the other. */
+static void join_successive(struct runs *runs) {
+        size_t kept = 0;
+        for (size_t i = 0; i < runs->count; i++) {
+                struct run *last = kept ? &runs->list[kept - 1] : NULL, *next = &runs->list[i];
+                if (last && last->device == next->device && last->end == next->block)
+                        last->end = next->end;
+                else
+                        runs->list[kept++] = *next;
         }
         runs->count = kept;
 }
@@ -234,18 +265,22 @@ static int map(struct runs *runs, const struct zp_prefetch_device *devices, uint
                 return 0;
         qsort(runs->list, runs->count, sizeof *runs->list, compare_place);
         join(runs, 0);
-        int r = choose_gap(runs, &gap, err);
-        if (r < 0)
-                return r;
-        join(runs, gap);
+        if (runs->unit == 0) {
+                int r = choose_gap(runs, &gap, err);
+                if (r < 0)
+                        return r;
+                join(runs, gap);
+        }
         qsort(runs->list, runs->count, sizeof *runs->list, compare_use);
+        if (runs->unit)
+                join_successive(runs);
         return write_ranges(runs, devices, out, err);
 }
 
 int zp_prefetch_map(const struct zp_profile *profile, const struct zp_tree *tree,
-                    const struct zp_prefetch_device *devices, uint16_t device_count, struct zp_prefetch *out,
-                    struct zp_error *err) {
-        struct runs runs = { 0 };
+                    const struct zp_prefetch_device *devices, uint16_t device_count, uint32_t frame_size,
+                    struct zp_prefetch *out, struct zp_error *err) {
+        struct runs runs = { .unit = frame_size / ZP_BLOCK_SIZE };
         *out = (struct zp_prefetch){ 0 };
         zp_autofree struct part *parts = NULL;
         size_t count = 0;

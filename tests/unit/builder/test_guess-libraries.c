@@ -123,21 +123,51 @@ static void add_part(struct elf_file *elf, unsigned number, uint32_t flags, uint
                                               .p_filesz = size };
 }
 
-static void file_up_to_8_mib_is_named_whole(void **state) {
+static void file_up_to_1_mib_is_named_whole(void **state) {
         struct elf_file elf = make_elf((struct elf_parts){ 0 });
-        put_outside(*state, "bin/a", MIB(8), &elf, sizeof elf);
+        put_outside(*state, "bin/a", MIB(1), &elf, sizeof elf);
         assert_guess(*state, "'Cmd':['a']", "bin/a");
-        put_outside(*state, "bin/a", MIB(8) + 1, &elf, sizeof elf);
+        put_outside(*state, "bin/a", MIB(1) + 1, &elf, sizeof elf);
         assert_guess(*state, "'Cmd':['a']", "bin/a[0+1056]");
 }
 
+/* What is read when a file is found: its head, and what is written to. */
 static void large_file_is_named_by_its_segments(void **state) {
         struct elf_file elf = make_elf((struct elf_parts){ 0 });
         add_part(&elf, LOAD, PF_R | PF_X, 0, MIB(9));
         add_part(&elf, INTERPRETER, PF_R | PF_W, MIB(10), MIB(1));
         add_part(&elf, MORE, PF_R, MIB(12), MIB(2));
         put_outside(*state, "bin/a", MIB(100), &elf, sizeof elf);
-        assert_guess(*state, "'Cmd':['a']", "bin/a[0+9437184] bin/a[10485760+1048576] bin/a[12582912+2097152]");
+        assert_guess(*state, "'Cmd':['a']",
+                     "bin/a[0+524288] bin/a[10485760+1048576] bin/a[524288+8912896] bin/a[12582912+2097152]");
+}
+
+/* As ld.so goes about it: all are found, then each is initialised after what it needs. */
+static void large_programs_code_is_named_behind_its_libraries(void **state) {
+        struct elf_file elf = make_elf((struct elf_parts){ .needed = { "liba.so" } });
+        put_elf(*state, "lib/liba.so", .needed = { "libb.so" });
+        put_libraries(*state, "lib/libb.so");
+        add_part(&elf, LOAD, PF_R, 0, MIB(1));
+        add_part(&elf, MORE, PF_R | PF_X, MIB(1), MIB(2));
+        put_outside(*state, "bin/a", MIB(4), &elf, sizeof elf);
+        assert_guess(*state, "'Cmd':['a']",
+                     "bin/a[0+524288] lib/liba.so lib/libb.so bin/a[524288+524288] bin/a[1048576+2097152]");
+}
+
+static void large_librarys_code_is_named_before_the_programs(void **state) {
+        struct image *image = *state;
+        struct elf_file *elf = calloc(1, MIB(2));
+        *elf = make_elf((struct elf_parts){ .needed = { "liba.so" } });
+        add_part(elf, LOAD, PF_R, 0, KIB(4));
+        add_part(elf, MORE, PF_R | PF_X, MIB(1), KIB(4));
+        put_bytes(image, "bin/a", elf, MIB(2));
+        *elf = make_elf((struct elf_parts){ 0 });
+        add_part(elf, LOAD, PF_R, 0, KIB(4));
+        add_part(elf, MORE, PF_R | PF_X, MIB(1), KIB(8));
+        put_bytes(image, "lib/liba.so", elf, MIB(2));
+        free(elf);
+        assert_guess(image, "'Cmd':['a']",
+                     "bin/a[0+4096] lib/liba.so[0+4096] lib/liba.so[1048576+8192] bin/a[1048576+4096]");
 }
 
 static void large_read_only_table_is_named_at_its_ends(void **state) {
@@ -145,16 +175,20 @@ static void large_read_only_table_is_named_at_its_ends(void **state) {
         put_libraries(*state, "lib/liba.so");
         add_part(&elf, INTERPRETER, PF_R, MIB(1), MIB(30));
         put_outside(*state, "bin/a", MIB(40), &elf, sizeof elf);
-        assert_guess(*state, "'Cmd':['a']", "bin/a[0+1056] bin/a[1048576+262144] bin/a[32243712+262144] lib/liba.so");
+        assert_guess(*state, "'Cmd':['a']", "bin/a[0+1056] lib/liba.so bin/a[1048576+262144] bin/a[32243712+262144]");
 }
 
-static void huge_file_is_named_in_part(void **state) {
+/* Of very much code, the later part comes when all else is named. */
+static void huge_file_is_named_in_part_and_much_code_last(void **state) {
         struct elf_file elf = make_elf((struct elf_parts){ 0 });
         add_part(&elf, LOAD, PF_R | PF_X, 0, MIB(200));
         add_part(&elf, INTERPRETER, PF_R | PF_W, MIB(200), MIB(20));
         add_part(&elf, MORE, PF_R | PF_W, MIB(220), MIB(20));
         put_outside(*state, "bin/a", MIB(300), &elf, sizeof elf);
-        assert_guess(*state, "'Cmd':['a']", "bin/a[0+33554432] bin/a[209715200+16777216]");
+        put_libraries(*state, "bin/b");
+        assert_guess(*state, "'Cmd':['a;b']",
+                     "bin/a[0+524288] bin/a[209715200+16777216] bin/a[524288+16777216] bin/b "
+                     "bin/a[17301504+16252928]");
 }
 
 /* ---- what is malformed ---- */
@@ -268,7 +302,7 @@ static void long_list_of_needed_libraries_is_cut(void **state) {
         put_libraries(*state, "lib/liba.so");
         put_bytes(*state, "bin/a", large, sizeof *large);
         free(large);
-        assert_guess(*state, "'Cmd':['a']", "bin/a lib/liba.so");
+        assert_guess(*state, "'Cmd':['a']", "bin/a[0+1056] lib/liba.so");
 }
 
 int main(void) {
@@ -284,10 +318,12 @@ int main(void) {
                 image_test(file_that_is_needed_and_no_library_is_not_named),
                 image_test(library_is_for_the_programs_machine),
                 image_test(library_that_cannot_be_read_is_named_when_it_is_small),
-                image_test(file_up_to_8_mib_is_named_whole),
+                image_test(file_up_to_1_mib_is_named_whole),
                 image_test(large_file_is_named_by_its_segments),
+                image_test(large_programs_code_is_named_behind_its_libraries),
+                image_test(large_librarys_code_is_named_before_the_programs),
                 image_test(large_read_only_table_is_named_at_its_ends),
-                image_test(huge_file_is_named_in_part),
+                image_test(huge_file_is_named_in_part_and_much_code_last),
                 image_test(file_cut_anywhere_is_passed_over),
                 image_test(file_for_another_kind_of_machine_is_data),
                 image_test(numbers_that_point_outside_are_passed_over),

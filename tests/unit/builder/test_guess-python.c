@@ -172,6 +172,28 @@ static void extension_is_loaded_with_its_libraries(void **state) {
                      "usr/bin/python3.11 " LIBRARY "lib-dynload/_z.cpython-311-x86_64-linux-gnu.so lib/libz.so.1");
 }
 
+/* Of what only a module needs, most code is last: it is there for its functions. */
+static void modules_libraries_have_most_of_their_code_named_last(void **state) {
+        struct image *image = *state;
+        struct elf_file elf = make_elf((struct elf_parts){ 0 });
+        elf.segments[LOAD].p_filesz = MIB(1);
+        elf.segments[MORE] = (Elf64_Phdr){ .p_type = PT_LOAD,
+                                           .p_flags = PF_R | PF_X,
+                                           .p_offset = MIB(1),
+                                           .p_vaddr = ELF_ADDRESS + MIB(1),
+                                           .p_filesz = MIB(3) };
+        put_elf(image, LIBRARY "m.so", .needed = { "liba.so" });
+        put_outside(image, "lib/liba.so", MIB(5), &elf, sizeof elf);
+        put_modules(image, "n");
+        assert_guess(image, "'Cmd':['python3','-c','import m, n']",
+                     "usr/bin/python3.11 " LIBRARY "m.so lib/liba.so[0+524288] lib/liba.so[524288+524288] "
+                     "lib/liba.so[1048576+2097152] " LIBRARY "n.py lib/liba.so[3145728+1048576]");
+        put_elf(image, "usr/bin/python3.11", .needed = { "liba.so" });
+        assert_guess(image, "'Cmd':['python3','-c','import m, n']",
+                     "usr/bin/python3.11 lib/liba.so[0+524288] lib/liba.so[524288+524288] "
+                     "lib/liba.so[1048576+3145728] " LIBRARY "m.so " LIBRARY "n.py");
+}
+
 static void bytecode_is_named_and_its_source_read(void **state) {
         struct image *image = *state;
         put_module(image, "a", "import p.b");
@@ -188,6 +210,31 @@ static void modules_that_import_each_other_are_read_once(void **state) {
         put_module(*state, "b", "import a\nimport c");
         put_module(*state, "c", "from a import b");
         assert_imports(*state, "import a", "a b c");
+}
+
+/* A module's imports are there before the next line of whoever imports it. */
+static void modules_are_named_in_the_order_of_their_execution(void **state) {
+        put_modules(*state, "a/b c d e f");
+        put_module(*state, "a/__init__", "import c\nfrom . import b\nimport d");
+        put_module(*state, "c", "import e");
+        assert_imports(*state, "import a, f", "a/__init__ c e a/b d f");
+}
+
+/* Deeper ones are behind those that are not so deep, each still once. */
+static void modules_are_followed_however_deep_they_lie(void **state) {
+        for (unsigned i = 0; i < 100; i++) {
+                zp_autofree char *name = zp_format("m%u", i), *text = zp_format("import m%u, n%u", i + 1, i);
+                zp_autofree char *leaf = zp_format("n%u", i);
+                put_module(*state, name, text);
+                put_modules(*state, leaf);
+        }
+        put_text(*state, "srv/main.py", "import m0");
+        assert_int_equal(try_guess(*state, "'Cmd':['python3','/srv/main.py']"), 0);
+        for (unsigned i = 0; i < 100; i++) {
+                zp_autofree char *name = zp_format(LIBRARY "m%u.py", i), *leaf = zp_format(LIBRARY "n%u.py", i);
+                assert_true(is_named(*state, name));
+                assert_true(is_named(*state, leaf));
+        }
 }
 
 static void directory_without_a_module_holds_others(void **state) {
@@ -344,8 +391,8 @@ static void server_imports_what_it_is_told_to_serve(void **state) {
         put_files(image, "app/web/wsgi.py");
         put_modules(image, "m");
         assert_guess(image, "'WorkingDir':'/app','Cmd':['gunicorn','-b','0.0.0.0:80','web.wsgi:app']",
-                     "usr/bin/gunicorn usr/bin/python3.11 app/web/__init__.py app/web/wsgi.py " PACKAGES
-                     "gunicorn/__init__.py " PACKAGES "gunicorn/app.py " LIBRARY "m.py");
+                     "usr/bin/gunicorn usr/bin/python3.11 " PACKAGES "gunicorn/__init__.py " PACKAGES
+                     "gunicorn/app.py app/web/__init__.py " LIBRARY "m.py app/web/wsgi.py");
 }
 
 /* What Docker makes of a command that is written without brackets. */
@@ -405,8 +452,11 @@ int main(void) {
                 python_test(relative_imports_end_at_the_root),
                 python_test(package_comes_before_extension_before_module),
                 python_test(extension_is_loaded_with_its_libraries),
+                python_test(modules_libraries_have_most_of_their_code_named_last),
                 python_test(bytecode_is_named_and_its_source_read),
                 python_test(modules_that_import_each_other_are_read_once),
+                python_test(modules_are_named_in_the_order_of_their_execution),
+                python_test(modules_are_followed_however_deep_they_lie),
                 python_test(directory_without_a_module_holds_others),
                 python_test(module_comes_before_a_directory_of_that_name),
                 python_test(modules_are_searched_in_the_interpreters_order),

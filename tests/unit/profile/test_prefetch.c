@@ -31,12 +31,12 @@ static void add_file(struct zp_tree *tree, const char *name, uint64_t size, cons
 }
 
 /* "device:first+count …" in blocks. */
-static char *map(const struct zp_tree *tree, const char *text) {
+static char *map(const struct zp_tree *tree, const char *text, uint32_t frame_size) {
         struct zp_profile *profile = zp_profile_new();
         struct zp_prefetch list;
         struct zp_buffer out = { 0 };
         assert_int_equal(zp_profile_parse(profile, text, strlen(text), "p", NULL), 0);
-        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, &list, NULL), 0);
+        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, frame_size, &list, NULL), 0);
         assert_true(zp_buffer_text(&out, ""));
         for (uint32_t i = 0; i < list.count; i++) {
                 char range[60];
@@ -51,7 +51,7 @@ static char *map(const struct zp_tree *tree, const char *text) {
 }
 
 static void assert_maps(const struct zp_tree *tree, const char *text, const char *want) {
-        zp_autofree char *have = map(tree, text);
+        zp_autofree char *have = map(tree, text, 0);
         assert_string_equal(have, want);
 }
 
@@ -110,6 +110,25 @@ static void many_ranges_are_joined_over_small_gaps_only(void **state) {
         zp_tree_free(tree);
 }
 
+static void assert_maps_by_frames(const struct zp_tree *tree, const char *text, const char *want) {
+        zp_autofree char *have = map(tree, text, 8 * ZP_BLOCK_SIZE);
+        assert_string_equal(have, want);
+}
+
+/* "one" lies in the frames 12 and 13, "next" in 13 and 14; "split" has its ends in 62 and 63 of the other device, and
+ * in 6 and 7. */
+static void ranges_of_frames_stay_in_the_order_of_first_use(void **state) {
+        (void) state;
+        struct zp_tree *tree = sample_tree();
+        assert_maps_by_frames(tree, "/one", "1:100+10");
+        assert_maps_by_frames(tree, "/one\n/next", "1:100+15");
+        assert_maps_by_frames(tree, "/next\n/one", "1:104+11 1:100+4");
+        assert_maps_by_frames(tree, "/next\t8192\t4096\n/one", "1:112+1 1:100+10");
+        assert_maps_by_frames(tree, "/one\t32768\t4096\n/split\n/next\t0\t4096", "1:108+3 2:500+10 1:50+10");
+        assert_maps_by_frames(tree, "/one\t0\t4096\n/split\t0\t4096\n/one\t12288\t4096", "1:100+4 2:500+1");
+        zp_tree_free(tree);
+}
+
 /* As many entries as there may be, which lie over one another, of one file in many pieces and under two names: each
  * by each would be four thousand million runs. */
 static void as_many_entries_as_there_may_be_are_mapped_at_once(void **state) {
@@ -127,7 +146,7 @@ static void as_many_entries_as_there_may_be_are_mapped_at_once(void **state) {
         assert_int_equal(zp_tree_link(tree, zp_tree_root(tree), "two", 3, inode, NULL), 0);
         for (uint64_t i = 0; i < ZP_LIMIT_PROFILE_ENTRIES; i++)
                 assert_int_equal(zp_profile_add(profile, i % 2 ? "one" : "two", 4096 + i, 2000 * B, NULL), 0);
-        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, &list, NULL), 0);
+        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, 0, &list, NULL), 0);
         assert_int_equal(list.count, ZP_LIMIT_PREFETCH_RANGES);
         assert_int_equal(list.ranges[0].offset, 2 * B);
         zp_prefetch_clear(&list);
@@ -220,6 +239,7 @@ int main(void) {
                 cmocka_unit_test(ranges_of_files_are_ranges_of_devices),
                 cmocka_unit_test(neighbours_are_joined_and_the_first_use_decides_the_order),
                 cmocka_unit_test(many_ranges_are_joined_over_small_gaps_only),
+                cmocka_unit_test(ranges_of_frames_stay_in_the_order_of_first_use),
                 cmocka_unit_test(as_many_entries_as_there_may_be_are_mapped_at_once),
                 cmocka_unit_test(the_list_survives_as_text),
                 cmocka_unit_test(a_guess_stays_one),
