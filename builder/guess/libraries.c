@@ -26,8 +26,8 @@
 /* Only the ends of a table are named. */
 #define TABLE_MIN (UINT64_C(12) << 20)
 #define TABLE_END (UINT64_C(256) << 10)
-/* Of a file that cannot be looked into. */
-#define UNKNOWN_MAX (UINT64_C(8) << 20)
+/* What nobody can know about is named up to this size of a file. */
+#define SMALL_MAX (UINT64_C(8) << 20)
 #define SETTINGS_MAX (64u << 10)
 
 /* ---- where libraries are ---- */
@@ -179,6 +179,17 @@ static int name_segment(const struct loading *l, const struct zp_elf_segment *se
         return r;
 }
 
+/* Behind the segments lie symbols for a debugger, or what a program has brought along for itself. */
+static void name_rest(const struct loading *l) {
+        uint64_t end = 0;
+        for (uint16_t i = 0; i < l->elf.segment_count; i++) {
+                const struct zp_elf_segment *segment = &l->elf.segments[i];
+                end = segment->offset + segment->size > end ? segment->offset + segment->size : end;
+        }
+        if (end < l->file->inode->size && l->file->inode->size <= SMALL_MAX)
+                zp_guess_name_last(l->g, l->file, end, l->file->inode->size - end);
+}
+
 /* Of a large file, what is read when it is found: its beginning, and where its dynamic section lies. */
 static int name_parts(const struct loading *l, struct zp_error *err) {
         uint64_t left = FILE_MAX;
@@ -187,6 +198,8 @@ static int name_parts(const struct loading *l, struct zp_error *err) {
                 return zp_guess_name(l->g, l->file, 0, WHOLE_MAX, err);
         for (uint16_t i = 0; i < l->elf.segment_count && r == 0; i++)
                 r = name_segment(l, &l->elf.segments[i], &left, err);
+        if (r == 0)
+                name_rest(l);
         return r;
 }
 
@@ -251,7 +264,7 @@ static int load(struct zp_guess *g, const struct zp_guess_file *file, struct zp_
 /* Without its content, nobody knows what it needs. */
 static int load_library(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
         int r = load(g, file, err);
-        return r == 0 && file->inode->size <= UNKNOWN_MAX ? zp_guess_name(g, file, 0, UNKNOWN_MAX, err) : r;
+        return r == 0 && file->inode->size <= SMALL_MAX ? zp_guess_name(g, file, 0, SMALL_MAX, err) : r;
 }
 
 int zp_guess_elf(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {

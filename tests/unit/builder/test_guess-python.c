@@ -183,7 +183,7 @@ static void modules_libraries_have_most_of_their_code_named_last(void **state) {
                                            .p_vaddr = ELF_ADDRESS + MIB(1),
                                            .p_filesz = MIB(3) };
         put_elf(image, LIBRARY "m.so", .needed = { "liba.so" });
-        put_outside(image, "lib/liba.so", MIB(5), &elf, sizeof elf);
+        put_outside(image, "lib/liba.so", MIB(4), &elf, sizeof elf);
         put_modules(image, "n");
         assert_guess(image, "'Cmd':['python3','-c','import m, n']",
                      "usr/bin/python3.11 " LIBRARY "m.so lib/liba.so[0+524288] lib/liba.so[524288+524288] "

@@ -290,7 +290,7 @@ static void program_that_cannot_be_read_is_named_when_it_is_small(void **state) 
         struct elf_file elf = make_elf((struct elf_parts){ .needed = { "liba.so" } });
         put_libraries(image, "usr/lib/liba.so");
         put_outside(image, "bin/a", MIB(3), &elf, sizeof elf);
-        assert_guess(image, "'Cmd':['a']", "bin/a[0+1056] usr/lib/liba.so");
+        assert_guess(image, "'Cmd':['a']", "bin/a[0+1056] usr/lib/liba.so bin/a[1056+3144672]");
         image->outside_result = -EIO;
         assert_int_equal(try_guess(image, "'Cmd':['a']"), -EIO);
         assert_null(image->profile);
