@@ -16,14 +16,28 @@ static int write_list(struct zp_staging *staging, const struct zp_prefetch *list
         return r == 0 ? zp_staging_write(staging, "prefetch.json", text.data ? text.data : "", text.size, err) : r;
 }
 
-static int map_profile(const struct zp_loaded *l, const struct zp_profile *profile, uint32_t frame_size,
+/* Of a device that is not here, nobody knows: most have the default. */
+static int find_frame_size(struct zp_store *store, const struct zp_digest *device, uint32_t *out,
+                           struct zp_error *err) {
+        struct zp_device_record record;
+        int r = zp_store_find_device(store, device, &record, err);
+        *out = r > 0 && record.frame_size >= ZP_BLOCK_SIZE ? record.frame_size : ZP_PACK_DEFAULT_FRAME_SIZE;
+        return r < 0 ? r : 0;
+}
+
+/* `by_frames` NULL: the list need not know them. */
+static int map_profile(const struct zp_loaded *l, const struct zp_profile *profile, struct zp_store *by_frames,
                        struct zp_prefetch *out, struct zp_error *err) {
+        int r = 0;
         zp_autofree struct zp_prefetch_device *table = calloc((size_t) l->device_count + 1, sizeof *table);
         if (!table)
                 return zp_error_errno(err, ENOMEM, "prefetch list");
-        for (uint16_t i = 0; i < l->device_count; i++)
+        for (uint16_t i = 0; i < l->device_count && r == 0; i++) {
                 table[i] = (struct zp_prefetch_device){ l->devices[i].digest, l->devices[i].blocks * ZP_BLOCK_SIZE };
-        return zp_prefetch_map(profile, l->tree, table, l->device_count, frame_size, out, err);
+                if (by_frames)
+                        r = find_frame_size(by_frames, &table[i].digest, &table[i].frame_size, err);
+        }
+        return r == 0 ? zp_prefetch_map(profile, l->tree, table, l->device_count, out, err) : r;
 }
 
 static int write_profile(struct zp_staging *staging, const struct zp_profile *profile, struct zp_error *err) {
@@ -38,7 +52,7 @@ int zp_start_write(struct zp_staging *staging, int fd, uint64_t size, const stru
         struct zp_prefetch list = { 0 };
         int r = zp_snapshot_load_new(fd, size, &snapshot, err);
         if (r == 0)
-                r = map_profile(&snapshot, profile, 0, &list, err);
+                r = map_profile(&snapshot, profile, NULL, &list, err);
         if (r == 0)
                 r = write_list(staging, &list, err);
         zp_prefetch_clear(&list);
@@ -52,8 +66,7 @@ struct guessing {
         const struct zp_cancel *cancel;
 };
 
-/* What is guessed does not lie together, and some of it is not read: the order in which it is fetched counts. Few
- * devices have frames of another size than the default; theirs are fetched nearly in order. */
+/* What is guessed does not lie together, and some of it is not read: the order in which it is fetched counts. */
 static int guess_list(const struct guessing *guessing, const struct zp_loaded *l, struct zp_prefetch *out,
                       struct zp_error *err) {
         zp_auto(zp_profile_free) struct zp_profile *profile = NULL;
@@ -63,7 +76,7 @@ static int guess_list(const struct guessing *guessing, const struct zp_loaded *l
         if (r == 0)
                 r = zp_guess(&image, guessing->config, guessing->config_size, &profile, err);
         if (r == 0)
-                r = map_profile(l, profile, ZP_PACK_DEFAULT_FRAME_SIZE, out, err);
+                r = map_profile(l, profile, guessing->store, out, err);
         out->is_guess = true;
         return r;
 }

@@ -55,8 +55,8 @@ static int add_program_header(struct loading *l, const uint8_t bytes[sizeof(Elf6
         if (type == PT_LOAD)
                 add_segment(l, flags, offset, address, size);
         if (type == PT_DYNAMIC) {
-                l->dynamic_offset = offset;
-                l->dynamic_size = size;
+                l->out->dynamic_offset = offset;
+                l->out->dynamic_size = size;
         }
         int r = type == PT_INTERP ? zp_elf_text(l->read, l->context, l->file_size, offset, l->out->interpreter, err)
                                   : 1;
@@ -133,9 +133,9 @@ static int read_dynamic(struct loading *l, struct zp_error *err) {
         struct zp_elf *elf = l->out;
         struct texts texts = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
         uint8_t bytes[DYNAMIC_MAX];
-        size_t size = (size_t) zp_min_u64(l->dynamic_size, sizeof bytes);
+        size_t size = (size_t) zp_min_u64(l->out->dynamic_size, sizeof bytes);
         uint64_t names = 0;
-        int r = read_at(l, l->dynamic_offset, bytes, size, err);
+        int r = read_at(l, l->out->dynamic_offset, bytes, size, err);
         if (r <= 0)
                 return r;
         read_tags(l, zp_reader(bytes, size), &texts);
@@ -182,6 +182,6 @@ int zp_elf_load(zp_elf_read read, void *context, uint64_t file_size, struct zp_e
         r = read_program_headers(&l, headers, count, err);
         if (r <= 0)
                 return r;
-        r = l.dynamic_size ? read_dynamic(&l, err) : 0;
+        r = out->dynamic_size ? read_dynamic(&l, err) : 0;
         return r < 0 ? r : 1;
 }

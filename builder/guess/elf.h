@@ -25,6 +25,7 @@ struct zp_elf {
         uint16_t machine; /* EM_… */
         struct zp_elf_segment segments[ZP_ELF_SEGMENTS_MAX];
         uint16_t segment_count;
+        uint64_t dynamic_offset, dynamic_size;    /* the dynamic section, in the file as it says; 0, 0: none */
         char interpreter[ZP_ELF_NAME_MAX];        /* "": none */
         char run_path[ZP_ELF_NAME_MAX];           /* DT_RUNPATH; "": none */
         char r_path[ZP_ELF_NAME_MAX];             /* DT_RPATH; "": none, or there is a DT_RUNPATH */

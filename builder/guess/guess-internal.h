@@ -53,7 +53,7 @@ struct zp_guess_python {
         struct zp_guess_directories directories;
         struct zp_guess_file scripts[16]; /* that it may be given */
         uint32_t script_count;
-        struct zp_guess_file *queue; /* modules; room for ZP_GUESS_FILES_MAX */
+        struct zp_guess_file *queue; /* modules to be looked at later; room for ZP_GUESS_FILES_MAX */
         uint32_t next, count;        /* of them, those whose imports are not looked at yet */
         unsigned depth;              /* of modules in modules */
 };

@@ -167,10 +167,11 @@ static void keep(const struct loading *l, uint64_t offset, uint64_t size, bool i
 static int name_segment(const struct loading *l, const struct zp_elf_segment *segment, uint64_t *left,
                         struct zp_error *err) {
         uint64_t size = zp_min_u64(is_table(segment) ? TABLE_END : zp_min_u64(segment->size, SEGMENT_MAX), *left);
-        uint64_t head = segment->is_writable ? size : segment->offset == 0 ? zp_min_u64(size, HEAD_SIZE) : 0;
+        uint64_t head = segment->offset == 0 ? zp_min_u64(size, HEAD_SIZE) : 0;
         *left -= size;
         int r = zp_guess_name(l->g, l->file, segment->offset, head, err);
-        keep(l, segment->offset + head, size - head, segment->is_executable);
+        /* code that begins with the file has all that is read-only in it */
+        keep(l, segment->offset + head, size - head, segment->is_executable && head == 0);
         if (is_table(segment)) {
                 size = zp_min_u64(TABLE_END, *left);
                 *left -= size;
@@ -190,16 +191,18 @@ static void name_rest(const struct loading *l) {
                 zp_guess_name_last(l->g, l->file, end, l->file->inode->size - end);
 }
 
-/* Of a large file, what is read when it is found: its beginning, and where its dynamic section lies. */
+/* Of a large file, first what is read when it is found: its beginning, and its dynamic section. */
 static int name_parts(const struct loading *l, struct zp_error *err) {
         uint64_t left = FILE_MAX;
-        int r = 0;
         if (l->file->inode->size <= WHOLE_MAX)
                 return zp_guess_name(l->g, l->file, 0, WHOLE_MAX, err);
+        int r = 0;
         for (uint16_t i = 0; i < l->elf.segment_count && r == 0; i++)
                 r = name_segment(l, &l->elf.segments[i], &left, err);
         if (r == 0)
-                name_rest(l);
+                r = zp_guess_name(l->g, l->file, l->elf.dynamic_offset, zp_min_u64(l->elf.dynamic_size, HEAD_SIZE),
+                                  err);
+        name_rest(l);
         return r;
 }
 

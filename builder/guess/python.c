@@ -79,6 +79,13 @@ static const char *tag_of(const struct zp_guess *g, char tag[ZP_LIMIT_NAME]) {
         return tag;
 }
 
+/* One module shall not use up with what it imports all that may be named: then what is imported beside it goes first,
+ * and the rest of its own imports wait in the queue. */
+static bool is_half_spent(const struct zp_guess *g) {
+        return g->files_left < ZP_GUESS_FILES_MAX / 2 || g->named_left < ZP_GUESS_NAMED_MAX / 2 ||
+               g->read_left < ZP_GUESS_READ_MAX / 2;
+}
+
 /* What is loaded of a module whose source that is: the bytecode beside it, if it is there; and then what it imports. */
 static int want_source(struct zp_guess *g, const struct zp_guess_file *directory, const char *name,
                        const struct zp_guess_file *source, struct zp_error *err) {
@@ -91,13 +98,15 @@ static int want_source(struct zp_guess *g, const struct zp_guess_file *directory
                               err);
         if (r < 0)
                 return r;
-        if (g->python.depth == DEPTH_MAX) {
-                g->python.queue[g->python.count++] = *source; /* each once, and not more than files are looked at */
-                return 0;
+        bool is_later = g->python.depth == DEPTH_MAX || is_half_spent(g);
+        if (!is_later) {
+                g->python.depth++;
+                r = scan_file(g, source, true, err);
+                g->python.depth--;
+                is_later = is_half_spent(g);
         }
-        g->python.depth++;
-        r = scan_file(g, source, true, err);
-        g->python.depth--;
+        if (is_later) /* each once, and not more than files are looked at */
+                g->python.queue[g->python.count++] = *source;
         return r;
 }
 
@@ -383,7 +392,7 @@ static int scan(struct zp_guess *g, const char *text, const struct zp_guess_file
         int r = 0;
         if (directory)
                 s.directory = *directory;
-        while (*s.at && r == 0 && !zp_guess_is_full(g)) {
+        while (*s.at && r == 0 && !zp_guess_is_full(g) && !(g->python.depth && is_half_spent(g))) {
                 const char *line = s.at;
                 size_t size = strcspn(line, "\n"), indent = strspn(line, " \t\r");
                 bool is_code = !quotes && indent < size && line[indent] != '#';

@@ -31,7 +31,9 @@ struct run {
 struct runs {
         struct run *list;
         size_t count, room;
-        uint64_t unit; /* blocks; a run crosses no multiple of it. 0: it may */
+        const struct zp_prefetch_device *devices;
+        uint16_t device_count;
+        bool by_frames; /* no run crosses the end of a frame */
 };
 
 static int add_piece(struct runs *runs, uint16_t device, uint64_t block, uint64_t end, uint32_t entry,
@@ -49,11 +51,17 @@ static int add_piece(struct runs *runs, uint16_t device, uint64_t block, uint64_
         return 0;
 }
 
+static uint64_t frame_blocks(const struct runs *runs, uint16_t device) {
+        return runs->devices[device].frame_size / ZP_BLOCK_SIZE;
+}
+
 static int add_run(struct runs *runs, uint16_t device, uint64_t block, uint64_t end, uint32_t entry,
                    struct zp_error *err) {
         int r = 0;
+        if (device >= runs->device_count || end > runs->devices[device].size / ZP_BLOCK_SIZE)
+                return zp_error_set(err, EINVAL, "prefetch list: an extent lies outside its device");
         for (uint64_t next; block < end && r == 0; block = next) {
-                next = runs->unit ? zp_min_u64(end, zp_round_up(block + 1, runs->unit)) : end;
+                next = runs->by_frames ? zp_min_u64(end, zp_round_up(block + 1, frame_blocks(runs, device))) : end;
                 r = add_piece(runs, device, block, next, entry, err);
         }
         return r;
@@ -178,12 +186,14 @@ static int compare_use(const void *a, const void *b) {
 static bool may_join(const struct runs *runs, const struct run *last, const struct run *next, uint64_t gap) {
         if (last->device != next->device)
                 return false;
-        return runs->unit ? last->block / runs->unit == next->block / runs->unit
-                          : next->block <= last->end || next->block - last->end <= gap;
+        if (!runs->by_frames)
+                return next->block <= last->end || next->block - last->end <= gap;
+        uint64_t frame = frame_blocks(runs, last->device);
+        return last->block / frame == next->block / frame;
 }
 
 /* Joins neighbours, which are sorted by place, where the gap between them is at most `gap` blocks; or those of one
- * unit. */
+ * frame. */
 static void join(struct runs *runs, uint64_t gap) {
         size_t kept = 0;
         for (size_t i = 0; i < runs->count; i++) {
@@ -254,33 +264,30 @@ static int write_ranges(const struct runs *runs, const struct zp_prefetch_device
         return 0;
 }
 
-static int map(struct runs *runs, const struct zp_prefetch_device *devices, uint16_t device_count,
-               struct zp_prefetch *out, struct zp_error *err) {
+static int map(struct runs *runs, struct zp_prefetch *out, struct zp_error *err) {
         uint64_t gap = 0;
-        for (size_t i = 0; i < runs->count; i++)
-                if (runs->list[i].device >= device_count ||
-                    runs->list[i].end > devices[runs->list[i].device].size / ZP_BLOCK_SIZE)
-                        return zp_error_set(err, EINVAL, "prefetch list: an extent lies outside its device");
         if (runs->count == 0)
                 return 0;
         qsort(runs->list, runs->count, sizeof *runs->list, compare_place);
         join(runs, 0);
-        if (runs->unit == 0) {
+        if (!runs->by_frames) {
                 int r = choose_gap(runs, &gap, err);
                 if (r < 0)
                         return r;
                 join(runs, gap);
         }
         qsort(runs->list, runs->count, sizeof *runs->list, compare_use);
-        if (runs->unit)
+        if (runs->by_frames)
                 join_successive(runs);
-        return write_ranges(runs, devices, out, err);
+        return write_ranges(runs, runs->devices, out, err);
 }
 
 int zp_prefetch_map(const struct zp_profile *profile, const struct zp_tree *tree,
-                    const struct zp_prefetch_device *devices, uint16_t device_count, uint32_t frame_size,
-                    struct zp_prefetch *out, struct zp_error *err) {
-        struct runs runs = { .unit = frame_size / ZP_BLOCK_SIZE };
+                    const struct zp_prefetch_device *devices, uint16_t device_count, struct zp_prefetch *out,
+                    struct zp_error *err) {
+        struct runs runs = { .devices = devices,
+                             .device_count = device_count,
+                             .by_frames = device_count > 0 && devices[0].frame_size > 0 };
         *out = (struct zp_prefetch){ 0 };
         zp_autofree struct part *parts = NULL;
         size_t count = 0;
@@ -288,7 +295,7 @@ int zp_prefetch_map(const struct zp_profile *profile, const struct zp_tree *tree
         if (r == 0)
                 r = add_files(&runs, parts, count, err);
         if (r == 0)
-                r = map(&runs, devices, device_count, out, err);
+                r = map(&runs, out, err);
         free(runs.list);
         return r;
 }

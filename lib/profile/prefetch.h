@@ -11,7 +11,8 @@
 
 struct zp_prefetch_device {
         struct zp_digest digest;
-        uint64_t size; /* bytes */
+        uint64_t size;       /* bytes */
+        uint32_t frame_size; /* bytes; 0 of all devices of a list: that does not matter */
 };
 
 struct zp_prefetch_range {
@@ -28,12 +29,12 @@ void zp_prefetch_clear(struct zp_prefetch *prefetch);
 
 /* Where the profile's entries lie on the devices of a snapshot. `tree` is the snapshot's, whose extents' device numbers
  * index `devices`. What the tree does not have (or has in the metadata) needs no range. Ranges are whole blocks; on one
- * device none lies over another. With `frame_size` 0 neighbours are joined until few ranges are left, as long as that
- * adds no more than a fifth. Otherwise it is the devices', in bytes: what is read of one frame is one range, and only
- * what is read one behind the other is joined, so that nothing goes before what is needed sooner. */
+ * device none lies over another. Without frame sizes neighbours are joined until few ranges are left, as long as that
+ * adds no more than a fifth. Otherwise what is read of one frame is one range, and only what is read one behind the
+ * other is joined, so that nothing goes before what is needed sooner. */
 int zp_prefetch_map(const struct zp_profile *profile, const struct zp_tree *tree,
-                    const struct zp_prefetch_device *devices, uint16_t device_count, uint32_t frame_size,
-                    struct zp_prefetch *out, struct zp_error *err);
+                    const struct zp_prefetch_device *devices, uint16_t device_count, struct zp_prefetch *out,
+                    struct zp_error *err);
 
 /* Appends the list as JSON: the same list gives the same text. */
 int zp_prefetch_format(const struct zp_prefetch *prefetch, struct zp_buffer *out, struct zp_error *err);

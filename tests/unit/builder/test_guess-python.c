@@ -220,7 +220,18 @@ static void modules_are_named_in_the_order_of_their_execution(void **state) {
         assert_imports(*state, "import a, f", "a/__init__ c e a/b d f");
 }
 
-/* Deeper ones are behind those that are not so deep, each still once. */
+/* Where `first` and `second` are in the guess: one behind the other. */
+static void assert_before(const struct image *image, const char *first, const char *second) {
+        uint32_t count;
+        zp_autofree char *a = zp_format(LIBRARY "%s.py", first), *b = zp_format(LIBRARY "%s.py", second);
+        const uint32_t *before = zp_profile_find(image->profile, a, &count);
+        const uint32_t *after = zp_profile_find(image->profile, b, &count);
+        assert_non_null(before);
+        assert_non_null(after);
+        assert_true(*before < *after);
+}
+
+/* m0 imports m1 and then n0, and so on: as in Python, the last module's leaf comes first, until they lie too deep. */
 static void modules_are_followed_however_deep_they_lie(void **state) {
         for (unsigned i = 0; i < 100; i++) {
                 zp_autofree char *name = zp_format("m%u", i), *text = zp_format("import m%u, n%u", i + 1, i);
@@ -235,6 +246,26 @@ static void modules_are_followed_however_deep_they_lie(void **state) {
                 assert_true(is_named(*state, name));
                 assert_true(is_named(*state, leaf));
         }
+        assert_before(*state, "m31", "n30");
+        assert_before(*state, "n30", "n0");
+        assert_before(*state, "n0", "m40"); /* which waited */
+}
+
+/* One module that imports more than may be named at all leaves something to those behind it. */
+static void module_with_very_many_imports_leaves_room_for_others(void **state) {
+        struct image *image = *state;
+        zp_autobuffer struct zp_buffer heavy = { 0 };
+        for (unsigned i = 0; i < 4200; i++) {
+                zp_autofree char *name = zp_format("h%u", i), *line = zp_format("import h%u\n", i);
+                put_modules(image, name);
+                zp_buffer_text(&heavy, line);
+        }
+        put_module(image, "heavy", heavy.data);
+        put_modules(image, "app");
+        put_text(image, "srv/main.py", "import heavy\nimport app\n");
+        assert_int_equal(try_guess(image, "'Cmd':['python3','/srv/main.py']"), 0);
+        assert_before(image, "h0", "app");
+        assert_before(image, "app", "h3000");
 }
 
 static void directory_without_a_module_holds_others(void **state) {
@@ -457,6 +488,7 @@ int main(void) {
                 python_test(modules_that_import_each_other_are_read_once),
                 python_test(modules_are_named_in_the_order_of_their_execution),
                 python_test(modules_are_followed_however_deep_they_lie),
+                python_test(module_with_very_many_imports_leaves_room_for_others),
                 python_test(directory_without_a_module_holds_others),
                 python_test(module_comes_before_a_directory_of_that_name),
                 python_test(modules_are_searched_in_the_interpreters_order),

@@ -31,12 +31,12 @@ static void add_file(struct zp_tree *tree, const char *name, uint64_t size, cons
 }
 
 /* "device:first+count …" in blocks. */
-static char *map(const struct zp_tree *tree, const char *text, uint32_t frame_size) {
+static char *map(const struct zp_tree *tree, const char *text, const struct zp_prefetch_device *of) {
         struct zp_profile *profile = zp_profile_new();
         struct zp_prefetch list;
         struct zp_buffer out = { 0 };
         assert_int_equal(zp_profile_parse(profile, text, strlen(text), "p", NULL), 0);
-        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, frame_size, &list, NULL), 0);
+        assert_int_equal(zp_prefetch_map(profile, tree, of, 2, &list, NULL), 0);
         assert_true(zp_buffer_text(&out, ""));
         for (uint32_t i = 0; i < list.count; i++) {
                 char range[60];
@@ -51,7 +51,7 @@ static char *map(const struct zp_tree *tree, const char *text, uint32_t frame_si
 }
 
 static void assert_maps(const struct zp_tree *tree, const char *text, const char *want) {
-        zp_autofree char *have = map(tree, text, 0);
+        zp_autofree char *have = map(tree, text, devices);
         assert_string_equal(have, want);
 }
 
@@ -111,12 +111,14 @@ static void many_ranges_are_joined_over_small_gaps_only(void **state) {
 }
 
 static void assert_maps_by_frames(const struct zp_tree *tree, const char *text, const char *want) {
-        zp_autofree char *have = map(tree, text, 8 * ZP_BLOCK_SIZE);
+        const struct zp_prefetch_device framed[] = { { devices[0].digest, devices[0].size, 8 * ZP_BLOCK_SIZE },
+                                                     { devices[1].digest, devices[1].size, 4 * ZP_BLOCK_SIZE } };
+        zp_autofree char *have = map(tree, text, framed);
         assert_string_equal(have, want);
 }
 
-/* "one" lies in the frames 12 and 13, "next" in 13 and 14; "split" has its ends in 62 and 63 of the other device, and
- * in 6 and 7. */
+/* "one" lies in the frames 12 and 13, "next" in 13 and 14; "split" has its ends in 125, 126 and 127 of the other
+ * device, and in 6 and 7. */
 static void ranges_of_frames_stay_in_the_order_of_first_use(void **state) {
         (void) state;
         struct zp_tree *tree = sample_tree();
@@ -126,6 +128,11 @@ static void ranges_of_frames_stay_in_the_order_of_first_use(void **state) {
         assert_maps_by_frames(tree, "/next\t8192\t4096\n/one", "1:112+1 1:100+10");
         assert_maps_by_frames(tree, "/one\t32768\t4096\n/split\n/next\t0\t4096", "1:108+3 2:500+10 1:50+10");
         assert_maps_by_frames(tree, "/one\t0\t4096\n/split\t0\t4096\n/one\t12288\t4096", "1:100+4 2:500+1");
+        assert_maps_by_frames(tree, "/split\t0\t4096\n/one\t0\t4096\n/split\t16384\t4096", "2:500+1 1:100+1 2:504+1");
+        add_file(tree, "there", B, &(struct zp_extent){ .block = 101, .blocks = 1, .device = 1 }, 1);
+        add_file(tree, "behind", B, &(struct zp_extent){ .block = 110, .blocks = 1, .device = 1 }, 1);
+        assert_maps_by_frames(tree, "/one\t0\t4096\n/there", "1:100+1 2:101+1");
+        assert_maps_by_frames(tree, "/one\n/behind", "1:100+10 2:110+1");
         zp_tree_free(tree);
 }
 
@@ -146,7 +153,7 @@ static void as_many_entries_as_there_may_be_are_mapped_at_once(void **state) {
         assert_int_equal(zp_tree_link(tree, zp_tree_root(tree), "two", 3, inode, NULL), 0);
         for (uint64_t i = 0; i < ZP_LIMIT_PROFILE_ENTRIES; i++)
                 assert_int_equal(zp_profile_add(profile, i % 2 ? "one" : "two", 4096 + i, 2000 * B, NULL), 0);
-        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, 0, &list, NULL), 0);
+        assert_int_equal(zp_prefetch_map(profile, tree, devices, 2, &list, NULL), 0);
         assert_int_equal(list.count, ZP_LIMIT_PREFETCH_RANGES);
         assert_int_equal(list.ranges[0].offset, 2 * B);
         zp_prefetch_clear(&list);
