@@ -101,6 +101,7 @@ class PlayedNode:
         self.api, self.directory = KubernetesApi(cluster), Path(directory)
         self.is_real = True  # else it only says that it has built
         self.is_held = False  # pods stay as they are
+        self.left = None  # so many more pods are run; None: all
         self.is_busy = False  # what runs goes on
         self.exit_code, self.says = 0, ""  # of builds that are not real
         self.ran = []  # (namespace, Job, image as in the command)
@@ -114,7 +115,7 @@ class PlayedNode:
                 continue
             try:
                 for pod in self.api.list("/api/v1/pods", labelSelector="app.kubernetes.io/component=build"):
-                    if pod["metadata"]["uid"] not in self._done and not pod["metadata"].get("deletionTimestamp"):
+                    if self.left != 0 and pod["metadata"]["uid"] not in self._done and not pod["metadata"].get("deletionTimestamp"):
                         self._run(pod)
             except (ApiError, *AWAY):  # the pod is gone, or the API server for a moment
                 continue
@@ -136,6 +137,8 @@ class PlayedNode:
     def _run(self, pod):
         meta, command = pod["metadata"], pod["spec"]["containers"][0]["command"]
         self._done.add(meta["uid"])
+        if self.left is not None:
+            self.left -= 1
         self.ran.append((meta["namespace"], meta["labels"]["job-name"], command[-1]))
         self._report(pod, "Running", {"running": {}})
         while self.is_busy and not self._ending.wait(0.05):
