@@ -15,7 +15,6 @@ struct loading {
         uint64_t file_size;
         struct zp_elf *out;
         uint64_t addresses[ZP_ELF_SEGMENTS_MAX]; /* of the segments, when loaded */
-        uint64_t dynamic_offset, dynamic_size;
 };
 
 static int read_at(const struct loading *l, uint64_t offset, void *buffer, size_t size, struct zp_error *err) {

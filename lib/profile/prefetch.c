@@ -248,15 +248,14 @@ static int choose_gap(const struct runs *runs, uint64_t *out, struct zp_error *e
         return 0;
 }
 
-static int write_ranges(const struct runs *runs, const struct zp_prefetch_device *devices, struct zp_prefetch *out,
-                        struct zp_error *err) {
+static int write_ranges(const struct runs *runs, struct zp_prefetch *out, struct zp_error *err) {
         uint32_t count = (uint32_t) zp_min_u64(runs->count, ZP_LIMIT_PREFETCH_RANGES);
         struct zp_prefetch_range *ranges = calloc(count, sizeof *ranges);
         if (!ranges)
                 return zp_error_errno(err, ENOMEM, "prefetch list");
         for (uint32_t i = 0; i < count; i++) {
                 const struct run *run = &runs->list[i];
-                ranges[i] = (struct zp_prefetch_range){ .device = devices[run->device].digest,
+                ranges[i] = (struct zp_prefetch_range){ .device = runs->devices[run->device].digest,
                                                         .offset = run->block * ZP_BLOCK_SIZE,
                                                         .length = (run->end - run->block) * ZP_BLOCK_SIZE };
         }
@@ -279,7 +278,7 @@ static int map(struct runs *runs, struct zp_prefetch *out, struct zp_error *err)
         qsort(runs->list, runs->count, sizeof *runs->list, compare_use);
         if (runs->by_frames)
                 join_successive(runs);
-        return write_ranges(runs, runs->devices, out, err);
+        return write_ranges(runs, out, err);
 }
 
 int zp_prefetch_map(const struct zp_profile *profile, const struct zp_tree *tree,
