@@ -37,7 +37,6 @@ struct zp_guess_file {
 struct zp_guess_part {
         struct zp_guess_file file;
         uint64_t offset, size;
-        bool is_code;
 };
 
 /* Directories that are there. */

@@ -19,10 +19,11 @@
 #define SEGMENT_MAX (UINT64_C(32) << 20)
 /* Of a segment that begins with the file: headers and, if they are small, symbols and relocations. */
 #define HEAD_SIZE (UINT64_C(512) << 10)
-/* Code behind so much of it is named last: where it is that much, only a part of it is executed at a start. Of what an
- * interpreter's module brings along, less is: it is there for its functions, not to run. */
+/* Code behind so much of it is named last: where it is that much, only a part of it is executed at a start. Of an
+ * interpreter's module, less is, as it is there for its functions, not to run; less still of the libraries that it
+ * needs, and nothing of what only those need. */
 #define CODE_LIKELY (UINT64_C(16) << 20)
-#define CODE_LIKELY_OF_MODULES (UINT64_C(2) << 20)
+static const uint64_t code_likely_of_modules[] = { UINT64_C(4) << 20, UINT64_C(2) << 20, 0 };
 /* Only the ends of a table are named. */
 #define TABLE_MIN (UINT64_C(12) << 20)
 #define TABLE_END (UINT64_C(256) << 10)
@@ -75,6 +76,7 @@ int zp_guess_library_directories(struct zp_guess *g, struct zp_error *err) {
 struct loading {
         struct zp_guess *g;
         const struct zp_guess_file *file;
+        uint64_t code_likely; /* bytes */
         struct zp_elf elf;
 };
 
@@ -158,9 +160,16 @@ static bool is_table(const struct zp_elf_segment *segment) {
 }
 
 /* Kept until all libraries are found. */
-static void keep(const struct loading *l, uint64_t offset, uint64_t size, bool is_code) {
+static void keep(const struct loading *l, uint64_t offset, uint64_t size) {
         if (size > 0 && l->g->kept_count < ZP_GUESS_FILES_MAX)
-                l->g->kept[l->g->kept_count++] = (struct zp_guess_part){ *l->file, offset, size, is_code };
+                l->g->kept[l->g->kept_count++] = (struct zp_guess_part){ *l->file, offset, size };
+}
+
+static void keep_code(const struct loading *l, uint64_t offset, uint64_t size) {
+        uint64_t likely = zp_min_u64(size, l->code_likely);
+        keep(l, offset, likely);
+        if (size > likely)
+                zp_guess_name_last(l->g, l->file, offset + likely, size - likely);
 }
 
 /* *left: what of the file may still be named. */
@@ -171,11 +180,11 @@ static int name_segment(const struct loading *l, const struct zp_elf_segment *se
         *left -= size;
         int r = zp_guess_name(l->g, l->file, segment->offset, head, err);
         /* code that begins with the file has all that is read-only in it */
-        keep(l, segment->offset + head, size - head, segment->is_executable && head == 0);
+        (segment->is_executable && head == 0 ? keep_code : keep)(l, segment->offset + head, size - head);
         if (is_table(segment)) {
                 size = zp_min_u64(TABLE_END, *left);
                 *left -= size;
-                keep(l, segment->offset + segment->size - size, size, false);
+                keep(l, segment->offset + segment->size - size, size);
         }
         return r;
 }
@@ -206,14 +215,6 @@ static int name_parts(const struct loading *l, struct zp_error *err) {
         return r;
 }
 
-static int name_kept_part(struct zp_guess *g, const struct zp_guess_part *part, struct zp_error *err) {
-        uint64_t likely = g->is_importing ? CODE_LIKELY_OF_MODULES : CODE_LIKELY;
-        uint64_t size = part->is_code ? zp_min_u64(part->size, likely) : part->size;
-        if (part->size > size)
-                zp_guess_name_last(g, &part->file, part->offset + size, part->size - size);
-        return zp_guess_name(g, &part->file, part->offset, size, err);
-}
-
 /* When all are found, ld.so relocates and initialises them: what others need comes first, and the program last. */
 static int name_kept(struct zp_guess *g, struct zp_error *err) {
         int r = 0;
@@ -222,7 +223,7 @@ static int name_kept(struct zp_guess *g, struct zp_error *err) {
                 while (first > 0 && g->kept[first - 1].file.inode == g->kept[first].file.inode)
                         first--;
                 for (uint32_t i = first; i < end && r == 0; i++)
-                        r = name_kept_part(g, &g->kept[i], err);
+                        r = zp_guess_name(g, &g->kept[i].file, g->kept[i].offset, g->kept[i].size, err);
                 g->kept_count = first;
         }
         return r;
@@ -252,9 +253,10 @@ static int want_libraries(struct loading *l, struct zp_error *err) {
         return 0;
 }
 
-/* 1: it is one. */
-static int load(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
-        struct loading l = { .g = g, .file = file };
+/* 1: it is one. `level`: 0 of what is started, 1 of what that needs. */
+static int load(struct zp_guess *g, const struct zp_guess_file *file, unsigned level, struct zp_error *err) {
+        uint64_t code_likely = g->is_importing ? code_likely_of_modules[level < 2 ? level : 2] : CODE_LIKELY;
+        struct loading l = { .g = g, .file = file, .code_likely = code_likely };
         int r = zp_elf_load(read_file, &l, file->inode->size, &l.elf, err);
         if (r <= 0)
                 return r;
@@ -265,18 +267,18 @@ static int load(struct zp_guess *g, const struct zp_guess_file *file, struct zp_
 }
 
 /* Without its content, nobody knows what it needs. */
-static int load_library(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
-        int r = load(g, file, err);
+static int load_library(struct zp_guess *g, const struct zp_guess_file *file, unsigned level, struct zp_error *err) {
+        int r = load(g, file, level, err);
         return r == 0 && file->inode->size <= SMALL_MAX ? zp_guess_name(g, file, 0, SMALL_MAX, err) : r;
 }
 
 int zp_guess_elf(struct zp_guess *g, const struct zp_guess_file *file, struct zp_error *err) {
         uint32_t next = g->library_count;
-        int r = load(g, file, err);
+        int r = load(g, file, 0, err);
         if (r <= 0)
                 return r;
-        for (; next < g->library_count && r >= 0; next++)
-                r = load_library(g, &g->libraries[next], err);
+        for (uint32_t direct = g->library_count; next < g->library_count && r >= 0; next++)
+                r = load_library(g, &g->libraries[next], next < direct ? 1 : 2, err);
         if (r >= 0)
                 r = name_kept(g, err);
         return r < 0 ? r : 1;

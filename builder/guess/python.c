@@ -27,6 +27,14 @@ static const char *const tables[] = { "usr/lib/locale/C.utf8/LC_CTYPE",
                                       "usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache",
                                       "usr/lib/aarch64-linux-gnu/gconv/gconv-modules.cache" };
 
+/* Since 3.11 the interpreter has these within itself; it reads what they import. */
+#define FROZEN_SINCE 11
+static const char *const frozen[] = {
+        "_collections_abc", "_sitebuiltins", "abc",  "codecs", "genericpath", "io", "ntpath", "os",
+        "posixpath",        "runpy",         "site", "stat",   "zipimport"
+};
+static const char *const frozen_of_importlib[] = { "_bootstrap", "_bootstrap_external", "machinery", "util" };
+
 /* ---- where modules are ---- */
 
 /* PREFIX/BEFORE + VERSION + AFTER, if it is there. */
@@ -86,6 +94,23 @@ static bool is_half_spent(const struct zp_guess *g) {
                g->read_left < ZP_GUESS_READ_MAX / 2;
 }
 
+static bool is_in(const char *const *names, size_t count, const char *name) {
+        while (count > 0 && strcmp(names[count - 1], name) != 0)
+                count--;
+        return count > 0;
+}
+
+static bool is_frozen(const struct zp_guess *g, const struct zp_guess_file *directory, const char *name) {
+        const char *parent = zp_guess_base_name(directory->path), *minor = strchr(g->python.version, '.') + 1;
+        char library[sizeof "python" + 8];
+        if (strtoul(minor, NULL, 10) < FROZEN_SINCE)
+                return false;
+        if (strcmp(parent, "importlib") == 0)
+                return is_in(frozen_of_importlib, sizeof frozen_of_importlib / sizeof *frozen_of_importlib, name);
+        snprintf(library, sizeof library, "python%s", g->python.version);
+        return strcmp(parent, library) == 0 && is_in(frozen, sizeof frozen / sizeof *frozen, name);
+}
+
 /* What is loaded of a module whose source that is: the bytecode beside it, if it is there; and then what it imports. */
 static int want_source(struct zp_guess *g, const struct zp_guess_file *directory, const char *name,
                        const struct zp_guess_file *source, struct zp_error *err) {
@@ -94,8 +119,10 @@ static int want_source(struct zp_guess *g, const struct zp_guess_file *directory
         if (!zp_guess_is_new(g, source))
                 return 0;
         snprintf(path, sizeof path, "__pycache__/%s.%s.pyc", name, tag_of(g, tag));
-        int r = zp_guess_name(g, zp_guess_find_file(g, directory, path, &compiled) ? &compiled : source, 0, MODULE_MAX,
-                              err);
+        int r = is_frozen(g, directory, name)
+                        ? 0
+                        : zp_guess_name(g, zp_guess_find_file(g, directory, path, &compiled) ? &compiled : source, 0,
+                                        MODULE_MAX, err);
         if (r < 0)
                 return r;
         bool is_later = g->python.depth == DEPTH_MAX || is_half_spent(g);
@@ -219,11 +246,23 @@ static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const
 
 /* ---- import statements ---- */
 
+/* The last "try:", and whether what is imported there can be. */
+struct attempt {
+        bool is_open, has_found, has_missed;
+        size_t indent;
+};
+
 struct scan {
         struct zp_guess *g;
         const char *at;                 /* in a text that ends with a NUL */
         struct zp_guess_file directory; /* of the module it is; zeros: it is none */
+        struct attempt attempt;
 };
+
+static void note(struct scan *s, int found) {
+        s->attempt.has_found |= found == 1;
+        s->attempt.has_missed |= found == 0;
+}
 
 static void skip_blanks(struct scan *s, bool also_lines) {
         for (;;) {
@@ -282,6 +321,7 @@ static int scan_import(struct scan *s, struct zp_error *err) {
                 if (!read_name(s, name))
                         break;
                 r = want_name(s->g, NULL, name, &inner, err);
+                note(s, r);
         } while (r >= 0 && skip_to_next(s, false) && !zp_guess_is_full(s->g));
         return r < 0 ? r : 0;
 }
@@ -321,6 +361,7 @@ static int scan_from(struct scan *s, struct zp_error *err) {
         struct zp_guess_file package, inner;
         skip_blanks(s, false);
         int r = want_origin(s, &package, err);
+        note(s, r);
         skip_blanks(s, false);
         if (r < 0 || !skip_word(s, "import"))
                 return r < 0 ? r : 0;
@@ -376,18 +417,39 @@ static bool begins_with(const char *line, const char *word) {
         return strncmp(line, word, strlen(word)) == 0;
 }
 
-/* A line at the left margin that begins what is not executed: functions are when a program calls them, of a module only
- * some are. */
-static bool begins_skipped(const char *line, size_t size, bool is_module) {
+static bool has_word(const char *line, size_t size, const char *const *words, size_t count) {
+        while (count > 0 && !memmem(line, size, words[count - 1], strlen(words[count - 1])))
+                count--;
+        return count > 0;
+}
+
+/* A condition under which a start on Linux, that imports what it is in, does not go on. */
+static bool is_untrue(const char *line, size_t size, bool is_module) {
+        static const char *const untrue[] = { "TYPE_CHECKING", "'win32'", "\"win32\"", "'nt'",       "\"nt\"",
+                                              "('win",         "(\"win",  "'darwin'",  "\"darwin\"", " WIN:" };
+        static const char *const main[] = { "__name__ ==" }, *const negated[] = { "!=", "not " };
+        if (!begins_with(line, "if ") && !begins_with(line, "elif "))
+                return false;
+        return !has_word(line, size, negated, sizeof negated / sizeof *negated) &&
+               (has_word(line, size, untrue, sizeof untrue / sizeof *untrue) ||
+                (is_module && has_word(line, size, main, sizeof main / sizeof *main)));
+}
+
+/* A line that begins what is not executed: functions are when a program calls them, of a module only some are. What is
+ * there in case that something cannot be imported, is not when that has been found. */
+static bool begins_skipped(struct scan *s, const char *line, size_t size, size_t indent, bool is_module) {
         bool is_function = begins_with(line, "def ") || begins_with(line, "class ") || begins_with(line, "async ");
-        return (is_module && is_function) ||
-               (begins_with(line, "if ") && memmem(line, size, "TYPE_CHECKING", strlen("TYPE_CHECKING")));
+        bool is_instead = begins_with(line, "except") && s->attempt.is_open && s->attempt.indent == indent &&
+                          s->attempt.has_found && !s->attempt.has_missed;
+        if (begins_with(line, "try:"))
+                s->attempt = (struct attempt){ .is_open = true, .indent = indent };
+        return (is_module && is_function) || is_instead || is_untrue(line, size, is_module);
 }
 
 static int scan(struct zp_guess *g, const char *text, const struct zp_guess_file *directory, bool is_module,
                 struct zp_error *err) {
         struct scan s = { .g = g, .at = text };
-        bool is_skipped = false;
+        size_t skipped = SIZE_MAX; /* what is indented by more is */
         char quotes = '\0';
         int r = 0;
         if (directory)
@@ -397,9 +459,10 @@ static int scan(struct zp_guess *g, const char *text, const struct zp_guess_file
                 size_t size = strcspn(line, "\n"), indent = strspn(line, " \t\r");
                 bool is_code = !quotes && indent < size && line[indent] != '#';
                 quotes = quotes_behind(quotes, line, size);
-                if (is_code && indent == 0 && !strchr(")]}", line[0])) /* what ends a long line begins nothing */
-                        is_skipped = begins_skipped(line, size, is_module);
-                if (is_code && !is_skipped)
+                if (is_code && indent <= skipped && !strchr(")]}", line[indent])) /* that ends a long line */
+                        skipped =
+                                begins_skipped(&s, line + indent, size - indent, indent, is_module) ? indent : SIZE_MAX;
+                if (is_code && skipped == SIZE_MAX)
                         r = scan_statements(&s, err);
                 s.at += strcspn(s.at, "\n");
                 s.at += *s.at == '\n';

@@ -102,26 +102,88 @@ static void imports_in_functions_are_not_followed(void **state) {
         assert_imports(*state, "import m", "m a");
 }
 
+static void imports_in_functions_under_conditions_are_not_followed(void **state) {
+        put_modules(*state, "a b c d e");
+        put_module(*state, "m",
+                   "if x:\n"
+                   "    import a\n"
+                   "    def f(\n"
+                   "        y,\n"
+                   "    ):\n"
+                   "        import b\n"
+                   "\n"
+                   "        if y:\n"
+                   "            import b\n"
+                   "        import b\n"
+                   "    import c\n"
+                   "    class C:\n"
+                   "        import b\n"
+                   "else:\n"
+                   "    async def g():\n"
+                   "        import b\n"
+                   "    import d\n"
+                   "import e\n");
+        assert_imports(*state, "import m", "m a c d e");
+}
+
 static void imports_in_functions_of_a_program_are_followed(void **state) {
         put_modules(*state, "a b");
         assert_imports(*state, "def main():\n    import a\n\nclass C:\n    from b import x\nmain()", "a b");
 }
 
 static void imports_for_type_checkers_are_not_followed(void **state) {
-        put_modules(*state, "a b typing");
+        put_modules(*state, "a b c typing");
         assert_imports(*state,
                        "from typing import TYPE_CHECKING, Any\nif TYPE_CHECKING:\n    import a\nelse:\n    import b\n",
                        "typing b");
         assert_imports(*state, "import typing\nif typing.TYPE_CHECKING:\n    import a\nimport b", "typing b");
+        assert_imports(*state,
+                       "if not TYPE_CHECKING:\n    import a\n    if TYPE_CHECKING:\n        import b\n    import c",
+                       "a c");
 }
 
 static void imports_under_conditions_are_followed(void **state) {
-        put_modules(*state, "a b c d e f");
+        put_modules(*state, "a b c d e");
         assert_imports(*state,
-                       "try:\n    import a\nexcept ImportError:\n    import b\nfinally:\n\timport c\n"
-                       "if sys.platform == 'linux':\n    from d import x\nelse:\n    import e\n"
-                       "with x:\n    import f\n",
-                       "a b c d e f");
+                       "try:\n    import a\nfinally:\n\timport b\n"
+                       "if sys.platform == 'linux':\n    from c import x\nelse:\n    import d\n"
+                       "with x:\n    import e\n",
+                       "a b c d e");
+}
+
+static void imports_on_other_systems_are_not_followed(void **state) {
+        put_modules(*state, "a b c d");
+        assert_imports(*state,
+                       "if os.name == 'nt':\n    import a\nelif x:\n    import b\nelse:\n    import c\nimport d",
+                       "b c d");
+        assert_imports(*state, "if x:\n    import b\nelif sys.platform == \"win32\":\n    import a\nimport c", "b c");
+        assert_imports(*state, "if sys.platform.startswith('win'):\n    import a\nif WIN:\n    import a", "");
+        assert_imports(*state,
+                       "if os.name != 'nt':\n    import a\nif not sys.platform.startswith(\"win\"):\n    import b",
+                       "a b");
+}
+
+static void main_part_of_a_module_is_not_followed(void **state) {
+        put_modules(*state, "a b");
+        put_module(*state, "m", "if __name__ == '__main__':\n    import a\nimport b\n");
+        assert_imports(*state, "import m", "m b");
+        assert_imports(*state, "if __name__ == '__main__':\n    import a\n", "a");
+}
+
+static void what_is_imported_instead_is_followed_when_the_first_is_not_found(void **state) {
+        put_modules(*state, "a b c d");
+        assert_imports(*state, "try:\n    import a\nexcept ImportError:\n    import b\nelse:\n    import c", "a c");
+        assert_imports(*state, "try:\n    from none import x\nexcept ImportError:\n    import b", "b");
+        assert_imports(*state, "try:\n    import a, none\nexcept:\n    import b", "a b");
+        assert_imports(*state, "try:\n    x\nexcept NameError:\n    import b", "b");
+        assert_imports(*state,
+                       "try:\n    import a\nexcept X:\n    try:\n        import none\n    except Y:\n        import b\n"
+                       "except Z:\n    import c\nimport d",
+                       "a d");
+        assert_imports(*state,
+                       "try:\n    try:\n        import none\n    except Y:\n        import b\n"
+                       "except X:\n    import c\nimport d",
+                       "b c d");
 }
 
 /* ---- relative names ---- */
@@ -172,7 +234,7 @@ static void extension_is_loaded_with_its_libraries(void **state) {
                      "usr/bin/python3.11 " LIBRARY "lib-dynload/_z.cpython-311-x86_64-linux-gnu.so lib/libz.so.1");
 }
 
-/* Of what only a module needs, most code is last: it is there for its functions. */
+/* Of what only a module needs, most code is last, and all of what only that needs: it is there for its functions. */
 static void modules_libraries_have_most_of_their_code_named_last(void **state) {
         struct image *image = *state;
         struct elf_file elf = make_elf((struct elf_parts){ 0 });
@@ -188,9 +250,15 @@ static void modules_libraries_have_most_of_their_code_named_last(void **state) {
         assert_guess(image, "'Cmd':['python3','-c','import m, n']",
                      "usr/bin/python3.11 " LIBRARY "m.so lib/liba.so[0+524288] lib/liba.so[524288+524288] "
                      "lib/liba.so[1048576+2097152] " LIBRARY "n.py lib/liba.so[3145728+1048576]");
-        put_elf(image, "usr/bin/python3.11", .needed = { "liba.so" });
+        put_elf(image, LIBRARY "m.so", .needed = { "libb.so" });
+        put_elf(image, "lib/libb.so", .needed = { "liba.so" });
         assert_guess(image, "'Cmd':['python3','-c','import m, n']",
-                     "usr/bin/python3.11 lib/liba.so[0+524288] lib/liba.so[524288+524288] "
+                     "usr/bin/python3.11 " LIBRARY
+                     "m.so lib/libb.so lib/liba.so[0+524288] lib/liba.so[524288+524288] " LIBRARY
+                     "n.py lib/liba.so[1048576+3145728]");
+        put_elf(image, "usr/bin/python3.11", .needed = { "libb.so" });
+        assert_guess(image, "'Cmd':['python3','-c','import m, n']",
+                     "usr/bin/python3.11 lib/libb.so lib/liba.so[0+524288] lib/liba.so[524288+524288] "
                      "lib/liba.so[1048576+3145728] " LIBRARY "m.so " LIBRARY "n.py");
 }
 
@@ -311,13 +379,13 @@ static void pythons_own_directories_are_searched_behind_any_number_of_others(voi
         put_text(image, "venv/pyvenv.cfg", "home = /usr/bin\n");
         put_files(image, "opt/other/x", "opt/modules/a.py", "venv/lib/python3.11/site-packages/b.py",
                   "usr/lib/python3/dist-packages/c.py");
-        put_modules(image, "os");
+        put_modules(image, "d");
         zp_buffer_text(&config, "'Env':['PYTHONPATH=/opt/modules");
         for (unsigned i = 0; i < 100; i++)
                 zp_buffer_text(&config, ":/opt/other");
-        zp_buffer_text(&config, "'],'Cmd':['/venv/bin/python','-c','import a, b, c']");
+        zp_buffer_text(&config, "'],'Cmd':['/venv/bin/python','-c','import d, a, b, c']");
         assert_guess(image, config.data,
-                     "usr/bin/python3.11 " LIBRARY "os.py opt/modules/a.py venv/lib/python3.11/site-packages/b.py "
+                     "usr/bin/python3.11 " LIBRARY "d.py opt/modules/a.py venv/lib/python3.11/site-packages/b.py "
                      "usr/lib/python3/dist-packages/c.py");
 }
 
@@ -391,7 +459,21 @@ static void interpreter_starts_with_modules_of_its_own(void **state) {
         put_files(image, "usr/lib/locale/C.utf8/LC_CTYPE");
         assert_guess(image, "'Cmd':['python3']",
                      "usr/bin/python3.11 usr/lib/locale/C.utf8/LC_CTYPE " LIBRARY "encodings/__init__.py " LIBRARY
-                     "encodings/utf_8.py " LIBRARY "site.py " LIBRARY "os.py");
+                     "encodings/utf_8.py");
+}
+
+/* The interpreter has it within itself, but not what it imports. */
+static void frozen_modules_are_read_and_not_named(void **state) {
+        struct image *image = *state;
+        put_modules(image, "importlib/__init__ importlib/_abc");
+        put_module(image, "importlib/util", "from ._abc import Loader\n");
+        put_module(image, "stat", "import importlib.util\n");
+        put_files(image, PACKAGES "stat.py", PACKAGES "p/__init__.py", PACKAGES "p/os.py");
+        assert_imports(image, "import stat, p.os",
+                       "importlib/__init__ importlib/_abc site-packages/p/__init__ site-packages/p/os");
+        put_elf(image, "usr/bin/python3.10");
+        put_files(image, "usr/lib/python3.10/stat.py");
+        assert_guess(image, "'Cmd':['python3.10','-c','import stat']", "usr/bin/python3.10 usr/lib/python3.10/stat.py");
 }
 
 /* ---- what of the command is imported ---- */
@@ -476,9 +558,13 @@ int main(void) {
                 python_test(what_only_looks_like_an_import_is_not_followed),
                 python_test(text_in_triple_quotes_is_not_code),
                 python_test(imports_in_functions_are_not_followed),
+                python_test(imports_in_functions_under_conditions_are_not_followed),
                 python_test(imports_in_functions_of_a_program_are_followed),
                 python_test(imports_for_type_checkers_are_not_followed),
                 python_test(imports_under_conditions_are_followed),
+                python_test(imports_on_other_systems_are_not_followed),
+                python_test(main_part_of_a_module_is_not_followed),
+                python_test(what_is_imported_instead_is_followed_when_the_first_is_not_found),
                 python_test(relative_imports_begin_at_the_package),
                 python_test(relative_imports_end_at_the_root),
                 python_test(package_comes_before_extension_before_module),
@@ -500,6 +586,7 @@ int main(void) {
                 python_test(version_is_taken_from_the_library_when_the_program_has_none),
                 python_test(interpreter_without_a_library_imports_nothing),
                 python_test(interpreter_starts_with_modules_of_its_own),
+                python_test(frozen_modules_are_read_and_not_named),
                 python_test(code_of_the_command_is_read),
                 python_test(module_that_is_run_has_its_main_part_read),
                 python_test(server_imports_what_it_is_told_to_serve),
