@@ -199,7 +199,7 @@ int zp_guess_name(struct zp_guess *g, const struct zp_guess_file *file, uint64_t
 
 void zp_guess_name_last(struct zp_guess *g, const struct zp_guess_file *file, uint64_t offset, uint64_t size) {
         if (g->last_count < ZP_GUESS_FILES_MAX)
-                g->last[g->last_count++] = (struct zp_guess_part){ *file, offset, size };
+                g->last[g->last_count++] = (struct zp_guess_part){ *file, offset, size, false };
 }
 
 int zp_guess_name_path(struct zp_guess *g, const char *path, uint64_t max, struct zp_error *err) {

@@ -37,6 +37,7 @@ struct zp_guess_file {
 struct zp_guess_part {
         struct zp_guess_file file;
         uint64_t offset, size;
+        bool is_written; /* when it is relocated */
 };
 
 /* Directories that are there. */

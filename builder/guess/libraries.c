@@ -160,14 +160,14 @@ static bool is_table(const struct zp_elf_segment *segment) {
 }
 
 /* Kept until all libraries are found. */
-static void keep(const struct loading *l, uint64_t offset, uint64_t size) {
+static void keep(const struct loading *l, const struct zp_elf_segment *segment, uint64_t offset, uint64_t size) {
         if (size > 0 && l->g->kept_count < ZP_GUESS_FILES_MAX)
-                l->g->kept[l->g->kept_count++] = (struct zp_guess_part){ *l->file, offset, size };
+                l->g->kept[l->g->kept_count++] = (struct zp_guess_part){ *l->file, offset, size, segment->is_writable };
 }
 
-static void keep_code(const struct loading *l, uint64_t offset, uint64_t size) {
+static void keep_code(const struct loading *l, const struct zp_elf_segment *segment, uint64_t offset, uint64_t size) {
         uint64_t likely = zp_min_u64(size, l->code_likely);
-        keep(l, offset, likely);
+        keep(l, segment, offset, likely);
         if (size > likely)
                 zp_guess_name_last(l->g, l->file, offset + likely, size - likely);
 }
@@ -180,11 +180,11 @@ static int name_segment(const struct loading *l, const struct zp_elf_segment *se
         *left -= size;
         int r = zp_guess_name(l->g, l->file, segment->offset, head, err);
         /* code that begins with the file has all that is read-only in it */
-        (segment->is_executable && head == 0 ? keep_code : keep)(l, segment->offset + head, size - head);
+        (segment->is_executable && head == 0 ? keep_code : keep)(l, segment, segment->offset + head, size - head);
         if (is_table(segment)) {
                 size = zp_min_u64(TABLE_END, *left);
                 *left -= size;
-                keep(l, segment->offset + segment->size - size, size);
+                keep(l, segment, segment->offset + segment->size - size, size);
         }
         return r;
 }
@@ -215,6 +215,16 @@ static int name_parts(const struct loading *l, struct zp_error *err) {
         return r;
 }
 
+/* Of parts of one file, those that are written to or the others. */
+static int name_file(struct zp_guess *g, const struct zp_guess_part *parts, uint32_t count, bool are_written,
+                     struct zp_error *err) {
+        int r = 0;
+        for (uint32_t i = 0; i < count && r == 0; i++)
+                if (parts[i].is_written == are_written)
+                        r = zp_guess_name(g, &parts[i].file, parts[i].offset, parts[i].size, err);
+        return r;
+}
+
 /* When all are found, ld.so relocates and initialises them: what others need comes first, and the program last. */
 static int name_kept(struct zp_guess *g, struct zp_error *err) {
         int r = 0;
@@ -222,8 +232,9 @@ static int name_kept(struct zp_guess *g, struct zp_error *err) {
                 uint32_t end = g->kept_count, first = end - 1;
                 while (first > 0 && g->kept[first - 1].file.inode == g->kept[first].file.inode)
                         first--;
-                for (uint32_t i = first; i < end && r == 0; i++)
-                        r = zp_guess_name(g, &g->kept[i].file, g->kept[i].offset, g->kept[i].size, err);
+                r = name_file(g, &g->kept[first], end - first, true, err);
+                if (r == 0)
+                        r = name_file(g, &g->kept[first], end - first, false, err);
                 g->kept_count = first;
         }
         return r;

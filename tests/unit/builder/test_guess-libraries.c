@@ -139,7 +139,7 @@ static void large_file_is_named_by_its_segments(void **state) {
         add_part(&elf, MORE, PF_R, MIB(12), MIB(2));
         put_outside(*state, "bin/a", MIB(100), &elf, sizeof elf);
         assert_guess(*state, "'Cmd':['a']",
-                     "bin/a[0+524288] bin/a[524288+8912896] bin/a[10485760+1048576] bin/a[12582912+2097152]");
+                     "bin/a[0+524288] bin/a[10485760+1048576] bin/a[524288+8912896] bin/a[12582912+2097152]");
 }
 
 /* As ld.so goes about it: all are found, then each is initialised after what it needs. */
@@ -188,7 +188,7 @@ static void huge_file_is_named_in_part_and_much_code_last(void **state) {
         put_outside(*state, "bin/a", MIB(300), &elf, sizeof elf);
         put_libraries(*state, "bin/b");
         assert_guess(*state, "'Cmd':['a;b']",
-                     "bin/a[288+256] bin/a[1048576+16777216] bin/a[209715200+16777216] bin/b "
+                     "bin/a[288+256] bin/a[209715200+16777216] bin/a[1048576+16777216] bin/b "
                      "bin/a[17825792+16777216]");
 }
 
