@@ -329,8 +329,8 @@ int zp_erofs_write(struct zp_tree *tree, const struct zp_erofs_options *options,
                 r = mark_layer(tree, zp_tree_root(tree), err);
         if (r == 0)
                 r = zp_erofs_plan_make(tree, options, &w.plan, err);
-        if (r == 0)
-                r = write_all(&w, err);
+        /* what fails from there on names the file itself */
+        r = r < 0 ? zp_error_wrap(err, "write '%s'", name) : write_all(&w, err);
         if (r == 0)
                 *result = (struct zp_erofs_result){ .blocks = w.plan.total_blocks, .inodes = w.plan.count };
         if (options->is_layer)
@@ -338,5 +338,5 @@ int zp_erofs_write(struct zp_tree *tree, const struct zp_erofs_options *options,
         zp_erofs_plan_clear(&w.plan);
         free(w.buffer);
         zp_sha256_free(w.hash);
-        return r < 0 ? zp_error_wrap(err, "write '%s'", name) : 0;
+        return r;
 }
