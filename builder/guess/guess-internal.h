@@ -74,6 +74,8 @@ struct zp_guess {
         struct zp_guess_directories search_path, library_path, system_libraries;
         struct zp_guess_file *libraries; /* those found; room for ZP_GUESS_FILES_MAX */
         uint32_t library_count;
+        struct zp_guess_file *deep; /* of them, those that only modules' libraries need; room for ZP_GUESS_FILES_MAX */
+        uint32_t deep_count;
         struct zp_guess_part *kept; /* of the files that are loaded together; room for ZP_GUESS_FILES_MAX */
         uint32_t kept_count;
         struct zp_guess_part *last; /* to be named when all else is; room for ZP_GUESS_FILES_MAX */

@@ -57,11 +57,12 @@ static int take_settings(struct zp_guess *g, struct zp_error *err) {
         zp_guess_add_directories(g, zp_guess_variable(g, "PATH", DEFAULT_PATH), ":", &g->search_path);
         zp_guess_add_directories(g, zp_guess_variable(g, "LD_LIBRARY_PATH", ""), ":;", &g->library_path);
         g->libraries = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->libraries);
+        g->deep = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->deep);
         g->kept = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->kept);
         g->last = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->last);
         g->words = zp_arena_alloc(&g->arena, ZP_GUESS_WORDS_MAX * sizeof *g->words);
         g->python.queue = zp_arena_alloc(&g->arena, ZP_GUESS_FILES_MAX * sizeof *g->python.queue);
-        return g->libraries && g->kept && g->last && g->words && g->python.queue && g->directory.path
+        return g->libraries && g->deep && g->kept && g->last && g->words && g->python.queue && g->directory.path
                        ? zp_guess_library_directories(g, err)
                        : zp_guess_no_memory(err);
 }

@@ -76,7 +76,8 @@ int zp_guess_library_directories(struct zp_guess *g, struct zp_error *err) {
 struct loading {
         struct zp_guess *g;
         const struct zp_guess_file *file;
-        uint64_t code_likely; /* bytes */
+        unsigned level;     /* 0: it is started; 1: what that needs; 2: what only libraries need */
+        uint64_t code_left; /* bytes of code that are likely to be read */
         struct zp_elf elf;
 };
 
@@ -165,22 +166,25 @@ static void keep(const struct loading *l, const struct zp_elf_segment *segment, 
                 l->g->kept[l->g->kept_count++] = (struct zp_guess_part){ *l->file, offset, size, segment->is_writable };
 }
 
-static void keep_code(const struct loading *l, const struct zp_elf_segment *segment, uint64_t offset, uint64_t size) {
-        uint64_t likely = zp_min_u64(size, l->code_likely);
+static void keep_code(struct loading *l, const struct zp_elf_segment *segment, uint64_t offset, uint64_t size) {
+        uint64_t likely = zp_min_u64(size, l->code_left);
+        l->code_left -= likely;
         keep(l, segment, offset, likely);
         if (size > likely)
                 zp_guess_name_last(l->g, l->file, offset + likely, size - likely);
 }
 
 /* *left: what of the file may still be named. */
-static int name_segment(const struct loading *l, const struct zp_elf_segment *segment, uint64_t *left,
-                        struct zp_error *err) {
+static int name_segment(struct loading *l, const struct zp_elf_segment *segment, uint64_t *left, struct zp_error *err) {
         uint64_t size = zp_min_u64(is_table(segment) ? TABLE_END : zp_min_u64(segment->size, SEGMENT_MAX), *left);
         uint64_t head = segment->offset == 0 ? zp_min_u64(size, HEAD_SIZE) : 0;
         *left -= size;
         int r = zp_guess_name(l->g, l->file, segment->offset, head, err);
         /* code that begins with the file has all that is read-only in it */
-        (segment->is_executable && head == 0 ? keep_code : keep)(l, segment, segment->offset + head, size - head);
+        if (segment->is_executable && head == 0)
+                keep_code(l, segment, segment->offset, size);
+        else
+                keep(l, segment, segment->offset + head, size - head);
         if (is_table(segment)) {
                 size = zp_min_u64(TABLE_END, *left);
                 *left -= size;
@@ -201,7 +205,7 @@ static void name_rest(const struct loading *l) {
 }
 
 /* Of a large file, first what is read when it is found: its beginning, and its dynamic section. */
-static int name_parts(const struct loading *l, struct zp_error *err) {
+static int name_parts(struct loading *l, struct zp_error *err) {
         uint64_t left = FILE_MAX;
         if (l->file->inode->size <= WHOLE_MAX)
                 return zp_guess_name(l->g, l->file, 0, WHOLE_MAX, err);
@@ -242,15 +246,26 @@ static int name_kept(struct zp_guess *g, struct zp_error *err) {
 
 /* ---- all that is needed ---- */
 
-static void want_library(struct zp_guess *g, const struct zp_guess_file *file) {
-        if (g->library_count < ZP_GUESS_FILES_MAX && zp_guess_is_new(g, file))
+/* Once more, if only libraries needed it so far. */
+static bool is_deep(struct zp_guess *g, const struct zp_guess_file *file) {
+        for (uint32_t i = 0; i < g->deep_count; i++)
+                if (g->deep[i].inode == file->inode) {
+                        g->deep[i] = g->deep[--g->deep_count];
+                        return true;
+                }
+        return false;
+}
+
+static void want_library(const struct loading *by, const struct zp_guess_file *file) {
+        struct zp_guess *g = by->g;
+        if (g->library_count < ZP_GUESS_FILES_MAX && (zp_guess_is_new(g, file) || (by->level == 0 && is_deep(g, file))))
                 g->libraries[g->library_count++] = *file;
 }
 
 static int want_libraries(struct loading *l, struct zp_error *err) {
         struct zp_guess_file found;
         if (l->elf.interpreter[0] && zp_guess_find_file(l->g, NULL, l->elf.interpreter, &found))
-                want_library(l->g, &found);
+                want_library(l, &found);
         for (uint16_t i = 0; i < l->elf.library_count && !zp_guess_is_full(l->g); i++) {
                 char name[ZP_ELF_NAME_MAX];
                 int r = zp_elf_text(read_file, l, l->file->inode->size, l->elf.libraries[i], name, err);
@@ -259,15 +274,17 @@ static int want_libraries(struct loading *l, struct zp_error *err) {
                 if (r < 0)
                         return r;
                 if (r == 1 && name[0])
-                        want_library(l->g, &found);
+                        want_library(l, &found);
         }
         return 0;
 }
 
-/* 1: it is one. `level`: 0 of what is started, 1 of what that needs. */
+/* 1: it is one. */
 static int load(struct zp_guess *g, const struct zp_guess_file *file, unsigned level, struct zp_error *err) {
-        uint64_t code_likely = g->is_importing ? code_likely_of_modules[level < 2 ? level : 2] : CODE_LIKELY;
-        struct loading l = { .g = g, .file = file, .code_likely = code_likely };
+        struct loading l = { .g = g,
+                             .file = file,
+                             .level = level,
+                             .code_left = g->is_importing ? code_likely_of_modules[level] : CODE_LIKELY };
         int r = zp_elf_load(read_file, &l, file->inode->size, &l.elf, err);
         if (r <= 0)
                 return r;
@@ -280,6 +297,8 @@ static int load(struct zp_guess *g, const struct zp_guess_file *file, unsigned l
 /* Without its content, nobody knows what it needs. */
 static int load_library(struct zp_guess *g, const struct zp_guess_file *file, unsigned level, struct zp_error *err) {
         int r = load(g, file, level, err);
+        if (level == 2 && g->is_importing && g->deep_count < ZP_GUESS_FILES_MAX)
+                g->deep[g->deep_count++] = *file;
         return r == 0 && file->inode->size <= SMALL_MAX ? zp_guess_name(g, file, 0, SMALL_MAX, err) : r;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/text.h"
 #include "builder/guess/guess-internal.h"
 
 #define MODULE_MAX (UINT64_C(1) << 20)
@@ -27,7 +28,7 @@ static const char *const tables[] = { "usr/lib/locale/C.utf8/LC_CTYPE",
                                       "usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache",
                                       "usr/lib/aarch64-linux-gnu/gconv/gconv-modules.cache" };
 
-/* Since 3.11 the interpreter has these within itself; it reads what they import. */
+/* Since 3.11 the interpreter has these within itself; what they import it may have to read. */
 #define FROZEN_SINCE 11
 static const char *const frozen[] = {
         "_collections_abc", "_sitebuiltins", "abc",  "codecs", "genericpath", "io", "ntpath", "os",
@@ -81,6 +82,11 @@ static const char *version_of(const char *name, const struct zp_inode *library) 
 
 static int scan_file(struct zp_guess *g, const struct zp_guess_file *file, bool is_module, struct zp_error *err);
 
+/* What is run, and not only imported, is executed as a program is. */
+static bool is_main(const struct zp_guess_file *source) {
+        return strcmp(zp_guess_base_name(source->path), "__main__.py") == 0;
+}
+
 /* "cpython-311" */
 static const char *tag_of(const struct zp_guess *g, char tag[ZP_LIMIT_NAME]) {
         snprintf(tag, ZP_LIMIT_NAME, "cpython-3%s", strchr(g->python.version, '.') + 1);
@@ -101,14 +107,14 @@ static bool is_in(const char *const *names, size_t count, const char *name) {
 }
 
 static bool is_frozen(const struct zp_guess *g, const struct zp_guess_file *directory, const char *name) {
-        const char *parent = zp_guess_base_name(directory->path), *minor = strchr(g->python.version, '.') + 1;
-        char library[sizeof "python" + 8];
-        if (strtoul(minor, NULL, 10) < FROZEN_SINCE)
+        char library[ZP_LIMIT_NAME], importlib[2 * ZP_LIMIT_NAME];
+        if (strtoul(strchr(g->python.version, '.') + 1, NULL, 10) < FROZEN_SINCE)
                 return false;
-        if (strcmp(parent, "importlib") == 0)
+        snprintf(library, sizeof library, "/python%s", g->python.version);
+        snprintf(importlib, sizeof importlib, "%s/importlib", library);
+        if (zp_ends_with(directory->path, importlib))
                 return is_in(frozen_of_importlib, sizeof frozen_of_importlib / sizeof *frozen_of_importlib, name);
-        snprintf(library, sizeof library, "python%s", g->python.version);
-        return strcmp(parent, library) == 0 && is_in(frozen, sizeof frozen / sizeof *frozen, name);
+        return zp_ends_with(directory->path, library) && is_in(frozen, sizeof frozen / sizeof *frozen, name);
 }
 
 /* What is loaded of a module whose source that is: the bytecode beside it, if it is there; and then what it imports. */
@@ -128,7 +134,7 @@ static int want_source(struct zp_guess *g, const struct zp_guess_file *directory
         bool is_later = g->python.depth == DEPTH_MAX || is_half_spent(g);
         if (!is_later) {
                 g->python.depth++;
-                r = scan_file(g, source, true, err);
+                r = scan_file(g, source, !is_main(source), err);
                 g->python.depth--;
                 is_later = is_half_spent(g);
         }
@@ -209,13 +215,13 @@ static void find_first(struct zp_guess *g, const char *name, struct zp_guess_fil
         }
 }
 
-/* A dotted name below a directory; NULL: wherever modules are. 1: all parts are found; *inner is what the last holds,
- * without a path when it holds nothing. */
-static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const char *dotted,
-                     struct zp_guess_file *inner, struct zp_error *err) {
+/* A dotted name below a directory; NULL: wherever modules are. 1: all parts are found; *last is the last one, its
+ * directory without a path when it holds nothing. */
+static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const char *dotted, struct module *last,
+                     struct zp_error *err) {
         struct zp_guess_file directory = { 0 };
         char part[ZP_LIMIT_NAME];
-        *inner = (struct zp_guess_file){ 0 };
+        *last = (struct module){ 0 };
         if (from)
                 directory = *from;
         for (bool is_first = !from;; is_first = false) {
@@ -235,7 +241,8 @@ static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const
                 bool holds = module.kind == PACKAGE || module.kind == PORTION;
                 directory = holds ? module.directory : (struct zp_guess_file){ 0 };
                 if (dotted[size] == '\0') {
-                        *inner = directory;
+                        *last = module;
+                        last->directory = directory;
                         return 1;
                 }
                 if (!holds)
@@ -246,9 +253,9 @@ static int want_name(struct zp_guess *g, const struct zp_guess_file *from, const
 
 /* ---- import statements ---- */
 
-/* The last "try:", and whether what is imported there can be. */
+/* The last "try:", and whether files of what is imported from there on were found. */
 struct attempt {
-        bool is_open, has_found, has_missed;
+        bool has_found, has_missed;
         size_t indent;
 };
 
@@ -259,9 +266,23 @@ struct scan {
         struct attempt attempt;
 };
 
-static void note(struct scan *s, int found) {
+/* Notes what came of a name. A module of one's own package is always there: where its import may fail, it is for what
+ * it imports itself. */
+static void note(struct scan *s, int found, const struct module *module, bool is_own) {
+        bool is_sure = module->kind == EXTENSION || !is_own;
         s->attempt.has_found |= found == 1;
-        s->attempt.has_missed |= found == 0;
+        s->attempt.has_missed |= found == 0 || (found == 1 && !is_sure);
+}
+
+/* Whether a dotted name begins with a package that the module lies in. */
+static bool is_own_name(const struct scan *s, const char *dotted) {
+        size_t size = strcspn(dotted, ".");
+        for (const char *part = s->directory.path; part; part = strchr(part, '/')) {
+                part += *part == '/';
+                if (strcspn(part, "/") == size && strncmp(part, dotted, size) == 0)
+                        return true;
+        }
+        return false;
 }
 
 static void skip_blanks(struct scan *s, bool also_lines) {
@@ -314,14 +335,14 @@ static bool skip_to_next(struct scan *s, bool in_parentheses) {
 /* Behind "import". */
 static int scan_import(struct scan *s, struct zp_error *err) {
         char name[NAME_MAX_SIZE];
-        struct zp_guess_file inner;
+        struct module module;
         int r = 0;
         do {
                 skip_blanks(s, false);
                 if (!read_name(s, name))
                         break;
-                r = want_name(s->g, NULL, name, &inner, err);
-                note(s, r);
+                r = want_name(s->g, NULL, name, &module, err);
+                note(s, r, &module, is_own_name(s, name));
         } while (r >= 0 && skip_to_next(s, false) && !zp_guess_is_full(s->g));
         return r < 0 ? r : 0;
 }
@@ -337,42 +358,44 @@ static bool find_relative(struct scan *s, size_t dots, struct zp_guess_file *out
         return dots <= 1 && out->path;
 }
 
-/* The module that a statement imports from. As want_name(). */
-static int want_origin(struct scan *s, struct zp_guess_file *inner, struct zp_error *err) {
+/* The module that a statement imports from. As want_name(); NO_MODULE: only dots, what it holds is yet to be named. */
+static int want_origin(struct scan *s, struct module *origin, struct zp_error *err) {
         char name[NAME_MAX_SIZE];
         struct zp_guess_file directory;
         size_t dots = strspn(s->at, ".");
         s->at += dots;
         bool is_named = read_name(s, name);
-        *inner = (struct zp_guess_file){ 0 };
-        if (dots == 0)
-                return is_named ? want_name(s->g, NULL, name, inner, err) : 0;
-        if (!find_relative(s, dots, &directory))
+        *origin = (struct module){ 0 };
+        if (dots && !find_relative(s, dots, &directory))
                 return 0;
-        if (is_named)
-                return want_name(s->g, &directory, name, inner, err);
-        *inner = directory;
-        return 1;
+        if (dots && !is_named) {
+                origin->directory = directory;
+                return 1;
+        }
+        int r = is_named ? want_name(s->g, dots ? &directory : NULL, name, origin, err) : 0;
+        note(s, r, origin, dots || is_own_name(s, name));
+        return r;
 }
 
 /* Behind "from": what is imported of a package may be a module of it. */
 static int scan_from(struct scan *s, struct zp_error *err) {
         char name[NAME_MAX_SIZE];
-        struct zp_guess_file package, inner;
+        struct module origin, module;
         skip_blanks(s, false);
-        int r = want_origin(s, &package, err);
-        note(s, r);
+        int r = want_origin(s, &origin, err);
         skip_blanks(s, false);
         if (r < 0 || !skip_word(s, "import"))
                 return r < 0 ? r : 0;
         skip_blanks(s, false);
-        bool in_parentheses = *s->at == '(';
+        bool in_parentheses = *s->at == '(', is_bare = r == 1 && origin.kind == NO_MODULE;
         s->at += in_parentheses;
         do {
                 skip_blanks(s, in_parentheses);
                 if (!read_name(s, name))
                         break;
-                r = package.path ? want_name(s->g, &package, name, &inner, err) : 0;
+                r = origin.directory.path ? want_name(s->g, &origin.directory, name, &module, err) : 0;
+                if (is_bare)
+                        note(s, r, &module, true);
         } while (r >= 0 && skip_to_next(s, in_parentheses) && !zp_guess_is_full(s->g));
         return r < 0 ? r : 0;
 }
@@ -422,27 +445,46 @@ static bool has_word(const char *line, size_t size, const char *const *words, si
                 count--;
         return count > 0;
 }
+#define HAS_WORD(line, size, ...)                                  \
+        has_word(line, size, (const char *const[]){ __VA_ARGS__ }, \
+                 sizeof(const char *const[]){ __VA_ARGS__ } / sizeof(char *))
 
-/* A condition under which a start on Linux, that imports what it is in, does not go on. */
+/* Without the comment behind it. */
+static size_t code_size(const char *line, size_t size) {
+        char quote = '\0';
+        for (size_t i = 0; i < size; i++) {
+                if (!quote && line[i] == '#')
+                        return i;
+                if (!quote && (line[i] == '"' || line[i] == '\''))
+                        quote = line[i];
+                else if (line[i] == quote)
+                        quote = '\0';
+        }
+        return size;
+}
+
+/* A condition that is not true when a module is imported on Linux; what may be is not told apart. */
 static bool is_untrue(const char *line, size_t size, bool is_module) {
-        static const char *const untrue[] = { "TYPE_CHECKING", "'win32'", "\"win32\"", "'nt'",       "\"nt\"",
-                                              "('win",         "(\"win",  "'darwin'",  "\"darwin\"", " WIN:" };
-        static const char *const main[] = { "__name__ ==" }, *const negated[] = { "!=", "not " };
         if (!begins_with(line, "if ") && !begins_with(line, "elif "))
                 return false;
-        return !has_word(line, size, negated, sizeof negated / sizeof *negated) &&
-               (has_word(line, size, untrue, sizeof untrue / sizeof *untrue) ||
-                (is_module && has_word(line, size, main, sizeof main / sizeof *main)));
+        size = code_size(line, size);
+        if (HAS_WORD(line, size, "TYPE_CHECKING"))
+                return !HAS_WORD(line, size, "not TYPE_CHECKING", "not typing.TYPE_CHECKING", " is False");
+        if (is_module && HAS_WORD(line, size, "__name__ ==") && HAS_WORD(line, size, "__main__"))
+                return true;
+        return HAS_WORD(line, size, "'win32'", "\"win32\"", "'nt'", "\"nt\"", "('win')", "(\"win\")", "'darwin'",
+                        "\"darwin\"", " WIN:") &&
+               !HAS_WORD(line, size, "!=", "not ", " or ", "linux", "posix");
 }
 
 /* A line that begins what is not executed: functions are when a program calls them, of a module only some are. What is
  * there in case that something cannot be imported, is not when that has been found. */
 static bool begins_skipped(struct scan *s, const char *line, size_t size, size_t indent, bool is_module) {
         bool is_function = begins_with(line, "def ") || begins_with(line, "class ") || begins_with(line, "async ");
-        bool is_instead = begins_with(line, "except") && s->attempt.is_open && s->attempt.indent == indent &&
-                          s->attempt.has_found && !s->attempt.has_missed;
+        bool is_instead = begins_with(line, "except") && s->attempt.indent == indent && s->attempt.has_found &&
+                          !s->attempt.has_missed;
         if (begins_with(line, "try:"))
-                s->attempt = (struct attempt){ .is_open = true, .indent = indent };
+                s->attempt = (struct attempt){ .indent = indent };
         return (is_module && is_function) || is_instead || is_untrue(line, size, is_module);
 }
 
@@ -475,8 +517,6 @@ static int scan_file(struct zp_guess *g, const struct zp_guess_file *file, bool 
         struct zp_guess_file directory;
         if (!zp_guess_parent(g, file, &directory))
                 return 0;
-        if (!is_module)
-                g->python.directories.list[0] = directory;
         int r = zp_guess_read_text(g, file, ZP_GUESS_TEXT_MAX, &text, err);
         return r == 1 ? scan(g, text, &directory, is_module, err) : r;
 }
@@ -484,8 +524,10 @@ static int scan_file(struct zp_guess *g, const struct zp_guess_file *file, bool 
 /* What the modules import that have been found. */
 static int follow_modules(struct zp_guess *g, struct zp_error *err) {
         int r = 0;
-        while (g->python.next < g->python.count && r == 0)
-                r = scan_file(g, &g->python.queue[g->python.next++], true, err);
+        while (g->python.next < g->python.count && r == 0) {
+                const struct zp_guess_file *source = &g->python.queue[g->python.next++];
+                r = scan_file(g, source, !is_main(source), err);
+        }
         return r;
 }
 
@@ -493,7 +535,7 @@ static int follow_modules(struct zp_guess *g, struct zp_error *err) {
 
 /* "-m MODULE", "-A MODULE", "MODULE:OBJECT" */
 static int want_words(struct zp_guess *g, struct zp_error *err) {
-        struct zp_guess_file inner, ignored;
+        struct module module, ignored;
         int r = 0;
         for (uint32_t i = 0; i < g->word_count && r >= 0 && !zp_guess_is_full(g); i++) {
                 const char *word = g->words[i], *before = i ? g->words[i - 1] : "";
@@ -502,9 +544,11 @@ static int want_words(struct zp_guess *g, struct zp_error *err) {
                 if (!is_module && !is_object && strcmp(before, "-A") != 0)
                         continue;
                 snprintf(name, sizeof name, "%.*s", (int) strcspn(word, ":"), word);
-                r = want_name(g, NULL, name, &inner, err);
-                if (r == 1 && is_module && inner.path) /* a package that is run has a module for that */
-                        r = want_name(g, &inner, "__main__", &ignored, err);
+                r = want_name(g, NULL, name, &module, err);
+                if (r == 1 && is_module && module.directory.path) /* a package that is run has a module for that */
+                        r = want_name(g, &module.directory, "__main__", &ignored, err);
+                else if (r == 1 && is_module && module.kind == SOURCE)
+                        r = scan_file(g, &module.file, false, err);
         }
         return r < 0 ? r : 0;
 }
@@ -523,6 +567,7 @@ int zp_guess_imports(struct zp_guess *g, struct zp_error *err) {
                 r = scan(g, startup, NULL, true, err);
         json_array_foreach(g->command, at, item) if (r == 0) r = scan(g, json_string_value(item), NULL, false, err);
         for (uint32_t i = 0; i < g->python.script_count && r == 0; i++) {
+                zp_guess_parent(g, &g->python.scripts[i], &g->python.directories.list[0]);
                 r = scan_file(g, &g->python.scripts[i], false, err);
                 if (r == 0)
                         r = follow_modules(g, err);

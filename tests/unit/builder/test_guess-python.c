@@ -152,38 +152,80 @@ static void imports_under_conditions_are_followed(void **state) {
 }
 
 static void imports_on_other_systems_are_not_followed(void **state) {
+        static const char *const others[] = { "os.name == 'nt'",
+                                              "os.name == \"nt\"",
+                                              "sys.platform == 'win32'",
+                                              "sys.platform == \"win32\"",
+                                              "sys.platform == 'darwin'",
+                                              "WIN",
+                                              "sys.platform == \"darwin\"",
+                                              "sys.platform.startswith('win')",
+                                              "sys.platform.startswith(\"win\")" };
+        static const char *const ours[] = { "os.name != 'nt'",
+                                            "not sys.platform.startswith(\"win\")",
+                                            "x or os.name == 'nt'",
+                                            "sys.platform in ('linux', 'darwin')",
+                                            "os.name in ('posix', 'nt')",
+                                            "x.startswith('winter')",
+                                            "x" };
         put_modules(*state, "a b c d");
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+                zp_autofree char *text = zp_format("if %s:\n    import a\nimport b", others[i]);
+                assert_imports(*state, text, "b");
+        }
+        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+                zp_autofree char *text = zp_format("if %s:  # not 'darwin'\n    import a\nimport b", ours[i]);
+                assert_imports(*state, text, "a b");
+        }
         assert_imports(*state,
-                       "if os.name == 'nt':\n    import a\nelif x:\n    import b\nelse:\n    import c\nimport d",
-                       "b c d");
+                       "if os.name == 'nt':  # do not #\n    import a\nelif x:\n    import b\nelse:\n    import c",
+                       "b c");
         assert_imports(*state, "if x:\n    import b\nelif sys.platform == \"win32\":\n    import a\nimport c", "b c");
-        assert_imports(*state, "if sys.platform.startswith('win'):\n    import a\nif WIN:\n    import a", "");
-        assert_imports(*state,
-                       "if os.name != 'nt':\n    import a\nif not sys.platform.startswith(\"win\"):\n    import b",
-                       "a b");
+        assert_imports(*state, "if x == '#' and os.name == 'nt':\n    import a", "");
 }
 
 static void main_part_of_a_module_is_not_followed(void **state) {
-        put_modules(*state, "a b");
-        put_module(*state, "m", "if __name__ == '__main__':\n    import a\nimport b\n");
-        assert_imports(*state, "import m", "m b");
+        put_modules(*state, "a b c");
+        put_module(*state, "m",
+                   "if __name__ == '__main__':\n    import a\nimport b\nif __name__ == 'm':\n    import c");
+        assert_imports(*state, "import m", "m b c");
         assert_imports(*state, "if __name__ == '__main__':\n    import a\n", "a");
 }
 
 static void what_is_imported_instead_is_followed_when_the_first_is_not_found(void **state) {
         put_modules(*state, "a b c d");
         assert_imports(*state, "try:\n    import a\nexcept ImportError:\n    import b\nelse:\n    import c", "a c");
+        assert_imports(*state, "try:\n    from a import x\nexcept ImportError:\n    import b", "a");
         assert_imports(*state, "try:\n    from none import x\nexcept ImportError:\n    import b", "b");
         assert_imports(*state, "try:\n    import a, none\nexcept:\n    import b", "a b");
-        assert_imports(*state, "try:\n    x\nexcept NameError:\n    import b", "b");
+        assert_imports(*state, "import a\ntry:\n    x\nexcept NameError:\n    import b", "a b");
+        assert_imports(*state, "import none\ntry:\n    import a\nexcept X:\n    import b", "a");
         assert_imports(*state,
                        "try:\n    import a\nexcept X:\n    try:\n        import none\n    except Y:\n        import b\n"
                        "except Z:\n    import c\nimport d",
                        "a d");
         assert_imports(*state,
-                       "try:\n    try:\n        import none\n    except Y:\n        import b\n"
+                       "try:\n    try:\n        import a\n    except Y:\n        import b\n"
                        "except X:\n    import c\nimport d",
-                       "b c d");
+                       "a c d");
+}
+
+/* It is there, whether or not what it needs is. */
+static void what_is_imported_instead_of_ones_own_is_followed(void **state) {
+        put_modules(*state, "p/__init__ p/a b");
+        put_files(*state, LIBRARY "p/_c.cpython-311-x86_64-linux-gnu.so");
+        put_module(*state, "p/m", "try:\n    from . import none\nexcept ImportError:\n    import b\n");
+        assert_imports(*state, "import p.m", "p/__init__ p/m b");
+        put_module(*state, "p/m", "try:\n    from . import a\nexcept ImportError:\n    import b\n");
+        assert_imports(*state, "import p.m", "p/__init__ p/m p/a b");
+        put_module(*state, "p/m", "try:\n    from p.a import x\nexcept ImportError:\n    import b\n");
+        assert_imports(*state, "import p.m", "p/__init__ p/m p/a b");
+        put_module(*state, "p/m", "try:\n    import p.a\nexcept ImportError:\n    import b\n");
+        assert_imports(*state, "import p.m", "p/__init__ p/m p/a b");
+        put_module(*state, "p/m", "try:\n    from ._c import x\nexcept ImportError:\n    import b\n");
+        assert_guess(*state, "'Cmd':['python3','-c','import p.m']",
+                     "usr/bin/python3.11 " LIBRARY "p/__init__.py " LIBRARY "p/m.py " LIBRARY
+                     "p/_c.cpython-311-x86_64-linux-gnu.so");
 }
 
 /* ---- relative names ---- */
@@ -256,10 +298,33 @@ static void modules_libraries_have_most_of_their_code_named_last(void **state) {
                      "usr/bin/python3.11 " LIBRARY
                      "m.so lib/libb.so lib/liba.so[0+524288] lib/liba.so[524288+524288] " LIBRARY
                      "n.py lib/liba.so[1048576+3145728]");
+        put_elf(image, LIBRARY "o.so", .needed = { "liba.so" });
+        assert_guess(image, "'Cmd':['python3','-c','import m, o, n, o']",
+                     "usr/bin/python3.11 " LIBRARY
+                     "m.so lib/libb.so lib/liba.so[0+524288] lib/liba.so[524288+524288] " LIBRARY
+                     "o.so lib/liba.so[1048576+2097152] " LIBRARY "n.py lib/liba.so[1048576+3145728]");
         put_elf(image, "usr/bin/python3.11", .needed = { "libb.so" });
         assert_guess(image, "'Cmd':['python3','-c','import m, n']",
                      "usr/bin/python3.11 lib/libb.so lib/liba.so[0+524288] lib/liba.so[524288+524288] "
                      "lib/liba.so[1048576+3145728] " LIBRARY "m.so " LIBRARY "n.py");
+}
+
+static void large_module_has_its_first_code_named(void **state) {
+        struct image *image = *state;
+        struct elf_file elf = make_elf((struct elf_parts){ 0 });
+        elf.segments[LOAD].p_filesz = KIB(4);
+        for (unsigned i = INTERPRETER; i <= MORE; i++)
+                elf.segments[i] = (Elf64_Phdr){ .p_type = PT_LOAD,
+                                                .p_flags = PF_R | PF_X,
+                                                .p_offset = MIB(1) + (i - INTERPRETER) * MIB(3),
+                                                .p_vaddr = ELF_ADDRESS + MIB(1) + (i - INTERPRETER) * MIB(3),
+                                                .p_filesz = MIB(3) };
+        put_outside(image, LIBRARY "m.so", MIB(9), &elf, sizeof elf);
+        put_modules(image, "n");
+        assert_guess(image, "'Cmd':['python3','-c','import m, n']",
+                     "usr/bin/python3.11 " LIBRARY "m.so[0+4096] " LIBRARY "m.so[1048576+3145728] " LIBRARY
+                     "m.so[4194304+1048576] " LIBRARY "n.py " LIBRARY "m.so[5242880+2097152] " LIBRARY
+                     "m.so[7340032+2097152]");
 }
 
 static void bytecode_is_named_and_its_source_read(void **state) {
@@ -471,6 +536,20 @@ static void frozen_modules_are_read_and_not_named(void **state) {
         put_files(image, PACKAGES "stat.py", PACKAGES "p/__init__.py", PACKAGES "p/os.py");
         assert_imports(image, "import stat, p.os",
                        "importlib/__init__ importlib/_abc site-packages/p/__init__ site-packages/p/os");
+        put_modules(image, "_collections_abc _sitebuiltins abc codecs genericpath io ntpath os posixpath runpy site "
+                           "stat zipimport "
+                           "importlib/_bootstrap importlib/_bootstrap_external importlib/machinery");
+        assert_imports(
+                image,
+                "import _collections_abc, _sitebuiltins, abc, codecs, genericpath, io, ntpath, os, posixpath, runpy",
+                "");
+        assert_imports(
+                image,
+                "import site, zipimport, importlib._bootstrap, importlib._bootstrap_external, importlib.machinery",
+                "importlib/__init__");
+        put_files(image, PACKAGES "p/importlib/util.py", PACKAGES "p/importlib/__init__.py");
+        assert_imports(image, "import p.importlib.util",
+                       "site-packages/p/__init__ site-packages/p/importlib/__init__ site-packages/p/importlib/util");
         put_elf(image, "usr/bin/python3.10");
         put_files(image, "usr/lib/python3.10/stat.py");
         assert_guess(image, "'Cmd':['python3.10','-c','import stat']", "usr/bin/python3.10 usr/lib/python3.10/stat.py");
@@ -487,8 +566,8 @@ static void code_of_the_command_is_read(void **state) {
 
 static void module_that_is_run_has_its_main_part_read(void **state) {
         put_modules(*state, "http/__init__ http/server socket pkg/__init__ single");
-        put_module(*state, "http/server", "import socket");
-        put_module(*state, "pkg/__main__", "import single");
+        put_module(*state, "http/server", "if __name__ == '__main__':\n    import socket");
+        put_module(*state, "pkg/__main__", "def main():\n    import single\nif __name__ == '__main__':\n    main()");
         assert_guess(*state, "'Entrypoint':['python3','-m'],'Cmd':['http.server','8000']",
                      "usr/bin/python3.11 " LIBRARY "http/__init__.py " LIBRARY "http/server.py " LIBRARY "socket.py");
         assert_guess(*state, "'Cmd':['python3','-m','pkg']",
@@ -565,11 +644,13 @@ int main(void) {
                 python_test(imports_on_other_systems_are_not_followed),
                 python_test(main_part_of_a_module_is_not_followed),
                 python_test(what_is_imported_instead_is_followed_when_the_first_is_not_found),
+                python_test(what_is_imported_instead_of_ones_own_is_followed),
                 python_test(relative_imports_begin_at_the_package),
                 python_test(relative_imports_end_at_the_root),
                 python_test(package_comes_before_extension_before_module),
                 python_test(extension_is_loaded_with_its_libraries),
                 python_test(modules_libraries_have_most_of_their_code_named_last),
+                python_test(large_module_has_its_first_code_named),
                 python_test(bytecode_is_named_and_its_source_read),
                 python_test(modules_that_import_each_other_are_read_once),
                 python_test(modules_are_named_in_the_order_of_their_execution),
