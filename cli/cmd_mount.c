@@ -158,6 +158,11 @@ static int check_ours(const struct zp_store *store, const char *path, struct zp_
         const struct zp_mount *mount = zp_mount_table_find(table, path);
         if (!mount)
                 return zp_error_set(err, EINVAL, "'%s' is not a mount point", path);
+        if (zp_store_is_daemons_point(path)) {
+                zp_error_set(err, EBUSY, "'%s' is a mount of the node's daemon, and containers may read from it", path);
+                zp_error_hint(err, "it goes when they and the image are removed (ctr images rm, crictl rmi)");
+                return -EBUSY;
+        }
         if (zp_store_has_mount(store, mount))
                 return 0;
         zp_error_set(err, EINVAL, "'%s' is not a mount of the store '%s' (%s of type %s)", path, zp_store_path(store),

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/limits.h"
 #include "mount/erofs_mount.h"
 #include "mount/loop.h"
 #include "store/store-internal.h"
@@ -160,6 +161,20 @@ bool zp_store_has_mount(const struct zp_store *store, const struct zp_mount *mou
         zp_autofree char *file = file_of(mount);
         size_t size = strlen(store->path);
         return file && strncmp(file, store->path, size) == 0 && file[size] == '/';
+}
+
+/* "ROOT/mounts/ID": the daemon's database lies in ROOT. */
+bool zp_store_is_daemons_point(const char *point) {
+        static const char mounts[] = "/mounts/", database[] = "/metadata.db";
+        const char *id = strrchr(point, '/');
+        size_t root = id ? (size_t) (id + 1 - point) : 0;
+        struct stat st;
+        if (root < strlen(mounts) || id[1] == '\0' || id[1 + strspn(id + 1, "0123456789")] != '\0' ||
+            strncmp(id + 1 - strlen(mounts), mounts, strlen(mounts)) != 0)
+                return false;
+        char path[ZP_LIMIT_PATH];
+        int size = snprintf(path, sizeof path, "%.*s%s", (int) (root - strlen(mounts)), point, database);
+        return size > 0 && size < (int) sizeof path && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 char *zp_store_mount_source(const struct zp_store *store, const struct zp_digest *manifest_digest) {

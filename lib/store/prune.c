@@ -10,7 +10,11 @@
 static int mounted(const struct zp_digest *manifest_digest, const char *point, struct zp_error *err) {
         char text[ZP_DIGEST_TEXT_SIZE];
         zp_error_set(err, EBUSY, "image %s is mounted at '%s'", zp_digest_text(manifest_digest, text), point);
-        zp_error_hint(err, "unmount it first: zeropull umount %s", point);
+        if (zp_store_is_daemons_point(point))
+                zp_error_hint(err, "the node's daemon has mounted it for containers: remove them, and the image from "
+                                   "containerd (ctr images rm, crictl rmi)");
+        else
+                zp_error_hint(err, "unmount it first: zeropull umount %s", point);
         return -EBUSY;
 }
 

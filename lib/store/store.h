@@ -268,5 +268,7 @@ int zp_store_confirm_mount(struct zp_store *store, const struct zp_digest *manif
 /* Whether a mount shows something of the store. */
 struct zp_mount;
 bool zp_store_has_mount(const struct zp_store *store, const struct zp_mount *mount);
+/* Whether a mount point is one of a node's daemon, who unmounts it when no container needs it any more (docs/node.md). */
+bool zp_store_is_daemons_point(const char *point);
 
 #endif

@@ -120,6 +120,19 @@ def test_remove_and_prune_leave_what_a_mounted_part_of_an_image_reads(world, dae
     assert store.device_directories() == store.image_directories() == []
 
 
+def test_the_daemons_mounts_are_not_unmounted_by_hand(world, daemon, api, work):
+    """A container has a mount of its own of what is unmounted: nobody would see that it still reads."""
+    image, store = world.image("web", fill_base), Zeropull(daemon.root / "store")
+    name = pull(api, image)[-1]
+    with mounted(api.prepare("container", name), work / "c") as root:
+        (point,) = mounts_of(daemon)
+        for option in [], ["--lazy"]:
+            assert "mount of the node's daemon" in store.run("umount", *option, point).stderr
+        refused = store.run("remove", image.digest)
+        assert refused.returncode == FAILED and "crictl rmi" in refused.stderr and "zeropull umount" not in refused.stderr
+        assert mounts_of(daemon) == [point] and (root / "data/noise").read_bytes()
+
+
 def test_an_image_without_a_snapshot_goes_the_ordinary_way(world, daemon, api, work):
     image = world.image("plain", fill_base, publish=False)
     assert pull(api, image) == [None]
