@@ -47,6 +47,7 @@ struct ctl_build {
         char snapshot[ZP_DIGEST_TEXT_SIZE]; /* of a done one: the artifact; "": it does not say */
         int64_t size;                       /* of that */
         int progress;                       /* percent; -1: not known */
+        bool was_there;                     /* when it was to be started: somebody has, perhaps we */
         char reason[CTL_REASON_SIZE], message[CTL_MESSAGE_SIZE];
 };
 

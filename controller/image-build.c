@@ -169,7 +169,7 @@ int ctl_run_start(struct ctl_run *run, struct ctl_image *image, struct zp_error 
         r = run->executor->start(&run->world->executors, &order, &build, &why);
         if (r < 0)
                 return not_started(run, image, r, &why, err);
-        atomic_fetch_add(&run->world->counters.builds_started, 1);
+        atomic_fetch_add(&run->world->counters.builds_started, build.was_there ? 0 : 1);
         image->next_attempt = 0;
         ctl_run_tell(run, false, "BuildStarted", "%s (%s): %s is built by %s %s", image->image, image->platform,
                      image->digest, run->executor->name, build.id);

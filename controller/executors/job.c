@@ -187,7 +187,8 @@ static int start(const struct ctl_executors *all, const struct ctl_order *order,
         if (!job)
                 return zp_error_errno(err, ENOMEM, "Job %s", out->id);
         r = zp_kube_create(all->kube, &place, job, NULL, err);
-        return r == -EEXIST ? share(all, order, out->id, err) : r;
+        out->was_there = r == -EEXIST;
+        return out->was_there ? share(all, order, out->id, err) : r;
 }
 
 static bool may_want(json_t *object, const char *build) {
