@@ -246,8 +246,8 @@ static int name_kept(struct zp_guess *g, struct zp_error *err) {
 
 /* ---- all that is needed ---- */
 
-/* Once more, if only libraries needed it so far. */
-static bool is_deep(struct zp_guess *g, const struct zp_guess_file *file) {
+/* True, once, of a library that only libraries needed so far. */
+static bool take_deep(struct zp_guess *g, const struct zp_guess_file *file) {
         for (uint32_t i = 0; i < g->deep_count; i++)
                 if (g->deep[i].inode == file->inode) {
                         g->deep[i] = g->deep[--g->deep_count];
@@ -258,7 +258,8 @@ static bool is_deep(struct zp_guess *g, const struct zp_guess_file *file) {
 
 static void want_library(const struct loading *by, const struct zp_guess_file *file) {
         struct zp_guess *g = by->g;
-        if (g->library_count < ZP_GUESS_FILES_MAX && (zp_guess_is_new(g, file) || (by->level == 0 && is_deep(g, file))))
+        if (g->library_count < ZP_GUESS_FILES_MAX &&
+            (zp_guess_is_new(g, file) || (by->level == 0 && take_deep(g, file))))
                 g->libraries[g->library_count++] = *file;
 }
 

@@ -134,7 +134,7 @@ static int want_source(struct zp_guess *g, const struct zp_guess_file *directory
         bool is_later = g->python.depth == DEPTH_MAX || is_half_spent(g);
         if (!is_later) {
                 g->python.depth++;
-                r = scan_file(g, source, !is_main(source), err);
+                r = scan_file(g, source, true, err);
                 g->python.depth--;
                 is_later = is_half_spent(g);
         }
@@ -518,16 +518,14 @@ static int scan_file(struct zp_guess *g, const struct zp_guess_file *file, bool 
         if (!zp_guess_parent(g, file, &directory))
                 return 0;
         int r = zp_guess_read_text(g, file, ZP_GUESS_TEXT_MAX, &text, err);
-        return r == 1 ? scan(g, text, &directory, is_module, err) : r;
+        return r == 1 ? scan(g, text, &directory, is_module && !is_main(file), err) : r;
 }
 
 /* What the modules import that have been found. */
 static int follow_modules(struct zp_guess *g, struct zp_error *err) {
         int r = 0;
-        while (g->python.next < g->python.count && r == 0) {
-                const struct zp_guess_file *source = &g->python.queue[g->python.next++];
-                r = scan_file(g, source, !is_main(source), err);
-        }
+        while (g->python.next < g->python.count && r == 0)
+                r = scan_file(g, &g->python.queue[g->python.next++], true, err);
         return r;
 }
 
