@@ -19,6 +19,7 @@ enum snap_awaited { SNAP_AWAITS_NOTHING, SNAP_AWAITS_REQUEST, SNAP_AWAITS_RECEPT
 struct snap_call {
         struct snap_calls *calls;
         const struct snap_method *method;
+        enum snap_pace pace;
         struct snap_request request;
         grpc_call *call;
         grpc_call_details details;
@@ -26,6 +27,7 @@ struct snap_call {
         grpc_byte_buffer *received;
         grpc_slice data;          /* of it, in one piece */
         grpc_byte_buffer *unsent; /* the last message: goes with the status */
+        bool has_sent_headers;
         int was_cancelled;
         gpr_timespec arrived_at; /* monotonic */
         struct zp_cancel cancel;

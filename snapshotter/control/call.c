@@ -96,7 +96,7 @@ static bool is_past_deadline(const struct snap_call *call) {
         return gpr_time_cmp(deadline, soon) <= 0;
 }
 
-static void count(struct snap_call *call, grpc_status_code status) {
+static void account(struct snap_call *call, grpc_status_code status) {
         struct snap_metrics *metrics = call->calls->metrics;
         gpr_timespec took = gpr_time_sub(gpr_now(GPR_CLOCK_MONOTONIC), call->arrived_at);
         size_t i = call->method ? (size_t) (call->method - snap_methods) : SNAP_METRICS_METHODS;
@@ -108,19 +108,35 @@ static void count(struct snap_call *call, grpc_status_code status) {
         zp_histogram_add(&metrics->methods[i].took, (uint64_t) took.tv_sec * 1000000 + (uint64_t) took.tv_nsec / 1000);
 }
 
+/* With what is sent first: a packet of its own would wake the client for nothing. */
+static size_t add_headers(struct snap_call *call, grpc_op *ops) {
+        ops[0] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
+        size_t count = call->has_sent_headers ? 0 : 1;
+        call->has_sent_headers = true;
+        return count;
+}
+
+static size_t add_message(struct snap_call *call, grpc_op *op) {
+        *op = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE };
+        op->data.send_message.send_message = call->unsent;
+        return 1;
+}
+
 static void finish(struct snap_call *call, int result, const char *message) {
-        grpc_op ops[2] = { { .op = GRPC_OP_SEND_MESSAGE }, { .op = GRPC_OP_SEND_STATUS_FROM_SERVER } };
+        grpc_op ops[3];
+        size_t count = add_headers(call, ops);
         grpc_slice details = grpc_slice_from_copied_string(result < 0 ? message : "");
-        ops[0].data.send_message.send_message = call->unsent;
+        if (result >= 0 && call->unsent)
+                count += add_message(call, &ops[count]);
         grpc_status_code status = status_of(result);
         if (status == GRPC_STATUS_CANCELLED && is_past_deadline(call))
                 status = GRPC_STATUS_DEADLINE_EXCEEDED;
-        count(call, status);
-        ops[1].data.send_status_from_server.status = status;
-        ops[1].data.send_status_from_server.status_details = &details;
-        bool has_message = result >= 0 && call->unsent;
+        account(call, status);
+        ops[count] = (grpc_op){ .op = GRPC_OP_SEND_STATUS_FROM_SERVER };
+        ops[count].data.send_status_from_server.status = status;
+        ops[count].data.send_status_from_server.status_details = &details;
         snap_call_await(call, SNAP_AWAITS_RECEPTION);
-        start_batch(call, has_message ? ops : ops + 1, has_message ? 2 : 1, &call->ended);
+        start_batch(call, ops, count + 1, &call->ended);
         grpc_slice_unref(details);
 }
 
@@ -141,13 +157,14 @@ static void on_sent(struct snap_call *call, bool success) {
 
 /* Waits until the message is on its way: a slow client has one in memory, not all. */
 static int flush(struct snap_call *call, struct zp_error *err) {
-        grpc_op op = { .op = GRPC_OP_SEND_MESSAGE };
-        op.data.send_message.send_message = call->unsent;
+        grpc_op ops[2];
+        size_t count = add_headers(call, ops);
+        count += add_message(call, &ops[count]);
         pthread_mutex_lock(&call->lock);
         call->is_sending = true;
         pthread_mutex_unlock(&call->lock);
         snap_call_await(call, SNAP_AWAITS_RECEPTION);
-        start_batch(call, &op, 1, &call->sent);
+        start_batch(call, ops, count, &call->sent);
         pthread_mutex_lock(&call->lock);
         while (call->is_sending)
                 pthread_cond_wait(&call->changed, &call->lock);
@@ -248,13 +265,9 @@ static void run(void *argument, unsigned worker) {
         call->request.data = GRPC_SLICE_START_PTR(call->data);
         call->request.size = GRPC_SLICE_LENGTH(call->data);
         int r = zp_check_cancel(&call->cancel, &err); /* it may have waited for a thread */
-        bool must_mount = r == 0 && call->method->must_mount && call->method->must_mount(&call->request);
-        if (r == 0 && !must_mount) {
-                zp_arena_clear(&call->request.arena); /* it is unpacked again */
+        if (r == 0)
                 r = call->method->run(&call->request, &err);
-                must_mount = r == -EINPROGRESS && call->method->must_mount;
-        }
-        if (must_mount && (r = queue_mount(call, &err)) == 0)
+        if (r == -EINPROGRESS && (r = queue_mount(call, &err)) == 0)
                 return;
         conclude(call, r, &err);
 }
@@ -269,6 +282,23 @@ static enum snap_pace pace_of(const struct snap_call *call) {
         return is_target ? SNAP_MAY_ASK : SNAP_STARTS;
 }
 
+void snap_call_run(struct snap_call *call) {
+        run(call, 0);
+}
+
+void snap_call_submit(struct snap_call *call) {
+        zp_pool_submit(call->calls->pools[call->pace], &call->item, run, call);
+}
+
+static void come(struct snap_call *call) {
+        call->pace = pace_of(call);
+        atomic_fetch_add(&call->references, 1);
+        if (call->pace == SNAP_QUICK || call->pace == SNAP_STARTS)
+                call->calls->at_hand = call;
+        else
+                snap_call_submit(call);
+}
+
 static bool take_data(struct snap_call *call) {
         grpc_byte_buffer_reader reader;
         if (!call->received || !grpc_byte_buffer_reader_init(&reader, call->received))
@@ -280,12 +310,10 @@ static bool take_data(struct snap_call *call) {
 
 static void on_message(struct snap_call *call, bool success) {
         snap_call_await(call, SNAP_AWAITS_NOTHING);
-        if (!success || !take_data(call)) {
+        if (success && take_data(call))
+                come(call);
+        else
                 finish(call, success ? -EINVAL : -ECANCELED, "no request came");
-        } else {
-                atomic_fetch_add(&call->references, 1);
-                zp_pool_submit(call->calls->pools[pace_of(call)], &call->item, run, call);
-        }
         snap_call_release(call);
 }
 
@@ -320,14 +348,13 @@ static void begin(struct snap_call *call) {
         grpc_op closed = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
         closed.data.recv_close_on_server.cancelled = &call->was_cancelled;
         start_batch(call, &closed, 1, &call->closed);
-        grpc_op ops[2] = { { .op = GRPC_OP_SEND_INITIAL_METADATA }, { .op = GRPC_OP_RECV_MESSAGE } };
-        ops[1].data.recv_message.recv_message = &call->received;
+        grpc_op message = { .op = GRPC_OP_RECV_MESSAGE };
+        message.data.recv_message.recv_message = &call->received;
         call->method = find_method(&call->details.method);
         if (call->method) {
                 snap_call_await(call, SNAP_AWAITS_REQUEST);
-                start_batch(call, ops, 2, &call->message);
+                start_batch(call, &message, 1, &call->message);
         } else {
-                start_batch(call, ops, 1, &call->ended);
                 finish(call, -ENOSYS, "no such method");
         }
 }

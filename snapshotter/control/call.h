@@ -29,6 +29,8 @@ struct snap_calls {
         grpc_server *server;
         grpc_completion_queue *queue;
         struct zp_pool *pools[SNAP_PACES];
+        struct snap_call
+                *at_hand; /* of the queue's thread: one that has come and takes little, for it to run or submit */
         atomic_ullong mounting_since_ms[SNAP_MOUNT_THREADS]; /* 0: the thread has nothing to do */
         atomic_uint mounts_waiting;                          /* for one of these threads */
         struct zp_cancel stopping;
@@ -43,6 +45,10 @@ struct snap_calls {
         bool is_closed;                  /* no new ones */
 };
 
+/* Answers the call that was at hand; takes as long as the disk takes. */
+void snap_call_run(struct snap_call *call);
+/* Has it answered by a thread for what is like it. */
+void snap_call_submit(struct snap_call *call);
 /* Lets the next call arrive, unless enough are under way that have something to do. */
 void snap_calls_arm(struct snap_calls *calls);
 /* Whether some are under way. */

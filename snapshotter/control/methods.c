@@ -110,28 +110,13 @@ static int create(struct snap_request *request, enum snap_kind kind, struct zp_e
         int r = take_new(request, kind, &new, err);
         if (r < 0)
                 return r;
-        new.mounts_elsewhere = !request->is_mounting &&snap_service_may_accelerate(request->service, &new);
+        new.mounts_elsewhere = !request->is_mounting;
         r = snap_service_create(request->service, &request->arena, &new, request->cancel, &mount, err);
         if (r < 0)
                 return r;
         snap_log_event(SNAP_LOG_DEBUG, kind == SNAP_VIEW ? "view prepared" : "snapshot prepared", "key", new.key,
                        "parent", new.parent, NULL);
         return reply_mount(request, &mount, err);
-}
-
-/* A request that makes no sense is told by whoever runs it. */
-static bool create_must_mount(struct snap_request *request, enum snap_kind kind) {
-        struct snap_new new;
-        return take_new(request, kind, &new, NULL) == 0 && !snap_service_may_accelerate(request->service, &new) &&
-               snap_service_must_mount(request->service, &request->arena, new.parent);
-}
-
-static bool prepare_must_mount(struct snap_request *request) {
-        return create_must_mount(request, SNAP_ACTIVE);
-}
-
-static bool view_must_mount(struct snap_request *request) {
-        return create_must_mount(request, SNAP_VIEW);
 }
 
 static int run_prepare(struct snap_request *request, struct zp_error *err) {
@@ -149,17 +134,13 @@ static int take_key(struct snap_request *request, const char **key, struct zp_er
         return r < 0 ? r : snap_request_name(request, message->key, "key", key, err);
 }
 
-static bool mounts_must_mount(struct snap_request *request) {
-        const char *key;
-        return take_key(request, &key, NULL) == 0 && snap_service_must_mount(request->service, &request->arena, key);
-}
-
 static int run_mounts(struct snap_request *request, struct zp_error *err) {
         const char *key;
         struct snap_mount mount;
         int r = take_key(request, &key, err);
         if (r == 0)
-                r = snap_service_mounts(request->service, &request->arena, key, request->cancel, &mount, err);
+                r = snap_service_mounts(request->service, &request->arena, key, !request->is_mounting, request->cancel,
+                                        &mount, err);
         return r < 0 ? r : reply_mount(request, &mount, err);
 }
 
@@ -355,9 +336,9 @@ static int run_usage(struct snap_request *request, struct zp_error *err) {
 #define METHOD(name) "/containerd.services.snapshots.v1.Snapshots/" name
 
 const struct snap_method snap_methods[] = {
-        { METHOD("Prepare"), SNAP_MAY_ASK, run_prepare, prepare_must_mount },
-        { METHOD("View"), SNAP_STARTS, run_view, view_must_mount },
-        { METHOD("Mounts"), SNAP_STARTS, run_mounts, mounts_must_mount },
+        { METHOD("Prepare"), SNAP_MAY_ASK, run_prepare },
+        { METHOD("View"), SNAP_STARTS, run_view },
+        { METHOD("Mounts"), SNAP_STARTS, run_mounts },
         { METHOD("Commit"), SNAP_WALKS, run_commit },
         { METHOD("Remove"), SNAP_QUICK, run_remove },
         { METHOD("Stat"), SNAP_QUICK, run_stat },

@@ -20,11 +20,8 @@ enum snap_pace {
 struct snap_method {
         const char *path; /* as HTTP/2 has it */
         enum snap_pace pace;
-        /* -EINPROGRESS, of one with must_mount: it was not is_mounting, and has to be run again as one of SNAP_MOUNTS.
-         */
+        /* -EINPROGRESS: it was not is_mounting, and has to be run again as one of SNAP_MOUNTS. */
         int (*run)(struct snap_request *request, struct zp_error *err);
-        /* Whether it is one of SNAP_MOUNTS, as the records say; NULL: never. */
-        bool (*must_mount)(struct snap_request *request);
 };
 
 /* Ends with one without a path. */

@@ -18,6 +18,8 @@
 static const unsigned threads[SNAP_PACES] = {
         [SNAP_QUICK] = 2, [SNAP_STARTS] = 6, [SNAP_WALKS] = 4, [SNAP_MOUNTS] = SNAP_MOUNT_THREADS, [SNAP_MAY_ASK] = 8
 };
+/* One that waits for gRPC, the others at calls that are short. */
+#define POLLERS 4
 /* Beyond what a request with hundreds of labels takes. */
 #define MESSAGE_MAX (1 << 20)
 /* Of one connection, so that it leaves places to others: who has more calls keeps them back. */
@@ -30,10 +32,13 @@ static const unsigned threads[SNAP_PACES] = {
 struct snap_server {
         struct snap_calls calls;
         grpc_server_credentials *credentials;
-        pthread_t poller;
         bool is_polling, is_stopped;
         struct snap_tag shut; /* only its address counts */
         bool is_shut;         /* guarded by calls.lock */
+        struct zp_pool *pollers;
+        struct zp_pool_item polling;
+        atomic_uint busy;      /* of the pollers: one waits for gRPC, the others are at calls */
+        uint64_t last_look_ms; /* of the one that waits */
 };
 
 /* While calls are under way, some client may have to be given up; the next that arrives is an event. */
@@ -45,34 +50,62 @@ static grpc_event next_event(struct snap_server *server) {
 }
 
 /* What clients had sent by the look before has been seen by now, also when this process stood still in between. */
-static void look_in_time(struct snap_server *server, uint64_t *last_ms) {
+static void look_in_time(struct snap_server *server) {
         uint64_t now = zp_monotonic_ms();
-        if (now < *last_ms + LOOK_EVERY_MS)
+        if (now < server->last_look_ms + LOOK_EVERY_MS)
                 return;
-        snap_calls_look(&server->calls, *last_ms);
-        *last_ms = now;
+        snap_calls_look(&server->calls, server->last_look_ms);
+        server->last_look_ms = now;
 }
 
-/* The only thread that waits for gRPC; it moves bytes, too, so it must never wait for anything else. */
-static void *poll_queue(void *argument) {
+static void note_shut(struct snap_server *server) {
+        pthread_mutex_lock(&server->calls.lock);
+        server->is_shut = true;
+        pthread_cond_broadcast(&server->calls.changed);
+        pthread_mutex_unlock(&server->calls.lock);
+}
+
+/* Handles an event; the call that it left at hand, NULL: none. */
+static struct snap_call *handle(struct snap_server *server, const grpc_event *event) {
+        struct snap_tag *tag = event->tag;
+        server->calls.at_hand = NULL;
+        if (tag == &server->shut)
+                note_shut(server);
+        else
+                tag->done(tag->call, event->success);
+        return server->calls.at_hand;
+}
+
+static void poll_queue(void *argument, unsigned worker);
+
+/* Another thread waits for gRPC from now on; false: all are at calls. */
+static bool hand_over(struct snap_server *server) {
+        bool is_one_free = atomic_fetch_add(&server->busy, 1) < POLLERS;
+        if (is_one_free)
+                zp_pool_submit(server->pollers, &server->polling, poll_queue, server);
+        else
+                atomic_fetch_sub(&server->busy, 1);
+        return is_one_free;
+}
+
+/* The only thread that waits for gRPC; it moves bytes, too, so it must never wait for anything else. A call that takes
+ * less time than it takes to wake another thread is answered here, while another one waits. */
+static void poll_queue(void *argument, unsigned worker) {
         struct snap_server *server = argument;
-        uint64_t last_look_ms = 0;
+        (void) worker;
         for (;;) {
                 grpc_event event = next_event(server);
                 if (event.type == GRPC_QUEUE_SHUTDOWN)
-                        return NULL;
-                look_in_time(server, &last_look_ms);
-                if (event.type == GRPC_QUEUE_TIMEOUT)
-                        continue;
-                struct snap_tag *tag = event.tag;
-                if (tag != &server->shut) {
-                        tag->done(tag->call, event.success);
-                        continue;
+                        return;
+                look_in_time(server);
+                struct snap_call *call = event.type == GRPC_QUEUE_TIMEOUT ? NULL : handle(server, &event);
+                if (call && hand_over(server)) {
+                        snap_call_run(call);
+                        atomic_fetch_sub(&server->busy, 1);
+                        return;
                 }
-                pthread_mutex_lock(&server->calls.lock);
-                server->is_shut = true;
-                pthread_cond_broadcast(&server->calls.changed);
-                pthread_mutex_unlock(&server->calls.lock);
+                if (call)
+                        snap_call_submit(call);
         }
 }
 
@@ -92,6 +125,7 @@ static void create_grpc(struct snap_server *server) {
                 number(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
                 number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_ANSWER_MS),
                 number(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+                number(GRPC_ARG_HTTP2_BDP_PROBE, 0), /* a ping with each request, for windows that are never filled */
         };
         grpc_channel_args args = { sizeof settings / sizeof *settings, settings };
         gpr_set_log_function(log_message);
@@ -122,13 +156,12 @@ int snap_server_new(struct snap_service *service, struct snap_metrics *metrics, 
         int r = 0;
         for (int pace = 0; pace < SNAP_PACES && r == 0; pace++)
                 r = zp_pool_new(threads[pace], &server->calls.pools[pace], err);
+        if (r == 0)
+                r = zp_pool_new(POLLERS, &server->pollers, err);
         if (r < 0)
                 return r;
         create_grpc(server);
-        int code = pthread_create(&server->poller, NULL, poll_queue, server);
-        if (code)
-                return zp_error_errno(err, code, "start the server's thread");
-        server->is_polling = true;
+        server->is_polling = hand_over(server);
         snap_calls_arm(&server->calls);
         *out = zp_steal(&server);
         return 0;
@@ -177,7 +210,7 @@ void snap_server_free(struct snap_server *server) {
                 zp_pool_free(server->calls.pools[pace]);
         if (server->is_polling) {
                 grpc_completion_queue_shutdown(server->calls.queue);
-                pthread_join(server->poller, NULL);
+                zp_pool_free(server->pollers);
                 grpc_server_destroy(server->calls.server);
                 grpc_completion_queue_destroy(server->calls.queue);
                 grpc_server_credentials_release(server->credentials);

@@ -121,9 +121,11 @@ struct snap_metastore *snap_service_metastore(struct snap_service *service) {
 /* Somebody may remove it again before it is mounted. */
 #define RESTORES_MAX 5
 
-/* Mounts what lies below; an image that the store has lost is fetched again. */
-static int ensure_base(struct snap_service *service, const struct snap_base *base, const struct zp_cancel *cancel,
-                       struct stat *root_directory, struct zp_error *err) {
+/* Mounts what lies below, unless this is for others to do; an image that the store has lost is fetched again. */
+static int ensure_base(struct snap_service *service, const struct snap_base *base, bool mounts_elsewhere,
+                       const struct zp_cancel *cancel, struct stat *root_directory, struct zp_error *err) {
+        if (mounts_elsewhere && !snap_mounts_has(service->bases, base->id))
+                return zp_error_set(err, EINPROGRESS, "%s has to be mounted", base->reference);
         int r = snap_mounts_ensure(service->bases, base, cancel, root_directory, err);
         for (int i = 0; r == -ENOENT && service->accelerator && i < RESTORES_MAX; i++) {
                 snap_log_event(SNAP_LOG_WARN, "fetching a snapshot again that the store has lost", "image",
@@ -133,17 +135,6 @@ static int ensure_base(struct snap_service *service, const struct snap_base *bas
                         r = snap_mounts_ensure(service->bases, base, cancel, root_directory, err);
         }
         return trouble(r, err);
-}
-
-bool snap_service_must_mount(struct snap_service *service, struct zp_arena *arena, const char *name) {
-        struct snap_base base = { 0 };
-        return name[0] && snap_metastore_get_base(service->metastore, arena, name, &base, NULL) == 0 && base.id &&
-               !snap_mounts_has(service->bases, base.id);
-}
-
-bool snap_service_may_accelerate(const struct snap_service *service, const struct snap_new *new) {
-        return service->accelerator && new->kind == SNAP_ACTIVE &&snap_label_get(&new->labels, SNAP_LABEL_TARGET) &&
-               snap_label_get(&new->labels, SNAP_LABEL_IMAGE) && snap_label_get(&new->labels, SNAP_LABEL_MANIFEST);
 }
 
 /* A base that was mounted for somebody who then could not have it; whether it was one. */
@@ -245,7 +236,8 @@ static int create(struct snap_service *service, struct zp_arena *arena, const st
         int r = new->parent[0] ? snap_metastore_get_base(service->metastore, arena, new->parent, &creation->base, err)
                                : 0;
         if (r == 0 && creation->base.id)
-                r = ensure_base(service, &creation->base, cancel, &creation->base_directory, err);
+                r = ensure_base(service, &creation->base, new->mounts_elsewhere, cancel, &creation->base_directory,
+                                err);
         if (r == 0)
                 r = create_recorded(service, arena, new, creation, chain, err);
         if (r < 0)
@@ -264,8 +256,6 @@ static int try_create(struct snap_service *service, struct zp_arena *arena, cons
         if (r == 1)
                 return zp_error_set(err, EEXIST, "target snapshot '%.400s' already exists",
                                     snap_label_get(&new->labels, SNAP_LABEL_TARGET));
-        if (r == 0 && new->mounts_elsewhere && snap_service_must_mount(service, arena, new->parent))
-                return zp_error_set(err, EINPROGRESS, "'%.400s' has to be mounted", new->parent);
         if (r == 0 && why.code)
                 r = add_reason(arena, &why, &new->labels, err);
         if (r == 0)
@@ -296,12 +286,12 @@ int snap_service_create(struct snap_service *service, struct zp_arena *arena, co
 
 /* ---- the others ---- */
 
-int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key,
+int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key, bool mounts_elsewhere,
                         const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err) {
         struct snap_chain chain;
         int r = snap_metastore_get_chain(service->metastore, arena, key, &chain, err);
         if (r == 0 && chain.base.id)
-                r = ensure_base(service, &chain.base, cancel, NULL, err);
+                r = ensure_base(service, &chain.base, mounts_elsewhere, cancel, NULL, err);
         if (r == 0 && drop_if_unused(service, chain.base.id))
                 r = zp_error_set(err, ENOENT, "snapshot '%.400s' was removed meanwhile", key);
         return r < 0 ? r : snap_mount_of(&service->mounts, &chain, arena, mount, err);

@@ -38,15 +38,11 @@ struct snap_new {
         bool mounts_elsewhere; /* this thread shall not wait for the data plane: see -EINPROGRESS */
 };
 /* -EEXIST also when the labels name a target that is there now, and need not be unpacked. -EINPROGRESS
- * with mounts_elsewhere: it is not there after all, and the parent has to be mounted first. */
+ * with mounts_elsewhere: nothing was made, and the parent has to be mounted first. */
 int snap_service_create(struct snap_service *service, struct zp_arena *arena, const struct snap_new *new,
                         const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err);
-/* Whether it is asked for a target that may be accelerated: then most likely nothing has to be mounted. */
-bool snap_service_may_accelerate(const struct snap_service *service, const struct snap_new *new);
-/* Whether Prepare or View on this parent, or Mounts of this key, has to mount something first, which takes as long as
- * the data plane takes. Reads records only. */
-bool snap_service_must_mount(struct snap_service *service, struct zp_arena *arena, const char *parent);
-int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key,
+/* `mounts_elsewhere` and -EINPROGRESS as of snap_service_create(). */
+int snap_service_mounts(struct snap_service *service, struct zp_arena *arena, const char *key, bool mounts_elsewhere,
                         const struct zp_cancel *cancel, struct snap_mount *mount, struct zp_error *err);
 /* `parent` for a snapshot that was prepared without one; "": none. */
 int snap_service_commit(struct snap_service *service, const char *name, const char *key, const char *parent,

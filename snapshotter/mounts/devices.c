@@ -8,6 +8,28 @@ int snap_plain_device(struct snap_mounts *mounts, const struct zp_digest *device
         return zp_store_open_unpacked(mounts->store, device, err);
 }
 
+static struct snap_missing *missing_of(struct snap_mounts *mounts, uint64_t base_id) {
+        return &mounts->missing[base_id % SNAP_MISSING_MAX];
+}
+
+bool snap_misses_device(struct snap_mounts *mounts, uint64_t base_id) {
+        pthread_mutex_lock(&mounts->lock);
+        struct snap_missing missing = *missing_of(mounts, base_id);
+        pthread_mutex_unlock(&mounts->lock);
+        if (missing.base_id != base_id)
+                return false;
+        int fd = snap_plain_device(mounts, &missing.device, NULL);
+        if (fd >= 0)
+                close(fd);
+        return fd == -ENOENT;
+}
+
+void snap_note_missing(struct snap_mounts *mounts, uint64_t base_id, const struct zp_digest *device) {
+        pthread_mutex_lock(&mounts->lock);
+        *missing_of(mounts, base_id) = (struct snap_missing){ base_id, *device };
+        pthread_mutex_unlock(&mounts->lock);
+}
+
 int snap_served_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err) {
         char hex[ZP_SHA256_HEX_SIZE];
         if (!mounts->devices)

@@ -15,6 +15,13 @@
 /* So many unmounts may hang before others wait for them, though nobody waits for these. */
 #define SNAP_DROPPERS 4
 
+/* A device of a base that had no complete local copy when it was looked for. */
+struct snap_missing {
+        uint64_t base_id; /* 0: none */
+        struct zp_digest device;
+};
+#define SNAP_MISSING_MAX 64
+
 /* A base that is being mounted or dropped, by one at a time. */
 struct snap_base_use {
         struct snap_base_use *next;
@@ -37,6 +44,7 @@ struct snap_mounts {
         struct snap_base_use *uses;
         bool is_hanging;    /* an unmount was given up waiting for, and none has ended since */
         bool keeps_devices; /* the kernel cannot replace mounts */
+        struct snap_missing missing[SNAP_MISSING_MAX]; /* by base_id, of some bases */
 };
 
 /* uses.c: waits until nobody else is at the base; NULL: out of memory. The last one who ends has it dropped when that
@@ -60,5 +68,9 @@ bool snap_base_remove(struct snap_mounts *mounts, uint64_t id);
 int snap_plain_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
 /* and the data plane's file. */
 int snap_served_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
+/* Whether a base is known to have a device without a complete local copy: one look says what else takes the base's
+ * metadata and the store's database, each time a container starts. */
+bool snap_misses_device(struct snap_mounts *mounts, uint64_t base_id);
+void snap_note_missing(struct snap_mounts *mounts, uint64_t base_id, const struct zp_digest *device);
 
 #endif

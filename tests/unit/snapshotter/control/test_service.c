@@ -136,7 +136,7 @@ static int prepare_on(const char *key, const char *parent) {
 static int get_mounts(const char *key) {
         struct zp_arena arena = { 0 };
         struct snap_mount mount;
-        int r = snap_service_mounts(service, &arena, key, NULL, &mount, &err);
+        int r = snap_service_mounts(service, &arena, key, false, NULL, &mount, &err);
         zp_arena_clear(&arena);
         return r;
 }
