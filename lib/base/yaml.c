@@ -53,7 +53,7 @@ int zp_yaml_number(const struct zp_yaml *yaml, const yaml_node_t *node, const ch
         if (r < 0)
                 return r;
         if (strspn(text, "0123456789") != strlen(text) || strlen(text) > 6 || text[0] == '0')
-                return zp_yaml_fail(yaml, node, "%s: '%.40s' is not a number from 1 on", what, text);
+                return zp_yaml_fail(yaml, node, "%s: '%.40s' is not a number from 1 to 999999", what, text);
         *out = strtoul(text, NULL, 10);
         return 0;
 }

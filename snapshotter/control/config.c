@@ -17,6 +17,7 @@
 #include "oci/listen.h"
 #include "snapshotter/control/directories.h"
 #include "snapshotter/control/log.h"
+#include "snapshotter/control/socket.h"
 
 #define FILE_MAX 65536
 #define CONTAINERD_SOCKET "/run/containerd/containerd.sock"
@@ -271,28 +272,41 @@ bool snap_config_is_open_to_writers(const char *store) {
         return stat(store, &st) == 0 && st.st_mode & (S_IWGRP | S_IWOTH);
 }
 
-int snap_config_check(const struct snap_config *config, struct zp_error *err) {
+/* One that is listened at. */
+static int check_socket(const char *setting, const char *path, const char *containerd, struct zp_error *err) {
+        if (strcmp(path, containerd) == 0)
+                return zp_error_set(err, EINVAL, "'%s' is containerd's own socket: '%s' wants another", containerd,
+                                    setting);
+        if (strlen(path) > SNAP_SOCKET_PATH_MAX)
+                return zp_error_set(err, EINVAL, "'%s': a socket's path has up to %d bytes, not %zu: '%.200s'", setting,
+                                    SNAP_SOCKET_PATH_MAX, strlen(path), path);
+        return 0;
+}
+
+static int check_sockets(const struct snap_config *config, struct zp_error *err) {
         const char *containerd = config->containerd ? config->containerd : CONTAINERD_SOCKET;
+        const struct {
+                const char *setting, *path;
+        } sockets[] = { { "address", config->address },
+                        { "image_service", config->image_service },
+                        { "agent", config->accelerate && config->check_rights ? config->agent : NULL } };
+        for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
+                const char *path = sockets[i].path;
+                int r = path ? check_socket(sockets[i].setting, path, containerd, err) : 0;
+                if (r < 0)
+                        return r;
+                if (i && path && strcmp(path, config->address) == 0)
+                        return zp_error_set(err, EINVAL, "'%s' and 'address' are one socket, '%s'", sockets[i].setting,
+                                            path);
+        }
+        return 0;
+}
+
+int snap_config_check(const struct snap_config *config, struct zp_error *err) {
         int r = check_root(config->root, err);
         if (r == 0 && config->store)
                 r = check_store(config->root, config->store, err);
-        if (r < 0)
-                return r;
-        if (strcmp(config->address, containerd) == 0)
-                return zp_error_set(err, EINVAL, "'%s' is containerd's own socket: 'address' wants another",
-                                    containerd);
-        const struct {
-                const char *setting, *path;
-        } others[] = { { "image_service", config->image_service },
-                       { "agent", config->accelerate && config->check_rights ? config->agent : NULL } };
-        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-                if (others[i].path && strcmp(others[i].path, config->address) == 0)
-                        return zp_error_set(err, EINVAL, "'%s' and 'address' are one socket, '%s'", others[i].setting,
-                                            others[i].path);
-                else if (others[i].path && strcmp(others[i].path, containerd) == 0)
-                        return zp_error_set(err, EINVAL, "'%s' is containerd's own socket, '%s'", others[i].setting,
-                                            others[i].path);
-        return 0;
+        return r < 0 ? r : check_sockets(config, err);
 }
 
 int snap_config_finish(struct snap_config *config, struct zp_error *err) {

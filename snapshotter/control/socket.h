@@ -17,6 +17,9 @@ struct snap_socket {
         ino_t inode; /* as it was made: another one at that path is not ours to remove */
 };
 
+/* The longest path at which snap_socket_listen() can listen: it binds PATH.PID. */
+#define SNAP_SOCKET_PATH_MAX 99
+
 /* Listens at `path`, with mode 0660, and makes missing directories above it. A socket nobody listens at any more, or
  * whose process is gone, is replaced; -EADDRINUSE when somebody does, -EEXIST when something else is there. */
 int snap_socket_listen(const char *path, struct snap_socket *out, struct zp_error *err);

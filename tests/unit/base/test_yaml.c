@@ -60,7 +60,7 @@ static void what_is_not_understood_is_refused_with_its_line(void **state) {
         assert_refused("name: [a]\n", "test.yaml:1: name: not a single value");
         assert_refused("name: \"a\\0b\"\n", "test.yaml:1: name: empty, or with a NUL in it");
         assert_refused("\nlimit: many\n", "test.yaml:2: limit: 'many' is not a number");
-        assert_refused("limit: 0\n", "is not a number from 1 on");
+        assert_refused("limit: 0\n", "is not a number from 1 to 999999");
         assert_refused("limit: 1234567\n", "is not a number");
         assert_refused("- a\n", "test.yaml:1: settings: not a mapping");
 }
