@@ -12,21 +12,27 @@ static struct snap_missing *missing_of(struct snap_mounts *mounts, uint64_t base
         return &mounts->missing[base_id % SNAP_MISSING_MAX];
 }
 
-bool snap_misses_device(struct snap_mounts *mounts, uint64_t base_id) {
+bool snap_misses_device(struct snap_mounts *mounts, const struct snap_base *base) {
+        struct stat st;
         pthread_mutex_lock(&mounts->lock);
-        struct snap_missing missing = *missing_of(mounts, base_id);
+        struct snap_missing missing = *missing_of(mounts, base->id);
         pthread_mutex_unlock(&mounts->lock);
-        if (missing.base_id != base_id)
+        zp_autoclose int meta_fd = missing.base_id == base->id ? snap_base_metadata_there(mounts, base) : -ENOENT;
+        if (meta_fd < 0 || fstat(meta_fd, &st) < 0 || st.st_dev != missing.dev || st.st_ino != missing.inode ||
+            st.st_ctim.tv_sec != missing.changed.tv_sec || st.st_ctim.tv_nsec != missing.changed.tv_nsec)
                 return false;
-        int fd = snap_plain_device(mounts, &missing.device, NULL);
-        if (fd >= 0)
-                close(fd);
+        zp_autoclose int fd = snap_plain_device(mounts, &missing.device, NULL);
         return fd == -ENOENT;
 }
 
-void snap_note_missing(struct snap_mounts *mounts, uint64_t base_id, const struct zp_digest *device) {
+void snap_note_missing(struct snap_mounts *mounts, uint64_t base_id, int meta_fd, const struct zp_digest *device) {
+        struct stat st;
+        if (fstat(meta_fd, &st) < 0)
+                return;
         pthread_mutex_lock(&mounts->lock);
-        *missing_of(mounts, base_id) = (struct snap_missing){ base_id, *device };
+        *missing_of(mounts, base_id) = (struct snap_missing){
+                .base_id = base_id, .device = *device, .dev = st.st_dev, .inode = st.st_ino, .changed = st.st_ctim
+        };
         pthread_mutex_unlock(&mounts->lock);
 }
 

@@ -69,6 +69,14 @@ static int first_layers(struct snap_mounts *mounts, const struct snap_base *base
         return fd < 0 ? zp_error_errno(err, errno, "open 'bases/%s'", file) : fd;
 }
 
+int snap_base_metadata_there(struct snap_mounts *mounts, const struct snap_base *base) {
+        char file[SNAP_BASE_FILE_SIZE];
+        if (base->layers == base->of)
+                return zp_store_open_image_file(mounts->store, &base->manifest_digest, "snapshot.erofs", NULL);
+        int fd = openat(mounts->bases_fd, snap_base_file(base->id, file), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 int snap_base_metadata(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
                        char **source, struct zp_error *err) {
         struct zp_image_record image = { 0 };

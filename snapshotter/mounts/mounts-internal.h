@@ -15,10 +15,14 @@
 /* So many unmounts may hang before others wait for them, though nobody waits for these. */
 #define SNAP_DROPPERS 4
 
-/* A device of a base that had no complete local copy when it was looked for. */
+/* A device of a base that had no complete local copy when it was looked for, and the metadata that named it: an image
+ * can be replaced in the store while it is mounted. */
 struct snap_missing {
         uint64_t base_id; /* 0: none */
         struct zp_digest device;
+        dev_t dev;
+        ino_t inode;
+        struct timespec changed;
 };
 #define SNAP_MISSING_MAX 64
 
@@ -59,6 +63,8 @@ void snap_base_drop(struct snap_mounts *mounts, uint64_t id);
  * its layers, else what a merge of the first ones gives. *source (malloc'ed) is what the mount's source shall be. */
 int snap_base_metadata(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,
                        char **source, struct zp_error *err);
+/* The same when it is there, without a question to the store's database; else a negative errno. */
+int snap_base_metadata_there(struct snap_mounts *mounts, const struct snap_base *base);
 char *snap_base_file(uint64_t id, char name[SNAP_BASE_FILE_SIZE]);
 /* Removes what was made, also when it was not finished; whether there was something finished. */
 bool snap_base_remove(struct snap_mounts *mounts, uint64_t id);
@@ -68,9 +74,9 @@ bool snap_base_remove(struct snap_mounts *mounts, uint64_t id);
 int snap_plain_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
 /* and the data plane's file. */
 int snap_served_device(struct snap_mounts *mounts, const struct zp_digest *device, struct zp_error *err);
-/* Whether a base is known to have a device without a complete local copy: one look says what else takes the base's
- * metadata and the store's database, each time a container starts. */
-bool snap_misses_device(struct snap_mounts *mounts, uint64_t base_id);
-void snap_note_missing(struct snap_mounts *mounts, uint64_t base_id, const struct zp_digest *device);
+/* Whether a base is known to have a device without a complete local copy: two looks say what else takes reading the
+ * base's metadata and the store's database, each time a container starts. */
+bool snap_misses_device(struct snap_mounts *mounts, const struct snap_base *base);
+void snap_note_missing(struct snap_mounts *mounts, uint64_t base_id, int meta_fd, const struct zp_digest *device);
 
 #endif

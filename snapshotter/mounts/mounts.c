@@ -127,6 +127,8 @@ void snap_base_drop(struct snap_mounts *m, uint64_t id) {
 struct devices {
         int *fds;
         unsigned count, plain; /* so many are plain files */
+        bool has_missing;
+        struct zp_digest missing; /* one that is none */
 };
 
 static void close_devices(struct devices *devices) {
@@ -147,13 +149,15 @@ static int read_table(int fd, struct zp_erofs_device **table, uint16_t *count, s
         return r;
 }
 
-static int open_device(struct snap_mounts *m, const struct snap_base *base, const struct zp_digest *device,
-                       bool must_be_plain, struct devices *out, struct zp_error *err) {
+static int open_device(struct snap_mounts *m, const struct zp_digest *device, bool must_be_plain, struct devices *out,
+                       struct zp_error *err) {
         int fd = snap_plain_device(m, device, err);
         if (fd >= 0)
                 out->plain++;
-        if (fd == -ENOENT)
-                snap_note_missing(m, base->id, device);
+        if (fd == -ENOENT) {
+                out->missing = *device;
+                out->has_missing = true;
+        }
         if (fd == -ENOENT && !must_be_plain)
                 fd = snap_served_device(m, device, err);
         if (fd >= 0)
@@ -161,8 +165,8 @@ static int open_device(struct snap_mounts *m, const struct snap_base *base, cons
         return fd < 0 ? fd : 0;
 }
 
-static int open_devices(struct snap_mounts *m, const struct snap_base *base, int meta_fd, bool must_be_plain,
-                        struct devices *out, struct zp_error *err) {
+static int open_devices(struct snap_mounts *m, int meta_fd, bool must_be_plain, struct devices *out,
+                        struct zp_error *err) {
         zp_autofree struct zp_erofs_device *table = NULL;
         uint16_t count = 0;
         int r = read_table(meta_fd, &table, &count, err);
@@ -172,7 +176,7 @@ static int open_devices(struct snap_mounts *m, const struct snap_base *base, int
         if (!out->fds)
                 return no_memory(err);
         for (uint16_t i = 0; i < count && r == 0; i++)
-                r = open_device(m, base, &table[i].digest, must_be_plain, out, err);
+                r = open_device(m, &table[i].digest, must_be_plain, out, err);
         return r;
 }
 
@@ -184,7 +188,9 @@ static int try_mount(struct snap_mounts *m, const struct snap_base *base, const 
         zp_autoclose int meta_fd = snap_base_metadata(m, base, cancel, &source, err);
         if (meta_fd < 0)
                 return meta_fd;
-        int r = open_devices(m, base, meta_fd, replaces, &devices, err);
+        int r = open_devices(m, meta_fd, replaces, &devices, err);
+        if (devices.has_missing)
+                snap_note_missing(m, base->id, meta_fd, &devices.missing);
         unsigned attributes = devices.plain == devices.count ? PLAIN_ATTRIBUTE : 0;
         if (r == 0)
                 r = (replaces ? zp_erofs_replace : zp_erofs_mount)(meta_fd, devices.fds, devices.count, source, point,
@@ -238,8 +244,7 @@ static void use_plain_files(struct snap_mounts *m, const struct snap_base *base,
         pthread_mutex_lock(&m->lock);
         bool keeps_devices = m->keeps_devices;
         pthread_mutex_unlock(&m->lock);
-        int r = keeps_devices || snap_misses_device(m, base->id) ? -ENOENT
-                                                                 : try_mount(m, base, point, true, cancel, &err);
+        int r = keeps_devices || snap_misses_device(m, base) ? -ENOENT : try_mount(m, base, point, true, cancel, &err);
         if (r == 0) {
                 snap_log_event(SNAP_LOG_INFO, "mounted its plain files", "image", base->reference, "point", point,
                                NULL);

@@ -2,6 +2,7 @@
 """Layers that need not be downloaded: the snapshotter finds the image's snapshot, says that the layers are there, and
 shows containers the same files; or says why not, and everything goes the ordinary way."""
 import os
+import random
 import signal
 import subprocess
 import time
@@ -366,3 +367,18 @@ def test_a_failed_mount_leaves_no_snapshot(world, daemon, api):
     for name in reversed(names):
         api.remove(name)
     assert mounts_of(daemon) == []
+
+
+def test_an_image_that_was_built_again_under_its_mount_is_mounted_anew_for_the_next_container(world, work):
+    """Its devices are others then; those of the mount are not completed any more."""
+    image = world.image("web", fill_base, lambda tar: tar.file("big", random.Random(9).randbytes(3_000_000)))
+    with snapshotter(work, *settings(work, "check_rights: false", "complete: never")) as daemon, closing(daemon.client()) as api:
+        names, store = pull(api, image), Zeropull(daemon.root / "store")
+        api.prepare("one", names[-1])
+        (work / "profile").write_text("/data/text\t0\t100000\n/big\t0\t1000\n")
+        store.ok("build", "--rebuild", "--base=none", "--profile", work / "profile", f"oci:{world.layout.directory}:web")
+        (work / "mounted").mkdir()
+        store.ok("mount", image.digest, work / "mounted")  # completes the new devices
+        subprocess.run(["umount", work / "mounted"], check=True)
+        api.prepare("two", names[-1])
+        assert daemon.log().count("mounted its plain files") == 1
