@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -215,6 +216,18 @@ static void check_transfer(struct snap_check *check, const struct settings *s) {
                 snap_check_add(check, "ctr image pull", SNAP_CHECK_OK, NULL, "unpacks into it, and names the images");
 }
 
+#define ANSWER_MS 3000
+
+/* Whether somebody is there who speaks HTTP/2: the supervisor listens also while no control plane can run. */
+static bool answers(int fd) {
+        /* RFC 9113, 3.4: the client begins with this and its settings (none), the server with its own */
+        static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0";
+        struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+        char byte;
+        return send(fd, preface, sizeof preface, MSG_NOSIGNAL) == sizeof preface && poll(&poll_fd, 1, ANSWER_MS) == 1 &&
+               read(fd, &byte, 1) == 1;
+}
+
 static void check_daemon(struct snap_check *check, const struct snap_config *config) {
         zp_autoclose int fd = zp_unix_connect(config->address, SOCK_STREAM, NULL);
         zp_autofree char *database = zp_format("%s/metadata.db", config->root);
@@ -222,6 +235,10 @@ static void check_daemon(struct snap_check *check, const struct snap_config *con
                 snap_check_add(check, "daemon", SNAP_CHECK_MISSING, "put it back, and restart the daemon",
                                "serves at '%.110s', but what it began with is gone: '%.200s'", config->address,
                                database);
+        else if (fd >= 0 && !answers(fd))
+                snap_check_add(
+                        check, "daemon", SNAP_CHECK_MISSING, "its log says why: journalctl -u zeropull-snapshotter",
+                        "listens at '%.200s', but nothing answers within %d s", config->address, ANSWER_MS / 1000);
         else if (fd >= 0)
                 snap_check_add(check, "daemon", SNAP_CHECK_OK, NULL, "serves at '%.200s'", config->address);
         else

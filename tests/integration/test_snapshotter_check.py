@@ -170,6 +170,21 @@ def test_the_daemon_starts_without_them_and_says_once_what_is_missing(work):
         assert len(lines) == len(NAMED) and all("level=warn" in line and "hint=" in line for line in lines)
 
 
+def test_a_daemon_without_a_control_plane_is_found(work):
+    """It listens all the same: what comes meanwhile waits for the next one."""
+    with snapshotter(work) as daemon:
+        options = ["--root", daemon.root, "--address", daemon.socket]
+        control_plane = daemon.control_plane()
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        os.kill(control_plane, signal.SIGKILL)
+        check = Check(work, options=options)
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        daemon.await_other_control_plane(control_plane)
+        assert check.state("daemon") == "missing" and "nothing answers" in check.all["daemon"]["text"], check.all["daemon"]
+        assert Check(work, options=options).state("daemon") == "ok"
+
+
+
 @pytest.mark.parametrize("name", ["", "metadata.db"])
 def test_a_daemon_whose_root_directory_was_moved_away_is_found(work, name):
     with snapshotter(work) as daemon:
