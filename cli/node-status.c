@@ -271,12 +271,17 @@ static int add_counts(const struct status *s, json_t *out, struct zp_error *err)
 
 static int open_status(struct status *s, struct zp_error *err) {
         zp_autofree char *database = zp_format("%s/metadata.db", s->root);
+        zp_autofree char *snapshots = zp_format("%s/snapshots", s->root);
         zp_autofree char *copies = zp_format("%s/unpacked", s->store_path);
-        if (!database || !copies)
+        if (!database || !snapshots || !copies)
                 return no_memory(err);
         int r = snap_metastore_open_to_read(database, ZP_DATABASE_PATIENCE_MS, &s->metastore, err);
         if (r == -ENOENT)
-                zp_error_hint(err, "no snapshotter has used this root directory; --root or --config says which one");
+                zp_error_hint(
+                        err, access(snapshots, F_OK) == 0
+                                     ? "a snapshotter has used this root directory: put it back, and restart the daemon"
+                                     : "no snapshotter has used this root directory; --root or --config says "
+                                       "which one");
         if (r == 0)
                 r = zp_mount_table_read(&s->mounts, err);
         if (r < 0)

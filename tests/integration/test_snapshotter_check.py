@@ -14,6 +14,7 @@ import pytest
 from support.containerd import containerd_2
 from support.programs import SOURCE
 from support.snapshotter import SNAPSHOTTER, Snapshotter, snapshotter
+from support.zeropull import Zeropull
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 SHIPPED = SOURCE / "deploy" / "snapshotter"
@@ -184,7 +185,6 @@ def test_a_daemon_without_a_control_plane_is_found(work):
         assert Check(work, options=options).state("daemon") == "ok"
 
 
-
 @pytest.mark.parametrize("name", ["", "metadata.db"])
 def test_a_daemon_whose_root_directory_was_moved_away_is_found(work, name):
     with snapshotter(work) as daemon:
@@ -194,6 +194,8 @@ def test_a_daemon_whose_root_directory_was_moved_away_is_found(work, name):
         check = Check(work, options=options)
         assert check.state("daemon") == "missing" and check.all["daemon"]["remedy"], check.all["daemon"]
         assert str(daemon.root) in check.all["daemon"]["text"] and str(daemon.socket) in check.all["daemon"]["text"]
+        status = Zeropull(work).run("status", "--root", daemon.root)
+        assert status.returncode == 3 and ("put it back" in status.stderr) == (name == "metadata.db"), status.stderr
         (work / "away").rename(daemon.root / name)
         assert Check(work, options=options).state("daemon") == "ok"
 
