@@ -21,6 +21,8 @@
 
 #define FILE_MAX 65536
 #define CONTAINERD_SOCKET "/run/containerd/containerd.sock"
+/* Of a socket that others listen at. */
+#define KERNEL_PATH_MAX (sizeof((struct sockaddr_un *) NULL)->sun_path - 1)
 
 void snap_config_init(struct snap_config *config) {
         *config = (struct snap_config){
@@ -87,9 +89,8 @@ static int read_path(struct zp_yaml *yaml, const yaml_node_t *node, const char *
         return node ? zp_yaml_path(yaml, node, what, out) : 0;
 }
 
-/* A unix socket's, as the kernel takes it. */
-static int read_socket(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, char **out) {
-        const size_t max = sizeof((struct sockaddr_un *) NULL)->sun_path - 1;
+/* A unix socket's. */
+static int read_socket(struct zp_yaml *yaml, const yaml_node_t *node, const char *what, size_t max, char **out) {
         int r = read_path(yaml, node, what, out);
         if (r == 0 && node && strlen(*out) > max)
                 r = zp_yaml_fail(yaml, node, "%s: a path of more than %zu bytes is none of a socket", what, max);
@@ -166,11 +167,12 @@ enum {
 static int read_rights(struct zp_yaml *yaml, yaml_node_t *const *values, struct snap_config *config) {
         int r = read_bool(yaml, values[CHECK_RIGHTS], "check_rights", &config->check_rights);
         if (r == 0)
-                r = read_socket(yaml, values[IMAGE_SERVICE], "image_service", &config->image_service);
+                r = read_socket(yaml, values[IMAGE_SERVICE], "image_service", SNAP_SOCKET_PATH_MAX,
+                                &config->image_service);
         if (r == 0)
-                r = read_socket(yaml, values[CONTAINERD], "containerd", &config->containerd);
+                r = read_socket(yaml, values[CONTAINERD], "containerd", KERNEL_PATH_MAX, &config->containerd);
         if (r == 0)
-                r = read_socket(yaml, values[AGENT], "agent", &config->agent);
+                r = read_socket(yaml, values[AGENT], "agent", SNAP_SOCKET_PATH_MAX, &config->agent);
         if (r == 0 && config->agent && config->image_service)
                 r = zp_yaml_fail(yaml, values[AGENT], "agent: who pulls, 'image_service' knows; leave one out");
         return r;
@@ -219,7 +221,7 @@ static int read_document(struct zp_yaml *yaml, const yaml_node_t *root) {
         if (r == 0)
                 r = read_directories(yaml, values, config);
         if (r == 0)
-                r = read_socket(yaml, values[ADDRESS], "address", &config->address);
+                r = read_socket(yaml, values[ADDRESS], "address", SNAP_SOCKET_PATH_MAX, &config->address);
         if (r == 0)
                 r = read_level(yaml, values[LOG_LEVEL], &config->log_level);
         if (r == 0)
@@ -272,17 +274,6 @@ bool snap_config_is_open_to_writers(const char *store) {
         return stat(store, &st) == 0 && st.st_mode & (S_IWGRP | S_IWOTH);
 }
 
-/* One that is listened at. */
-static int check_socket(const char *setting, const char *path, const char *containerd, struct zp_error *err) {
-        if (strcmp(path, containerd) == 0)
-                return zp_error_set(err, EINVAL, "'%s' is containerd's own socket: '%s' wants another", containerd,
-                                    setting);
-        if (strlen(path) > SNAP_SOCKET_PATH_MAX)
-                return zp_error_set(err, EINVAL, "'%s': a socket's path has up to %d bytes, not %zu: '%.200s'", setting,
-                                    SNAP_SOCKET_PATH_MAX, strlen(path), path);
-        return 0;
-}
-
 static int check_sockets(const struct snap_config *config, struct zp_error *err) {
         const char *containerd = config->containerd ? config->containerd : CONTAINERD_SOCKET;
         const struct {
@@ -292,13 +283,16 @@ static int check_sockets(const struct snap_config *config, struct zp_error *err)
                         { "agent", config->accelerate && config->check_rights ? config->agent : NULL } };
         for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++) {
                 const char *path = sockets[i].path;
-                int r = path ? check_socket(sockets[i].setting, path, containerd, err) : 0;
-                if (r < 0)
-                        return r;
+                if (path && strcmp(path, containerd) == 0)
+                        return zp_error_set(err, EINVAL, "'%s' is containerd's own socket: '%s' wants another", path,
+                                            sockets[i].setting);
                 if (i && path && strcmp(path, config->address) == 0)
                         return zp_error_set(err, EINVAL, "'%s' and 'address' are one socket, '%s'", sockets[i].setting,
                                             path);
         }
+        if (strlen(config->address) > SNAP_SOCKET_PATH_MAX) /* an option's: a file's was read with its line */
+                return zp_error_set(err, EINVAL, "'address': a path of more than %d bytes is none of a socket",
+                                    SNAP_SOCKET_PATH_MAX);
         return 0;
 }
 

@@ -51,6 +51,13 @@ static int merge_into(struct snap_mounts *mounts, const struct zp_image_record *
         return r;
 }
 
+/* What was merged for a base, or -errno. */
+static int open_merged(struct snap_mounts *mounts, uint64_t id) {
+        char file[SNAP_BASE_FILE_SIZE];
+        int fd = openat(mounts->bases_fd, snap_base_file(id, file), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 /* Like the snapshot of an image that ends with this layer: layers are merged by path, whoever is above. */
 static int first_layers(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_image_record *image,
                         const struct zp_cancel *cancel, char **source, struct zp_error *err) {
@@ -59,22 +66,20 @@ static int first_layers(struct snap_mounts *mounts, const struct snap_base *base
         *source = zp_format("%s/bases/%s", mounts->root, file);
         if (!*source)
                 return zp_error_errno(err, ENOMEM, "mount");
-        int fd = openat(mounts->bases_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT) {
+        int fd = open_merged(mounts, base->id);
+        if (fd == -ENOENT) {
                 int r = merge_into(mounts, image, base->layers, file, cancel, err);
                 if (r < 0)
                         return r;
-                fd = openat(mounts->bases_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+                fd = open_merged(mounts, base->id);
         }
-        return fd < 0 ? zp_error_errno(err, errno, "open 'bases/%s'", file) : fd;
+        return fd < 0 ? zp_error_errno(err, -fd, "open 'bases/%s'", file) : fd;
 }
 
 int snap_base_metadata_there(struct snap_mounts *mounts, const struct snap_base *base) {
-        char file[SNAP_BASE_FILE_SIZE];
-        if (base->layers == base->of)
-                return zp_store_open_image_file(mounts->store, &base->manifest_digest, "snapshot.erofs", NULL);
-        int fd = openat(mounts->bases_fd, snap_base_file(base->id, file), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
+        return base->layers == base->of
+                       ? zp_store_open_image_file(mounts->store, &base->manifest_digest, "snapshot.erofs", NULL)
+                       : open_merged(mounts, base->id);
 }
 
 int snap_base_metadata(struct snap_mounts *mounts, const struct snap_base *base, const struct zp_cancel *cancel,

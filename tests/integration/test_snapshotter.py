@@ -700,6 +700,10 @@ def test_command_line(work):
     for length in (99, 100):  # it is bound as PATH.PID
         result = run("--test-config", "--root", "/x", "--address", "/" + "x" * (length - 1))
         assert result.returncode == (0 if length == 99 else 2) and ("'address'" in result.stderr) == (length == 100)
+        (work / "config.yaml").write_text(f"version: 1\nroot: /x\naddress: /{'x' * (length - 1)}\n")
+        result = run("--test-config", "--config", work / "config.yaml")
+        assert result.returncode == (0 if length == 99 else 2)
+        assert ("config.yaml:3: address" in result.stderr) == (length == 100)
     (work / "config.yaml").write_text(f"version: 1\nroot: {work}/x\naddress: {work}/y\n")
     assert run("--test-config", "--config", work / "config.yaml").returncode == 0 and not (work / "x").exists()
 
