@@ -72,32 +72,22 @@ static const char schema[] =
 
 static const char from_version_1[] = TABLE_OF_BLOBS SET_VERSION;
 
-static int get_number(struct zp_store *store, const char *sql, int64_t *out, struct zp_error *err) {
+/* Asked in one statement, which sees the database as it was at one moment: another process may be making it. */
+static const char identity[] = "SELECT (SELECT user_version FROM pragma_user_version),"
+                               " (SELECT application_id FROM pragma_application_id),"
+                               " (SELECT count(*) FROM sqlite_schema)";
+
+/* Its version if the schema is ours, 0: the database is empty. */
+static int check_schema(struct zp_store *store, struct zp_error *err) {
         zp_auto(zp_sqlite_release) sqlite3_stmt *statement = NULL;
-        int r = zp_sql_prepare(store, sql, &statement, err);
+        int r = zp_sql_prepare(store, identity, &statement, err);
         if (r == 0)
                 r = zp_sql_step(store, statement, err);
         if (r < 0)
                 return r;
-        *out = r == 1 ? sqlite3_column_int64(statement, 0) : 0;
-        return 0;
-}
-
-/* Its version if the schema is ours, 0: the database is empty. */
-static int check_schema(struct zp_store *store, struct zp_error *err) {
-        int64_t version, application, objects;
-        /* what looks half made may have been made between the questions, at once: then the second time tells */
-        for (int i = 0; i < 2; i++) {
-                int r = get_number(store, "PRAGMA user_version", &version, err);
-                if (r == 0)
-                        r = get_number(store, "PRAGMA application_id", &application, err);
-                if (r == 0)
-                        r = get_number(store, "SELECT count(*) FROM sqlite_schema", &objects, err);
-                if (r < 0)
-                        return r;
-                if (version > 0 && application == APPLICATION_ID)
-                        break;
-        }
+        int64_t version = sqlite3_column_int64(statement, 0);
+        int64_t application = sqlite3_column_int64(statement, 1);
+        int64_t objects = sqlite3_column_int64(statement, 2);
         if (version == 0 && application == 0 && objects == 0)
                 return 0;
         if (application != APPLICATION_ID || version < 1)
@@ -168,9 +158,8 @@ static int roll_back_journal(struct zp_store *store, struct zp_error *err) {
         zp_sqlite_close(store->db);
         store->db = NULL;
         struct zp_error ignored = { 0 };
-        int64_t version;
         if (connect(store, SQLITE_OPEN_READWRITE, &ignored) < 0 ||
-            get_number(store, "PRAGMA user_version", &version, &ignored) < 0) {
+            zp_sql_run(store, "PRAGMA user_version", &ignored) < 0) {
                 zp_error_set(err, EROFS,
                              "store '%s': a process died while it wrote to the database, "
                              "which has to be written once to be read again",

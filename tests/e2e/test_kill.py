@@ -44,8 +44,8 @@ def killed_build(zeropull, source, seconds):
     """Starts a build and kills it after `seconds`, unless it is done by then; returns whether it was killed."""
     process = zeropull.start("build", source)
     try:
-        process.communicate(timeout=seconds)
-        assert process.returncode == OK
+        _, stderr = process.communicate(timeout=seconds)
+        assert process.returncode == OK, stderr
         return False
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
@@ -72,8 +72,8 @@ def test_a_build_beside_a_killed_one_does_not_wait_for_it(zeropull, build_second
     except subprocess.TimeoutExpired:
         first.kill()
         first.communicate()
-    second.communicate(timeout=300 + 10 * build_seconds)
-    assert second.returncode == OK
+    _, stderr = second.communicate(timeout=300 + 10 * build_seconds)
+    assert second.returncode == OK, stderr
     zeropull.ok("prune")  # the first one's leftovers go when the store is next opened for writing
     check_store(zeropull)
 

@@ -71,6 +71,41 @@ static void interrupted_creation_is_completed(void **state) {
         assert_whole(w);
 }
 
+/* Each process starts at the byte that is written for it. */
+static pid_t start_creating(const char *path, int start) {
+        pid_t child = fork();
+        if (child != 0)
+                return child;
+        char go;
+        struct zp_store *store = NULL;
+        struct zp_error err = { 0 };
+        bool is_open = read(start, &go, 1) == 1 && zp_store_open(path, ZP_STORE_CREATE, &store, &err) == 0;
+        if (!is_open)
+                fprintf(stderr, "%s\n", err.message);
+        _exit(!is_open);
+}
+
+static void processes_create_one_store_together(void **state) {
+        enum { ROUNDS = 60, PROCESSES = 4 };
+        struct world *w = *state;
+        int failed = 0;
+        for (int round = 0; round < ROUNDS; round++) {
+                char path[128];
+                int start[2], status;
+                pid_t children[PROCESSES];
+                snprintf(path, sizeof path, "%s/together-%d", w->directory, round);
+                assert_int_equal(pipe(start), 0);
+                for (int i = 0; i < PROCESSES; i++)
+                        assert_true((children[i] = start_creating(path, start[0])) > 0);
+                assert_int_equal(write(start[1], "....", PROCESSES), PROCESSES);
+                for (int i = 0; i < PROCESSES; i++)
+                        failed += waitpid(children[i], &status, 0) != children[i] || status != 0;
+                close(start[0]);
+                close(start[1]);
+        }
+        assert_int_equal(failed, 0);
+}
+
 static void newer_database_is_refused_with_the_reason(void **state) {
         struct world *w = *state;
         struct zp_store *store = NULL;
@@ -306,6 +341,7 @@ int main(void) {
                 world_test(only_who_creates_makes_a_store),
                 world_test(directory_with_other_things_is_refused_and_kept),
                 world_test(interrupted_creation_is_completed),
+                world_test(processes_create_one_store_together),
                 world_test(newer_database_is_refused_with_the_reason),
                 world_test(foreign_database_is_refused),
                 world_test(damaged_database_is_a_clear_error),
