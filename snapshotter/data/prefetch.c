@@ -52,15 +52,18 @@ static void announce(struct snap_data *data, const struct zp_digest *image) {
 
 struct expectation {
         struct snap_data *data;
-        uint64_t room; /* bytes */
+        uint64_t wanted, room; /* bytes */
 };
 
 static void want_range_if_there_is_room(void *argument, const struct zp_digest *device, uint64_t offset,
                                         uint64_t length) {
         struct expectation *expectation = argument;
         bool takes_room = !snap_device_is_in_use(expectation->data, device);
-        if (takes_room && length >= expectation->room)
+        if (length > expectation->wanted)
+                length = expectation->wanted;
+        if (length == 0 || (takes_room && length >= expectation->room))
                 return;
+        expectation->wanted -= length;
         expectation->room -= takes_room ? length : 0;
         want_range(expectation->data, device, offset, length);
 }
@@ -81,11 +84,11 @@ void snap_data_start(struct snap_data *data, const char *hex) {
         want_ranges(data, &image, want_range, data);
 }
 
-void snap_data_expect(struct snap_data *data, const char *hex) {
+void snap_data_expect(struct snap_data *data, const char *hex, uint64_t wanted) {
         struct zp_digest image;
         if (!zp_digest_parse_hex(hex, &image))
                 return;
-        struct expectation expectation = { data, snap_data_room(data) };
+        struct expectation expectation = { data, wanted, snap_data_room(data) };
         want_ranges(data, &image, want_range_if_there_is_room, &expectation);
 }
 

@@ -12,10 +12,14 @@
 
 #define IMAGES_MAX 16
 
+/* Of one image, the later ones say more. */
+enum news { EXPECTED_FIRST, EXPECTED, STARTED };
+
 struct announcement {
         struct zp_digest image;
-        uint64_t due_ms; /* monotonic */
-        bool has_started;
+        enum news news;
+        uint64_t due_ms;  /* monotonic */
+        unsigned rest_ms; /* EXPECTED_FIRST: EXPECTED follows so long after */
 };
 
 /* Belongs to the thread and to the owner, and goes with the one that ends last. */
@@ -51,6 +55,13 @@ static struct announcement *earliest(struct snap_announcer *a) {
         return found;
 }
 
+static void tell(const struct snap_announcer *a, const struct announcement *told) {
+        if (told->news == STARTED)
+                snap_data_start_image(a->devices, &told->image);
+        else
+                snap_data_expect_image(a->devices, &told->image, told->news == EXPECTED_FIRST);
+}
+
 static void *tell_all(void *argument) {
         struct snap_announcer *a = argument;
         pthread_mutex_lock(&a->lock);
@@ -65,9 +76,14 @@ static void *tell_all(void *argument) {
                         continue;
                 }
                 struct announcement told = *next;
-                *next = a->list[--a->count];
+                if (told.news == EXPECTED_FIRST) {
+                        next->news = EXPECTED;
+                        next->due_ms += told.rest_ms;
+                } else {
+                        *next = a->list[--a->count];
+                }
                 pthread_mutex_unlock(&a->lock);
-                (told.has_started ? snap_data_start_image : snap_data_expect_image)(a->devices, &told.image);
+                tell(a, &told);
                 pthread_mutex_lock(&a->lock);
         }
         pthread_mutex_unlock(&a->lock);
@@ -118,29 +134,30 @@ static struct announcement *place_for(struct snap_announcer *a, const struct ann
         for (unsigned i = 0; i < a->count; i++) {
                 if (zp_digest_equal(&a->list[i].image, &news->image))
                         return &a->list[i];
-                if (!a->list[i].has_started)
+                if (a->list[i].news != STARTED)
                         expected = &a->list[i];
         }
         if (a->count < IMAGES_MAX) {
                 a->list[a->count] = *news;
                 return &a->list[a->count++];
         }
-        return news->has_started ? expected : NULL;
+        return news->news == STARTED ? expected : NULL;
 }
 
 static void add(struct snap_announcer *a, const struct announcement *news) {
         pthread_mutex_lock(&a->lock);
         struct announcement *place = place_for(a, news);
-        if (place && (news->has_started || !place->has_started))
+        if (place && (news->news == STARTED || place->news != STARTED))
                 *place = *news;
         pthread_cond_signal(&a->changed);
         pthread_mutex_unlock(&a->lock);
 }
 
 void snap_announcer_start(struct snap_announcer *a, const struct zp_digest *image) {
-        add(a, &(struct announcement){ .image = *image, .due_ms = zp_monotonic_ms(), .has_started = true });
+        add(a, &(struct announcement){ .image = *image, .news = STARTED, .due_ms = zp_monotonic_ms() });
 }
 
-void snap_announcer_expect(struct snap_announcer *a, const struct zp_digest *image, unsigned in_ms) {
-        add(a, &(struct announcement){ .image = *image, .due_ms = zp_monotonic_ms() + in_ms });
+void snap_announcer_expect(struct snap_announcer *a, const struct zp_digest *image, unsigned rest_ms) {
+        add(a, &(struct announcement){
+                       .image = *image, .news = EXPECTED_FIRST, .due_ms = zp_monotonic_ms(), .rest_ms = rest_ms });
 }

@@ -356,18 +356,38 @@ def test_what_a_preload_has_is_neither_fetched_nor_copied(tmp_path, device, kind
         assert list(running.cache.iterdir()) == []
 
 
+def announce(running, image, *ranges):
+    """Gives an image its start-up ranges."""
+    (running.store / "images" / image).mkdir(parents=True)
+    (running.store / "images" / image / "ranges").write_text("".join(f"{range}\n" for range in ranges))
+
+
+def ask_for(running, name, frames):
+    """Asks for what is never there, and waits until so many frames were fetched ahead."""
+    assert not (running.mount / name).exists()
+    until = time.monotonic() + 120
+    while running.statistics()["ahead_frames"] < frames:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_start_up_ranges_are_fetched_when_the_image_is_announced(tmp_path, device, real_registry):
     image = "ab" * 32
     with started(tmp_path, device, real_registry.url) as (running, rootfs):
-        (running.store / "images" / image).mkdir(parents=True)
-        (running.store / "images" / image / "ranges").write_text(f"{device.hex} 1048576 200000\n{device.hex} 0 10\n")
+        announce(running, image, f"{device.hex} 1048576 200000", f"{device.hex} 0 10")
         before = running.statistics()["fetched_frames"]
-        assert not (running.mount / f"start-{image}").exists()
-        until = time.monotonic() + 120
-        while running.statistics()["ahead_frames"] < 5:  # 64 KiB each
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        ask_for(running, f"start-{image}", 5)  # 64 KiB each
         assert running.statistics()["fetched_frames"] == before + 5
+
+
+def test_of_a_start_that_is_expected_the_first_8_MiB_can_be_had_alone(tmp_path, device, real_registry):
+    image, size = "ab" * 32, device.raw.stat().st_size
+    with started(tmp_path, device, real_registry.url) as (running, rootfs):
+        announce(running, image, f"{device.hex} {3 << 20} {size - (3 << 20)}", f"{device.hex} 0 {3 << 20}")
+        ask_for(running, f"expect-first-{image}", 128)
+        time.sleep(0.3)
+        assert running.statistics()["ahead_frames"] == 128
+        ask_for(running, f"expect-{image}", -(-size // 65536))
 
 
 def make_lazy(store, remote):
