@@ -19,9 +19,9 @@
 #define SEGMENT_MAX (UINT64_C(32) << 20)
 /* Of a segment that begins with the file: headers and, if they are small, symbols and relocations. */
 #define HEAD_SIZE (UINT64_C(512) << 10)
-/* Code behind so much of it is named last: where it is that much, only a part of it is executed at a start. Of an
- * interpreter's module, less is, as it is there for its functions, not to run; less still of the libraries that it
- * needs, and nothing of what only those need. */
+/* Code behind so much of it is not named: where it is that much, only a part of it is executed at a start, and comes
+ * sooner when it is asked for. Of an interpreter's module, less is, as it is there for its functions, not to run; less
+ * still of the libraries that it needs, and nothing of what only those need. */
 #define CODE_LIKELY (UINT64_C(16) << 20)
 static const uint64_t code_likely_of_modules[] = { UINT64_C(4) << 20, UINT64_C(2) << 20, 0 };
 /* Only the ends of a table are named. */
@@ -170,8 +170,6 @@ static void keep_code(struct loading *l, const struct zp_elf_segment *segment, u
         uint64_t likely = zp_min_u64(size, l->code_left);
         l->code_left -= likely;
         keep(l, segment, offset, likely);
-        if (size > likely)
-                zp_guess_name_last(l->g, l->file, offset + likely, size - likely);
 }
 
 /* *left: what of the file may still be named. */

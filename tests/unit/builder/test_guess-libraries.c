@@ -180,16 +180,14 @@ static void large_read_only_table_is_named_at_its_ends(void **state) {
 }
 
 /* Of very much code, the later part comes when all else is named. */
-static void huge_file_is_named_in_part_and_much_code_last(void **state) {
+static void huge_file_is_named_in_part_and_much_code_not(void **state) {
         struct elf_file elf = make_elf((struct elf_parts){ 0 });
         add_part(&elf, LOAD, PF_R | PF_X, MIB(1), MIB(199));
         add_part(&elf, INTERPRETER, PF_R | PF_W, MIB(200), MIB(20));
         add_part(&elf, MORE, PF_R | PF_W, MIB(220), MIB(20));
         put_outside(*state, "bin/a", MIB(300), &elf, sizeof elf);
         put_libraries(*state, "bin/b");
-        assert_guess(*state, "'Cmd':['a;b']",
-                     "bin/a[288+256] bin/a[209715200+16777216] bin/a[1048576+16777216] bin/b "
-                     "bin/a[17825792+16777216]");
+        assert_guess(*state, "'Cmd':['a;b']", "bin/a[288+256] bin/a[209715200+16777216] bin/a[1048576+16777216] bin/b");
 }
 
 /* ---- what is malformed ---- */
@@ -324,7 +322,7 @@ int main(void) {
                 image_test(large_programs_code_is_named_behind_its_libraries),
                 image_test(large_librarys_code_is_named_before_the_programs),
                 image_test(large_read_only_table_is_named_at_its_ends),
-                image_test(huge_file_is_named_in_part_and_much_code_last),
+                image_test(huge_file_is_named_in_part_and_much_code_not),
                 image_test(file_cut_anywhere_is_passed_over),
                 image_test(file_for_another_kind_of_machine_is_data),
                 image_test(numbers_that_point_outside_are_passed_over),
