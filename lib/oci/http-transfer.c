@@ -156,6 +156,10 @@ bool zp_http_is_read_only(const struct zp_http_request *request) {
 
 static bool add_range(struct curl_slist **list, const struct zp_http_request *request) {
         char range[60];
+        if (request->ranges) {
+                zp_autofree char *several = zp_format("bytes=%s", request->ranges);
+                return several && add_header(list, "Range", several);
+        }
         if (!request->range_start && !request->range_end)
                 return true;
         int n = snprintf(range, sizeof range, "bytes=%ju-", (uintmax_t) request->range_start);

@@ -102,6 +102,7 @@ struct zp_http_request {
         const struct zp_http_body *body; /* NULL: none, or empty */
         uint64_t range_start;            /* > 0: ask for what comes from there on */
         uint64_t range_end;              /* > 0: and ends before there */
+        const char *ranges;              /* instead, several: "0-99,200-299"; or NULL */
         unsigned patience;   /* > 1: so many stall timeouts may pass until the answer to a sent body is whole */
         unsigned timeout_ms; /* for all of it; 0: as long as it moves */
         size_t body_limit;   /* of what is collected in response->body (-EFBIG beyond, for a 2xx) */

@@ -5,7 +5,8 @@
  *     range.c          what callers call
  *     range-thread.c   the thread's loop, and what becomes of a read
  *     range-queue.c    which reads wait, and which of them travel together
- *     range-request.c  a request on its way: redirects, refusals, bytes to their buffers
+ *     range-request.c  a request on its way: redirects, refusals, bytes to their buffers (of several ranges: by
+ *                      oci/byteranges.h)
  *     range-remote.c   remotes, as long as they are of use
  *     range-server.c   who may send how much to which server, and the fetching of tokens beside the thread
  */
@@ -60,11 +61,12 @@ struct zp_range_server {
         struct zp_range_remote *remote;
         unsigned index;
         struct zp_range_host *host;
-        uint64_t avoid_until_ms; /* it has failed, and there are others */
-        uint64_t not_before_ms;  /* it has asked to be left alone, or gives no token for now */
-        struct zp_retry retry;   /* of the clerk */
-        bool is_failing;         /* and the user has been told */
-        struct zp_error reason;  /* of the last failure */
+        uint64_t avoid_until_ms;  /* it has failed, and there are others */
+        uint64_t not_before_ms;   /* it has asked to be left alone, or gives no token for now */
+        struct zp_retry retry;    /* of the clerk */
+        bool is_failing;          /* and the user has been told */
+        bool has_refused_several; /* ranges in one request */
+        struct zp_error reason;   /* of the last failure */
         /* The clerk, a thread that gets what may have to be waited for. */
         bool has_clerk;
         bool is_clerk_done; /* guarded by lock */
@@ -139,6 +141,12 @@ void zp_range_dequeue(struct zp_range_read *read);
  * place. What lies behind it may be less urgent; what lies before would delay it, and may not. */
 void zp_range_gather(struct zp_range_read *read, const struct zp_range_options *limits, uint64_t now_ms,
                      struct zp_range_reads *parts);
+
+/* Instead, for one request of several ranges: those that are the first in the queue, in its order, whatever lies
+ * between them. They go along also when they have failed before and their time to try again has not come. */
+#define ZP_RANGES_MAX 32
+void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_options *limits,
+                             struct zp_range_reads *parts);
 
 /* range-request.c */
 /* Sends a waiting read, and others with it, unless the clerk has to go first. */

@@ -50,6 +50,46 @@ static void take(struct run *run, struct zp_range_read *read) {
         zp_range_dequeue(read);
 }
 
+/* Reads that lie next to one another go next to one another. */
+static void put_in_place(struct zp_range_reads *parts, struct zp_range_read *read, unsigned *ranges) {
+        struct zp_range_read *part;
+        TAILQ_FOREACH_REVERSE(part, parts, zp_range_reads, by_place) {
+                if (zp_range_read_end(part) == zp_range_read_next(read)) {
+                        TAILQ_INSERT_AFTER(parts, part, read, by_place);
+                        return;
+                }
+                if (zp_range_read_end(read) == zp_range_read_next(part)) {
+                        TAILQ_INSERT_BEFORE(part, read, by_place);
+                        return;
+                }
+        }
+        TAILQ_INSERT_TAIL(parts, read, by_place);
+        (*ranges)++;
+}
+
+void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_options *limits,
+                             struct zp_range_reads *parts) {
+        const struct zp_range_blob *blob = read->blob;
+        uint64_t bytes = read->size - read->filled, passed = 0;
+        unsigned server = read->server, ranges = 0;
+        struct zp_range_read *other, *next;
+        zp_range_dequeue(read);
+        put_in_place(parts, read, &ranges);
+        for (other = TAILQ_FIRST(&blob->remote->waiting[read->priority]); other; other = next) {
+                uint64_t size = other->size - other->filled;
+                next = TAILQ_NEXT(other, in_queue);
+                if (other->blob != blob || other->server != server) {
+                        if ((passed += size) > limits->ahead_bytes)
+                                return;
+                        continue;
+                }
+                if ((bytes += size) > limits->ahead_bytes || ranges == ZP_RANGES_MAX)
+                        return;
+                zp_range_dequeue(other);
+                put_in_place(parts, other, &ranges);
+        }
+}
+
 void zp_range_gather(struct zp_range_read *read, const struct zp_range_options *limits, uint64_t now_ms,
                      struct zp_range_reads *parts) {
         struct run run = { zp_range_read_next(read), zp_range_read_end(read), limits };

@@ -2,8 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/bytes.h"
-#include "oci/content-range.h"
+#include "oci/byteranges.h"
 #include "oci/url.h"
 #include "remote/range-internal.h"
 
@@ -12,6 +13,8 @@
 /* A server may answer a range with its beginning (RFC 9110, 15.3.7), but not byte by byte. */
 #define SHORT_ANSWER_MIN 65536u
 #define CHALLENGES_MAX 5
+/* Behind the last of several ranges comes a boundary, and then the connection is of use again. */
+#define SEVERAL_END_MAX 256u
 #define PAUSE_MAX_MS 60000u
 /* What libcurl is told to end a transfer that has given all that was wanted. */
 #define ENOUGH (-ECANCELED)
@@ -20,7 +23,9 @@ struct zp_range_request {
         struct zp_range_server *server;
         struct zp_range_blob *blob; /* may be gone when there are no parts any more */
         struct zp_range_reads parts;
-        uint64_t start, end; /* what is asked for */
+        uint64_t start, end;           /* what is asked for */
+        char *ranges;                  /* or, when they are several, these: "0-99,200-299" */
+        struct zp_byteranges *several; /* how those come */
         struct zp_range_head head;
         char *url; /* where we were sent; NULL: head.url */
         unsigned hops;
@@ -29,7 +34,7 @@ struct zp_range_request {
         bool has_body;       /* the response's head was checked */
         uint64_t body_start; /* of the response's body in the blob */
         uint64_t body_end;
-        uint64_t received;
+        uint64_t received, unwanted; /* of the body; of these, when nobody waited any more */
         struct zp_http_exchange *exchange;
 };
 
@@ -46,6 +51,8 @@ static void request_free(struct zp_range_request *request) {
         request->server->remote->requests--;
         zp_range_head_clear(&request->head);
         free(request->url);
+        free(request->ranges);
+        zp_byteranges_free(request->several);
         free(request);
 }
 
@@ -77,6 +84,7 @@ static int send_request(struct zp_range_request *request, struct zp_error *err) 
                                                    : (const char *const *) request->head.lines,
                 .range_start = request->start,
                 .range_end = is_whole ? 0 : request->end,
+                .ranges = request->ranges,
                 .sink = on_piece,
                 .context = request,
         };
@@ -105,15 +113,44 @@ static int make_head(struct zp_range_request *request, struct zp_error *err) {
         return request->url ? 0 : zp_error_errno(err, ENOMEM, "request");
 }
 
-static void gather(struct zp_range_request *request, struct zp_range_read *read) {
+/* Names the ranges of the parts, unless they are one. */
+static int name_ranges(struct zp_range_request *request, struct zp_error *err) {
+        zp_autobuffer struct zp_buffer text = { 0 };
+        const struct zp_range_read *part = TAILQ_FIRST(&request->parts), *next;
+        while (part) {
+                uint64_t start = zp_range_read_next(part), end = zp_range_read_end(part);
+                for (; (next = TAILQ_NEXT(part, by_place)) && zp_range_read_next(next) == end; part = next)
+                        end = zp_range_read_end(next);
+                zp_autofree char *range =
+                        zp_format("%s%ju-%ju", text.size ? "," : "", (uintmax_t) start, (uintmax_t) end - 1);
+                if (!range || !zp_buffer_text(&text, range))
+                        return zp_error_errno(err, ENOMEM, "request");
+                part = next;
+        }
+        if (strchr(text.data, ','))
+                request->ranges = zp_steal(&text.data);
+        return 0;
+}
+
+/* What nobody waits for comes in its order, from many places of a blob, in one request. */
+static int gather(struct zp_range_request *request, struct zp_range_read *read, struct zp_error *err) {
+        const struct zp_range_server *server = request->server;
+        const struct zp_range_options *limits = &reader_of(request)->options;
+        bool may_be_several = read->priority != ZP_RANGE_DEMAND && !server->has_refused_several &&
+                              server->remote->remote->kind->range->may_serve_several;
         struct zp_range_read *part;
-        zp_range_gather(read, &reader_of(request)->options, zp_clock_ms(), &request->parts);
-        request->start = zp_range_read_next(TAILQ_FIRST(&request->parts));
+        if (may_be_several)
+                zp_range_gather_several(read, limits, &request->parts);
+        else
+                zp_range_gather(read, limits, zp_clock_ms(), &request->parts);
+        request->start = UINT64_MAX;
         TAILQ_FOREACH(part, &request->parts, by_place) {
                 part->request = request;
+                request->start = zp_min_u64(request->start, zp_range_read_next(part));
                 if (zp_range_read_end(part) > request->end)
                         request->end = zp_range_read_end(part);
         }
+        return may_be_several ? name_ranges(request, err) : 0;
 }
 
 void zp_range_request_start(struct zp_range_read *read) {
@@ -136,7 +173,9 @@ void zp_range_request_start(struct zp_range_read *read) {
                 request_free(request);
                 return;
         }
-        gather(request, read);
+        int gathered = gather(request, read, &err);
+        if (r == 0)
+                r = gathered;
         if (r == 0)
                 r = send_request(request, &err);
         if (r < 0) {
@@ -194,14 +233,15 @@ static void note_success(struct zp_range_request *request) {
         }
 }
 
-/* Gives a piece at `position` of the blob to those who wait for it. They stand in the order of what they miss. */
+/* Gives a piece at `position` of the blob to those who wait for it. Those of one range stand in the order of what they
+ * miss. */
 static void hand_out(struct zp_range_request *request, uint64_t position, const char *data, size_t size) {
         for (struct zp_range_read *part = TAILQ_FIRST(&request->parts), *next; part; part = next) {
                 uint64_t from = zp_range_read_next(part);
                 next = TAILQ_NEXT(part, by_place);
-                if (from >= position + size)
+                if (from >= position + size && !request->ranges)
                         return;
-                if (from < position) /* joined by nobody behind its back: cannot be */
+                if (from < position || from >= position + size) /* it is of another range */
                         continue;
                 size_t n = (size_t) (zp_min_u64(zp_range_read_end(part), position + size) - from);
                 memcpy(part->buffer + part->filled, data + (from - position), n);
@@ -224,11 +264,39 @@ static void note_bytes(struct zp_range_request *request, size_t size) {
         pthread_mutex_unlock(&reader->lock);
 }
 
+static int on_range(void *context, const struct zp_content_range *range, uint64_t position, const void *data,
+                    size_t size, struct zp_error *err) {
+        struct zp_range_request *request = context;
+        if (TAILQ_EMPTY(&request->parts)) /* nor may there be a blob any more */
+                return 0;
+        if (range->total && range->total != request->blob->descriptor.size)
+                return zp_error_set(err, EBADMSG, "has %ju bytes there, not %ju", (uintmax_t) range->total,
+                                    (uintmax_t) request->blob->descriptor.size);
+        hand_out(request, position, data, size);
+        return 0;
+}
+
+static int on_several(struct zp_range_request *request, const struct zp_http_response *response, const void *data,
+                      size_t size, struct zp_error *err) {
+        int r = request->several          ? 0
+                : response->status != 206 ? zp_error_set(err, EPROTO, "the server answered %d", response->status)
+                                          : zp_byteranges_new(response->content_type, &request->several, err);
+        if (r < 0)
+                return r;
+        if (!request->has_body)
+                note_success(request);
+        request->has_body = true;
+        note_bytes(request, size);
+        return zp_byteranges_feed(request->several, data, size, on_range, request, err);
+}
+
 static int on_piece(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
                     size_t size, struct zp_error *err) {
         struct zp_range_request *request = context;
         if (TAILQ_EMPTY(&request->parts))
-                return ENOUGH;
+                return request->ranges && (request->unwanted += size) <= SEVERAL_END_MAX ? 0 : ENOUGH;
+        if (request->ranges)
+                return on_several(request, response, data, size, err);
         if (!request->has_body) {
                 int r = response->status == 206 ? check_part(request, response, err)
                         : response->status == 200
@@ -323,6 +391,14 @@ static uint64_t pause_ms(struct zp_range_server *server, const struct zp_http_re
         return zp_min_u64(zp_retry_delay_ms(&server->retry, response), max < PAUSE_MAX_MS ? max : PAUSE_MAX_MS);
 }
 
+/* A server that does not give several ranges at once is asked for one at a time from now on: what is wrong with that,
+ * if anything, shows then. */
+static void ask_for_one(struct zp_range_request *request) {
+        request->server->has_refused_several = true;
+        for (struct zp_range_read *read; (read = take_last(request));)
+                zp_range_enqueue(read, true);
+}
+
 static void end_badly(struct zp_range_request *request, int result, const struct zp_http_response *response,
                       const struct zp_error *why) {
         struct zp_error err = *why;
@@ -332,7 +408,8 @@ static void end_badly(struct zp_range_request *request, int result, const struct
                 return;
         if (!(is_answer && is_success) && ask_again(request))
                 return;
-        if (is_answer && is_success && request->received >= SHORT_ANSWER_MIN && response->status == 206) {
+        if (is_answer && is_success && !request->ranges && request->received >= SHORT_ANSWER_MIN &&
+            response->status == 206) {
                 for (struct zp_range_read *read; (read = take_last(request));)
                         zp_range_enqueue(read, true);
                 return;
@@ -340,6 +417,10 @@ static void end_badly(struct zp_range_request *request, int result, const struct
         if (is_answer)
                 result = is_success ? judge_end(request, response, &may_retry, &err)
                                     : judge(request, response, &may_retry, &err);
+        if (request->ranges && response->status && ((is_answer && is_success) || !may_retry)) {
+                ask_for_one(request);
+                return;
+        }
         if (may_retry)
                 count_retry(request);
         if (may_retry && zp_http_retry_after_s(response))

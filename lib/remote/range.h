@@ -4,10 +4,11 @@
  *
  * One thread sends the requests of all blobs of a reader, as many at a time per server as the options say, over HTTP/2
  * where a server offers it by TLS, else over connections that are kept. Reads of one blob that wait and lie close
- * together travel in one request. What is broken, stalled or refused for now is asked for again, from the byte on that
- * is missing, until the read's time is over; a token that has expired is fetched once for all who wait for it; where a
- * registry sends a reader to object storage is remembered until that refuses. What is known of a remote, tokens and
- * all, is kept while blobs of it are open, and of sixteen more. Bytes are NOT checked: the pack's index has their
+ * together travel in one request; those that nobody waits for also when they do not, as several ranges (RFC 9110,
+ * 14.1.2), where the server knows that. What is broken, stalled or refused for now is asked for again, from the byte on
+ * that is missing, until the read's time is over; a token that has expired is fetched once for all who wait for it;
+ * where a registry sends a reader to object storage is remembered until that refuses. What is known of a remote, tokens
+ * and all, is kept while blobs of it are open, and of sixteen more. Bytes are NOT checked: the pack's index has their
  * digests.
  */
 #ifndef ZP_REMOTE_RANGE_H

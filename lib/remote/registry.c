@@ -210,6 +210,7 @@ static int registry_refused(void *state, unsigned server, const struct zp_http_r
 }
 
 static const struct zp_range_kind registry_range = {
+        .may_serve_several = true,
         .server_count = registry_server_count,
         .server_name = registry_server_name,
         .http = registry_http,

@@ -21,6 +21,7 @@ struct zp_range_head {
 
 /* What range.c must know to send its requests itself. A remote has some servers, tried in this order. */
 struct zp_range_kind {
+        bool may_serve_several; /* ranges in one response */
         unsigned (*server_count)(void *state);
         const char *(*server_name)(void *state, unsigned server); /* with the port */
         const struct zp_http *(*http)(void *state, unsigned server);

@@ -127,6 +127,13 @@ class TestRealServers:
         check(answer, MANY)
         assert answer["connections"] <= 20
 
+    def test_registry_serves_what_nobody_waits_for_in_few_requests(self, registry):
+        ranges = [(*range_, "a") for range_ in MANY]
+        answer = read(remote(registry), ranges, "-u", "me:secret")
+        check(answer, ranges)
+        assert answer["requests"] <= 6 and answer["connections"] <= 3
+        assert answer["received"] < answer["delivered"] + 300 * len(MANY)
+
     def test_registry_without_credentials_refuses(self, registry):
         answer = read(remote(registry), SPREAD)
         assert failures(answer) == {errno.EACCES}
@@ -294,6 +301,108 @@ class TestTogether:
         ranges = [(i * MIB, size, kind) for i in range(12)]
         check(read(remote(server), ranges, "-n", "4"), ranges)
         assert peak == most
+
+
+def asked_ranges(handler):
+    return [tuple(map(int, part.split("-"))) for part in handler.headers["Range"].removeprefix("bytes=").split(",")]
+
+
+def parts(ranges, body=CONTENT, boundary="x y", head="Content-Range: bytes {}-{}/{}"):
+    text = b""
+    for start, end in ranges:
+        text += f"\r\n--{boundary}\r\nContent-Type: a/b\r\n{head.format(start, end, len(body))}\r\n\r\n".encode()
+        text += body[start : end + 1]
+    return text + f"\r\n--{boundary}--\r\n".encode()
+
+
+def several(handler, change=lambda ranges: ranges, content_type='multipart/byteranges; boundary="x y"', **how):
+    """Answers one range or several."""
+    ranges = asked_ranges(handler)
+    if len(ranges) == 1:
+        serve_part(handler)
+    else:
+        handler.answer(206, parts(change(ranges), **how), [("Content-Type", content_type)])
+    return True
+
+
+class TestSeveralRanges:
+    """Reads that nobody waits for, of many places, go in one request."""
+
+    RANGES = [(i * MIB, 1000 + i, "a") for i in (7, 3, 5, 4, 1)]
+    SEVERAL = "bytes=" + ",".join(f"{start}-{start + size - 1}" for start, size, _ in RANGES)
+
+    def read(self, server, *actions, ranges=RANGES):
+        server.inject(BLOB, lambda handler: time.sleep(0.3) or serve_part(handler) or True, *actions)
+        result = read(remote(server), [(0, 1), *ranges], "-n", "1")
+        check(result, [(0, 1), *ranges])
+        return result
+
+    def test_they_are_asked_for_in_their_order(self, server):
+        result = self.read(server, several)
+        assert asked(server)[1:] == [self.SEVERAL]
+        assert result["connections"] == 1
+
+    def test_neighbours_are_one_range(self, server):
+        self.read(server, several, ranges=[(MIB, 10, "a"), (3 * MIB, 10, "a"), (MIB + 10, 10, "a"), (MIB - 10, 10, "a")])
+        assert asked(server)[1:] == [f"bytes={MIB - 10}-{MIB + 19},{3 * MIB}-{3 * MIB + 9}"]
+
+    def test_they_may_come_in_another_order_or_together(self, server):
+        self.read(server, lambda handler: several(handler, sorted))
+        assert len(asked(server)) == 2
+        self.read(server, lambda handler: several(handler, lambda _: [(MIB, 8 * MIB)]))
+
+    def test_the_connection_is_used_again(self, server):
+        many = [(i * 300 * KIB, 1000, "a") for i in range(60)]
+        result = self.read(server, *[several] * 9, ranges=many)
+        assert len(asked(server)) == 3 and result["connections"] == 1
+
+    @pytest.mark.parametrize("action", [
+        lambda handler: handler.answer(200, CONTENT),
+        lambda handler: handler.answer(206, CONTENT[:10], [("Content-Range", f"bytes 0-9/{SIZE}")]),
+        lambda handler: several(handler, content_type="multipart/byteranges"),
+        lambda handler: several(handler, content_type="multipart/byteranges; boundary=" + "x" * 71),
+        lambda handler: several(handler, content_type="multipart/byteranges; boundary=other"),
+        lambda handler: several(handler, head="X: {}{}{}"),
+        lambda handler: several(handler, head="Content-Range: bytes {1}-{0}/{2}"),
+        lambda handler: several(handler, head="X: " + "x" * 5000 + "\r\nContent-Range: bytes {}-{}/{}"),
+        lambda handler: several(handler, head="X: y\r\n" * 50 + "Content-Range: bytes {}-{}/{}"),
+        lambda handler: several(handler, lambda ranges: [(10, 20)]),
+        lambda handler: several(handler, lambda ranges: ranges[:2]),
+        lambda handler: several(handler, body=CONTENT + b"x"),
+        lambda handler: handler.error(416, "RANGE", "x"),
+        lambda handler: handler.error(400, "RANGE", "x"),
+        lambda handler: handler.error(501, "RANGE", "x"),
+    ])  # fmt: skip
+    def test_server_that_does_not_serve_them_is_asked_for_one_at_a_time(self, server, action):
+        result = self.read(server, lambda handler: action(handler) or True)
+        assert asked(server)[1] == self.SEVERAL and "," not in "".join(asked(server)[2:])
+        assert result["retries"] == 0
+
+    def test_cut_answer_goes_on_where_it_was_cut(self, server):
+        def cut(handler):
+            text = parts(asked_ranges(handler))
+            handler.send_response(206)
+            handler.send_header("Content-Type", 'multipart/byteranges; boundary="x y"')
+            handler.send_header("Content-Length", str(len(text)))
+            handler.end_headers()
+            handler.wfile.write(text[: text.index(CONTENT[3 * MIB : 3 * MIB + 100]) + 200])
+            handler.wfile.flush()
+            handler.hang_up()
+            return True
+
+        result = self.read(server, cut, several)
+        rest = self.SEVERAL.replace(f"{7 * MIB}-{7 * MIB + 1006},{3 * MIB}-", f"{3 * MIB + 200}-")
+        assert sorted(asked(server)[2][6:].split(",")) == sorted(rest[6:].split(","))
+        assert result["retries"] == 1
+
+    def test_passing_trouble_passes(self, server):
+        self.read(server, answer(503), several)
+        assert len(asked(server)) == 3
+        assert sorted(asked(server)[2][6:].split(",")) == sorted(self.SEVERAL[6:].split(","))
+
+    def test_lost_blob_is_told(self, server):
+        server.inject(BLOB, *[answer(404)] * 100)
+        assert failures(read(remote(server), [(0, 1), *self.RANGES], "-n", "1")) == {errno.ENOENT}
 
 
 class TestTokens:

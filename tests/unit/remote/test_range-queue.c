@@ -9,6 +9,7 @@
 
 #define KIB 1024u
 #define D ZP_RANGE_DEMAND
+#define A ZP_RANGE_AHEAD
 #define B ZP_RANGE_BACKGROUND
 
 struct world {
@@ -47,6 +48,22 @@ static void expect(struct zp_range_read *read, unsigned count, struct zp_range_r
         }
         assert_null(part);
 }
+static void expect_several(struct zp_range_read *read, unsigned count, struct zp_range_read *const *expected) {
+        const struct zp_range_options limits = { .ahead_bytes = 40 * KIB };
+        struct zp_range_reads parts = TAILQ_HEAD_INITIALIZER(parts);
+        zp_range_gather_several(read, &limits, &parts);
+        struct zp_range_read *part = TAILQ_FIRST(&parts);
+        for (unsigned i = 0; i < count; i++, part = TAILQ_NEXT(part, by_place)) {
+                assert_ptr_equal(part, expected[i]);
+                assert_false(part->is_waiting);
+        }
+        assert_null(part);
+}
+#define EXPECT_SEVERAL(read, ...)                                                      \
+        do {                                                                           \
+                struct zp_range_read *const expected_[] = { __VA_ARGS__ };             \
+                expect_several(read, sizeof expected_ / sizeof *expected_, expected_); \
+        } while (0)
 #define EXPECT(read, ...)                                                      \
         do {                                                                   \
                 struct zp_range_read *const expected_[] = { __VA_ARGS__ };     \
@@ -151,6 +168,49 @@ static void a_read_that_was_cut_stands_where_it_goes_on(void **state) {
         assert_ptr_equal(TAILQ_NEXT(b, by_place), a);
 }
 
+static void several_ranges_go_in_the_queues_order_and_neighbours_together(void **state) {
+        struct world world;
+        (void) state;
+        begin(&world);
+        struct zp_range_read *c = add(&world, 500 * KIB, 8 * KIB, A), *a = add(&world, 100 * KIB, 8 * KIB, A);
+        struct zp_range_read *d = add(&world, 508 * KIB, 8 * KIB, A), *b = add(&world, 92 * KIB, 8 * KIB, A);
+        struct zp_range_read *demand = add(&world, 108 * KIB, KIB, D), *more = add(&world, 0, 9 * KIB, A);
+        d->not_before_ms = 2000; /* goes along nevertheless */
+        EXPECT_SEVERAL(c, c, d, b, a);
+        assert_true(demand->is_waiting && more->is_waiting);
+        EXPECT_SEVERAL(more, more);
+}
+
+static void several_ranges_begin_with_the_one_that_is_due(void **state) {
+        struct world world;
+        (void) state;
+        begin(&world);
+        struct zp_range_read *a = add(&world, 0, KIB, A), *b = add(&world, 10 * KIB, KIB, A);
+        EXPECT_SEVERAL(b, b, a);
+}
+
+static void several_ranges_pass_over_no_more_than_the_limit_of_others(void **state) {
+        struct world world;
+        struct zp_range_blob other = { .remote = &world.remote };
+        (void) state;
+        begin(&world);
+        TAILQ_INIT(&other.waiting);
+        struct zp_range_read *a = add(&world, 0, KIB, A), *between[3], *b = NULL, *c;
+        for (unsigned i = 0; i < 3; i++) {
+                between[i] = &world.reads[world.count++];
+                *between[i] = (struct zp_range_read){
+                        .blob = &other, .offset = i * 100 * KIB, .size = 20 * KIB, .priority = A
+                };
+                zp_range_enqueue(between[i], false);
+                if (i == 1)
+                        b = add(&world, 10 * KIB, KIB, A);
+        }
+        c = add(&world, 20 * KIB, KIB, A);
+        EXPECT_SEVERAL(a, a, b);
+        assert_true(c->is_waiting);
+        EXPECT_SEVERAL(between[0], between[0], between[1]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(neighbours_on_both_sides_go_along_in_order),
@@ -162,6 +222,9 @@ int main(void) {
                 cmocka_unit_test(the_queue_knows_how_much_waits),
                 cmocka_unit_test(reads_that_pause_or_ask_another_server_stay),
                 cmocka_unit_test(a_read_that_was_cut_stands_where_it_goes_on),
+                cmocka_unit_test(several_ranges_go_in_the_queues_order_and_neighbours_together),
+                cmocka_unit_test(several_ranges_begin_with_the_one_that_is_due),
+                cmocka_unit_test(several_ranges_pass_over_no_more_than_the_limit_of_others),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
