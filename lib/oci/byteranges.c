@@ -110,11 +110,11 @@ static int take_head_line(struct zp_byteranges *ranges, struct zp_error *err) {
 }
 
 static int end_line(struct zp_byteranges *ranges, struct zp_error *err) {
-        while (ranges->line_size > 0 && strchr("\r \t", ranges->line[ranges->line_size - 1]))
-                ranges->line_size--;
         ranges->line[ranges->line_size] = '\0';
         if (++ranges->lines > LINES_MAX || strlen(ranges->line) != ranges->line_size)
                 return malformed(err);
+        while (ranges->line_size > 0 && strchr("\r \t", ranges->line[ranges->line_size - 1]))
+                ranges->line[--ranges->line_size] = '\0';
         ranges->line_size = 0;
         return ranges->place == IN_HEAD ? take_head_line(ranges, err) : take_boundary(ranges, err);
 }

@@ -43,11 +43,13 @@ struct zp_range_read {
         struct zp_retry retry;
         unsigned challenges;       /* 401 since bytes came last */
         bool wants_new_connection; /* the last one stalled or broke */
+        bool goes_alone;           /* a request of several ranges has failed with it */
         struct zp_pool_item item;  /* of a file */
         int result;                /* of that */
         struct zp_error *err;      /* malloc'ed; NULL: none */
 };
 TAILQ_HEAD(zp_range_reads, zp_range_read);
+TAILQ_HEAD(zp_range_requests, zp_range_request);
 
 /* A server, whichever remotes are on it. */
 struct zp_range_host {
@@ -65,7 +67,7 @@ struct zp_range_server {
         uint64_t not_before_ms;   /* it has asked to be left alone, or gives no token for now */
         struct zp_retry retry;    /* of the clerk */
         bool is_failing;          /* and the user has been told */
-        bool has_refused_several; /* ranges in one request */
+        uint64_t several_from_ms; /* it gets no requests of several ranges before */
         struct zp_error reason;   /* of the last failure */
         /* The clerk, a thread that gets what may have to be waited for. */
         bool has_clerk;
@@ -122,6 +124,7 @@ struct zp_range_reader {
         /* the thread's */
         struct zp_range_host *hosts; /* guarded by lock while it grows */
         unsigned clerks;
+        struct zp_range_requests ending; /* whose last bytes nobody waits for; oldest first */
 };
 
 static inline uint64_t zp_range_read_next(const struct zp_range_read *read) {
@@ -143,9 +146,9 @@ void zp_range_gather(struct zp_range_read *read, const struct zp_range_options *
                      struct zp_range_reads *parts);
 
 /* Instead, for one request of several ranges: those that are the first in the queue, in its order, whatever lies
- * between them. They go along also when they have failed before and their time to try again has not come. */
+ * between them, if they are due and have not failed so before. */
 #define ZP_RANGES_MAX 32
-void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_options *limits,
+void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_options *limits, uint64_t now_ms,
                              struct zp_range_reads *parts);
 
 /* range-request.c */
@@ -153,6 +156,8 @@ void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_o
 void zp_range_request_start(struct zp_range_read *read);
 /* Takes a read out of its request, which ends if it was its last. */
 void zp_range_request_leave(struct zp_range_read *read);
+/* Outside of requests: ends those that have all that was wanted and whose response does not end by itself in time. */
+void zp_range_requests_end(struct zp_range_reader *reader, uint64_t now_ms);
 
 /* range-remote.c */
 /* So many of which no blob is open are kept: each has tokens, a connection, and three file descriptors for it. */

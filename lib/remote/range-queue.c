@@ -67,7 +67,7 @@ static void put_in_place(struct zp_range_reads *parts, struct zp_range_read *rea
         (*ranges)++;
 }
 
-void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_options *limits,
+void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_options *limits, uint64_t now_ms,
                              struct zp_range_reads *parts) {
         const struct zp_range_blob *blob = read->blob;
         uint64_t bytes = read->size - read->filled, passed = 0;
@@ -78,7 +78,8 @@ void zp_range_gather_several(struct zp_range_read *read, const struct zp_range_o
         for (other = TAILQ_FIRST(&blob->remote->waiting[read->priority]); other; other = next) {
                 uint64_t size = other->size - other->filled;
                 next = TAILQ_NEXT(other, in_queue);
-                if (other->blob != blob || other->server != server) {
+                if (other->blob != blob || other->server != server || other->goes_alone ||
+                    other->not_before_ms > now_ms) {
                         if ((passed += size) > limits->ahead_bytes)
                                 return;
                         continue;

@@ -13,8 +13,15 @@
 /* A server may answer a range with its beginning (RFC 9110, 15.3.7), but not byte by byte. */
 #define SHORT_ANSWER_MIN 65536u
 #define CHALLENGES_MAX 5
-/* Behind the last of several ranges comes a boundary, and then the connection is of use again. */
-#define SEVERAL_END_MAX 256u
+/* What a response of several ranges has besides them: for each a boundary and a head, and gaps between them. */
+#define RANGE_HEAD_MAX 1024u
+#define SEVERAL_GAPS_MAX 65536u
+/* A server that gives no response of several ranges gets no such request for so long, and one that was in trouble when
+ * it had one. */
+#define SEVERAL_REFUSED_MS 3600000u
+#define SEVERAL_FAILED_MS 10000u
+/* A response that has given all that was wanted may end by itself, for its connection's sake, in this time. */
+#define END_MS 1000u
 #define PAUSE_MAX_MS 60000u
 /* What libcurl is told to end a transfer that has given all that was wanted. */
 #define ENOUGH (-ECANCELED)
@@ -34,7 +41,11 @@ struct zp_range_request {
         bool has_body;       /* the response's head was checked */
         uint64_t body_start; /* of the response's body in the blob */
         uint64_t body_end;
-        uint64_t received, unwanted; /* of the body; of these, when nobody waited any more */
+        uint64_t received;
+        uint64_t longest;                     /* of several ranges: no body that has them is longer */
+        TAILQ_ENTRY(zp_range_request) by_end; /* once all that was wanted has come */
+        uint64_t end_ms;                      /* then: when it is aborted; else 0 */
+        bool was_left;                        /* by some read, of which something may come nevertheless */
         struct zp_http_exchange *exchange;
 };
 
@@ -49,6 +60,8 @@ static struct zp_range_reader *reader_of(const struct zp_range_request *request)
 static void request_free(struct zp_range_request *request) {
         request->server->host->active--;
         request->server->remote->requests--;
+        if (request->end_ms)
+                TAILQ_REMOVE(&reader_of(request)->ending, request, by_end);
         zp_range_head_clear(&request->head);
         free(request->url);
         free(request->ranges);
@@ -116,6 +129,7 @@ static int make_head(struct zp_range_request *request, struct zp_error *err) {
 /* Names the ranges of the parts, unless they are one. */
 static int name_ranges(struct zp_range_request *request, struct zp_error *err) {
         zp_autobuffer struct zp_buffer text = { 0 };
+        request->longest = SEVERAL_GAPS_MAX;
         const struct zp_range_read *part = TAILQ_FIRST(&request->parts), *next;
         while (part) {
                 uint64_t start = zp_range_read_next(part), end = zp_range_read_end(part);
@@ -125,6 +139,7 @@ static int name_ranges(struct zp_range_request *request, struct zp_error *err) {
                         zp_format("%s%ju-%ju", text.size ? "," : "", (uintmax_t) start, (uintmax_t) end - 1);
                 if (!range || !zp_buffer_text(&text, range))
                         return zp_error_errno(err, ENOMEM, "request");
+                request->longest += end - start + RANGE_HEAD_MAX;
                 part = next;
         }
         if (strchr(text.data, ','))
@@ -136,13 +151,14 @@ static int name_ranges(struct zp_range_request *request, struct zp_error *err) {
 static int gather(struct zp_range_request *request, struct zp_range_read *read, struct zp_error *err) {
         const struct zp_range_server *server = request->server;
         const struct zp_range_options *limits = &reader_of(request)->options;
-        bool may_be_several = read->priority != ZP_RANGE_DEMAND && !server->has_refused_several &&
-                              server->remote->remote->kind->range->may_serve_several;
+        uint64_t now = zp_clock_ms();
+        bool may_be_several = read->priority != ZP_RANGE_DEMAND && !read->goes_alone &&
+                              server->several_from_ms <= now && server->remote->remote->kind->range->may_serve_several;
         struct zp_range_read *part;
         if (may_be_several)
-                zp_range_gather_several(read, limits, &request->parts);
+                zp_range_gather_several(read, limits, now, &request->parts);
         else
-                zp_range_gather(read, limits, zp_clock_ms(), &request->parts);
+                zp_range_gather(read, limits, now, &request->parts);
         request->start = UINT64_MAX;
         TAILQ_FOREACH(part, &request->parts, by_place) {
                 part->request = request;
@@ -184,8 +200,22 @@ void zp_range_request_start(struct zp_range_read *read) {
         }
 }
 
+/* All that was wanted has come. */
+static void begin_end(struct zp_range_request *request) {
+        request->end_ms = zp_clock_ms() + END_MS;
+        TAILQ_INSERT_TAIL(&reader_of(request)->ending, request, by_end);
+}
+
+void zp_range_requests_end(struct zp_range_reader *reader, uint64_t now_ms) {
+        for (struct zp_range_request *request; (request = TAILQ_FIRST(&reader->ending)) && request->end_ms <= now_ms;) {
+                zp_http_multi_abort(reader->multi, request->exchange);
+                request_free(request);
+        }
+}
+
 void zp_range_request_leave(struct zp_range_read *read) {
         struct zp_range_request *request = read->request;
+        request->was_left = true;
         TAILQ_REMOVE(&request->parts, read, by_place);
         read->request = NULL;
         if (!TAILQ_EMPTY(&request->parts))
@@ -264,6 +294,15 @@ static void note_bytes(struct zp_range_request *request, size_t size) {
         pthread_mutex_unlock(&reader->lock);
 }
 
+/* Does some read want what begins there? */
+static bool is_wanted(const struct zp_range_request *request, uint64_t position) {
+        const struct zp_range_read *part;
+        TAILQ_FOREACH(part, &request->parts, by_place)
+        if (zp_range_read_next(part) == position)
+                return true;
+        return request->was_left;
+}
+
 static int on_range(void *context, const struct zp_content_range *range, uint64_t position, const void *data,
                     size_t size, struct zp_error *err) {
         struct zp_range_request *request = context;
@@ -272,6 +311,8 @@ static int on_range(void *context, const struct zp_content_range *range, uint64_
         if (range->total && range->total != request->blob->descriptor.size)
                 return zp_error_set(err, EBADMSG, "has %ju bytes there, not %ju", (uintmax_t) range->total,
                                     (uintmax_t) request->blob->descriptor.size);
+        if (position == range->start && !is_wanted(request, position))
+                return zp_error_set(err, EPROTO, "the server sent a range that was not asked for");
         hand_out(request, position, data, size);
         return 0;
 }
@@ -287,16 +328,24 @@ static int on_several(struct zp_range_request *request, const struct zp_http_res
                 note_success(request);
         request->has_body = true;
         note_bytes(request, size);
+        if (request->received > request->longest)
+                return zp_error_set(err, EPROTO, "the server sent more than was asked for");
         return zp_byteranges_feed(request->several, data, size, on_range, request, err);
 }
 
 static int on_piece(void *context, const struct zp_http_response *response, uint64_t offset, const void *data,
                     size_t size, struct zp_error *err) {
         struct zp_range_request *request = context;
-        if (TAILQ_EMPTY(&request->parts))
-                return request->ranges && (request->unwanted += size) <= SEVERAL_END_MAX ? 0 : ENOUGH;
-        if (request->ranges)
-                return on_several(request, response, data, size, err);
+        if (request->end_ms) {
+                request->received += size;
+                return request->ranges && request->received <= request->longest ? 0 : ENOUGH;
+        }
+        if (request->ranges) {
+                int r = on_several(request, response, data, size, err);
+                if (r == 0 && TAILQ_EMPTY(&request->parts))
+                        begin_end(request);
+                return r;
+        }
         if (!request->has_body) {
                 int r = response->status == 206 ? check_part(request, response, err)
                         : response->status == 200
@@ -312,7 +361,11 @@ static int on_piece(void *context, const struct zp_http_response *response, uint
                 return zp_error_set(err, EBADMSG, "the server sent more than it said");
         hand_out(request, request->body_start + offset, data, size);
         bool is_over = request->body_start + offset + size == request->body_end;
-        return TAILQ_EMPTY(&request->parts) && !is_over ? ENOUGH : 0;
+        if (!TAILQ_EMPTY(&request->parts))
+                return 0;
+        if (is_over)
+                begin_end(request);
+        return is_over ? 0 : ENOUGH;
 }
 
 /* 1: the request goes on elsewhere. */
@@ -391,12 +444,27 @@ static uint64_t pause_ms(struct zp_range_server *server, const struct zp_http_re
         return zp_min_u64(zp_retry_delay_ms(&server->retry, response), max < PAUSE_MAX_MS ? max : PAUSE_MAX_MS);
 }
 
-/* A server that does not give several ranges at once is asked for one at a time from now on: what is wrong with that,
- * if anything, shows then. */
-static void ask_for_one(struct zp_range_request *request) {
-        request->server->has_refused_several = true;
-        for (struct zp_range_read *read; (read = take_last(request));)
-                zp_range_enqueue(read, true);
+/* Is it the form of the request that such an answer is about? */
+static bool is_about_form(int status) {
+        return (status >= 200 && status < 300) || status == 400 || status == 416 || status == 501;
+}
+
+/* Whatever was wrong with a request of several ranges, its reads are asked for one at a time: what is wrong with that,
+ * if anything, shows then. True: at once. */
+static bool give_up_several(struct zp_range_request *request, int status, bool may_retry) {
+        struct zp_range_server *server = request->server;
+        struct zp_range_read *part;
+        TAILQ_FOREACH(part, &request->parts, by_place)
+        part->goes_alone = true;
+        if (may_retry)
+                server->several_from_ms = zp_clock_ms() + SEVERAL_FAILED_MS;
+        else if (is_about_form(status))
+                server->several_from_ms = zp_clock_ms() + SEVERAL_REFUSED_MS;
+        if (may_retry || status == 0)
+                return false;
+        while ((part = take_last(request)))
+                zp_range_enqueue(part, true);
+        return true;
 }
 
 static void end_badly(struct zp_range_request *request, int result, const struct zp_http_response *response,
@@ -417,10 +485,8 @@ static void end_badly(struct zp_range_request *request, int result, const struct
         if (is_answer)
                 result = is_success ? judge_end(request, response, &may_retry, &err)
                                     : judge(request, response, &may_retry, &err);
-        if (request->ranges && response->status && ((is_answer && is_success) || !may_retry)) {
-                ask_for_one(request);
+        if (request->ranges && give_up_several(request, response->status, may_retry && !(is_answer && is_success)))
                 return;
-        }
         if (may_retry)
                 count_retry(request);
         if (may_retry && zp_http_retry_after_s(response))

@@ -105,6 +105,8 @@ static void raise_to(struct zp_range_read *read, enum zp_range_priority priority
         }
         zp_range_dequeue(read);
         read->priority = priority;
+        if (read->goes_alone) /* what has failed with others may do well alone */
+                read->not_before_ms = 0;
         zp_range_enqueue(read, false);
 }
 
@@ -262,10 +264,13 @@ void *zp_range_run(void *argument) {
                 zp_range_clerks_return(reader);
                 zp_range_remotes_trim(reader);
                 note_statistics(reader);
-                uint64_t now = zp_clock_ms(), again = send_all(reader, now);
+                uint64_t now = zp_clock_ms(), again;
+                zp_range_requests_end(reader, now);
+                again = send_all(reader, now);
                 /* Its only failures are of memory, which may pass. */
                 if (zp_http_multi_run(reader->multi, again > now ? (unsigned) (again - now) : 0, &err) < 0)
                         zp_pause(TICK_MS, NULL);
         }
+        zp_range_requests_end(reader, UINT64_MAX);
         return NULL;
 }

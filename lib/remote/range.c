@@ -80,6 +80,7 @@ int zp_range_reader_new(const struct zp_range_options *options, struct zp_range_
         TAILQ_INIT(&reader->reads);
         TAILQ_INIT(&reader->arriving);
         TAILQ_INIT(&reader->was_read);
+        TAILQ_INIT(&reader->ending);
         int r = take_options(reader, options, err);
         if (r == 0)
                 r = zp_http_multi_new(CONNECTIONS_KEPT, &reader->multi, err);

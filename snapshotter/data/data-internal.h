@@ -91,8 +91,9 @@ bool snap_table_size(struct snap_table *table, uint64_t id, uint64_t *size);
 /* prefetch.c: has what an image (64 hex digits; others are nobody's) needs to start fetched, and what it reads noted.
  * Waits for no device: those that are not open yet are opened meanwhile, and what cannot be is left out. */
 void snap_data_start(struct snap_data *data, const char *hex);
-/* Before it starts: nothing is noted, and only what there is room for is fetched; at most the first `wanted` bytes. */
-void snap_data_expect(struct snap_data *data, const char *hex, uint64_t wanted);
+/* Before it starts: nothing is noted, and only what there is room for is fetched, of the first
+ * SNAP_DATA_FIRST_SIZE bytes or of the rest. */
+void snap_data_expect(struct snap_data *data, const char *hex, bool is_rest);
 /* For the administrator. */
 void snap_data_notice(const struct snap_data *data, const char *line);
 

@@ -63,9 +63,9 @@ static int lookup(void *context, const char *name, uint64_t *id, uint64_t *size)
         if (strncmp(name, SNAP_DATA_START_PREFIX, strlen(SNAP_DATA_START_PREFIX)) == 0)
                 snap_data_start(data, name + strlen(SNAP_DATA_START_PREFIX));
         if (strncmp(name, SNAP_DATA_EXPECT_FIRST_PREFIX, strlen(SNAP_DATA_EXPECT_FIRST_PREFIX)) == 0)
-                snap_data_expect(data, name + strlen(SNAP_DATA_EXPECT_FIRST_PREFIX), SNAP_DATA_FIRST_SIZE);
-        else if (strncmp(name, SNAP_DATA_EXPECT_PREFIX, strlen(SNAP_DATA_EXPECT_PREFIX)) == 0)
-                snap_data_expect(data, name + strlen(SNAP_DATA_EXPECT_PREFIX), UINT64_MAX);
+                snap_data_expect(data, name + strlen(SNAP_DATA_EXPECT_FIRST_PREFIX), false);
+        if (strncmp(name, SNAP_DATA_EXPECT_REST_PREFIX, strlen(SNAP_DATA_EXPECT_REST_PREFIX)) == 0)
+                snap_data_expect(data, name + strlen(SNAP_DATA_EXPECT_REST_PREFIX), true);
         if (strcmp(name, SNAP_DATA_STATISTICS) == 0) {
                 *id = STATISTICS_ID;
                 *size = STATISTICS_SIZE;
@@ -322,6 +322,6 @@ void snap_data_start_image(const char *mount, const struct zp_digest *image) {
         ask_for(mount, SNAP_DATA_START_PREFIX, image);
 }
 
-void snap_data_expect_image(const char *mount, const struct zp_digest *image, bool only_first) {
-        ask_for(mount, only_first ? SNAP_DATA_EXPECT_FIRST_PREFIX : SNAP_DATA_EXPECT_PREFIX, image);
+void snap_data_expect_image(const char *mount, const struct zp_digest *image, bool is_rest) {
+        ask_for(mount, is_rest ? SNAP_DATA_EXPECT_REST_PREFIX : SNAP_DATA_EXPECT_FIRST_PREFIX, image);
 }

@@ -10,8 +10,9 @@
  *   disk-compat-<64 digits>  the same for kernels before 6.4
  *   start-<64 hex digits>    never there, but asking for it (stat) starts the prefetch of that image's start-up ranges,
  *                            and what is read of it is noted
- *   expect-<64 hex digits>   likewise, but nothing is noted, and no other local copy has to go for it
- *   expect-first-<64 digits> likewise, but only for the first SNAP_DATA_FIRST_SIZE bytes
+ *   expect-first-<64 digits> likewise, but only of the first SNAP_DATA_FIRST_SIZE bytes, nothing is noted, and no other
+ *                            local copy has to go for it
+ *   expect-rest-<64 digits>  likewise, of what is behind them
  *   store                    the path of the daemon's store, and a newline
  *   statistics               counters, a line each: name, blanks, number. read_time_N: how many reads took how long
  *                            (struct zp_histogram)
@@ -25,8 +26,8 @@
 #include "remote/range.h"
 
 #define SNAP_DATA_START_PREFIX "start-"
-#define SNAP_DATA_EXPECT_PREFIX "expect-"
 #define SNAP_DATA_EXPECT_FIRST_PREFIX "expect-first-"
+#define SNAP_DATA_EXPECT_REST_PREFIX "expect-rest-"
 #define SNAP_DATA_FIRST_SIZE (UINT64_C(8) << 20)
 /* The first line of a file in start_directory when reads of some of the image's devices were not seen. */
 #define SNAP_DATA_STARTS_PARTIAL "partial\n"
@@ -87,7 +88,7 @@ int snap_data_run(int fuse_fd, const struct snap_data_options *options, struct z
 /* Has the data plane that serves `mount` prefetch what the image needs to start, and note what it reads. Waits for no
  * fetch. */
 void snap_data_start_image(const char *mount, const struct zp_digest *image);
-/* Has it prefetch that, or only the first of it, for an image which may be started soon. */
-void snap_data_expect_image(const char *mount, const struct zp_digest *image, bool only_first);
+/* Has it prefetch the first of that, or the rest, for an image which may be started soon. */
+void snap_data_expect_image(const char *mount, const struct zp_digest *image, bool is_rest);
 
 #endif

@@ -52,13 +52,17 @@ static void announce(struct snap_data *data, const struct zp_digest *image) {
 
 struct expectation {
         struct snap_data *data;
-        uint64_t wanted, room; /* bytes */
+        uint64_t skipped, wanted, room; /* bytes yet */
 };
 
 static void want_range_if_there_is_room(void *argument, const struct zp_digest *device, uint64_t offset,
                                         uint64_t length) {
         struct expectation *expectation = argument;
+        uint64_t skip = length < expectation->skipped ? length : expectation->skipped;
         bool takes_room = !snap_device_is_in_use(expectation->data, device);
+        expectation->skipped -= skip;
+        offset += skip;
+        length -= skip;
         if (length > expectation->wanted)
                 length = expectation->wanted;
         if (length == 0 || (takes_room && length >= expectation->room))
@@ -84,11 +88,12 @@ void snap_data_start(struct snap_data *data, const char *hex) {
         want_ranges(data, &image, want_range, data);
 }
 
-void snap_data_expect(struct snap_data *data, const char *hex, uint64_t wanted) {
+void snap_data_expect(struct snap_data *data, const char *hex, bool is_rest) {
         struct zp_digest image;
         if (!zp_digest_parse_hex(hex, &image))
                 return;
-        struct expectation expectation = { data, wanted, snap_data_room(data) };
+        struct expectation expectation = { data, is_rest ? SNAP_DATA_FIRST_SIZE : 0,
+                                           is_rest ? UINT64_MAX : SNAP_DATA_FIRST_SIZE, snap_data_room(data) };
         want_ranges(data, &image, want_range_if_there_is_room, &expectation);
 }
 

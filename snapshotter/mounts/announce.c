@@ -13,13 +13,13 @@
 #define IMAGES_MAX 16
 
 /* Of one image, the later ones say more. */
-enum news { EXPECTED_FIRST, EXPECTED, STARTED };
+enum news { EXPECTED_FIRST, EXPECTED_REST, STARTED };
 
 struct announcement {
         struct zp_digest image;
         enum news news;
         uint64_t due_ms;  /* monotonic */
-        unsigned rest_ms; /* EXPECTED_FIRST: EXPECTED follows so long after */
+        unsigned rest_ms; /* EXPECTED_FIRST: EXPECTED_REST follows so long after */
 };
 
 /* Belongs to the thread and to the owner, and goes with the one that ends last. */
@@ -59,7 +59,7 @@ static void tell(const struct snap_announcer *a, const struct announcement *told
         if (told->news == STARTED)
                 snap_data_start_image(a->devices, &told->image);
         else
-                snap_data_expect_image(a->devices, &told->image, told->news == EXPECTED_FIRST);
+                snap_data_expect_image(a->devices, &told->image, told->news == EXPECTED_REST);
 }
 
 static void *tell_all(void *argument) {
@@ -77,7 +77,7 @@ static void *tell_all(void *argument) {
                 }
                 struct announcement told = *next;
                 if (told.news == EXPECTED_FIRST) {
-                        next->news = EXPECTED;
+                        next->news = EXPECTED_REST;
                         next->due_ms += told.rest_ms;
                 } else {
                         *next = a->list[--a->count];
@@ -147,7 +147,7 @@ static struct announcement *place_for(struct snap_announcer *a, const struct ann
 static void add(struct snap_announcer *a, const struct announcement *news) {
         pthread_mutex_lock(&a->lock);
         struct announcement *place = place_for(a, news);
-        if (place && (news->news == STARTED || place->news != STARTED))
+        if (place && news->news >= place->news)
                 *place = *news;
         pthread_cond_signal(&a->changed);
         pthread_mutex_unlock(&a->lock);

@@ -380,14 +380,14 @@ def test_start_up_ranges_are_fetched_when_the_image_is_announced(tmp_path, devic
         assert running.statistics()["fetched_frames"] == before + 5
 
 
-def test_of_a_start_that_is_expected_the_first_8_MiB_can_be_had_alone(tmp_path, device, real_registry):
+def test_of_a_start_that_is_expected_the_first_8_MiB_come_apart_from_the_rest(tmp_path, device, real_registry):
     image, size = "ab" * 32, device.raw.stat().st_size
     with started(tmp_path, device, real_registry.url) as (running, rootfs):
         announce(running, image, f"{device.hex} {3 << 20} {size - (3 << 20)}", f"{device.hex} 0 {3 << 20}")
         ask_for(running, f"expect-first-{image}", 128)
         time.sleep(0.3)
         assert running.statistics()["ahead_frames"] == 128
-        ask_for(running, f"expect-{image}", -(-size // 65536))
+        ask_for(running, f"expect-rest-{image}", -(-size // 65536))
 
 
 def make_lazy(store, remote):

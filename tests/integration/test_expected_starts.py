@@ -12,6 +12,7 @@ from support.snapshotter import mounted, settings, snapshotter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 SIZE = 3_000_000
+LARGE = 12_000_000  # more than is fetched at once
 
 
 def test_start_is_fetched_though_nothing_is_mounted(world, work):
@@ -24,6 +25,14 @@ def test_start_is_fetched_though_nothing_is_mounted(world, work):
             with mounted(api.view("v", names[-1]), work / "m") as root:
                 assert (root / "noise").read_bytes() == random.Random(0).randbytes(SIZE)
             assert daemon.statistics()["fetched_bytes"] == fetched
+
+
+def test_large_start_is_fetched_whole_where_there_is_just_room(world, work):
+    image = world.image_of_noise("web", 0, LARGE)
+    with snapshotter(work, *settings(work, "check_rights: false", "complete: never", "cache_limit: 14M")) as daemon:
+        with closing(daemon.client()) as api:
+            pull(api, image)
+            until(lambda: daemon.statistics()["fetched_bytes"] >= LARGE, 30, daemon.log)
 
 
 def test_start_that_is_only_expected_takes_no_other_copys_place(world, work):

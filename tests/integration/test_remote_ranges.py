@@ -346,10 +346,14 @@ class TestSeveralRanges:
         self.read(server, several, ranges=[(MIB, 10, "a"), (3 * MIB, 10, "a"), (MIB + 10, 10, "a"), (MIB - 10, 10, "a")])
         assert asked(server)[1:] == [f"bytes={MIB - 10}-{MIB + 19},{3 * MIB}-{3 * MIB + 9}"]
 
-    def test_they_may_come_in_another_order_or_together(self, server):
+    def test_they_may_come_in_another_order(self, server):
         self.read(server, lambda handler: several(handler, sorted))
         assert len(asked(server)) == 2
-        self.read(server, lambda handler: several(handler, lambda _: [(MIB, 8 * MIB)]))
+
+    def test_neighbours_may_come_together(self, server):
+        near = [(MIB + i * 1500, 1000, "a") for i in range(4)]
+        self.read(server, lambda handler: several(handler, lambda _: [(MIB, MIB + 5500)]), ranges=near)
+        assert len(asked(server)) == 2
 
     def test_the_connection_is_used_again(self, server):
         many = [(i * 300 * KIB, 1000, "a") for i in range(60)]
@@ -367,6 +371,8 @@ class TestSeveralRanges:
         lambda handler: several(handler, head="X: " + "x" * 5000 + "\r\nContent-Range: bytes {}-{}/{}"),
         lambda handler: several(handler, head="X: y\r\n" * 50 + "Content-Range: bytes {}-{}/{}"),
         lambda handler: several(handler, lambda ranges: [(10, 20)]),
+        lambda handler: several(handler, lambda ranges: [(0, 19 * MIB)]),
+        lambda handler: several(handler, lambda ranges: [(0, 99_999)] * 100),
         lambda handler: several(handler, lambda ranges: ranges[:2]),
         lambda handler: several(handler, body=CONTENT + b"x"),
         lambda handler: handler.error(416, "RANGE", "x"),
@@ -376,7 +382,7 @@ class TestSeveralRanges:
     def test_server_that_does_not_serve_them_is_asked_for_one_at_a_time(self, server, action):
         result = self.read(server, lambda handler: action(handler) or True)
         assert asked(server)[1] == self.SEVERAL and "," not in "".join(asked(server)[2:])
-        assert result["retries"] == 0
+        assert result["retries"] == 0 and result["received"] < MIB
 
     def test_cut_answer_goes_on_where_it_was_cut(self, server):
         def cut(handler):
@@ -390,15 +396,53 @@ class TestSeveralRanges:
             handler.hang_up()
             return True
 
-        result = self.read(server, cut, several)
+        result = self.read(server, cut)
         rest = self.SEVERAL.replace(f"{7 * MIB}-{7 * MIB + 1006},{3 * MIB}-", f"{3 * MIB + 200}-")
-        assert sorted(asked(server)[2][6:].split(",")) == sorted(rest[6:].split(","))
+        assert sorted(asked(server)[2:]) == sorted(f"bytes={range_}" for range_ in rest[6:].split(","))
         assert result["retries"] == 1
 
-    def test_passing_trouble_passes(self, server):
-        self.read(server, answer(503), several)
-        assert len(asked(server)) == 3
-        assert sorted(asked(server)[2][6:].split(",")) == sorted(self.SEVERAL[6:].split(","))
+    @pytest.mark.parametrize("action", [answer(500), answer(503), answer(429), cut_after(0), lambda handler: handler.hang_up()])
+    def test_server_that_fails_only_with_several_is_asked_for_one(self, server, action):
+        def fail(handler):
+            return "," in handler.headers["Range"] and (action(handler) or True)
+
+        server.inject(BLOB, *[fail] * 100)
+        many = [(i * 300 * KIB, 1000, "a") for i in range(1, 60)]
+        result = read(remote(server), [(0, 1), *many])
+        check(result, [(0, 1), *many])
+        assert len([range_ for range_ in asked(server) if "," in range_]) <= 2
+
+    def test_raised_read_of_a_failed_request_is_asked_for_at_once(self, server):
+        """It does not wait for the others' time to try again."""
+        def fail(handler):
+            return "," in handler.headers["Range"] and (time.sleep(1) or answer(503)(handler))
+
+        server.inject(BLOB, *[fail] * 100)
+        ranges = [(0, 1), *self.RANGES[:-1], (*self.RANGES[-1][:2], "a^")]
+        check(read(remote(server), ranges, "-n", "1"), ranges)
+
+    @pytest.mark.parametrize("status", [404, 403])
+    def test_what_is_not_about_the_form_is_not_held_against_it(self, server, status):
+        self.read(server, answer(status))
+        before = len(asked(server))
+        assert before == 2 + len(self.RANGES)
+
+    def test_end_that_does_not_come_holds_nobody_up(self, server):
+        def endless(handler):
+            text = parts(asked_ranges(handler))
+            handler.send_response(206)
+            handler.send_header("Content-Type", 'multipart/byteranges; boundary="x y"')
+            handler.send_header("Content-Length", str(len(text)))
+            handler.end_headers()
+            handler.wfile.write(text[:-6])
+            handler.wfile.flush()
+            time.sleep(8)
+            return True
+
+        start = time.monotonic()
+        many = [(i * 300 * KIB, 1000, "a") for i in range(1, 40)]
+        self.read(server, endless, several, ranges=many)
+        assert time.monotonic() - start < 7
 
     def test_lost_blob_is_told(self, server):
         server.inject(BLOB, *[answer(404)] * 100)

@@ -179,7 +179,7 @@ static void large_read_only_table_is_named_at_its_ends(void **state) {
         assert_guess(*state, "'Cmd':['a']", "bin/a[0+1056] lib/liba.so bin/a[1048576+262144] bin/a[32243712+262144]");
 }
 
-/* Of very much code, the later part comes when all else is named. */
+/* Of very much code, the later part is not named. */
 static void huge_file_is_named_in_part_and_much_code_not(void **state) {
         struct elf_file elf = make_elf((struct elf_parts){ 0 });
         add_part(&elf, LOAD, PF_R | PF_X, MIB(1), MIB(199));
