@@ -55,7 +55,8 @@ TAILQ_HEAD(zp_range_requests, zp_range_request);
 struct zp_range_host {
         struct zp_range_host *next;
         char *name;
-        unsigned active, limit; /* requests */
+        unsigned active, limit;   /* requests */
+        uint64_t several_from_ms; /* it gets none of several ranges before */
 };
 
 /* One of the servers that have a remote's blobs. */
@@ -63,12 +64,11 @@ struct zp_range_server {
         struct zp_range_remote *remote;
         unsigned index;
         struct zp_range_host *host;
-        uint64_t avoid_until_ms;  /* it has failed, and there are others */
-        uint64_t not_before_ms;   /* it has asked to be left alone, or gives no token for now */
-        struct zp_retry retry;    /* of the clerk */
-        bool is_failing;          /* and the user has been told */
-        uint64_t several_from_ms; /* it gets no requests of several ranges before */
-        struct zp_error reason;   /* of the last failure */
+        uint64_t avoid_until_ms; /* it has failed, and there are others */
+        uint64_t not_before_ms;  /* it has asked to be left alone, or gives no token for now */
+        struct zp_retry retry;   /* of the clerk */
+        bool is_failing;         /* and the user has been told */
+        struct zp_error reason;  /* of the last failure */
         /* The clerk, a thread that gets what may have to be waited for. */
         bool has_clerk;
         bool is_clerk_done; /* guarded by lock */

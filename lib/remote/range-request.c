@@ -19,7 +19,7 @@
 /* A server that gives no response of several ranges gets no such request for so long, and one that was in trouble when
  * it had one. */
 #define SEVERAL_REFUSED_MS 3600000u
-#define SEVERAL_FAILED_MS 10000u
+#define SEVERAL_FAILED_MS 600000u
 /* A response that has given all that was wanted may end by itself, for its connection's sake, in this time. */
 #define END_MS 1000u
 #define PAUSE_MAX_MS 60000u
@@ -153,7 +153,8 @@ static int gather(struct zp_range_request *request, struct zp_range_read *read, 
         const struct zp_range_options *limits = &reader_of(request)->options;
         uint64_t now = zp_clock_ms();
         bool may_be_several = read->priority != ZP_RANGE_DEMAND && !read->goes_alone &&
-                              server->several_from_ms <= now && server->remote->remote->kind->range->may_serve_several;
+                              server->host->several_from_ms <= now &&
+                              server->remote->remote->kind->range->may_serve_several;
         struct zp_range_read *part;
         if (may_be_several)
                 zp_range_gather_several(read, limits, now, &request->parts);
@@ -457,9 +458,9 @@ static bool give_up_several(struct zp_range_request *request, int status, bool m
         TAILQ_FOREACH(part, &request->parts, by_place)
         part->goes_alone = true;
         if (may_retry)
-                server->several_from_ms = zp_clock_ms() + SEVERAL_FAILED_MS;
+                server->host->several_from_ms = zp_clock_ms() + SEVERAL_FAILED_MS;
         else if (is_about_form(status))
-                server->several_from_ms = zp_clock_ms() + SEVERAL_REFUSED_MS;
+                server->host->several_from_ms = zp_clock_ms() + SEVERAL_REFUSED_MS;
         if (may_retry || status == 0)
                 return false;
         while ((part = take_last(request)))
