@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 
 /* A range whose device is not open yet. */
@@ -58,13 +59,11 @@ struct expectation {
 static void want_range_if_there_is_room(void *argument, const struct zp_digest *device, uint64_t offset,
                                         uint64_t length) {
         struct expectation *expectation = argument;
-        uint64_t skip = length < expectation->skipped ? length : expectation->skipped;
+        uint64_t skip = zp_min_u64(length, expectation->skipped);
         bool takes_room = !snap_device_is_in_use(expectation->data, device);
         expectation->skipped -= skip;
         offset += skip;
-        length -= skip;
-        if (length > expectation->wanted)
-                length = expectation->wanted;
+        length = zp_min_u64(length - skip, expectation->wanted);
         if (length == 0 || (takes_room && length >= expectation->room))
                 return;
         expectation->wanted -= length;

@@ -11,6 +11,9 @@
 #include "snapshotter/data/data.h"
 
 #define IMAGES_MAX 16
+/* What fetches data takes the processors that the rest of a pull needs, and the mount of a container that comes at
+ * once: that has it fetched itself. A little keeps the line busy until then. */
+#define REST_MS 500
 
 /* Of one image, the later ones say more. */
 enum news { EXPECTED_FIRST, EXPECTED_REST, STARTED };
@@ -18,8 +21,7 @@ enum news { EXPECTED_FIRST, EXPECTED_REST, STARTED };
 struct announcement {
         struct zp_digest image;
         enum news news;
-        uint64_t due_ms;  /* monotonic */
-        unsigned rest_ms; /* EXPECTED_FIRST: EXPECTED_REST follows so long after */
+        uint64_t due_ms; /* monotonic */
 };
 
 /* Belongs to the thread and to the owner, and goes with the one that ends last. */
@@ -78,7 +80,7 @@ static void *tell_all(void *argument) {
                 struct announcement told = *next;
                 if (told.news == EXPECTED_FIRST) {
                         next->news = EXPECTED_REST;
-                        next->due_ms += told.rest_ms;
+                        next->due_ms += REST_MS;
                 } else {
                         *next = a->list[--a->count];
                 }
@@ -157,7 +159,6 @@ void snap_announcer_start(struct snap_announcer *a, const struct zp_digest *imag
         add(a, &(struct announcement){ .image = *image, .news = STARTED, .due_ms = zp_monotonic_ms() });
 }
 
-void snap_announcer_expect(struct snap_announcer *a, const struct zp_digest *image, unsigned rest_ms) {
-        add(a, &(struct announcement){
-                       .image = *image, .news = EXPECTED_FIRST, .due_ms = zp_monotonic_ms(), .rest_ms = rest_ms });
+void snap_announcer_expect(struct snap_announcer *a, const struct zp_digest *image) {
+        add(a, &(struct announcement){ .image = *image, .news = EXPECTED_FIRST, .due_ms = zp_monotonic_ms() });
 }

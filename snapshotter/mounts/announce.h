@@ -17,8 +17,8 @@ int snap_announcer_new(const char *devices, struct snap_announcer **out, struct 
 void snap_announcer_free(struct snap_announcer *announcer);
 /* Any thread; both return at once. An image starts. */
 void snap_announcer_start(struct snap_announcer *announcer, const struct zp_digest *image);
-/* It may start soon: what its start needs first is asked for, and the rest in so many milliseconds, unless it has
+/* It may start soon: what its start needs first is asked for, and the rest half a second later, unless it has
  * started by then, or there are many. */
-void snap_announcer_expect(struct snap_announcer *announcer, const struct zp_digest *image, unsigned rest_ms);
+void snap_announcer_expect(struct snap_announcer *announcer, const struct zp_digest *image);
 
 #endif

@@ -211,14 +211,10 @@ static int mount_devices(struct snap_mounts *m, const struct snap_base *base, co
         return try_mount(m, base, point, false, cancel, err);
 }
 
-/* From the answer for an image's last layer. What fetches data takes the processors that the rest of the pull needs,
- * and the mount of a container that comes at once: that has it fetched itself. A little keeps the line busy until then.
- */
-#define EXPECT_REST_MS 500
-
+/* From the answer for an image's last layer. */
 void snap_mounts_expect(struct snap_mounts *m, const struct snap_base *base) {
         if (base->layers == base->of && m->announcer)
-                snap_announcer_expect(m->announcer, &base->manifest_digest, EXPECT_REST_MS);
+                snap_announcer_expect(m->announcer, &base->manifest_digest);
 }
 
 /* Under the image's lock nobody removes it, or its devices, before the mount is to be seen. */

@@ -325,6 +325,17 @@ def several(handler, change=lambda ranges: ranges, content_type='multipart/byter
     return True
 
 
+def begin_several(handler, end):
+    """Promises an answer of several ranges, and gives what is before `end` of it: an index, or a function of the text."""
+    text = parts(asked_ranges(handler))
+    handler.send_response(206)
+    handler.send_header("Content-Type", 'multipart/byteranges; boundary="x y"')
+    handler.send_header("Content-Length", str(len(text)))
+    handler.end_headers()
+    handler.wfile.write(text[: end(text) if callable(end) else end])
+    handler.wfile.flush()
+
+
 class TestSeveralRanges:
     """Reads that nobody waits for, of many places, go in one request."""
 
@@ -386,13 +397,7 @@ class TestSeveralRanges:
 
     def test_cut_answer_goes_on_where_it_was_cut(self, server):
         def cut(handler):
-            text = parts(asked_ranges(handler))
-            handler.send_response(206)
-            handler.send_header("Content-Type", 'multipart/byteranges; boundary="x y"')
-            handler.send_header("Content-Length", str(len(text)))
-            handler.end_headers()
-            handler.wfile.write(text[: text.index(CONTENT[3 * MIB : 3 * MIB + 100]) + 200])
-            handler.wfile.flush()
+            begin_several(handler, lambda text: text.index(CONTENT[3 * MIB : 3 * MIB + 100]) + 200)
             handler.hang_up()
             return True
 
@@ -429,13 +434,7 @@ class TestSeveralRanges:
 
     def test_end_that_does_not_come_holds_nobody_up(self, server):
         def endless(handler):
-            text = parts(asked_ranges(handler))
-            handler.send_response(206)
-            handler.send_header("Content-Type", 'multipart/byteranges; boundary="x y"')
-            handler.send_header("Content-Length", str(len(text)))
-            handler.end_headers()
-            handler.wfile.write(text[:-6])
-            handler.wfile.flush()
+            begin_several(handler, -6)
             time.sleep(8)
             return True
 

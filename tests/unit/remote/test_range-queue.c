@@ -34,6 +34,15 @@ static struct zp_range_read *add(struct world *world, uint64_t offset, uint64_t 
         return read;
 }
 
+static void expect_parts(struct zp_range_reads *parts, unsigned count, struct zp_range_read *const *expected) {
+        struct zp_range_read *part = TAILQ_FIRST(parts);
+        for (unsigned i = 0; i < count; i++, part = TAILQ_NEXT(part, by_place)) {
+                assert_ptr_equal(part, expected[i]);
+                assert_false(part->is_waiting);
+        }
+        assert_null(part);
+}
+
 /* Gathers from `read`, and expects these in this order. */
 static void expect(struct zp_range_read *read, unsigned count, struct zp_range_read *const *expected) {
         const struct zp_range_options limits = { .coalesce_bytes = 100 * KIB,
@@ -41,23 +50,13 @@ static void expect(struct zp_range_read *read, unsigned count, struct zp_range_r
                                                  .ahead_bytes = 40 * KIB };
         struct zp_range_reads parts = TAILQ_HEAD_INITIALIZER(parts);
         zp_range_gather(read, &limits, 1000, &parts);
-        struct zp_range_read *part = TAILQ_FIRST(&parts);
-        for (unsigned i = 0; i < count; i++, part = TAILQ_NEXT(part, by_place)) {
-                assert_ptr_equal(part, expected[i]);
-                assert_false(part->is_waiting);
-        }
-        assert_null(part);
+        expect_parts(&parts, count, expected);
 }
 static void expect_several(struct zp_range_read *read, unsigned count, struct zp_range_read *const *expected) {
         const struct zp_range_options limits = { .ahead_bytes = 40 * KIB };
         struct zp_range_reads parts = TAILQ_HEAD_INITIALIZER(parts);
         zp_range_gather_several(read, &limits, 1000, &parts);
-        struct zp_range_read *part = TAILQ_FIRST(&parts);
-        for (unsigned i = 0; i < count; i++, part = TAILQ_NEXT(part, by_place)) {
-                assert_ptr_equal(part, expected[i]);
-                assert_false(part->is_waiting);
-        }
-        assert_null(part);
+        expect_parts(&parts, count, expected);
 }
 #define EXPECT_SEVERAL(read, ...)                                                      \
         do {                                                                           \
