@@ -429,8 +429,14 @@ class TestSeveralRanges:
     @pytest.mark.parametrize("status", [404, 403])
     def test_what_is_not_about_the_form_is_not_held_against_it(self, server, status):
         self.read(server, answer(status))
-        before = len(asked(server))
-        assert before == 2 + len(self.RANGES)
+        assert len(asked(server)) == 2 + len(self.RANGES)
+
+    def test_next_reads_go_together_again(self, server):
+        one_by_one = [lambda handler: False] * (len(self.RANGES) + 1)
+        server.inject(BLOB, lambda handler: time.sleep(0.3), answer(404), *one_by_one, several)
+        result = read(remote(server), [(0, 1), *self.RANGES], "-n", "1", "-r", "2")
+        assert failures(result) == {0}
+        assert asked(server).count(self.SEVERAL) == 2
 
     def test_end_that_does_not_come_holds_nobody_up(self, server):
         def endless(handler):
